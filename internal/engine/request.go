@@ -1,0 +1,30 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/runtime"
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// Request is one job: n items for one model under one objective. A single
+// inference is a job of one item.
+type Request struct {
+	Model      string
+	Version    string         // "" = whichever is served
+	Modalities slo.Modalities // present in every item
+	Items      []runtime.Item // at least one; read until Infer returns
+	Objective  slo.Objective  // Deadline on the engine's clock, see Engine.Now
+}
+
+// Response is a finished job.
+type Response struct {
+	Outputs          []tensor.Tensor // the model's outputs, first dimension = items, in the items' order
+	Variants         []int           // per item: the variant that ran it
+	Modalities       slo.Modalities  // union of what was run
+	ExpectedAccuracy slo.Accuracy    // expected mean over the job
+	Outcome          slo.Outcome     // OnTime or Late; everything else is an error
+	Queue            time.Duration   // from arrival to the start of the first batch
+	Compute          time.Duration   // summed over the batches its items ran in
+}

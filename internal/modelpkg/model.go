@@ -1,0 +1,101 @@
+// Package modelpkg is a model package on disk: a directory with a mosel.yaml,
+// one ONNX graph per variant, evaluation sets and profiles. It reads, checks
+// and digests them, so that every other package works on a Model that is known
+// to be sound. A Profile, what was measured of a model on a device, is data of
+// the model and lives here too.
+package modelpkg
+
+import (
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// Model is a checked model package. Indices, not names, tie its parts
+// together: Variants[i].Inputs are indices into Inputs, and bit i of a
+// slo.Modalities is Modalities[i].
+type Model struct {
+	Dir         string // where it was read from
+	Name        string
+	Version     string
+	Description string
+	Digest      string // "sha256:...": over mosel.yaml and the graphs; profiles name it
+	Task        string // "classification"
+	Metric      string // "accuracy"
+	Modalities  []Modality
+	Inputs      []Input // of all modalities, in their order
+	Outputs     []Spec
+	Variants    []Variant
+	Labels      []string // names of the classes, may be empty
+	Limits      Limits
+	Evaluation  Evaluation
+}
+
+// Modality is one kind of input and owns one or more named input tensors.
+type Modality struct {
+	Name   string
+	Inputs []int // indices into Model.Inputs
+}
+
+// Spec is a tensor's declaration without its batch dimension.
+type Spec struct {
+	Name  string
+	DType tensor.DType
+	Shape tensor.Shape // -1: dynamic
+}
+
+// Input is a declared input tensor.
+type Input struct {
+	Spec
+	Modality   int   // index into Model.Modalities
+	Media      Media // how an ordinary file becomes this tensor; MediaNone if it cannot
+	SampleRate int   // Hz, MediaAudio only
+}
+
+// Media names the kind of ordinary file a command-line user may give for an
+// input: a picture, a sound or a text.
+type Media string
+
+// The media kinds. Raw values only for MediaNone.
+const (
+	MediaNone  Media = ""
+	MediaImage Media = "image" // PNG or JPEG; scaled to the input's height and width
+	MediaAudio Media = "audio" // WAV; resampled to SampleRate, cut or padded with zeros
+	MediaText  Media = "text"  // UTF-8; bytes, cut or padded with zeros
+)
+
+// Variant is one way to run the model: a non-empty subset of its modalities
+// and the graph that runs it.
+type Variant struct {
+	Name       string
+	Modalities slo.Modalities
+	Inputs     []int  // indices into Model.Inputs, in the model's order
+	Path       string // of the ONNX file, inside Dir
+	Precision  string // "fp32" unless declared
+}
+
+// Limits bound what one batch may take.
+type Limits struct {
+	BatchItemsMax int   // largest batch, >= 1
+	MemoryBytes   int64 // 0: no bound
+}
+
+// Evaluation names the labelled sets: one to profile on and one held out, which
+// neither training nor profiling ever sees. Paths are relative to Dir; "" = none.
+type Evaluation struct {
+	Profile string
+	HeldOut string
+}
+
+// ModalityNames lists the modalities' names in order of their bits.
+func (m *Model) ModalityNames() []string {
+	names := make([]string, len(m.Modalities))
+	for i, mod := range m.Modalities {
+		names[i] = mod.Name
+	}
+	return names
+}
+
+// AllModalities is the set of all the model's modalities.
+func (m *Model) AllModalities() slo.Modalities {
+	return slo.Modalities(1<<len(m.Modalities) - 1)
+}

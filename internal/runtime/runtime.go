@@ -1,0 +1,50 @@
+// Package runtime is the contract between mosel and whatever runs a model's
+// graphs: ONNX Runtime in the process (ort), another server (remote, later), or
+// a stand-in that takes the time its profile says (fake). Two packages call it,
+// the engine and the profiler, so the interface has a leaf of its own; every
+// implementation passes the conformance suite in runtimetest.
+package runtime
+
+import (
+	"context"
+
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// Runtime loads models. It is safe for concurrent use.
+type Runtime interface {
+	// Name and Version identify what runs the graphs, e.g. "onnxruntime", "1.24.3".
+	Name() string
+	Version() string
+	// Load makes one instance of the model with every variant of opts ready to
+	// run. Errors have kind invalid (the graph is at fault), not found, or
+	// internal.
+	Load(m *modelpkg.Model, opts Options) (Instance, error)
+	// Close releases the runtime. All its instances must be closed before.
+	Close() error
+}
+
+// Options configure one instance.
+type Options struct {
+	Threads  int   // intra-op threads, >= 1
+	Variants []int // indices into Model.Variants; nil loads all
+}
+
+// Item is one sample: the bytes of each of the model's inputs, indexed as
+// Model.Inputs, one sample each (no batch dimension). Inputs of modalities the
+// sample does not carry are nil. The instance reads the bytes, never keeps them.
+type Item [][]byte
+
+// Instance executes one batch at a time. It is not safe for concurrent use: its
+// owner calls Run from one goroutine at a time, because its buffers are reused.
+type Instance interface {
+	// Run executes the variant on the items, 1 <= len(items) <=
+	// Limits.BatchItemsMax. The outputs are those of Model.Outputs, in order,
+	// with a first dimension of len(items); their bytes are the caller's to
+	// keep. A cancelled ctx may end the run early with ctx's error; a failed
+	// run leaves the instance usable.
+	Run(ctx context.Context, variant int, items []Item) ([]tensor.Tensor, error)
+	// Close frees the instance. It must not be called during Run.
+	Close() error
+}

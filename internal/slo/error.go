@@ -1,0 +1,83 @@
+package slo
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Kind classifies an error by what its reader can do about it. The api package
+// has the one table from kind to HTTP and gRPC codes.
+type Kind uint8
+
+// The kinds.
+const (
+	KindInternal         Kind = iota // a defect or a failed runtime
+	KindInvalid                      // malformed, wrong shape or type: do not retry
+	KindNotFound                     // no such model, version or file
+	KindInfeasible                   // the floor is impossible with what was sent
+	KindOverloaded                   // shed: retry later
+	KindDeadlineExceeded             // the deadline has passed
+	KindTooLarge                     // a bound on size was exceeded
+	KindCancelled                    // given up by the client
+	KindUnavailable                  // not ready, or draining
+	KindUnsupported                  // understood, but not offered
+	kindEnd
+)
+
+var kindNames = [...]string{"internal", "invalid", "not found", "infeasible", "overloaded",
+	"deadline exceeded", "too large", "cancelled", "unavailable", "unsupported"}
+
+// Kinds lists all kinds; tables over them are tested for completeness with it.
+func Kinds() []Kind {
+	kinds := make([]Kind, 0, kindEnd)
+	for k := range kindEnd {
+		kinds = append(kinds, k)
+	}
+	return kinds
+}
+
+// String names the kind in words.
+func (k Kind) String() string {
+	if k >= kindEnd {
+		return "unknown"
+	}
+	return kindNames[k]
+}
+
+// Error says which operation failed, of what kind the failure is, and why. The
+// optional facts let a client act: when to retry, and the best accuracy it
+// could have had.
+type Error struct {
+	Op         string // "infer digits", "load models/digits/mosel.yaml"
+	Kind       Kind
+	Err        error         // the cause, in words for a person
+	RetryAfter time.Duration // > 0: worth a retry after this long
+	Best       Accuracy      // > 0: the highest accuracy that was possible
+}
+
+// E builds an Error. The cause may carry %w.
+func E(op string, kind Kind, format string, args ...any) *Error {
+	return &Error{Op: op, Kind: kind, Err: fmt.Errorf(format, args...)}
+}
+
+// Error prints "op: cause".
+func (e *Error) Error() string {
+	if e.Op == "" {
+		return e.Err.Error()
+	}
+	return e.Op + ": " + e.Err.Error()
+}
+
+// Unwrap gives the cause to errors.Is and errors.As.
+func (e *Error) Unwrap() error { return e.Err }
+
+// KindOf returns the kind of the outermost Error in err's chain, or
+// KindInternal where there is none.
+func KindOf(err error) Kind {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Kind
+	}
+	return KindInternal
+}

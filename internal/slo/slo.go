@@ -1,0 +1,143 @@
+// Package slo is the vocabulary of mosel: instants, accuracies, modality sets,
+// what a client asked for (Objective), how it ended (Outcome, Reason) and how
+// failure is told (Error). Every other package speaks these words, so they are
+// defined once, here, at the left end of the import line. The package is pure:
+// it reads no clock and holds no state.
+package slo
+
+import (
+	"fmt"
+	"math"
+	"math/bits"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Instant is a point in time in nanoseconds since the driver's own epoch (the
+// start of the process for the engine, the start of the run for the simulator).
+// It is never wall-clock time: it does not go back.
+type Instant int64
+
+// Never is later than every instant; it stands for "no deadline".
+const Never Instant = math.MaxInt64
+
+// Add returns the instant d later, saturating at Never.
+func (t Instant) Add(d time.Duration) Instant {
+	if t == Never || (d > 0 && int64(t) > math.MaxInt64-int64(d)) {
+		return Never
+	}
+	return t + Instant(d)
+}
+
+// Sub returns the time from u to t. Never minus anything is the largest duration.
+func (t Instant) Sub(u Instant) time.Duration {
+	if t == Never {
+		return math.MaxInt64
+	}
+	return time.Duration(t - u)
+}
+
+// Accuracy is a share of right answers in whole units of one millionth: 970000
+// is 0.97. Planning adds and compares accuracies as integers, so that no float
+// is ever compared for equality. Sums over the items of a job are Score.
+type Accuracy int32
+
+// AccuracyUnit is the accuracy 1.0.
+const AccuracyUnit Accuracy = 1_000_000
+
+// Score is a sum of accuracies over items, in the units of Accuracy. A job of
+// 100,000 items at accuracy 1 scores 10^11, so Score is 64 bits wide.
+type Score int64
+
+// AccuracyOf converts a share in [0, 1] to the nearest unit. It fails for NaN
+// and for values outside the interval.
+func AccuracyOf(share float64) (Accuracy, error) {
+	if !(share >= 0 && share <= 1) {
+		return 0, fmt.Errorf("accuracy %v is not between 0 and 1", share)
+	}
+	return Accuracy(math.Round(share * float64(AccuracyUnit))), nil
+}
+
+// Float returns the accuracy as a share between 0 and 1.
+func (a Accuracy) Float() float64 { return float64(a) / float64(AccuracyUnit) }
+
+// Times returns the score of n items that each have accuracy a.
+func (a Accuracy) Times(n int) Score { return Score(a) * Score(n) }
+
+// String prints the shortest decimal that stands for a, e.g. "0.97".
+func (a Accuracy) String() string { return strconv.FormatFloat(a.Float(), 'f', -1, 64) }
+
+// Mean returns the score divided over n items, rounded down to a unit.
+func (s Score) Mean(n int) Accuracy {
+	if n <= 0 {
+		return 0
+	}
+	return Accuracy(s / Score(n))
+}
+
+// Modalities is a set of a model's modalities: bit i stands for the i-th
+// modality of its package. A model has at most ModalitiesMax of them.
+type Modalities uint16
+
+// ModalitiesMax is the largest number of modalities of one model. With one
+// variant per subset even 8 would be 255 graphs; 16 leaves room.
+const ModalitiesMax = 16
+
+// Has reports whether every modality of sub is in m.
+func (m Modalities) Has(sub Modalities) bool { return m&sub == sub }
+
+// Len returns the number of modalities in the set.
+func (m Modalities) Len() int { return bits.OnesCount16(uint16(m)) }
+
+// Names lists the set's members out of all names, in their order.
+func (m Modalities) Names(all []string) []string {
+	names := make([]string, 0, m.Len())
+	for i, name := range all {
+		if m&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Join prints the set as "image+text".
+func (m Modalities) Join(all []string) string { return strings.Join(m.Names(all), "+") }
+
+// LateRule says what becomes of work that cannot be on time any more.
+type LateRule uint8
+
+// The late rules. Drop is the default: an answer after the deadline is worth
+// nothing to an interactive client, and running it makes others late.
+const (
+	LateDrop LateRule = iota // do not run what cannot be on time
+	LateRun                  // late is better than never
+)
+
+// String is the rule's name in requests and configuration.
+func (r LateRule) String() string {
+	if r == LateRun {
+		return "run"
+	}
+	return "drop"
+}
+
+// ParseLateRule reads "drop" or "run".
+func ParseLateRule(s string) (LateRule, error) {
+	switch s {
+	case "drop":
+		return LateDrop, nil
+	case "run":
+		return LateRun, nil
+	}
+	return 0, fmt.Errorf("late rule %q is neither drop nor run", s)
+}
+
+// Objective is what a client asked of a job: the least expected accuracy of
+// its mean, the instant by which it must be done, and what to do when that is
+// impossible. The zero Floor accepts anything; Deadline Never waits for ever.
+type Objective struct {
+	Floor    Accuracy
+	Deadline Instant
+	Late     LateRule
+}
