@@ -1,0 +1,44 @@
+# Everything sets itself up: a machine with Go, a C compiler and access to the package registries is enough.
+
+GO       ?= go
+FUZZTIME ?= 5s
+BENCH    ?= .
+
+.PHONY: help build demo test lint fuzz bench setup clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## /make \1	/p' $(MAKEFILE_LIST)
+
+build: ## build bin/mosel
+	$(GO) build -o bin/mosel ./cmd/mosel
+
+demo: setup ## the main job: one request, then the capacity of "all" and of "mosel" on the shipped model
+	bin/mosel demo
+
+test: setup ## all tests, with the race detector
+	$(GO) test -race ./...
+
+lint: bin/golangci-lint ## formatting, vet, linters, tidy module files
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted; exit 1; fi
+	$(GO) vet ./...
+	bin/golangci-lint run ./...
+	$(GO) mod tidy -diff
+
+fuzz: ## every fuzz target for FUZZTIME each (5s)
+	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sort | while IFS=: read -r file function; do \
+		target=$${function#func }; \
+		echo "== $$(dirname $$file) $$target"; \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname $$file)" </dev/null || exit 1; \
+	done
+
+bench: setup ## all benchmarks; BENCH=regexp selects
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+setup: build # the ONNX Runtime library, once, into the user's cache
+	bin/mosel runtime install
+
+bin/golangci-lint: tools/go.mod tools/go.sum
+	cd tools && $(GO) build -o ../bin/golangci-lint tool
+
+clean: ## remove what was built
+	rm -rf bin out

@@ -1,0 +1,319 @@
+package mosel_test
+
+import (
+	"go/ast"
+	"go/token"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// room is one line of the table of allowed imports.
+type room struct {
+	dir     string
+	imports []string // rooms it may import
+	tests   []string // further rooms that only its own tests may import
+}
+
+// rooms is the one line in which the packages of the house stand (rule R1): a
+// room imports only what its line lists, and that stands above it. A new import
+// is a new word here: a decision, read in review.
+var rooms = []room{
+	{dir: "."},
+	// Public leaves, which know nothing of mosel's inside.
+	{dir: "tensor"},
+	{dir: "oip", imports: []string{"tensor"}},
+	{dir: "client", imports: []string{"tensor", "oip"}},
+	// The spine: slo -> modelpkg -> plan -> sched -> engine -> api -> server -> cmd.
+	// What hangs off a vertebra stands right after it.
+	{dir: "internal/slo"},
+	{dir: "internal/modelpkg", imports: []string{"tensor", "internal/slo"}},
+	{dir: "internal/runtime", imports: []string{"tensor", "internal/slo", "internal/modelpkg"}},
+	{dir: "internal/runtime/runtimetest", imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime"}},
+	{
+		dir:     "internal/runtime/fake",
+		imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime"},
+		tests:   []string{"internal/runtime/runtimetest"},
+	},
+	{
+		dir:     "internal/runtime/ort",
+		imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime"},
+		tests:   []string{"internal/runtime/runtimetest"},
+	},
+	{
+		dir:     "internal/profiler",
+		imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime"},
+		tests:   []string{"internal/runtime/fake"},
+	},
+	{dir: "internal/media", imports: []string{"tensor", "internal/slo", "internal/modelpkg"}},
+	{dir: "internal/plan", imports: []string{"internal/slo", "internal/modelpkg"}},
+	{dir: "internal/sched", imports: []string{"internal/slo", "internal/modelpkg", "internal/plan"}},
+	{
+		dir:     "internal/engine",
+		imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime", "internal/plan", "internal/sched"},
+		tests:   []string{"internal/runtime/fake"},
+	},
+	{dir: "internal/api", imports: []string{"tensor", "oip", "internal/slo", "internal/modelpkg", "internal/runtime", "internal/engine"}},
+	{
+		dir: "internal/server",
+		imports: []string{"internal/slo", "internal/modelpkg", "internal/runtime", "internal/plan", "internal/sched", "internal/engine",
+			"internal/api"},
+		tests: []string{"internal/runtime/fake"},
+	},
+	{
+		dir: "cmd/mosel",
+		imports: []string{"client", "internal/slo", "internal/modelpkg", "internal/runtime", "internal/runtime/ort", "internal/profiler",
+			"internal/media", "internal/plan", "internal/engine", "internal/server"},
+	},
+}
+
+// onlyIn names the rooms that alone may import something; none bans it.
+var onlyIn = map[string][]string{
+	"C":                               {"internal/runtime/ort"},
+	"unsafe":                          {"internal/runtime/ort"},
+	"github.com/yalue/onnxruntime_go": {"internal/runtime/ort"},
+	"github.com/spf13/cobra":          {"cmd/mosel"},
+	"math/rand":                       {}, // math/rand/v2, with a seed
+	"io/ioutil":                       {}, // deprecated
+	"log":                             {}, // log/slog, passed in
+}
+
+// pure lists the rooms of rule R4: the same inputs give the same bytes.
+var pure = []string{"internal/slo", "internal/plan", "internal/sched", "internal/sim"}
+
+// pureImports is all of the standard library that a pure room may use: none of
+// it reads a clock, starts a goroutine, locks, draws at random or does I/O.
+var pureImports = []string{"cmp", "container/heap", "errors", "fmt", "iter", "maps", "math", "math/bits", "slices", "sort",
+	"strconv", "strings", "time"}
+
+// pureTime is all of package time that a pure room may use: durations are
+// values, the clock is the driver's.
+var pureTime = []string{"Duration", "Nanosecond", "Microsecond", "Millisecond", "Second", "Minute", "Hour"}
+
+// Bounds on size, so that every part can be read in one sitting.
+const (
+	functionLinesMax = 70
+	fileLinesMax     = 800
+	parametersMax    = 5
+)
+
+// shapeless are package names that do not say what is inside.
+var shapeless = []string{"util", "utils", "common", "helper", "helpers", "types", "misc", "base", "shared", "lib"}
+
+// TestTableIsOneLine checks the table itself: every room lists only rooms above
+// it, so the house has a direction and not just no cycles.
+func TestTableIsOneLine(t *testing.T) {
+	above := map[string]bool{}
+	for _, r := range rooms {
+		for _, dir := range r.imports {
+			if !above[dir] {
+				t.Errorf("%s lists %s, which does not stand above it", r.dir, dir)
+			}
+		}
+		above[r.dir] = true
+	}
+}
+
+// TestImports checks rule R1 against the code: every package is a room of the
+// table and imports only what its line lists.
+func TestImports(t *testing.T) {
+	h := readHouse(t)
+	for _, dir := range h.rooms() {
+		at := slices.IndexFunc(rooms, func(r room) bool { return r.dir == dir })
+		if at < 0 {
+			t.Errorf("%s is not in the table of rooms: give it a line in arch_test.go and in docs/architecture.md", dir)
+			continue
+		}
+		for _, i := range h.imports(dir) {
+			other, ours := i.room()
+			if !ours || i.from.test && (other == dir || slices.Contains(rooms[at].tests, other)) {
+				continue
+			}
+			if !slices.Contains(rooms[at].imports, other) {
+				t.Errorf("%s: %s must not import %s (rule R1, the table in arch_test.go)", h.at(i.spec), dir, other)
+			}
+		}
+	}
+}
+
+// TestOwnedImports checks that cgo, the runtime's library and the like stay in
+// the one room that owns them.
+func TestOwnedImports(t *testing.T) {
+	h := readHouse(t)
+	for _, dir := range h.rooms() {
+		for _, i := range h.imports(dir) {
+			if owners, owned := onlyIn[i.path]; owned && !slices.Contains(owners, dir) {
+				t.Errorf("%s: %s must not import %s, only %q may", h.at(i.spec), dir, i.path, owners)
+			}
+		}
+	}
+}
+
+// TestDependenciesHaveReasons checks that every module imported from outside
+// has its line in docs/dependencies.md.
+func TestDependenciesHaveReasons(t *testing.T) {
+	text, err := os.ReadFile("docs/dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := readHouse(t)
+	for _, dir := range h.rooms() {
+		for _, i := range h.imports(dir) {
+			first, _, _ := strings.Cut(i.path, "/")
+			if _, ours := i.room(); ours || !strings.Contains(first, ".") {
+				continue
+			}
+			if !listed(string(text), i.path) {
+				t.Errorf("%s: docs/dependencies.md gives no reason for %s", h.at(i.spec), i.path)
+			}
+		}
+	}
+}
+
+// listed reports whether a row of the table of dependencies names the module
+// that the import path belongs to.
+func listed(table, importPath string) bool {
+	for module := importPath; strings.Contains(module, "/"); module = module[:strings.LastIndex(module, "/")] {
+		if strings.Contains(table, "| `"+module+"` |") {
+			return true
+		}
+	}
+	return false
+}
+
+// TestPackageComments checks that every package says, once, why it exists.
+func TestPackageComments(t *testing.T) {
+	h := readHouse(t)
+	for _, dir := range h.rooms() {
+		var docs []string
+		for _, f := range h.dirs[dir] {
+			if f.tree.Doc == nil || f.test {
+				continue
+			}
+			docs = append(docs, f.name)
+			want := "Package " + f.tree.Name.Name + " "
+			if f.tree.Name.Name == "main" {
+				want = "Command "
+			}
+			if !strings.HasPrefix(f.tree.Doc.Text(), want) {
+				t.Errorf("%s: the package comment does not begin with %q", h.at(f.tree.Doc), want)
+			}
+		}
+		if len(docs) != 1 {
+			t.Errorf("%s has %d package comments %q, want one", dir, len(docs), docs)
+		}
+	}
+}
+
+// TestPackageNames checks that a name is a noun of the domain.
+func TestPackageNames(t *testing.T) {
+	h := readHouse(t)
+	for _, dir := range h.rooms() {
+		for _, f := range h.dirs[dir] {
+			if slices.Contains(shapeless, strings.TrimSuffix(f.tree.Name.Name, "_test")) {
+				t.Errorf("%s: package %s says nothing about what is inside", f.name, f.tree.Name.Name)
+			}
+		}
+	}
+}
+
+// TestPurity checks rule R4: pure rooms see neither clock nor goroutine, lock,
+// socket, disk or randomness.
+func TestPurity(t *testing.T) {
+	h := readHouse(t)
+	for _, dir := range pure {
+		for _, i := range h.imports(dir) {
+			if _, ours := i.room(); !ours && !i.from.test && !slices.Contains(pureImports, i.path) {
+				t.Errorf("%s: the pure package %s imports %q", h.at(i.spec), dir, i.path)
+			}
+		}
+		for _, f := range h.dirs[dir] {
+			if f.test {
+				continue
+			}
+			f.selectors("time", func(use *ast.SelectorExpr) {
+				if !slices.Contains(pureTime, use.Sel.Name) {
+					t.Errorf("%s: the pure package %s uses time.%s", h.at(use), dir, use.Sel.Name)
+				}
+			})
+			ast.Inspect(f.tree, func(n ast.Node) bool {
+				if what := concurrency(n); what != "" {
+					t.Errorf("%s: the pure package %s has a %s", h.at(n), dir, what)
+				}
+				return true
+			})
+		}
+	}
+}
+
+// concurrency names the construct if n starts or talks to another goroutine.
+func concurrency(n ast.Node) string {
+	switch n := n.(type) {
+	case *ast.GoStmt:
+		return "go statement"
+	case *ast.ChanType:
+		return "channel"
+	case *ast.SelectStmt:
+		return "select statement"
+	case *ast.SendStmt:
+		return "send"
+	case *ast.UnaryExpr:
+		if n.Op == token.ARROW {
+			return "receive"
+		}
+	}
+	return ""
+}
+
+// TestSizes checks the bounds on files, functions and parameters. Generated
+// code is nobody's to read.
+func TestSizes(t *testing.T) {
+	h := readHouse(t)
+	for _, dir := range h.rooms() {
+		for _, f := range h.dirs[dir] {
+			if ast.IsGenerated(f.tree) {
+				continue
+			}
+			if f.lines > fileLinesMax {
+				t.Errorf("%s has %d lines, more than %d", f.name, f.lines, fileLinesMax)
+			}
+			ast.Inspect(f.tree, func(n ast.Node) bool {
+				var signature *ast.FuncType
+				switch n := n.(type) {
+				case *ast.FuncDecl:
+					signature = n.Type
+				case *ast.FuncLit:
+					signature = n.Type
+				default:
+					return true
+				}
+				if lines := h.lines(n); lines > functionLinesMax {
+					t.Errorf("%s: a function of %d lines, more than %d", h.at(n), lines, functionLinesMax)
+				}
+				if params := signature.Params.NumFields(); params > parametersMax {
+					t.Errorf("%s: a function of %d parameters, more than %d", h.at(n), params, parametersMax)
+				}
+				return true
+			})
+		}
+	}
+}
+
+// TestNoSleepingTests checks that tests wait for events, not for time to pass.
+// Inside testing/synctest time is virtual and sleeping costs nothing.
+func TestNoSleepingTests(t *testing.T) {
+	h := readHouse(t)
+	for _, dir := range h.rooms() {
+		for _, f := range h.dirs[dir] {
+			if !f.test || f.localName("testing/synctest") != "" {
+				continue
+			}
+			f.selectors("time", func(use *ast.SelectorExpr) {
+				if use.Sel.Name == "Sleep" {
+					t.Errorf("%s: a test sleeps; wait for what it waits for, or use testing/synctest", h.at(use))
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,47 @@
+// Package mosel is the front door of the house; there is no code in it.
+//
+// mosel serves multi-modal machine-learning models and decides, for every
+// request, which of its input modalities are worth running. A client states the
+// accuracy it needs and when it needs the answer; mosel keeps both promises at
+// the lowest cost it can find, and says in the answer what it ran and what
+// accuracy to expect.
+//
+// # Map of rooms
+//
+// Packages stand in one line and import only to their left (arch_test.go holds
+// the table):
+//
+//	slo -> modelpkg -> plan -> sched -> engine -> api -> server -> cmd
+//
+// Public leaves, useful without the rest:
+//
+//	tensor               element type, shape and bytes; views, no copies
+//	oip                  the Open Inference Protocol on the wire: JSON and its binary extension
+//	client               Go SDK: infer, jobs, status
+//
+// The spine:
+//
+//	internal/slo         the words: instants, accuracies, objectives, outcomes, errors
+//	internal/modelpkg    a model package on disk, checked; profiles are data of a model
+//	internal/plan        frontier, exact strategies, matrix: pure functions on values
+//	internal/sched       the core: admission, ledgers, queue, batching across jobs, dispatch
+//	internal/engine      the core under the wall clock: goroutines, payloads, instances
+//	internal/api         REST; the only place where errors become status codes
+//	internal/server      puts it all together: start, ready, drain
+//	cmd/mosel            the command line, one short file for each subcommand
+//
+// What hangs off the spine:
+//
+//	internal/runtime     what runs a graph: the contract, its conformance suite, ONNX Runtime, a fake
+//	internal/profiler    measures a model's variants and writes a profile
+//
+// # Reading order
+//
+// Start with internal/slo, half an hour for all the words. Then
+// internal/modelpkg/model.go (what a model is), internal/plan (what a good
+// choice is), internal/sched (the choice made under load, one event at a time;
+// its package comment states the drivers' duties) and internal/engine (the same
+// core on a real clock). docs/architecture.md follows one request through all
+// of them, docs/invariants.md lists what must always hold, docs/decisions says
+// why things are as they are.
+package mosel
