@@ -1,0 +1,95 @@
+// Package media turns ordinary files into model inputs: a PNG or JPEG picture,
+// a WAV recording or a text becomes the tensor that an input declares. It
+// exists so that a person can try a model from the command line with the files
+// at hand. Models do their own preprocessing; here a file is only brought to
+// the declared size, rate and element type.
+//
+// Files come from anywhere, so every reader bounds what it will allocate before
+// it allocates it and never panics.
+package media
+
+import (
+	"unicode/utf8"
+
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+const (
+	// FileBytesMax bounds a file: a minute of stereo 24-bit sound at 96 kHz, or a
+	// raw 10-megapixel PNG, fits.
+	FileBytesMax = 64 << 20
+	// elementsMax bounds the tensor made of one file, whatever a (remote) model
+	// declares: 16 Mi elements are a 2300x2300 RGB picture or 5 minutes at 48 kHz.
+	elementsMax = 16 << 20
+)
+
+// Encode reads a file as the media kind its input declares and returns one item
+// for that input: a tensor of the declared element type and shape with a first
+// dimension of 1. Dynamic dimensions take the file's own size. Errors are
+// slo.Errors: KindInvalid for a file that cannot be read, KindTooLarge beyond a
+// bound, KindUnsupported for an input this kind of file cannot fill.
+func Encode(in modelpkg.Input, file []byte) (tensor.Tensor, error) {
+	op := "read " + string(in.Media) + " for input " + in.Name
+	if len(file) > FileBytesMax {
+		return tensor.Tensor{}, slo.E(op, slo.KindTooLarge, "the file has %d bytes, at most %d are read", len(file), FileBytesMax)
+	}
+	var shape tensor.Shape
+	var data []byte
+	var err *slo.Error
+	switch in.Media {
+	case modelpkg.MediaImage:
+		shape, data, err = encodeImage(in.Spec, file)
+	case modelpkg.MediaAudio:
+		shape, data, err = encodeAudio(in, file)
+	case modelpkg.MediaText:
+		shape, data, err = encodeText(in.Spec, file)
+	case modelpkg.MediaNone:
+		err = slo.E("", slo.KindUnsupported, "the model does not declare what kind of file fills this input")
+	default:
+		err = slo.E("", slo.KindUnsupported, "unknown media %q", in.Media)
+	}
+	if err != nil {
+		err.Op = op
+		return tensor.Tensor{}, err
+	}
+	item := append(tensor.Shape{1}, shape...)
+	t, terr := tensor.New(in.Name, in.DType, item, data)
+	if terr != nil {
+		return tensor.Tensor{}, slo.E(op, slo.KindInternal, "%w", terr)
+	}
+	return t, nil
+}
+
+// encodeText cuts or zero-pads the UTF-8 bytes of a text to the declared length.
+func encodeText(spec modelpkg.Spec, file []byte) (tensor.Shape, []byte, *slo.Error) {
+	if spec.DType != tensor.Uint8 || len(spec.Shape) != 1 {
+		return nil, nil, slo.E("", slo.KindUnsupported, "a text fills UINT8 [length], not %v %v", spec.DType, spec.Shape)
+	}
+	if !utf8.Valid(file) {
+		return nil, nil, slo.E("", slo.KindInvalid, "the text is not UTF-8")
+	}
+	n, err := length(spec.Shape[0], len(file))
+	if err != nil {
+		return nil, nil, err
+	}
+	data := make([]byte, n)
+	copy(data, file)
+	return tensor.Shape{int64(n)}, data, nil
+}
+
+// length is the declared length of a one-dimensional input, or own where the
+// dimension is dynamic.
+func length(declared int64, own int) (int, *slo.Error) {
+	if declared < 0 {
+		declared = int64(own)
+	}
+	if declared == 0 {
+		return 0, slo.E("", slo.KindInvalid, "the file is empty")
+	}
+	if declared > elementsMax {
+		return 0, slo.E("", slo.KindTooLarge, "an input of %d elements, at most %d are made from a file", declared, elementsMax)
+	}
+	return int(declared), nil
+}
