@@ -175,7 +175,7 @@ func TestDependenciesHaveReasons(t *testing.T) {
 // that the import path belongs to.
 func listed(table, importPath string) bool {
 	for module := importPath; strings.Contains(module, "/"); module = module[:strings.LastIndex(module, "/")] {
-		if strings.Contains(table, "| `"+module+"` |") {
+		if strings.Contains(table, "| `"+module+"` |") || strings.Contains(table, "| "+module+" |") {
 			return true
 		}
 	}
@@ -291,13 +291,31 @@ func TestSizes(t *testing.T) {
 				if lines := h.lines(n); lines > functionLinesMax {
 					t.Errorf("%s: a function of %d lines, more than %d", h.at(n), lines, functionLinesMax)
 				}
-				if params := signature.Params.NumFields(); params > parametersMax {
+				if params := parameters(signature); params > parametersMax {
 					t.Errorf("%s: a function of %d parameters, more than %d", h.at(n), params, parametersMax)
 				}
 				return true
 			})
 		}
 	}
+}
+
+// parameters counts a function's parameters; the handle of a running test is
+// not one that a caller has to think about.
+func parameters(signature *ast.FuncType) int {
+	count := signature.Params.NumFields()
+	for _, field := range signature.Params.List {
+		kind := field.Type
+		if star, ok := kind.(*ast.StarExpr); ok {
+			kind = star.X
+		}
+		if use, ok := kind.(*ast.SelectorExpr); ok {
+			if x, ok := use.X.(*ast.Ident); ok && x.Name == "testing" {
+				count -= len(field.Names)
+			}
+		}
+	}
+	return count
 }
 
 // TestNoSleepingTests checks that tests wait for events, not for time to pass.
