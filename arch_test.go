@@ -28,6 +28,7 @@ var rooms = []room{
 	// The spine: slo -> modelpkg -> plan -> sched -> engine -> api -> server -> cmd.
 	// What hangs off a vertebra stands right after it.
 	{dir: "internal/slo"},
+	{dir: "internal/plot", imports: []string{"internal/slo"}},
 	{dir: "internal/modelpkg", imports: []string{"tensor", "internal/slo"}},
 	{dir: "internal/runtime", imports: []string{"tensor", "internal/slo", "internal/modelpkg"}},
 	{dir: "internal/runtime/runtimetest", imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime"}},
@@ -64,7 +65,7 @@ var rooms = []room{
 	{
 		dir: "cmd/mosel",
 		imports: []string{"client", "internal/slo", "internal/modelpkg", "internal/runtime", "internal/runtime/ort", "internal/profiler",
-			"internal/media", "internal/plan", "internal/engine", "internal/server"},
+			"internal/media", "internal/plan", "internal/plot", "internal/engine", "internal/server"},
 	},
 }
 

@@ -1,0 +1,313 @@
+package modelpkg
+
+import (
+	"math"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// Names appear in URLs, in lists separated by commas or "+", in file names and
+// in metric labels, so they keep to what is plain in all of those. Tensor names
+// are the graphs' own and may be nearly anything.
+var (
+	nameForm     = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$`)
+	modalityForm = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
+	tensorForm   = regexp.MustCompile(`^[!-~]{1,256}$`)
+)
+
+const (
+	nameWant     = "letters, digits, '.', '_' and '-', at most 64, beginning and ending with a letter or digit"
+	modalityWant = "a small letter, then small letters, digits and '_', at most 32"
+	tensorWant   = "printable ASCII without spaces, at most 256"
+)
+
+const (
+	batchItemsDefault = 32
+	precisionDefault  = "fp32"
+	versionDefault    = "1"
+	taskOnly          = "classification"
+	metricOnly        = "accuracy"
+)
+
+// build turns a spec into a Model, noting what does not fit together. The
+// model is meaningful only when nothing was noted.
+func (r *report) build(s *spec) *Model {
+	m := &Model{
+		Name:        r.name(s.name, nameForm, nameWant),
+		Version:     r.name(s.version.or(versionDefault), nameForm, nameWant),
+		Description: s.about.text,
+		Task:        r.oneOf(s.task.or(taskOnly), "task", taskOnly),
+		Metric:      r.oneOf(s.metric.or(metricOnly), "metric", metricOnly),
+		Limits:      Limits{BatchItemsMax: batchItemsDefault, MemoryBytes: r.memory(s.memory)},
+		Evaluation:  Evaluation{Profile: r.inside(s.profile), HeldOut: r.inside(s.heldOut)},
+	}
+	if s.batch.given() {
+		m.Limits.BatchItemsMax = int(s.batch.value)
+	}
+	r.buildModalities(m, s)
+	r.buildOutputs(m, s)
+	r.buildVariants(m, s)
+	for _, l := range s.labels {
+		m.Labels = append(m.Labels, l.text)
+	}
+	r.unique(s.labels, "label")
+	r.classes(m, s)
+	return m
+}
+
+func (w word) or(text string) word {
+	if !w.given() {
+		w.text = text
+	}
+	return w
+}
+
+// name checks a name's form; a name that was not given has been reported.
+func (r *report) name(w word, form *regexp.Regexp, want string) string {
+	if w.given() && !form.MatchString(w.text) {
+		r.at(w.place, "the name %q must be %s", clip(w.text, 80), want)
+	}
+	return w.text
+}
+
+func (r *report) oneOf(w word, what string, known ...string) string {
+	if w.given() && !slices.Contains(known, w.text) {
+		r.at(w.place, "the %s %q is not supported%s", what, clip(w.text, 40), suggest(w.text, known))
+	}
+	return w.text
+}
+
+// unique notes names that occur twice.
+func (r *report) unique(words []word, what string) {
+	first := make(map[string]int, len(words))
+	for _, w := range words {
+		if !w.given() {
+			continue
+		}
+		if line := first[w.text]; line > 0 {
+			r.at(w.place, "the %s %q occurs twice; the first is on line %d", what, clip(w.text, 80), line)
+			continue
+		}
+		first[w.text] = w.line
+	}
+}
+
+// inside checks that a path stays within the package. Links are checked where
+// files are opened.
+func (r *report) inside(w word) string {
+	if !w.given() {
+		return ""
+	}
+	if why := escapes(w.text); why != "" {
+		r.at(w.place, "the path %q %s", clip(w.text, 120), why)
+		return ""
+	}
+	return path.Clean(w.text)
+}
+
+// escapes says what is wrong with a path that must name a file inside the
+// package, in the form every system reads alike; "" if nothing is.
+func escapes(p string) string {
+	switch {
+	case strings.ContainsFunc(p, func(c rune) bool { return c < ' ' || c == '\\' || c == 0x7f }):
+		return `has a character that is not allowed; use "/" between folders`
+	case path.IsAbs(p) || len(p) > 1 && p[1] == ':':
+		return "is absolute; it must be relative to the package"
+	case slices.Contains(strings.Split(p, "/"), ".."):
+		return `has ".."; it must stay inside the package`
+	case path.Clean(p) == ".":
+		return "names a directory, not a file"
+	}
+	return ""
+}
+
+var memoryForm = regexp.MustCompile(`^([0-9]{1,9}) ?(B|KiB|MiB|GiB|TiB)$`)
+
+// memory reads an amount such as 512MiB.
+func (r *report) memory(w word) int64 {
+	if !w.given() {
+		return 0
+	}
+	match := memoryForm.FindStringSubmatch(w.text)
+	if match == nil {
+		r.at(w.place, "limits.memory must be a whole number with B, KiB, MiB, GiB or TiB, such as 512MiB, not %q", clip(w.text, 40))
+		return 0
+	}
+	n, _ := strconv.ParseInt(match[1], 10, 64) // nine digits fit
+	shift := map[string]int{"B": 0, "KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}[match[2]]
+	if n == 0 || n > math.MaxInt64>>shift {
+		r.at(w.place, "limits.memory is out of range")
+		return 0
+	}
+	return n << shift
+}
+
+func (r *report) buildModalities(m *Model, s *spec) {
+	var names, inputs []word
+	for _, ms := range s.modalities {
+		names = append(names, ms.name)
+		modality := Modality{Name: r.name(ms.name, modalityForm, modalityWant)}
+		for _, ts := range ms.inputs {
+			inputs = append(inputs, ts.name)
+			modality.Inputs = append(modality.Inputs, len(m.Inputs))
+			in := Input{Spec: r.tensorOf(ts), Modality: len(m.Modalities), SampleRate: int(ts.rate.value)}
+			in.Media = r.media(ts, in.Spec)
+			m.Inputs = append(m.Inputs, in)
+		}
+		m.Modalities = append(m.Modalities, modality)
+	}
+	r.unique(names, "modality")
+	r.unique(inputs, "input")
+}
+
+func (r *report) buildOutputs(m *Model, s *spec) {
+	var names []word
+	for _, ts := range s.outputs {
+		names = append(names, ts.name)
+		m.Outputs = append(m.Outputs, r.tensorOf(ts))
+	}
+	r.unique(names, "output")
+}
+
+// tensorOf checks one declaration on its own.
+func (r *report) tensorOf(ts tensorSpec) Spec {
+	spec := Spec{Name: r.name(ts.name, tensorForm, tensorWant)}
+	if ts.dtype.given() {
+		dtype, err := tensor.ParseDType(ts.dtype.text)
+		switch {
+		case err != nil:
+			r.at(ts.dtype.place, "the datatype %q is unknown%s", clip(ts.dtype.text, 40), suggest(strings.ToUpper(ts.dtype.text), dtypeNames()))
+		case dtype.Size() == 0:
+			r.at(ts.dtype.place, "the datatype %v has no fixed size and is not supported; use fixed-length UINT8 codes", dtype)
+		}
+		spec.DType = dtype
+	}
+	dynamic := 0
+	for _, d := range ts.shape {
+		switch {
+		case !d.given(): // reported already
+		case d.value == 0:
+			r.at(d.place, "a dimension is 0; give its size, or -1 if it varies")
+		case d.value < 0:
+			dynamic++
+		}
+		spec.Shape = append(spec.Shape, d.value)
+	}
+	if dynamic > 1 {
+		r.at(ts.shaped, "%s has %d dynamic dimensions; at most one may be -1, so that its size follows from the data's length", ts.name.text, dynamic)
+	}
+	r.elements(ts, spec.Shape)
+	return spec
+}
+
+// tensorBytesMax bounds one sample of one tensor.
+const tensorBytesMax = 1 << 31
+
+func (r *report) elements(ts tensorSpec, shape tensor.Shape) {
+	fixed := slices.DeleteFunc(slices.Clone(shape), func(d int64) bool { return d <= 0 })
+	n, err := fixed.Elements()
+	if err != nil || n > tensorBytesMax/8 {
+		r.at(ts.shaped, "the shape %v is too large", shape)
+	}
+}
+
+func dtypeNames() []string {
+	var names []string
+	for d := tensor.Bool; d.String() != "INVALID"; d++ {
+		if d.Size() > 0 {
+			names = append(names, d.String())
+		}
+	}
+	return names
+}
+
+// media checks that the kind of file an input is made from suits its tensor.
+func (r *report) media(ts tensorSpec, spec Spec) Media {
+	media := Media(r.oneOf(ts.media.or(""), "media", string(MediaImage), string(MediaAudio), string(MediaText)))
+	if ts.rate.given() && media != MediaAudio {
+		r.at(ts.rate.place, "sample_rate is for an input with media: audio")
+	}
+	refuse := func(want string) {
+		r.at(ts.media.place, "media %s needs %s, not %v %v", media, want, spec.DType, spec.Shape)
+	}
+	rank, sound := len(spec.Shape), spec.DType == tensor.Int16 || spec.DType == tensor.FP32
+	switch media {
+	case MediaImage:
+		if spec.DType != tensor.Uint8 || rank < 2 || rank > 3 {
+			refuse("UINT8 [height, width], [height, width, 3] or [3, height, width]")
+		}
+	case MediaAudio:
+		if !ts.rate.given() {
+			r.at(ts.media.place, "media audio needs a sample_rate")
+		}
+		if !sound || rank != 1 {
+			refuse("INT16 or FP32 [samples]")
+		}
+	case MediaText:
+		if spec.DType != tensor.Uint8 || rank != 1 {
+			refuse("UINT8 [length]")
+		}
+	}
+	return media
+}
+
+func (r *report) buildVariants(m *Model, s *spec) {
+	var names, paths []word
+	modalities := m.ModalityNames()
+	for _, vs := range s.variants {
+		names = append(names, vs.name)
+		v := Variant{
+			Name:      r.name(vs.name, nameForm, nameWant),
+			Path:      r.inside(vs.path),
+			Precision: r.name(vs.precision.or(precisionDefault), modalityForm, modalityWant),
+		}
+		if v.Path != "" {
+			paths = append(paths, word{v.Path, vs.path.place})
+		}
+		r.unique(vs.modalities, "modality")
+		for _, w := range vs.modalities {
+			if i := slices.Index(modalities, w.text); i >= 0 {
+				v.Modalities |= 1 << i
+			} else if w.given() {
+				r.at(w.place, "the model has no modality %q%s", clip(w.text, 40), suggest(w.text, modalities))
+			}
+		}
+		for i, in := range m.Inputs {
+			if v.Modalities.Has(slo.Modalities(1 << in.Modality)) {
+				v.Inputs = append(v.Inputs, i)
+			}
+		}
+		m.Variants = append(m.Variants, v)
+	}
+	r.unique(names, "variant")
+	r.unique(paths, "path")
+}
+
+// classes checks what classification asks: the first output scores classes.
+func (r *report) classes(m *Model, s *spec) {
+	if len(s.outputs) == 0 || !s.outputs[0].shaped.given() {
+		return
+	}
+	first, declared := m.Outputs[0], s.outputs[0]
+	if len(first.Shape) != 1 || (first.DType != tensor.FP32 && first.DType != tensor.Invalid) {
+		r.at(declared.place, "classification needs a first output of FP32 [classes] with a score for every class, not %v %v", first.DType, first.Shape)
+		return
+	}
+	classes := first.Shape[0]
+	switch {
+	case !declared.shape[0].given():
+	case classes < 2:
+		r.at(declared.shaped, "the first output must have a fixed number of classes, at least 2, not %d", classes)
+	case len(s.labels) > 0 && int64(len(s.labels)) != classes:
+		r.at(s.labels[0].place, "there are %d labels for the %d classes of output %q", len(s.labels), classes, first.Name)
+	}
+}
+
+// Classes is the number of classes the model tells apart.
+func (m *Model) Classes() int { return int(m.Outputs[0].Shape[0]) }

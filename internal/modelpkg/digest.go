@@ -1,0 +1,82 @@
+package modelpkg
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+)
+
+// manifest is the files a model consists of, each read and hashed once however
+// many graphs share it.
+type manifest struct {
+	root  *os.Root
+	sums  map[string]string
+	sizes map[string]int64
+}
+
+func newManifest(root *os.Root) *manifest {
+	return &manifest{root, map[string]string{}, map[string]int64{}}
+}
+
+// add notes a file whose content is at hand.
+func (f *manifest) add(name string, content []byte) {
+	sum := sha256.Sum256(content)
+	f.sums[name], f.sizes[name] = hex.EncodeToString(sum[:]), int64(len(content))
+}
+
+// file hashes a file of the package and returns its size.
+func (f *manifest) file(name string) (int64, error) {
+	if size, ok := f.sizes[name]; ok {
+		return size, nil
+	}
+	return f.sizes[name], f.read(name, func(r io.Reader, _ int64) error {
+		_, err := io.Copy(io.Discard, r)
+		return err
+	})
+}
+
+// graph reads and hashes an ONNX file.
+func (f *manifest) graph(name string) (g *graph, err error) {
+	err = f.read(name, func(r io.Reader, size int64) error {
+		g, err = readGraph(r, size)
+		return err
+	})
+	return g, err
+}
+
+// read hashes what use reads of a file. The root refuses links that lead out.
+func (f *manifest) read(name string, use func(io.Reader, int64) error) error {
+	info, err := f.root.Stat(name)
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() { // opening a pipe would wait for its writer
+		return errors.New("not a regular file")
+	}
+	file, err := f.root.Open(name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	hash := sha256.New()
+	if err := use(io.TeeReader(file, hash), info.Size()); err != nil {
+		return err
+	}
+	f.sums[name], f.sizes[name] = hex.EncodeToString(hash.Sum(nil)), info.Size()
+	return nil
+}
+
+// digest is the SHA-256 over one line "sum  name" a file, mosel.yaml and all,
+// sorted by name: what `sha256sum FILES | sort -k 2 | sha256sum` prints.
+func (f *manifest) digest() string {
+	hash := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(f.sums)) {
+		fmt.Fprintf(hash, "%s  %s\n", f.sums[name], name)
+	}
+	return "sha256:" + hex.EncodeToString(hash.Sum(nil))
+}

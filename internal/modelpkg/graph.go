@@ -1,0 +1,148 @@
+package modelpkg
+
+import (
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// opsetMin is the lowest version of the standard operators that ONNX Runtime
+// promises to run. The highest is the installed runtime's business.
+const opsetMin = 7
+
+// checkGraphs holds every variant's ONNX file against the declaration, and
+// adds all files it reads to the manifest.
+func (r *report) checkGraphs(m *Model, s *spec, files *manifest) {
+	for i, v := range m.Variants {
+		at := s.variants[i].path.place
+		g, err := files.graph(v.Path)
+		if err != nil {
+			r.at(at, "variant %s: %s: %s", v.Name, v.Path, reason(err))
+			continue
+		}
+		if g.opset < opsetMin {
+			r.at(at, "variant %s: %s has opset %d; at least %d is needed, 17 is advised", v.Name, v.Path, g.opset, opsetMin)
+		}
+		r.checkExternal(v, at, g, files)
+		r.checkInputs(m, s, i, g)
+		r.checkOutputs(m, s, i, g)
+	}
+}
+
+// checkExternal looks for the files that hold a graph's weights.
+func (r *report) checkExternal(v Variant, at place, g *graph, files *manifest) {
+	for _, location := range slices.Sorted(maps.Keys(g.external)) {
+		if why := escapes(location); why != "" {
+			r.at(at, "variant %s: %s keeps weights in %q, which %s", v.Name, v.Path, clip(location, 120), why)
+			continue
+		}
+		size, err := files.file(path.Join(path.Dir(v.Path), location))
+		switch {
+		case err != nil:
+			r.at(at, "variant %s: %s keeps weights in %s: %s", v.Name, v.Path, location, reason(err))
+		case size < g.external[location]:
+			r.at(at, "variant %s: %s needs %d bytes of %s, which has only %d", v.Name, v.Path, g.external[location], location, size)
+		}
+	}
+}
+
+func (r *report) checkInputs(m *Model, s *spec, variant int, g *graph) {
+	v, at := m.Variants[variant], s.variants[variant].path.place
+	for _, i := range v.Inputs {
+		declared := s.input(i)
+		found := slices.IndexFunc(g.inputs, func(in Spec) bool { return in.Name == m.Inputs[i].Name })
+		if found < 0 {
+			r.at(at, "variant %s: %s has no input %q; it has %s", v.Name, v.Path, m.Inputs[i].Name, specNames(g.inputs))
+			continue
+		}
+		r.compare(m, variant, m.Inputs[i].Spec, g.inputs[found], declared)
+	}
+	for _, in := range g.inputs {
+		i := slices.IndexFunc(m.Inputs, func(d Input) bool { return d.Name == in.Name })
+		switch {
+		case i < 0:
+			r.at(at, "variant %s: %s needs an input %q that no modality declares", v.Name, v.Path, in.Name)
+		case !slices.Contains(v.Inputs, i):
+			r.at(at, "variant %s: %s needs the input %q of modality %s, which the variant does not name",
+				v.Name, v.Path, in.Name, m.Modalities[m.Inputs[i].Modality].Name)
+		}
+	}
+}
+
+func (r *report) checkOutputs(m *Model, s *spec, variant int, g *graph) {
+	v := m.Variants[variant]
+	for i, out := range m.Outputs {
+		found := slices.IndexFunc(g.outputs, func(o Spec) bool { return o.Name == out.Name })
+		if found < 0 {
+			r.at(s.variants[variant].path.place, "variant %s: %s has no output %q; it has %s", v.Name, v.Path, out.Name, specNames(g.outputs))
+			continue
+		}
+		r.compare(m, variant, out, g.outputs[found], s.outputs[i])
+	}
+}
+
+// compare holds one tensor of a graph against its declaration, which lacks the
+// batch dimension.
+func (r *report) compare(m *Model, variant int, declared, found Spec, at tensorSpec) {
+	v := m.Variants[variant]
+	if found.DType != declared.DType {
+		r.at(at.dtype.place, "%s is declared %v, but is %s in variant %s (%s)", declared.Name, declared.DType, graphType(found.DType), v.Name, v.Path)
+	}
+	if found.Shape == nil {
+		return // the graph leaves it open
+	}
+	if len(found.Shape) == 0 {
+		r.at(at.shaped, "%s has no dimensions in variant %s (%s); the first must be the batch", declared.Name, v.Name, v.Path)
+		return
+	}
+	if batch := found.Shape[0]; batch != -1 && (batch != 1 || m.Limits.BatchItemsMax != 1) {
+		r.at(at.shaped, "the batch dimension of %s is fixed at %d in variant %s (%s); export it as dynamic, or, if it is 1, set limits.max_batch to 1",
+			declared.Name, batch, v.Name, v.Path)
+	}
+	rest := found.Shape[1:]
+	if !fits(declared.Shape, rest) {
+		r.at(at.shaped, "%s is declared %v, but is %v after the batch dimension in variant %s (%s)", declared.Name, declared.Shape, rest, v.Name, v.Path)
+	}
+}
+
+// fits reports whether every tensor the declaration allows is one the graph takes.
+func fits(declared, found tensor.Shape) bool {
+	if len(declared) != len(found) {
+		return false
+	}
+	for i := range found {
+		if found[i] != -1 && declared[i] != found[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func graphType(d tensor.DType) string {
+	if d == tensor.Invalid {
+		return "of a type mosel does not know"
+	}
+	return d.String()
+}
+
+func specNames(specs []Spec) string {
+	names := make([]string, len(specs))
+	for i, s := range specs {
+		names[i] = clip(s.Name, 80)
+	}
+	return clip(strings.Join(names, ", "), 400)
+}
+
+// input returns the declaration of Model.Inputs[i].
+func (s *spec) input(i int) tensorSpec {
+	for _, m := range s.modalities {
+		if i < len(m.inputs) {
+			return m.inputs[i]
+		}
+		i -= len(m.inputs)
+	}
+	return tensorSpec{}
+}

@@ -1,0 +1,216 @@
+package modelpkg
+
+import (
+	"archive/zip"
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// Bounds of an .npz file. A header's claim is believed only as far as the
+// compressed bytes behind it can go: deflate never gives more than 1032 bytes
+// for one.
+const (
+	npzArraysMax  = 1024
+	npyHeaderMax  = 64 << 10
+	deflateGain   = 1032
+	npzNameMax    = 256
+	npyMagic      = "\x93NUMPY"
+	npyDataOffset = 64 // numpy aligns data to this
+)
+
+// npyForm is the header as every writer writes it: the keys in this order.
+var npyForm = regexp.MustCompile(`^\{\s*'descr'\s*:\s*'([^']*)'\s*,\s*'fortran_order'\s*:\s*(True|False)\s*,\s*'shape'\s*:\s*\(([0-9, ]*)\)\s*,?\s*\}\s*$`)
+
+// npyCodes are numpy's names of the element types it shares with the protocol.
+var npyCodes = map[tensor.DType]string{
+	tensor.Bool: "|b1", tensor.Uint8: "|u1", tensor.Int8: "|i1",
+	tensor.Uint16: "<u2", tensor.Uint32: "<u4", tensor.Uint64: "<u8",
+	tensor.Int16: "<i2", tensor.Int32: "<i4", tensor.Int64: "<i8",
+	tensor.FP16: "<f2", tensor.FP32: "<f4", tensor.FP64: "<f8",
+}
+
+// ReadNPZ reads all arrays of numpy's zip archive, in the file's order. It
+// takes little-endian arrays in C order, of element types the protocol knows,
+// of together at most bytesMax bytes.
+func ReadNPZ(r io.ReaderAt, size, bytesMax int64) ([]tensor.Tensor, error) {
+	archive, err := zip.NewReader(r, size)
+	if err != nil {
+		return nil, fmt.Errorf("not an .npz file: %w", err)
+	}
+	if len(archive.File) > npzArraysMax {
+		return nil, fmt.Errorf("the file has %d arrays; at most %d are read", len(archive.File), npzArraysMax)
+	}
+	arrays := make([]tensor.Tensor, 0, len(archive.File))
+	seen := make(map[string]bool, len(archive.File))
+	for _, f := range archive.File {
+		name, isArray := strings.CutSuffix(f.Name, ".npy")
+		if !isArray || len(name) > npzNameMax || seen[name] {
+			return nil, fmt.Errorf("the entry %q is not an array, or is there twice", clip(f.Name, 80))
+		}
+		seen[name] = true
+		array, err := readEntryNPY(f, name, size, bytesMax)
+		if err != nil {
+			return nil, fmt.Errorf("array %s: %w", clip(name, 80), err)
+		}
+		bytesMax -= int64(len(array.Data))
+		arrays = append(arrays, array)
+	}
+	return arrays, nil
+}
+
+func readEntryNPY(f *zip.File, name string, fileSize, bytesMax int64) (tensor.Tensor, error) {
+	body, err := f.Open()
+	if err != nil {
+		return tensor.Tensor{}, err
+	}
+	defer body.Close()
+	possible := min(f.CompressedSize64, uint64(fileSize))
+	if f.Method != zip.Store {
+		possible *= deflateGain
+	}
+	return readNPY(bufio.NewReader(body), name, int64(min(possible, uint64(bytesMax))))
+}
+
+// readNPY reads one array of at most bytesMax bytes, and nothing must follow it.
+func readNPY(r io.Reader, name string, bytesMax int64) (tensor.Tensor, error) {
+	header, err := readHeaderNPY(r)
+	if err != nil {
+		return tensor.Tensor{}, err
+	}
+	dtype, shape, err := parseHeaderNPY(header)
+	if err != nil {
+		return tensor.Tensor{}, err
+	}
+	n, err := shape.Elements()
+	if err != nil {
+		return tensor.Tensor{}, err
+	}
+	if int64(n) > bytesMax/int64(dtype.Size()) {
+		return tensor.Tensor{}, fmt.Errorf("%v of %v is more than the file can hold or may have", shape, dtype)
+	}
+	data := make([]byte, n*dtype.Size())
+	if _, err := io.ReadFull(r, data); err != nil {
+		return tensor.Tensor{}, fmt.Errorf("the data end before %v of %v is full: %w", shape, dtype, err)
+	}
+	var more [1]byte
+	if _, err := io.ReadFull(r, more[:]); !errors.Is(err, io.EOF) { // also verifies the checksum
+		if err == nil {
+			err = errors.New("there are more data than its shape says")
+		}
+		return tensor.Tensor{}, err
+	}
+	return tensor.New(name, dtype, shape, data)
+}
+
+// readHeaderNPY reads magic, version and header text; versions differ in the
+// width of the header's length.
+func readHeaderNPY(r io.Reader) (string, error) {
+	start := make([]byte, len(npyMagic)+2)
+	if _, err := io.ReadFull(r, start); err != nil || string(start[:len(npyMagic)]) != npyMagic {
+		return "", errors.New("not an .npy array")
+	}
+	width := 4
+	switch major := start[len(npyMagic)]; major {
+	case 1:
+		width = 2
+	case 2, 3:
+	default:
+		return "", fmt.Errorf(".npy version %d is not known", major)
+	}
+	var length [4]byte
+	if _, err := io.ReadFull(r, length[:width]); err != nil {
+		return "", errors.New("the header is cut off")
+	}
+	n := binary.LittleEndian.Uint32(length[:])
+	if n > npyHeaderMax {
+		return "", fmt.Errorf("a header of %d bytes", n)
+	}
+	header := make([]byte, n)
+	if _, err := io.ReadFull(r, header); err != nil {
+		return "", errors.New("the header is cut off")
+	}
+	return string(header), nil
+}
+
+func parseHeaderNPY(header string) (tensor.DType, tensor.Shape, error) {
+	m := npyForm.FindStringSubmatch(header)
+	if m == nil {
+		return tensor.Invalid, nil, fmt.Errorf("the header %q is not understood", clip(header, 120))
+	}
+	dtype := tensor.Invalid
+	for d, code := range npyCodes {
+		if code == m[1] || d.Size() == 1 && code[1:] == strings.TrimLeft(m[1], "<>=") {
+			dtype = d
+		}
+	}
+	switch {
+	case strings.HasPrefix(m[1], ">"):
+		return tensor.Invalid, nil, fmt.Errorf("the type %q is big-endian; save it little-endian", m[1])
+	case dtype == tensor.Invalid:
+		return tensor.Invalid, nil, fmt.Errorf("the type %q is not supported; save numbers", clip(m[1], 40))
+	}
+	shape := tensor.Shape{}
+	for part := range strings.SplitSeq(m[3], ",") {
+		if part = strings.TrimSpace(part); part == "" {
+			continue
+		}
+		d, err := strconv.ParseInt(part, 10, 64)
+		if err != nil || len(shape) > dimensionsMax {
+			return tensor.Invalid, nil, fmt.Errorf("the shape (%s) is not understood", clip(m[3], 80))
+		}
+		shape = append(shape, d)
+	}
+	if m[2] == "True" && len(shape) > 1 {
+		return tensor.Invalid, nil, errors.New("the array is in Fortran order; save numpy.ascontiguousarray of it")
+	}
+	return dtype, shape, nil
+}
+
+// WriteNPZ writes arrays as numpy.savez_compressed does. The same arrays give
+// the same bytes.
+func WriteNPZ(w io.Writer, arrays []tensor.Tensor) error {
+	archive := zip.NewWriter(w)
+	for _, a := range arrays {
+		code, ok := npyCodes[a.DType]
+		if !ok {
+			return fmt.Errorf("array %s: numpy has no type %v", a.Name, a.DType)
+		}
+		entry, err := archive.Create(a.Name + ".npy")
+		if err != nil {
+			return err
+		}
+		if _, err := io.WriteString(entry, headerNPY(code, a.Shape)); err != nil {
+			return err
+		}
+		if _, err := entry.Write(a.Data); err != nil {
+			return err
+		}
+	}
+	return archive.Close()
+}
+
+// headerNPY is the header of version 1, padded so that the data are aligned.
+func headerNPY(code string, shape tensor.Shape) string {
+	dims := make([]string, len(shape))
+	for i, d := range shape {
+		dims[i] = strconv.FormatInt(d, 10)
+	}
+	list := strings.Join(dims, ", ")
+	if len(dims) == 1 {
+		list += ","
+	}
+	text := fmt.Sprintf("{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", code, list)
+	const fixed = len(npyMagic) + 2 + 2
+	pad := npyDataOffset - (fixed+len(text)+1)%npyDataOffset
+	text += strings.Repeat(" ", pad%npyDataOffset) + "\n"
+	length := binary.LittleEndian.AppendUint16(nil, uint16(len(text)))
+	return npyMagic + "\x01\x00" + string(length) + text
+}

@@ -1,0 +1,269 @@
+package modelpkg
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/klauspost/cpuid/v2"
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// profileBytesMax bounds a profile file: 64 variants of 4096 batch sizes fit.
+const profileBytesMax = 64 << 20
+
+// profilesDir is the folder of a package that has its profiles.
+const profilesDir = "profiles"
+
+// ProfilePath is where the profile for a device is: profiles/<device>.json.
+func (m *Model) ProfilePath(device string) string {
+	return filepath.Join(m.Dir, profilesDir, device+".json")
+}
+
+// SamplesPath is where the per-sample results of a profile are, beside it.
+func (m *Model) SamplesPath(device string) string {
+	return filepath.Join(m.Dir, profilesDir, device+".samples.npz")
+}
+
+// FindProfile returns the profile to use. A named device must have one. With
+// "" it is that of this machine's Device, else the only one there is; the
+// caller sees from its Device which it was. Errors have kind not found where
+// there is none to choose, and invalid where the chosen one is of another model
+// or malformed.
+func FindProfile(m *Model, device string) (*Profile, error) {
+	op := "find a profile of " + m.Name
+	if device != "" {
+		if err := CheckDevice(device); err != nil {
+			return nil, &slo.Error{Op: op, Kind: slo.KindInvalid, Err: err}
+		}
+		return LoadProfile(m, m.ProfilePath(device))
+	}
+	names := profileNames(m)
+	own, _ := Device()
+	switch {
+	case slices.Contains(names, own):
+		return LoadProfile(m, m.ProfilePath(own))
+	case len(names) == 1:
+		return LoadProfile(m, m.ProfilePath(names[0]))
+	case len(names) == 0:
+		return nil, slo.E(op, slo.KindNotFound, "there is none in %s: run `mosel profile %s` first", filepath.Join(m.Dir, profilesDir), m.Dir)
+	}
+	return nil, slo.E(op, slo.KindNotFound, "there is none for this device (%s): run `mosel profile %s` first, or choose one of %s with --device",
+		own, m.Dir, strings.Join(names, ", "))
+}
+
+// profileNames lists the devices the package has profiles for.
+func profileNames(m *Model) []string {
+	files, _ := filepath.Glob(filepath.Join(m.Dir, profilesDir, "*.json")) // its only error is a bad pattern
+	var names []string
+	for _, f := range files {
+		names = append(names, strings.TrimSuffix(filepath.Base(f), ".json"))
+	}
+	return names
+}
+
+// LoadProfile reads a profile and refuses one of another model: another
+// mosel.yaml, another graph or other weights make another model. Errors have
+// kind not found or invalid.
+func LoadProfile(m *Model, path string) (*Profile, error) {
+	op := "load profile " + path
+	text, err := readFile(path, profileBytesMax)
+	if err != nil {
+		return nil, fileError(op, err)
+	}
+	p, err := decodeProfile(text)
+	if err != nil {
+		return nil, &slo.Error{Op: op, Kind: slo.KindInvalid, Err: err}
+	}
+	if err := p.fits(m); err != nil {
+		return nil, &slo.Error{Op: op, Kind: slo.KindInvalid, Err: err}
+	}
+	return p, nil
+}
+
+// decodeProfile reads the JSON strictly: a key it does not know is an error.
+func decodeProfile(text []byte) (*Profile, error) {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	p := new(Profile)
+	if err := decoder.Decode(p); err != nil {
+		line := 1 + bytes.Count(text[:min(int(decoder.InputOffset()), len(text))], []byte("\n"))
+		var syntax *json.SyntaxError
+		if errors.As(err, &syntax) {
+			line = 1 + bytes.Count(text[:min(int(syntax.Offset), len(text))], []byte("\n"))
+		}
+		return nil, fmt.Errorf("line %d: %w", line, err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("something follows the profile")
+	}
+	return p, nil
+}
+
+// fits checks the profile's values and that it is of this model.
+func (p *Profile) fits(m *Model) error {
+	switch {
+	case p.Format != ProfileFormat:
+		return fmt.Errorf("format is %d; this mosel reads %d", p.Format, ProfileFormat)
+	case p.Model != m.Name || p.ModelDigest != m.Digest:
+		return fmt.Errorf("it was measured for another model: %s %s, but %s is %s %s: run `mosel profile %s` again",
+			p.Model, shortDigest(p.ModelDigest), m.Dir, m.Name, shortDigest(m.Digest), m.Dir)
+	case p.Threads < 1:
+		return fmt.Errorf("threads is %d; it must be at least 1", p.Threads)
+	case len(p.Variants) != len(m.Variants):
+		return fmt.Errorf("it has %d variants; the model has %d", len(p.Variants), len(m.Variants))
+	}
+	if err := CheckDevice(p.Device); err != nil {
+		return err
+	}
+	for i, v := range p.Variants {
+		want := m.Variants[i]
+		if v.Name != want.Name || v.Precision != want.Precision || !slices.Equal(v.Modalities, want.Modalities.Names(m.ModalityNames())) {
+			return fmt.Errorf("variant %d is %s %s %v; the model has %s %s %v", i, v.Name, v.Precision, v.Modalities,
+				want.Name, want.Precision, want.Modalities.Names(m.ModalityNames()))
+		}
+		if err := v.check(m.Limits.BatchItemsMax); err != nil {
+			return fmt.Errorf("variant %s: %w", v.Name, err)
+		}
+	}
+	return nil
+}
+
+// check holds one variant's measurements to what planning relies on.
+func (v *VariantProfile) check(batchItemsMax int) error {
+	a := v.Accuracy
+	if a.Samples < 1 || a.Correct < 0 || a.Correct > a.Samples || !(0 <= a.Low && a.Low <= a.Mean && a.Mean <= a.High && a.High <= 1) {
+		return fmt.Errorf("accuracy %d of %d, %v in [%v, %v], is not possible", a.Correct, a.Samples, a.Mean, a.Low, a.High)
+	}
+	if len(v.Batches) == 0 || v.Batches[0].Items != 1 {
+		return errors.New("the first batch must be of 1 item")
+	}
+	last := 0
+	for _, b := range v.Batches {
+		switch {
+		case b.Items <= last:
+			return fmt.Errorf("batches of %d and then %d items: they must ascend", last, b.Items)
+		case b.Items > batchItemsMax:
+			return fmt.Errorf("a batch of %d items; the model's limit is %d", b.Items, batchItemsMax)
+		case !(b.P50MS > 0) || b.P95MS < b.P50MS || math.IsInf(b.P95MS, 0):
+			return fmt.Errorf("batch of %d: %v ms (p50) and %v ms (p95) are not possible", b.Items, b.P50MS, b.P95MS)
+		case b.MemoryBytes < 0 || b.Runs < 1:
+			return fmt.Errorf("batch of %d: %d bytes in %d runs is not possible", b.Items, b.MemoryBytes, b.Runs)
+		}
+		last = b.Items
+	}
+	return nil
+}
+
+// shortDigest is enough of a digest for a person to tell two apart.
+func shortDigest(d string) string {
+	d = strings.TrimPrefix(d, "sha256:")
+	return clip(d, 12)
+}
+
+// Save writes the profile as JSON for people and mosel. The file is replaced
+// whole or not at all.
+func (p *Profile) Save(path string) error {
+	text, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		return slo.E("save profile "+path, slo.KindInternal, "%w", err)
+	}
+	return replaceFile(path, append(text, '\n'))
+}
+
+// replaceFile writes a file under a temporary name first.
+func replaceFile(path string, content []byte) error {
+	op := "write " + path
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return slo.E(op, slo.KindInvalid, "%s", reason(err))
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return slo.E(op, slo.KindInvalid, "%s", reason(err))
+	}
+	_, err = f.Write(content)
+	err = errors.Join(err, f.Chmod(0o644), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name()) // the error that matters is the first one
+		return slo.E(op, slo.KindInternal, "%w", err)
+	}
+	return nil
+}
+
+// MeasuredAccuracy is a share of right answers with its 95 % Wilson interval,
+// which stays sound for shares near 0 and 1, where good models are.
+func MeasuredAccuracy(correct, samples int) AccuracyMean {
+	if samples < 1 {
+		return AccuracyMean{High: 1}
+	}
+	const z = 1.959963984540054 // 97.5 % of the standard normal distribution
+	n := float64(samples)
+	p := float64(correct) / n
+	center := (p + z*z/(2*n)) / (1 + z*z/n)
+	half := z / (1 + z*z/n) * math.Sqrt(p*(1-p)/n+z*z/(4*n*n))
+	micro := func(x float64) float64 { return math.Round(x*1e6) / 1e6 }
+	return AccuracyMean{
+		Correct: correct,
+		Samples: samples,
+		Mean:    micro(p),
+		Low:     micro(max(0, min(center-half, p))),
+		High:    micro(min(1, max(center+half, p))),
+	}
+}
+
+var (
+	deviceForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$`)
+	deviceNoun = regexp.MustCompile(`\((r|tm)\)|\b(cpu|processor|with radeon.*|[0-9]+-core)\b|@`)
+	deviceGap  = regexp.MustCompile(`[^a-z0-9.]+`)
+)
+
+// CheckDevice checks the form of a device's name, which becomes a file's name.
+func CheckDevice(name string) error {
+	if !deviceForm.MatchString(name) {
+		return fmt.Errorf("the device %q must be small letters, digits, '.', '_' and '-', at most 64", clip(name, 80))
+	}
+	return nil
+}
+
+// Device names this machine's processor, for the file of its profile, such as
+// "cpu-intel-xeon-2.80ghz", and in its maker's words.
+func Device() (name, detail string) {
+	detail = strings.TrimSpace(cpuid.CPU.BrandName)
+	if detail == "" {
+		return "cpu-" + runtime.GOARCH, runtime.GOARCH
+	}
+	return deviceSlug(detail), detail
+}
+
+func deviceSlug(brand string) string {
+	plain := deviceNoun.ReplaceAllString(strings.ToLower(brand), " ")
+	name := "cpu-" + strings.Trim(deviceGap.ReplaceAllString(plain, "-"), "-.")
+	return strings.TrimRight(name[:min(len(name), 64)], "-.")
+}
+
+// checkProfiles reads every profile of the package.
+func checkProfiles(m *Model) Problems {
+	var problems Problems
+	for _, name := range profileNames(m) {
+		if _, err := LoadProfile(m, m.ProfilePath(name)); err != nil {
+			var e *slo.Error
+			if errors.As(err, &e) {
+				err = e.Err
+			}
+			problems = append(problems, Problem{File: m.ProfilePath(name), Message: err.Error()})
+		}
+	}
+	return problems
+}

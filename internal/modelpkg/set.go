@@ -1,0 +1,235 @@
+package modelpkg
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// Bounds of an evaluation set, which is held in memory while it is used.
+const (
+	setFileBytesMax = 1 << 30
+	setBytesMax     = 4 << 30
+	setSamplesMax   = 10_000_000
+)
+
+// labelArray is the array of an evaluation set that has the right answers.
+const labelArray = "label"
+
+// Set is a labelled evaluation set in memory.
+type Set struct {
+	Path   string
+	Digest string // "sha256:..." of the file
+	Labels []int  // the right class of each sample, 0 <= label < Model.Classes()
+	items  [][][]byte
+}
+
+// Len is the number of samples.
+func (s *Set) Len() int { return len(s.Labels) }
+
+// Item returns sample i as the bytes of each of the model's inputs, indexed as
+// Model.Inputs: a runtime.Item. The bytes are views; nobody may change them.
+func (s *Set) Item(i int) [][]byte { return s.items[i] }
+
+// OpenSet reads a labelled set for the model: an .npz with one array [N, ...]
+// for each of the model's inputs, and "label", N class numbers. Other arrays
+// are ignored. The path is an ordinary one; Model.File leads to the package's
+// own sets. Errors have kind not found or invalid.
+func OpenSet(path string, m *Model) (*Set, error) {
+	op := "open " + path
+	file, err := readFile(path, setFileBytesMax)
+	if err != nil {
+		return nil, fileError(op, err)
+	}
+	sum := sha256.Sum256(file)
+	arrays, err := ReadNPZ(bytes.NewReader(file), int64(len(file)), setBytesMax)
+	if err != nil {
+		return nil, &slo.Error{Op: op, Kind: slo.KindInvalid, Err: err}
+	}
+	s := &Set{Path: path, Digest: "sha256:" + hex.EncodeToString(sum[:])}
+	if err := s.bind(m, arrays); err != nil {
+		return nil, &slo.Error{Op: op, Kind: slo.KindInvalid, Err: err}
+	}
+	return s, nil
+}
+
+// bind ties arrays to the model's inputs, telling all that does not fit.
+func (s *Set) bind(m *Model, arrays []tensor.Tensor) error {
+	labels, faults := labelsOf(arrays, m.Classes())
+	inputs := make([]tensor.Tensor, len(m.Inputs))
+	for i, in := range m.Inputs {
+		array, ok := arrayNamed(arrays, in.Name)
+		switch {
+		case !ok:
+			faults = append(faults, fmt.Errorf("it has no array %q", in.Name))
+		case !sameType(array.DType, in.DType):
+			faults = append(faults, fmt.Errorf("array %q is %v; the input is %v", in.Name, array.DType, in.DType))
+		case len(array.Shape) == 0 || !array.Shape[1:].Fits(in.Shape):
+			faults = append(faults, fmt.Errorf("array %q has shape %v; it must be the number of samples, then %v", in.Name, array.Shape, in.Shape))
+		case labels != nil && array.Rows() != len(labels):
+			faults = append(faults, fmt.Errorf("array %q has %d samples; there are %d labels", in.Name, array.Rows(), len(labels)))
+		}
+		inputs[i] = array
+	}
+	if len(faults) > 0 {
+		return oneLine(faults)
+	}
+	s.Labels = labels
+	s.items = make([][][]byte, len(labels))
+	views := make([][]byte, len(labels)*len(inputs))
+	for i := range s.items {
+		s.items[i], views = views[:len(inputs):len(inputs)], views[len(inputs):]
+		for k, array := range inputs {
+			s.items[i][k] = array.Row(i)
+		}
+	}
+	return nil
+}
+
+// oneLine joins errors where errors.Join would begin a line for each.
+func oneLine(faults []error) error {
+	texts := make([]string, len(faults))
+	for i, f := range faults {
+		texts[i] = f.Error()
+	}
+	return errors.New(strings.Join(texts, "; "))
+}
+
+func arrayNamed(arrays []tensor.Tensor, name string) (tensor.Tensor, bool) {
+	i := slices.IndexFunc(arrays, func(a tensor.Tensor) bool { return a.Name == name })
+	if i < 0 {
+		return tensor.Tensor{}, false
+	}
+	return arrays[i], true
+}
+
+// sameType lets UINT16 stand for BF16, which numpy lacks.
+func sameType(array, input tensor.DType) bool {
+	return array == input || input == tensor.BF16 && array == tensor.Uint16
+}
+
+// labelsOf returns the class of every sample.
+func labelsOf(arrays []tensor.Tensor, classes int) ([]int, []error) {
+	array, ok := arrayNamed(arrays, labelArray)
+	if !ok {
+		return nil, []error{errors.New(`it has no array "label"`)}
+	}
+	if len(array.Shape) != 1 || array.Rows() == 0 || array.Rows() > setSamplesMax {
+		return nil, []error{fmt.Errorf(`array "label" has shape %v; it must be one number a sample, at least 1 and at most %d samples`, array.Shape, setSamplesMax)}
+	}
+	labels, err := integers(array)
+	if err != nil {
+		return nil, []error{err}
+	}
+	for i, l := range labels {
+		if l < 0 || l >= classes {
+			return nil, []error{fmt.Errorf("the label of sample %d is %d; the model has the classes 0 to %d", i, l, classes-1)}
+		}
+	}
+	return labels, nil
+}
+
+// integers widens an array of any whole-number type. A value beyond int64 wraps
+// to a negative one, which no caller takes.
+func integers(array tensor.Tensor) ([]int, error) {
+	values := make([]int, array.Rows())
+	for i := range values {
+		b := array.Row(i)
+		switch array.DType {
+		case tensor.Uint8:
+			values[i] = int(b[0])
+		case tensor.Int8:
+			values[i] = int(int8(b[0]))
+		case tensor.Uint16:
+			values[i] = int(binary.LittleEndian.Uint16(b))
+		case tensor.Int16:
+			values[i] = int(int16(binary.LittleEndian.Uint16(b)))
+		case tensor.Uint32:
+			values[i] = int(binary.LittleEndian.Uint32(b))
+		case tensor.Int32:
+			values[i] = int(int32(binary.LittleEndian.Uint32(b)))
+		case tensor.Uint64, tensor.Int64:
+			values[i] = int(binary.LittleEndian.Uint64(b))
+		default:
+			return nil, fmt.Errorf("array %q is %v; it must be whole numbers", array.Name, array.DType)
+		}
+	}
+	return values, nil
+}
+
+// readFile reads an ordinary file of at most so many bytes.
+func readFile(path string, most int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(content)) > most {
+		err = fmt.Errorf("is larger than %d bytes", most)
+	}
+	return content, err
+}
+
+// fileError gives a failure to read a file its kind.
+func fileError(op string, err error) error {
+	kind := slo.KindInvalid
+	if errors.Is(err, os.ErrNotExist) {
+		kind = slo.KindNotFound
+	}
+	return slo.E(op, kind, "%s", reason(err))
+}
+
+// checkEvaluation reads both evaluation sets in depth.
+func checkEvaluation(m *Model, s *spec) Problems {
+	r := &report{file: filepath.Join(m.Dir, FileName)}
+	digests := map[string]string{}
+	for _, w := range []word{s.profile, s.heldOut} {
+		if !w.given() {
+			continue
+		}
+		set, err := openInside(m, w.text)
+		if err != nil {
+			r.at(w.place, "evaluation set %s: %s", w.text, err.Error())
+			continue
+		}
+		if other := digests[set.Digest]; other != "" {
+			r.at(w.place, "evaluation set %s is the same as %s; held-out samples must be others", w.text, other)
+		}
+		digests[set.Digest] = w.text
+	}
+	return r.sorted()
+}
+
+// openInside opens a set of the package, which links must not leave.
+func openInside(m *Model, path string) (*Set, error) {
+	root, err := os.OpenRoot(m.Dir)
+	if err != nil {
+		return nil, errors.New(reason(err))
+	}
+	defer root.Close()
+	info, err := root.Stat(path)
+	if err != nil {
+		return nil, errors.New(reason(err))
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("not a regular file")
+	}
+	set, err := OpenSet(m.File(path), m)
+	var e *slo.Error
+	if errors.As(err, &e) {
+		return nil, e.Err
+	}
+	return set, err
+}
