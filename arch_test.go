@@ -29,6 +29,7 @@ var rooms = []room{
 	// What hangs off a vertebra stands right after it.
 	{dir: "internal/slo"},
 	{dir: "internal/plot", imports: []string{"internal/slo"}},
+	{dir: "internal/replay", imports: []string{"internal/slo"}},
 	{dir: "internal/modelpkg", imports: []string{"tensor", "internal/slo"}},
 	{dir: "internal/runtime", imports: []string{"tensor", "internal/slo", "internal/modelpkg"}},
 	{dir: "internal/runtime/runtimetest", imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime"}},
@@ -65,7 +66,7 @@ var rooms = []room{
 	{
 		dir: "cmd/mosel",
 		imports: []string{"client", "internal/slo", "internal/modelpkg", "internal/runtime", "internal/runtime/ort", "internal/profiler",
-			"internal/media", "internal/plan", "internal/plot", "internal/engine", "internal/server"},
+			"internal/media", "internal/plan", "internal/plot", "internal/replay", "internal/engine", "internal/server"},
 	},
 }
 
