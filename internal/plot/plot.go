@@ -1,0 +1,173 @@
+// Package plot draws the few pictures mosel makes: what a model's variants cost
+// and how right they are, and how several things change along one axis. A chart
+// is a value; Save writes it as SVG or PNG. It exists so that no command deals
+// with fonts, colours and canvases, and so that all pictures look alike.
+package plot
+
+import (
+	"bytes"
+	"image/color"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/mosel-serve/mosel/internal/slo"
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgimg"
+	"gonum.org/v1/plot/vg/vgsvg"
+)
+
+// Size of every picture.
+const (
+	width  = 18 * vg.Centimeter
+	height = 12 * vg.Centimeter
+	dpi    = 144 // of PNG
+)
+
+// colors tell series apart, also to the colour-blind (Okabe and Ito), and grey
+// is for what does not matter.
+var (
+	colors = []color.Color{
+		color.RGBA{0, 114, 178, 255}, color.RGBA{213, 94, 0, 255}, color.RGBA{0, 158, 115, 255},
+		color.RGBA{204, 121, 167, 255}, color.RGBA{230, 159, 0, 255}, color.RGBA{86, 180, 233, 255},
+	}
+	grey      = color.Gray{140}
+	lightGrey = color.Gray{225}
+)
+
+// Axes is what every chart says about itself.
+type Axes struct {
+	Title  string
+	X, Y   string // what the axes show, with units
+	LogX   bool   // every x must be > 0
+	LogY   bool   // every y must be > 0
+	YShare bool   // y is a share: its axis prints per cent
+}
+
+// Series is a named line of points, x ascending, as many X as Y.
+type Series struct {
+	Name string
+	X, Y []float64
+}
+
+// Lines is a chart of one or several lines.
+type Lines struct {
+	Axes
+	Series []Series
+}
+
+// Formats lists the file extensions Save writes.
+func Formats() []string { return []string{".svg", ".png"} }
+
+// CheckFile tells, before work is done for a picture, whether Save can write a
+// file of this name. Its error has kind invalid.
+func CheckFile(file string) error {
+	switch filepath.Ext(file) {
+	case ".svg", ".png":
+		return nil
+	}
+	return slo.E("plot "+file, slo.KindInvalid, "a picture's name must end in %s", strings.Join(Formats(), " or "))
+}
+
+// Save writes the chart as SVG or PNG, by the file's extension.
+func (l Lines) Save(file string) error {
+	p := l.frame()
+	for i, s := range l.Series {
+		if err := addLine(p, s, colors[i%len(colors)]); err != nil {
+			return slo.E("plot "+file, slo.KindInternal, "series %s: %w", s.Name, err)
+		}
+	}
+	return save(p, file)
+}
+
+// frame is an empty chart with its axes and grid.
+func (a Axes) frame() *plot.Plot {
+	p := plot.New()
+	for _, style := range []*draw.TextStyle{&p.Title.TextStyle, &p.X.Label.TextStyle, &p.Y.Label.TextStyle,
+		&p.X.Tick.Label, &p.Y.Tick.Label, &p.Legend.TextStyle} {
+		style.Font.Variant = "Sans"
+		style.Font.Size = vg.Points(10)
+	}
+	p.Title.Text = a.Title
+	p.Title.TextStyle.Font.Size = vg.Points(13)
+	p.Title.Padding = vg.Points(8)
+	p.X.Label.Text, p.Y.Label.Text = a.X, a.Y
+	p.X.Label.Padding, p.Y.Label.Padding = vg.Points(4), vg.Points(4)
+	p.Legend.Top, p.Legend.Left = true, true
+	p.Legend.XOffs, p.Legend.YOffs = vg.Points(8), -vg.Points(6)
+	p.Legend.Padding = vg.Points(2)
+	p.X.Tick.Marker, p.Y.Tick.Marker = steps{plain}, steps{plain}
+	if a.LogX {
+		p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, decades{}
+	}
+	switch {
+	case a.LogY:
+		p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, decades{}
+	case a.YShare:
+		p.Y.Tick.Marker = steps{percent}
+	}
+	grid := plotter.NewGrid()
+	grid.Vertical.Color, grid.Horizontal.Color = lightGrey, lightGrey
+	p.Add(grid)
+	return p
+}
+
+func addLine(p *plot.Plot, s Series, c color.Color) error {
+	points := make(plotter.XYs, len(s.X))
+	for i := range s.X {
+		points[i] = plotter.XY{X: s.X[i], Y: s.Y[i]}
+	}
+	line, dots, err := plotter.NewLinePoints(points)
+	if err != nil {
+		return err
+	}
+	line.Width, line.Color = vg.Points(1.8), c
+	dots.Shape, dots.Radius, dots.Color = draw.CircleGlyph{}, vg.Points(2.2), c
+	p.Add(line, dots)
+	p.Legend.Add(s.Name, line)
+	return nil
+}
+
+func save(p *plot.Plot, file string) error {
+	if err := CheckFile(file); err != nil {
+		return err
+	}
+	p.BackgroundColor = color.White
+	var canvas interface {
+		vg.CanvasSizer
+		io.WriterTo
+	}
+	if filepath.Ext(file) == ".svg" {
+		canvas = vgsvg.New(width, height)
+	} else {
+		canvas = vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(dpi))}
+	}
+	p.Draw(inner(draw.New(canvas)))
+	var picture bytes.Buffer
+	_, err := canvas.WriteTo(&picture)
+	if err != nil {
+		return slo.E("plot "+file, slo.KindInternal, "%w", err)
+	}
+	if err := os.WriteFile(file, bytes.ReplaceAll(picture.Bytes(), []byte(svgFont), []byte(svgFonts)), 0o644); err != nil {
+		return slo.E("plot", slo.KindInvalid, "%w", err)
+	}
+	return nil
+}
+
+// The SVG names the font that the text was measured in; a machine without it
+// should take one of the same widths, not its default.
+const (
+	svgFont  = "font-family:Liberation Sans;"
+	svgFonts = "font-family:'Liberation Sans',Arial,Helvetica,sans-serif;"
+)
+
+// inner leaves a white margin, which SVG viewers do not add.
+func inner(c draw.Canvas) draw.Canvas {
+	c.SetColor(color.White)
+	c.Fill(c.Rectangle.Path())
+	return draw.Crop(c, vg.Points(10), -vg.Points(14), vg.Points(8), -vg.Points(8))
+}

@@ -1,0 +1,127 @@
+package plot
+
+import (
+	"bytes"
+	"image/png"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// digits is a trade-off like that of a real model: points on the frontier and
+// off it, some close together.
+func digits() Tradeoff {
+	return Tradeoff{
+		Axes: Axes{Title: "digits on cpu", X: "time per item (ms, batches of 32)", Y: "accuracy", LogX: true, YShare: true},
+		Points: []Point{
+			{"text", 0.11, 0.842, 0.826, 0.857, true},
+			{"image", 0.33, 0.861, 0.845, 0.875, true},
+			{"image_text", 0.46, 0.968, 0.959, 0.975, true},
+			{"audio", 2.9, 0.913, 0.900, 0.924, false},
+			{"audio_text", 3.1, 0.975, 0.967, 0.981, false},
+			{"audio_image", 3.3, 0.977, 0.970, 0.983, false},
+			{"all", 3.5, 0.991, 0.986, 0.994, true},
+			{"all_int8", 2.6, 0.9905, 0.985, 0.994, true},
+		},
+	}
+}
+
+func TestTradeoffSaves(t *testing.T) {
+	chart := digits()
+	chart.Overlay = []Series{{Name: "strategies, 32 items", X: []float64{0.2, 0.4, 2}, Y: []float64{0.85, 0.95, 0.98}}}
+	dir := t.TempDir()
+	svg := filepath.Join(dir, "a.svg")
+	if err := chart.Save(svg); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(svg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"<svg", ">all_int8<", ">image_text<", ">95 %<", ">0.5<", ">frontier<", "strategies, 32 items", "digits on cpu"} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("the SVG lacks %q", want)
+		}
+	}
+	again := filepath.Join(dir, "b.svg")
+	if err := chart.Save(again); err != nil {
+		t.Fatal(err)
+	}
+	if other, _ := os.ReadFile(again); !bytes.Equal(text, other) {
+		t.Error("the same chart gives other bytes")
+	}
+}
+
+func TestLinesSave(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "lines.png")
+	chart := Lines{
+		Axes: Axes{Title: "share late", X: "requests/s", Y: "late", YShare: true},
+		Series: []Series{
+			{"all", []float64{30, 50, 80}, []float64{0.25, 0.56, 0.70}},
+			{"mosel", []float64{30, 50, 80}, []float64{0, 0.02, 0.09}},
+		},
+	}
+	if err := chart.Save(file); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	config, err := png.DecodeConfig(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config.Width < 900 || config.Height < 600 {
+		t.Errorf("the picture is %d x %d", config.Width, config.Height)
+	}
+}
+
+func TestSaveErrors(t *testing.T) {
+	if err := digits().Save(filepath.Join(t.TempDir(), "x.gif")); slo.KindOf(err) != slo.KindInvalid {
+		t.Errorf("unknown format: %v", err)
+	}
+	if err := digits().Save(filepath.Join(t.TempDir(), "none", "x.svg")); slo.KindOf(err) != slo.KindInvalid {
+		t.Errorf("no such folder: %v", err)
+	}
+	bad := Lines{Series: []Series{{"nan", []float64{1}, []float64{math.NaN()}}}}
+	if err := bad.Save(filepath.Join(t.TempDir(), "x.svg")); err == nil {
+		t.Error("not a number was drawn")
+	}
+}
+
+func TestTicks(t *testing.T) {
+	var labels []string
+	for _, tick := range (decades{}).Ticks(0.09, 3) {
+		if tick.Label != "" {
+			labels = append(labels, tick.Label)
+		}
+	}
+	if got := strings.Join(labels, " "); got != "0.1 0.2 0.5 1 2" {
+		t.Errorf("decades: %s", got)
+	}
+	for _, c := range []struct {
+		low, high float64
+		label     func(float64) string
+		want      string
+	}{
+		{0.815, 1.004, percent, "85 % 90 % 95 % 100 %"},
+		{0.9701, 0.9799, percent, "97.2 % 97.4 % 97.6 % 97.8 %"},
+		{0, 80, plain, "0 20 40 60 80"},
+		{-1, 1, plain, "-1 -0.5 0 0.5 1"},
+		{5, 5, plain, "5"},
+	} {
+		labels = nil
+		for _, tick := range (steps{c.label}).Ticks(c.low, c.high) {
+			labels = append(labels, tick.Label)
+		}
+		if got := strings.Join(labels, " "); got != c.want {
+			t.Errorf("%v to %v: %s, want %s", c.low, c.high, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,182 @@
+package plot
+
+import (
+	"image/color"
+	"slices"
+
+	"github.com/mosel-serve/mosel/internal/slo"
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+)
+
+// Point is one choice: its cost x, its accuracy y with the interval around it.
+type Point struct {
+	Name      string
+	X, Y      float64
+	Low, High float64 // of Y
+	Frontier  bool    // no other point is better in both
+}
+
+// Tradeoff is the picture of choices that cost more or less and are more or
+// less right: a named point each with its interval, a line through the
+// frontier, and further lines on top, such as the strategies of a job.
+type Tradeoff struct {
+	Axes
+	Points  []Point
+	Overlay []Series
+}
+
+// Save writes the chart as SVG or PNG, by the file's extension.
+func (t Tradeoff) Save(file string) error {
+	p := t.frame()
+	p.Legend.Left, p.Legend.Top = false, false // where an accuracy over cost is never
+	p.Legend.YOffs, p.Legend.XOffs = vg.Points(6), -vg.Points(8)
+	if err := t.draw(p); err != nil {
+		return slo.E("plot "+file, slo.KindInternal, "%w", err)
+	}
+	return save(p, file)
+}
+
+func (t Tradeoff) draw(p *plot.Plot) error {
+	var all, frontier, others intervals
+	for _, pt := range t.Points {
+		all.add(pt)
+		if pt.Frontier {
+			frontier.add(pt)
+		} else {
+			others.add(pt)
+		}
+	}
+	bars, err := plotter.NewYErrorBars(all)
+	if err != nil {
+		return err
+	}
+	bars.Color, bars.Width = grey, vg.Points(1)
+	p.Add(bars)
+	if len(frontier.XYs) > 0 {
+		if err := addFrontier(p, frontier.XYs); err != nil {
+			return err
+		}
+	}
+	if len(others.XYs) > 0 {
+		dots, err := plotter.NewScatter(others.XYs)
+		if err != nil {
+			return err
+		}
+		dots.GlyphStyle = draw.GlyphStyle{Color: grey, Radius: vg.Points(3.5), Shape: draw.CircleGlyph{}}
+		p.Add(dots)
+		p.Legend.Add("beaten in both", dots)
+	}
+	for i, s := range t.Overlay {
+		if err := addLine(p, s, colors[(i+1)%len(colors)]); err != nil {
+			return err
+		}
+	}
+	p.Add(names{t.Points, p.X.Tick.Label})
+	t.margins(p)
+	return nil
+}
+
+// margins leaves room for names at the edges.
+func (t Tradeoff) margins(p *plot.Plot) {
+	if t.LogX {
+		p.X.Min, p.X.Max = p.X.Min/1.25, p.X.Max*1.35
+	} else {
+		p.X.Min, p.X.Max = 0, p.X.Max*1.12
+	}
+	span := p.Y.Max - p.Y.Min
+	p.Y.Min, p.Y.Max = p.Y.Min-0.08*span, p.Y.Max+0.08*span
+	if t.YShare {
+		p.Y.Max = min(p.Y.Max, 1.005)
+	}
+}
+
+func addFrontier(p *plot.Plot, points plotter.XYs) error {
+	slices.SortFunc(points, func(a, b plotter.XY) int {
+		if a.X < b.X {
+			return -1
+		}
+		return 1
+	})
+	line, dots, err := plotter.NewLinePoints(points)
+	if err != nil {
+		return err
+	}
+	line.Color, line.Width = colors[0], vg.Points(1.5)
+	dots.GlyphStyle = draw.GlyphStyle{Color: colors[0], Radius: vg.Points(4), Shape: draw.CircleGlyph{}}
+	p.Add(line, dots)
+	p.Legend.Add("frontier", line, dots)
+	return nil
+}
+
+// intervals is points with their error bars.
+type intervals struct {
+	plotter.XYs
+	plotter.YErrors
+}
+
+func (b *intervals) add(p Point) {
+	b.XYs = append(b.XYs, plotter.XY{X: p.X, Y: p.Y})
+	b.YErrors = append(b.YErrors, struct{ Low, High float64 }{p.Y - p.Low, p.High - p.Y})
+}
+
+// names writes every point's name beside it, where no other name or point is.
+type names struct {
+	points []Point
+	style  draw.TextStyle
+}
+
+// Plot implements plot.Plotter.
+func (n names) Plot(c draw.Canvas, p *plot.Plot) {
+	toX, toY := p.Transforms(&c)
+	var taken []vg.Rectangle
+	for _, pt := range n.points {
+		taken = append(taken, around(vg.Point{X: toX(pt.X), Y: toY(pt.Y)}, vg.Points(9), vg.Points(9)))
+		taken = append(taken, vg.Rectangle{
+			Min: vg.Point{X: toX(pt.X) - vg.Points(3), Y: toY(pt.Low)},
+			Max: vg.Point{X: toX(pt.X) + vg.Points(3), Y: toY(pt.High)},
+		})
+	}
+	for _, pt := range n.points {
+		style := n.style
+		style.Color = grey
+		if pt.Frontier {
+			style.Color = color.Black
+		}
+		box := n.place(vg.Point{X: toX(pt.X), Y: toY(pt.Y)}, pt.Name, c.Rectangle, taken)
+		taken = append(taken, box)
+		style.XAlign, style.YAlign = 0, 0
+		c.FillText(style, box.Min, pt.Name)
+	}
+}
+
+// place finds the first free spot of a few around the point, else the first.
+func (n names) place(at vg.Point, name string, canvas vg.Rectangle, taken []vg.Rectangle) vg.Rectangle {
+	w, h := n.style.Width(name), n.style.Height(name)
+	gap := vg.Points(8)
+	spots := []vg.Point{
+		{X: at.X + gap, Y: at.Y - h - gap/2}, {X: at.X + gap, Y: at.Y - h/2}, {X: at.X + gap, Y: at.Y + gap/2},
+		{X: at.X - gap - w, Y: at.Y + gap/2}, {X: at.X - gap - w, Y: at.Y - h/2}, {X: at.X - gap - w, Y: at.Y - h - gap/2},
+		{X: at.X - w/2, Y: at.Y + 2*gap}, {X: at.X - w/2, Y: at.Y - h - 2*gap},
+		{X: at.X + gap, Y: at.Y - h - 2*gap}, {X: at.X - gap - w, Y: at.Y + 2*gap},
+	}
+	box := func(p vg.Point) vg.Rectangle { return vg.Rectangle{Min: p, Max: vg.Point{X: p.X + w, Y: p.Y + h}} }
+	for _, spot := range spots {
+		b := box(spot)
+		inside := b.Min.X >= canvas.Min.X && b.Max.X <= canvas.Max.X && b.Min.Y >= canvas.Min.Y && b.Max.Y <= canvas.Max.Y
+		if inside && !slices.ContainsFunc(taken, func(o vg.Rectangle) bool { return overlap(b, o) }) {
+			return b
+		}
+	}
+	return box(spots[0])
+}
+
+func around(p vg.Point, w, h vg.Length) vg.Rectangle {
+	return vg.Rectangle{Min: vg.Point{X: p.X - w/2, Y: p.Y - h/2}, Max: vg.Point{X: p.X + w/2, Y: p.Y + h/2}}
+}
+
+func overlap(a, b vg.Rectangle) bool {
+	return a.Min.X < b.Max.X && b.Min.X < a.Max.X && a.Min.Y < b.Max.Y && b.Min.Y < a.Max.Y
+}
