@@ -1,0 +1,66 @@
+package plan
+
+import (
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// Matrix holds the cheapest strategy for every job size and accuracy target:
+// the paper's offline product. The server does not need it (a strategy is
+// planned when a job arrives); people do, to see what a floor costs.
+type Matrix struct {
+	Sizes   []int
+	Targets []slo.Accuracy
+	Cells   [][]Cell // [size][target]
+}
+
+// Cell is one entry of a Matrix. Feasible is false where no variant reaches the
+// target.
+type Cell struct {
+	Strategy Strategy
+	Feasible bool
+}
+
+// MatrixTargets is the number of accuracy targets of the paper's matrix.
+const MatrixTargets = 42
+
+// Matrix plans every job size from 1 to sizeMax for MatrixTargets floors evenly
+// spread from the least to the highest accuracy of the allowed variants.
+func (p *Planner) Matrix(sizeMax int, allowed Set) Matrix {
+	m := Matrix{Targets: p.targets(allowed)}
+	for n := 1; n <= sizeMax; n++ {
+		row := make([]Cell, len(m.Targets))
+		for i, target := range m.Targets {
+			row[i].Strategy, row[i].Feasible = p.Cheapest(n, target.Times(n), allowed)
+		}
+		m.Sizes = append(m.Sizes, n)
+		m.Cells = append(m.Cells, row)
+	}
+	return m
+}
+
+func (p *Planner) targets(allowed Set) []slo.Accuracy {
+	high := p.MaxAccuracy(allowed)
+	low := high
+	for i, v := range p.variants {
+		if allowed.Has(i) {
+			low = min(low, v.Accuracy)
+		}
+	}
+	targets := make([]slo.Accuracy, MatrixTargets)
+	for i := range targets {
+		targets[i] = low + slo.Accuracy(int64(high-low)*int64(i)/(MatrixTargets-1))
+	}
+	return targets
+}
+
+// AllTime is how long n items take on the modality-agnostic variant: what all
+// modalities would cost. It is 0 for an empty set.
+func (p *Planner) AllTime(n int, allowed Set) time.Duration {
+	v := p.Agnostic(allowed)
+	if v < 0 {
+		return 0
+	}
+	return p.variants[v].Curve.Time(n)
+}

@@ -1,0 +1,177 @@
+// Package plan decides, from what was measured of a model's variants, how the
+// items of a job should be shared out over them: the frontier, the exact
+// cheapest strategy for a size and a floor, the best accuracy within a time,
+// the matrix of both, and the policies that choose a variant when a batch is
+// about to run. Everything here is a pure function on values: the same profile
+// gives the same plan to the last byte, in the server and in the simulator.
+package plan
+
+import (
+	"fmt"
+	"math"
+	"sort"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// Variant is what planning knows of a variant: what it needs, how often it is
+// right and what it costs.
+type Variant struct {
+	Name       string
+	Modalities slo.Modalities
+	Precision  string
+	Accuracy   slo.Accuracy
+	Curve      Curve
+}
+
+// VariantsMax bounds the variants of one model: a Set is 64 bits.
+const VariantsMax = 64
+
+// Set is a set of variants: bit i stands for variant i.
+type Set uint64
+
+// Has reports whether variant v is in the set.
+func (s Set) Has(v int) bool { return s&(1<<v) != 0 }
+
+// Planner plans for one model. It is immutable and safe for concurrent use.
+type Planner struct {
+	variants []Variant
+	all      Set
+}
+
+// New makes a planner for at least one variant.
+func New(variants []Variant) (*Planner, error) {
+	if len(variants) == 0 || len(variants) > VariantsMax {
+		return nil, fmt.Errorf("planning needs 1 to %d variants, got %d", VariantsMax, len(variants))
+	}
+	return &Planner{variants: variants, all: ^Set(0) >> (64 - len(variants))}, nil
+}
+
+// FromProfile makes a planner for a model as it was profiled. Latencies are the
+// median ones.
+func FromProfile(m *modelpkg.Model, p *modelpkg.Profile) (*Planner, error) {
+	if len(p.Variants) != len(m.Variants) {
+		return nil, slo.E("plan "+m.Name, slo.KindInvalid, "the profile has %d variants, the model %d", len(p.Variants), len(m.Variants))
+	}
+	variants := make([]Variant, len(m.Variants))
+	for i, v := range m.Variants {
+		vp := p.Variants[i]
+		points := make([]Point, len(vp.Batches))
+		for j, b := range vp.Batches {
+			points[j] = Point{Items: b.Items, Time: time.Duration(math.Round(b.P50MS * float64(time.Millisecond)))}
+		}
+		curve, err := NewCurve(points)
+		if err != nil {
+			return nil, slo.E("plan "+m.Name, slo.KindInvalid, "variant %s: %w", v.Name, err)
+		}
+		acc, err := slo.AccuracyOf(vp.Accuracy.Mean)
+		if err != nil {
+			return nil, slo.E("plan "+m.Name, slo.KindInvalid, "variant %s: %w", v.Name, err)
+		}
+		variants[i] = Variant{Name: v.Name, Modalities: v.Modalities, Precision: v.Precision, Accuracy: acc, Curve: curve}
+	}
+	return New(variants)
+}
+
+// Variants are the planner's variants, in the model's order. Do not modify.
+func (p *Planner) Variants() []Variant { return p.variants }
+
+// All is the set of all variants.
+func (p *Planner) All() Set { return p.all }
+
+// Runnable is the set of variants that need no modality outside present. Where
+// choice is not empty, it is only those of exactly that subset.
+func (p *Planner) Runnable(present, choice slo.Modalities) Set {
+	var s Set
+	for i, v := range p.variants {
+		if present.Has(v.Modalities) && (choice == 0 || v.Modalities == choice) {
+			s |= 1 << i
+		}
+	}
+	return s
+}
+
+// Agnostic returns the variant that a server without modality selection would
+// run: the one of the most modalities among allowed, at the precision declared
+// first; ties go to the more accurate. It returns -1 for an empty set.
+func (p *Planner) Agnostic(allowed Set) int {
+	best := -1
+	for i, v := range p.variants {
+		if !allowed.Has(i) {
+			continue
+		}
+		if best < 0 || v.Modalities.Len() > p.variants[best].Modalities.Len() ||
+			(v.Modalities.Len() == p.variants[best].Modalities.Len() && v.Modalities != p.variants[best].Modalities &&
+				v.Accuracy > p.variants[best].Accuracy) {
+			best = i
+		}
+	}
+	return best
+}
+
+// MaxAccuracy is the highest accuracy of any allowed variant, 0 if none is.
+func (p *Planner) MaxAccuracy(allowed Set) slo.Accuracy {
+	var best slo.Accuracy
+	for i, v := range p.variants {
+		if allowed.Has(i) {
+			best = max(best, v.Accuracy)
+		}
+	}
+	return best
+}
+
+// FrontierPoint is a variant that no other variant beats in both accuracy and
+// time per item.
+type FrontierPoint struct {
+	Variant  int
+	Accuracy slo.Accuracy
+	PerItem  float64 // nanoseconds per item in its best batches
+	Hull     bool    // true: not even a mix of two others beats it
+}
+
+// Frontier lists the allowed variants that no other beats in both accuracy and
+// time per item, cheapest first.
+func (p *Planner) Frontier(allowed Set) []FrontierPoint {
+	var points []FrontierPoint
+	for i, v := range p.variants {
+		if allowed.Has(i) {
+			points = append(points, FrontierPoint{Variant: i, Accuracy: v.Accuracy, PerItem: v.Curve.PerItem()})
+		}
+	}
+	sort.SliceStable(points, func(i, j int) bool {
+		if points[i].PerItem != points[j].PerItem {
+			return points[i].PerItem < points[j].PerItem
+		}
+		return points[i].Accuracy > points[j].Accuracy
+	})
+	kept := points[:0]
+	for _, pt := range points {
+		if len(kept) == 0 || pt.Accuracy > kept[len(kept)-1].Accuracy {
+			kept = append(kept, pt)
+		}
+	}
+	markHull(kept)
+	return kept
+}
+
+// markHull marks the points on the lower convex hull of time over accuracy:
+// the points which no mix of two others beats.
+func markHull(points []FrontierPoint) {
+	var hull []int
+	for i := range points {
+		for len(hull) >= 2 && !below(points[hull[len(hull)-2]], points[hull[len(hull)-1]], points[i]) {
+			hull = hull[:len(hull)-1]
+		}
+		hull = append(hull, i)
+	}
+	for _, i := range hull {
+		points[i].Hull = true
+	}
+}
+
+// below reports whether b lies strictly below the line from a to c.
+func below(a, b, c FrontierPoint) bool {
+	return (b.PerItem-a.PerItem)*float64(c.Accuracy-a.Accuracy) < (c.PerItem-a.PerItem)*float64(b.Accuracy-a.Accuracy)
+}
