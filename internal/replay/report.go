@@ -1,0 +1,268 @@
+package replay
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// lagMax is how late a request may be sent before the report counts it as the
+// generator's fault.
+const lagMax = 5 * time.Millisecond
+
+// Report is what came of one run. Warm-up jobs are in none of its numbers. It
+// is written as JSON; docs/replay.md describes every field.
+type Report struct {
+	Seconds   float64        `json:"seconds"`    // counted time: from the end of the warm-up to the last answer
+	EndedSoon bool           `json:"ended_soon"` // stopped before the last arrival
+	Offered   Amount         `json:"offered"`
+	Served    Amount         `json:"served"` // answered with a result, on time or late
+	Jobs      Outcomes       `json:"jobs"`
+	Items     Outcomes       `json:"items"`
+	Accuracy  Accuracy       `json:"accuracy"`
+	JCT       JCT            `json:"jct_ms"`
+	Variants  []VariantItems `json:"variants"` // most items first
+	Generator Generator      `json:"generator"`
+	Failures  []Failure      `json:"failures"` // most jobs first
+}
+
+// Amount counts jobs and items, and items per second.
+type Amount struct {
+	Jobs           int     `json:"jobs"`
+	Items          int     `json:"items"`
+	ItemsPerSecond float64 `json:"items_per_second"`
+}
+
+// Outcomes counts how jobs, or the items of jobs, ended.
+type Outcomes struct {
+	OnTime      int     `json:"on_time"`
+	Late        int     `json:"late"`
+	Shed        int     `json:"shed"`
+	Infeasible  int     `json:"infeasible"`
+	Cancelled   int     `json:"cancelled"`
+	Failed      int     `json:"failed"`
+	OnTimeShare float64 `json:"on_time_share"` // of all; the rest is late, shed, ...
+	LateShare   float64 `json:"late_share"`    // 1 - on_time_share
+}
+
+// Accuracy sets the accuracy that labels show beside the promised one, over
+// the items that have a result.
+type Accuracy struct {
+	Measured   float64 `json:"measured"`
+	Low        float64 `json:"low"` // of the 95 % interval, for samples never seen
+	High       float64 `json:"high"`
+	Expected   float64 `json:"expected"` // mean of what the server promised
+	Right      int     `json:"right"`
+	Items      int     `json:"items"`
+	Samples    int     `json:"samples"`     // different ones
+	Floor      float64 `json:"floor"`       // mean min_accuracy that was asked for
+	BelowFloor int     `json:"below_floor"` // jobs promised less than they asked for
+}
+
+// JCT is the distribution of job completion times in milliseconds, from the
+// instant a job was meant to be sent to its answer, over jobs with a result.
+type JCT struct {
+	Mean float64 `json:"mean"`
+	P50  float64 `json:"p50"`
+	P90  float64 `json:"p90"`
+	P99  float64 `json:"p99"`
+	Max  float64 `json:"max"`
+}
+
+// Generator says whether the load itself was as meant.
+type Generator struct {
+	CPU         float64 `json:"cpu"` // cores this process used
+	LagP99MS    float64 `json:"lag_p99_ms"`
+	LagMaxMS    float64 `json:"lag_max_ms"`
+	LagShare    float64 `json:"lag_share"` // jobs sent more than 5 ms late
+	InFlightMax int     `json:"in_flight_max"`
+	Concurrency int     `json:"concurrency"` // the bound on it
+}
+
+// Failure is one reason why jobs have no result.
+type Failure struct {
+	Message string `json:"message"`
+	Jobs    int    `json:"jobs"`
+}
+
+// Report sums the log up.
+func (l *Log) Report() Report {
+	window := l.length - l.warmup
+	r := Report{Seconds: max(0, window.Seconds()), EndedSoon: l.early, Variants: []VariantItems{}, Failures: []Failure{}}
+	var times, lags []time.Duration
+	var floors, promised float64 // weighted by items
+	var answers tally
+	late := 0
+	for i, job := range l.jobs {
+		rec := l.records[i]
+		if !rec.sent || job.At < l.warmup {
+			continue
+		}
+		n := len(job.Samples)
+		r.Offered.add(n)
+		r.Jobs.add(rec.outcome, 1)
+		r.Items.add(rec.outcome, n)
+		lags = append(lags, rec.lag)
+		if rec.lag > lagMax {
+			late++
+		}
+		if !rec.outcome.Ran() {
+			continue
+		}
+		r.Served.add(n)
+		times = append(times, rec.latency)
+		floors += job.Floor.Float() * float64(n)
+		promised += rec.expected * float64(n)
+		if below(rec.expected, job.Floor) {
+			r.Accuracy.BelowFloor++
+		}
+		for k, sample := range job.Samples {
+			answers.add(sample, l.right[job.First+k])
+		}
+	}
+	r.rates(l.arrivals())
+	r.Jobs.share(r.Offered.Jobs)
+	r.Items.share(r.Offered.Items)
+	r.accuracy(answers, floors, promised)
+	r.JCT = jctOf(times)
+	r.Generator = l.generator(lags, late)
+	r.Variants, r.Failures = l.variants(), l.causes()
+	return r
+}
+
+// below reports whether a promise is under the floor; the promise travelled as
+// a decimal, so it is compared in whole units.
+func below(promise float64, floor slo.Accuracy) bool {
+	a, err := slo.AccuracyOf(promise)
+	return err == nil && a < floor
+}
+
+// arrivals is the counted time in which jobs arrived: from the warm-up's end to
+// where the next job would have come. The mean gap stands for that last one.
+func (l *Log) arrivals() time.Duration {
+	count, last := 0, time.Duration(0)
+	for i, job := range l.jobs {
+		if l.records[i].sent && job.At >= l.warmup {
+			count++
+			last = max(last, job.At)
+		}
+	}
+	if count < 2 {
+		return max(0, l.length-l.warmup)
+	}
+	span := last - l.warmup
+	return span + span/time.Duration(count-1)
+}
+
+// rates fills in items per second: offered over the time of arrivals, served
+// over that or, where answers took longer, over the whole counted time.
+func (r *Report) rates(arrivals time.Duration) {
+	if s := arrivals.Seconds(); s > 0 {
+		r.Offered.ItemsPerSecond = float64(r.Offered.Items) / s
+		r.Served.ItemsPerSecond = float64(r.Served.Items) / max(s, r.Seconds)
+	}
+}
+
+func (a *Amount) add(items int) {
+	a.Jobs++
+	a.Items += items
+}
+
+func (o *Outcomes) add(outcome slo.Outcome, n int) {
+	switch outcome {
+	case slo.OnTime:
+		o.OnTime += n
+	case slo.Late:
+		o.Late += n
+	case slo.Shed:
+		o.Shed += n
+	case slo.Infeasible:
+		o.Infeasible += n
+	case slo.Cancelled:
+		o.Cancelled += n
+	case slo.Failed:
+		o.Failed += n
+	}
+}
+
+func (o *Outcomes) share(all int) {
+	if all > 0 {
+		o.OnTimeShare = float64(o.OnTime) / float64(all)
+		o.LateShare = float64(all-o.OnTime) / float64(all)
+	}
+}
+
+// accuracy fills in what was measured beside what was promised.
+func (r *Report) accuracy(answers tally, floors, promised float64) {
+	share, items, right := answers.interval()
+	a := &r.Accuracy
+	a.Measured, a.Low, a.High = share.Mean, share.Low, share.High
+	a.Items, a.Right, a.Samples = items, right, len(answers.items)
+	if items > 0 {
+		a.Floor, a.Expected = floors/float64(items), promised/float64(items)
+	}
+}
+
+func (l *Log) generator(lags []time.Duration, late int) Generator {
+	slices.Sort(lags)
+	g := Generator{LagP99MS: milliseconds(quantile(lags, 0.99)), LagMaxMS: milliseconds(quantile(lags, 1)),
+		InFlightMax: l.peak, Concurrency: l.bound}
+	if len(lags) > 0 {
+		g.LagShare = float64(late) / float64(len(lags))
+	}
+	if l.length > 0 {
+		g.CPU = l.cpu.Seconds() / l.length.Seconds()
+	}
+	return g
+}
+
+func (l *Log) variants() []VariantItems {
+	out := make([]VariantItems, 0, len(l.mix))
+	for name, items := range l.mix {
+		out = append(out, VariantItems{Variant: name, Items: items})
+	}
+	slices.SortFunc(out, func(a, b VariantItems) int {
+		return cmp.Or(cmp.Compare(b.Items, a.Items), cmp.Compare(a.Variant, b.Variant))
+	})
+	return out
+}
+
+func (l *Log) causes() []Failure {
+	out := make([]Failure, 0, len(l.failures))
+	for message, jobs := range l.failures {
+		out = append(out, Failure{Message: message, Jobs: jobs})
+	}
+	slices.SortFunc(out, func(a, b Failure) int {
+		return cmp.Or(cmp.Compare(b.Jobs, a.Jobs), cmp.Compare(a.Message, b.Message))
+	})
+	return out
+}
+
+// jctOf sums completion times up. The quantiles are exact, by nearest rank.
+func jctOf(times []time.Duration) JCT {
+	if len(times) == 0 {
+		return JCT{}
+	}
+	slices.Sort(times)
+	sum := 0.0
+	for _, t := range times {
+		sum += milliseconds(t)
+	}
+	return JCT{Mean: sum / float64(len(times)), P50: milliseconds(quantile(times, 0.5)),
+		P90: milliseconds(quantile(times, 0.9)), P99: milliseconds(quantile(times, 0.99)), Max: milliseconds(quantile(times, 1))}
+}
+
+// quantile is the smallest value that at least a share q of the sorted values
+// does not exceed; 0 of none.
+func quantile(sorted []time.Duration, q float64) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
+	rank := int(math.Ceil(q * float64(len(sorted))))
+	return sorted[min(max(rank, 1), len(sorted))-1]
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -1,0 +1,247 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// Answer is what became of one job, as its sender tells it. Slices are reused
+// from one job of a worker to its next.
+type Answer struct {
+	Outcome  slo.Outcome // OnTime for any result: Run's own clock decides whether it was late; Failed unless set
+	Expected float64     // expected accuracy, a share; only with a result
+	Right    []bool      // per item: whether the label was met; only with a result
+	Mix      []VariantItems
+	Failure  string // why there is no result, for a person; short and without facts of the one job
+}
+
+// VariantItems counts the items that ran on a variant.
+type VariantItems struct {
+	Variant string `json:"variant"`
+	Items   int    `json:"items"`
+}
+
+// Send carries out one job and fills in the answer. The job's deadline is what
+// is left of it when the job is sent. Run calls it from many goroutines.
+type Send func(ctx context.Context, job Job, answer *Answer)
+
+// Options say how Run sends.
+type Options struct {
+	Concurrency int           // most jobs in flight
+	Warmup      time.Duration // jobs before that are sent and not counted
+	Grace       time.Duration // how long answers may take after the last arrival
+	Progress    func(Progress)
+}
+
+// Bounds and defaults of Options.
+const (
+	ConcurrencyMax     = 20_000 // sockets; the usual limit on open files is above
+	ConcurrencyDefault = 2_048
+	GraceDefault       = 30 * time.Second
+	progressEvery      = 200 * time.Millisecond
+	failuresMax        = 20 // different messages kept
+)
+
+// Progress is how far a run is.
+type Progress struct {
+	Elapsed time.Duration
+	Length  time.Duration // until the last arrival
+	Sent    int           // jobs
+	Done    int           // jobs answered
+	Good    int           // jobs answered with a result on time
+}
+
+// record is what Run keeps of one job.
+type record struct {
+	sent     bool
+	outcome  slo.Outcome
+	lag      time.Duration // sent so long after it was meant to be
+	latency  time.Duration // from when it was meant to be sent to its answer
+	expected float64
+}
+
+// Log is everything Run learnt. Index i is the workload's job i.
+type Log struct {
+	jobs    []Job
+	records []record
+	right   []bool // by item, at Job.First
+	warmup  time.Duration
+	length  time.Duration // from the start to the last answer
+	peak    int           // most jobs in flight
+	cpu     time.Duration // of this process, meanwhile
+	bound   int           // Options.Concurrency
+	early   bool          // the run was ended before its last arrival
+
+	mu       sync.Mutex
+	mix      map[string]int
+	failures map[string]int
+}
+
+var errGrace = errors.New("no answer when the run ended")
+
+// run is the state of one Run.
+type run struct {
+	log      *Log
+	send     Send
+	start    time.Time
+	next     atomic.Int64 // the first job nobody has taken
+	inFlight atomic.Int64
+	peak     atomic.Int64
+	sent     atomic.Int64
+	done     atomic.Int64
+	good     atomic.Int64
+}
+
+// Run sends the jobs, each at its time, and returns when all are answered, when
+// the grace after the last arrival is over, or soon after ctx ends.
+func Run(ctx context.Context, jobs []Job, send Send, o Options) *Log {
+	items := 0
+	if len(jobs) > 0 {
+		last := jobs[len(jobs)-1]
+		items = last.First + len(last.Samples)
+	}
+	log := &Log{jobs: jobs, records: make([]record, len(jobs)), right: make([]bool, items), warmup: o.Warmup,
+		bound: o.Concurrency, mix: map[string]int{}, failures: map[string]int{}}
+	r := &run{log: log, send: send, start: time.Now()}
+	before := processCPU()
+	// Answers may outlive the last arrival by the grace, not more.
+	working, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	grace := time.AfterFunc(r.span()+o.Grace, func() { stop(errGrace) })
+	defer grace.Stop()
+	var workers sync.WaitGroup
+	for range min(o.Concurrency, len(jobs)) {
+		workers.Go(func() { r.work(working) })
+	}
+	r.watch(&workers, o.Progress)
+	log.cpu = processCPU() - before
+	log.length = time.Since(r.start)
+	log.peak = int(r.peak.Load())
+	log.early = int(r.sent.Load()) < len(jobs)
+	return log
+}
+
+// span is the time of the last arrival.
+func (r *run) span() time.Duration {
+	if len(r.log.jobs) == 0 {
+		return 0
+	}
+	return r.log.jobs[len(r.log.jobs)-1].At
+}
+
+// watch reports progress until the workers are done.
+func (r *run) watch(workers *sync.WaitGroup, progress func(Progress)) {
+	if progress == nil {
+		workers.Wait()
+		return
+	}
+	finished := make(chan struct{})
+	go func() {
+		workers.Wait()
+		close(finished)
+	}()
+	tick := time.NewTicker(progressEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-finished:
+			return
+		case <-tick.C:
+			progress(Progress{Elapsed: time.Since(r.start), Length: r.span(),
+				Sent: int(r.sent.Load()), Done: int(r.done.Load()), Good: int(r.good.Load())})
+		}
+	}
+}
+
+// work takes one job after the other, waits for its time and sends it. There is
+// no dispatcher: a free worker owns the next job, and a job whose time comes
+// while all are busy is sent late, which its lag tells.
+func (r *run) work(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	<-timer.C
+	var answer Answer
+	for {
+		i := int(r.next.Add(1)) - 1
+		if i >= len(r.log.jobs) {
+			return
+		}
+		if wait := r.log.jobs[i].At - time.Since(r.start); wait > 0 {
+			timer.Reset(wait)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+			}
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		r.one(ctx, i, &answer)
+	}
+}
+
+// one sends job i and records its answer.
+func (r *run) one(ctx context.Context, i int, answer *Answer) {
+	job, rec := r.log.jobs[i], &r.log.records[i]
+	rec.sent = true
+	rec.lag = time.Since(r.start) - job.At
+	deadline := job.Deadline
+	if deadline > 0 {
+		job.Deadline = max(deadline-rec.lag, time.Millisecond)
+	}
+	r.sent.Add(1)
+	r.enter()
+	*answer = Answer{Outcome: slo.Failed, Right: answer.Right[:0], Mix: answer.Mix[:0]}
+	r.send(ctx, job, answer)
+	r.inFlight.Add(-1)
+	rec.latency = time.Since(r.start) - job.At
+	rec.outcome, rec.expected = answer.Outcome, answer.Expected
+	switch {
+	case rec.outcome.Ran():
+		rec.outcome = slo.OnTime
+		if deadline > 0 && rec.latency > deadline {
+			rec.outcome = slo.Late
+		}
+	case ctx.Err() != nil:
+		rec.outcome, answer.Failure = slo.Cancelled, context.Cause(ctx).Error()
+	}
+	if rec.outcome == slo.OnTime {
+		r.good.Add(1)
+	}
+	r.done.Add(1)
+	copy(r.log.right[job.First:job.First+len(job.Samples)], answer.Right)
+	if job.At >= r.log.warmup {
+		r.log.count(rec.outcome, answer)
+	}
+}
+
+// enter counts a job in flight.
+func (r *run) enter() {
+	n := r.inFlight.Add(1)
+	for {
+		peak := r.peak.Load()
+		if n <= peak || r.peak.CompareAndSwap(peak, n) {
+			return
+		}
+	}
+}
+
+// count adds an answer to the sums that are kept as the run goes.
+func (l *Log) count(outcome slo.Outcome, answer *Answer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if outcome.Ran() {
+		for _, v := range answer.Mix {
+			l.mix[v.Variant] += v.Items
+		}
+		return
+	}
+	if _, known := l.failures[answer.Failure]; known || len(l.failures) < failuresMax {
+		l.failures[answer.Failure]++
+	}
+}

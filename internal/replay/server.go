@@ -1,0 +1,173 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Bounds on a child server's life.
+const (
+	startMax    = 60 * time.Second // loading and warming a large model
+	drainMax    = 10 * time.Second // from SIGTERM to its end
+	readyEvery  = 25 * time.Millisecond
+	complaints  = 8 << 10 // how much of the end of its output is kept
+	complainMax = 12      // lines of it that an error shows
+)
+
+// Server is a child process that serves while a run lasts. It is a process of
+// its own so that it and the load generator do not share a Go scheduler and a
+// heap: a server that borrowed the generator's garbage collector would be
+// measured wrong.
+type Server struct {
+	URL string
+
+	process *os.Process
+	output  *tail
+	ended   chan struct{} // closed when the process has ended
+	err     error         // how; read after ended
+}
+
+// ErrServerDied is wrapped by the error of a server that ended by itself.
+var ErrServerDied = errors.New("the server ended by itself")
+
+// StartServer runs a command that serves on the address it gets as the last
+// argument, and returns when ready says so. On Linux the child dies with this
+// process, however that ends.
+func StartServer(ctx context.Context, command []string, ready func(ctx context.Context, url string) error) (*Server, error) {
+	address, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{URL: "http://" + address, output: &tail{most: complaints}, ended: make(chan struct{})}
+	cmd := exec.Command(command[0], append(command[1:len(command):len(command)], address)...)
+	cmd.Stdout, cmd.Stderr = s.output, s.output
+	cmd.SysProcAttr = childAttributes()
+	started := make(chan error, 1)
+	go func() {
+		// The signal that ends an orphan is sent when the thread that started it ends.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(s.ended)
+		if err := cmd.Start(); err != nil {
+			started <- err
+			return
+		}
+		s.process = cmd.Process
+		started <- nil
+		s.err = cmd.Wait()
+	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("cannot start a server: %w", err)
+	}
+	if err := s.await(ctx, ready); err != nil {
+		s.Stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+// await polls until the server is ready.
+func (s *Server) await(ctx context.Context, ready func(context.Context, string) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, startMax, fmt.Errorf("the server was not ready after %v", startMax))
+	defer cancel()
+	tick := time.NewTicker(readyEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.ended:
+			return s.Died()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+			if ready(ctx, s.URL) == nil {
+				return nil
+			}
+		}
+	}
+}
+
+// Died returns nil while the server runs, else an error that wraps
+// ErrServerDied and shows the last lines it printed.
+func (s *Server) Died() error {
+	select {
+	case <-s.ended:
+	default:
+		return nil
+	}
+	how := "with status 0"
+	if s.err != nil {
+		how = "with " + s.err.Error()
+	}
+	return fmt.Errorf("%w %s\n%s", ErrServerDied, how, s.output.lines(complainMax))
+}
+
+// Watch returns a context that ends, with Died as its cause, when the server does.
+func (s *Server) Watch(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-s.ended:
+			cancel(s.Died())
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(context.Canceled) }
+}
+
+// Stop lets the server drain, ends it where it does not, and returns when it is
+// gone. It may be called more than once.
+func (s *Server) Stop() {
+	_ = s.process.Signal(syscall.SIGTERM) // it may have ended before
+	drained := time.AfterFunc(drainMax, func() { _ = s.process.Kill() })
+	defer drained.Stop()
+	<-s.ended
+}
+
+// freeAddress finds a loopback port nobody listens on. Another process may take
+// it before the server does; the server then fails to start, and says so.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("no free port: %w", err)
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+// tail keeps the end of what is written to it.
+type tail struct {
+	mu   sync.Mutex
+	most int
+	end  []byte
+}
+
+var _ io.Writer = (*tail)(nil)
+
+// Write appends p and forgets what is too old.
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.end = append(t.end, p...)
+	if extra := len(t.end) - t.most; extra > 0 {
+		t.end = append(t.end[:0], t.end[extra:]...)
+	}
+	return len(p), nil
+}
+
+// lines returns the last n lines.
+func (t *tail) lines(n int) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := strings.Split(strings.TrimSpace(string(t.end)), "\n")
+	return strings.Join(all[max(0, len(all)-n):], "\n")
+}

@@ -1,0 +1,73 @@
+package replay
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Spread is a distribution of floors or deadlines: uniform between Low and
+// High, which are equal for a fixed value.
+type Spread struct {
+	Low, High float64
+}
+
+// Fixed is the spread with one value.
+func Fixed(v float64) Spread { return Spread{Low: v, High: v} }
+
+// draw draws a value.
+func (s Spread) draw(rng *rand.Rand) float64 {
+	return s.Low + rng.Float64()*(s.High-s.Low)
+}
+
+// String prints the spread as ParseSpread reads it.
+func (s Spread) String() string {
+	print := func(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
+	if s.Low == s.High {
+		return print(s.Low)
+	}
+	return "uniform:" + print(s.Low) + ":" + print(s.High)
+}
+
+// ParseSpread reads "V" or "uniform:V:V", where V is a value that parse
+// understands.
+func ParseSpread(s string, parse func(string) (float64, error)) (Spread, error) {
+	low, high := s, s
+	if rest, ok := strings.CutPrefix(s, "uniform:"); ok {
+		if low, high, ok = strings.Cut(rest, ":"); !ok {
+			return Spread{}, fmt.Errorf("%q has one bound; write uniform:LOW:HIGH", s)
+		}
+	}
+	var spread Spread
+	var err error
+	if spread.Low, err = parse(low); err != nil {
+		return Spread{}, err
+	}
+	if spread.High, err = parse(high); err != nil {
+		return Spread{}, err
+	}
+	if !(spread.Low <= spread.High) {
+		return Spread{}, fmt.Errorf("%q begins above its end", s)
+	}
+	return spread, nil
+}
+
+// ParseShare reads a share such as "0.97".
+func ParseShare(s string) (float64, error) {
+	v, err := strconv.ParseFloat(s, 64)
+	if err != nil || !(v >= 0 && v <= 1) {
+		return 0, fmt.Errorf("%q is not a number between 0 and 1", s)
+	}
+	return v, nil
+}
+
+// ParseSeconds reads a duration such as "100ms" and returns seconds; "0" is no deadline.
+func ParseSeconds(s string) (float64, error) {
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 || d > time.Hour {
+		return 0, fmt.Errorf("%q is not a duration up to an hour, such as 100ms", s)
+	}
+	return d.Seconds(), nil
+}
