@@ -182,7 +182,7 @@ func (r *report) tensorOf(ts tensorSpec) Spec {
 		dtype, err := tensor.ParseDType(ts.dtype.text)
 		switch {
 		case err != nil:
-			r.at(ts.dtype.place, "the datatype %q is unknown%s", clip(ts.dtype.text, 40), suggest(strings.ToUpper(ts.dtype.text), dtypeNames()))
+			r.at(ts.dtype.place, "the datatype %q is unknown%s", clip(ts.dtype.text, 40), suggest(ts.dtype.text, dtypeNames()))
 		case dtype.Size() == 0:
 			r.at(ts.dtype.place, "the datatype %v has no fixed size and is not supported; use fixed-length UINT8 codes", dtype)
 		}
@@ -232,6 +232,9 @@ func (r *report) media(ts tensorSpec, spec Spec) Media {
 	media := Media(r.oneOf(ts.media.or(""), "media", string(MediaImage), string(MediaAudio), string(MediaText)))
 	if ts.rate.given() && media != MediaAudio {
 		r.at(ts.rate.place, "sample_rate is for an input with media: audio")
+	}
+	if spec.DType == tensor.Invalid {
+		return media // reported already
 	}
 	refuse := func(want string) {
 		r.at(ts.media.place, "media %s needs %s, not %v %v", media, want, spec.DType, spec.Shape)

@@ -34,10 +34,11 @@ func (f *manifest) file(name string) (int64, error) {
 	if size, ok := f.sizes[name]; ok {
 		return size, nil
 	}
-	return f.sizes[name], f.read(name, func(r io.Reader, _ int64) error {
+	err := f.read(name, func(r io.Reader, _ int64) error {
 		_, err := io.Copy(io.Discard, r)
 		return err
 	})
+	return f.sizes[name], err
 }
 
 // graph reads and hashes an ONNX file.

@@ -39,6 +39,9 @@ type field struct {
 // textMax bounds one scalar: a name or a sentence, never data.
 const textMax = 4096
 
+// grammarError begins the errors for which the library counts lines from 0.
+const grammarError = "did not find expected"
+
 var errorLine = regexp.MustCompile(`^yaml: line (\d+): `)
 
 // document parses a file that must be one YAML mapping. It returns nil, and
@@ -71,10 +74,11 @@ func (r *report) syntax(err error) {
 	}
 	text, at := err.Error(), place{1, 1}
 	if m := errorLine.FindStringSubmatch(text); m != nil {
-		if line, err := strconv.Atoi(m[1]); err == nil {
-			at.line = max(line, 1)
-		}
+		at.line, _ = strconv.Atoi(m[1]) // the expression found digits
 		text = text[len(m[0]):]
+		if strings.HasPrefix(text, grammarError) {
+			at.line++
+		}
 	}
 	r.at(at, "not YAML: %s", strings.TrimPrefix(text, "yaml: "))
 }
@@ -161,7 +165,7 @@ func (r *report) unknownKey(key *yaml.Node, what string, fields []field) {
 func suggest(word string, known []string) string {
 	best, distance := "", 3
 	for _, k := range known {
-		if d := levenshtein.ComputeDistance(clip(strings.ToLower(word), 40), k); d < distance && d < len(k) {
+		if d := levenshtein.ComputeDistance(clip(strings.ToLower(word), 40), strings.ToLower(k)); d < distance && d < len(k) {
 			best, distance = k, d
 		}
 	}
@@ -176,7 +180,7 @@ func (r *report) list(n *yaml.Node, what string, most int, each func(*yaml.Node)
 	switch {
 	case !r.kind(n, yaml.SequenceNode, what, "a list"):
 	case len(n.Content) == 0:
-		r.at(placeOf(n), "%s is an empty list", what)
+		r.at(placeOf(n), "%s: the list is empty", what)
 	case len(n.Content) > most:
 		r.at(placeOf(n), "%s has %d entries; at most %d are allowed", what, len(n.Content), most)
 	default:

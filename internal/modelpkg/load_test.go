@@ -1,0 +1,326 @@
+package modelpkg
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+func TestLoad(t *testing.T) {
+	dir := writePackage(t)
+	m, err := Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Model{
+		Dir: dir, Name: "pair", Version: "1.10", Description: "two inputs, two classes", Digest: m.Digest,
+		Task: "classification", Metric: "accuracy",
+		Modalities: []Modality{{"image", []int{0}}, {"sound", []int{1, 2}}},
+		Inputs: []Input{
+			{Spec: Spec{"image", tensor.Uint8, tensor.Shape{2, 2}}, Media: MediaImage},
+			{Spec: Spec{"wave", tensor.Int16, tensor.Shape{-1}}, Modality: 1, Media: MediaAudio, SampleRate: 8000},
+			{Spec: Spec{"gain", tensor.FP32, nil}, Modality: 1},
+		},
+		Outputs: []Spec{{"scores", tensor.FP32, tensor.Shape{2}}},
+		Variants: []Variant{
+			{"image", 1, []int{0}, "onnx/image.onnx", "fp32"},
+			{"all", 3, []int{0, 1, 2}, "onnx/all.onnx", "int8"},
+		},
+		Labels:     []string{"no", "yes"},
+		Limits:     Limits{8, 512 << 20},
+		Evaluation: Evaluation{"eval/profile.npz", "eval/heldout.npz"},
+	}
+	if !reflect.DeepEqual(m, want) {
+		t.Errorf("got  %+v\nwant %+v", m, want)
+	}
+	if got := m.Classes(); got != 2 {
+		t.Errorf("%d classes", got)
+	}
+	if problems := Check(dir); len(problems) > 0 {
+		t.Errorf("check: %v", problems)
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	dir := writePackage(t)
+	short := goodYAML[:strings.Index(goodYAML, "labels:")]
+	for _, key := range []string{"version: 1.10\n", "description: two inputs, two classes\n", "task: classification\n", "metric: accuracy\n"} {
+		short = strings.Replace(short, key, "", 1)
+	}
+	write(t, dir, FileName, []byte(short))
+	m, err := Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Version != "1" || m.Task != "classification" || m.Metric != "accuracy" || m.Limits != (Limits{BatchItemsMax: 32}) ||
+		m.Evaluation != (Evaluation{}) || m.Labels != nil {
+		t.Errorf("defaults: %+v", m)
+	}
+}
+
+// TestYAMLProblems breaks the sound package in one way each and compares the
+// whole report.
+func TestYAMLProblems(t *testing.T) {
+	for _, c := range []struct {
+		name, old, new string
+		want           []string
+	}{
+		{"unknown key", "limits:\n", "limit:\n", []string{`21:1: the package has no key "limit"; did you mean "limits"?`}},
+		{"unknown key, far", "labels: [", "zoo: 1\nlabels: [", []string{
+			`20:1: the package has no key "zoo"; known: format, name, version, description, task, metric, modalities, outputs, variants, labels, limits, evaluation`}},
+		{"unknown key inside", "max_batch", "batch_max", []string{`22:3: limits has no key "batch_max"; known: max_batch, memory`}},
+		{"missing key", "    inputs:\n      - {name: image, datatype: UINT8, shape: [2, 2], media: image}\n", "", []string{`8:5: a modality has no inputs`}},
+		{"key twice", "name: pair\n", "name: pair\nname: other\n", []string{`3:1: the package has name twice; the first is on line 2`}},
+		{"format", "format: 1", "format: 2", []string{`1:9: format is 2; it must be between 1 and 1`}},
+		{"name", "name: pair", "name: a/b", []string{`2:7: the name "a/b" must be ` + nameWant}},
+		{"null", "name: pair", "name:", []string{`2:6: name is empty; it must be a text`}},
+		{"text for list", "labels: [no, yes]", "labels: no", []string{`20:9: labels must be a list, not "no"`}},
+		{"list for text", "name: pair", "name: [pair]", []string{`2:7: name must be a text, not a list`}},
+		{"number", "max_batch: 8", "max_batch: eight", []string{`22:14: limits.max_batch must be a whole number, not "eight"`}},
+		{"number in quotes", "max_batch: 8", `max_batch: "8"`, []string{`22:14: limits.max_batch must be a whole number, not "8"`}},
+		{"range", "max_batch: 8", "max_batch: 100000", []string{`22:14: limits.max_batch is 100000; it must be between 1 and 512`}},
+		{"memory", "512MiB", "512MB", []string{`23:11: limits.memory must be a whole number with B, KiB, MiB, GiB or TiB, such as 512MiB, not "512MB"`}},
+		{"memory zero", "512MiB", "0MiB", []string{`23:11: limits.memory is out of range`}},
+		{"datatype", "datatype: UINT8", "datatype: uint8", []string{`10:33: the datatype "uint8" is unknown; did you mean "UINT8"?`}},
+		{"bytes", "{name: gain, datatype: FP32", "{name: gain, datatype: BYTES",
+			[]string{`14:32: the datatype BYTES has no fixed size and is not supported; use fixed-length UINT8 codes`}},
+		{"two dynamic dimensions", "shape: [2, 2], media: image", "shape: [-1, -1]",
+			[]string{`10:47: image has 2 dynamic dimensions; at most one may be -1, so that its size follows from the data's length`}},
+		{"dimension", "shape: [2, 2]", "shape: [2, 0]", []string{`10:51: a dimension is 0; give its size, or -1 if it varies`}},
+		{"dimension too large", "shape: [2, 2], media: image", "shape: [2000000000, 2000000000, 2000000000]", []string{`10:47: the shape [2000000000,2000000000,2000000000] is too large`}},
+		{"media", "media: image", "media: picture", []string{`10:62: the media "picture" is not supported; known: image, audio, text`}},
+		{"sample rate missing", ", sample_rate: 8000", "", []string{`13:59: media audio needs a sample_rate`}},
+		{"sample rate elsewhere", "media: image", "sample_rate: 8000", []string{`10:68: sample_rate is for an input with media: audio`}},
+		{"variant names no modality", "modalities: [image]", "modalities: []", []string{`18:31: a variant's modalities: the list is empty`}},
+		{"variant without modalities", "modalities: [image], ", "", []string{`18:5: a variant has no modalities`}},
+		{"variant with unknown modality", "modalities: [image]", "modalities: [imge]", []string{`18:32: the model has no modality "imge"; did you mean "image"?`}},
+		{"variant twice", "{name: all,", "{name: image,", []string{`19:12: the variant "image" occurs twice; the first is on line 18`}},
+		{"path twice", "onnx/all.onnx", "onnx/../onnx/image.onnx", []string{`19:51: the path "onnx/../onnx/image.onnx" has ".."; it must stay inside the package`}},
+		{"same graph", "onnx/all.onnx", "onnx/./image.onnx", []string{`19:51: the path "onnx/image.onnx" occurs twice; the first is on line 18`}},
+		{"absolute", "onnx/all.onnx", "/etc/passwd", []string{`19:51: the path "/etc/passwd" is absolute; it must be relative to the package`}},
+		{"backslash", "onnx/all.onnx", `onnx\all.onnx`, []string{`19:51: the path "onnx\\all.onnx" has a character that is not allowed; use "/" between folders`}},
+		{"label twice", "[no, yes]", "[no, no]", []string{`20:14: the label "no" occurs twice; the first is on line 20`}},
+		{"label missing", "[no, yes]", "[no]", []string{`20:10: there are 1 labels for the 2 classes of output "scores"`}},
+		{"not scores", "{name: scores, datatype: FP32, shape: [2]}", "{name: scores, datatype: INT64, shape: []}",
+			[]string{`16:5: classification needs a first output of FP32 [classes] with a score for every class, not INT64 []`}},
+		{"task", "task: classification", "task: regression", []string{`5:7: the task "regression" is not supported; known: classification`}},
+		{"alias", "[no, yes]", "[&a no, *a]", []string{`20:10: a label: anchors and aliases are not supported`, `20:17: a label: anchors and aliases are not supported`}},
+		{"tag", "name: pair", "name: !!binary cGFpcg==", []string{`2:7: name: the tag !!binary is not supported`}},
+		{"second document", "labels: [", "---\nlabels: [", []string{`20:1: a second document begins here; the file must be one document`}},
+		{"syntax", "labels: [no, yes]", "labels: [no, yes", []string{`20:1: not YAML: did not find expected ',' or ']'`}},
+		{"syntax of a token", "name: pair", "name: pair: x", []string{`2:1: not YAML: mapping values are not allowed in this context`}},
+		{"syntax of a list", "  - {name: all", "  -- {name: all", []string{`18:1: not YAML: did not find expected '-' indicator`}},
+		{"tab", "  max_batch", "\tmax_batch", []string{`22:1: not YAML: found character that cannot start any token`}},
+		{"evaluation missing", "eval/heldout.npz", "eval/other.npz", []string{`26:12: evaluation set eval/other.npz: no such file or directory`}},
+		{"evaluation twice", "eval/heldout.npz", "eval/profile.npz", []string{`26:12: evaluation set eval/profile.npz is the same as eval/profile.npz; held-out samples must be others`}},
+		{"graph missing", "onnx/all.onnx", "onnx/full.onnx", []string{`19:51: variant all: onnx/full.onnx: no such file or directory`}},
+		{"graph is a folder", "onnx/all.onnx", "onnx", []string{`19:51: variant all: onnx: not a regular file`}},
+		{"not a graph", "onnx/all.onnx", "onnx/loop.bin", []string{`19:51: variant all: onnx/loop.bin: not an ONNX model: field number 0 at byte 1`}},
+		{"several, in order", "name: pair\nversion: 1.10\n", "name: a b\nverion: 1\ntask: none\n",
+			[]string{`3:1: the package has no key "verion"; did you mean "version"?`, `6:1: the package has task twice; the first is on line 4`}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := writePackage(t)
+			broken := strings.Replace(goodYAML, c.old, c.new, 1)
+			if broken == goodYAML {
+				t.Fatal("nothing was replaced")
+			}
+			write(t, dir, FileName, []byte(broken))
+			if got := lines(dir, Check(dir)); !slices.Equal(got, c.want) {
+				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(c.want, "\n"))
+			}
+		})
+	}
+}
+
+// TestGraphProblems changes the graphs under a sound mosel.yaml.
+func TestGraphProblems(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		graph graphSpec // of variant image
+		want  []string
+	}{
+		{"weights listed as inputs", graphSpec{17, []value{{"w0", 1, []int64{2}}, imageIn}, []value{scores}, []weight{inside}, nil}, nil},
+		{"shapes left open", graphSpec{9, []value{{"image", 2, nil}}, []value{{"scores", 1, nil}}, nil, nil}, nil},
+		{"more outputs", graphSpec{17, []value{imageIn}, []value{{"hidden", 1, nil}, scores}, nil, nil}, nil},
+		{"old opset", graphSpec{6, []value{imageIn}, []value{scores}, nil, nil},
+			[]string{`18:46: variant image: onnx/image.onnx has opset 6; at least 7 is needed, 17 is advised`}},
+		{"input name", graphSpec{17, []value{{"img", 2, []int64{-1, 2, 2}}}, []value{scores}, nil, nil}, []string{
+			`18:46: variant image: onnx/image.onnx has no input "image"; it has img`,
+			`18:46: variant image: onnx/image.onnx needs an input "img" that no modality declares`}},
+		{"input of another modality", graphSpec{17, []value{imageIn, gainIn}, []value{scores}, nil, nil},
+			[]string{`18:46: variant image: onnx/image.onnx needs the input "gain" of modality sound, which the variant does not name`}},
+		{"datatype", graphSpec{17, []value{{"image", 1, []int64{-1, 2, 2}}}, []value{scores}, nil, nil},
+			[]string{`10:33: image is declared UINT8, but is FP32 in variant image (onnx/image.onnx)`}},
+		{"unknown datatype", graphSpec{17, []value{{"image", 99, []int64{-1, 2, 2}}}, []value{scores}, nil, nil},
+			[]string{`10:33: image is declared UINT8, but is of a type mosel does not know in variant image (onnx/image.onnx)`}},
+		{"shape", graphSpec{17, []value{{"image", 2, []int64{-1, 4}}}, []value{{"scores", 1, []int64{-1, 3}}}, nil, nil}, []string{
+			`10:47: image is declared [2,2], but is [4] after the batch dimension in variant image (onnx/image.onnx)`,
+			`16:43: scores is declared [2], but is [3] after the batch dimension in variant image (onnx/image.onnx)`}},
+		{"fixed batch", graphSpec{17, []value{{"image", 2, []int64{1, 2, 2}}}, []value{scores}, nil, nil}, []string{
+			`10:47: the batch dimension of image is fixed at 1 in variant image (onnx/image.onnx); export it as dynamic, or, if it is 1, set limits.max_batch to 1`}},
+		{"no batch", graphSpec{17, []value{{"image", 2, []int64{}}}, []value{scores}, nil, nil},
+			[]string{`10:47: image has no dimensions in variant image (onnx/image.onnx); the first must be the batch`}},
+		{"output name", graphSpec{17, []value{imageIn}, []value{{"logits", 1, nil}}, nil, nil},
+			[]string{`18:46: variant image: onnx/image.onnx has no output "scores"; it has logits`}},
+		{"external file missing", graphSpec{17, []value{imageIn}, []value{scores}, []weight{{"w", "gone.bin", "0", "1"}}, nil},
+			[]string{`18:46: variant image: onnx/image.onnx keeps weights in gone.bin: no such file or directory`}},
+		{"external file short", graphSpec{17, []value{imageIn}, []value{scores}, []weight{{"w", "weights.bin", "4096", "4096"}}, nil},
+			[]string{`18:46: variant image: onnx/image.onnx needs 8192 bytes of weights.bin, which has only 4496`}},
+		{"external file outside", graphSpec{17, []value{imageIn}, []value{scores}, []weight{{"w", "../../etc/passwd", "0", "1"}}, nil},
+			[]string{`18:46: variant image: onnx/image.onnx keeps weights in "../../etc/passwd", which has ".."; it must stay inside the package`}},
+		{"external memory address", graphSpec{17, []value{imageIn}, []value{scores}, nil, []weight{{"w", "*/_ORT_MEM_ADDR_/*", "4096", "1"}}},
+			[]string{`18:46: variant image: onnx/image.onnx keeps weights in */_ORT_MEM_ADDR_/*: no such file or directory`}},
+		{"negative offset", graphSpec{17, []value{imageIn}, []value{scores}, []weight{{"w", "weights.bin", "-1", "1"}}, nil},
+			[]string{`18:46: variant image: onnx/image.onnx: not an ONNX model: tensor "w": external data at -1 + 1`}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := writePackage(t)
+			write(t, dir, "onnx/image.onnx", c.graph.encode())
+			if got := lines(dir, Check(dir)); !slices.Equal(got, c.want) {
+				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(c.want, "\n"))
+			}
+		})
+	}
+}
+
+func TestFixedBatchOfOne(t *testing.T) {
+	dir := writePackage(t)
+	write(t, dir, FileName, []byte(strings.Replace(goodYAML, "max_batch: 8", "max_batch: 1", 1)))
+	write(t, dir, "onnx/image.onnx", graphSpec{17, []value{{"image", 2, []int64{1, 2, 2}}}, []value{scores}, nil, nil}.encode())
+	if problems := Check(dir); len(problems) > 0 {
+		t.Error(problems)
+	}
+}
+
+// TestEscapes checks that no link leads out of the package, not even one a graph
+// is behind.
+func TestEscapes(t *testing.T) {
+	dir, other := writePackage(t), t.TempDir()
+	for _, name := range []string{"onnx/all.onnx", "onnx/weights.bin", "eval/profile.npz"} {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		outside := filepath.Join(other, filepath.Base(name))
+		if err := os.Rename(path, outside); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(outside, path); err != nil {
+			t.Skip("no symbolic links here")
+		}
+	}
+	want := []string{
+		`18:46: variant image: onnx/image.onnx keeps weights in weights.bin: path escapes from parent`,
+		`19:51: variant all: onnx/all.onnx: path escapes from parent`,
+		`25:12: evaluation set eval/profile.npz: path escapes from parent`,
+	}
+	if got := lines(dir, Check(dir)); !slices.Equal(got, want) {
+		t.Errorf("got\n%s", strings.Join(got, "\n"))
+	}
+}
+
+func TestLoadErrors(t *testing.T) {
+	if _, err := Load(filepath.Join(t.TempDir(), "none")); slo.KindOf(err) != slo.KindNotFound {
+		t.Errorf("no directory: %v", err)
+	}
+	empty := t.TempDir()
+	if _, err := Load(empty); slo.KindOf(err) != slo.KindNotFound {
+		t.Errorf("no mosel.yaml: %v", err)
+	}
+	write(t, empty, FileName, nil)
+	_, err := Load(empty)
+	var problems Problems
+	if slo.KindOf(err) != slo.KindInvalid || !errors.As(err, &problems) || problems[0].Message != "the file is empty" {
+		t.Errorf("empty mosel.yaml: %v", err)
+	}
+	write(t, empty, FileName, make([]byte, yamlBytesMax+1))
+	if _, err := Load(empty); err == nil || !strings.Contains(err.Error(), "is larger than 1048576 bytes") {
+		t.Errorf("large mosel.yaml: %v", err)
+	}
+}
+
+func TestDigest(t *testing.T) {
+	dir := writePackage(t)
+	digest := func() string {
+		m, err := Load(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.Digest
+	}
+	first := digest()
+	var manifest string
+	for _, name := range []string{FileName, "onnx/all.onnx", "onnx/image.onnx", "onnx/loop.bin", "onnx/weights.bin"} {
+		content, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(name)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		manifest += fmt.Sprintf("%x  %s\n", sha256.Sum256(content), name)
+	}
+	if want := fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(manifest))); first != want {
+		t.Errorf("digest %s, want %s", first, want)
+	}
+	write(t, dir, "eval/profile.npz", npz(t, setArrays(2)))
+	write(t, dir, "profiles/x.json", []byte("{}"))
+	write(t, dir, "onnx/unused.bin", []byte("x"))
+	if digest() != first {
+		t.Error("the digest depends on evaluation sets, profiles or files that no graph reads")
+	}
+	write(t, dir, "onnx/weights.bin", append(make([]byte, 4495), 1))
+	if digest() == first {
+		t.Error("other weights have the same digest")
+	}
+}
+
+func TestProblemsAreBounded(t *testing.T) {
+	dir := t.TempDir()
+	var b strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&b, "key%d: 1\n", i)
+	}
+	write(t, dir, FileName, []byte(b.String()))
+	if got := len(Check(dir)); got != problemsMax {
+		t.Errorf("%d problems", got)
+	}
+}
+
+func FuzzYAML(f *testing.F) {
+	f.Add([]byte(goodYAML))
+	f.Add([]byte("a: &a [*a]\n<<: *a"))
+	f.Add([]byte("? [x]\n: y\n--- !!map {}\n"))
+	f.Add([]byte("{name: !<!x> y, variants: [{modalities: [x]}], outputs: [{shape: [-1]}]}"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		r := &report{file: FileName}
+		s := r.readSpec(text)
+		if len(r.problems) == 0 {
+			r.build(&s)
+		}
+		for _, p := range r.sorted() {
+			if p.Line < 1 || p.Message == "" {
+				t.Errorf("no place or no message: %v", p)
+			}
+		}
+	})
+}
+
+func FuzzONNX(f *testing.F) {
+	f.Add(imageOne.encode())
+	f.Add(allOne.encode())
+	f.Add(graphSpec{17, []value{waveIn}, []value{scores}, nil, []weight{{"w", "x", "1", "9223372036854775807"}}}.encode())
+	f.Fuzz(func(t *testing.T, file []byte) {
+		g, err := readGraph(strings.NewReader(string(file)), int64(len(file)))
+		if err == nil && g.opset == 0 {
+			t.Error("a model without opset")
+		}
+		if err != nil && !errors.Is(err, errONNX) {
+			t.Errorf("another error: %v", err)
+		}
+	})
+}
