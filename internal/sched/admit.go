@@ -1,0 +1,166 @@
+package sched
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// arrive admits a job or ends it at once: infeasible when no strategy reaches
+// its floor, shed when there is no room or it (or, by its coming, a queued job)
+// would be late and is to be dropped then.
+func (c *Core) arrive(e Arrive) {
+	if e.Items < 1 || e.Model < 0 || e.Model >= len(c.models) {
+		panic(fmt.Sprintf("sched: arrival of %d items for model %d", e.Items, e.Model))
+	}
+	if c.jobs[e.Job] != nil {
+		panic(fmt.Sprintf("sched: I-2: job %d arrived twice", e.Job))
+	}
+	m := &c.models[e.Model]
+	j := &job{id: e.Job, model: e.Model, n: e.Items, objective: e.Objective, arrived: c.now,
+		allowed: m.Planner.Runnable(e.Present, e.Choice), waiting: e.Items}
+	j.pending = append(j.pending, span{0, e.Items})
+	c.jobs[j.id] = j
+	c.counts.Jobs++
+	c.counts.Arrived += j.n
+
+	c.pend(j, j.n)
+	if outcome, reason := c.admit(j); outcome != 0 {
+		c.giveUp(j, outcome, reason)
+		return
+	}
+	c.queue.insert(j, c.work(j))
+	c.budget.advance(c.now, c.instances())
+	c.budget.arrive(time.Duration(j.work) * time.Duration(c.instances()))
+}
+
+// admit plans a job and returns outcome 0 if it may be queued.
+func (c *Core) admit(j *job) (slo.Outcome, slo.Reason) {
+	m := &c.models[j.model]
+	if j.allowed == 0 {
+		return slo.Infeasible, slo.ReasonNoVariant
+	}
+	s, ok := c.cfg.Policy.Strategy(m.Planner, j.n, j.target(), j.allowed)
+	if !ok {
+		j.finishes.Best = m.Planner.MaxAccuracy(j.allowed)
+		return slo.Infeasible, slo.ReasonFloor
+	}
+	j.strategy = s.Items
+	j.latest = c.latestStart(j)
+	switch {
+	case c.draining:
+		return slo.Shed, slo.ReasonDraining
+	case c.items+c.counts.Running > c.cfg.QueueItemsMax || len(c.jobs) > c.cfg.QueueJobsMax:
+		j.finishes.RetryAfter = c.Waiting()
+		return slo.Shed, slo.ReasonQueueFull
+	case j.objective.Late == slo.LateRun || j.objective.Deadline == slo.Never:
+		return 0, 0
+	case c.now >= j.objective.Deadline:
+		return slo.Shed, slo.ReasonDeadlinePassed
+	}
+	before, slackAfter := c.queue.around(j)
+	free := int64(c.now) + int64(c.busyTime())
+	start := free + before
+	ownLate := start - int64(j.latest)
+	work := c.work(j)
+	othersLate := int64(0)
+	if slackAfter >= free && slackAfter-work < free {
+		othersLate = free - (slackAfter - work)
+	}
+	if late := max(ownLate, othersLate); late > 0 {
+		j.finishes.RetryAfter = time.Duration(late)
+		budget := time.Duration(int64(j.objective.Deadline) - start)
+		if best, ok := m.Planner.Best(j.n, budget, j.allowed); ok {
+			j.finishes.Best = best.Accuracy()
+		}
+		return slo.Shed, slo.ReasonTooBusy
+	}
+	return 0, 0
+}
+
+// latestStart is the instant after which the job's pending items, on its
+// strategy and shared by all instances, cannot be on time.
+func (c *Core) latestStart(j *job) slo.Instant {
+	if j.objective.Deadline == slo.Never {
+		return slo.Never
+	}
+	return j.objective.Deadline - slo.Instant(c.shortest(j))
+}
+
+// shortest is a lower bound of the time the job's pending items need.
+func (c *Core) shortest(j *job) time.Duration {
+	m := &c.models[j.model]
+	var total, longest time.Duration
+	for v, x := range j.strategy {
+		if x == 0 {
+			continue
+		}
+		curve := m.Planner.Variants()[v].Curve
+		total += time.Duration(float64(curve.Time(x)) * m.scale[v])
+		longest = max(longest, m.batchTime(v, 1))
+	}
+	return max(longest, total/time.Duration(c.instances()))
+}
+
+// work is the time the job's pending items add to a busy queue, per instance:
+// on their strategy, in the best batches.
+func (c *Core) work(j *job) int64 {
+	m := &c.models[j.model]
+	var sum float64
+	for v, x := range j.strategy {
+		if x > 0 {
+			sum += float64(x) * m.Planner.Variants()[v].Curve.PerItem() * m.scale[v]
+		}
+	}
+	return int64(math.Ceil(sum / float64(c.instances())))
+}
+
+// busyTime is how long the running batches still take, per instance. Without an
+// instance nothing is free until one comes up; estimates then start from now.
+func (c *Core) busyTime() time.Duration {
+	left := c.busyUntil - int64(c.now)*int64(len(c.busy))
+	return time.Duration(max(0, left)) / time.Duration(c.instances())
+}
+
+// giveUp ends a job before its items have run: pending items finish at once,
+// running ones when their batch is done. The outcome stays whatever they do.
+func (c *Core) giveUp(j *job, outcome slo.Outcome, reason slo.Reason) {
+	j.ended, j.reason = outcome, reason
+	if j.queued {
+		c.queue.remove(j)
+	}
+	for _, s := range j.pending {
+		c.finish(Finish{Part: Part{Job: j.id, First: s.first, Count: s.count}, Variant: -1, Outcome: outcome, Reason: reason})
+	}
+
+	c.pend(j, -j.waiting)
+	j.pending, j.waiting = nil, 0
+	c.finishJob(j)
+}
+
+// finish ends items.
+func (c *Core) finish(f Finish) {
+	c.counts.Finished += f.Count
+	c.out = append(c.out, f)
+}
+
+// finishJob ends the job if nothing of it is pending or running.
+func (c *Core) finishJob(j *job) {
+	if j.waiting > 0 || j.running > 0 {
+		return
+	}
+	f := j.finishes
+	f.Job, f.Outcome, f.Reason = j.id, j.ended, j.reason
+	if j.ended == 0 {
+		f.Outcome = slo.OnTime
+		if c.now > j.objective.Deadline {
+			f.Outcome = slo.Late
+		}
+		f.Expected = j.committed.Mean(j.n)
+	}
+	delete(c.jobs, j.id)
+	c.counts.Jobs--
+	c.out = append(c.out, f)
+}

@@ -1,0 +1,98 @@
+package sched
+
+import "fmt"
+
+// Check verifies the invariants that can be seen in the core's state. It visits
+// everything, so it is for tests and simulation; production compares Counts.
+func (c *Core) Check() error {
+	if c.counts.Arrived != c.counts.Finished+c.counts.Queued+c.counts.Running {
+		return fmt.Errorf("I-1: %+v", c.counts)
+	}
+	if c.items > c.cfg.QueueItemsMax || c.queue.jobs > c.cfg.QueueJobsMax {
+		return fmt.Errorf("I-9: %d items of %d jobs are queued", c.items, c.queue.jobs)
+	}
+	if len(c.idle) > 0 && c.queue.root != nil {
+		return fmt.Errorf("I-8: %d idle instances while jobs wait", len(c.idle))
+	}
+	running, waiting := 0, 0
+	for id, j := range c.jobs {
+		if err := c.checkJob(j); err != nil {
+			return fmt.Errorf("job %d: %w", id, err)
+		}
+		running += j.running
+		waiting += j.waiting
+	}
+	if running != c.counts.Running || waiting != c.counts.Queued || waiting != c.items {
+		return fmt.Errorf("I-1: %d running and %d waiting in jobs, %+v", running, waiting, c.counts)
+	}
+	if err := c.checkBatches(); err != nil {
+		return err
+	}
+	return c.checkQueue()
+}
+
+func (c *Core) checkJob(j *job) error {
+	if j.waiting+j.running == 0 {
+		return fmt.Errorf("I-2: nothing of it waits or runs")
+	}
+	if j.queued != (j.waiting > 0) {
+		return fmt.Errorf("queued %v with %d items waiting", j.queued, j.waiting)
+	}
+	planned, pending := 0, 0
+	for _, x := range j.strategy {
+		planned += x
+	}
+	for _, s := range j.pending {
+		pending += s.count
+	}
+	if j.ended == 0 && (pending != j.waiting || planned != j.waiting || j.stale) {
+		return fmt.Errorf("%d waiting, %d pending, %d planned (stale %v)", j.waiting, pending, planned, j.stale)
+	}
+	best := c.models[j.model].Planner.MaxAccuracy(j.allowed)
+	if j.ended == 0 && best.Times(j.waiting) < j.target() {
+		return fmt.Errorf("I-5: %d items must still score %d, at best %d", j.waiting, j.target(), best.Times(j.waiting))
+	}
+	return nil
+}
+
+func (c *Core) checkBatches() error {
+	for id, b := range c.batches {
+		items := 0
+		for _, p := range b.Parts {
+			items += p.Count
+			if !c.jobs[p.Job].allowed.Has(b.Variant) {
+				return fmt.Errorf("I-6: batch %d runs job %d on variant %d", id, p.Job, b.Variant)
+			}
+		}
+		if limit := c.models[b.Model].batchMax(b.Variant); items < 1 || items > limit {
+			return fmt.Errorf("I-4: batch %d has %d items of %d", id, items, limit)
+		}
+		if c.busy[b.Instance] != id {
+			return fmt.Errorf("I-4: instance %d does not run batch %d", b.Instance, id)
+		}
+	}
+	return nil
+}
+
+// checkQueue compares the queue's sums with a walk in order.
+func (c *Core) checkQueue() error {
+	var sum int64
+	slack, slackDrop := int64(slackMax), int64(slackMax)
+	jobs := 0
+	var last *job
+	for j := c.queue.first(); j != nil; j = c.queue.next(j) {
+		if last != nil && !last.before(j) {
+			return fmt.Errorf("I-10: job %d is queued after %d", j.id, last.id)
+		}
+		last = j
+		jobs++
+		sum += j.work
+		own, ownDrop := j.own(sum)
+		slack, slackDrop = min(slack, own), min(slackDrop, ownDrop)
+	}
+	if jobs != c.queue.jobs || sum != c.queue.total() || slack != c.queue.slack() ||
+		(c.queue.root != nil && slackDrop != c.queue.root.slackDrop) {
+		return fmt.Errorf("the queue's sums are wrong: %d jobs, work %d, slack %d", jobs, sum, slack)
+	}
+	return nil
+}

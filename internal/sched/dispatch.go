@@ -1,0 +1,276 @@
+package sched
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// scanFactor bounds how far behind the head a batch looks for company, in
+// largest batches: with several models or floors queued, not every job fits.
+const scanFactor = 4
+
+// dispatchAll gives every idle instance work while there is any.
+func (c *Core) dispatchAll() {
+	c.shedHopeless()
+	for len(c.idle) > 0 && c.queue.root != nil {
+		c.dispatch(c.idle[0])
+		c.shedHopeless()
+	}
+}
+
+// shedHopeless drops, from the head of the queue, what can no longer be on time
+// and asked to be dropped then (I-7).
+func (c *Core) shedHopeless() {
+	for j := c.queue.first(); j != nil && j.objective.Late == slo.LateDrop && c.now > j.latest; j = c.queue.first() {
+		reason := slo.ReasonTooBusy
+		if c.now >= j.objective.Deadline {
+			reason = slo.ReasonDeadlinePassed
+		}
+		j.finishes.RetryAfter = c.Waiting()
+		c.giveUp(j, slo.Shed, reason)
+	}
+}
+
+// dispatch starts a batch for the most urgent job on an idle instance.
+func (c *Core) dispatch(instance InstanceID) {
+	head := c.queue.first()
+	m := &c.models[head.model]
+	c.budget.advance(c.now, c.instances())
+	room := plan.Room{
+		Slack:  time.Duration(c.queue.slack() - int64(c.now) - int64(c.busyTime())),
+		Budget: c.budget.room(),
+	}
+	v := c.choose(m, head, room)
+	g := gather{core: c, m: m, variant: v, accuracy: m.Planner.Variants()[v].Accuracy,
+		max: m.batchMax(v), room: min(room.Slack/2, room.Budget)}
+	g.fill(head)
+	c.start(instance, &g)
+}
+
+// choose decides the variant for the batch that the head of the queue leads.
+func (c *Core) choose(m *model, head *job, room plan.Room) int {
+	from := head.planned()
+	accuracy := m.Planner.Variants()[from].Accuracy
+	items := min(m.items, m.batchMax(from))
+	v := c.cfg.Policy.Upgrade(m.frontier(head.allowed), from, accuracy, room, func(v int) time.Duration {
+		return m.batchTime(v, items)
+	})
+	if v != from && c.now.Add(m.batchTime(v, 1)) > head.objective.Deadline {
+		return from
+	}
+	return v
+}
+
+// gather collects the items of one batch: the head of the queue first, then, in
+// the queue's order, whatever may run on the same variant, as long as nobody
+// who could be on time is made late by the batch growing.
+type gather struct {
+	core     *Core
+	m        *model
+	variant  int
+	accuracy slo.Accuracy
+	max      int           // items
+	room     time.Duration // for items that were planned on a cheaper variant
+	extra    time.Duration // of it spent
+	takes    []take
+	items    int
+	end      slo.Instant // the batch must end by then; Never: no bound
+}
+
+// take is a number of items of one job.
+type take struct {
+	job   *job
+	items int
+}
+
+// fill walks the queue from its head.
+func (g *gather) fill(head *job) {
+	g.end = slo.Never
+	var passed time.Duration // work of the jobs that were passed over
+	j := head
+	for scanned := 0; j != nil && g.items < g.max && scanned < scanFactor*g.max; scanned++ {
+		x := 0
+		if j.model == head.model && j.allowed.Has(g.variant) {
+			x = g.fit(j, min(g.wanted(j), g.max-g.items))
+		}
+		if x > 0 {
+			g.takes = append(g.takes, take{j, x})
+			g.items += x
+		}
+		if x < j.waiting {
+			g.protect(j, passed, x)
+			passed += time.Duration(j.work)
+		}
+		j = g.core.queue.next(j)
+	}
+}
+
+// wanted is how many items of j its ledger and the room let run on the variant.
+// The head itself was given its variant by the policy.
+func (g *gather) wanted(j *job) int {
+	best := g.m.Planner.MaxAccuracy(j.allowed)
+	x := min(j.affords(g.variant, g.accuracy, best), g.max-g.items)
+	if j.strategy[g.variant] > 0 || x == 0 {
+		return x
+	}
+	planned := g.m.Planner.Variants()[j.planned()]
+	if g.accuracy <= planned.Accuracy {
+		return x
+	}
+	extra := func(x int) time.Duration {
+		grown := g.m.batchTime(g.variant, g.items+x) - g.m.batchTime(g.variant, g.items)
+		return grown - time.Duration(float64(x)*planned.Curve.PerItem()*g.m.scale[j.planned()])
+	}
+	for x > 0 && g.items > 0 && g.extra+extra(x) > g.room {
+		x /= 2
+	}
+	if x > 0 {
+		g.extra += max(0, extra(x))
+	}
+	return x
+}
+
+// fit is the largest number of items, at most x, with which the batch ends in
+// time for all in it and all passed over. The head of the queue gets at least
+// one item: it is late rather than never run.
+func (g *gather) fit(j *job, x int) int {
+	end := g.end
+	if own := j.objective.Deadline; g.core.now.Add(g.m.batchTime(g.variant, g.items+1)) <= own {
+		end = min(end, own)
+	} else if g.items > 0 && j.objective.Late == slo.LateDrop {
+		return 0
+	}
+	for x > 0 && g.core.now.Add(g.m.batchTime(g.variant, g.items+x)) > end {
+		x--
+	}
+	if x == 0 && g.items == 0 {
+		x = 1
+	}
+	if x > 0 {
+		g.end = end
+	}
+	return x
+}
+
+// protect bounds the batch's end so that a job left waiting, fully or in part,
+// can still be on time after it: passed is the work of the jobs before it that
+// wait too, taken the number of its own items in the batch.
+func (g *gather) protect(j *job, passed time.Duration, taken int) {
+	latest := j.latest - slo.Instant(passed) + slo.Instant(g.m.batchTime(g.variant, taken))
+	if j.latest != slo.Never && g.core.now.Add(g.m.batchTime(g.variant, max(1, g.items))) <= latest {
+		g.end = min(g.end, latest)
+	}
+}
+
+// start books the batch and tells the driver to run it.
+func (c *Core) start(instance InstanceID, g *gather) {
+	c.lastBatch++
+	b := &batch{started: c.now, nominal: g.m.Planner.Variants()[g.variant].Curve.Batch(g.items)}
+	b.Dispatch = Dispatch{Batch: c.lastBatch, Instance: instance, Variant: g.variant,
+		Predicted: g.m.batchTime(g.variant, g.items), Parts: make([]Part, 0, len(g.takes))}
+	for _, t := range g.takes {
+		b.Model = t.job.model
+		b.Parts = t.job.take(t.items, b.Parts)
+		t.job.spend(g.variant, t.items)
+		t.job.committed += g.accuracy.Times(t.items)
+		t.job.running += t.items
+		c.pend(t.job, -t.items)
+		c.counts.Running += t.items
+		c.requeue(t.job)
+	}
+	c.budget.spend(g.extra)
+	c.batches[b.Batch] = b
+	c.busy[instance] = b.Batch
+	c.busyUntil += int64(c.now) + int64(b.Predicted)
+	c.idle = c.idle[1:]
+	c.out = append(c.out, b.Dispatch)
+}
+
+// pend counts pending items.
+func (c *Core) pend(j *job, items int) {
+	c.items += items
+	c.models[j.model].items += items
+	c.counts.Queued += items
+}
+
+// requeue puts a job that has changed back in its place: out of the queue when
+// nothing of it is pending, else with a fresh strategy if the old one is stale.
+func (c *Core) requeue(j *job) {
+	if j.waiting == 0 {
+		j.stale = false
+		if j.queued {
+			c.queue.remove(j)
+		}
+		return
+	}
+	if j.stale {
+		s, ok := c.cfg.Policy.Strategy(c.models[j.model].Planner, j.waiting, j.target(), j.allowed)
+		if !ok {
+			panic(fmt.Sprintf("sched: I-5: job %d cannot reach its floor any more", j.id))
+		}
+		j.strategy, j.stale = s.Items, false
+	}
+	j.latest = c.latestStart(j)
+	if j.queued {
+		c.queue.reweigh(j, c.work(j))
+	} else {
+		c.queue.insert(j, c.work(j))
+	}
+}
+
+// done ends a batch.
+func (c *Core) done(e Done) {
+	b := c.batches[e.Batch]
+	if b == nil {
+		panic(fmt.Sprintf("sched: I-2: batch %d is not running", e.Batch))
+	}
+	c.release(b)
+	c.idle = append(c.idle, b.Instance)
+	if !e.Failed {
+		c.models[b.Model].observe(b.Variant, e.Took, b.nominal)
+	}
+	for _, p := range b.Parts {
+		j := c.jobs[p.Job]
+		c.unrun(j, b, p.Count, e.Failed)
+		f := Finish{Part: p, Variant: b.Variant, Outcome: j.ended, Reason: j.reason}
+		switch {
+		case j.ended != 0: // given up: what it scored does not matter
+		case e.Failed:
+			f.Outcome, f.Reason = slo.Failed, slo.ReasonRuntime
+		case c.now > j.objective.Deadline:
+			f.Outcome = slo.Late
+		default:
+			f.Outcome = slo.OnTime
+		}
+		c.finish(f)
+		c.settle(j, f)
+	}
+}
+
+// settle ends the job after some of its items have.
+func (c *Core) settle(j *job, f Finish) {
+	if j.ended == 0 && f.Outcome == slo.Failed {
+		c.giveUp(j, f.Outcome, f.Reason)
+		return
+	}
+	c.finishJob(j)
+}
+
+// unrun takes items out of the running ones; what was lost scores nothing.
+func (c *Core) unrun(j *job, b *batch, items int, lost bool) {
+	j.running -= items
+	c.counts.Running -= items
+	if lost {
+		j.committed -= c.models[b.Model].Planner.Variants()[b.Variant].Accuracy.Times(items)
+	}
+}
+
+// release forgets a running batch and its instance.
+func (c *Core) release(b *batch) {
+	delete(c.batches, b.Batch)
+	delete(c.busy, b.Instance)
+	c.busyUntil -= int64(b.started) + int64(b.Predicted)
+}

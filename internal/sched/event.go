@@ -1,0 +1,107 @@
+package sched
+
+import (
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// JobID names a job. The driver chooses it; an id is never used twice. Among
+// equal deadlines the lower id is the more urgent.
+type JobID uint64
+
+// BatchID names a batch. The core counts them from 1.
+type BatchID uint64
+
+// InstanceID names an instance, chosen by the driver.
+type InstanceID int
+
+// Event is what a driver tells the core. The events of one instant are given in
+// the order in which they are declared here.
+type Event interface{ event() }
+
+// Done answers a Dispatch: its batch ended after Took, or failed.
+type Done struct {
+	Batch  BatchID
+	Took   time.Duration
+	Failed bool
+}
+
+// InstanceDown takes an instance away. The batch it was running is lost; no
+// Done follows for it.
+type InstanceDown struct{ Instance InstanceID }
+
+// InstanceUp adds an idle instance that can run every model.
+type InstanceUp struct{ Instance InstanceID }
+
+// Cancel gives up a job. Unknown and finished jobs are ignored: the client's
+// cancellation and the job's end may cross.
+type Cancel struct{ Job JobID }
+
+// Arrive submits a job of Items >= 1 items.
+type Arrive struct {
+	Job       JobID
+	Model     int // index into Config.Models
+	Items     int
+	Present   slo.Modalities // what every item carries
+	Choice    slo.Modalities // not 0: run exactly this subset
+	Objective slo.Objective
+}
+
+// Drain refuses everything that arrives from now on; what is queued runs.
+type Drain struct{}
+
+// Tick says only that time has passed.
+type Tick struct{}
+
+func (Done) event()         {}
+func (InstanceDown) event() {}
+func (InstanceUp) event()   {}
+func (Cancel) event()       {}
+func (Arrive) event()       {}
+func (Drain) event()        {}
+func (Tick) event()         {}
+
+// Action is what the core asks of its driver. Actions are carried out in order.
+type Action interface{ action() }
+
+// Part is a run of consecutive items of one job: First, First+1, ... Count of them.
+type Part struct {
+	Job   JobID
+	First int
+	Count int
+}
+
+// Dispatch starts a batch on an idle instance. The driver answers with one Done,
+// unless the instance goes down before.
+type Dispatch struct {
+	Batch     BatchID
+	Instance  InstanceID
+	Model     int
+	Variant   int
+	Parts     []Part // owned by the driver
+	Predicted time.Duration
+}
+
+// Finish ends items of a job for ever. Variant is -1 when they did not run.
+type Finish struct {
+	Part
+	Variant int
+	Outcome slo.Outcome
+	Reason  slo.Reason
+}
+
+// FinishJob ends a job for ever; all its items have been finished before. It
+// is late as soon as one item is late.
+type FinishJob struct {
+	Job        JobID
+	Outcome    slo.Outcome
+	Reason     slo.Reason
+	Expected   slo.Accuracy  // mean over the items, when they ran
+	RetryAfter time.Duration // shed: when a retry has a chance
+	Best       slo.Accuracy  // infeasible: the highest accuracy there is; shed: the highest by the deadline, 0 if none
+}
+
+func (Dispatch) action()  {}
+func (Finish) action()    {}
+func (FinishJob) action() {}

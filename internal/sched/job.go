@@ -1,0 +1,109 @@
+package sched
+
+import (
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// job is one job's ledger: what its finished and running items are expected to
+// score, hence what the pending ones must still score, and the strategy by
+// which they will.
+type job struct {
+	node
+	id        JobID
+	model     int
+	n         int
+	allowed   plan.Set
+	objective slo.Objective
+	arrived   slo.Instant
+
+	pending   []span    // items not dispatched, ascending
+	waiting   int       // number of pending items
+	running   int       // items in batches
+	committed slo.Score // expected score of finished and running items
+	strategy  []int     // pending items by variant; sums to waiting
+	stale     bool      // the strategy must be planned anew before use
+
+	lost     int // batches lost to instances that went down
+	latest   slo.Instant
+	ended    slo.Outcome // not 0: the job is given up with this outcome and only waits for running items
+	reason   slo.Reason
+	finishes FinishJob // facts for the last action: RetryAfter, Best
+}
+
+// span is a run of item indices.
+type span struct{ first, count int }
+
+// target is the score the pending items must still reach.
+func (j *job) target() slo.Score {
+	return max(0, j.objective.Floor.Times(j.n)-j.committed)
+}
+
+// take removes x pending items and appends them to parts.
+func (j *job) take(x int, parts []Part) []Part {
+	j.waiting -= x
+	for x > 0 {
+		s := &j.pending[0]
+		k := min(x, s.count)
+		parts = append(parts, Part{Job: j.id, First: s.first, Count: k})
+		s.first, s.count, x = s.first+k, s.count-k, x-k
+		if s.count == 0 {
+			j.pending = j.pending[1:]
+		}
+	}
+	return parts
+}
+
+// giveBack returns items of a lost batch to the front of the pending ones.
+func (j *job) giveBack(p Part) {
+	j.pending = append([]span{{p.First, p.Count}}, j.pending...)
+	j.waiting += p.Count
+}
+
+// planned is the variant that most pending items are planned for, the first of
+// equals.
+func (j *job) planned() int {
+	best := 0
+	for v, x := range j.strategy {
+		if x > j.strategy[best] {
+			best = v
+		}
+	}
+	return best
+}
+
+// affords reports how many pending items may run on a variant of accuracy acc:
+// those the strategy has there, else as many as leave the rest able to reach
+// the floor on the most accurate variant (I-5).
+func (j *job) affords(v int, acc, best slo.Accuracy) int {
+	if j.strategy[v] > 0 {
+		return j.strategy[v]
+	}
+	if acc >= best {
+		return j.waiting
+	}
+	spare := best.Times(j.waiting) - j.target()
+	return int(min(slo.Score(j.waiting), spare/slo.Score(best-acc)))
+}
+
+// spend moves x items out of the strategy on to variant v: first those planned
+// there, else from the largest shares, which makes the strategy stale.
+func (j *job) spend(v, x int) {
+	k := min(x, j.strategy[v])
+	j.strategy[v] -= k
+	for x -= k; x > 0; x -= k {
+		from := j.planned()
+		k = min(x, j.strategy[from])
+		j.strategy[from] -= k
+		j.stale = true
+	}
+}
+
+// batch is a dispatched batch.
+type batch struct {
+	Dispatch
+	started slo.Instant
+	nominal time.Duration // the profile's time, uncorrected
+}

@@ -1,0 +1,210 @@
+// Package sched is the core of mosel: admission, ledgers, the queue, batching
+// across jobs, dispatch, cancellation and drain, in one state machine, because
+// they share one state and one set of invariants (docs/invariants.md).
+//
+// The core never blocks and reads no clock. A driver (engine in real time, sim
+// in virtual time) owns it from one goroutine and
+//
+//   - calls Step with instants that never go back, events of one instant in the
+//     order in which event.go declares them;
+//   - carries out the actions in order;
+//   - answers every Dispatch with exactly one Done, unless it reports the
+//     instance down first;
+//   - calls Step with a Tick no later than Next asks for;
+//   - forgets an id when its FinishJob comes: a finish is for ever.
+//
+// Jobs wait in earliest-deadline-first order. A variant is chosen when a batch
+// is dispatched, not before: each job's ledger says what its pending items must
+// still score, and an idle instance takes the most urgent job, decides by
+// policy which variant to run it on, and fills the batch with later items that
+// may run there and are not made late.
+package sched
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// Config is what a core is made from.
+type Config struct {
+	Models []Model
+	Policy plan.Policy
+	// QueueItemsMax and QueueJobsMax bound what waits, over all models (I-9). A
+	// job that would exceed them is shed on arrival.
+	QueueItemsMax int
+	QueueJobsMax  int
+}
+
+// DefaultQueueItemsMax and DefaultQueueJobsMax hold a large batch job of
+// 100,000 items beside single requests; the memory is a few hundred bytes a job.
+const (
+	DefaultQueueItemsMax = 200_000
+	DefaultQueueJobsMax  = 100_000
+)
+
+// Model is what the core knows of a model.
+type Model struct {
+	Name    string
+	Planner *plan.Planner
+	// BatchItemsMax bounds a batch (I-4).
+	BatchItemsMax int
+	// Scale corrects the profile's latencies by variant: 1.2 is 20 % slower
+	// than profiled. Nil is 1 for all. The core goes on to follow what it sees.
+	Scale []float64
+}
+
+// lostMax is how often the items of a job may be lost with an instance before
+// the job fails: an item that kills its instance must not kill all of them.
+const lostMax = 2
+
+// Core is the state machine. It is not safe for concurrent use.
+type Core struct {
+	cfg       Config
+	models    []model
+	queue     queue
+	jobs      map[JobID]*job
+	batches   map[BatchID]*batch
+	idle      []InstanceID // in the order in which they became idle
+	busy      map[InstanceID]BatchID
+	busyUntil int64 // sum over the running batches of when they should end
+	budget    budget
+	items     int // pending items over all jobs
+	lastBatch BatchID
+	now       slo.Instant
+	draining  bool
+	out       []Action
+	counts    Counts
+}
+
+// model is a model's planner with what was learnt while serving.
+type model struct {
+	Model
+	scale     []float64
+	items     int // pending
+	frontiers map[plan.Set][]plan.FrontierPoint
+}
+
+// Counts are running totals, enough for the cheap invariants in production.
+type Counts struct {
+	Arrived, Finished, Queued, Running int // items; I-1: Arrived = Finished + Queued + Running
+	Jobs                               int // unfinished
+}
+
+// New makes a core without instances.
+func New(cfg Config) (*Core, error) {
+	if len(cfg.Models) == 0 {
+		return nil, fmt.Errorf("the core needs at least one model")
+	}
+	if cfg.QueueItemsMax < 1 || cfg.QueueJobsMax < 1 {
+		return nil, fmt.Errorf("queue bounds %d items, %d jobs: both must be at least 1", cfg.QueueItemsMax, cfg.QueueJobsMax)
+	}
+	c := &Core{cfg: cfg, jobs: map[JobID]*job{}, batches: map[BatchID]*batch{}, busy: map[InstanceID]BatchID{}}
+	for _, m := range cfg.Models {
+		variants := len(m.Planner.Variants())
+		if m.BatchItemsMax < 1 {
+			return nil, fmt.Errorf("model %s: largest batch %d is not positive", m.Name, m.BatchItemsMax)
+		}
+		scale := make([]float64, variants)
+		for v := range scale {
+			scale[v] = 1
+			if m.Scale != nil && m.Scale[v] > 0 {
+				scale[v] = m.Scale[v]
+			}
+		}
+		c.models = append(c.models, model{Model: m, scale: scale, frontiers: map[plan.Set][]plan.FrontierPoint{}})
+	}
+	return c, nil
+}
+
+// Step tells the core what happened at now and appends what is to be done to
+// out. It panics when the driver breaks its duties.
+func (c *Core) Step(now slo.Instant, event Event, out []Action) []Action {
+	if now < c.now {
+		panic(fmt.Sprintf("sched: I-3: time goes back from %d to %d", c.now, now))
+	}
+	c.now, c.out = now, out
+	switch e := event.(type) {
+	case Done:
+		c.done(e)
+	case InstanceDown:
+		c.instanceDown(e.Instance)
+	case InstanceUp:
+		c.instanceUp(e.Instance)
+	case Cancel:
+		if j := c.jobs[e.Job]; j != nil && j.ended == 0 {
+			c.giveUp(j, slo.Cancelled, slo.ReasonClient)
+		}
+	case Arrive:
+		c.arrive(e)
+	case Drain:
+		c.draining = true
+	case Tick:
+	default:
+		panic(fmt.Sprintf("sched: unknown event %T", event))
+	}
+	c.dispatchAll()
+	out, c.out = c.out, nil
+	return out
+}
+
+// Next returns the latest instant at which the core wants to be called, so that
+// work that can no longer be on time is told so when that becomes true and not
+// when an instance is free. It reports false when nothing waits for time.
+func (c *Core) Next() (slo.Instant, bool) {
+	j := c.queue.first()
+	if j == nil || j.objective.Late != slo.LateDrop || j.latest == slo.Never {
+		return 0, false
+	}
+	return max(c.now, j.latest) + 1, true
+}
+
+// Idle reports whether nothing is queued or running: after a Drain, that it is
+// complete (I-13).
+func (c *Core) Idle() bool { return len(c.jobs) == 0 }
+
+// Counts returns the running totals.
+func (c *Core) Counts() Counts { return c.counts }
+
+// Waiting is the time in which the instances would work off all that is queued
+// and running, as cheaply as the floors allow.
+func (c *Core) Waiting() time.Duration {
+	return c.busyTime() + time.Duration(c.queue.total())
+}
+
+// instances is the number that share the work, at least 1 for estimates.
+func (c *Core) instances() int { return max(1, len(c.idle)+len(c.busy)) }
+
+// batchTime is the time of one batch of b items as corrected by measurement.
+func (m *model) batchTime(v, b int) time.Duration {
+	curve := m.Planner.Variants()[v].Curve
+	return time.Duration(float64(curve.Batch(min(b, curve.Max()))) * m.scale[v])
+}
+
+// batchMax is the largest batch of a variant.
+func (m *model) batchMax(v int) int {
+	return min(m.BatchItemsMax, m.Planner.Variants()[v].Curve.Max())
+}
+
+func (m *model) frontier(allowed plan.Set) []plan.FrontierPoint {
+	f, ok := m.frontiers[allowed]
+	if !ok {
+		f = m.Planner.Frontier(allowed)
+		m.frontiers[allowed] = f
+	}
+	return f
+}
+
+// observe lets a variant's scale follow the measured times. One measurement
+// moves it by a tenth of the difference and counts at most half as much again
+// (or a third less) than expected: a single stall does not change the plan.
+func (m *model) observe(v int, took, nominal time.Duration) {
+	if took <= 0 || nominal <= 0 {
+		return
+	}
+	seen := float64(took) / float64(nominal)
+	seen = min(max(seen, m.scale[v]/1.5), m.scale[v]*1.5)
+	m.scale[v] += 0.1 * (seen - m.scale[v])
+}
