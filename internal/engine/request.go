@@ -14,6 +14,7 @@ type Request struct {
 	Model      string
 	Version    string         // "" = whichever is served
 	Modalities slo.Modalities // present in every item
+	Choice     slo.Modalities // not 0: run exactly this subset of them
 	Items      []runtime.Item // at least one; read until Infer returns
 	Objective  slo.Objective  // Deadline on the engine's clock, see Engine.Now
 }

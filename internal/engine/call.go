@@ -1,0 +1,76 @@
+package engine
+
+import (
+	"slices"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/sched"
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// call is a request under way. The loop owns it until done is closed, the
+// caller after.
+type call struct {
+	Request
+	model   int
+	served  Served
+	job     sched.JobID
+	arrived slo.Instant
+	started slo.Instant // of the first batch; 0: not yet
+	ended   slo.Instant
+	compute time.Duration
+	done    chan struct{}
+	finish  sched.FinishJob
+
+	outputs  []tensor.Tensor
+	variants []int
+	err      error // of the last batch that failed
+}
+
+// deliver takes the rows of one part out of a finished batch. A part that is
+// the whole job keeps views of the batch's outputs; else the rows are copied to
+// their place among the job's.
+func (c *call) deliver(p sched.Part, b *running, row int) {
+	c.compute += b.took
+	if b.err != nil {
+		c.err = b.err
+		return
+	}
+	if c.variants == nil {
+		c.variants = make([]int, len(c.Items))
+		c.outputs = make([]tensor.Tensor, len(b.outputs))
+	}
+	for i := range p.Count {
+		c.variants[p.First+i] = b.dispatch.Variant
+	}
+	for i, out := range b.outputs {
+		size := len(out.Data) / out.Rows()
+		rows := out.Data[row*size : (row+p.Count)*size : (row+p.Count)*size]
+		if c.outputs[i].Data == nil {
+			shape := slices.Clone(out.Shape)
+			shape[0] = int64(len(c.Items))
+			c.outputs[i] = tensor.Tensor{Name: out.Name, DType: out.DType, Shape: shape}
+			if p.Count == len(c.Items) {
+				c.outputs[i].Data = rows
+				continue
+			}
+			c.outputs[i].Data = make([]byte, len(c.Items)*size)
+		}
+		copy(c.outputs[i].Data[p.First*size:], rows)
+	}
+}
+
+// result is what the caller gets once done is closed.
+func (c *call) result() (Response, error) {
+	f := c.finish
+	if !f.Outcome.Ran() || (f.Outcome == slo.Late && c.Objective.Late == slo.LateDrop) {
+		return Response{}, c.failure()
+	}
+	r := Response{Outputs: c.outputs, Variants: c.variants, ExpectedAccuracy: f.Expected, Outcome: f.Outcome,
+		Queue: c.started.Sub(c.arrived), Compute: c.compute}
+	for _, v := range c.variants {
+		r.Modalities |= c.served.Model.Variants[v].Modalities
+	}
+	return r, nil
+}

@@ -1,0 +1,183 @@
+package engine
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/sched"
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// loop is the goroutine that owns the core and the calls under way.
+type loop struct {
+	engine  *Engine
+	core    *sched.Core
+	calls   map[sched.JobID]*call
+	lastJob sched.JobID
+	out     []sched.Action
+	timer   *time.Timer
+	ending  bool // drained: end as soon as nothing is left
+}
+
+func newLoop(e *Engine, core *sched.Core) *loop {
+	l := &loop{engine: e, core: core, calls: map[sched.JobID]*call{}, timer: time.NewTimer(time.Hour)}
+	for _, w := range e.workers {
+		l.step(sched.InstanceUp{Instance: w.id})
+	}
+	return l
+}
+
+func (l *loop) run() {
+	for !l.ending || !l.core.Idle() {
+		l.setTimer()
+		select {
+		case m := <-l.engine.inbox:
+			m(l)
+		case <-l.timer.C:
+			l.step(sched.Tick{})
+		}
+	}
+	for _, w := range l.engine.workers {
+		close(w.batches)
+	}
+	l.refuseRest()
+	close(l.engine.stopped)
+}
+
+// refuseRest answers what is posted while the loop ends: the drained core
+// refuses it, so nothing of it is left running.
+func (l *loop) refuseRest() {
+	closed := make(chan struct{})
+	go func() {
+		l.engine.gate.Lock()
+		l.engine.ended = true
+		l.engine.gate.Unlock()
+		close(closed)
+	}()
+	for {
+		select {
+		case m := <-l.engine.inbox:
+			m(l)
+		case <-closed:
+			for len(l.engine.inbox) > 0 {
+				(<-l.engine.inbox)(l)
+			}
+			return
+		}
+	}
+}
+
+// setTimer wakes the loop when the core wants a tick.
+func (l *loop) setTimer() {
+	if at, ok := l.core.Next(); ok {
+		l.timer.Reset(at.Sub(l.engine.Now()))
+	} else {
+		l.timer.Stop()
+	}
+}
+
+// step tells the core what happened and carries out what it asks for.
+func (l *loop) step(event sched.Event) {
+	l.out = l.core.Step(l.engine.Now(), event, l.out[:0])
+	for _, action := range l.out {
+		switch a := action.(type) {
+		case sched.Dispatch:
+			l.dispatch(a)
+		case sched.FinishJob:
+			c := l.calls[a.Job]
+			delete(l.calls, a.Job)
+			c.finish = a
+			c.ended = l.engine.Now()
+			close(c.done)
+		}
+	}
+}
+
+func (l *loop) submit(c *call) {
+	l.lastJob++
+	c.job = l.lastJob
+	l.calls[c.job] = c
+	l.step(sched.Arrive{Job: c.job, Model: c.model, Items: len(c.Items), Present: c.Modalities, Choice: c.Choice, Objective: c.Objective})
+}
+
+func (l *loop) cancel(c *call) { l.step(sched.Cancel{Job: c.job}) }
+
+// dispatch hands a batch to its instance, which is idle: its buffer of items is
+// free to be filled.
+func (l *loop) dispatch(d sched.Dispatch) {
+	w := l.engine.workers[d.Instance]
+	b := &w.running
+	*b = running{dispatch: d, items: b.items[:0]}
+	now := l.engine.Now()
+	for _, p := range d.Parts {
+		c := l.calls[p.Job]
+		if c.started == 0 {
+			c.started = now
+		}
+		b.items = append(b.items, c.Items[p.First:p.First+p.Count]...)
+	}
+	w.batches <- b
+}
+
+// done takes a batch's results to the calls it ran for, then tells the core.
+func (l *loop) done(b *running) {
+	row := 0
+	for _, p := range b.dispatch.Parts {
+		l.calls[p.Job].deliver(p, b, row)
+		row += p.Count
+	}
+	l.step(sched.Done{Batch: b.dispatch.Batch, Took: b.took, Failed: b.err != nil})
+}
+
+func (l *loop) drain() {
+	l.ending = true
+	l.step(sched.Drain{})
+}
+
+// abandon cancels everything that is queued.
+func (l *loop) abandon() {
+	for _, id := range slices.Sorted(maps.Keys(l.calls)) {
+		l.step(sched.Cancel{Job: id})
+	}
+}
+
+// retryMin is the least time a client is told to wait: less than a scheduling
+// quantum of its own would only spin.
+const retryMin = time.Millisecond
+
+// failure is the error of a job that did not run to its end in time.
+func (c *call) failure() error {
+	f := c.finish
+	kind, text := slo.KindInternal, "the runtime failed"
+	switch f.Reason {
+	case slo.ReasonNone: // it ran, but after its deadline, and was to be dropped then
+		kind, text = slo.KindDeadlineExceeded, "the answer came after the deadline"
+	case slo.ReasonQueueFull:
+		kind, text = slo.KindOverloaded, "the queue is full"
+	case slo.ReasonTooBusy:
+		kind, text = slo.KindOverloaded, "too busy to answer by the deadline, even at the cheapest strategy the floor allows"
+	case slo.ReasonDeadlinePassed:
+		kind, text = slo.KindDeadlineExceeded, "the deadline passed before it could run"
+	case slo.ReasonFloor:
+		kind, text = slo.KindInfeasible, "no strategy reaches the accuracy floor with the modalities present: the best is "+f.Best.String()
+	case slo.ReasonNoVariant:
+		kind, text = slo.KindInvalid, "no variant of the model runs on the modalities given"
+	case slo.ReasonClient:
+		kind, text = slo.KindCancelled, "cancelled by the client"
+	case slo.ReasonDraining:
+		kind, text = slo.KindUnavailable, "the server is shutting down"
+	case slo.ReasonInstanceLost:
+		text = "the instance was lost"
+	case slo.ReasonRuntime:
+	}
+	err := slo.E("infer "+c.Request.Model, kind, "%s", text)
+	if c.err != nil {
+		err = slo.E("infer "+c.Request.Model, kind, "%s: %w", text, c.err)
+	}
+	err.Best = f.Best
+	if kind == slo.KindOverloaded {
+		err.RetryAfter = max(retryMin, f.RetryAfter)
+	}
+	return err
+}
