@@ -1,0 +1,63 @@
+package profiler
+
+import (
+	"os"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/runtime"
+)
+
+// scout loads one variant alone and runs every batch size once, smallest first:
+// that shows how much memory a batch adds to the loaded model, and roughly how
+// long everything else will take. A variant that cannot run fails here, early.
+func (r *run) scout(variant int) error {
+	instance, err := r.rt.Load(r.m, runtime.Options{Threads: r.o.Threads, Variants: []int{variant}})
+	if err != nil {
+		return err
+	}
+	defer instance.Close()
+	debug.FreeOSMemory() // what loading left behind is not the batches'
+	loaded := residentBytes("VmRSS:")
+	for b := range r.o.Batches {
+		if r.o.Timed != nil && b < len(r.o.Batches)-1 {
+			continue // only accuracy is wanted, which runs the largest
+		}
+		peak := "VmRSS:" // where the peak cannot be reset, what stays is all there is to see
+		if resetPeak() {
+			peak = "VmHWM:"
+		}
+		took, err := r.once(instance, variant, b, 0)
+		if err != nil {
+			return err
+		}
+		used := residentBytes(peak)
+		r.timings[variant][b] = timing{first: max(took, time.Microsecond), memory: max(0, used-loaded)}
+	}
+	return nil
+}
+
+// resetPeak begins a new maximum of resident memory. Linux only; a container may forbid it.
+func resetPeak() bool {
+	return os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) == nil
+}
+
+// residentBytes reads a field of /proc/self/status, 0 where there is none.
+func residentBytes(field string) int64 {
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, field); ok {
+			kb, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+			if err != nil {
+				return 0
+			}
+			return kb << 10
+		}
+	}
+	return 0
+}

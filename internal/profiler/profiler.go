@@ -1,0 +1,310 @@
+// Package profiler measures a model: how right every variant is on a labelled
+// set, how long it takes by batch size, and how much memory it needs. All that
+// planning and scheduling promise rests on these numbers, so they are taken
+// through the same runtime contract, on the same threads, as the server's own
+// runs, and nothing measured is smoothed or corrected: what looks odd is told.
+package profiler
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/runtime"
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// Options say how to measure. Default fills what is not about this model.
+type Options struct {
+	Device  string        // name of the profile
+	Detail  string        // the device in its maker's words
+	Threads int           // intra-op threads, as will serve
+	Batches []int         // ascending from 1; nil: Ladder of the model's limit
+	Warmup  int           // runs of every batch size that are not timed
+	Trials  int           // least timed runs of every batch size
+	Budget  time.Duration // as many more timed runs as fit in it, up to TrialsMax of each
+	Items   int           // labelled samples to use, evenly spread; 0: all
+
+	// Answers that were computed before and need not be again; variants that
+	// are not in it are run. Nil: none.
+	Answers *modelpkg.Samples
+	// Timed has latencies and memory to keep. Nil: measure them.
+	Timed *modelpkg.Profile
+
+	// Keep is called with all answers so far after every variant, so that an
+	// interrupted run can go on where it was. Nil: not wanted.
+	Keep func(*modelpkg.Samples) error
+	// Progress is called often, from Run's goroutine. Nil: not wanted.
+	Progress func(Progress)
+}
+
+// TrialsMax bounds the timed runs of one batch size: beyond, the median of a
+// fast model no longer changes.
+const TrialsMax = 100
+
+// Default are the options of an ordinary profile: three runs to warm up and at
+// least ten timed ones, as in the paper.
+func Default() Options { return Options{Warmup: 3, Trials: 10, Budget: 30 * time.Second} }
+
+// Quick are options for a first look: few runs, and few samples, which the
+// width of the accuracies' intervals tells.
+func Quick() Options { return Options{Warmup: 1, Trials: 3, Items: 400} }
+
+// Result is what was measured.
+type Result struct {
+	Profile  *modelpkg.Profile
+	Samples  *modelpkg.Samples
+	Warnings []string // what looks odd, for a person
+}
+
+// Ladder is the batch sizes 1, 2, 4, ... up to the limit, itself included.
+func Ladder(limit int) []int {
+	var sizes []int
+	for b := 1; b < limit; b *= 2 {
+		sizes = append(sizes, b)
+	}
+	return append(sizes, limit)
+}
+
+// run is one profile in the making.
+type run struct {
+	ctx  context.Context
+	rt   runtime.Runtime
+	m    *modelpkg.Model
+	set  *modelpkg.Set
+	o    Options
+	pick []int // the samples of the set that are used
+
+	timings [][]timing // [variant][batch]
+	trials  int        // timed runs of every batch size
+	samples *modelpkg.Samples
+	meter   meter
+}
+
+// timing is what is known of one variant at one batch size.
+type timing struct {
+	first  time.Duration // of the first run, for estimates only
+	memory int64
+	runs   []time.Duration
+}
+
+// Run measures the model. A cancelled ctx ends it between two batches with an
+// error of kind cancelled; what Keep was given stays valid.
+func Run(ctx context.Context, rt runtime.Runtime, m *modelpkg.Model, set *modelpkg.Set, o Options) (*Result, error) {
+	r := &run{ctx: ctx, rt: rt, m: m, set: set, o: o}
+	if err := r.prepare(); err != nil {
+		return nil, err
+	}
+	if err := r.measure(); err != nil {
+		if ctx.Err() != nil {
+			return nil, slo.E("profile "+m.Name, slo.KindCancelled, "stopped")
+		}
+		return nil, err
+	}
+	p := r.profile()
+	return &Result{Profile: p, Samples: r.samples, Warnings: oddities(p)}, nil
+}
+
+// prepare settles batch sizes, samples and what need not be measured again.
+func (r *run) prepare() error {
+	limit := r.m.Limits.BatchItemsMax
+	if r.o.Batches == nil {
+		r.o.Batches = Ladder(limit)
+	}
+	for i, b := range r.o.Batches {
+		if (i == 0 && b != 1) || (i > 0 && b <= r.o.Batches[i-1]) || b > limit {
+			return slo.E("profile "+r.m.Name, slo.KindInvalid, "batch sizes %v must ascend from 1 to at most the model's limit of %d", r.o.Batches, limit)
+		}
+	}
+	if r.o.Threads < 1 || r.o.Trials < 1 || r.o.Warmup < 0 {
+		return slo.E("profile "+r.m.Name, slo.KindInvalid, "threads and trials must be at least 1, not %d and %d", r.o.Threads, r.o.Trials)
+	}
+	r.samples = r.o.Answers
+	r.pick = spread(r.set.Len(), 0)
+	if r.samples == nil || !slices.Equal(r.samples.Labels, r.labels()) { // answers to the whole set are better than a few
+		r.pick = spread(r.set.Len(), r.o.Items)
+	}
+	if r.samples == nil || !slices.Equal(r.samples.Labels, r.labels()) {
+		r.samples = &modelpkg.Samples{ModelDigest: r.m.Digest, DatasetDigest: r.set.Digest, Labels: r.labels(),
+			Variants: map[string]modelpkg.VariantSamples{}}
+	}
+	r.timings = make([][]timing, len(r.m.Variants))
+	for v := range r.timings {
+		r.timings[v] = make([]timing, len(r.o.Batches))
+	}
+	return nil
+}
+
+// spread picks count of n samples evenly, all where count is 0 or too large.
+func spread(n, count int) []int {
+	if count <= 0 || count > n {
+		count = n
+	}
+	pick := make([]int, count)
+	for i := range pick {
+		pick[i] = i * n / count
+	}
+	return pick
+}
+
+// labels are the right answers of the samples that are used.
+func (r *run) labels() []int {
+	labels := make([]int, len(r.pick))
+	for i, at := range r.pick {
+		labels[i] = r.set.Labels[at]
+	}
+	return labels
+}
+
+// items are so many samples from the i-th on, beginning again at the end.
+func (r *run) items(from, count int) []runtime.Item {
+	items := make([]runtime.Item, count)
+	for i := range items {
+		items[i] = r.set.Item(r.pick[(from+i)%len(r.pick)])
+	}
+	return items
+}
+
+// measure does the three parts: each variant alone for its memory, then all
+// loaded, as they will serve, for their answers and their times.
+func (r *run) measure() error {
+	for v := range r.m.Variants {
+		r.report(Progress{Stage: "memory", Share: scoutShare * float64(v) / float64(len(r.m.Variants))})
+		if err := r.scout(v); err != nil {
+			return err
+		}
+	}
+	r.plan()
+	instance, err := r.rt.Load(r.m, runtime.Options{Threads: r.o.Threads})
+	if err != nil {
+		return err
+	}
+	defer instance.Close()
+	for v := range r.m.Variants {
+		if err := r.answer(instance, v); err != nil {
+			return err
+		}
+	}
+	if r.o.Timed != nil {
+		return nil
+	}
+	return r.time(instance)
+}
+
+// time runs every variant at every batch size in rounds, in another order each
+// round, so that a disturbance does not fall on one of them.
+func (r *run) time(instance runtime.Instance) error {
+	type cell struct{ variant, batch int }
+	var cells []cell
+	for v := range r.m.Variants {
+		for b := range r.o.Batches {
+			cells = append(cells, cell{v, b})
+		}
+	}
+	order, from := rand.New(rand.NewPCG(1, 1)), 0
+	for round := range r.o.Warmup + r.trials {
+		order.Shuffle(len(cells), func(i, j int) { cells[i], cells[j] = cells[j], cells[i] })
+		for _, c := range cells {
+			took, err := r.once(instance, c.variant, c.batch, from)
+			if err != nil {
+				return err
+			}
+			t := &r.timings[c.variant][c.batch]
+			if round >= r.o.Warmup {
+				t.runs = append(t.runs, took)
+			}
+			from += r.o.Batches[c.batch] // other samples every time, as in serving
+			r.meter.advance(r, "latency", t.first)
+		}
+	}
+	return nil
+}
+
+// once runs one batch and returns how long it took, everything included.
+func (r *run) once(instance runtime.Instance, variant, batch, from int) (time.Duration, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	items := r.items(from, r.o.Batches[batch])
+	start := time.Now()
+	_, err := instance.Run(r.ctx, variant, items)
+	return time.Since(start), err
+}
+
+// profile writes down what was measured.
+func (r *run) profile() *modelpkg.Profile {
+	p := &modelpkg.Profile{
+		Format: modelpkg.ProfileFormat, Model: r.m.Name, ModelVersion: r.m.Version, ModelDigest: r.m.Digest,
+		Device: r.o.Device, DeviceDetail: r.o.Detail, Threads: r.o.Threads,
+		Runtime: r.rt.Name(), RuntimeVersion: r.rt.Version(), Created: time.Now().UTC().Truncate(time.Second),
+		Dataset: r.m.Evaluation.Profile, DatasetDigest: r.set.Digest, Samples: r.set.Len(),
+	}
+	for i, v := range r.m.Variants {
+		vp := modelpkg.VariantProfile{
+			Name: v.Name, Modalities: v.Modalities.Names(r.m.ModalityNames()), Precision: v.Precision,
+			Accuracy: modelpkg.MeasuredAccuracy(r.samples.Correct(v.Name), len(r.samples.Labels)),
+		}
+		if r.o.Timed != nil {
+			vp.Batches = r.o.Timed.Variants[i].Batches
+		} else {
+			for b, t := range r.timings[i] {
+				vp.Batches = append(vp.Batches, t.profile(r.o.Batches[b]))
+			}
+		}
+		p.Variants = append(p.Variants, vp)
+	}
+	if r.o.Timed != nil {
+		p.Threads = r.o.Timed.Threads
+	}
+	return p
+}
+
+func (t timing) profile(items int) modelpkg.BatchProfile {
+	slices.Sort(t.runs)
+	return modelpkg.BatchProfile{
+		Items: items, P50MS: milliseconds(quantile(t.runs, 0.5)), P95MS: milliseconds(quantile(t.runs, 0.95)),
+		MemoryBytes: t.memory, Runs: len(t.runs),
+	}
+}
+
+// quantile of ascending durations by linear interpolation.
+func quantile(sorted []time.Duration, q float64) time.Duration {
+	at := q * float64(len(sorted)-1)
+	low := int(at)
+	high := min(low+1, len(sorted)-1)
+	return sorted[low] + time.Duration((at-float64(low))*float64(sorted[high]-sorted[low]))
+}
+
+// milliseconds rounds up to a tenth of a microsecond, so that no time is 0.
+func milliseconds(d time.Duration) float64 {
+	return math.Ceil(float64(d)/100) / 1e4
+}
+
+// oddities tells what a person should look at before relying on the profile.
+func oddities(p *modelpkg.Profile) []string {
+	var odd []string
+	noisy, cells := 0, 0
+	for _, v := range p.Variants {
+		for i, b := range v.Batches {
+			cells++
+			if b.P95MS > 1.5*b.P50MS {
+				noisy++
+			}
+			if i > 0 && b.P50MS < v.Batches[i-1].P50MS {
+				odd = append(odd, fmt.Sprintf("%s: a batch of %d took less time (%.3g ms) than one of %d (%.3g ms)",
+					v.Name, b.Items, b.P50MS, v.Batches[i-1].Items, v.Batches[i-1].P50MS))
+			}
+		}
+	}
+	if noisy*4 > cells {
+		odd = append(odd, "times vary much (p95 more than half above p50 in a quarter of the cells): profile on a quiet machine")
+	}
+	if a := p.Variants[0].Accuracy; a.Samples < 400 {
+		odd = append(odd, fmt.Sprintf("%d samples leave accuracies uncertain, see their intervals; 1,000 or more are advised", a.Samples))
+	}
+	return odd
+}

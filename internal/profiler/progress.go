@@ -1,0 +1,54 @@
+package profiler
+
+import "time"
+
+// Progress is how far a profile is.
+type Progress struct {
+	Stage string        // "memory", "accuracy", "latency"
+	Share float64       // of the whole, 0 to 1, never falling
+	Left  time.Duration // estimated; 0 while unknown
+}
+
+// scoutShare is the part of the whole that the first look at the variants is
+// taken to be, until it has shown what the rest will take.
+const scoutShare = 0.05
+
+// meter estimates the whole from the first run of every batch size.
+type meter struct {
+	total, done time.Duration // estimates, by the first runs
+	start       time.Time     // of what was estimated
+}
+
+// plan settles how many timed runs there will be, and adds up what is to come.
+func (r *run) plan() {
+	var round time.Duration
+	last := len(r.o.Batches) - 1
+	batches := (len(r.pick) + r.o.Batches[last] - 1) / r.o.Batches[last]
+	for v, cells := range r.timings {
+		for _, t := range cells {
+			round += t.first
+		}
+		if _, known := r.samples.Variants[r.m.Variants[v].Name]; !known {
+			r.meter.total += time.Duration(batches) * cells[last].first
+		}
+	}
+	if r.o.Timed == nil {
+		r.trials = max(r.o.Trials, min(TrialsMax, int(r.o.Budget/round)))
+		r.meter.total += time.Duration(r.o.Warmup+r.trials) * round
+	}
+	r.meter.start = time.Now()
+}
+
+// advance counts one batch that was estimated to take so long.
+func (m *meter) advance(r *run, stage string, estimate time.Duration) {
+	m.done += estimate
+	share := min(1, float64(m.done)/float64(m.total))
+	left := time.Duration(float64(time.Since(m.start)) * (1 - share) / share)
+	r.report(Progress{Stage: stage, Share: scoutShare + (1-scoutShare)*share, Left: left})
+}
+
+func (r *run) report(p Progress) {
+	if r.o.Progress != nil {
+		r.o.Progress(p)
+	}
+}
