@@ -215,23 +215,26 @@ func TestIntegers(t *testing.T) {
 func TestSamples(t *testing.T) {
 	m := loadGood(t)
 	path := filepath.Join(t.TempDir(), "deep", "x.samples.npz")
-	s := &Samples{ModelDigest: m.Digest, DatasetDigest: "sha256:set", Labels: []int{0, 1, 1}, Variants: map[string]VariantSamples{
+	origin := goodProfile(m, "cpu").Origin()
+	s := &Samples{Origin: origin, Labels: []int{0, 1, 1}, Variants: map[string]VariantSamples{
 		"image": {Predicted: []int{0, 1, 0}, Confidence: []float32{0.5, 0.75, 0.9}},
 	}}
 	if err := s.Save(m, path); err != nil {
 		t.Fatal(err)
 	}
-	got, err := LoadSamples(m, "sha256:set", path)
+	got, err := LoadSamples(m, origin, path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if fmt.Sprint(got) != fmt.Sprint(s) || got.Correct("image") != 2 {
 		t.Errorf("got %v, saved %v", got, s)
 	}
-	if _, err := LoadSamples(m, "sha256:other", path); slo.KindOf(err) != slo.KindInvalid || !strings.Contains(err.Error(), "another") {
-		t.Errorf("another set's samples: %v", err)
+	other := origin
+	other.RuntimeVersion = "2"
+	if _, err := LoadSamples(m, other, path); slo.KindOf(err) != slo.KindInvalid || !strings.Contains(err.Error(), "another") {
+		t.Errorf("samples of another runtime: %v", err)
 	}
-	if _, err := LoadSamples(m, "sha256:set", path+"x"); slo.KindOf(err) != slo.KindNotFound {
+	if _, err := LoadSamples(m, origin, path+"x"); slo.KindOf(err) != slo.KindNotFound {
 		t.Errorf("no file: %v", err)
 	}
 	entries, err := os.ReadDir(filepath.Dir(path))

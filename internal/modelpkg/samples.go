@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"strings"
 
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/tensor"
@@ -15,10 +16,28 @@ import (
 // Means are not enough to plan mixes, cascades and confidence: those need to
 // know on which samples two variants err together.
 type Samples struct {
-	ModelDigest   string
-	DatasetDigest string
-	Labels        []int
-	Variants      map[string]VariantSamples // by name; a profile's has all of the model's
+	Origin
+	Labels   []int
+	Variants map[string]VariantSamples // by name; a profile's has all of the model's
+}
+
+// Origin is what answers depend on: the model, the labelled set and what ran.
+type Origin struct {
+	ModelDigest    string
+	DatasetDigest  string
+	Runtime        string
+	RuntimeVersion string
+}
+
+// Origin is that of the profile's per-sample results.
+func (p *Profile) Origin() Origin {
+	return Origin{p.ModelDigest, p.DatasetDigest, p.Runtime, p.RuntimeVersion}
+}
+
+// sum ties a file to its origin.
+func (o Origin) sum() []byte {
+	sum := sha256.Sum256([]byte(strings.Join([]string{o.ModelDigest, o.DatasetDigest, o.Runtime, o.RuntimeVersion}, " ")))
+	return sum[:]
 }
 
 // VariantSamples is one variant's answers, in the order of the labels.
@@ -46,7 +65,7 @@ const samplesBytesMax = 4 << 30
 // "<variant>.confidence", and "origin", the SHA-256 of what they belong to.
 func (s *Samples) Save(m *Model, path string) error {
 	arrays := []tensor.Tensor{
-		{Name: "origin", DType: tensor.Uint8, Shape: tensor.Shape{sha256.Size}, Data: s.origin()},
+		{Name: "origin", DType: tensor.Uint8, Shape: tensor.Shape{sha256.Size}, Data: s.sum()},
 		int32Array(labelArray, s.Labels),
 	}
 	for _, v := range m.Variants {
@@ -61,16 +80,10 @@ func (s *Samples) Save(m *Model, path string) error {
 	return replaceFile(path, file.Bytes())
 }
 
-// origin ties a samples file to one model and one labelled set.
-func (s *Samples) origin() []byte {
-	sum := sha256.Sum256([]byte(s.ModelDigest + " " + s.DatasetDigest))
-	return sum[:]
-}
-
-// LoadSamples reads per-sample results and refuses those of another model or
-// another labelled set. Variants that are not in the file are not in the
+// LoadSamples reads per-sample results and refuses those of another origin:
+// that of a profile is its Origin. Variants that are not in the file are not in the
 // result: a profile that was interrupted has only some.
-func LoadSamples(m *Model, datasetDigest, path string) (*Samples, error) {
+func LoadSamples(m *Model, origin Origin, path string) (*Samples, error) {
 	op := "load " + path
 	file, err := readFile(path, setFileBytesMax)
 	if err != nil {
@@ -80,9 +93,9 @@ func LoadSamples(m *Model, datasetDigest, path string) (*Samples, error) {
 	if err != nil {
 		return nil, &slo.Error{Op: op, Kind: slo.KindInvalid, Err: err}
 	}
-	s := &Samples{ModelDigest: m.Digest, DatasetDigest: datasetDigest, Variants: map[string]VariantSamples{}}
-	if origin, _ := arrayNamed(arrays, "origin"); !bytes.Equal(origin.Data, s.origin()) {
-		return nil, slo.E(op, slo.KindInvalid, "these are the results of another model or another labelled set")
+	s := &Samples{Origin: origin, Variants: map[string]VariantSamples{}}
+	if of, _ := arrayNamed(arrays, "origin"); !bytes.Equal(of.Data, origin.sum()) {
+		return nil, slo.E(op, slo.KindInvalid, "these are the results of another model, another labelled set or another runtime")
 	}
 	labels, faults := labelsOf(arrays, m.Classes())
 	if len(faults) > 0 {

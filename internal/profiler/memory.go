@@ -14,7 +14,12 @@ import (
 // that shows how much memory a batch adds to the loaded model, and roughly how
 // long everything else will take. A variant that cannot run fails here, early.
 func (r *run) scout(variant int) error {
-	instance, err := r.rt.Load(r.m, runtime.Options{Threads: r.o.Threads, Variants: []int{variant}})
+	rt, err := r.open(r.ctx)
+	if err != nil {
+		return err
+	}
+	defer rt.Close()
+	instance, err := rt.Load(r.m, runtime.Options{Threads: r.o.Threads, Variants: []int{variant}})
 	if err != nil {
 		return err
 	}

@@ -70,14 +70,21 @@ func Ladder(limit int) []int {
 	return append(sizes, limit)
 }
 
+// Open makes a runtime. It is called more than once, one after another: a
+// runtime may keep the memory that a batch needed for the next, so each
+// variant's memory is measured in a fresh one.
+type Open func(context.Context) (runtime.Runtime, error)
+
 // run is one profile in the making.
 type run struct {
-	ctx  context.Context
-	rt   runtime.Runtime
-	m    *modelpkg.Model
-	set  *modelpkg.Set
-	o    Options
-	pick []int // the samples of the set that are used
+	ctx     context.Context
+	open    Open
+	name    string // of the runtime
+	version string
+	m       *modelpkg.Model
+	set     *modelpkg.Set
+	o       Options
+	pick    []int // the samples of the set that are used
 
 	timings [][]timing // [variant][batch]
 	trials  int        // timed runs of every batch size
@@ -94,8 +101,8 @@ type timing struct {
 
 // Run measures the model. A cancelled ctx ends it between two batches with an
 // error of kind cancelled; what Keep was given stays valid.
-func Run(ctx context.Context, rt runtime.Runtime, m *modelpkg.Model, set *modelpkg.Set, o Options) (*Result, error) {
-	r := &run{ctx: ctx, rt: rt, m: m, set: set, o: o}
+func Run(ctx context.Context, open Open, m *modelpkg.Model, set *modelpkg.Set, o Options) (*Result, error) {
+	r := &run{ctx: ctx, open: open, m: m, set: set, o: o}
 	if err := r.prepare(); err != nil {
 		return nil, err
 	}
@@ -129,8 +136,7 @@ func (r *run) prepare() error {
 		r.pick = spread(r.set.Len(), r.o.Items)
 	}
 	if r.samples == nil || !slices.Equal(r.samples.Labels, r.labels()) {
-		r.samples = &modelpkg.Samples{ModelDigest: r.m.Digest, DatasetDigest: r.set.Digest, Labels: r.labels(),
-			Variants: map[string]modelpkg.VariantSamples{}}
+		r.samples = &modelpkg.Samples{Labels: r.labels(), Variants: map[string]modelpkg.VariantSamples{}}
 	}
 	r.timings = make([][]timing, len(r.m.Variants))
 	for v := range r.timings {
@@ -179,7 +185,14 @@ func (r *run) measure() error {
 		}
 	}
 	r.plan()
-	instance, err := r.rt.Load(r.m, runtime.Options{Threads: r.o.Threads})
+	rt, err := r.open(r.ctx)
+	if err != nil {
+		return err
+	}
+	defer rt.Close()
+	r.name, r.version = rt.Name(), rt.Version()
+	r.samples.Origin = modelpkg.Origin{ModelDigest: r.m.Digest, DatasetDigest: r.set.Digest, Runtime: r.name, RuntimeVersion: r.version}
+	instance, err := rt.Load(r.m, runtime.Options{Threads: r.o.Threads})
 	if err != nil {
 		return err
 	}
@@ -240,7 +253,7 @@ func (r *run) profile() *modelpkg.Profile {
 	p := &modelpkg.Profile{
 		Format: modelpkg.ProfileFormat, Model: r.m.Name, ModelVersion: r.m.Version, ModelDigest: r.m.Digest,
 		Device: r.o.Device, DeviceDetail: r.o.Detail, Threads: r.o.Threads,
-		Runtime: r.rt.Name(), RuntimeVersion: r.rt.Version(), Created: time.Now().UTC().Truncate(time.Second),
+		Runtime: r.name, RuntimeVersion: r.version, Created: time.Now().UTC().Truncate(time.Second),
 		Dataset: r.m.Evaluation.Profile, DatasetDigest: r.set.Digest, Samples: r.set.Len(),
 	}
 	for i, v := range r.m.Variants {

@@ -24,16 +24,17 @@ import (
 // on even samples and takes 1 ms an item, "full" is always right and takes 4 ms
 // an item and 2 ms a batch.
 type double struct {
-	loads [][]int
-	runs  int
-	fail  func(run int) error // nil: never
-	skew  func(variant, items int) time.Duration
-	score float32
+	loads  [][]int
+	runs   int
+	opened int                 // and not closed
+	fail   func(run int) error // nil: never
+	skew   func(variant, items int) time.Duration
+	score  float32
 }
 
 func (d *double) Name() string    { return "double" }
 func (d *double) Version() string { return "7" }
-func (d *double) Close() error    { return nil }
+func (d *double) Close() error    { d.opened--; return nil }
 
 func (d *double) Load(_ *modelpkg.Model, o runtime.Options) (runtime.Instance, error) {
 	d.loads = append(d.loads, o.Variants)
@@ -43,6 +44,8 @@ func (d *double) Load(_ *modelpkg.Model, o runtime.Options) (runtime.Instance, e
 func (d *double) instance() runtime.Instance { return instance{d} }
 
 type instance struct{ *double }
+
+func (in instance) Close() error { return nil }
 
 func (in instance) Run(_ context.Context, variant int, items []runtime.Item) ([]tensor.Tensor, error) {
 	in.runs++
@@ -75,6 +78,12 @@ func (in instance) Run(_ context.Context, variant int, items []runtime.Item) ([]
 		}
 	}
 	return []tensor.Tensor{{Name: "scores", DType: tensor.FP32, Shape: tensor.Shape{int64(len(items)), 3}, Data: data}}, nil
+}
+
+// open hands the double out. The profiler closes what it opens.
+func (d *double) open(context.Context) (runtime.Runtime, error) {
+	d.opened++
+	return d, nil
 }
 
 func newDouble() *double { return &double{score: 0.8} }
@@ -133,7 +142,7 @@ func TestRun(t *testing.T) {
 		o := options()
 		o.Keep = func(s *modelpkg.Samples) error { kept = append(kept, len(s.Variants)); return nil }
 		o.Progress = func(p Progress) { progress = append(progress, p) }
-		got, err := Run(t.Context(), d, m, set, o)
+		got, err := Run(t.Context(), d.open, m, set, o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -162,6 +171,9 @@ func TestRun(t *testing.T) {
 		}
 		if len(d.loads) != 3 || !slices.Equal(d.loads[0], []int{0}) || !slices.Equal(d.loads[1], []int{1}) || d.loads[2] != nil {
 			t.Errorf("loads: %v", d.loads)
+		}
+		if d.opened != 0 {
+			t.Errorf("%d runtimes are left open", d.opened)
 		}
 		if !slices.Equal(kept, []int{1, 2}) {
 			t.Errorf("kept after %v variants", kept)
@@ -196,7 +208,7 @@ func TestBudget(t *testing.T) {
 		m, set := testModel(t, 10)
 		o := options()
 		o.Budget = 2 * time.Second // a round takes 13 ms + 60 ms
-		got, err := Run(t.Context(), newDouble(), m, set, o)
+		got, err := Run(t.Context(), newDouble().open, m, set, o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -211,14 +223,14 @@ func TestBudget(t *testing.T) {
 func TestAnswersAreKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, set := testModel(t, 60)
-		first, err := Run(t.Context(), newDouble(), m, set, options())
+		first, err := Run(t.Context(), newDouble().open, m, set, options())
 		if err != nil {
 			t.Fatal(err)
 		}
 		runs := func(o Options) int {
 			t.Helper()
 			d := newDouble()
-			got, err := Run(t.Context(), d, m, set, o)
+			got, err := Run(t.Context(), d.open, m, set, o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -262,7 +274,7 @@ func TestQuick(t *testing.T) {
 		m, set := testModel(t, 100)
 		o := Quick()
 		o.Device, o.Threads, o.Items = "test", 1, 30
-		got, err := Run(t.Context(), newDouble(), m, set, o)
+		got, err := Run(t.Context(), newDouble().open, m, set, o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -286,7 +298,7 @@ func TestWarnings(t *testing.T) {
 			return 0
 		}
 		o := options()
-		got, err := Run(t.Context(), d, m, set, o)
+		got, err := Run(t.Context(), d.open, m, set, o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -298,7 +310,7 @@ func TestWarnings(t *testing.T) {
 		}
 		count := 0
 		d.skew = func(int, int) time.Duration { count++; return time.Duration(count%5/4) * time.Second }
-		if got, err = Run(t.Context(), d, m, set, o); err != nil {
+		if got, err = Run(t.Context(), d.open, m, set, o); err != nil {
 			t.Fatal(err)
 		}
 		if !slices.ContainsFunc(got.Warnings, func(w string) bool { return strings.HasPrefix(w, "times vary much") }) {
@@ -330,7 +342,7 @@ func TestRunErrors(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				o, d := options(), newDouble()
 				c.change(&o, d)
-				_, err := Run(t.Context(), d, m, set, o)
+				_, err := Run(t.Context(), d.open, m, set, o)
 				if slo.KindOf(err) != c.kind || err == nil || !strings.Contains(err.Error(), c.want) {
 					t.Errorf("got %v, want %q", err, c.want)
 				}
@@ -362,7 +374,7 @@ func TestCancelled(t *testing.T) {
 				}
 				return nil
 			}
-			_, err := Run(ctx, d, m, set, o)
+			_, err := Run(ctx, d.open, m, set, o)
 			if slo.KindOf(err) != slo.KindCancelled || d.runs != at {
 				t.Errorf("cancelled at run %d: %v after %d runs", at, err, d.runs)
 			}
