@@ -1,0 +1,79 @@
+package client
+
+import (
+	"io"
+	"sync"
+	"sync/atomic"
+)
+
+// payload is the body of a request in a buffer that is used again. The HTTP
+// transport may read a body even after it has returned the answer, and may open
+// it a second time for another connection; so the buffer goes back only when
+// everyone who holds it has let go: Infer, and each reader.
+type payload struct {
+	bytes   []byte
+	holders atomic.Int32
+}
+
+// payloads keeps buffers; those that a rare huge request made are let go.
+var payloads = sync.Pool{New: func() any { return new(payload) }}
+
+const payloadBytesKept = 1 << 20
+
+// newPayload returns an empty payload that the caller holds.
+func newPayload() *payload {
+	p := payloads.Get().(*payload)
+	p.bytes = p.bytes[:0]
+	p.holders.Store(1)
+	return p
+}
+
+// release lets go of the payload.
+func (p *payload) release() {
+	if p.holders.Add(-1) == 0 && cap(p.bytes) <= payloadBytesKept {
+		payloads.Put(p)
+	}
+}
+
+// reader opens the payload; closing the reader lets go of it.
+func (p *payload) reader() io.ReadCloser {
+	p.holders.Add(1)
+	return &payloadReader{payload: p}
+}
+
+// again opens the payload as http.Request.GetBody.
+func (p *payload) again() (io.ReadCloser, error) { return p.reader(), nil }
+
+// payloadReader reads a payload once. Close may come while Read runs in another
+// goroutine, and more than once.
+type payloadReader struct {
+	mu      sync.Mutex
+	payload *payload // nil: closed
+	offset  int
+}
+
+// Read copies the next bytes.
+func (r *payloadReader) Read(dst []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.payload == nil {
+		return 0, io.ErrClosedPipe
+	}
+	n := copy(dst, r.payload.bytes[r.offset:])
+	r.offset += n
+	if r.offset == len(r.payload.bytes) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// Close lets go of the payload.
+func (r *payloadReader) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.payload != nil {
+		r.payload.release()
+		r.payload = nil
+	}
+	return nil
+}
