@@ -202,25 +202,28 @@ func replaceFile(path string, content []byte) error {
 	return nil
 }
 
-// MeasuredAccuracy is a share of right answers with its 95 % Wilson interval,
-// which stays sound for shares near 0 and 1, where good models are.
+// MeasuredAccuracy is a share of right answers with its 95 % interval.
 func MeasuredAccuracy(correct, samples int) AccuracyMean {
 	if samples < 1 {
 		return AccuracyMean{High: 1}
 	}
+	p := float64(correct) / float64(samples)
+	low, high := Wilson(p, float64(samples))
+	micro := func(x float64) float64 { return math.Round(x*1e6) / 1e6 }
+	return AccuracyMean{Correct: correct, Samples: samples, Mean: micro(p), Low: micro(low), High: micro(high)}
+}
+
+// Wilson is the 95 % Wilson score interval of a share p of n observations, which
+// stays sound for shares near 0 and 1, where good models are. n need not be
+// whole: it may stand for the worth of observations that depend on each other.
+func Wilson(p, n float64) (low, high float64) {
+	if n <= 0 {
+		return 0, 1
+	}
 	const z = 1.959963984540054 // 97.5 % of the standard normal distribution
-	n := float64(samples)
-	p := float64(correct) / n
 	center := (p + z*z/(2*n)) / (1 + z*z/n)
 	half := z / (1 + z*z/n) * math.Sqrt(p*(1-p)/n+z*z/(4*n*n))
-	micro := func(x float64) float64 { return math.Round(x*1e6) / 1e6 }
-	return AccuracyMean{
-		Correct: correct,
-		Samples: samples,
-		Mean:    micro(p),
-		Low:     micro(max(0, min(center-half, p))),
-		High:    micro(min(1, max(center+half, p))),
-	}
+	return max(0, min(center-half, p)), min(1, max(center+half, p))
 }
 
 var (

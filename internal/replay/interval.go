@@ -1,27 +1,10 @@
 package replay
 
-import "math"
+import "github.com/mosel-serve/mosel/internal/modelpkg"
 
-// z95 is the normal quantile of a two-sided 95 % interval.
-const z95 = 1.959964
-
-// Interval is a share with the ends of its 95 % confidence interval.
-type Interval struct {
-	Mean float64 `json:"mean"`
-	Low  float64 `json:"low"`
-	High float64 `json:"high"`
-}
-
-// wilson is the Wilson score interval of a share p of n observations; n need
-// not be whole (see tally).
-func wilson(p, n float64) Interval {
-	if n <= 0 {
-		return Interval{High: 1}
-	}
-	z2 := z95 * z95
-	centre := (p + z2/(2*n)) / (1 + z2/n)
-	half := z95 / (1 + z2/n) * math.Sqrt(p*(1-p)/n+z2/(4*n*n))
-	return Interval{Mean: p, Low: max(0, centre-half), High: min(1, centre+half)}
+// interval is a share with the ends of its 95 % confidence interval.
+type interval struct {
+	mean, low, high float64
 }
 
 // tally counts right answers by sample.
@@ -46,13 +29,13 @@ func (t *tally) add(sample int32, right bool) {
 // usual one for clusters), turned into the number of independent observations
 // that would have it, at most the number of different samples where answers
 // all agree and at most the number of items always.
-func (t *tally) interval() (share Interval, items, right int) {
+func (t *tally) interval() (share interval, items, right int) {
 	for s, n := range t.items {
 		items += n
 		right += t.right[s]
 	}
 	if items == 0 {
-		return Interval{High: 1}, 0, 0
+		return interval{high: 1}, 0, 0
 	}
 	p := float64(right) / float64(items)
 	squares := 0.0
@@ -67,5 +50,6 @@ func (t *tally) interval() (share Interval, items, right int) {
 		variance := squares * samples / (samples - 1) / (n * n)
 		effective = p * (1 - p) / variance
 	}
-	return wilson(p, min(effective, float64(items))), items, right
+	low, high := modelpkg.Wilson(p, min(effective, float64(items)))
+	return interval{p, low, high}, items, right
 }

@@ -5,26 +5,14 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"github.com/mosel-serve/mosel/internal/modelpkg"
 )
 
-func TestWilson(t *testing.T) {
-	// Reference values of the score interval, as printed by R's prop.test(correct = FALSE).
-	cases := []struct{ p, n, low, high float64 }{
-		{0.5, 10, 0.2366, 0.7634},
-		{0.9, 100, 0.8256, 0.9448},
-		{1, 50, 0.9287, 1},
-		{0, 50, 0, 0.0713},
-		{0.97, 1000, 0.9575, 0.9789},
-	}
-	for _, c := range cases {
-		got := wilson(c.p, c.n)
-		if math.Abs(got.Low-c.low) > 1e-4 || math.Abs(got.High-c.high) > 1e-4 || got.Mean != c.p {
-			t.Errorf("%v of %v: %+v, want %v to %v", c.p, c.n, got, c.low, c.high)
-		}
-	}
-	if got := wilson(0, 0); got.Low != 0 || got.High != 1 {
-		t.Errorf("of nothing: %+v", got)
-	}
+// wilson is the interval of a share of so many different samples.
+func wilson(p, n float64) interval {
+	low, high := modelpkg.Wilson(p, n)
+	return interval{p, low, high}
 }
 
 func TestTallyOfDifferentSamplesIsWilson(t *testing.T) {
@@ -34,7 +22,7 @@ func TestTallyOfDifferentSamplesIsWilson(t *testing.T) {
 	}
 	got, items, right := once.interval()
 	want := wilson(0.9, 1000)
-	if items != 1000 || right != 900 || math.Abs(got.Low-want.Low) > 1e-4 || math.Abs(got.High-want.High) > 1e-4 {
+	if items != 1000 || right != 900 || math.Abs(got.low-want.low) > 1e-4 || math.Abs(got.high-want.high) > 1e-4 {
 		t.Errorf("%+v of %d, want %+v", got, items, want)
 	}
 }
@@ -49,7 +37,7 @@ func TestRepeatsAreNoEvidence(t *testing.T) {
 	}
 	got, items, _ := repeated.interval()
 	want := wilson(0.9, 1000)
-	if items != 20000 || math.Abs(got.Low-want.Low) > 1e-4 {
+	if items != 20000 || math.Abs(got.low-want.low) > 1e-4 {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	var perfect tally
@@ -76,7 +64,7 @@ func TestIntervalCovers(t *testing.T) {
 				data.add(s, right)
 			}
 		}
-		if got, _, _ := data.interval(); got.Low <= truth && truth <= got.High {
+		if got, _, _ := data.interval(); got.low <= truth && truth <= got.high {
 			covered++
 		}
 	}

@@ -199,7 +199,7 @@ func (o *Outcomes) share(all int) {
 func (r *Report) accuracy(answers tally, floors, promised float64) {
 	share, items, right := answers.interval()
 	a := &r.Accuracy
-	a.Measured, a.Low, a.High = share.Mean, share.Low, share.High
+	a.Measured, a.Low, a.High = share.mean, share.low, share.high
 	a.Items, a.Right, a.Samples = items, right, len(answers.items)
 	if items > 0 {
 		a.Floor, a.Expected = floors/float64(items), promised/float64(items)
