@@ -155,7 +155,7 @@ func (f source) localName(pkg string) string {
 		if spec.Name != nil {
 			return spec.Name.Name
 		}
-		return path.Base(pkg)
+		return path.Base(strings.TrimSuffix(pkg, "/v2"))
 	}
 	return ""
 }
