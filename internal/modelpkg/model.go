@@ -6,6 +6,10 @@
 package modelpkg
 
 import (
+	"fmt"
+	"slices"
+	"strings"
+
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/tensor"
 )
@@ -98,4 +102,21 @@ func (m *Model) ModalityNames() []string {
 // AllModalities is the set of all the model's modalities.
 func (m *Model) AllModalities() slo.Modalities {
 	return slo.Modalities(1<<len(m.Modalities) - 1)
+}
+
+// ModalitySet is the set of the named modalities; no names mean all of them.
+func (m *Model) ModalitySet(names []string) (slo.Modalities, error) {
+	if len(names) == 0 {
+		return m.AllModalities(), nil
+	}
+	all := m.ModalityNames()
+	var set slo.Modalities
+	for _, name := range names {
+		i := slices.Index(all, name)
+		if i < 0 {
+			return 0, fmt.Errorf("model %s has no modality %q, only %s", m.Name, name, strings.Join(all, ", "))
+		}
+		set |= 1 << i
+	}
+	return set, nil
 }

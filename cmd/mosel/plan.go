@@ -1,0 +1,294 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/plot"
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/spf13/cobra"
+)
+
+// planFlags are the flags of `mosel plan`.
+type planFlags struct {
+	size        int
+	minAccuracy float64
+	deadline    time.Duration
+	modalities  []string
+	device      string
+	matrix      bool
+	json        string
+	plot        string
+}
+
+// planSizeMax bounds --size: the largest job the server takes.
+const planSizeMax = 1_000_000
+
+func planCommand() *cobra.Command {
+	var f planFlags
+	cmd := &cobra.Command{
+		Use:   "plan MODEL",
+		Short: "Show the cheapest strategy for a job, or for every job size and floor",
+		Long: `Show how the items of a job are best shared out over the model's variants: the
+exact cheapest strategy whose expected mean accuracy is at least the floor.
+MODEL is a package directory, or the name of one in ./models.`,
+		Example: "  mosel plan digits --size 32 --min-accuracy 0.97\n  mosel plan digits --matrix --plot matrix.svg",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p, err := loadPlanning(args[0], f)
+			if err != nil {
+				return err
+			}
+			if f.matrix {
+				return p.matrix(cmd.OutOrStdout(), f)
+			}
+			return p.strategy(cmd.OutOrStdout(), f)
+		},
+	}
+	fl := cmd.Flags()
+	fl.IntVar(&f.size, "size", 32, "items of the job (with --matrix: the largest size)")
+	fl.Float64Var(&f.minAccuracy, "min-accuracy", 0, "the floor: least expected mean accuracy, 0 to 1")
+	fl.DurationVar(&f.deadline, "deadline", 0, "time the job may take, e.g. 200ms (default: any)")
+	fl.StringSliceVar(&f.modalities, "modalities", nil, "modalities that are present, comma separated (default: all)")
+	fl.StringVar(&f.device, "device", "", "name of the profile to plan by (default: this machine's, or the only one)")
+	fl.BoolVar(&f.matrix, "matrix", false, "the strategies of all sizes up to --size and 42 floors")
+	fl.StringVar(&f.json, "json", "", "write JSON to this file, - for the terminal")
+	fl.StringVar(&f.plot, "plot", "", "draw the trade-off to this .svg or .png")
+	return cmd
+}
+
+// planning is a model that is ready to be planned.
+type planning struct {
+	model   *modelpkg.Model
+	profile *modelpkg.Profile
+	planner *plan.Planner
+	allowed plan.Set
+}
+
+func loadPlanning(arg string, f planFlags) (planning, error) {
+	if f.size < 1 || f.size > planSizeMax {
+		return planning{}, usageError{fmt.Errorf("--size %d is not between 1 and %d", f.size, planSizeMax)}
+	}
+	m, err := modelpkg.Load(modelDir(arg))
+	if err != nil {
+		return planning{}, err
+	}
+	profile, err := modelpkg.FindProfile(m, f.device)
+	if err != nil {
+		return planning{}, err
+	}
+	planner, err := plan.FromProfile(m, profile)
+	if err != nil {
+		return planning{}, err
+	}
+	present, err := m.ModalitySet(f.modalities)
+	if err != nil {
+		return planning{}, usageError{err}
+	}
+	p := planning{model: m, profile: profile, planner: planner, allowed: planner.Runnable(present, 0)}
+	if p.allowed == 0 {
+		return planning{}, slo.E("plan "+m.Name, slo.KindInvalid, "no variant runs on %s alone", strings.Join(f.modalities, "+"))
+	}
+	return p, nil
+}
+
+// planReport is the JSON of `mosel plan`, documented in docs/plan.md.
+type planReport struct {
+	Model            string         `json:"model"`
+	Device           string         `json:"device"`
+	Size             int            `json:"size"`
+	Floor            float64        `json:"floor"`
+	DeadlineMS       *float64       `json:"deadline_ms,omitempty"`
+	Strategy         map[string]int `json:"strategy"`
+	PredictedMS      float64        `json:"predicted_ms"`
+	ExpectedAccuracy float64        `json:"expected_accuracy"`
+	AllMS            float64        `json:"all_ms"`
+	AllAccuracy      float64        `json:"all_accuracy"`
+	Exact            bool           `json:"exact"`
+}
+
+func (p planning) strategy(w io.Writer, f planFlags) error {
+	op := "plan " + p.model.Name
+	floor, err := slo.AccuracyOf(f.minAccuracy)
+	if err != nil {
+		return usageError{fmt.Errorf("--min-accuracy: %w", err)}
+	}
+	s, ok := p.planner.Cheapest(f.size, floor.Times(f.size), p.allowed)
+	if !ok {
+		best := p.planner.MaxAccuracy(p.allowed)
+		return &slo.Error{Op: op, Kind: slo.KindInfeasible, Best: best,
+			Err: fmt.Errorf("no strategy reaches %v: the most accurate variant has %v", floor, best)}
+	}
+	if f.deadline > 0 && s.Time > f.deadline {
+		return p.tooLate(s, f)
+	}
+	all := p.planner.Agnostic(p.allowed)
+	r := planReport{Model: p.model.Name, Device: p.profile.Device, Size: f.size, Floor: floor.Float(), Strategy: p.named(s),
+		PredictedMS: ms(s.Time), ExpectedAccuracy: s.Accuracy().Float(), AllMS: ms(p.planner.AllTime(f.size, p.allowed)),
+		AllAccuracy: p.planner.Variants()[all].Accuracy.Float(), Exact: s.Exact}
+	if f.deadline > 0 {
+		d := ms(f.deadline)
+		r.DeadlineMS = &d
+	}
+	if f.plot != "" {
+		if err := p.tradeoff(s, f.size).Save(f.plot); err != nil {
+			return err
+		}
+	}
+	if f.json != "" {
+		return writeJSON(f.json, w, r)
+	}
+	p.printStrategy(w, s, r)
+	return nil
+}
+
+// tooLate says what could be had within the deadline instead.
+func (p planning) tooLate(s plan.Strategy, f planFlags) error {
+	err := slo.E("plan "+p.model.Name, slo.KindInfeasible, "the cheapest strategy at this floor takes %.1f ms, more than %v", ms(s.Time), f.deadline)
+	if best, ok := p.planner.Best(f.size, f.deadline, p.allowed); ok {
+		err.Best = best.Accuracy()
+		err.Err = fmt.Errorf("%w; within that time %v is the highest accuracy", err.Err, err.Best)
+	}
+	return err
+}
+
+func (p planning) named(s plan.Strategy) map[string]int {
+	named := map[string]int{}
+	for v, x := range s.Items {
+		if x > 0 {
+			named[p.planner.Variants()[v].Name] = x
+		}
+	}
+	return named
+}
+
+func (p planning) printStrategy(w io.Writer, s plan.Strategy, r planReport) {
+	fmt.Fprintf(w, "%s: %d items, floor %v\n\n", r.Model, r.Size, r.Floor)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "variant\titems\taccuracy\tms\t")
+	for v, x := range s.Items {
+		if x > 0 {
+			variant := p.planner.Variants()[v]
+			fmt.Fprintf(t, "%s\t%d\t%.4f\t%.1f\t\n", variant.Name, x, variant.Accuracy.Float(), ms(variant.Curve.Time(x)))
+		}
+	}
+	fmt.Fprintf(t, "strategy\t%d\t%.4f\t%.1f\t\n", r.Size, r.ExpectedAccuracy, r.PredictedMS)
+	fmt.Fprintf(t, "all modalities\t%d\t%.4f\t%.1f\t\n", r.Size, r.AllAccuracy, r.AllMS)
+	_ = t.Flush() // its error is the writer's, which the terminal shows
+	fmt.Fprintf(w, "\n%.1f times cheaper than all modalities.\n", r.AllMS/r.PredictedMS)
+	if !r.Exact {
+		fmt.Fprintln(w, "The search was cut short: a cheaper strategy may exist.")
+	}
+}
+
+// matrixReport is the JSON of `mosel plan --matrix`, documented in docs/plan.md.
+type matrixReport struct {
+	Model   string       `json:"model"`
+	Device  string       `json:"device"`
+	Targets []float64    `json:"targets"`
+	Cells   []matrixCell `json:"cells"`
+}
+
+type matrixCell struct {
+	Size             int            `json:"size"`
+	Floor            float64        `json:"floor"`
+	Strategy         map[string]int `json:"strategy"`
+	PredictedMS      float64        `json:"predicted_ms"`
+	ExpectedAccuracy float64        `json:"expected_accuracy"`
+}
+
+func (p planning) matrix(w io.Writer, f planFlags) error {
+	const sizeMax = 256 // 42 exact plans for each size: a second or two
+	if f.size > sizeMax {
+		return usageError{fmt.Errorf("--matrix goes up to --size %d", sizeMax)}
+	}
+	m := p.planner.Matrix(f.size, p.allowed)
+	if f.plot != "" {
+		if err := p.matrixLines(m).Save(f.plot); err != nil {
+			return err
+		}
+	}
+	if f.json == "" {
+		p.printMatrix(w, m)
+		return nil
+	}
+	r := matrixReport{Model: p.model.Name, Device: p.profile.Device}
+	for _, target := range m.Targets {
+		r.Targets = append(r.Targets, target.Float())
+	}
+	for i, row := range m.Cells {
+		for j, cell := range row {
+			r.Cells = append(r.Cells, matrixCell{Size: m.Sizes[i], Floor: m.Targets[j].Float(), Strategy: p.named(cell.Strategy),
+				PredictedMS: ms(cell.Strategy.Time), ExpectedAccuracy: cell.Strategy.Accuracy().Float()})
+		}
+	}
+	return writeJSON(f.json, w, r)
+}
+
+// printMatrix prints milliseconds by size and floor, few enough columns for a
+// terminal.
+func (p planning) printMatrix(w io.Writer, m plan.Matrix) {
+	const columns = 8
+	fmt.Fprintf(w, "%s: least ms for a job, by size and floor (all 42 floors with --json)\n\n", p.model.Name)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprint(t, "items\t")
+	for c := range columns {
+		fmt.Fprintf(t, "%.4f\t", m.Targets[c*(len(m.Targets)-1)/(columns-1)].Float())
+	}
+	fmt.Fprintln(t, "all\t")
+	for i, row := range m.Cells {
+		fmt.Fprintf(t, "%d\t", m.Sizes[i])
+		for c := range columns {
+			fmt.Fprintf(t, "%.1f\t", ms(row[c*(len(row)-1)/(columns-1)].Strategy.Time))
+		}
+		fmt.Fprintf(t, "%.1f\t\n", ms(p.planner.AllTime(m.Sizes[i], p.allowed)))
+	}
+	_ = t.Flush() // its error is the writer's, which the terminal shows
+}
+
+// tradeoff draws the variants, in time per item for a job of this size, and
+// where the strategy lies between them.
+func (p planning) tradeoff(s plan.Strategy, size int) plot.Tradeoff {
+	t := plot.Tradeoff{Axes: plot.Axes{Title: fmt.Sprintf("%s: a job of %d items", p.model.Name, size), X: "ms per item", Y: "accuracy"}}
+	frontier := map[int]bool{}
+	for _, f := range p.planner.Frontier(p.allowed) {
+		frontier[f.Variant] = true
+	}
+	for i, v := range p.planner.Variants() {
+		if !p.allowed.Has(i) {
+			continue
+		}
+		acc := p.profile.Variants[i].Accuracy
+		t.Points = append(t.Points, plot.Point{Name: v.Name, X: ms(v.Curve.Time(size)) / float64(size), Y: acc.Mean,
+			Low: acc.Low, High: acc.High, Frontier: frontier[i]})
+	}
+	chosen := plot.Series{Name: "strategy", X: []float64{ms(s.Time) / float64(size)}, Y: []float64{s.Accuracy().Float()}}
+	t.Overlay = append(t.Overlay, chosen)
+	return t
+}
+
+// matrixLines draws what a floor costs, for some job sizes.
+func (p planning) matrixLines(m plan.Matrix) plot.Lines {
+	l := plot.Lines{Axes: plot.Axes{Title: p.model.Name + ": what a floor costs", X: "floor", Y: "ms per item"}}
+	for i, size := range m.Sizes {
+		if size&(size-1) != 0 && i != len(m.Sizes)-1 {
+			continue // the powers of two and the largest
+		}
+		s := plot.Series{Name: fmt.Sprintf("%d items", size)}
+		for j, cell := range m.Cells[i] {
+			s.X = append(s.X, m.Targets[j].Float())
+			s.Y = append(s.Y, ms(cell.Strategy.Time)/float64(size))
+		}
+		l.Series = append(l.Series, s)
+	}
+	return l
+}
+
+// ms is a duration in milliseconds, to the microsecond.
+func ms(d time.Duration) float64 { return math.Round(d.Seconds()*1e6) / 1e3 }
