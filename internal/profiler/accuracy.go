@@ -1,9 +1,7 @@
 package profiler
 
 import (
-	"encoding/binary"
 	"fmt"
-	"math"
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/runtime"
@@ -49,16 +47,9 @@ func classify(answers *modelpkg.VariantSamples, outputs []tensor.Tensor, rows, c
 		return fmt.Errorf("the output %s is %v %v, not FP32 [%d,%d]", scores.Name, scores.DType, scores.Shape, rows, classes)
 	}
 	for row := range rows {
-		best, confidence := 0, float32(math.Inf(-1))
-		data := scores.Row(row)
-		for class := range classes {
-			score := math.Float32frombits(binary.LittleEndian.Uint32(data[4*class:]))
-			if score != score {
-				return fmt.Errorf("the score of class %d is not a number", class)
-			}
-			if score > confidence {
-				best, confidence = class, score
-			}
+		best, confidence, err := modelpkg.BestClass(scores, row)
+		if err != nil {
+			return err
 		}
 		answers.Predicted = append(answers.Predicted, best)
 		answers.Confidence = append(answers.Confidence, confidence)
