@@ -34,6 +34,11 @@
 //
 //	internal/runtime     what runs a graph: the contract, its conformance suite, ONNX Runtime, a fake
 //	internal/profiler    measures a model's variants and writes a profile
+//	internal/media       pictures, recordings and texts become a model's inputs
+//	internal/plot        charts as SVG or PNG
+//	internal/sim         the core under a virtual clock, invariants checked after every step
+//	internal/replay      offers load to a server from outside and reports what came of it
+//	internal/demo        the main job: what policy "mosel" carries beside policy "all"
 //
 // # Reading order
 //
