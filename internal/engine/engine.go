@@ -41,6 +41,7 @@ type Served struct {
 // Engine serves models. All its methods are safe for concurrent use.
 type Engine struct {
 	cfg     Config
+	runtime runtime.Runtime
 	log     *slog.Logger
 	epoch   time.Time
 	planner []*plan.Planner // by model
@@ -51,6 +52,7 @@ type Engine struct {
 	ended   bool          // guarded by gate: nothing is handled any more
 	stopped chan struct{} // closed when the loop has ended
 	closing sync.Once
+	reloads sync.WaitGroup
 }
 
 // inboxSize is how many messages may wait for the core's goroutine. It handles
@@ -68,7 +70,7 @@ func New(cfg Config, rt runtime.Runtime) (*Engine, error) {
 	if cfg.Instances < 1 || cfg.Threads < 1 {
 		return nil, slo.E("start engine", slo.KindInvalid, "%d instances of %d threads: both must be at least 1", cfg.Instances, cfg.Threads)
 	}
-	e := &Engine{cfg: cfg, log: cfg.Log, inbox: make(chan message, inboxSize), stopped: make(chan struct{})}
+	e := &Engine{cfg: cfg, runtime: rt, log: cfg.Log, inbox: make(chan message, inboxSize), stopped: make(chan struct{})}
 	core := sched.Config{Policy: cfg.Policy, QueueItemsMax: cfg.QueueItemsMax, QueueJobsMax: cfg.QueueJobsMax}
 	for _, s := range cfg.Models {
 		planner, err := plan.FromProfile(s.Model, s.Profile)
@@ -78,7 +80,7 @@ func New(cfg Config, rt runtime.Runtime) (*Engine, error) {
 		e.planner = append(e.planner, planner)
 		core.Models = append(core.Models, sched.Model{Name: s.Model.Name, Planner: planner, BatchItemsMax: s.Model.Limits.BatchItemsMax})
 	}
-	if err := e.load(rt); err != nil {
+	if err := e.load(); err != nil {
 		e.unload()
 		return nil, err
 	}
@@ -101,27 +103,41 @@ func New(cfg Config, rt runtime.Runtime) (*Engine, error) {
 }
 
 // load makes the instances: every one has every model.
-func (e *Engine) load(rt runtime.Runtime) error {
+func (e *Engine) load() error {
 	for i := range e.cfg.Instances {
-		w := &worker{id: sched.InstanceID(i), batches: make(chan *running, 1)}
-		e.workers = append(e.workers, w)
-		for _, s := range e.cfg.Models {
-			instance, err := rt.Load(s.Model, runtime.Options{Threads: e.cfg.Threads})
-			if err != nil {
-				return fmt.Errorf("instance %d: %w", i, err)
-			}
-			w.instances = append(w.instances, instance)
+		instances, err := e.loadAll()
+		if err != nil {
+			return fmt.Errorf("instance %d: %w", i, err)
 		}
+		e.workers = append(e.workers, &worker{id: sched.InstanceID(i), batches: make(chan *running, 1), instances: instances})
 	}
 	return nil
 }
 
+// loadAll loads every model once.
+func (e *Engine) loadAll() ([]runtime.Instance, error) {
+	var instances []runtime.Instance
+	for _, s := range e.cfg.Models {
+		instance, err := e.runtime.Load(s.Model, runtime.Options{Threads: e.cfg.Threads})
+		if err != nil {
+			e.closeAll(instances)
+			return nil, err
+		}
+		instances = append(instances, instance)
+	}
+	return instances, nil
+}
+
 func (e *Engine) unload() {
 	for _, w := range e.workers {
-		for _, instance := range w.instances {
-			if err := instance.Close(); err != nil {
-				e.log.Warn("closing an instance", "instance", w.id, "error", err)
-			}
+		e.closeAll(w.instances)
+	}
+}
+
+func (e *Engine) closeAll(instances []runtime.Instance) {
+	for _, instance := range instances {
+		if err := instance.Close(); err != nil {
+			e.log.Warn("closing an instance", "error", err)
 		}
 	}
 }
@@ -224,6 +240,9 @@ func (e *Engine) Drain(ctx context.Context) error {
 		e.post((*loop).abandon)
 		<-e.stopped
 	}
-	e.closing.Do(e.unload)
+	e.closing.Do(func() {
+		e.reloads.Wait()
+		e.unload()
+	})
 	return err
 }

@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
 )
@@ -120,14 +122,29 @@ func (l *loop) dispatch(d sched.Dispatch) {
 	w.batches <- b
 }
 
-// done takes a batch's results to the calls it ran for, then tells the core.
+// done takes a batch's results to the calls it ran for, then tells the core. An
+// instance that was lost with the batch is loaded anew; its items wait again.
 func (l *loop) done(b *running) {
 	row := 0
 	for _, p := range b.dispatch.Parts {
 		l.calls[p.Job].deliver(p, b, row)
 		row += p.Count
 	}
+	if errors.Is(b.err, runtime.ErrLost) {
+		w := l.engine.workers[b.dispatch.Instance]
+		l.engine.closeAll(w.instances)
+		w.instances = nil
+		l.step(sched.InstanceDown{Instance: w.id})
+		l.engine.reloads.Go(func() { w.reload(l.engine) })
+		return
+	}
 	l.step(sched.Done{Batch: b.dispatch.Batch, Took: b.took, Failed: b.err != nil})
+}
+
+// revive puts a lost instance back to work.
+func (l *loop) revive(w *worker, instances []runtime.Instance) {
+	w.instances = instances
+	l.step(sched.InstanceUp{Instance: w.id})
 }
 
 func (l *loop) drain() {

@@ -37,11 +37,11 @@ func (w *worker) run(e *Engine) {
 		began := time.Now()
 		b.outputs, b.err = w.execute(b)
 		b.took = time.Since(began)
-		clear(b.items)
 		if b.err != nil {
 			e.log.Error("a batch failed", "model", e.cfg.Models[b.dispatch.Model].Model.Name,
 				"variant", b.dispatch.Variant, "items", len(b.items), "error", b.err)
 		}
+		clear(b.items)
 		e.inbox <- func(l *loop) { l.done(b) }
 	}
 }
@@ -54,7 +54,100 @@ func (w *worker) execute(b *running) (outputs []tensor.Tensor, err error) {
 			err = fmt.Errorf("the runtime panicked: %v\n%s", p, debug.Stack())
 		}
 	}()
-	return w.instances[b.dispatch.Model].Run(context.Background(), b.dispatch.Variant, b.items)
+	instance := w.instances[b.dispatch.Model]
+	if alike(b.items) {
+		return instance.Run(context.Background(), b.dispatch.Variant, b.items)
+	}
+	return runApart(instance, b)
+}
+
+// alike reports whether all items have inputs of the same sizes, as they do
+// unless the model has dynamic dimensions.
+func alike(items []runtime.Item) bool {
+	for _, item := range items[1:] {
+		if !sameSizes(item, items[0]) {
+			return false
+		}
+	}
+	return true
+}
+
+func sameSizes(a, b runtime.Item) bool {
+	return slices.EqualFunc(a, b, func(x, y []byte) bool { return len(x) == len(y) || x == nil || y == nil })
+}
+
+// runApart runs a batch whose items differ in size: the core does not see
+// tensors, a runtime needs equal ones, so items of equal sizes run together.
+func runApart(instance runtime.Instance, b *running) ([]tensor.Tensor, error) {
+	var outputs []tensor.Tensor
+	done := make([]bool, len(b.items))
+	for first := range b.items {
+		if done[first] {
+			continue
+		}
+		var items []runtime.Item
+		var rows []int
+		for i := first; i < len(b.items); i++ {
+			if !done[i] && sameSizes(b.items[i], b.items[first]) {
+				done[i] = true
+				items, rows = append(items, b.items[i]), append(rows, i)
+			}
+		}
+		part, err := instance.Run(context.Background(), b.dispatch.Variant, items)
+		if err != nil {
+			return nil, err
+		}
+		if outputs, err = scatter(outputs, part, rows, len(b.items)); err != nil {
+			return nil, err
+		}
+	}
+	return outputs, nil
+}
+
+// scatter copies rows of part to their places in the outputs of n items.
+func scatter(outputs, part []tensor.Tensor, rows []int, n int) ([]tensor.Tensor, error) {
+	if outputs == nil {
+		for _, p := range part {
+			shape := slices.Clone(p.Shape)
+			shape[0] = int64(n)
+			outputs = append(outputs, tensor.Tensor{Name: p.Name, DType: p.DType, Shape: shape, Data: make([]byte, len(p.Row(0))*n)})
+		}
+	}
+	for o, p := range part {
+		for i, row := range rows {
+			if len(p.Row(i)) != len(outputs[o].Row(row)) {
+				return nil, fmt.Errorf("output %q has rows of different sizes for inputs of different sizes: such items cannot share a batch", p.Name)
+			}
+			copy(outputs[o].Row(row), p.Row(i))
+		}
+	}
+	return outputs, nil
+}
+
+// The pauses between attempts to load a lost instance anew.
+const (
+	reloadPauseMin = time.Second
+	reloadPauseMax = 30 * time.Second
+)
+
+// reload loads a lost instance's models until that succeeds or the engine ends,
+// then reports the instance up.
+func (w *worker) reload(e *Engine) {
+	for pause := reloadPauseMin; ; pause = min(2*pause, reloadPauseMax) {
+		fresh, err := e.loadAll()
+		if err == nil {
+			if !e.post(func(l *loop) { l.revive(w, fresh) }) {
+				e.closeAll(fresh)
+			}
+			return
+		}
+		e.log.Error("loading a lost instance again", "instance", w.id, "error", err, "next", pause)
+		select {
+		case <-time.After(pause):
+		case <-e.stopped:
+			return
+		}
+	}
 }
 
 const (
@@ -115,11 +208,7 @@ func (e *Engine) measure(instance runtime.Instance, s Served, model, v int) (flo
 func blankItem(m *modelpkg.Model, v int) runtime.Item {
 	item := make(runtime.Item, len(m.Inputs))
 	for _, i := range m.Variants[v].Inputs {
-		size := m.Inputs[i].DType.Size()
-		for _, d := range m.Inputs[i].Shape {
-			size *= int(max(1, d))
-		}
-		item[i] = make([]byte, size)
+		item[i] = make([]byte, runtime.ItemBytes(m.Inputs[i].Spec))
 	}
 	return item
 }
