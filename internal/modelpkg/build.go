@@ -233,7 +233,7 @@ func (r *report) media(ts tensorSpec, spec Spec) Media {
 	if ts.rate.given() && media != MediaAudio {
 		r.at(ts.rate.place, "sample_rate is for an input with media: audio")
 	}
-	if spec.DType == tensor.Invalid {
+	if spec.DType == tensor.Invalid || !ts.shaped.given() {
 		return media // reported already
 	}
 	refuse := func(want string) {
@@ -277,7 +277,7 @@ func (r *report) buildVariants(m *Model, s *spec) {
 		for _, w := range vs.modalities {
 			if i := slices.Index(modalities, w.text); i >= 0 {
 				v.Modalities |= 1 << i
-			} else if w.given() {
+			} else if w.given() && len(m.Modalities) > 0 {
 				r.at(w.place, "the model has no modality %q%s", clip(w.text, 40), suggest(w.text, modalities))
 			}
 		}

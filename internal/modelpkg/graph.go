@@ -89,22 +89,21 @@ func (r *report) checkOutputs(m *Model, s *spec, variant int, g *graph) {
 func (r *report) compare(m *Model, variant int, declared, found Spec, at tensorSpec) {
 	v := m.Variants[variant]
 	if found.DType != declared.DType {
-		r.at(at.dtype.place, "%s is declared %v, but is %s in variant %s (%s)", declared.Name, declared.DType, graphType(found.DType), v.Name, v.Path)
+		r.inVariant(v, at.dtype.place, "%s is declared %v, but is %s", declared.Name, declared.DType, graphType(found.DType))
 	}
 	if found.Shape == nil {
 		return // the graph leaves it open
 	}
 	if len(found.Shape) == 0 {
-		r.at(at.shaped, "%s has no dimensions in variant %s (%s); the first must be the batch", declared.Name, v.Name, v.Path)
+		r.inVariant(v, at.shaped, "%s must have the batch as its first dimension, but has no dimensions", declared.Name)
 		return
 	}
 	if batch := found.Shape[0]; batch != -1 && (batch != 1 || m.Limits.BatchItemsMax != 1) {
-		r.at(at.shaped, "the batch dimension of %s is fixed at %d in variant %s (%s); export it as dynamic, or, if it is 1, set limits.max_batch to 1",
-			declared.Name, batch, v.Name, v.Path)
+		r.inVariant(v, at.shaped, "the batch dimension of %s must be dynamic (or 1 with limits.max_batch: 1), but is %d", declared.Name, batch)
 	}
 	rest := found.Shape[1:]
 	if !fits(declared.Shape, rest) {
-		r.at(at.shaped, "%s is declared %v, but is %v after the batch dimension in variant %s (%s)", declared.Name, declared.Shape, rest, v.Name, v.Path)
+		r.inVariant(v, at.shaped, "%s is declared %v, but is %v after the batch dimension", declared.Name, declared.Shape, rest)
 	}
 }
 

@@ -58,9 +58,6 @@ func load(dir string) (*Model, *spec, Problems) {
 		return nil, nil, Problems{{File: r.file, Message: reason(err)}}
 	}
 	s := r.readSpec(text)
-	if len(r.problems) > 0 {
-		return nil, nil, r.sorted()
-	}
 	m := r.build(&s)
 	if len(r.problems) > 0 {
 		return nil, nil, r.sorted()

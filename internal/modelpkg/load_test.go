@@ -120,13 +120,21 @@ func TestYAMLProblems(t *testing.T) {
 		{"syntax of a token", "name: pair", "name: pair: x", []string{`2:1: not YAML: mapping values are not allowed in this context`}},
 		{"syntax of a list", "  - {name: all", "  -- {name: all", []string{`18:1: not YAML: did not find expected '-' indicator`}},
 		{"tab", "  max_batch", "\tmax_batch", []string{`22:1: not YAML: found character that cannot start any token`}},
+		{"shape of all graphs", "shape: [2, 2], media: image", "shape: [2, 3], media: image", []string{
+			`10:47: image is declared [2,3], but is [2,2] after the batch dimension in variants image, all`,
+			`25:12: evaluation set eval/profile.npz: array "image" has shape [4,2,2]; it must be the number of samples, then [2,3]`,
+			`26:12: evaluation set eval/heldout.npz: array "image" has shape [3,2,2]; it must be the number of samples, then [2,3]`}},
+		{"no modalities", "modalities:\n  - name: image\n", "modalities: 3\nx:\n  - name: image\n", []string{
+			`7:13: modalities must be a list, not "3"`,
+			`8:1: the package has no key "x"; known: format, name, version, description, task, metric, modalities, outputs, variants, labels, limits, evaluation`}},
 		{"evaluation missing", "eval/heldout.npz", "eval/other.npz", []string{`26:12: evaluation set eval/other.npz: no such file or directory`}},
 		{"evaluation twice", "eval/heldout.npz", "eval/profile.npz", []string{`26:12: evaluation set eval/profile.npz is the same as eval/profile.npz; held-out samples must be others`}},
 		{"graph missing", "onnx/all.onnx", "onnx/full.onnx", []string{`19:51: variant all: onnx/full.onnx: no such file or directory`}},
 		{"graph is a folder", "onnx/all.onnx", "onnx", []string{`19:51: variant all: onnx: not a regular file`}},
 		{"not a graph", "onnx/all.onnx", "onnx/loop.bin", []string{`19:51: variant all: onnx/loop.bin: not an ONNX model: field number 0 at byte 1`}},
 		{"several, in order", "name: pair\nversion: 1.10\n", "name: a b\nverion: 1\ntask: none\n",
-			[]string{`3:1: the package has no key "verion"; did you mean "version"?`, `6:1: the package has task twice; the first is on line 4`}},
+			[]string{`2:7: the name "a b" must be ` + nameWant, `3:1: the package has no key "verion"; did you mean "version"?`,
+				`4:7: the task "none" is not supported; known: classification`, `6:1: the package has task twice; the first is on line 4`}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := writePackage(t)
@@ -167,9 +175,9 @@ func TestGraphProblems(t *testing.T) {
 			`10:47: image is declared [2,2], but is [4] after the batch dimension in variant image (onnx/image.onnx)`,
 			`16:43: scores is declared [2], but is [3] after the batch dimension in variant image (onnx/image.onnx)`}},
 		{"fixed batch", graphSpec{17, []value{{"image", 2, []int64{1, 2, 2}}}, []value{scores}, nil, nil}, []string{
-			`10:47: the batch dimension of image is fixed at 1 in variant image (onnx/image.onnx); export it as dynamic, or, if it is 1, set limits.max_batch to 1`}},
+			`10:47: the batch dimension of image must be dynamic (or 1 with limits.max_batch: 1), but is 1 in variant image (onnx/image.onnx)`}},
 		{"no batch", graphSpec{17, []value{{"image", 2, []int64{}}}, []value{scores}, nil, nil},
-			[]string{`10:47: image has no dimensions in variant image (onnx/image.onnx); the first must be the batch`}},
+			[]string{`10:47: image must have the batch as its first dimension, but has no dimensions in variant image (onnx/image.onnx)`}},
 		{"output name", graphSpec{17, []value{imageIn}, []value{{"logits", 1, nil}}, nil, nil},
 			[]string{`18:46: variant image: onnx/image.onnx has no output "scores"; it has logits`}},
 		{"external file missing", graphSpec{17, []value{imageIn}, []value{scores}, []weight{{"w", "gone.bin", "0", "1"}}, nil},
@@ -299,9 +307,7 @@ func FuzzYAML(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		r := &report{file: FileName}
 		s := r.readSpec(text)
-		if len(r.problems) == 0 {
-			r.build(&s)
-		}
+		r.build(&s)
 		for _, p := range r.sorted() {
 			if p.Line < 1 || p.Message == "" {
 				t.Errorf("no place or no message: %v", p)

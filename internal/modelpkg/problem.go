@@ -46,12 +46,38 @@ type place struct{ line, column int }
 type report struct {
 	file     string
 	problems Problems
+	told     map[string]*sharers // by place and text
+}
+
+// sharers are the variants that share one problem, which is told once.
+type sharers struct {
+	problem int // index in problems
+	names   []string
 }
 
 // at notes a problem at a place.
 func (r *report) at(p place, format string, args ...any) {
 	if len(r.problems) < problemsMax {
 		r.problems = append(r.problems, Problem{File: r.file, Line: p.line, Column: p.column, Message: fmt.Sprintf(format, args...)})
+	}
+}
+
+// inVariant notes a problem that several variants may have, each with a graph
+// of its own: one line for all of them.
+func (r *report) inVariant(v Variant, p place, format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	key := fmt.Sprint(p, text)
+	if r.told == nil {
+		r.told = map[string]*sharers{}
+	}
+	if other, ok := r.told[key]; ok {
+		other.names = append(other.names, v.Name)
+		r.problems[other.problem].Message = text + " in variants " + strings.Join(other.names, ", ")
+		return
+	}
+	if len(r.problems) < problemsMax {
+		r.told[key] = &sharers{len(r.problems), []string{v.Name}}
+		r.at(p, "%s in variant %s (%s)", text, v.Name, v.Path)
 	}
 }
 

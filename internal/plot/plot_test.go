@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/mosel-serve/mosel/internal/slo"
+	"gonum.org/v1/plot/vg"
 )
 
 // digits is a trade-off like that of a real model: points on the frontier and
@@ -123,5 +124,31 @@ func TestTicks(t *testing.T) {
 		if got := strings.Join(labels, " "); got != c.want {
 			t.Errorf("%v to %v: %s, want %s", c.low, c.high, got, c.want)
 		}
+	}
+}
+
+// TestNamesFindRoom checks that names of points that lie together neither cover
+// each other nor a point.
+func TestNamesFindRoom(t *testing.T) {
+	chart := digits()
+	style := chart.frame().X.Tick.Label
+	n := names{style: style}
+	canvas := vg.Rectangle{Max: vg.Point{X: 400, Y: 300}}
+	var taken []vg.Rectangle
+	for i := range 6 {
+		taken = append(taken, around(vg.Point{X: 200 + vg.Length(i), Y: 150}, 9, 9))
+	}
+	for i := range 6 {
+		box := n.place(vg.Point{X: 200 + vg.Length(i), Y: 150}, "audio_image", canvas, taken)
+		for _, other := range taken {
+			if overlap(box, other) {
+				t.Errorf("name %d at %v covers %v", i, box, other)
+			}
+		}
+		taken = append(taken, box)
+	}
+	tight := n.place(vg.Point{X: 5, Y: 5}, "audio_image", vg.Rectangle{Max: vg.Point{X: 10, Y: 10}}, nil)
+	if tight.Max.X <= tight.Min.X {
+		t.Errorf("without room: %v", tight)
 	}
 }

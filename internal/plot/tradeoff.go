@@ -2,6 +2,7 @@ package plot
 
 import (
 	"image/color"
+	"math"
 	"slices"
 
 	"github.com/mosel-serve/mosel/internal/slo"
@@ -145,32 +146,57 @@ func (n names) Plot(c draw.Canvas, p *plot.Plot) {
 		if pt.Frontier {
 			style.Color = color.Black
 		}
-		box := n.place(vg.Point{X: toX(pt.X), Y: toY(pt.Y)}, pt.Name, c.Rectangle, taken)
+		at := vg.Point{X: toX(pt.X), Y: toY(pt.Y)}
+		box := n.place(at, pt.Name, c.Rectangle, taken)
 		taken = append(taken, box)
+		if end := nearest(box, at); math.Hypot(float64(end.X-at.X), float64(end.Y-at.Y)) > leaderMin {
+			c.StrokeLine2(draw.LineStyle{Color: grey, Width: vg.Points(0.5)}, at.X, at.Y, end.X, end.Y)
+		}
 		style.XAlign, style.YAlign = 0, 0
 		c.FillText(style, box.Min, pt.Name)
 	}
 }
 
-// place finds the first free spot of a few around the point, else the first.
+// leaderMin is how far a name is from its point before a line ties them.
+const leaderMin = 14
+
+// place finds the free spot that is nearest to the point, on rings around it,
+// the first direction being that below on the right; without one, there.
 func (n names) place(at vg.Point, name string, canvas vg.Rectangle, taken []vg.Rectangle) vg.Rectangle {
 	w, h := n.style.Width(name), n.style.Height(name)
-	gap := vg.Points(8)
-	spots := []vg.Point{
-		{X: at.X + gap, Y: at.Y - h - gap/2}, {X: at.X + gap, Y: at.Y - h/2}, {X: at.X + gap, Y: at.Y + gap/2},
-		{X: at.X - gap - w, Y: at.Y + gap/2}, {X: at.X - gap - w, Y: at.Y - h/2}, {X: at.X - gap - w, Y: at.Y - h - gap/2},
-		{X: at.X - w/2, Y: at.Y + 2*gap}, {X: at.X - w/2, Y: at.Y - h - 2*gap},
-		{X: at.X + gap, Y: at.Y - h - 2*gap}, {X: at.X - gap - w, Y: at.Y + 2*gap},
+	spot := func(distance vg.Length, turn float64) vg.Rectangle {
+		dx, dy := vg.Length(math.Cos(turn)), vg.Length(math.Sin(turn))
+		// The name's side that looks to the point is at the distance.
+		center := vg.Point{X: at.X + dx*distance + sign(dx)*w/2, Y: at.Y + dy*(distance+h/2)}
+		return around(center, w, h)
 	}
-	box := func(p vg.Point) vg.Rectangle { return vg.Rectangle{Min: p, Max: vg.Point{X: p.X + w, Y: p.Y + h}} }
-	for _, spot := range spots {
-		b := box(spot)
-		inside := b.Min.X >= canvas.Min.X && b.Max.X <= canvas.Max.X && b.Min.Y >= canvas.Min.Y && b.Max.Y <= canvas.Max.Y
-		if inside && !slices.ContainsFunc(taken, func(o vg.Rectangle) bool { return overlap(b, o) }) {
-			return b
+	for ring := range 14 {
+		for step := range 16 {
+			turn := -math.Pi/5 + math.Pi/8*float64((step+1)/2)*float64(1-2*(step%2))
+			b := spot(vg.Points(9+7*float64(ring)), turn)
+			inside := b.Min.X >= canvas.Min.X && b.Max.X <= canvas.Max.X && b.Min.Y >= canvas.Min.Y && b.Max.Y <= canvas.Max.Y
+			if inside && !slices.ContainsFunc(taken, func(o vg.Rectangle) bool { return overlap(b, o) }) {
+				return b
+			}
 		}
 	}
-	return box(spots[0])
+	return spot(vg.Points(9), -math.Pi/5)
+}
+
+// sign is -1, 0 or 1; what is nearly upright counts as 0.
+func sign(x vg.Length) vg.Length {
+	switch {
+	case x > 0.25:
+		return 1
+	case x < -0.25:
+		return -1
+	}
+	return 0
+}
+
+// nearest is the point of a box that is nearest to p.
+func nearest(b vg.Rectangle, p vg.Point) vg.Point {
+	return vg.Point{X: min(max(p.X, b.Min.X), b.Max.X), Y: min(max(p.Y, b.Min.Y), b.Max.Y)}
 }
 
 func around(p vg.Point, w, h vg.Length) vg.Rectangle {

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/plot"
+)
+
+// profileTable is a profile for people.
+func profileTable(m *modelpkg.Model, p *modelpkg.Profile) (string, error) {
+	frontier, err := frontierOf(m, p)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s on %s (%s), threads: %d, %s %s, %s\n", p.Model, p.ModelVersion, p.Device, p.DeviceDetail, p.Threads,
+		p.Runtime, p.RuntimeVersion, p.Created.Format("2006-01-02"))
+	fmt.Fprintf(&b, "%d samples of %s; brackets are 95 %% intervals; times are medians; * is on the frontier\n\n",
+		p.Variants[0].Accuracy.Samples, p.Dataset)
+	columns := shownBatches(p)
+	rows := [][]string{{"", "variant", "modalities", "precision"}}
+	for i, v := range p.Variants {
+		mark := " "
+		if frontier[i].shown {
+			mark = "*"
+		}
+		rows = append(rows, []string{mark, v.Name, strings.Join(v.Modalities, "+"), v.Precision})
+	}
+	lines := padded(rows)
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(w, "%s\taccuracy\t", lines[0])
+	for i, items := range columns {
+		if i == 0 {
+			fmt.Fprintf(w, "ms/item, batch %d\t", items)
+			continue
+		}
+		fmt.Fprintf(w, "batch %d\t", items)
+	}
+	fmt.Fprintln(w, "items/s\tmemory\t")
+	for i, v := range p.Variants {
+		a := v.Accuracy
+		fmt.Fprintf(w, "%s\t%.4f [%.4f, %.4f]\t", lines[i+1], a.Mean, a.Low, a.High)
+		for _, items := range columns {
+			fmt.Fprintf(w, "%s\t", perItem(v, items))
+		}
+		fmt.Fprintf(w, "%.0f\t%s\t\n", 1000/frontier[i].msPerItem, memory(v.Batches[len(v.Batches)-1].MemoryBytes))
+	}
+	if err := w.Flush(); err != nil {
+		return "", err
+	}
+	return b.String(), nil
+}
+
+// choice is what planning makes of a variant.
+type choice struct {
+	msPerItem float64 // in its best batches
+	shown     bool    // on the frontier
+}
+
+func frontierOf(m *modelpkg.Model, p *modelpkg.Profile) ([]choice, error) {
+	planner, err := plan.FromProfile(m, p)
+	if err != nil {
+		return nil, err
+	}
+	choices := make([]choice, len(p.Variants))
+	for i, v := range planner.Variants() {
+		choices[i].msPerItem = v.Curve.PerItem() / 1e6
+	}
+	for _, point := range planner.Frontier(planner.All()) {
+		choices[point.Variant].shown = true
+	}
+	return choices, nil
+}
+
+// shownBatches picks up to three batch sizes: 1, the largest up to 8, the largest.
+func shownBatches(p *modelpkg.Profile) []int {
+	batches := p.Variants[0].Batches
+	middle := 1
+	for _, b := range batches {
+		if b.Items <= 8 {
+			middle = b.Items
+		}
+	}
+	return slices.Compact([]int{1, middle, batches[len(batches)-1].Items})
+}
+
+func perItem(v modelpkg.VariantProfile, items int) string {
+	for _, b := range v.Batches {
+		if b.Items == items {
+			return fmt.Sprintf("%.3f", b.P50MS/float64(items))
+		}
+	}
+	return "-"
+}
+
+func memory(bytes int64) string {
+	if bytes == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.0f MiB", float64(bytes)/(1<<20))
+}
+
+// padded joins the columns of texts, each as wide as its widest.
+func padded(rows [][]string) []string {
+	lines := make([]string, len(rows))
+	for column := range rows[0] {
+		width := 0
+		for _, r := range rows {
+			width = max(width, len(r[column]))
+		}
+		for i, r := range rows {
+			lines[i] += fmt.Sprintf("%-*s ", width+1, r[column])
+		}
+	}
+	return lines
+}
+
+// drawProfile draws accuracy over cost.
+func drawProfile(m *modelpkg.Model, p *modelpkg.Profile, file string) error {
+	choices, err := frontierOf(m, p)
+	if err != nil {
+		return err
+	}
+	chart := plot.Tradeoff{Axes: plot.Axes{
+		Title:  fmt.Sprintf("%s on %s", p.Model, p.Device),
+		X:      fmt.Sprintf("time per item in the best batches (ms, threads: %d)", p.Threads),
+		Y:      "accuracy, 95 % interval",
+		LogX:   true,
+		YShare: true,
+	}}
+	for i, v := range p.Variants {
+		a := v.Accuracy
+		chart.Points = append(chart.Points, plot.Point{
+			Name: v.Name, X: choices[i].msPerItem, Y: a.Mean, Low: a.Low, High: a.High, Frontier: choices[i].shown,
+		})
+	}
+	return chart.Save(file)
+}
