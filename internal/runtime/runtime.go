@@ -7,6 +7,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/tensor"
@@ -25,6 +26,11 @@ type Runtime interface {
 	Close() error
 }
 
+// ErrLost is in the chain of a Run's error when the instance itself is gone and
+// will run nothing any more: its owner closes it, and its items may run elsewhere.
+// After any other error the instance is as good as before.
+var ErrLost = errors.New("the instance is lost")
+
 // Options configure one instance.
 type Options struct {
 	Threads  int   // intra-op threads, >= 1
@@ -42,9 +48,12 @@ type Instance interface {
 	// Run executes the variant on the items, 1 <= len(items) <=
 	// Limits.BatchItemsMax. The outputs are those of Model.Outputs, in order,
 	// with a first dimension of len(items); their bytes are the caller's to
-	// keep. A cancelled ctx may end the run early with ctx's error; a failed
-	// run leaves the instance usable.
+	// keep. Errors have kind invalid or too large (the batch breaks the contract),
+	// cancelled or deadline exceeded (ctx ended the run early; its error is in
+	// the chain), unavailable (closed, or ErrLost) or internal (the graph failed).
+	// A failed run leaves the instance usable, except for ErrLost.
 	Run(ctx context.Context, variant int, items []Item) ([]tensor.Tensor, error)
-	// Close frees the instance. It must not be called during Run.
+	// Close frees the instance; a second Close does nothing. It must not be
+	// called during Run.
 	Close() error
 }

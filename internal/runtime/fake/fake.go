@@ -1,0 +1,271 @@
+// Package fake is a runtime that computes nothing: a run takes the time that a
+// profile says, and returns outputs that say which variant ran which item. With
+// it the engine, the server and their tests run whole days of load under virtual
+// time (testing/synctest) and see every kind of failure on demand, with nothing
+// installed.
+package fake
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/runtime"
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// Config says how a fake runtime behaves.
+type Config struct {
+	// Profiles are those of the models that will be loaded, found by name. A
+	// model without one runs in no time.
+	Profiles []*modelpkg.Profile
+	// Scale multiplies every duration: 1.2 is slower than the profile says. 0
+	// stands for 1.
+	Scale float64
+	// Instant makes every run take no time at all.
+	Instant bool
+	// Fail, if set, is asked when a run has taken its time. An error fails the
+	// run; one that wraps runtime.ErrLost loses the instance. Instances call it
+	// concurrently.
+	Fail func(Run) error
+}
+
+// Run tells a Config.Fail which run it is.
+type Run struct {
+	Model    string
+	Variant  int
+	Instance int // in order of loading, from 0
+	Number   int // of the instance's runs, from 0
+	Items    []runtime.Item
+}
+
+// Runtime is a fake runtime.
+type Runtime struct {
+	config    Config
+	instances atomic.Int64
+}
+
+var _ runtime.Runtime = (*Runtime)(nil)
+
+// New makes a runtime.
+func New(config Config) *Runtime {
+	if config.Scale == 0 {
+		config.Scale = 1
+	}
+	return &Runtime{config: config}
+}
+
+// Name is "fake".
+func (*Runtime) Name() string { return "fake" }
+
+// Version is "1".
+func (*Runtime) Version() string { return "1" }
+
+// Close does nothing: there is nothing to release.
+func (*Runtime) Close() error { return nil }
+
+// Load makes an instance. Threads do not make it faster.
+func (r *Runtime) Load(m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
+	op := "load " + m.Name
+	if opts.Threads < 1 {
+		return nil, slo.E(op, slo.KindInvalid, "%d intra-op threads: at least 1 is needed", opts.Threads)
+	}
+	for _, v := range opts.Variants {
+		if v < 0 || v >= len(m.Variants) {
+			return nil, slo.E(op, slo.KindInvalid, "there is no variant %d; the model has %d", v, len(m.Variants))
+		}
+	}
+	in := &instance{
+		config:  r.config,
+		model:   m,
+		loaded:  make([]bool, len(m.Variants)),
+		batches: make([][]modelpkg.BatchProfile, len(m.Variants)),
+	}
+	for v := range m.Variants {
+		if opts.Variants != nil && !slices.Contains(opts.Variants, v) {
+			continue
+		}
+		batches, err := r.batches(m, v)
+		if err != nil {
+			return nil, slo.E(op, slo.KindInvalid, "%w", err)
+		}
+		in.loaded[v], in.batches[v] = true, batches
+	}
+	in.number = int(r.instances.Add(1) - 1)
+	return in, nil
+}
+
+// batches lists what was measured of a variant; nothing if runs take no time.
+func (r *Runtime) batches(m *modelpkg.Model, variant int) ([]modelpkg.BatchProfile, error) {
+	p := slices.IndexFunc(r.config.Profiles, func(p *modelpkg.Profile) bool { return p.Model == m.Name })
+	if p < 0 || r.config.Instant {
+		return nil, nil
+	}
+	name := m.Variants[variant].Name
+	for _, v := range r.config.Profiles[p].Variants {
+		if v.Name == name && len(v.Batches) > 0 {
+			return v.Batches, nil
+		}
+	}
+	return nil, fmt.Errorf("the profile has no batches of variant %s", name)
+}
+
+// instance pretends to run one batch at a time.
+type instance struct {
+	config  Config
+	model   *modelpkg.Model
+	number  int // of the instance
+	runs    int
+	loaded  []bool
+	batches [][]modelpkg.BatchProfile // by variant
+	lost    error
+	closed  bool
+}
+
+// Run takes the time that the profile says for the variant and the number of
+// items, on the clock of package time, and answers every item with Row.
+func (in *instance) Run(ctx context.Context, variant int, items []runtime.Item) ([]tensor.Tensor, error) {
+	if err := in.check(variant, items); err != nil {
+		return nil, err
+	}
+	op := "run " + in.model.Name + "/" + in.model.Variants[variant].Name
+	defer func() { in.runs++ }()
+	if err := in.wait(ctx, variant, len(items)); err != nil {
+		kind := slo.KindCancelled
+		if errors.Is(err, context.DeadlineExceeded) {
+			kind = slo.KindDeadlineExceeded
+		}
+		return nil, slo.E(op, kind, "%w", err)
+	}
+	if in.config.Fail != nil {
+		run := Run{Model: in.model.Name, Variant: variant, Instance: in.number, Number: in.runs, Items: items}
+		if err := in.config.Fail(run); err != nil {
+			return nil, in.failed(op, err)
+		}
+	}
+	return in.outputs(op, variant, items)
+}
+
+func (in *instance) failed(op string, err error) error {
+	if !errors.Is(err, runtime.ErrLost) {
+		return slo.E(op, slo.KindInternal, "%w", err)
+	}
+	in.lost = slo.E(op, slo.KindUnavailable, "%w", err)
+	return in.lost
+}
+
+// check refuses what does not fit the contract of Run.
+func (in *instance) check(variant int, items []runtime.Item) error {
+	op := "run " + in.model.Name
+	switch {
+	case in.lost != nil:
+		return in.lost
+	case in.closed:
+		return slo.E(op, slo.KindUnavailable, "the instance is closed")
+	}
+	if err := runtime.CheckBatch(in.model, variant, items); err != nil {
+		return err
+	}
+	if !in.loaded[variant] {
+		return slo.E(op, slo.KindInvalid, "variant %s is not loaded", in.model.Variants[variant].Name)
+	}
+	return nil
+}
+
+// wait lets the run's time pass.
+func (in *instance) wait(ctx context.Context, variant, items int) error {
+	if ctx.Err() != nil || len(in.batches[variant]) == 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(time.Duration(in.config.Scale * float64(Latency(in.batches[variant], items))))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Latency is how long a batch of so many items takes: the median of the
+// profile, on a line between neighbouring batch sizes, and on the last line
+// beyond the largest. The batches are not empty and ascend by Items.
+func Latency(batches []modelpkg.BatchProfile, items int) time.Duration {
+	at, found := slices.BinarySearchFunc(batches, items, func(b modelpkg.BatchProfile, n int) int { return cmp.Compare(b.Items, n) })
+	if found {
+		return milliseconds(batches[at].P50MS)
+	}
+	right := min(max(at, 1), len(batches)-1)
+	if right == 0 { // one size only: in proportion
+		return milliseconds(batches[0].P50MS * float64(items) / float64(batches[0].Items))
+	}
+	a, b := batches[right-1], batches[right]
+	slope := (b.P50MS - a.P50MS) / float64(b.Items-a.Items)
+	return milliseconds(max(0, a.P50MS+slope*float64(items-a.Items)))
+}
+
+func milliseconds(ms float64) time.Duration { return time.Duration(ms * float64(time.Millisecond)) }
+
+// outputs makes the outputs of a batch, row by row.
+func (in *instance) outputs(op string, variant int, items []runtime.Item) ([]tensor.Tensor, error) {
+	results := make([]tensor.Tensor, 0, len(in.model.Outputs))
+	for i, spec := range in.model.Outputs {
+		shape := tensor.Shape{int64(len(items))}
+		for _, d := range spec.Shape {
+			shape = append(shape, max(d, 1)) // a dynamic dimension has size 1
+		}
+		data := make([]byte, 0, len(items)*runtime.ItemBytes(spec))
+		for _, item := range items {
+			data = append(data, Row(in.model, i, variant, item)...)
+		}
+		t, err := tensor.New(spec.Name, spec.DType, shape, data)
+		if err != nil {
+			return nil, slo.E(op, slo.KindInternal, "%w", err)
+		}
+		results = append(results, t)
+	}
+	return results, nil
+}
+
+// one is the number 1 in the bytes of the floating-point types.
+var one = map[tensor.DType][]byte{
+	tensor.FP16: {0x00, 0x3c},
+	tensor.BF16: {0x80, 0x3f},
+	tensor.FP32: {0, 0, 0x80, 0x3f},
+	tensor.FP64: {0, 0, 0, 0, 0, 0, 0xf0, 0x3f},
+}
+
+// Row is what a fake run of the variant answers to one item in the model's
+// output number output: zeros, and a single 1. Where the 1 stands depends on the
+// variant and on the bytes of the inputs that the variant reads, so that a test
+// notices an answer that went to the wrong item or came from the wrong variant.
+// As scores of classes it reads: quite sure.
+func Row(m *modelpkg.Model, output, variant int, item runtime.Item) []byte {
+	sum := crc32.ChecksumIEEE([]byte(m.Variants[variant].Name))
+	for _, index := range m.Variants[variant].Inputs {
+		sum = crc32.Update(sum, crc32.IEEETable, item[index])
+	}
+	spec := m.Outputs[output]
+	row := make([]byte, runtime.ItemBytes(spec))
+	size := spec.DType.Size()
+	at := int(sum%uint32(len(row)/size)) * size
+	if float, ok := one[spec.DType]; ok {
+		copy(row[at:], float)
+	} else {
+		row[at] = 1 // little-endian
+	}
+	return row
+}
+
+// Close ends the instance.
+func (in *instance) Close() error {
+	in.closed = true
+	return nil
+}

@@ -1,0 +1,259 @@
+// Package library finds ONNX Runtime's shared library on this machine or
+// installs it, once, for the user. It is apart from the package that loads the
+// library (ort) because it needs no cgo: it is about files, archives and
+// registries, and can be tested without loading anything.
+//
+// The order is: the file that MOSEL_ONNXRUNTIME names, the usual system
+// directories, the user's cache, and then an installation into that cache. What
+// is downloaded is pinned by version and SHA-256 (see pins.go); a cached
+// library is held against the digest that was recorded when it was installed,
+// every time it is used.
+package library
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// EnvironmentVariable names a library file to use before any other.
+const EnvironmentVariable = "MOSEL_ONNXRUNTIME"
+
+// Version is the ONNX Runtime release that is installed where none is found.
+const Version = "1.30.0"
+
+// Oldest is the lowest version that the binding's C API can talk to.
+const Oldest = "1.24"
+
+// Found says by which rule a library was found.
+type Found string
+
+// The rules, in their order.
+const (
+	Environment Found = "environment" // MOSEL_ONNXRUNTIME names it
+	System      Found = "system"      // in a system directory
+	Cache       Found = "cache"       // installed by mosel, now or earlier
+)
+
+// Location is a library on this machine.
+type Location struct {
+	Path    string
+	Found   Found
+	Channel Channel // where a cached library was downloaded from, else ""
+}
+
+// Config says where to look. The zero value is what users have.
+type Config struct {
+	// Progress receives a line for each step of an installation; nil is silence.
+	Progress io.Writer
+	// NoInstall makes it an error that no library is there.
+	NoInstall bool
+	// CacheDir is used instead of os.UserCacheDir()/mosel/onnxruntime.
+	CacheDir string
+	// SystemDirs are used instead of the usual system directories; tests pass
+	// an empty, non-nil slice for a machine without any.
+	SystemDirs []string
+}
+
+// Find walks the order and returns the first library that accept takes; accept
+// loads it, or is nil to take any. A library named by the environment must do:
+// if it does not, that is an error, for silently taking another would hide a
+// mistake. One that is refused in a system directory or in the cache is only
+// noted. The error at the end says everything that was tried.
+func (c Config) Find(ctx context.Context, accept func(Location) error) (Location, error) {
+	if accept == nil {
+		accept = func(Location) error { return nil }
+	}
+	if file := os.Getenv(EnvironmentVariable); file != "" {
+		return named(file, accept)
+	}
+	tried := attempts{EnvironmentVariable + " is not set"}
+	if at, ok := c.system(accept, &tried); ok {
+		return at, nil
+	}
+	return c.cached(ctx, accept, &tried)
+}
+
+// named takes the library of the environment variable.
+func named(file string, accept func(Location) error) (Location, error) {
+	op := "use the ONNX Runtime library of " + EnvironmentVariable
+	info, err := os.Stat(file)
+	switch {
+	case err != nil:
+		return Location{}, slo.E(op, slo.KindNotFound, "%w", err)
+	case info.IsDir():
+		return Location{}, slo.E(op, slo.KindInvalid, "%s is a directory; name the file, such as %s",
+			file, filepath.Join(file, fileName(runtime.GOOS)))
+	}
+	at := Location{Path: file, Found: Environment}
+	if err := accept(at); err != nil {
+		return Location{}, slo.E(op, slo.KindInvalid, "%s: %w", file, err)
+	}
+	return at, nil
+}
+
+// system looks through the system directories.
+func (c Config) system(accept func(Location) error, tried *attempts) (Location, bool) {
+	dirs := c.SystemDirs
+	if dirs == nil {
+		dirs = systemDirs(runtime.GOOS, runtime.GOARCH, os.Getenv)
+	}
+	none := true
+	for _, dir := range dirs {
+		for _, file := range candidates(dir, runtime.GOOS) {
+			none = false
+			if v := fileVersion(file); v != "" && olderThan(v, Oldest) {
+				tried.add("%s: version %s is older than %s", file, v, Oldest)
+				continue
+			}
+			at := Location{Path: file, Found: System}
+			err := accept(at)
+			if err == nil {
+				return at, true
+			}
+			tried.add("%s: %v", file, err)
+		}
+	}
+	if none {
+		tried.add("no %s in the system directories %s", fileName(runtime.GOOS), strings.Join(dirs, ", "))
+	}
+	return Location{}, false
+}
+
+// cached looks in the user's cache and installs there what is not yet there.
+func (c Config) cached(ctx context.Context, accept func(Location) error, tried *attempts) (Location, error) {
+	const op = "find the ONNX Runtime library"
+	store, err := c.store()
+	if err != nil {
+		tried.add("%v", err)
+		return Location{}, slo.E(op, slo.KindNotFound, "%w", tried.failure())
+	}
+	at, err := store.lookup()
+	switch {
+	case err == nil:
+	case c.NoInstall:
+		tried.add("%v", err)
+		return Location{}, slo.E(op, slo.KindNotFound, "%w", tried.failure())
+	default:
+		tried.add("%v", err)
+		if at, err = store.install(ctx, tried); err != nil {
+			return Location{}, err
+		}
+	}
+	if err := accept(at); err != nil {
+		tried.add("%s: %v", at.Path, err)
+		return Location{}, slo.E(op, slo.KindInternal, "%w", tried.failure())
+	}
+	return at, nil
+}
+
+// attempts collects what was tried, for the error that says so.
+type attempts []string
+
+func (a *attempts) add(format string, args ...any) { *a = append(*a, fmt.Sprintf(format, args...)) }
+
+// failure lists the attempts and says what to do.
+func (a *attempts) failure() error {
+	return fmt.Errorf("no ONNX Runtime library of version %s or later can be used. Tried:\n  - %s\n"+
+		"What to do: run \"mosel runtime install\" where the official release, PyPI or npm can be reached (HTTPS_PROXY is honoured), or "+
+		"download %s on another machine and set %s to the path of its %s",
+		Oldest, strings.Join(*a, "\n  - "), releasePage, EnvironmentVariable, fileName(runtime.GOOS))
+}
+
+// systemDirs lists where the dynamic linker of the system would look, without
+// asking it.
+func systemDirs(goos, goarch string, getenv func(string) string) []string {
+	variable, usual := "LD_LIBRARY_PATH", []string{"/usr/local/lib", "/usr/lib", "/usr/lib64", "/opt/onnxruntime/lib"}
+	if triple := map[string]string{"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}[goarch]; triple != "" {
+		usual = append(usual, "/usr/lib/"+triple)
+	}
+	if goos == "darwin" {
+		variable, usual = "DYLD_LIBRARY_PATH", []string{"/opt/homebrew/lib", "/usr/local/lib"}
+	}
+	var dirs []string
+	for _, dir := range append(filepath.SplitList(getenv(variable)), usual...) {
+		if filepath.IsAbs(dir) && !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
+}
+
+// fileName is what the library is called on a system, without a version.
+func fileName(goos string) string {
+	if goos == "darwin" {
+		return "libonnxruntime.dylib"
+	}
+	return "libonnxruntime.so"
+}
+
+var (
+	linuxForm  = regexp.MustCompile(`^libonnxruntime\.so(\.[0-9]+)*$`)
+	darwinForm = regexp.MustCompile(`^libonnxruntime(\.[0-9]+)*\.dylib$`)
+)
+
+// candidates lists the libraries in a directory, each real file once, the
+// newest first. A directory that cannot be read has none.
+func candidates(dir, goos string) []string {
+	form := linuxForm
+	if goos == "darwin" {
+		form = darwinForm
+	}
+	entries, _ := os.ReadDir(dir)
+	var files []string
+	for _, entry := range entries {
+		if !form.MatchString(entry.Name()) {
+			continue
+		}
+		file, err := filepath.EvalSymlinks(filepath.Join(dir, entry.Name()))
+		if err == nil && !slices.Contains(files, file) {
+			files = append(files, file)
+		}
+	}
+	slices.SortStableFunc(files, func(a, b string) int { return compareVersions(fileVersion(b), fileVersion(a)) })
+	return files
+}
+
+var versionForm = regexp.MustCompile(`\.([0-9]+\.[0-9]+(\.[0-9]+)?)(\.dylib)?$`)
+
+// fileVersion reads the version off a file name such as
+// libonnxruntime.so.1.30.0, "" if there is none.
+func fileVersion(file string) string {
+	match := versionForm.FindStringSubmatch(filepath.Base(file))
+	if match == nil {
+		return ""
+	}
+	return match[1]
+}
+
+func olderThan(version, than string) bool { return compareVersions(version, than) < 0 }
+
+// compareVersions orders dotted numbers; a missing part counts as 0, and no
+// version at all comes before every other.
+func compareVersions(a, b string) int {
+	as, bs := strings.Split(a, "."), strings.Split(b, ".")
+	for i := range max(len(as), len(bs)) {
+		if c := cmp.Compare(part(as, i), part(bs, i)); c != 0 {
+			return c
+		}
+	}
+	return 0
+}
+
+func part(parts []string, i int) int {
+	if i >= len(parts) {
+		return 0
+	}
+	n, _ := strconv.Atoi(parts[i]) // the form admits digits only; too many of them are no version we know
+	return n
+}

@@ -1,0 +1,112 @@
+package ort
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+
+	onnx "github.com/yalue/onnxruntime_go"
+
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// key identifies a session that instances may share: the same Model value, so
+// that a package that was read anew, and may have changed, gets new sessions.
+type key struct {
+	model   *modelpkg.Model
+	variant int
+	owner   *instance // nil: shared. Sessions with threads of their own are not.
+}
+
+// session is a loaded graph and the number of instances that use it.
+type session struct {
+	graph *onnx.DynamicAdvancedSession
+	users int
+}
+
+// acquire returns the session of a variant, loading the graph if no other
+// instance has.
+func (r *Runtime) acquire(k key, threads int) (*session, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil, slo.E("load "+variantName(k.model, k.variant), slo.KindUnavailable, "the runtime is closed")
+	}
+	s := r.sessions[k]
+	if s == nil {
+		graph, err := loadGraph(k.model, k.variant, threads)
+		if err != nil {
+			return nil, err
+		}
+		s = &session{graph: graph}
+		r.sessions[k] = s
+	}
+	s.users++
+	return s, nil
+}
+
+// release gives a session back; its last user frees it.
+func (r *Runtime) release(k key) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.sessions[k]
+	if s.users--; s.users > 0 {
+		return nil
+	}
+	delete(r.sessions, k)
+	return s.graph.Destroy()
+}
+
+func variantName(m *modelpkg.Model, variant int) string {
+	return m.Name + "/" + m.Variants[variant].Name
+}
+
+// loadGraph makes a session from a variant's file.
+func loadGraph(m *modelpkg.Model, variant, threads int) (*onnx.DynamicAdvancedSession, error) {
+	v := m.Variants[variant]
+	op := "load " + variantName(m, variant)
+	if _, err := os.Stat(m.File(v.Path)); errors.Is(err, fs.ErrNotExist) {
+		return nil, slo.E(op, slo.KindNotFound, "%w", err)
+	}
+	inputs := make([]string, 0, len(v.Inputs))
+	for _, i := range v.Inputs {
+		inputs = append(inputs, m.Inputs[i].Name)
+	}
+	outputs := make([]string, 0, len(m.Outputs))
+	for _, out := range m.Outputs {
+		outputs = append(outputs, out.Name)
+	}
+	options, err := sessionOptions(threads)
+	if err != nil {
+		return nil, slo.E(op, slo.KindInternal, "%w", err)
+	}
+	defer options.Destroy() //nolint:errcheck // the session has its own copy, and Destroy fails only for nil
+	graph, err := onnx.NewDynamicAdvancedSession(m.File(v.Path), inputs, outputs, options)
+	if err != nil {
+		return nil, slo.E(op, slo.KindInvalid, "%s: %w", v.Path, err)
+	}
+	return graph, nil
+}
+
+// sessionOptions are the same for every graph; the package comment has the
+// measurements behind them.
+func sessionOptions(threads int) (*onnx.SessionOptions, error) {
+	o, err := onnx.NewSessionOptions()
+	if err != nil {
+		return nil, err
+	}
+	err = errors.Join(
+		o.SetIntraOpNumThreads(threads),
+		o.SetInterOpNumThreads(1),
+		o.SetExecutionMode(onnx.ExecutionModeSequential),
+		o.SetGraphOptimizationLevel(onnx.GraphOptimizationLevelEnableAll),
+		o.SetMemPattern(false),
+		o.AddSessionConfigEntry("session.use_env_allocators", "1"),
+		o.AddSessionConfigEntry("session.intra_op.allow_spinning", "0"),
+	)
+	if err != nil {
+		return nil, errors.Join(err, o.Destroy())
+	}
+	return o, nil
+}
