@@ -1,11 +1,10 @@
 package replay
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -19,9 +18,9 @@ import (
 const (
 	startMax    = 60 * time.Second // loading and warming a large model
 	drainMax    = 10 * time.Second // from SIGTERM to its end
-	readyEvery  = 25 * time.Millisecond
-	complaints  = 8 << 10 // how much of the end of its output is kept
-	complainMax = 12      // lines of it that an error shows
+	readyWord   = "ready "         // before the URL, on a line of its output
+	complaints  = 8 << 10          // how much of the end of its output is kept
+	complainMax = 12               // lines of it that an error shows
 )
 
 // Server is a child process that serves while a run lasts. It is a process of
@@ -40,16 +39,13 @@ type Server struct {
 // ErrServerDied is wrapped by the error of a server that ended by itself.
 var ErrServerDied = errors.New("the server ended by itself")
 
-// StartServer runs a command that serves on the address it gets as the last
-// argument, and returns when ready says so. On Linux the child dies with this
-// process, however that ends.
-func StartServer(ctx context.Context, command []string, ready func(ctx context.Context, url string) error) (*Server, error) {
-	address, err := freeAddress()
-	if err != nil {
-		return nil, err
-	}
-	s := &Server{URL: "http://" + address, output: &tail{most: complaints}, ended: make(chan struct{})}
-	cmd := exec.Command(command[0], append(command[1:len(command):len(command)], address)...)
+// StartServer runs a command, such as "mosel serve --addr 127.0.0.1:0", that
+// prints "ready URL" when it serves, and returns then. On Linux the child dies
+// with this process, however that ends.
+func StartServer(ctx context.Context, command []string) (*Server, error) {
+	announced := make(chan string, 1)
+	s := &Server{output: &tail{most: complaints, announced: announced}, ended: make(chan struct{})}
+	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdout, cmd.Stderr = s.output, s.output
 	cmd.SysProcAttr = childAttributes()
 	started := make(chan error, 1)
@@ -69,30 +65,24 @@ func StartServer(ctx context.Context, command []string, ready func(ctx context.C
 	if err := <-started; err != nil {
 		return nil, fmt.Errorf("cannot start a server: %w", err)
 	}
-	if err := s.await(ctx, ready); err != nil {
+	if err := s.await(ctx, announced); err != nil {
 		s.Stop()
 		return nil, err
 	}
 	return s, nil
 }
 
-// await polls until the server is ready.
-func (s *Server) await(ctx context.Context, ready func(context.Context, string) error) error {
+// await waits until the server has announced its URL.
+func (s *Server) await(ctx context.Context, announced <-chan string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, startMax, fmt.Errorf("the server was not ready after %v", startMax))
 	defer cancel()
-	tick := time.NewTicker(readyEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-s.ended:
-			return s.Died()
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-tick.C:
-			if ready(ctx, s.URL) == nil {
-				return nil
-			}
-		}
+	select {
+	case <-s.ended:
+		return s.Died()
+	case <-ctx.Done():
+		return fmt.Errorf("%w\n%s", context.Cause(ctx), s.output.lines(complainMax))
+	case s.URL = <-announced:
+		return nil
 	}
 }
 
@@ -133,31 +123,30 @@ func (s *Server) Stop() {
 	<-s.ended
 }
 
-// freeAddress finds a loopback port nobody listens on. Another process may take
-// it before the server does; the server then fails to start, and says so.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("no free port: %w", err)
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
-}
-
-// tail keeps the end of what is written to it.
+// tail keeps the end of what is written to it and announces the URL of a line
+// "ready URL", once.
 type tail struct {
-	mu   sync.Mutex
-	most int
-	end  []byte
-}
+	most      int
+	announced chan<- string // nil once it has
 
-var _ io.Writer = (*tail)(nil)
+	mu  sync.Mutex
+	end []byte
+}
 
 // Write appends p and forgets what is too old.
 func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.end = append(t.end, p...)
+	if t.announced != nil {
+		for line := range bytes.Lines(t.end) {
+			if url, ok := bytes.CutPrefix(line, []byte(readyWord)); ok && bytes.HasSuffix(url, []byte("\n")) {
+				t.announced <- string(bytes.TrimSpace(url))
+				t.announced = nil
+				break
+			}
+		}
+	}
 	if extra := len(t.end) - t.most; extra > 0 {
 		t.end = append(t.end[:0], t.end[extra:]...)
 	}

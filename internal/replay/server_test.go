@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	case "":
 		os.Exit(m.Run())
 	case "server":
-		serveChild(os.Args[len(os.Args)-1])
+		serveChild()
 	case "broken":
 		fmt.Fprintln(os.Stderr, "error: no such model")
 		os.Exit(3)
@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 }
 
 // serveChild is ready at once and ends on SIGTERM, or when asked for /die.
-func serveChild(address string) {
+func serveChild() {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
 	go func() { <-stop; os.Exit(0) }()
@@ -42,7 +42,12 @@ func serveChild(address string) {
 		fmt.Println("panic: out of luck")
 		os.Exit(2)
 	})
-	fmt.Println(http.ListenAndServe(address, nil))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	fmt.Printf("starting\nready http://%s\n", l.Addr())
+	fmt.Println(http.Serve(l, nil))
 }
 
 // parentOfChild starts a server, says where, and waits to be killed.
@@ -50,7 +55,7 @@ func parentOfChild() {
 	if err := os.Setenv(roleVariable, "server"); err != nil {
 		panic(err)
 	}
-	s, err := StartServer(context.Background(), []string{os.Args[0]}, connects)
+	s, err := StartServer(context.Background(), []string{os.Args[0]})
 	if err != nil {
 		panic(err)
 	}
@@ -58,19 +63,20 @@ func parentOfChild() {
 	select {}
 }
 
-// connects is ready when something listens.
-func connects(ctx context.Context, url string) error {
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", strings.TrimPrefix(url, "http://"))
+// listens tells whether something listens at a URL.
+func listens(url string) bool {
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 	if err != nil {
-		return err
+		return false
 	}
-	return conn.Close()
+	conn.Close()
+	return true
 }
 
 func startChild(t *testing.T, role string) (*Server, error) {
 	t.Helper()
 	t.Setenv(roleVariable, role)
-	s, err := StartServer(t.Context(), []string{os.Args[0]}, connects)
+	s, err := StartServer(t.Context(), []string{os.Args[0]})
 	if err == nil {
 		t.Cleanup(s.Stop)
 	}
@@ -82,7 +88,7 @@ func TestServerStartsAndStops(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Died() != nil {
+	if s.Died() != nil || !listens(s.URL) {
 		t.Error("a running server is dead")
 	}
 	ctx, cancel := s.Watch(t.Context())
@@ -90,7 +96,7 @@ func TestServerStartsAndStops(t *testing.T) {
 	s.Stop()
 	s.Stop() // twice does no harm
 	<-ctx.Done()
-	if !errors.Is(context.Cause(ctx), ErrServerDied) || connects(t.Context(), s.URL) == nil {
+	if !errors.Is(context.Cause(ctx), ErrServerDied) || listens(s.URL) {
 		t.Errorf("after Stop: %v", context.Cause(ctx))
 	}
 }
@@ -100,7 +106,7 @@ func TestServerThatCannotStartSaysWhy(t *testing.T) {
 	if !errors.Is(err, ErrServerDied) || !strings.Contains(err.Error(), "error: no such model") || !strings.Contains(err.Error(), "exit status 3") {
 		t.Errorf("%v", err)
 	}
-	if _, err := StartServer(t.Context(), []string{"/nonexistent"}, connects); err == nil {
+	if _, err := StartServer(t.Context(), []string{"/nonexistent"}); err == nil {
 		t.Error("a command that does not exist starts")
 	}
 }

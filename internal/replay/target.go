@@ -1,0 +1,181 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"slices"
+
+	"github.com/mosel-serve/mosel/client"
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// Target is a model on a server, and the labelled samples to send it. Its
+// method Send is a Send.
+type Target struct {
+	client *client.Client
+	set    *Samples
+}
+
+// Samples are labelled samples of a model.
+type Samples struct {
+	Model *modelpkg.Model
+	Set   *modelpkg.Set
+
+	one []tensor.Tensor // the inputs of one item, without data
+}
+
+// HeldOut reads the model package in a directory and its held-out set.
+func HeldOut(dir string) (*Samples, error) {
+	m, err := modelpkg.Load(dir)
+	if err != nil {
+		return nil, err
+	}
+	if m.Evaluation.HeldOut == "" {
+		return nil, slo.E("load "+dir, slo.KindInvalid, "the package has no held-out set to take samples from")
+	}
+	set, err := modelpkg.OpenSet(m.File(m.Evaluation.HeldOut), m)
+	if err != nil {
+		return nil, err
+	}
+	return NewSamples(m, set)
+}
+
+// NewSamples prepares the samples of a set for sending.
+func NewSamples(m *modelpkg.Model, set *modelpkg.Set) (*Samples, error) {
+	s := &Samples{Model: m, Set: set}
+	for i, in := range m.Inputs {
+		shape, err := settle(in.Spec, len(set.Item(0)[i]))
+		if err != nil {
+			return nil, err
+		}
+		s.one = append(s.one, tensor.Tensor{Name: in.Name, DType: in.DType, Shape: append(tensor.Shape{1}, shape...)})
+	}
+	return s, nil
+}
+
+// settle replaces the dynamic dimension of an input by what the samples have.
+func settle(spec modelpkg.Spec, bytes int) (tensor.Shape, error) {
+	shape := slices.Clone(spec.Shape)
+	dynamic, known := -1, spec.DType.Size()
+	for i, d := range shape {
+		switch {
+		case d >= 0:
+			known *= int(d)
+		case dynamic >= 0:
+			return nil, fmt.Errorf("input %s has the shape %v; samples of more than one dynamic dimension cannot be replayed", spec.Name, spec.Shape)
+		default:
+			dynamic = i
+		}
+	}
+	if dynamic >= 0 && known > 0 {
+		shape[dynamic] = int64(bytes / known)
+	}
+	return shape, nil
+}
+
+// Len is the number of samples.
+func (s *Samples) Len() int { return s.Set.Len() }
+
+// Source is the path of the set inside its package, or its own.
+func (s *Samples) Source() string {
+	if path, err := filepath.Rel(s.Model.Dir, s.Set.Path); err == nil && filepath.IsLocal(path) {
+		return filepath.ToSlash(path)
+	}
+	return s.Set.Path
+}
+
+// Inputs gathers samples into the inputs of one request. Those of a single
+// sample are views of the set.
+func (s *Samples) Inputs(samples []int32) []tensor.Tensor {
+	inputs := slices.Clone(s.one)
+	for k := range inputs {
+		if len(samples) == 1 {
+			inputs[k].Data = s.Set.Item(int(samples[0]))[k]
+			continue
+		}
+		inputs[k].Shape = slices.Clone(inputs[k].Shape)
+		inputs[k].Shape[0] = int64(len(samples))
+		for _, i := range samples {
+			inputs[k].Data = append(inputs[k].Data, s.Set.Item(int(i))[k]...)
+		}
+	}
+	return inputs
+}
+
+// NewTarget aims at the samples' model on the server at url, with at most so
+// many requests in flight.
+func NewTarget(url string, samples *Samples, concurrency int) (*Target, error) {
+	c, err := client.New(url, client.Options{ConnectionsMax: concurrency})
+	if err != nil {
+		return nil, err
+	}
+	return &Target{client: c, set: samples}, nil
+}
+
+// Close closes the connections.
+func (t *Target) Close() { t.client.Close() }
+
+// Send carries out a job.
+func (t *Target) Send(ctx context.Context, job Job, a *Answer) {
+	answer, err := t.client.Infer(ctx, client.Request{
+		Model:       t.set.Model.Name,
+		Inputs:      t.set.Inputs(job.Samples),
+		MinAccuracy: job.Floor.Float(),
+		Deadline:    job.Deadline,
+		Late:        client.Late(job.Late.String()),
+	})
+	if err != nil {
+		a.Outcome, a.Failure = outcomeOf(err)
+		return
+	}
+	if err := t.grade(job, answer, a); err != nil {
+		a.Outcome, a.Failure = slo.Failed, err.Error()
+		return
+	}
+	a.Outcome, a.Expected = slo.OnTime, answer.ExpectedAccuracy
+	for _, v := range answer.Mix() {
+		a.Mix = append(a.Mix, VariantItems{Variant: v.Variant, Items: v.Items})
+	}
+}
+
+// grade compares an answer with the labels.
+func (t *Target) grade(job Job, answer *client.Response, a *Answer) error {
+	if len(answer.Outputs) == 0 {
+		return errors.New("the answer has no outputs")
+	}
+	for i, sample := range job.Samples {
+		class, _, err := modelpkg.BestClass(answer.Outputs[0], i)
+		if err != nil {
+			return err
+		}
+		a.Right = append(a.Right, class == t.set.Set.Labels[sample])
+	}
+	return nil
+}
+
+// outcomeOf reads an error as an outcome, and as a reason that many errors share.
+func outcomeOf(err error) (slo.Outcome, string) {
+	var refused *client.Error
+	if !errors.As(err, &refused) {
+		var network *net.OpError // without the address of one connection, so that equals are counted together
+		if errors.As(err, &network) {
+			return slo.Failed, "cannot " + network.Op + ": " + network.Err.Error()
+		}
+		return slo.Failed, err.Error()
+	}
+	switch refused.Status {
+	case http.StatusTooManyRequests:
+		return slo.Shed, "shed: too busy to be on time"
+	case http.StatusGatewayTimeout:
+		return slo.Shed, "shed: its deadline passed in the queue"
+	case http.StatusUnprocessableEntity:
+		return slo.Infeasible, refused.Message
+	}
+	return slo.Failed, refused.Error()
+}
