@@ -44,8 +44,7 @@ func (c *Core) dispatch(instance InstanceID) {
 		Budget: c.budget.room(),
 	}
 	v := c.choose(m, head, room)
-	g := gather{core: c, m: m, variant: v, accuracy: m.Planner.Variants()[v].Accuracy,
-		max: m.batchMax(v), room: min(room.Slack/2, room.Budget)}
+	g := gather{core: c, m: m, variant: v, upgraded: v != head.planned(), max: m.batchMax(v), room: min(room.Slack/2, room.Budget)}
 	g.fill(head)
 	c.start(instance, &g)
 }
@@ -71,7 +70,7 @@ type gather struct {
 	core     *Core
 	m        *model
 	variant  int
-	accuracy slo.Accuracy
+	upgraded bool          // the policy chose a more accurate variant than the head's plan
 	max      int           // items
 	room     time.Duration // for items that were planned on a cheaper variant
 	extra    time.Duration // of it spent
@@ -108,29 +107,30 @@ func (g *gather) fill(head *job) {
 	}
 }
 
-// wanted is how many items of j its ledger and the room let run on the variant.
-// The head itself was given its variant by the policy.
+// wanted is how many items of j should run on the variant: those planned there,
+// and of those planned on less accurate ones as many as the room allows. For the
+// head of the queue the policy has decided that already.
 func (g *gather) wanted(j *job) int {
-	best := g.m.Planner.MaxAccuracy(j.allowed)
-	x := min(j.affords(g.variant, g.accuracy, best), g.max-g.items)
-	if j.strategy[g.variant] > 0 || x == 0 {
-		return x
+	variants := g.m.Planner.Variants()
+	planned := min(j.strategy[g.variant], g.max-g.items)
+	up := min(j.below(g.variant, variants), g.max-g.items-planned)
+	if up == 0 {
+		return planned
 	}
-	planned := g.m.Planner.Variants()[j.planned()]
-	if g.accuracy <= planned.Accuracy {
-		return x
-	}
+	from := variants[j.planned()]
+	perItem := from.Curve.PerItem() * g.m.scale[j.planned()]
 	extra := func(x int) time.Duration {
-		grown := g.m.batchTime(g.variant, g.items+x) - g.m.batchTime(g.variant, g.items)
-		return grown - time.Duration(float64(x)*planned.Curve.PerItem()*g.m.scale[j.planned()])
+		base := g.items + planned
+		grown := g.m.batchTime(g.variant, base+x) - g.m.batchTime(g.variant, base)
+		return max(0, grown-time.Duration(float64(x)*perItem))
 	}
-	for x > 0 && g.items > 0 && g.extra+extra(x) > g.room {
-		x /= 2
+	if decided := g.items == 0 && g.upgraded; !decided {
+		for up > 0 && g.extra+extra(up) > g.room {
+			up /= 2
+		}
 	}
-	if x > 0 {
-		g.extra += max(0, extra(x))
-	}
-	return x
+	g.extra += extra(up)
+	return planned + up
 }
 
 // fit is the largest number of items, at most x, with which the batch ends in
@@ -168,14 +168,15 @@ func (g *gather) protect(j *job, passed time.Duration, taken int) {
 // start books the batch and tells the driver to run it.
 func (c *Core) start(instance InstanceID, g *gather) {
 	c.lastBatch++
-	b := &batch{started: c.now, nominal: g.m.Planner.Variants()[g.variant].Curve.Batch(g.items)}
+	variants := g.m.Planner.Variants()
+	b := &batch{started: c.now, nominal: variants[g.variant].Curve.Batch(g.items)}
 	b.Dispatch = Dispatch{Batch: c.lastBatch, Instance: instance, Variant: g.variant,
 		Predicted: g.m.batchTime(g.variant, g.items), Parts: make([]Part, 0, len(g.takes))}
 	for _, t := range g.takes {
 		b.Model = t.job.model
 		b.Parts = t.job.take(t.items, b.Parts)
-		t.job.spend(g.variant, t.items)
-		t.job.committed += g.accuracy.Times(t.items)
+		t.job.spend(g.variant, t.items, variants)
+		t.job.committed += variants[g.variant].Accuracy.Times(t.items)
 		t.job.running += t.items
 		c.pend(t.job, -t.items)
 		c.counts.Running += t.items

@@ -74,27 +74,31 @@ func (j *job) planned() int {
 	return best
 }
 
-// affords reports how many pending items may run on a variant of accuracy acc:
-// those the strategy has there, else as many as leave the rest able to reach
-// the floor on the most accurate variant (I-5).
-func (j *job) affords(v int, acc, best slo.Accuracy) int {
-	if j.strategy[v] > 0 {
-		return j.strategy[v]
+// below is how many pending items are planned on variants less accurate than v:
+// those that running on v instead never takes below the floor (I-5).
+func (j *job) below(v int, variants []plan.Variant) int {
+	sum := 0
+	for u, x := range j.strategy {
+		if variants[u].Accuracy < variants[v].Accuracy {
+			sum += x
+		}
 	}
-	if acc >= best {
-		return j.waiting
-	}
-	spare := best.Times(j.waiting) - j.target()
-	return int(min(slo.Score(j.waiting), spare/slo.Score(best-acc)))
+	return sum
 }
 
 // spend moves x items out of the strategy on to variant v: first those planned
-// there, else from the largest shares, which makes the strategy stale.
-func (j *job) spend(v, x int) {
+// there, then from the largest shares of less accurate ones, which makes the
+// strategy stale: the surplus may let others run cheaper.
+func (j *job) spend(v, x int, variants []plan.Variant) {
 	k := min(x, j.strategy[v])
 	j.strategy[v] -= k
 	for x -= k; x > 0; x -= k {
-		from := j.planned()
+		from := -1
+		for u, y := range j.strategy {
+			if y > 0 && variants[u].Accuracy < variants[v].Accuracy && (from < 0 || y > j.strategy[from]) {
+				from = u
+			}
+		}
 		k = min(x, j.strategy[from])
 		j.strategy[from] -= k
 		j.stale = true

@@ -1,0 +1,191 @@
+package sched_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/sched"
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// TestScripts plays the scenarios in testdata against the core and compares
+// every action. After a change that is meant to alter them:
+//
+//	go test ./internal/sched -rewrite
+//
+// and read the difference. The invariants are checked after every step.
+func TestScripts(t *testing.T) {
+	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		s := &script{}
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string { return s.run(t, d) })
+	})
+}
+
+// script is a core under a scenario. Its model has two modalities: `a` alone is
+// right in 90 % and takes 1 ms + 1 ms an item, `a+b` in 99 % and 2 ms + 8 ms an
+// item; batches of up to 4.
+type script struct {
+	core *sched.Core
+}
+
+func scriptPlanner(t *testing.T) *plan.Planner {
+	curve := func(base, each time.Duration) plan.Curve {
+		var points []plan.Point
+		for b := 1; b <= 4; b++ {
+			points = append(points, plan.Point{Items: b, Time: base + time.Duration(b)*each})
+		}
+		c, err := plan.NewCurve(points)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	p, err := plan.New([]plan.Variant{
+		{Name: "a", Modalities: 1, Accuracy: 900_000, Curve: curve(time.Millisecond, time.Millisecond)},
+		{Name: "a+b", Modalities: 3, Accuracy: 990_000, Curve: curve(2*time.Millisecond, 8*time.Millisecond)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (s *script) run(t *testing.T, d *datadriven.TestData) string {
+	arg := func(key, unset string) string {
+		if d.HasArg(key) {
+			d.ScanArgs(t, key, &unset)
+		}
+		return unset
+	}
+	number := func(key string, unset int) int {
+		if d.HasArg(key) {
+			d.ScanArgs(t, key, &unset)
+		}
+		return unset
+	}
+	at := instant(t, arg("at", "0s"))
+	switch d.Cmd {
+	case "new":
+		policy, err := plan.ParsePolicy(arg("policy", "mosel"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.core, err = sched.New(sched.Config{Policy: policy, QueueItemsMax: number("queue", 100), QueueJobsMax: 100,
+			Models: []sched.Model{{Name: "m", Planner: scriptPlanner(t), BatchItemsMax: 4}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.steps(t, at, ups(number("instances", 1))...)
+	case "arrive":
+		return s.step(t, at, arrival(t, arg, number))
+	case "done":
+		return s.step(t, at, sched.Done{Batch: sched.BatchID(number("batch", 1)), Took: time.Duration(instant(t, arg("took", "0s"))), Failed: d.HasArg("failed")})
+	case "cancel":
+		return s.step(t, at, sched.Cancel{Job: sched.JobID(number("job", 1))})
+	case "down":
+		return s.step(t, at, sched.InstanceDown{Instance: sched.InstanceID(number("instance", 0))})
+	case "up":
+		return s.step(t, at, sched.InstanceUp{Instance: sched.InstanceID(number("instance", 0))})
+	case "drain":
+		return s.step(t, at, sched.Drain{})
+	case "tick":
+		return s.step(t, at, sched.Tick{})
+	}
+	d.Fatalf(t, "unknown command %q", d.Cmd)
+	return ""
+}
+
+func ups(n int) []sched.Event {
+	var events []sched.Event
+	for i := range n {
+		events = append(events, sched.InstanceUp{Instance: sched.InstanceID(i)})
+	}
+	return events
+}
+
+func arrival(t *testing.T, arg func(key, unset string) string, number func(key string, unset int) int) sched.Arrive {
+	floor, err := slo.AccuracyOf(float64(number("floor", 0)) / 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	late, err := slo.ParseLateRule(arg("late", "drop"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	deadline := slo.Never
+	if d := arg("deadline", ""); d != "" {
+		deadline = instant(t, d)
+	}
+	present := slo.Modalities(3)
+	if arg("present", "a+b") == "a" {
+		present = 1
+	}
+	return sched.Arrive{Job: sched.JobID(number("job", 1)), Items: number("items", 1), Present: present,
+		Objective: slo.Objective{Floor: floor, Deadline: deadline, Late: late}}
+}
+
+func instant(t *testing.T, text string) slo.Instant {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slo.Instant(d)
+}
+
+func (s *script) steps(t *testing.T, at slo.Instant, events ...sched.Event) string {
+	var b strings.Builder
+	for _, e := range events {
+		b.WriteString(s.step(t, at, e))
+	}
+	return b.String()
+}
+
+// step prints what an event leads to, and when the core wants to be called next.
+func (s *script) step(t *testing.T, at slo.Instant, e sched.Event) string {
+	var b strings.Builder
+	for _, action := range s.core.Step(at, e, nil) {
+		switch a := action.(type) {
+		case sched.Dispatch:
+			fmt.Fprintf(&b, "dispatch batch %d on instance %d: variant %s, %s, predicted %v\n", a.Batch, a.Instance,
+				[]string{"a", "a+b"}[a.Variant], parts(a.Parts), a.Predicted)
+		case sched.Finish:
+			fmt.Fprintf(&b, "finish %s: %v (%v)\n", parts([]sched.Part{a.Part}), a.Outcome, a.Reason)
+		case sched.FinishJob:
+			fmt.Fprintf(&b, "end job %d: %v (%v)", a.Job, a.Outcome, a.Reason)
+			if a.Outcome.Ran() {
+				fmt.Fprintf(&b, ", expected %v", a.Expected)
+			}
+			if a.RetryAfter > 0 {
+				fmt.Fprintf(&b, ", retry after %v", a.RetryAfter)
+			}
+			if a.Best > 0 {
+				fmt.Fprintf(&b, ", best %v", a.Best)
+			}
+			b.WriteByte('\n')
+		default:
+			t.Fatalf("unknown action %T", action)
+		}
+	}
+	if err := s.core.Check(); err != nil {
+		t.Error(err)
+	}
+	if next, ok := s.core.Next(); ok {
+		fmt.Fprintf(&b, "next %v\n", time.Duration(next))
+	}
+	if b.Len() == 0 {
+		return "nothing\n"
+	}
+	return b.String()
+}
+
+func parts(list []sched.Part) string {
+	var texts []string
+	for _, p := range list {
+		texts = append(texts, fmt.Sprintf("job %d [%d,%d)", p.Job, p.First, p.First+p.Count))
+	}
+	return strings.Join(texts, " + ")
+}
