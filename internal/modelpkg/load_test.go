@@ -67,75 +67,76 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// TestYAMLProblems breaks the sound package in one way each and compares the
-// whole report.
+// yamlProblems break the sound package in one way each; want is the whole report.
+var yamlProblems = []struct {
+	name, old, new string
+	want           []string
+}{
+	{"unknown key", "limits:\n", "limit:\n", []string{`21:1: the package has no key "limit"; did you mean "limits"?`}},
+	{"unknown key, far", "labels: [", "zoo: 1\nlabels: [", []string{
+		`20:1: the package has no key "zoo"; known: format, name, version, description, task, metric, modalities, outputs, variants, labels, limits, evaluation`}},
+	{"unknown key inside", "max_batch", "batch_max", []string{`22:3: limits has no key "batch_max"; known: max_batch, memory`}},
+	{"missing key", "    inputs:\n      - {name: image, datatype: UINT8, shape: [2, 2], media: image}\n", "", []string{`8:5: a modality has no inputs`}},
+	{"key twice", "name: pair\n", "name: pair\nname: other\n", []string{`3:1: the package has name twice; the first is on line 2`}},
+	{"format", "format: 1", "format: 2", []string{`1:9: format is 2; it must be between 1 and 1`}},
+	{"name", "name: pair", "name: a/b", []string{`2:7: the name "a/b" must be ` + nameWant}},
+	{"null", "name: pair", "name:", []string{`2:6: name is empty; it must be a text`}},
+	{"text for list", "labels: [no, yes]", "labels: no", []string{`20:9: labels must be a list, not "no"`}},
+	{"list for text", "name: pair", "name: [pair]", []string{`2:7: name must be a text, not a list`}},
+	{"number", "max_batch: 8", "max_batch: eight", []string{`22:14: limits.max_batch must be a whole number, not "eight"`}},
+	{"number in quotes", "max_batch: 8", `max_batch: "8"`, []string{`22:14: limits.max_batch must be a whole number, not "8"`}},
+	{"range", "max_batch: 8", "max_batch: 100000", []string{`22:14: limits.max_batch is 100000; it must be between 1 and 512`}},
+	{"memory", "512MiB", "512MB", []string{`23:11: limits.memory must be a whole number with B, KiB, MiB, GiB or TiB, such as 512MiB, not "512MB"`}},
+	{"memory zero", "512MiB", "0MiB", []string{`23:11: limits.memory is out of range`}},
+	{"datatype", "datatype: UINT8", "datatype: uint8", []string{`10:33: the datatype "uint8" is unknown; did you mean "UINT8"?`}},
+	{"bytes", "{name: gain, datatype: FP32", "{name: gain, datatype: BYTES",
+		[]string{`14:32: the datatype BYTES has no fixed size and is not supported; use fixed-length UINT8 codes`}},
+	{"two dynamic dimensions", "shape: [2, 2], media: image", "shape: [-1, -1]",
+		[]string{`10:47: image has 2 dynamic dimensions; at most one may be -1, so that its size follows from the data's length`}},
+	{"dimension", "shape: [2, 2]", "shape: [2, 0]", []string{`10:51: a dimension is 0; give its size, or -1 if it varies`}},
+	{"dimension too large", "shape: [2, 2], media: image", "shape: [2000000000, 2000000000, 2000000000]", []string{`10:47: the shape [2000000000,2000000000,2000000000] is too large`}},
+	{"media", "media: image", "media: picture", []string{`10:62: the media "picture" is not supported; known: image, audio, text`}},
+	{"sample rate missing", ", sample_rate: 8000", "", []string{`13:59: media audio needs a sample_rate`}},
+	{"sample rate elsewhere", "media: image", "sample_rate: 8000", []string{`10:68: sample_rate is for an input with media: audio`}},
+	{"variant names no modality", "modalities: [image]", "modalities: []", []string{`18:31: a variant's modalities: the list is empty`}},
+	{"variant without modalities", "modalities: [image], ", "", []string{`18:5: a variant has no modalities`}},
+	{"variant with unknown modality", "modalities: [image]", "modalities: [imge]", []string{`18:32: the model has no modality "imge"; did you mean "image"?`}},
+	{"variant twice", "{name: all,", "{name: image,", []string{`19:12: the variant "image" occurs twice; the first is on line 18`}},
+	{"path twice", "onnx/all.onnx", "onnx/../onnx/image.onnx", []string{`19:51: the path "onnx/../onnx/image.onnx" has ".."; it must stay inside the package`}},
+	{"same graph", "onnx/all.onnx", "onnx/./image.onnx", []string{`19:51: the path "onnx/image.onnx" occurs twice; the first is on line 18`}},
+	{"absolute", "onnx/all.onnx", "/etc/passwd", []string{`19:51: the path "/etc/passwd" is absolute; it must be relative to the package`}},
+	{"backslash", "onnx/all.onnx", `onnx\all.onnx`, []string{`19:51: the path "onnx\\all.onnx" has a character that is not allowed; use "/" between folders`}},
+	{"label twice", "[no, yes]", "[no, no]", []string{`20:14: the label "no" occurs twice; the first is on line 20`}},
+	{"label missing", "[no, yes]", "[no]", []string{`20:10: there are 1 labels for the 2 classes of output "scores"`}},
+	{"not scores", "{name: scores, datatype: FP32, shape: [2]}", "{name: scores, datatype: INT64, shape: []}",
+		[]string{`16:5: classification needs a first output of FP32 [classes] with a score for every class, not INT64 []`}},
+	{"task", "task: classification", "task: regression", []string{`5:7: the task "regression" is not supported; known: classification`}},
+	{"alias", "[no, yes]", "[&a no, *a]", []string{`20:10: a label: anchors and aliases are not supported`, `20:17: a label: anchors and aliases are not supported`}},
+	{"tag", "name: pair", "name: !!binary cGFpcg==", []string{`2:7: name: the tag !!binary is not supported`}},
+	{"second document", "labels: [", "---\nlabels: [", []string{`20:1: a second document begins here; the file must be one document`}},
+	{"syntax", "labels: [no, yes]", "labels: [no, yes", []string{`20:1: not YAML: did not find expected ',' or ']'`}},
+	{"syntax of a token", "name: pair", "name: pair: x", []string{`2:1: not YAML: mapping values are not allowed in this context`}},
+	{"syntax of a list", "  - {name: all", "  -- {name: all", []string{`18:1: not YAML: did not find expected '-' indicator`}},
+	{"tab", "  max_batch", "\tmax_batch", []string{`22:1: not YAML: found character that cannot start any token`}},
+	{"shape of all graphs", "shape: [2, 2], media: image", "shape: [2, 3], media: image", []string{
+		`10:47: image is declared [2,3], but is [2,2] after the batch dimension in variants image, all`,
+		`25:12: evaluation set eval/profile.npz: array "image" has shape [4,2,2]; it must be the number of samples, then [2,3]`,
+		`26:12: evaluation set eval/heldout.npz: array "image" has shape [3,2,2]; it must be the number of samples, then [2,3]`}},
+	{"no modalities", "modalities:\n  - name: image\n", "modalities: 3\nx:\n  - name: image\n", []string{
+		`7:13: modalities must be a list, not "3"`,
+		`8:1: the package has no key "x"; known: format, name, version, description, task, metric, modalities, outputs, variants, labels, limits, evaluation`}},
+	{"evaluation missing", "eval/heldout.npz", "eval/other.npz", []string{`26:12: evaluation set eval/other.npz: no such file or directory`}},
+	{"evaluation twice", "eval/heldout.npz", "eval/profile.npz", []string{`26:12: evaluation set eval/profile.npz is the same as eval/profile.npz; held-out samples must be others`}},
+	{"graph missing", "onnx/all.onnx", "onnx/full.onnx", []string{`19:51: variant all: onnx/full.onnx: no such file or directory`}},
+	{"graph is a folder", "onnx/all.onnx", "onnx", []string{`19:51: variant all: onnx: not a regular file`}},
+	{"not a graph", "onnx/all.onnx", "onnx/loop.bin", []string{`19:51: variant all: onnx/loop.bin: not an ONNX model: field number 0 at byte 1`}},
+	{"several, in order", "name: pair\nversion: 1.10\n", "name: a b\nverion: 1\ntask: none\n",
+		[]string{`2:7: the name "a b" must be ` + nameWant, `3:1: the package has no key "verion"; did you mean "version"?`,
+			`4:7: the task "none" is not supported; known: classification`, `6:1: the package has task twice; the first is on line 4`}},
+}
+
 func TestYAMLProblems(t *testing.T) {
-	for _, c := range []struct {
-		name, old, new string
-		want           []string
-	}{
-		{"unknown key", "limits:\n", "limit:\n", []string{`21:1: the package has no key "limit"; did you mean "limits"?`}},
-		{"unknown key, far", "labels: [", "zoo: 1\nlabels: [", []string{
-			`20:1: the package has no key "zoo"; known: format, name, version, description, task, metric, modalities, outputs, variants, labels, limits, evaluation`}},
-		{"unknown key inside", "max_batch", "batch_max", []string{`22:3: limits has no key "batch_max"; known: max_batch, memory`}},
-		{"missing key", "    inputs:\n      - {name: image, datatype: UINT8, shape: [2, 2], media: image}\n", "", []string{`8:5: a modality has no inputs`}},
-		{"key twice", "name: pair\n", "name: pair\nname: other\n", []string{`3:1: the package has name twice; the first is on line 2`}},
-		{"format", "format: 1", "format: 2", []string{`1:9: format is 2; it must be between 1 and 1`}},
-		{"name", "name: pair", "name: a/b", []string{`2:7: the name "a/b" must be ` + nameWant}},
-		{"null", "name: pair", "name:", []string{`2:6: name is empty; it must be a text`}},
-		{"text for list", "labels: [no, yes]", "labels: no", []string{`20:9: labels must be a list, not "no"`}},
-		{"list for text", "name: pair", "name: [pair]", []string{`2:7: name must be a text, not a list`}},
-		{"number", "max_batch: 8", "max_batch: eight", []string{`22:14: limits.max_batch must be a whole number, not "eight"`}},
-		{"number in quotes", "max_batch: 8", `max_batch: "8"`, []string{`22:14: limits.max_batch must be a whole number, not "8"`}},
-		{"range", "max_batch: 8", "max_batch: 100000", []string{`22:14: limits.max_batch is 100000; it must be between 1 and 512`}},
-		{"memory", "512MiB", "512MB", []string{`23:11: limits.memory must be a whole number with B, KiB, MiB, GiB or TiB, such as 512MiB, not "512MB"`}},
-		{"memory zero", "512MiB", "0MiB", []string{`23:11: limits.memory is out of range`}},
-		{"datatype", "datatype: UINT8", "datatype: uint8", []string{`10:33: the datatype "uint8" is unknown; did you mean "UINT8"?`}},
-		{"bytes", "{name: gain, datatype: FP32", "{name: gain, datatype: BYTES",
-			[]string{`14:32: the datatype BYTES has no fixed size and is not supported; use fixed-length UINT8 codes`}},
-		{"two dynamic dimensions", "shape: [2, 2], media: image", "shape: [-1, -1]",
-			[]string{`10:47: image has 2 dynamic dimensions; at most one may be -1, so that its size follows from the data's length`}},
-		{"dimension", "shape: [2, 2]", "shape: [2, 0]", []string{`10:51: a dimension is 0; give its size, or -1 if it varies`}},
-		{"dimension too large", "shape: [2, 2], media: image", "shape: [2000000000, 2000000000, 2000000000]", []string{`10:47: the shape [2000000000,2000000000,2000000000] is too large`}},
-		{"media", "media: image", "media: picture", []string{`10:62: the media "picture" is not supported; known: image, audio, text`}},
-		{"sample rate missing", ", sample_rate: 8000", "", []string{`13:59: media audio needs a sample_rate`}},
-		{"sample rate elsewhere", "media: image", "sample_rate: 8000", []string{`10:68: sample_rate is for an input with media: audio`}},
-		{"variant names no modality", "modalities: [image]", "modalities: []", []string{`18:31: a variant's modalities: the list is empty`}},
-		{"variant without modalities", "modalities: [image], ", "", []string{`18:5: a variant has no modalities`}},
-		{"variant with unknown modality", "modalities: [image]", "modalities: [imge]", []string{`18:32: the model has no modality "imge"; did you mean "image"?`}},
-		{"variant twice", "{name: all,", "{name: image,", []string{`19:12: the variant "image" occurs twice; the first is on line 18`}},
-		{"path twice", "onnx/all.onnx", "onnx/../onnx/image.onnx", []string{`19:51: the path "onnx/../onnx/image.onnx" has ".."; it must stay inside the package`}},
-		{"same graph", "onnx/all.onnx", "onnx/./image.onnx", []string{`19:51: the path "onnx/image.onnx" occurs twice; the first is on line 18`}},
-		{"absolute", "onnx/all.onnx", "/etc/passwd", []string{`19:51: the path "/etc/passwd" is absolute; it must be relative to the package`}},
-		{"backslash", "onnx/all.onnx", `onnx\all.onnx`, []string{`19:51: the path "onnx\\all.onnx" has a character that is not allowed; use "/" between folders`}},
-		{"label twice", "[no, yes]", "[no, no]", []string{`20:14: the label "no" occurs twice; the first is on line 20`}},
-		{"label missing", "[no, yes]", "[no]", []string{`20:10: there are 1 labels for the 2 classes of output "scores"`}},
-		{"not scores", "{name: scores, datatype: FP32, shape: [2]}", "{name: scores, datatype: INT64, shape: []}",
-			[]string{`16:5: classification needs a first output of FP32 [classes] with a score for every class, not INT64 []`}},
-		{"task", "task: classification", "task: regression", []string{`5:7: the task "regression" is not supported; known: classification`}},
-		{"alias", "[no, yes]", "[&a no, *a]", []string{`20:10: a label: anchors and aliases are not supported`, `20:17: a label: anchors and aliases are not supported`}},
-		{"tag", "name: pair", "name: !!binary cGFpcg==", []string{`2:7: name: the tag !!binary is not supported`}},
-		{"second document", "labels: [", "---\nlabels: [", []string{`20:1: a second document begins here; the file must be one document`}},
-		{"syntax", "labels: [no, yes]", "labels: [no, yes", []string{`20:1: not YAML: did not find expected ',' or ']'`}},
-		{"syntax of a token", "name: pair", "name: pair: x", []string{`2:1: not YAML: mapping values are not allowed in this context`}},
-		{"syntax of a list", "  - {name: all", "  -- {name: all", []string{`18:1: not YAML: did not find expected '-' indicator`}},
-		{"tab", "  max_batch", "\tmax_batch", []string{`22:1: not YAML: found character that cannot start any token`}},
-		{"shape of all graphs", "shape: [2, 2], media: image", "shape: [2, 3], media: image", []string{
-			`10:47: image is declared [2,3], but is [2,2] after the batch dimension in variants image, all`,
-			`25:12: evaluation set eval/profile.npz: array "image" has shape [4,2,2]; it must be the number of samples, then [2,3]`,
-			`26:12: evaluation set eval/heldout.npz: array "image" has shape [3,2,2]; it must be the number of samples, then [2,3]`}},
-		{"no modalities", "modalities:\n  - name: image\n", "modalities: 3\nx:\n  - name: image\n", []string{
-			`7:13: modalities must be a list, not "3"`,
-			`8:1: the package has no key "x"; known: format, name, version, description, task, metric, modalities, outputs, variants, labels, limits, evaluation`}},
-		{"evaluation missing", "eval/heldout.npz", "eval/other.npz", []string{`26:12: evaluation set eval/other.npz: no such file or directory`}},
-		{"evaluation twice", "eval/heldout.npz", "eval/profile.npz", []string{`26:12: evaluation set eval/profile.npz is the same as eval/profile.npz; held-out samples must be others`}},
-		{"graph missing", "onnx/all.onnx", "onnx/full.onnx", []string{`19:51: variant all: onnx/full.onnx: no such file or directory`}},
-		{"graph is a folder", "onnx/all.onnx", "onnx", []string{`19:51: variant all: onnx: not a regular file`}},
-		{"not a graph", "onnx/all.onnx", "onnx/loop.bin", []string{`19:51: variant all: onnx/loop.bin: not an ONNX model: field number 0 at byte 1`}},
-		{"several, in order", "name: pair\nversion: 1.10\n", "name: a b\nverion: 1\ntask: none\n",
-			[]string{`2:7: the name "a b" must be ` + nameWant, `3:1: the package has no key "verion"; did you mean "version"?`,
-				`4:7: the task "none" is not supported; known: classification`, `6:1: the package has task twice; the first is on line 4`}},
-	} {
+	for _, c := range yamlProblems {
 		t.Run(c.name, func(t *testing.T) {
 			dir := writePackage(t)
 			broken := strings.Replace(goodYAML, c.old, c.new, 1)

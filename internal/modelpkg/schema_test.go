@@ -1,0 +1,160 @@
+package modelpkg
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v3"
+)
+
+const schemaFile = "../../docs/mosel.schema.json"
+
+// seenBySchema are the cases of TestYAMLProblems that the schema refuses too.
+// It cannot see the others: keys twice, references, the files themselves.
+var seenBySchema = []string{
+	"unknown key", "unknown key, far", "unknown key inside", "missing key", "format", "name", "null", "text for list", "list for text",
+	"number", "number in quotes", "range", "memory", "datatype", "bytes", "two dynamic dimensions", "dimension", "media",
+	"sample rate missing", "sample rate elsewhere", "variant names no modality", "variant without modalities", "path twice", "absolute",
+	"backslash", "label twice", "task", "no modalities",
+}
+
+func loadSchema(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	schema, err := jsonschema.NewCompiler().Compile(schemaFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema
+}
+
+// TestSchema checks that the schema takes what the loader takes, and refuses
+// the mistakes of form that the loader refuses.
+func TestSchema(t *testing.T) {
+	schema := loadSchema(t)
+	validate := func(text string) error {
+		var document any
+		if err := yaml.Unmarshal([]byte(text), &document); err != nil {
+			return err
+		}
+		return schema.Validate(document)
+	}
+	digits, err := os.ReadFile("../../models/digits/mosel.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"the tests' package": goodYAML, "models/digits": string(digits)} {
+		if err := validate(text); err != nil {
+			t.Errorf("the schema refuses %s: %v", name, err)
+		}
+	}
+	known := map[string]bool{}
+	for _, c := range yamlProblems {
+		known[c.name] = true
+		err := validate(strings.Replace(goodYAML, c.old, c.new, 1))
+		if slices.Contains(seenBySchema, c.name) && err == nil {
+			t.Errorf("the schema takes %q", c.name)
+		}
+	}
+	for _, name := range seenBySchema {
+		if !known[name] {
+			t.Errorf("there is no case %q", name)
+		}
+	}
+}
+
+// TestSchemaHasTheKeys compares the keys at every level, and which are required,
+// with those that the loader knows.
+func TestSchemaHasTheKeys(t *testing.T) {
+	schema := loadSchema(t)
+	properties := schema.Properties
+	resolve := func(s *jsonschema.Schema) *jsonschema.Schema {
+		for s.Ref != nil {
+			s = s.Ref
+		}
+		return s
+	}
+	items := func(s *jsonschema.Schema) *jsonschema.Schema { return resolve(s.Items2020) }
+	modality := items(properties["modalities"])
+	for what, c := range map[string]struct {
+		schema *jsonschema.Schema
+		empty  string // a package whose only fault is an empty mapping there
+	}{
+		"the package": {schema, "{zoo: 1}"},
+		"a modality":  {modality, "{modalities: [{zoo: 1}]}"},
+		"an input":    {items(modality.Properties["inputs"]), "{modalities: [{inputs: [{zoo: 1}]}]}"},
+		"an output":   {items(properties["outputs"]), "{outputs: [{zoo: 1}]}"},
+		"a variant":   {items(properties["variants"]), "{variants: [{zoo: 1}]}"},
+		"limits":      {properties["limits"], "{limits: {zoo: 1}}"},
+		"evaluation":  {properties["evaluation"], "{evaluation: {zoo: 1}}"},
+	} {
+		dir := t.TempDir()
+		write(t, dir, FileName, []byte(c.empty))
+		var keys, required []string
+		for _, p := range Check(dir) {
+			if list, ok := strings.CutPrefix(p.Message, what+` has no key "zoo"; known: `); ok {
+				keys = strings.Split(list, ", ")
+			} else if key, ok := strings.CutPrefix(p.Message, what+" has no "); ok {
+				required = append(required, key)
+			}
+		}
+		var inSchema []string
+		for key := range c.schema.Properties {
+			inSchema = append(inSchema, key)
+		}
+		for _, list := range [][]string{keys, required, inSchema, c.schema.Required} {
+			slices.Sort(list)
+		}
+		if !slices.Equal(keys, inSchema) || !slices.Equal(required, c.schema.Required) {
+			t.Errorf("%s: the loader knows %v and requires %v, the schema %v and %v", what, keys, required, inSchema, c.schema.Required)
+		}
+	}
+}
+
+// TestDocumentedPackage checks that the example in the documentation is sound
+// as far as its own text goes, and that its keys are all explained.
+func TestDocumentedPackage(t *testing.T) {
+	text, err := os.ReadFile("../../docs/model-package.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "```yaml\n")
+	example, _, found := strings.Cut(rest, "```")
+	if !found {
+		t.Fatal("docs/model-package.md has no example")
+	}
+	r := &report{file: "example"}
+	s := r.readSpec([]byte(example))
+	if r.build(&s); len(r.problems) > 0 {
+		t.Error(r.sorted())
+	}
+	var document any
+	if err := yaml.Unmarshal([]byte(example), &document); err != nil {
+		t.Fatal(err)
+	}
+	if err := loadSchema(t).Validate(document); err != nil {
+		t.Error(err)
+	}
+	var explain func(prefix string, s *jsonschema.Schema)
+	explain = func(prefix string, s *jsonschema.Schema) {
+		for key, value := range s.Properties {
+			if !strings.Contains(string(text), fmt.Sprintf("`%s`", key)) {
+				t.Errorf("docs/model-package.md does not explain %s%s", prefix, key)
+			}
+			explain(prefix+key+".", value)
+		}
+	}
+	explain("", loadSchema(t))
+}
+
+// TestShippedModel checks the example that mosel comes with.
+func TestShippedModel(t *testing.T) {
+	dir := filepath.FromSlash("../../models/digits")
+	for _, p := range Check(dir) {
+		t.Error(p)
+	}
+}
