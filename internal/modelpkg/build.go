@@ -241,6 +241,7 @@ func (r *report) media(ts tensorSpec, spec Spec) Media {
 	}
 	rank, sound := len(spec.Shape), spec.DType == tensor.Int16 || spec.DType == tensor.FP32
 	switch media {
+	case MediaNone:
 	case MediaImage:
 		if spec.DType != tensor.Uint8 || rank < 2 || rank > 3 {
 			refuse("UINT8 [height, width], [height, width, 3] or [3, height, width]")

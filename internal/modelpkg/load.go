@@ -76,8 +76,7 @@ func (m *Model) File(path string) string { return filepath.Join(m.Dir, filepath.
 // reason is an error's cause without the operation and path around it, which
 // the message's own beginning says.
 func reason(err error) string {
-	var perr *fs.PathError
-	if errors.As(err, &perr) {
+	if perr, ok := errors.AsType[*fs.PathError](err); ok {
 		return perr.Err.Error()
 	}
 	return err.Error()

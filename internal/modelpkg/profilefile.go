@@ -97,8 +97,7 @@ func decodeProfile(text []byte) (*Profile, error) {
 	p := new(Profile)
 	if err := decoder.Decode(p); err != nil {
 		line := 1 + bytes.Count(text[:min(int(decoder.InputOffset()), len(text))], []byte("\n"))
-		var syntax *json.SyntaxError
-		if errors.As(err, &syntax) {
+		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 			line = 1 + bytes.Count(text[:min(int(syntax.Offset), len(text))], []byte("\n"))
 		}
 		return nil, fmt.Errorf("line %d: %w", line, err)
@@ -261,8 +260,7 @@ func checkProfiles(m *Model) Problems {
 	var problems Problems
 	for _, name := range profileNames(m) {
 		if _, err := LoadProfile(m, m.ProfilePath(name)); err != nil {
-			var e *slo.Error
-			if errors.As(err, &e) {
+			if e, ok := errors.AsType[*slo.Error](err); ok {
 				err = e.Err
 			}
 			problems = append(problems, Problem{File: m.ProfilePath(name), Message: err.Error()})

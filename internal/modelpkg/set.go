@@ -227,8 +227,7 @@ func openInside(m *Model, path string) (*Set, error) {
 		return nil, errors.New("not a regular file")
 	}
 	set, err := OpenSet(m.File(path), m)
-	var e *slo.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*slo.Error](err); ok {
 		return nil, e.Err
 	}
 	return set, err
