@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/server"
+	"github.com/spf13/cobra"
+)
+
+// drainTimeout is how long a server that is told to stop finishes what it has
+// admitted: below the 30 s after which orchestrators kill.
+const drainTimeout = 25 * time.Second
+
+func serveCommand() *cobra.Command {
+	cfg := server.Default(runtime.NumCPU())
+	policy, verbose := "mosel", false
+	cmd := &cobra.Command{
+		Use:   "serve [MODEL...]",
+		Short: "Serve model packages over the Open Inference Protocol (REST)",
+		Long: `Serve the model packages in a directory, all or those named, on localhost.
+The server answers at once that it is live, and that it is ready when every
+model is loaded and warm. SIGTERM or Ctrl-C lets admitted requests finish.`,
+		Example: "  mosel serve\n  mosel serve digits --policy all --addr 127.0.0.1:9000",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p, err := plan.ParsePolicy(policy)
+			if err != nil {
+				return usageError{err}
+			}
+			cfg.Policy = p
+			if len(args) > 0 {
+				cfg.Only = args
+			}
+			level := slog.LevelInfo
+			if verbose {
+				level = slog.LevelDebug
+			}
+			cfg.Log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+			return serve(cmd.Context(), cfg)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&cfg.ModelsDir, "models", "models", "directory of model packages, or one package")
+	f.StringVar(&cfg.Device, "device", "", "name of the profile to plan by (default: this machine's, or the only one)")
+	f.StringVar(&cfg.Addr, "addr", cfg.Addr, "address to listen on; port 0 picks a free one")
+	f.StringVar(&policy, "policy", policy, "how variants are chosen: "+strings.Join(plan.Policies(), ", "))
+	f.IntVar(&cfg.Instances, "instances", cfg.Instances, "batches that run at the same time")
+	f.IntVar(&cfg.Threads, "threads", cfg.Threads, "threads of each instance")
+	f.IntVar(&cfg.QueueItemsMax, "queue-items", cfg.QueueItemsMax, "items that may wait before requests are refused")
+	f.IntVar(&cfg.QueueJobsMax, "queue-jobs", cfg.QueueJobsMax, "requests that may wait before more are refused")
+	f.BoolVarP(&verbose, "verbose", "v", false, "log more")
+	return cmd
+}
+
+// serve runs a server until ctx ends.
+func serve(ctx context.Context, cfg server.Config) error {
+	s, err := server.New(cfg)
+	if err != nil {
+		return err
+	}
+	if err := s.Start(); err != nil {
+		return err
+	}
+	url := "http://" + s.Addr().String()
+	cfg.Log.Info("listening, loading models", "url", url, "policy", cfg.Policy, "instances", cfg.Instances, "threads", cfg.Threads)
+	began := time.Now()
+	err = s.Warm(ctx)
+	if err == nil {
+		for _, served := range s.Served() {
+			cfg.Log.Info("serving", "model", served.Model.Name, "version", served.Model.Version,
+				"variants", len(served.Model.Variants), "profile", served.Profile.Device)
+		}
+		cfg.Log.Info("ready", "url", url, "after", time.Since(began).Round(time.Millisecond))
+		fmt.Fprintf(os.Stdout, "ready %s\n", url)
+		select {
+		case <-ctx.Done():
+			cfg.Log.Info("stopping: admitted requests finish", "within", drainTimeout)
+		case err = <-s.Failed():
+		}
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	if stopErr := s.Shutdown(drain); err == nil && stopErr != nil {
+		err = fmt.Errorf("shut down: %w", stopErr)
+	}
+	return err
+}
