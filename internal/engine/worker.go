@@ -151,8 +151,10 @@ func (w *worker) reload(e *Engine) {
 }
 
 const (
-	// warmUpRuns are timed runs of each variant and size, after one that is not.
+	// warmUpRuns are timed runs of each variant and size, after one that is not;
+	// fewer when they take longer than warmUpTime, but one at least.
 	warmUpRuns = 3
+	warmUpTime = 150 * time.Millisecond
 	// scaleNoted is the ratio to the profile, or its inverse, from which an
 	// operator is told that the profile is of another machine.
 	scaleNoted = 1.25
@@ -190,7 +192,8 @@ func (e *Engine) measure(instance runtime.Instance, s Served, model, v int) (flo
 	for _, size := range slices.Compact([]int{1, min(curve.Max(), s.Model.Limits.BatchItemsMax)}) {
 		items := slices.Repeat([]runtime.Item{item}, size)
 		best := time.Duration(math.MaxInt64)
-		for run := range 1 + warmUpRuns {
+		start := time.Now()
+		for run := 0; run <= 1 || (run <= warmUpRuns && time.Since(start) < warmUpTime); run++ {
 			began := time.Now()
 			if _, err := instance.Run(context.Background(), v, items); err != nil {
 				return 0, err
