@@ -76,11 +76,15 @@ func (g *graph) node(op string, inputs, outputs []string, attributes ...message)
 	g.message = g.nest(1, n)
 }
 
-func integer(name string, v int) message { return message(nil).text(1, name).number(3, v).number(20, 2) }
+func integer(name string, v int) message {
+	return message(nil).text(1, name).number(3, v).number(20, 2)
+}
 func integers(name string, v int) message {
 	return message(nil).text(1, name).number(8, v).number(20, 7)
 }
-func body(name string, g graph) message { return message(nil).text(1, name).nest(6, g.message).number(20, 5) }
+func body(name string, g graph) message {
+	return message(nil).text(1, name).nest(6, g.message).number(20, 5)
+}
 
 // floats adds FP32 weights: n numbers of a fixed pattern.
 func (g *graph) floats(name string, dims ...int) {

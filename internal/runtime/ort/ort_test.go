@@ -66,7 +66,6 @@ func TestConformance(t *testing.T) {
 
 func TestAnswersAreRight(t *testing.T) {
 	in := load(t, twoModalities(t))
-	// pattern: -1, 0.2727, 1-.., so the expected values are computed from it.
 	w := pattern(8)
 	at := func(i int) float64 { return float64(math.Float32frombits(binary.LittleEndian.Uint32(w[4*i:]))) }
 	items := []runtime.Item{{floats(1, 2, 3, 4)}, {floats(0, 0, 1, 0)}}
@@ -359,6 +358,25 @@ func TestOpenIsCounted(t *testing.T) {
 	}
 	if err := third.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestTelemetryIsOff checks the switch of builds that would send some; it must be
+// thrown before they are loaded.
+func TestTelemetryIsOff(t *testing.T) {
+	for before, want := range map[string]string{"": "1", "0": "0"} {
+		t.Setenv(telemetryVariable, before)
+		if before == "" {
+			if err := os.Unsetenv(telemetryVariable); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := open(t).Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got := os.Getenv(telemetryVariable); got != want {
+			t.Errorf("%s was %q and is %q, want %q", telemetryVariable, before, got, want)
+		}
 	}
 }
 

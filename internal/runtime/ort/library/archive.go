@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// libraryBytesMax bounds what is unpacked; the largest pinned library has 46 MB.
+// libraryBytesMax bounds what is unpacked; the largest pinned library has 38 MB.
 const libraryBytesMax = 512 << 20
 
 // unpack writes one member of an archive (a wheel is a zip, everything else a

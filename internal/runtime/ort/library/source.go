@@ -15,14 +15,14 @@ import (
 )
 
 const (
-	// downloadTimeout bounds one source: the largest archive (114 MB) needs
-	// 200 kB/s to be in time.
+	// downloadTimeout bounds one source: the largest archive (100 MB) needs
+	// 170 kB/s to be in time.
 	downloadTimeout = 10 * time.Minute
 	// connectTimeout and answerTimeout bound what a firewall that swallows
 	// packets costs before the next source is tried.
 	connectTimeout = 10 * time.Second
 	answerTimeout  = 20 * time.Second
-	// archiveBytesMax bounds a download; the largest pinned archive has 114 MB.
+	// archiveBytesMax bounds a download; the largest pinned archive has 100 MB.
 	archiveBytesMax = 256 << 20
 	// complaintBytesMax bounds how much of a registry client's complaint is repeated.
 	complaintBytesMax = 600
