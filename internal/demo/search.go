@@ -3,7 +3,6 @@ package demo
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"time"
 )
@@ -28,11 +27,12 @@ const (
 	grow       = 1.6  // while nothing has failed
 	backOff    = 0.94 // of what an overloaded run had on time, and of a rate that a confirmation refuted
 	rateMin    = 0.5  // items per second below which there is no capacity to speak of
-	trialSlack = 1200 * time.Millisecond
+	confirms   = 2    // confirmations that time is kept for: the first may be refuted
+	trialSlack = 700 * time.Millisecond
 )
 
 // errNoCapacity says that no rate was confirmed.
-var errNoCapacity = errors.New("no rate kept its items on time")
+var errNoCapacity = errors.New("no rate kept 99 % of its items on time; is something else keeping this machine busy?")
 
 // bracket is what the search knows: low held, high did not; 0 is unknown.
 type bracket struct {
@@ -44,24 +44,24 @@ type bracket struct {
 func (s search) run(ctx context.Context, try trial) (float64, error) {
 	start := s.clock()
 	left := func() time.Duration { return s.budget - s.clock().Sub(start) }
-	reserve := s.confirm + trialSlack
+	confirmation := s.confirm + trialSlack
 	b := bracket{}
 	rate := s.guess
-	for left() > s.probe+trialSlack+reserve && !b.tight(s.precision) {
+	for left() > s.probe+trialSlack+confirms*confirmation && !b.tight(s.precision) {
 		onTime, err := try(ctx, rate, s.probe)
 		if err != nil {
 			return 0, err
 		}
 		rate = b.learn(rate, onTime, s.target)
 		if rate < rateMin {
-			return 0, fmt.Errorf("%w, not even at %.1f items per second", errNoCapacity, rateMin)
+			return 0, errNoCapacity
 		}
 	}
 	rate = b.low
 	if rate == 0 { // nothing has held yet, and the time is short
 		rate = min(s.guess, b.high) * backOff
 	}
-	for left() > reserve {
+	for left() > confirmation {
 		onTime, err := try(ctx, rate, s.confirm)
 		if err != nil {
 			return 0, err
@@ -71,7 +71,7 @@ func (s search) run(ctx context.Context, try trial) (float64, error) {
 		}
 		rate *= min(backOff, max(onTime, 0.5))
 	}
-	return 0, fmt.Errorf("%w for %v within the time there is", errNoCapacity, s.confirm)
+	return 0, errNoCapacity
 }
 
 // tight reports whether the bracket is as narrow as asked for.

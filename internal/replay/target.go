@@ -121,15 +121,20 @@ func NewTarget(url string, samples *Samples, concurrency int) (*Target, error) {
 // Close closes the connections.
 func (t *Target) Close() { t.client.Close() }
 
-// Send carries out a job.
-func (t *Target) Send(ctx context.Context, job Job, a *Answer) {
-	answer, err := t.client.Infer(ctx, client.Request{
+// Infer sends a job and returns the whole answer.
+func (t *Target) Infer(ctx context.Context, job Job) (*client.Response, error) {
+	return t.client.Infer(ctx, client.Request{
 		Model:       t.set.Model.Name,
 		Inputs:      t.set.Inputs(job.Samples),
 		MinAccuracy: job.Floor.Float(),
 		Deadline:    job.Deadline,
 		Late:        client.Late(job.Late.String()),
 	})
+}
+
+// Send carries out a job.
+func (t *Target) Send(ctx context.Context, job Job, a *Answer) {
+	answer, err := t.Infer(ctx, job)
 	if err != nil {
 		a.Outcome, a.Failure = outcomeOf(err)
 		return

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/demo"
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/replay"
+	"github.com/spf13/cobra"
+)
+
+// demoFlags are the flags of `mosel demo`.
+type demoFlags struct {
+	modelDir string
+	device   string
+	deadline time.Duration
+	seed     uint64
+	json     string
+}
+
+func demoCommand() *cobra.Command {
+	var f demoFlags
+	cmd := &cobra.Command{
+		Use:   "demo [MODEL]",
+		Short: "Compare choosing modalities with running all of them, in under 90 seconds",
+		Long: `Serve a model twice on this machine, running all modalities (policy all) and
+choosing them per request (policy mosel). For both, find the highest rate that
+keeps 99 % of the items on time, and measure accuracy on held-out samples; then
+offer 1.5 times what running all can take, and compare completion times.
+
+Everything else that keeps the processor busy changes the result. docs/demo.md
+explains every number.`,
+		Example: "  mosel demo\n  mosel demo --json demo.json",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runDemo(cmd, args, f)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.modelDir, "model-dir", "", "the model package (default: ./models/MODEL, or the only one there)")
+	flags.StringVar(&f.device, "device", "", "name of the profile to plan by (default: this machine's, or the only one)")
+	flags.DurationVar(&f.deadline, "deadline", 100*time.Millisecond, "of every request")
+	flags.Uint64Var(&f.seed, "seed", 1, "the same seed offers the same load")
+	flags.StringVar(&f.json, "json", "", "write JSON to this file, - for the terminal in place of the table")
+	return cmd
+}
+
+// runDemo demonstrates and prints.
+func runDemo(cmd *cobra.Command, args []string, f demoFlags) error {
+	if f.deadline < time.Millisecond {
+		return usageError{errors.New("--deadline must be at least a millisecond")}
+	}
+	dir, err := packageDir(args, f.modelDir)
+	if err != nil {
+		return err
+	}
+	samples, err := replay.HeldOut(dir)
+	if err != nil {
+		return err
+	}
+	profile, err := modelpkg.FindProfile(samples.Model, f.device)
+	if err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	if f.json == "-" {
+		out = io.Discard
+	}
+	live := newLiveLine(cmd.ErrOrStderr())
+	result, err := demo.Run(cmd.Context(), demo.Config{Samples: samples, Profile: profile, Deadline: f.deadline, Seed: f.seed, Out: out,
+		Live: live.show, Serve: func(ctx context.Context, policy string) (*demo.Serving, error) {
+			return serveDemo(ctx, samples, dir, policy, profile.Device)
+		}})
+	live.show("")
+	if err != nil {
+		return err
+	}
+	if f.json != "" {
+		err = writeJSON(f.json, cmd.OutOrStdout(), result)
+	}
+	return errors.Join(err, result.WriteTable(out))
+}
+
+// serveDemo starts a server for the demonstration and aims at it.
+func serveDemo(ctx context.Context, samples *replay.Samples, dir, policy, device string) (*demo.Serving, error) {
+	server, err := startServer(ctx, dir, policy, "--device", device)
+	if err != nil {
+		return nil, err
+	}
+	target, err := replay.NewTarget(server.URL, samples, replay.ConcurrencyDefault)
+	if err != nil {
+		server.Stop()
+		return nil, err
+	}
+	return &demo.Serving{Send: target.Send, Infer: target.Infer, Watch: server.Watch, Stop: func() {
+		target.Close()
+		server.Stop()
+	}}, nil
+}

@@ -1,0 +1,283 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mosel-serve/mosel/client"
+	"github.com/mosel-serve/mosel/internal/media"
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/oip"
+	"github.com/mosel-serve/mosel/tensor"
+	"github.com/spf13/cobra"
+)
+
+// defaultAddr is where `mosel serve` listens without flags.
+const defaultAddr = "http://127.0.0.1:8000"
+
+// inferFlags are the flags of `mosel infer`.
+type inferFlags struct {
+	inputs      []string
+	media       map[modelpkg.Media]*string
+	minAccuracy float64
+	deadline    time.Duration
+	modalities  []string
+	late        string
+	addr        string
+	json        string
+}
+
+func inferCommand() *cobra.Command {
+	f := inferFlags{media: map[modelpkg.Media]*string{}}
+	cmd := &cobra.Command{
+		Use:   "infer MODEL",
+		Short: "Ask a served model about a picture, a recording, a text",
+		Long: `Send ordinary files to a model on a server and print its answer, what it ran
+and how long that took. Pictures are PNG or JPEG, recordings WAV; both are
+brought to the size and rate the model declares. Give what you have: the server
+chooses what to run among the modalities that are there.`,
+		Example: `  mosel infer digits --image seven.png --audio seven.wav --text sevne --min-accuracy 0.97 --deadline 50ms
+  mosel infer digits --text sevne
+  mosel infer mymodel --input left=a.png --input right=b.png --input caption=@caption.txt`,
+		Args: oneModel,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return infer(cmd, args[0], f)
+		},
+	}
+	flags := cmd.Flags()
+	for kind, usage := range map[modelpkg.Media]string{
+		modelpkg.MediaImage: "a PNG or JPEG `file`",
+		modelpkg.MediaAudio: "a WAV `file`",
+		modelpkg.MediaText:  "the `text` itself, or @FILE",
+	} {
+		f.media[kind] = flags.String(string(kind), "", usage+" for the model's input of this kind")
+	}
+	flags.StringArrayVar(&f.inputs, "input", nil, "`NAME=FILE`, or NAME=TEXT or NAME=@FILE for a text; may be repeated")
+	flags.Float64Var(&f.minAccuracy, "min-accuracy", 0, "the floor: least expected accuracy, 0 to 1")
+	flags.DurationVar(&f.deadline, "deadline", 0, "when the answer is needed, e.g. 50ms (default: any time)")
+	flags.StringSliceVar(&f.modalities, "modalities", nil, "run exactly these, comma separated (default: the server chooses)")
+	flags.StringVar(&f.late, "late", "drop", "what becomes of the request if it cannot be on time: drop or run")
+	flags.StringVar(&f.addr, "addr", defaultAddr, "the server")
+	flags.StringVar(&f.json, "json", "", "write JSON to this file, - for the terminal")
+	return cmd
+}
+
+// validate finds mistakes that need no server.
+func (f inferFlags) validate() error {
+	switch {
+	case !(f.minAccuracy >= 0 && f.minAccuracy <= 1):
+		return usageError{fmt.Errorf("--min-accuracy %v is not between 0 and 1", f.minAccuracy)}
+	case f.deadline < 0:
+		return usageError{fmt.Errorf("--deadline %v is negative", f.deadline)}
+	case f.late != string(client.LateDrop) && f.late != string(client.LateRun):
+		return usageError{fmt.Errorf("--late %q is neither drop nor run", f.late)}
+	}
+	return nil
+}
+
+// infer sends one request and prints what came back.
+func infer(cmd *cobra.Command, model string, f inferFlags) error {
+	if err := f.validate(); err != nil {
+		return err
+	}
+	ctx := cmd.Context()
+	c, err := client.New(f.addr, client.Options{})
+	if err != nil {
+		return usageError{err}
+	}
+	defer c.Close()
+	served, err := c.Metadata(ctx, model)
+	if err != nil {
+		return explain(ctx, c, f.addr, err)
+	}
+	inputs, err := f.read(served)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	answer, err := c.Infer(ctx, client.Request{Model: model, Inputs: inputs, MinAccuracy: f.minAccuracy, Deadline: f.deadline,
+		Late: client.Late(f.late), Modalities: f.modalities})
+	if err != nil {
+		return explain(ctx, c, f.addr, err)
+	}
+	total := time.Since(began)
+	r, err := newInferReport(served, answer, total)
+	if err != nil {
+		return err
+	}
+	if f.json != "" {
+		return writeJSON(f.json, cmd.OutOrStdout(), r)
+	}
+	r.print(cmd.OutOrStdout(), f)
+	return nil
+}
+
+// read makes the inputs of the request from the files and texts given.
+func (f inferFlags) read(served oip.ModelMetadata) ([]tensor.Tensor, error) {
+	declared, err := declaredInputs(served)
+	if err != nil {
+		return nil, err
+	}
+	given := map[string]string{} // value by input
+	for kind, value := range f.media {
+		if *value == "" {
+			continue
+		}
+		name, err := inputOf(declared, kind)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		given[name] = *value
+	}
+	for _, pair := range f.inputs {
+		name, value, ok := strings.Cut(pair, "=")
+		if !ok {
+			return nil, usageError{fmt.Errorf("--input %q is not NAME=VALUE", pair)}
+		}
+		if _, twice := given[name]; twice {
+			return nil, usageError{fmt.Errorf("input %s is given twice", name)}
+		}
+		given[name] = value
+	}
+	var inputs []tensor.Tensor
+	for _, in := range declared {
+		value, ok := given[in.Name]
+		if !ok {
+			continue
+		}
+		delete(given, in.Name)
+		t, err := readInput(in, value)
+		if err != nil {
+			return nil, err
+		}
+		inputs = append(inputs, t)
+	}
+	for name := range given {
+		return nil, usageError{fmt.Errorf("the model has no input %q; it has %s", name, strings.Join(inputNames(declared), ", "))}
+	}
+	if len(inputs) == 0 {
+		return nil, usageError{fmt.Errorf("nothing to send: give at least one of the model's inputs, %s", strings.Join(inputNames(declared), ", "))}
+	}
+	return inputs, nil
+}
+
+// readInput makes an input from a file's name, from a text, or from @ and a file's name.
+func readInput(in modelpkg.Input, value string) (tensor.Tensor, error) {
+	file, isFile := strings.CutPrefix(value, "@")
+	if in.Media == modelpkg.MediaText && !isFile {
+		return media.Encode(in, []byte(value))
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return tensor.Tensor{}, fmt.Errorf("input %s: %w", in.Name, err)
+	}
+	if info.Size() > media.FileBytesMax {
+		return tensor.Tensor{}, fmt.Errorf("input %s: %s has %d bytes, at most %d are read", in.Name, file, info.Size(), media.FileBytesMax)
+	}
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return tensor.Tensor{}, fmt.Errorf("input %s: %w", in.Name, err)
+	}
+	if in.Media == modelpkg.MediaNone { // raw values
+		return tensor.New(in.Name, in.DType, append(tensor.Shape{1}, in.Shape...), content)
+	}
+	t, err := media.Encode(in, content)
+	if err != nil {
+		return t, fmt.Errorf("%s: %w", file, err)
+	}
+	return t, nil
+}
+
+// declaredInputs reads the inputs that the server's metadata describe, with the
+// kinds of files that fill them. They come from outside: shapes are not trusted.
+func declaredInputs(served oip.ModelMetadata) ([]modelpkg.Input, error) {
+	var inputs []modelpkg.Input
+	for _, in := range served.Inputs {
+		dtype, err := tensor.ParseDType(in.Datatype)
+		if err != nil || len(in.Shape) == 0 {
+			return nil, fmt.Errorf("the server describes input %s as %s %v", in.Name, in.Datatype, in.Shape)
+		}
+		rate, _ := strconv.Atoi(served.Properties["sample_rate."+in.Name]) // 0 where it does not say
+		inputs = append(inputs, modelpkg.Input{
+			Spec:       modelpkg.Spec{Name: in.Name, DType: dtype, Shape: in.Shape[1:]},
+			Media:      modelpkg.Media(served.Properties["media."+in.Name]),
+			SampleRate: rate,
+		})
+	}
+	return inputs, nil
+}
+
+func inputNames(inputs []modelpkg.Input) []string {
+	names := make([]string, len(inputs))
+	for i, in := range inputs {
+		names[i] = in.Name
+	}
+	return names
+}
+
+// inputOf finds the only input that a kind of file fills.
+func inputOf(inputs []modelpkg.Input, kind modelpkg.Media) (string, error) {
+	name := ""
+	for _, in := range inputs {
+		if in.Media != kind {
+			continue
+		}
+		if name != "" {
+			return "", fmt.Errorf("--%s: both %s and %s take this: use --input NAME=FILE", kind, name, in.Name)
+		}
+		name = in.Name
+	}
+	if name == "" {
+		return "", fmt.Errorf("--%s: none of the model's inputs takes this; it has %s", kind, strings.Join(inputNames(inputs), ", "))
+	}
+	return name, nil
+}
+
+// explain adds to an error what its reader can do about it.
+func explain(ctx context.Context, c *client.Client, addr string, err error) error {
+	if refused := (*net.OpError)(nil); errors.As(err, &refused) && refused.Op == "dial" {
+		return fmt.Errorf("no server at %s (%w)\nStart one with 'mosel serve', or say where it is with --addr", addr, refused.Err)
+	}
+	var e *client.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch {
+	case e.Status == http.StatusNotFound:
+		names := servedNames(ctx, c)
+		return fmt.Errorf("%s\nThe server at %s has: %s", e.Message, addr, strings.Join(names, ", "))
+	case e.Status == http.StatusUnprocessableEntity && e.BestAccuracy > 0:
+		return fmt.Errorf("%s\nThe best there is with these inputs: --min-accuracy %v", e.Message, floorDown(e.BestAccuracy))
+	case e.RetryAfter > 0:
+		return fmt.Errorf("%s\nTry again in %v, or give it more time with --deadline or --late run", e.Message, e.RetryAfter)
+	case e.Status == http.StatusGatewayTimeout:
+		return fmt.Errorf("%s\nGive it more time with --deadline, or use --late run", e.Message)
+	}
+	return errors.New(e.Message)
+}
+
+// floorDown cuts an accuracy to four digits, so that it can be asked for.
+func floorDown(a float64) float64 { return math.Floor(a*1e4) / 1e4 }
+
+// servedNames lists the server's models; none where it cannot be asked.
+func servedNames(ctx context.Context, c *client.Client) []string {
+	entries, err := c.Models(ctx)
+	if err != nil || len(entries) == 0 {
+		return []string{"no models"}
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name)
+	}
+	slices.Sort(names)
+	return names
+}

@@ -1,0 +1,275 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mosel-serve/mosel/client"
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/replay"
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/spf13/cobra"
+)
+
+// replayFlags are the flags of `mosel replay`.
+type replayFlags struct {
+	rate        float64
+	trace       string
+	scale       float64
+	process     string
+	jobSize     string
+	duration    time.Duration
+	warmup      time.Duration
+	minAccuracy string
+	deadline    string
+	late        string
+	seed        uint64
+	concurrency int
+	addr        string
+	modelDir    string
+	policies    []string
+	json        string
+}
+
+func replayCommand() *cobra.Command {
+	var f replayFlags
+	cmd := &cobra.Command{
+		Use:   "replay [MODEL]",
+		Short: "Offer load to a server and check its promises",
+		Long: `Send the held-out samples of a model to a server at given times, whether it
+keeps up or not, and report what was on time, how long it took, what ran, and
+the accuracy that the labels show beside the one that was promised. MODEL is the
+name of a package in ./models, and may be left out where there is only one.
+
+Ctrl-C ends the load early and still prints the report. docs/replay.md explains
+every number.`,
+		Example: `  mosel replay digits --rate 200 --duration 30s --min-accuracy 0.96 --deadline 100ms
+  mosel replay digits --rate 200 --policies all,mosel
+  mosel replay digits --trace arrivals.csv --scale 0.5 --min-accuracy uniform:0.9:0.98 --json report.json`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runReplay(cmd, args, f)
+		},
+	}
+	flags := cmd.Flags()
+	flags.Float64Var(&f.rate, "rate", 50, "items per second")
+	flags.StringVar(&f.trace, "trace", "", "CSV `file` with the columns second,requests, in place of --rate")
+	flags.Float64Var(&f.scale, "scale", 1, "multiplies the counts of the trace")
+	flags.StringVar(&f.process, "process", string(replay.Poisson), "how requests follow each other: poisson, constant or paper")
+	flags.StringVar(&f.jobSize, "job-size", "1", "items per request: a number, or paper")
+	flags.DurationVar(&f.duration, "duration", 30*time.Second, "how long load is offered (default with --trace: all of it)")
+	flags.DurationVar(&f.warmup, "warmup", time.Second, "how much of the beginning is not counted")
+	flags.StringVar(&f.minAccuracy, "min-accuracy", "0", "floor of each request: a share, or uniform:LOW:HIGH")
+	flags.StringVar(&f.deadline, "deadline", "100ms", "of each request: a duration, or uniform:LOW:HIGH; 0 is none")
+	flags.StringVar(&f.late, "late", slo.LateDrop.String(), "what becomes of a request that cannot be on time: drop or run")
+	flags.Uint64Var(&f.seed, "seed", 1, "the same seed offers the same load")
+	flags.IntVar(&f.concurrency, "concurrency", replay.ConcurrencyDefault, "most requests in flight")
+	flags.StringVar(&f.addr, "addr", defaultAddr, "the server")
+	flags.StringVar(&f.modelDir, "model-dir", "", "the model package with the held-out samples (default: ./models/MODEL)")
+	flags.StringSliceVar(&f.policies, "policies", nil, "start a server for each of these policies, one after the other, in place of --addr")
+	flags.StringVar(&f.json, "json", "", "write JSON to this file, - for the terminal in place of the table")
+	return cmd
+}
+
+// runReplay offers the load, once or once for each policy, and reports.
+func runReplay(cmd *cobra.Command, args []string, f replayFlags) error {
+	dir, err := packageDir(args, f.modelDir)
+	if err != nil {
+		return err
+	}
+	w, err := f.workload(cmd.Flags().Changed("duration"))
+	if err != nil {
+		return usageError{err}
+	}
+	samples, err := replay.HeldOut(dir)
+	if err != nil {
+		return err
+	}
+	jobs, err := w.Jobs(samples.Len())
+	if err != nil {
+		return usageError{err}
+	}
+	doc := replay.Document{Format: replay.DocumentFormat, Model: samples.Model.Name, Samples: samples.Source(), Workload: w.Facts(f.warmup)}
+	if doc.Workload.Trace = f.trace; f.trace != "" {
+		doc.Workload.Rate, doc.Workload.Scale = 0, f.scale
+	}
+	r := replayer{f: f, dir: dir, samples: samples, jobs: jobs, live: newLiveLine(cmd.ErrOrStderr())}
+	policies := f.policies
+	if len(policies) == 0 {
+		policies = []string{""}
+	}
+	for _, policy := range policies {
+		run, err := r.run(cmd.Context(), policy)
+		if err != nil {
+			return err
+		}
+		doc.Runs = append(doc.Runs, *run)
+		if cmd.Context().Err() != nil {
+			break // interrupted: what was measured is still worth printing
+		}
+	}
+	if f.json != "" {
+		err = writeJSON(f.json, cmd.OutOrStdout(), doc)
+	}
+	if f.json != "-" {
+		err = errors.Join(err, doc.WriteTable(cmd.OutOrStdout()))
+	}
+	return err
+}
+
+// workload reads the flags.
+func (f replayFlags) workload(durationGiven bool) (replay.Workload, error) {
+	w := replay.Workload{Process: replay.Process(f.process), Rate: f.rate, Duration: f.duration, Seed: f.seed}
+	var err error
+	if f.trace != "" {
+		if w.Trace, err = readTrace(f.trace, f.scale); err != nil {
+			return w, err
+		}
+		if !durationGiven {
+			w.Duration = time.Duration(len(w.Trace)) * time.Second
+		}
+	}
+	if w.JobSize, err = f.size(); err != nil {
+		return w, err
+	}
+	if w.Floors, err = replay.ParseSpread(f.minAccuracy, replay.ParseShare); err != nil {
+		return w, fmt.Errorf("--min-accuracy: %w", err)
+	}
+	if w.Deadlines, err = replay.ParseSpread(f.deadline, replay.ParseSeconds); err != nil {
+		return w, fmt.Errorf("--deadline: %w", err)
+	}
+	if w.Late, err = slo.ParseLateRule(f.late); err != nil {
+		return w, fmt.Errorf("--late: %w", err)
+	}
+	if f.concurrency < 1 || f.concurrency > replay.ConcurrencyMax {
+		return w, fmt.Errorf("--concurrency %d is not between 1 and %d", f.concurrency, replay.ConcurrencyMax)
+	}
+	if f.warmup < 0 || f.warmup >= w.Duration {
+		return w, fmt.Errorf("--warmup %v leaves nothing of %v", f.warmup, w.Duration)
+	}
+	return w, w.Validate()
+}
+
+// size reads --job-size. The paper's process has the paper's sizes.
+func (f replayFlags) size() (int, error) {
+	if f.jobSize == "paper" || f.process == string(replay.Paper) && f.jobSize == "1" {
+		return replay.PaperSize, nil
+	}
+	n, err := strconv.Atoi(f.jobSize)
+	if err != nil {
+		return 0, fmt.Errorf("--job-size %q is neither a number nor paper", f.jobSize)
+	}
+	return n, nil
+}
+
+func readTrace(file string, scale float64) ([]float64, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	trace, err := replay.ReadTrace(f, scale)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return trace, nil
+}
+
+// packageDir is the directory of the model package that the command is about.
+func packageDir(args []string, given string) (string, error) {
+	if given != "" {
+		return given, nil
+	}
+	if len(args) == 1 {
+		return modelDir(args[0]), nil
+	}
+	found, err := filepath.Glob(filepath.Join(modelsDir, "*", modelpkg.FileName))
+	if err != nil {
+		return "", err
+	}
+	if len(found) != 1 {
+		return "", usageError{fmt.Errorf("name a model: there are %d packages in ./%s", len(found), modelsDir)}
+	}
+	return filepath.Dir(found[0]), nil
+}
+
+// replayer runs the same jobs against one server after the other.
+type replayer struct {
+	f       replayFlags
+	dir     string
+	samples *replay.Samples
+	jobs    []replay.Job
+	live    *liveLine
+}
+
+// run offers the load to the server there is, or to one it starts for a policy.
+func (r *replayer) run(ctx context.Context, policy string) (*replay.RunOut, error) {
+	out := &replay.RunOut{Policy: policy, Server: r.f.addr}
+	if policy != "" {
+		r.live.show("starting a server with policy " + policy)
+		server, err := startServer(ctx, r.dir, policy)
+		if err != nil {
+			return nil, err
+		}
+		defer server.Stop()
+		watched, cancel := server.Watch(ctx)
+		defer cancel()
+		ctx, out.Server = watched, server.URL
+	} else if err := r.reach(ctx); err != nil {
+		return nil, err
+	}
+	target, err := replay.NewTarget(out.Server, r.samples, r.f.concurrency)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	defer target.Close()
+	log := replay.Run(ctx, r.jobs, target.Send, replay.Options{Concurrency: r.f.concurrency, Warmup: r.f.warmup,
+		Grace: replay.GraceDefault, Progress: func(p replay.Progress) { r.live.show(progressText(policy, p)) }})
+	r.live.show("")
+	if err := context.Cause(ctx); errors.Is(err, replay.ErrServerDied) {
+		return nil, fmt.Errorf("policy %s: %w", policy, err)
+	}
+	out.Report = log.Report()
+	return out, nil
+}
+
+// reach makes sure that a server is there and has the model, before all requests fail.
+func (r *replayer) reach(ctx context.Context) error {
+	c, err := client.New(r.f.addr, client.Options{})
+	if err != nil {
+		return usageError{err}
+	}
+	defer c.Close()
+	if _, err := c.Metadata(ctx, r.samples.Model.Name); err != nil {
+		return explain(ctx, c, r.f.addr, err)
+	}
+	return nil
+}
+
+// progressText is the live line of a run.
+func progressText(policy string, p replay.Progress) string {
+	var b strings.Builder
+	if policy != "" {
+		fmt.Fprintf(&b, "policy %s: ", policy)
+	}
+	fmt.Fprintf(&b, "%.0f of %.0f s, %d sent, %d in flight, %.1f %% on time", p.Elapsed.Seconds(), p.Length.Seconds(),
+		p.Sent, p.Sent-p.Done, 100*float64(p.Good)/float64(max(p.Done, 1)))
+	return b.String()
+}
+
+// startServer runs `mosel serve` of this very program for one package, with
+// further flags if there are any.
+func startServer(ctx context.Context, dir, policy string, flags ...string) (*replay.Server, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	command := []string{self, "serve", "--models", dir, "--policy", policy, "--addr", "127.0.0.1:0"}
+	return replay.StartServer(ctx, append(command, flags...))
+}

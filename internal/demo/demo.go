@@ -1,0 +1,285 @@
+// Package demo is the main job of mosel as a newcomer should see it once: the
+// same model, the same machine and the same load, served modality-agnostically
+// (policy "all") and by choosing modalities per request (policy "mosel"). It
+// finds the highest rate each of them keeps on time, checks the promised
+// accuracy against labels that neither training nor profiling has seen, and
+// compares completion times in overload.
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/mosel-serve/mosel/client"
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/replay"
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// The settings of the demonstration; docs/demo.md gives their reasons.
+const (
+	Budget         = 88 * time.Second // for everything, server starts included
+	floorBelow     = 0.025            // the floor is the accuracy of all modalities minus this
+	onTimeTarget   = 0.99
+	overloadFactor = 1.5
+	probeLength    = 2 * time.Second
+	probeWarmup    = 400 * time.Millisecond
+	confirmLength  = 8 * time.Second
+	confirmWarmup  = time.Second
+	overloadLength = 6 * time.Second
+	searchMax      = 33 * time.Second // beyond that, more probing finds nothing new
+	searchMin      = confirmLength + 3*probeLength + 4*trialSlack
+	precision      = 1.05
+	guessShare     = 0.85 // of what the profile says a device does with full batches
+	overheads      = 3 * time.Second
+)
+
+// The policies that are compared.
+const (
+	agnostic = "all"
+	ours     = "mosel"
+)
+
+// Serving is a model that is being served under one policy.
+type Serving struct {
+	Send  replay.Send
+	Infer func(ctx context.Context, job replay.Job) (*client.Response, error)
+	// Watch returns a context that ends when the server does, with the reason as
+	// its cause.
+	Watch func(ctx context.Context) (context.Context, context.CancelFunc)
+	Stop  func() // returns when the server is gone
+}
+
+// Config says what to demonstrate.
+type Config struct {
+	Samples  *replay.Samples
+	Profile  *modelpkg.Profile
+	Serve    func(ctx context.Context, policy string) (*Serving, error)
+	Deadline time.Duration // of every request
+	Seed     uint64
+	Out      io.Writer         // for people
+	Live     func(line string) // what is being done right now
+}
+
+// Result is what `mosel demo --json` writes; docs/demo.md describes it.
+type Result struct {
+	Format              int          `json:"format"`                // ResultFormat
+	ThroughputRatio     float64      `json:"throughput_ratio"`      // confirmed rates: mosel / all
+	JCTRatio            float64      `json:"jct_ratio"`             // mean completion times in overload: all / mosel
+	Floor               float64      `json:"floor"`                 // min_accuracy of every request
+	MeasuredAccuracy    float64      `json:"measured_accuracy"`     // of mosel, at its confirmed rate
+	MeasuredAccuracyLow float64      `json:"measured_accuracy_low"` // lower end of its 95 % interval
+	LateShare           float64      `json:"late_share"`            // items of that run not answered on time
+	Model               string       `json:"model"`
+	Device              string       `json:"device"`
+	DeadlineMS          float64      `json:"deadline_ms"`
+	OverloadRate        float64      `json:"overload_items_per_second"`
+	Seconds             float64      `json:"seconds"`  // that the demonstration took
+	Policies            []PolicyPart `json:"policies"` // all, mosel
+}
+
+// ResultFormat is the version of Result's JSON form.
+const ResultFormat = 1
+
+// PolicyPart is what was found of one policy.
+type PolicyPart struct {
+	Policy    string        `json:"policy"`
+	Rate      float64       `json:"items_per_second"` // the highest confirmed
+	Confirmed replay.Report `json:"confirmed"`        // the run at that rate
+	Overload  replay.Report `json:"overload"`         // the run at 1.5 times the rate of all, nothing dropped
+}
+
+// demonstration is one Run.
+type demonstration struct {
+	Config
+	floor slo.Accuracy
+	start time.Time
+	runs  uint64 // so far; each has its own seed
+	boot  time.Duration
+}
+
+// ErrTime says that the demonstration did not end in time.
+var ErrTime = errors.New("the demonstration did not fit into its time")
+
+// Run demonstrates. It ends within Budget, and stops the servers it started.
+func Run(ctx context.Context, c Config) (*Result, error) {
+	all, err := fullVariant(c.Samples.Model, c.Profile)
+	if err != nil {
+		return nil, err
+	}
+	floor, err := slo.AccuracyOf(max(0, all.Accuracy.Mean-floorBelow))
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, Budget, ErrTime)
+	defer cancel()
+	d := &demonstration{Config: c, floor: floor / 100 * 100, start: time.Now()} // four digits
+	d.introduce()
+	overload := 0.0
+	guesses := map[string]float64{agnostic: throughput(all), ours: throughput(cheapest(c.Profile, d.floor, all))}
+	r := &Result{Format: ResultFormat, Floor: d.floor.Float(), Model: c.Samples.Model.Name, Device: c.Profile.Device, DeadlineMS: c.Deadline.Seconds() * 1e3}
+	for i, policy := range []string{agnostic, ours} {
+		part, err := d.policy(ctx, policy, guesses[policy]*guessShare, func(rate float64) float64 {
+			if i == 0 {
+				overload = rate * overloadFactor
+			}
+			return overload
+		})
+		if err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				err = cause
+			}
+			return nil, fmt.Errorf("policy %s: %w", policy, err)
+		}
+		r.Policies = append(r.Policies, *part)
+	}
+	r.OverloadRate = overload
+	r.Seconds = time.Since(d.start).Seconds()
+	r.conclude()
+	return r, nil
+}
+
+// conclude fills in what the parts say together.
+func (r *Result) conclude() {
+	all, mosel := r.Policies[0], r.Policies[1]
+	if all.Rate > 0 {
+		r.ThroughputRatio = mosel.Rate / all.Rate
+	}
+	if mosel.Overload.JCT.Mean > 0 {
+		r.JCTRatio = all.Overload.JCT.Mean / mosel.Overload.JCT.Mean
+	}
+	r.MeasuredAccuracy, r.MeasuredAccuracyLow = mosel.Confirmed.Accuracy.Measured, mosel.Confirmed.Accuracy.Low
+	r.LateShare = mosel.Confirmed.Items.LateShare
+}
+
+// policy starts a server, shows a request, finds the policy's capacity and
+// overloads it.
+func (d *demonstration) policy(ctx context.Context, policy string, guess float64, overload func(rate float64) float64) (*PolicyPart, error) {
+	d.live("starting a server with policy %s", policy)
+	began := time.Now()
+	s, err := d.Serve(ctx, policy)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Stop()
+	d.boot = max(d.boot, time.Since(began))
+	ctx, cancel := s.Watch(ctx)
+	defer cancel()
+	fail := func(err error) error {
+		if cause := context.Cause(ctx); cause != nil {
+			return cause // the server's death explains what it did to a request
+		}
+		return err
+	}
+	if err := d.show(ctx, policy, s); err != nil {
+		return nil, fail(err)
+	}
+	part := &PolicyPart{Policy: policy}
+	find := search{target: onTimeTarget, guess: guess, probe: probeLength, confirm: confirmLength, precision: precision,
+		budget: d.searchBudget(policy), clock: time.Now}
+	part.Rate, err = find.run(ctx, func(ctx context.Context, rate float64, length time.Duration) (float64, error) {
+		o := offer{rate: rate, length: length, warmup: probeWarmup, name: fmt.Sprintf("policy %s: can it serve %.0f items/s?", policy, rate)}
+		if length == confirmLength {
+			o.warmup, o.name = confirmWarmup, fmt.Sprintf("policy %s: confirming %.0f items/s", policy, rate)
+		}
+		report, err := d.offer(ctx, s, o)
+		part.Confirmed = report // the last one is the one that confirmed
+		return report.Items.OnTimeShare, err
+	})
+	if err != nil {
+		return nil, fail(err)
+	}
+	rate := overload(part.Rate)
+	part.Overload, err = d.offer(ctx, s, offer{rate: rate, length: overloadLength, late: slo.LateRun,
+		name: fmt.Sprintf("policy %s: overload of %.0f items/s, nothing dropped", policy, rate)})
+	if err != nil {
+		return nil, fail(err)
+	}
+	return part, nil
+}
+
+// searchBudget shares out the time that is left: an overload run of policy all
+// takes half as long again to finish, mosel's takes its own length.
+func (d *demonstration) searchBudget(policy string) time.Duration {
+	left := Budget - time.Since(d.start) - overheads
+	overloadAll := time.Duration(overloadFactor*float64(overloadLength)) + trialSlack
+	if policy == ours {
+		return min(searchMax, left-overloadLength-trialSlack)
+	}
+	both := left - overloadAll - d.boot - overloadLength - trialSlack
+	return min(searchMax, max(both/2, searchMin))
+}
+
+// offer is one run of load.
+type offer struct {
+	rate   float64
+	length time.Duration
+	warmup time.Duration
+	late   slo.LateRule
+	name   string
+}
+
+// offer offers load and reports.
+func (d *demonstration) offer(ctx context.Context, s *Serving, o offer) (replay.Report, error) {
+	d.runs++
+	w := replay.Workload{Process: replay.Poisson, Rate: o.rate, Duration: o.length, JobSize: 1, Floors: replay.Fixed(d.floor.Float()),
+		Deadlines: replay.Fixed(d.Deadline.Seconds()), Late: o.late, Seed: d.Seed + d.runs}
+	jobs, err := w.Jobs(d.Samples.Len())
+	if err != nil {
+		return replay.Report{}, err
+	}
+	log := replay.Run(ctx, jobs, s.Send, replay.Options{Concurrency: replay.ConcurrencyDefault, Warmup: o.warmup, Grace: replay.GraceDefault,
+		Progress: func(p replay.Progress) {
+			d.live("%s  %d sent, %.1f %% on time", o.name, p.Sent, 100*float64(p.Good)/float64(max(p.Done, 1)))
+		}})
+	if err := context.Cause(ctx); err != nil {
+		return replay.Report{}, err
+	}
+	report := log.Report()
+	if report.Items.Failed > 0 && report.Items.OnTime == 0 {
+		return report, fmt.Errorf("every request failed: %s", report.Failures[0].Message)
+	}
+	return report, nil
+}
+
+// live says what is being done and how long it may still take.
+func (d *demonstration) live(format string, args ...any) {
+	left := max(0, Budget-time.Since(d.start)).Round(time.Second)
+	d.Live(fmt.Sprintf(format, args...) + fmt.Sprintf("  (%v left at most)", left))
+}
+
+// fullVariant is the profile of the variant that runs all modalities in full
+// precision: what a modality-agnostic server runs.
+func fullVariant(m *modelpkg.Model, p *modelpkg.Profile) (modelpkg.VariantProfile, error) {
+	for _, v := range p.Variants {
+		if len(v.Modalities) == len(m.Modalities) && v.Precision == "fp32" {
+			return v, nil
+		}
+	}
+	return modelpkg.VariantProfile{}, slo.E("demo "+m.Name, slo.KindInvalid, "no fp32 variant runs all modalities: there is nothing to compare with")
+}
+
+// cheapest is the variant with the highest throughput among those at or above
+// the floor.
+func cheapest(p *modelpkg.Profile, floor slo.Accuracy, best modelpkg.VariantProfile) modelpkg.VariantProfile {
+	for _, v := range p.Variants {
+		if a, err := slo.AccuracyOf(v.Accuracy.Mean); err == nil && a >= floor && throughput(v) > throughput(best) {
+			best = v
+		}
+	}
+	return best
+}
+
+// throughput is the most items per second that a variant's batches allow.
+func throughput(v modelpkg.VariantProfile) float64 {
+	best := 0.0
+	for _, b := range v.Batches {
+		if b.P50MS > 0 {
+			best = max(best, 1e3*float64(b.Items)/b.P50MS)
+		}
+	}
+	return best
+}

@@ -1,0 +1,277 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"flag"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mosel-serve/mosel/client"
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/replay"
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+var rewrite = flag.Bool("rewrite", false, "rewrite the golden files")
+
+// example is a model of two modalities with 200 held-out samples.
+func example(t *testing.T) (*replay.Samples, *modelpkg.Profile) {
+	t.Helper()
+	m := &modelpkg.Model{Name: "parity", Description: "Even or odd?", Dir: t.TempDir(), Labels: []string{"even", "odd"},
+		Modalities: []modelpkg.Modality{{Name: "sound", Inputs: []int{0}}, {Name: "text", Inputs: []int{1}}},
+		Inputs: []modelpkg.Input{
+			{Spec: modelpkg.Spec{Name: "sound", DType: tensor.Int16, Shape: tensor.Shape{4}}, Media: modelpkg.MediaAudio, SampleRate: 8000},
+			{Spec: modelpkg.Spec{Name: "text", DType: tensor.Uint8, Shape: tensor.Shape{4}}, Modality: 1, Media: modelpkg.MediaText},
+		},
+		Outputs: []modelpkg.Spec{{Name: "p", DType: tensor.FP32, Shape: tensor.Shape{2}}}}
+	const n = 200
+	var text, label []byte
+	for i := range n {
+		text = append(text, "odd\x00"...)
+		label = append(label, byte(1-i%2))
+	}
+	path := filepath.Join(m.Dir, "heldout.npz")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := modelpkg.WriteNPZ(f, []tensor.Tensor{
+		{Name: "sound", DType: tensor.Int16, Shape: tensor.Shape{n, 4}, Data: make([]byte, 8*n)},
+		{Name: "text", DType: tensor.Uint8, Shape: tensor.Shape{n, 4}, Data: text},
+		{Name: "label", DType: tensor.Uint8, Shape: tensor.Shape{n}, Data: label},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	set, err := modelpkg.OpenSet(path, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	samples, err := replay.NewSamples(m, set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	profile := &modelpkg.Profile{Device: "cpu-test", Variants: []modelpkg.VariantProfile{
+		{Name: "text", Modalities: []string{"text"}, Precision: "fp32", Accuracy: modelpkg.AccuracyMean{Mean: 0.8}, Batches: []modelpkg.BatchProfile{{Items: 1, P50MS: 1}}},
+		{Name: "sound", Modalities: []string{"sound"}, Precision: "fp32", Accuracy: modelpkg.AccuracyMean{Mean: 0.965}, Batches: []modelpkg.BatchProfile{{Items: 1, P50MS: 2}}},
+		{Name: "all", Modalities: []string{"sound", "text"}, Precision: "fp32", Accuracy: modelpkg.AccuracyMean{Mean: 0.98512}, Batches: []modelpkg.BatchProfile{{Items: 1, P50MS: 8}}},
+	}}
+	return samples, profile
+}
+
+// device is a server in virtual time that takes a fixed time per item, refuses
+// what it cannot finish in time, and errs on every hundredth item.
+type device struct {
+	service time.Duration
+	variant string
+	dieAt   int // items; 0: never
+	die     context.CancelCauseFunc
+	started bool
+	stopped bool
+
+	mu    sync.Mutex
+	free  time.Time // when it has done what it was given
+	items int
+}
+
+// plan gives a job its place in the queue; false refuses it.
+func (d *device) plan(job replay.Job) (end time.Time, wrong, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	end = time.Now()
+	if d.free.After(end) {
+		end = d.free
+	}
+	end = end.Add(d.service)
+	if job.Late == slo.LateDrop && time.Until(end) > job.Deadline-time.Millisecond {
+		return end, false, false
+	}
+	d.free = end
+	if d.items++; d.items == d.dieAt {
+		d.die(errors.New("the server died of old age"))
+	}
+	return end, d.items%100 == 0, true
+}
+
+func (d *device) send(ctx context.Context, job replay.Job, a *replay.Answer) {
+	end, wrong, ok := d.plan(job)
+	if !ok {
+		a.Outcome, a.Failure = slo.Shed, "busy"
+		return
+	}
+	select {
+	case <-time.After(time.Until(end)):
+	case <-ctx.Done():
+		return
+	}
+	a.Outcome, a.Expected, a.Right = slo.OnTime, 0.97, append(a.Right, !wrong)
+	a.Mix = append(a.Mix, replay.VariantItems{Variant: d.variant, Items: 1})
+}
+
+func (d *device) infer(context.Context, replay.Job) (*client.Response, error) {
+	time.Sleep(d.service) // virtual
+	var scores []byte
+	for _, s := range []float32{0.1, 0.9} {
+		scores = binary.LittleEndian.AppendUint32(scores, math.Float32bits(s))
+	}
+	return &client.Response{Variant: d.variant, Modalities: strings.Split(d.variant, "_"), ExpectedAccuracy: 0.97, Compute: d.service,
+		Outputs: []tensor.Tensor{{Name: "p", DType: tensor.FP32, Shape: tensor.Shape{1, 2}, Data: scores}}}, nil
+}
+
+// demonstrate runs a whole demonstration against devices.
+func demonstrate(t *testing.T, devices map[string]*device, boot time.Duration) (*Result, string, error) {
+	t.Helper()
+	samples, profile := example(t)
+	var out bytes.Buffer
+	result, err := Run(t.Context(), Config{Samples: samples, Profile: profile, Deadline: 100 * time.Millisecond, Seed: 1, Out: &out, Live: func(string) {},
+		Serve: func(_ context.Context, policy string) (*Serving, error) {
+			d := devices[policy]
+			d.started = true
+			time.Sleep(boot)
+			return &Serving{Send: d.send, Infer: d.infer, Stop: func() { d.stopped = true },
+				Watch: func(ctx context.Context) (context.Context, context.CancelFunc) {
+					ctx, d.die = context.WithCancelCause(ctx)
+					return ctx, func() { d.die(context.Canceled) }
+				}}, nil
+		}})
+	for policy, d := range devices {
+		if d.started && !d.stopped {
+			t.Errorf("the server of policy %s was not stopped", policy)
+		}
+	}
+	return result, out.String(), err
+}
+
+func TestDemonstration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		devices := map[string]*device{agnostic: {service: 8 * time.Millisecond, variant: "sound_text"}, ours: {service: 2 * time.Millisecond, variant: "sound"}}
+		began := time.Now()
+		r, out, err := demonstrate(t, devices, 3*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took > 80*time.Second || r.Seconds != took.Seconds() {
+			t.Errorf("took %v, says %v s", took, r.Seconds)
+		}
+		// An M/D/1 queue keeps 99 % within 100 ms at 12 services up to about 80 % load.
+		if all := r.Policies[0].Rate; all < 85 || all > 122 {
+			t.Errorf("policy all: %v items/s", all)
+		}
+		if r.ThroughputRatio < 3.5 || r.ThroughputRatio > 5.5 {
+			t.Errorf("throughput ratio %v", r.ThroughputRatio)
+		}
+		if r.JCTRatio < 50 || r.OverloadRate != 1.5*r.Policies[0].Rate {
+			t.Errorf("JCT ratio %v at %v", r.JCTRatio, r.OverloadRate)
+		}
+		if r.Floor != 0.9601 || r.LateShare > 0.01 || math.Abs(r.MeasuredAccuracy-0.99) > 0.002 || r.MeasuredAccuracyLow >= r.MeasuredAccuracy {
+			t.Errorf("floor %v, late %v, accuracy %v (%v)", r.Floor, r.LateShare, r.MeasuredAccuracy, r.MeasuredAccuracyLow)
+		}
+		for _, p := range r.Policies {
+			if p.Overload.Items.Shed > 0 || p.Overload.Served.Items != p.Overload.Offered.Items {
+				t.Errorf("policy %s dropped work in overload: %+v", p.Policy, p.Overload.Items)
+			}
+			if p.Confirmed.Items.OnTimeShare < 0.99 || p.Confirmed.Seconds < 6.9 {
+				t.Errorf("policy %s is not confirmed by %+v", p.Policy, p.Confirmed)
+			}
+		}
+		for _, say := range []string{"0.9601 within 100ms", `text     "odd"`, "sound    0.0005 s of sound", "policy all:   odd, 90.0 % sure; ran sound and text", "policy mosel: odd"} {
+			if !strings.Contains(out, say) {
+				t.Errorf("it does not say %q:\n%s", say, out)
+			}
+		}
+	})
+}
+
+func TestDeadServerIsTheReason(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		devices := map[string]*device{agnostic: {service: 8 * time.Millisecond, variant: "sound_text", dieAt: 300}}
+		_, _, err := demonstrate(t, devices, 0)
+		if err == nil || err.Error() != "policy all: the server died of old age" {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+func TestDemonstrationEndsInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		devices := map[string]*device{agnostic: {service: 8 * time.Millisecond, variant: "sound_text"}, ours: {service: 2 * time.Millisecond, variant: "sound"}}
+		began := time.Now()
+		_, _, err := demonstrate(t, devices, 25*time.Second) // two of these leave too little
+		if err == nil || time.Since(began) > 90*time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
+}
+
+func TestModelWithoutFullVariant(t *testing.T) {
+	samples, profile := example(t)
+	profile.Variants = profile.Variants[:2]
+	_, err := Run(t.Context(), Config{Samples: samples, Profile: profile})
+	if slo.KindOf(err) != slo.KindInvalid || !strings.Contains(err.Error(), "nothing to compare") {
+		t.Errorf("%v", err)
+	}
+}
+
+// found is a result with every field set.
+func found() *Result {
+	report := func(accuracy, late, mean float64, variants ...replay.VariantItems) replay.Report {
+		r := replay.Report{Variants: variants, Failures: []replay.Failure{}}
+		r.Accuracy = replay.Accuracy{Measured: accuracy, Low: accuracy - 0.008, High: accuracy + 0.006}
+		r.Items.LateShare, r.Served.Items = late, 1000
+		r.JCT = replay.JCT{Mean: mean, P99: 2 * mean}
+		return r
+	}
+	r := &Result{Format: ResultFormat, Floor: 0.96, Model: "digits", Device: "cpu-test", DeadlineMS: 100, OverloadRate: 213, Seconds: 74.5,
+		Policies: []PolicyPart{
+			{Policy: agnostic, Rate: 142, Confirmed: report(0.985, 0.004, 0, replay.VariantItems{Variant: "all", Items: 1000}), Overload: report(0.985, 0.8, 1840.3)},
+			{Policy: ours, Rate: 612, Confirmed: report(0.968, 0.002, 0, replay.VariantItems{Variant: "image_text", Items: 950}, replay.VariantItems{Variant: "all", Items: 50}), Overload: report(0.97, 0, 8.1)},
+		}}
+	r.conclude()
+	return r
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *rewrite {
+		if err := os.WriteFile(path, got, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs; go test -rewrite accepts this:\n%s", path, got)
+	}
+}
+
+func TestTable(t *testing.T) {
+	var b bytes.Buffer
+	if err := found().WriteTable(&b); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "table.txt", b.Bytes())
+}
+
+// TestJSONIsStable: a field that is renamed, dropped or changes its type breaks
+// those who read the result. New fields may be added.
+func TestJSONIsStable(t *testing.T) {
+	text, err := json.MarshalIndent(found(), "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "result.json", append(text, '\n'))
+}

@@ -1,0 +1,138 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/replay"
+)
+
+// shown is the held-out sample of the request that is shown.
+const shown = 0
+
+// introduce says what is going to be compared, with an example.
+func (d *demonstration) introduce() {
+	m := d.Samples.Model
+	fmt.Fprintf(d.Out, "Model %s: %s.\n", m.Name, strings.TrimSuffix(m.Description, "."))
+	fmt.Fprintf(d.Out, "Every request carries %s, and asks for an accuracy of at least %v within %v.\n\n",
+		list(m.ModalityNames()), d.floor, d.Deadline)
+	fmt.Fprintf(d.Out, "One request (sample %d of %s, %q):\n", shown, d.Samples.Source(), label(m, d.Samples.Set.Labels[shown]))
+	for i, in := range m.Inputs {
+		fmt.Fprintf(d.Out, "  %-8s %s\n", in.Name, describe(in, d.Samples.Set.Item(shown)[i]))
+	}
+}
+
+// show sends the example and prints what came back.
+func (d *demonstration) show(ctx context.Context, policy string, s *Serving) error {
+	job := replay.Job{Floor: d.floor, Deadline: 10 * d.Deadline, Samples: []int32{shown}} // a first request, over a new connection
+	began := time.Now()
+	answer, err := s.Infer(ctx, job)
+	if err != nil {
+		return err
+	}
+	took := time.Since(began)
+	if len(answer.Outputs) == 0 {
+		return fmt.Errorf("the answer has no outputs")
+	}
+	class, confidence, err := modelpkg.BestClass(answer.Outputs[0], 0)
+	if err != nil {
+		return err
+	}
+	d.Live("")
+	fmt.Fprintf(d.Out, "  -> policy %-6s %s, %.1f %% sure; ran %s; expected accuracy %.4f; %.1f ms, of which %.1f ms compute\n", policy+":",
+		label(d.Samples.Model, class), 100*confidence, list(answer.Modalities), answer.ExpectedAccuracy, ms(took), ms(answer.Compute))
+	return nil
+}
+
+// WriteTable prints the result for people.
+func (r *Result) WriteTable(w io.Writer) error {
+	all, mosel := r.Policies[0], r.Policies[1]
+	fmt.Fprintln(w)
+	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
+	line := func(name, a, b, note string) {
+		fmt.Fprintf(t, "%-38s\t%s\t%s\t%s\n", name, a, b, note)
+	}
+	line("", "policy all", "policy mosel", "")
+	line("highest rate with 99 % on time", rate(all), rate(mosel), fmt.Sprintf("   %.1f times the throughput", r.ThroughputRatio))
+	line("  not on time at that rate", late(all), late(mosel), "")
+	line("  measured accuracy, held-out samples", accuracy(all), accuracy(mosel), fmt.Sprintf("   %v asked for", r.Floor))
+	line("  95 % interval", interval(all), interval(mosel), "")
+	line("  ran", mix(all), mix(mosel), "")
+	line(fmt.Sprintf("at %.0f/s, %.1f x the rate of all:", r.OverloadRate, overloadFactor), "", "", "")
+	line("  completion time, mean", mean(all), mean(mosel), fmt.Sprintf("   %.0f times shorter", r.JCTRatio))
+	line("  completion time, 99 % below", p99(all), p99(mosel), "")
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, p := range r.Policies {
+		if g := p.Confirmed.Generator; g.LagShare > 0.05 {
+			fmt.Fprintf(w, "\nPolicy %s: %.0f %% of the requests could not be sent on time; something else is busy on this machine.\n", p.Policy, 100*g.LagShare)
+		}
+	}
+	if r.MeasuredAccuracy < r.Floor {
+		fmt.Fprintf(w, "\nThe measured accuracy is below the floor: the profile promised more than held-out samples show.\n")
+	}
+	return nil
+}
+
+func rate(p PolicyPart) string { return fmt.Sprintf("%.0f/s", p.Rate) }
+func late(p PolicyPart) string { return fmt.Sprintf("%.2f %%", 100*p.Confirmed.Items.LateShare) }
+func mean(p PolicyPart) string { return fmt.Sprintf("%.1f ms", p.Overload.JCT.Mean) }
+func p99(p PolicyPart) string  { return fmt.Sprintf("%.1f ms", p.Overload.JCT.P99) }
+
+func accuracy(p PolicyPart) string { return fmt.Sprintf("%.4f", p.Confirmed.Accuracy.Measured) }
+
+func interval(p PolicyPart) string {
+	return fmt.Sprintf("%.4f-%.4f", p.Confirmed.Accuracy.Low, p.Confirmed.Accuracy.High)
+}
+
+// mix names the variants that ran most of the items.
+func mix(p PolicyPart) string {
+	var parts []string
+	for _, v := range p.Confirmed.Variants {
+		share := 100 * float64(v.Items) / float64(max(p.Confirmed.Served.Items, 1))
+		if share >= 1 && len(parts) < 3 {
+			parts = append(parts, fmt.Sprintf("%s %.0f %%", v.Variant, share))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// describe tells what an input of the example holds.
+func describe(in modelpkg.Input, data []byte) string {
+	switch in.Media {
+	case modelpkg.MediaText:
+		return fmt.Sprintf("%q", strings.TrimRight(string(data), "\x00"))
+	case modelpkg.MediaAudio:
+		if seconds := float64(len(data)) / float64(in.DType.Size()) / float64(max(in.SampleRate, 1)); in.SampleRate > 0 {
+			return fmt.Sprintf("%.2g s of sound at %d Hz", seconds, in.SampleRate)
+		}
+	case modelpkg.MediaImage:
+		return fmt.Sprintf("a picture, %v", in.Shape)
+	case modelpkg.MediaNone:
+	}
+	return fmt.Sprintf("%v %v", in.DType, in.Shape)
+}
+
+// label names a class.
+func label(m *modelpkg.Model, class int) string {
+	if class < len(m.Labels) {
+		return m.Labels[class]
+	}
+	return fmt.Sprintf("class %d", class)
+}
+
+// list prints "image, audio and text".
+func list(names []string) string {
+	if len(names) < 2 {
+		return strings.Join(names, "")
+	}
+	return strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1]
+}
+
+func ms(d time.Duration) float64 { return d.Seconds() * 1e3 }
