@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
@@ -62,16 +63,24 @@ func BenchmarkRun(b *testing.B) {
 	}
 }
 
-// BenchmarkDigits runs the shipped model.
-func BenchmarkDigits(b *testing.B) {
+// digits is the shipped model, with at most so many items in a batch.
+func digits(t testing.TB, batchItemsMax int) *modelpkg.Model {
+	t.Helper()
 	const dir = "../../../models/digits"
-	if _, err := os.Stat(dir + "/onnx"); errors.Is(err, os.ErrNotExist) {
-		b.Skip("models/digits has no graphs")
+	if _, err := os.Stat(filepath.Join(dir, "onnx")); errors.Is(err, os.ErrNotExist) {
+		t.Skip("models/digits has no graphs")
 	}
 	m, err := modelpkg.Load(dir)
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
+	m.Limits.BatchItemsMax = batchItemsMax
+	return m
+}
+
+// BenchmarkDigits runs the shipped model.
+func BenchmarkDigits(b *testing.B) {
+	m := digits(b, 32)
 	in := load(b, m)
 	for v, variant := range m.Variants {
 		for _, n := range []int{1, 8, 32} {

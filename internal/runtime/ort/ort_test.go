@@ -62,6 +62,9 @@ func TestConformance(t *testing.T) {
 	t.Run("dynamic length", func(t *testing.T) {
 		runtimetest.Run(t, runtimetest.Suite{Open: opened, Model: dynamicLength(t), Tolerance: 1e-5})
 	})
+	t.Run("digits", func(t *testing.T) {
+		runtimetest.Run(t, runtimetest.Suite{Open: opened, Model: digits(t, 4), Tolerance: 1e-5})
+	})
 }
 
 func TestAnswersAreRight(t *testing.T) {
