@@ -68,7 +68,7 @@ var rooms = []room{
 		dir: "internal/server",
 		imports: []string{"internal/slo", "internal/modelpkg", "internal/runtime", "internal/runtime/ort", "internal/plan", "internal/sched",
 			"internal/engine", "internal/api"},
-		tests: []string{"internal/runtime/fake"},
+		tests: []string{"tensor", "client", "internal/runtime/fake"},
 	},
 	{
 		dir: "cmd/mosel",
