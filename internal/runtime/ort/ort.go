@@ -53,6 +53,8 @@ type Config = library.Config
 // Runtime is ONNX Runtime. All Runtimes of a process are handles of one
 // environment, which the first Open makes and the last Close destroys.
 type Runtime struct {
+	version  string
+	library  library.Location
 	mu       sync.Mutex
 	sessions map[key]*session // those in use
 	closed   bool
@@ -88,7 +90,7 @@ func Open(ctx context.Context, config Config) (*Runtime, error) {
 		environment.library, environment.version = at, onnx.GetVersion()
 	}
 	environment.users++
-	return &Runtime{sessions: make(map[key]*session)}, nil
+	return &Runtime{version: environment.version, library: environment.library, sessions: make(map[key]*session)}, nil
 }
 
 // telemetryVariable switches off what official builds from 1.29 on do at once
@@ -128,10 +130,10 @@ func configure() error {
 func (*Runtime) Name() string { return Name }
 
 // Version is that of the loaded library, e.g. "1.26.0".
-func (*Runtime) Version() string { return environment.version }
+func (r *Runtime) Version() string { return r.version }
 
 // Library says which shared library is loaded.
-func (*Runtime) Library() library.Location { return environment.library }
+func (r *Runtime) Library() library.Location { return r.library }
 
 // Close releases the runtime. It refuses while instances are open, and does
 // nothing the second time.
