@@ -60,7 +60,7 @@ func New(addr string, opts Options) (*Client, error) {
 		return nil, fmt.Errorf("server address %q is neither host:port nor an http or https URL", addr)
 	}
 	c := &Client{
-		base:      url.URL{Scheme: base.Scheme, User: base.User, Host: base.Host,
+		base: url.URL{Scheme: base.Scheme, User: base.User, Host: base.Host,
 			Path: strings.TrimRight(base.Path, "/"), RawPath: strings.TrimRight(base.RawPath, "/")},
 		transport: opts.Transport,
 		bytesMax:  opts.ResponseBytesMax,

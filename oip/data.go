@@ -29,7 +29,7 @@ func (r *reader) data(t *tensor.Tensor) error {
 	} else {
 		f.out = make([]byte, n*t.DType.Size())
 	}
-	if err := f.fill(0, n); err != nil {
+	if err := f.fill(0); err != nil {
 		return err
 	}
 	t.Data = f.out
@@ -50,11 +50,12 @@ func (r *reader) elements(t tensor.Tensor) (int, error) {
 
 // filler reads nested or flat data into the bytes of a tensor.
 type filler struct {
-	r   *reader
-	t   *tensor.Tensor
-	out []byte
-	i   int // elements read
-	n   int // elements wanted
+	r    *reader
+	t    *tensor.Tensor
+	out  []byte
+	i    int   // elements read
+	n    int   // elements wanted
+	held []int // by depth: elements in an array of that depth, 0 before the first has ended
 }
 
 // fail builds an error that names the tensor and the element.
@@ -62,9 +63,8 @@ func (f *filler) fail(format string, args ...any) error {
 	return fmt.Errorf("tensor %q: element %d: %w", f.t.Name, f.i, fmt.Errorf(format, args...))
 }
 
-// fill reads an array that stands for the dimensions from axis on and must hold
-// want elements, in itself or in the arrays nested in it.
-func (f *filler) fill(axis, want int) error {
+// fill reads an array and the arrays nested in it.
+func (f *filler) fill(depth int) error {
 	r := f.r
 	if !r.accept('[') {
 		return f.fail("%w", r.unexpected("data (an array)"))
@@ -74,7 +74,7 @@ func (f *filler) fill(axis, want int) error {
 	switch r.peek() {
 	case ']':
 	case '[':
-		err = f.nested(axis, want)
+		err = f.nested(depth)
 	default:
 		err = f.leaves()
 	}
@@ -84,32 +84,51 @@ func (f *filler) fill(axis, want int) error {
 	if !r.accept(']') {
 		return f.fail("%w", r.unexpected("',' or ']'"))
 	}
-	switch got := f.i - start; {
-	case got != want && axis == 0:
-		return fmt.Errorf("tensor %q: shape %v needs %d elements, data has %d", f.t.Name, f.t.Shape, want, got)
-	case got != want:
-		return f.fail("shape %v needs %d elements in each array of depth %d, this one has %d", f.t.Shape, want, axis+1, got)
-	}
-	return nil
+	return f.ended(depth, f.i-start)
 }
 
 // nested reads the arrays inside an array.
-func (f *filler) nested(axis, want int) error {
-	if axis+1 >= len(f.t.Shape) {
-		return f.fail("data is nested deeper than shape %v", f.t.Shape)
+func (f *filler) nested(depth int) error {
+	if depth+1 >= f.r.lim.Rank {
+		return f.fail("data is nested deeper than %d: %w", f.r.lim.Rank, ErrTooLarge)
 	}
-	inner := 0
-	if d := int(f.t.Shape[axis]); d > 0 {
-		inner = want / d
+	if f.held == nil {
+		f.held = make([]int, f.r.lim.Rank)
 	}
 	for {
-		if err := f.fill(axis+1, inner); err != nil {
+		if err := f.fill(depth + 1); err != nil {
 			return err
 		}
 		if !f.r.accept(',') {
 			return nil
 		}
 	}
+}
+
+// ended checks an array that held so many elements. The outermost holds all of
+// them; those of one depth hold equally many, and a number that stands for some
+// of the shape's last dimensions: a picture of 28 rows may be sent as such for
+// the shape [1,28,28], its rows and columns may not be swapped.
+func (f *filler) ended(depth, held int) error {
+	switch {
+	case depth == 0 && held != f.n:
+		return fmt.Errorf("tensor %q: shape %v needs %d elements, data has %d", f.t.Name, f.t.Shape, f.n, held)
+	case depth == 0:
+		return nil
+	case f.held[depth] != 0 && f.held[depth] != held:
+		return f.fail("one nested array has %d elements, another %d: data is flat or nested along shape %v", f.held[depth], held, f.t.Shape)
+	}
+	f.held[depth] = held
+	size := int64(1)
+	for i := len(f.t.Shape); i >= 0; i-- {
+		if i < len(f.t.Shape) {
+			size *= f.t.Shape[i]
+		}
+		if size == int64(held) {
+			return nil
+		}
+	}
+	return f.fail("a nested array has %d elements: data is flat or nested along shape %v", held, f.t.Shape)
 }
 
 // leaves reads the elements of an innermost array.

@@ -102,18 +102,23 @@ func TestDecodeNesting(t *testing.T) {
 		{`[2,2,2]`, `[[[1,2],[3,4]],[[5,6],[7,8]]]`, true},
 		{`[2,2,2]`, `[[1,2,3,4],[5,6,7,8]]`, true}, // nested over the batch only
 		{`[2,2,2]`, `[[1,2,3,4],[[5,6],[7,8]]]`, true},
-		{`[2,2,2]`, `[[1,2],[3,4],[5,6],[7,8]]`, false},
-		{`[2,2,2]`, `[[1,2,3],[4,5,6,7,8]]`, false}, // ragged
+		{`[2,2,2]`, `[[1,2],[3,4],[5,6],[7,8]]`, true}, // the last dimension only
+		{`[2,2,2]`, `[[1,2,3],[4,5,6,7,8]]`, false},
+		{`[2,2,2]`, `[[1,2,3,4],[5,6],[7,8]]`, false}, // ragged
 		{`[2,2,2]`, `[[[1,2],[3,4]],[[5,6],[7]]]`, false},
+		{`[2,2,2]`, `[[1,2,3,4],[]]`, false},
 		{`[2,2,2]`, `[1,2,3,4,5,6,7]`, false},
 		{`[2,2,2]`, `[1,2,3,4,5,6,7,8,9]`, false},
-		{`[2,2,2]`, `[[[[1],[2]],[3,4]],[5,6,7,8]]`, false}, // too deep
+		{`[2,2,2]`, `[[1,2,3,4],[5,6,7,8],[9,10,11,12]]`, false},
 		{`[2,2,2]`, `[1,[2],3,4,5,6,7,8]`, false},
 		{`[2,2,2]`, `[[1,2,3,4],5,6,7,8]`, false},
+		{`[2,3]`, `[[1,2],[3,4],[5,6]]`, false}, // rows and columns swapped
+		{`[1,2,3]`, `[[1,2,3],[4,5,6]]`, true},  // a batch of one, without its brackets
+		{`[2,3]`, `[[[1,2,3],[4,5,6]]]`, true},  // with one pair too many
 		{`[8]`, `[1,2,3,4,5,6,7,8]`, true},
 		{`[]`, `[1]`, true},
 		{`[]`, `1`, false},
-		{`[]`, `[[1]]`, false},
+		{`[]`, `[[1]]`, true},
 		{`[2,0]`, `[[],[]]`, true},
 		{`[0]`, `[]`, true},
 		{`[1]`, `[]`, false},
@@ -235,10 +240,12 @@ func TestDecodeErrors(t *testing.T) {
 
 func TestDecodeBounds(t *testing.T) {
 	one := `{"name":"x","shape":[1],"datatype":"INT8","data":[1]}`
+	deep := strings.Repeat("[", 100_000)
 	for name, body := range map[string]string{
-		"depth of ignored arrays":  `{"x":` + strings.Repeat("[", 100_000),
+		"depth of data":            input(`[1]`, "INT8", deep),
+		"depth of ignored arrays":  `{"x":` + deep,
 		"depth of ignored objects": `{"x":` + strings.Repeat(`{"a":`, 100_000),
-		"depth of deferred data":   `{"inputs":[{"data":` + strings.Repeat("[", 100_000),
+		"depth of deferred data":   `{"inputs":[{"data":` + deep,
 		"tensors":                  `{"inputs":[` + strings.Repeat(one+",", 64) + one + `]}`,
 		"outputs":                  `{"outputs":[` + strings.Repeat(`{"name":"y"},`, 65) + `]}`,
 		"rank":                     input(`[`+strings.Repeat("1,", 16)+`1]`, "INT8", `[1]`),

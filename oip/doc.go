@@ -17,7 +17,9 @@
 // Where the protocol leaves a choice:
 //   - unknown fields, and null for a known field, are ignored; a known field
 //     given twice is an error;
-//   - data is flat, or nested along the shape, fully or in its outer dimensions;
+//   - data is flat, or nested along the shape, in all its dimensions or in some:
+//     every array of one depth has as many elements as some of the last
+//     dimensions together;
 //   - integers are written without fraction or exponent; a boolean is true or false;
 //   - strings are UTF-8, escaped surrogates come in pairs; other bytes travel in
 //     binary form;

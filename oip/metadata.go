@@ -60,22 +60,13 @@ type RepositoryEntry struct {
 // ModelConfig answers GET /v2/models/{model}/config. It is that part of
 // Triton's ModelConfig, as Triton writes it in JSON, that clients read.
 type ModelConfig struct {
-	Name            string            `json:"name"`
-	Platform        string            `json:"platform"`
-	Backend         string            `json:"backend"`
-	VersionPolicy   VersionPolicy     `json:"version_policy"`
-	MaxBatchSize    int               `json:"max_batch_size"`
-	Input           []ModelInput      `json:"input"`
-	Output          []ModelOutput     `json:"output"`
-	DynamicBatching struct{}          `json:"dynamic_batching"`
-	Parameters      map[string]string `json:"parameters"`
-}
-
-// VersionPolicy lists the versions that are served.
-type VersionPolicy struct {
-	Specific struct {
-		Versions []string `json:"versions"`
-	} `json:"specific"`
+	Name            string        `json:"name"`
+	Platform        string        `json:"platform"`
+	Backend         string        `json:"backend"`
+	MaxBatchSize    int           `json:"max_batch_size"`
+	Input           []ModelInput  `json:"input"`
+	Output          []ModelOutput `json:"output"`
+	DynamicBatching struct{}      `json:"dynamic_batching"` // there, so that clients know that requests are batched
 }
 
 // ModelInput describes an input, without its batch dimension.

@@ -1,0 +1,75 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/oip"
+)
+
+// Config bounds what clients may send.
+type Config struct {
+	// BodyBytesMax bounds a request's body, compressed and not.
+	BodyBytesMax int64
+	// BodyBytesInFlight bounds the bodies of all requests under way together,
+	// and so the memory that clients can claim. Beyond it requests are shed.
+	BodyBytesInFlight int64
+	// HeaderBytesMax bounds a request's header; package server hands it to the
+	// HTTP server, which reads headers before this package sees them.
+	HeaderBytesMax int
+	// ItemsMax bounds the items of one request. Larger work is several requests.
+	ItemsMax int
+	// CompressBytesMin is the size from which an answer is compressed for a
+	// client that accepts it; below, that costs more time than it saves.
+	CompressBytesMin int
+	// Tensors bounds what the body of a request may hold.
+	Tensors oip.Limits
+	// Version of the server, as its metadata tells it.
+	Version string
+}
+
+// DefaultConfig has bounds that no ordinary client meets: bodies of 64 MiB (a
+// batch of 100 pictures of 224x224 in FP32 has 60), 1 GiB of them at a time,
+// 100,000 items.
+func DefaultConfig() Config {
+	return Config{
+		BodyBytesMax:      64 << 20,
+		BodyBytesInFlight: 1 << 30,
+		HeaderBytesMax:    64 << 10,
+		ItemsMax:          100_000,
+		CompressBytesMin:  1 << 10,
+		Tensors:           oip.DefaultLimits(),
+		Version:           buildVersion(),
+	}
+}
+
+// buildVersion is the version the Go toolchain recorded in the program.
+func buildVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
+// Validate reports every setting that makes no sense.
+func (c Config) Validate() error {
+	var errs []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	check(c.BodyBytesMax >= 1, "the bound on a body is %d bytes: at least 1", c.BodyBytesMax)
+	check(c.BodyBytesInFlight >= c.BodyBytesMax, "the bound on all bodies, %d bytes, is below that on one, %d", c.BodyBytesInFlight, c.BodyBytesMax)
+	check(c.HeaderBytesMax >= 1, "the bound on headers is %d bytes: at least 1", c.HeaderBytesMax)
+	check(c.ItemsMax >= 1, "the bound on items is %d: at least 1", c.ItemsMax)
+	check(c.CompressBytesMin >= 0, "compression from %d bytes: at least 0", c.CompressBytesMin)
+	check(min(c.Tensors.Tensors, c.Tensors.Rank, c.Tensors.Elements, c.Tensors.NameBytes, c.Tensors.Depth) >= 1 && c.Tensors.Parameters >= 0,
+		"a bound on tensors is below 1: %+v", c.Tensors)
+	if len(errs) == 0 {
+		return nil
+	}
+	return &slo.Error{Op: "configure the API", Kind: slo.KindInvalid, Err: errors.Join(errs...)}
+}

@@ -1,0 +1,145 @@
+package api
+
+import (
+	"bytes"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"github.com/mosel-serve/mosel/internal/runtime"
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/oip"
+)
+
+// exchange is the memory of one inference: the body, what is decoded from it,
+// and the answer. Tensors are views of the body and items views of the tensors,
+// so all of it is in use until the engine has returned; then it is used again.
+type exchange struct {
+	body    []byte
+	request oip.Request
+	inputs  [][]byte // of all items, one after the other
+	items   []runtime.Item
+	answer  []byte
+
+	budget   *budget
+	reserved int64 // of the budget
+	engaged  bool  // the engine reads the items
+}
+
+// exchanges keeps memory for reuse. Buffers that a rare huge request made are
+// let go.
+var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+
+const bytesKept = 1 << 20
+
+func newExchange(b *budget) *exchange {
+	x := exchanges.Get().(*exchange)
+	x.budget = b
+	return x
+}
+
+// release gives back what the exchange holds. If a panic came through the
+// engine, the memory may still be read, and is left to the garbage collector.
+func (x *exchange) release() {
+	x.budget.release(x.reserved)
+	if x.engaged {
+		return
+	}
+	clear(x.inputs)
+	clear(x.items)
+	for i := range x.request.Inputs {
+		x.request.Inputs[i].Data = nil
+	}
+	x.body, x.answer, x.reserved = keep(x.body), keep(x.answer), 0
+	if cap(x.inputs) > bytesKept/24 { // bytes of a slice
+		x.inputs, x.items = nil, nil
+	}
+	exchanges.Put(x)
+}
+
+func keep(b []byte) []byte {
+	if cap(b) > bytesKept {
+		return nil
+	}
+	return b[:0]
+}
+
+// rows makes room for n items with k inputs each, all absent.
+func (x *exchange) rows(n, k int) []runtime.Item {
+	if cap(x.inputs) < n*k {
+		x.inputs = make([][]byte, n*k)
+	}
+	if cap(x.items) < n {
+		x.items = make([]runtime.Item, n)
+	}
+	x.inputs, x.items = x.inputs[:n*k], x.items[:n]
+	for i := range x.items {
+		x.items[i] = x.inputs[i*k : (i+1)*k : (i+1)*k]
+	}
+	return x.items
+}
+
+// read reads a body of size bytes (-1: unknown) into the exchange.
+func (x *exchange) read(src io.Reader, size, bytesMax int64) error {
+	room := int64(bytes.MinRead)
+	if size >= 0 {
+		room = min(size, bytesMax) + 1 // so that the end is seen without growing
+	}
+	for x.body = x.body[:0]; size <= bytesMax; room = int64(len(x.body)) { // doubles
+		if err := x.grow(room); err != nil {
+			return err
+		}
+		end, err := x.fill(src)
+		if int64(len(x.body)) > bytesMax {
+			break
+		}
+		if end || err != nil {
+			return err
+		}
+	}
+	return slo.E("", slo.KindTooLarge, "the body has more than %d bytes", bytesMax)
+}
+
+// fill reads until the room there is, is used, or the body ends.
+func (x *exchange) fill(src io.Reader) (end bool, err error) {
+	for int64(len(x.body)) < x.reserved {
+		n, err := src.Read(x.body[len(x.body):x.reserved])
+		x.body = x.body[:len(x.body)+n]
+		if err == io.EOF {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// grow makes room for n more bytes of the body, within the budget.
+func (x *exchange) grow(n int64) error {
+	want := int64(len(x.body)) + n
+	if !x.budget.reserve(want - x.reserved) {
+		return slo.E("", slo.KindOverloaded, "the requests under way hold all of the %d bytes there are for bodies", x.budget.max)
+	}
+	x.reserved = want
+	if want > int64(cap(x.body)) {
+		x.body = append(make([]byte, 0, want), x.body...)
+	}
+	return nil
+}
+
+// budget is the bytes that all exchanges together may hold.
+type budget struct {
+	max  int64
+	used atomic.Int64
+}
+
+func (b *budget) reserve(n int64) bool {
+	if b.used.Add(n) > b.max {
+		b.used.Add(-n)
+		return false
+	}
+	return true
+}
+
+func (b *budget) release(n int64) { b.used.Add(-n) }

@@ -1,0 +1,188 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/mosel-serve/mosel/internal/engine"
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/oip"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// infer serves the one resource that matters.
+func (h *handler) infer(w http.ResponseWriter, r *http.Request, args arguments) error {
+	arrived := h.engine.Now()
+	s, err := h.engine.Served(args.model, args.version)
+	if err != nil {
+		return err
+	}
+	x := newExchange(&h.bodies)
+	defer x.release()
+	if err := h.readBody(r, x); err != nil {
+		return err
+	}
+	if err := x.decode(r.Header, s.Model, h.cfg.Tensors); err != nil {
+		return err
+	}
+	job, err := x.job(r.Header, s.Model, arrived, h.cfg.ItemsMax)
+	if err != nil {
+		return err
+	}
+	job.Version = args.version
+	outputs, forms, err := wanted(&x.request, s.Model)
+	if err != nil {
+		return err
+	}
+	x.engaged = true
+	result, err := h.engine.Infer(r.Context(), job)
+	x.engaged = false
+	if err != nil {
+		return err
+	}
+	answer := oip.Response{ModelName: s.Model.Name, ModelVersion: s.Model.Version, ID: x.request.ID, Parameters: facts(s.Model, result)}
+	for _, i := range outputs {
+		answer.Outputs = append(answer.Outputs, result.Outputs[i])
+	}
+	return h.answer(w, r, x, answer, forms)
+}
+
+// decode reads the request in the body, in whichever form it is.
+func (x *exchange) decode(header http.Header, m *modelpkg.Model, limits oip.Limits) error {
+	n := oip.AllJSON
+	if text := header.Get(oip.HeaderLength); text != "" {
+		length, err := strconv.ParseUint(text, 10, 31)
+		if err != nil {
+			return invalid("header %s is %q: the number of bytes of the JSON part is wanted", oip.HeaderLength, text)
+		}
+		n = int(length)
+	}
+	var err error
+	if n == 0 {
+		err = x.decodeRaw(m)
+	} else {
+		err = x.request.Decode(x.body, n, limits)
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, oip.ErrTooLarge):
+		return slo.E("", slo.KindTooLarge, "%w", err)
+	case errors.Is(err, oip.ErrUnsupported):
+		return slo.E("", slo.KindUnsupported, "%w", err)
+	}
+	return slo.E("", slo.KindInvalid, "%w", err)
+}
+
+// decodeRaw reads a body that is the model's only input. Where the input's own
+// shape is dynamic, the size of the body settles that, and it is one item.
+func (x *exchange) decodeRaw(m *modelpkg.Model) error {
+	if len(m.Inputs) != 1 {
+		return invalid("%s: 0 is for a model with a single input; %s has %s", oip.HeaderLength, m.Name, describeInputs(m))
+	}
+	in := m.Inputs[0]
+	shape := batched(in.Shape)
+	for _, d := range in.Shape {
+		if d == -1 {
+			shape[0] = 1
+		}
+	}
+	return x.request.DecodeRaw(x.body, tensor.Tensor{Name: in.Name, DType: in.DType, Shape: shape})
+}
+
+// job makes the engine's request of the decoded one.
+func (x *exchange) job(header http.Header, m *modelpkg.Model, arrived slo.Instant, itemsMax int) (engine.Request, error) {
+	goal, err := objective(x.request.Parameters, header, arrived)
+	if err != nil {
+		return engine.Request{}, err
+	}
+	present, err := x.takeItems(m, itemsMax)
+	if err != nil {
+		return engine.Request{}, err
+	}
+	chosen, err := choice(x.request.Parameters, m, present)
+	if err != nil {
+		return engine.Request{}, err
+	}
+	return engine.Request{Model: m.Name, Modalities: present, Choice: chosen, Items: x.items, Objective: goal}, nil
+}
+
+// facts are the parameters of an answer: what ran and what to expect of it.
+func facts(m *modelpkg.Model, r engine.Response) oip.Parameters {
+	p := oip.Parameters{
+		{Name: "variant", Value: oip.String(mix(m, r.Variants))},
+		{Name: "modalities", Value: oip.String(strings.Join(r.Modalities.Names(m.ModalityNames()), ","))},
+		{Name: "expected_accuracy", Value: oip.Float(r.ExpectedAccuracy.Float())},
+		{Name: "queue_us", Value: oip.Int(r.Queue.Microseconds())},
+		{Name: "compute_us", Value: oip.Int(r.Compute.Microseconds())},
+	}
+	if r.Outcome == slo.Late {
+		p = append(p, oip.Parameter{Name: "late", Value: oip.Bool(true)})
+	}
+	return p
+}
+
+// mix names the variant that ran, or "image:24,all:8" where there were several.
+func mix(m *modelpkg.Model, variants []int) string {
+	count := make([]int, len(m.Variants))
+	for _, v := range variants {
+		count[v]++
+	}
+	if first := variants[0]; count[first] == len(variants) {
+		return m.Variants[first].Name
+	}
+	var parts []string
+	for v, n := range count {
+		if n > 0 {
+			parts = append(parts, m.Variants[v].Name+":"+strconv.Itoa(n))
+		}
+	}
+	return strings.Join(parts, ",")
+}
+
+// factHeaders mirror the parameters of an answer, for clients and proxies that
+// do not look into the body.
+var factHeaders = map[string]string{
+	"variant":           "X-Mosel-Variant",
+	"modalities":        "X-Mosel-Modalities",
+	"expected_accuracy": "X-Mosel-Expected-Accuracy",
+	"queue_us":          "X-Mosel-Queue-Us",
+	"compute_us":        "X-Mosel-Compute-Us",
+	"late":              "X-Mosel-Late",
+}
+
+// answer encodes and sends the answer to an inference.
+func (h *handler) answer(w http.ResponseWriter, r *http.Request, x *exchange, answer oip.Response, forms []oip.Form) error {
+	body, n, err := answer.Append(x.answer, forms)
+	if errors.Is(err, oip.ErrNotJSON) {
+		return slo.E("", slo.KindInvalid, "%w", err) // the client can ask for the other form
+	}
+	if err != nil {
+		return slo.E("encode the answer", slo.KindInternal, "%w", err)
+	}
+	x.answer = body
+	header := w.Header()
+	if len(body) >= h.cfg.CompressBytesMin {
+		if encoding := accepted(r.Header.Get("Accept-Encoding")); encoding != "" {
+			if body, err = compress(encoding, body); err != nil {
+				return err
+			}
+			header.Set("Content-Encoding", encoding)
+		}
+	}
+	header["Content-Type"] = []string{"application/json"}
+	if n != oip.AllJSON {
+		header["Content-Type"] = []string{"application/octet-stream"}
+		header[oip.HeaderLength] = []string{strconv.Itoa(n)}
+	}
+	for _, p := range answer.Parameters {
+		header[factHeaders[p.Name]] = []string{p.Value.Text()}
+	}
+	header["Content-Length"] = []string{strconv.Itoa(len(body))}
+	w.WriteHeader(http.StatusOK)
+	w.Write(body)
+	return nil
+}

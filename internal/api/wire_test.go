@@ -1,0 +1,328 @@
+package api
+
+import (
+	"bufio"
+	"bytes"
+	"compress/flate"
+	"compress/gzip"
+	"compress/zlib"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+	"testing/synctest"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/runtime"
+	"github.com/mosel-serve/mosel/internal/runtime/fake"
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/oip"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// listen starts a real server on a real network; runs take no time.
+func listen(t testing.TB, s setup) *httptest.Server {
+	t.Helper()
+	s.instant = true
+	h, e := start(t, s)
+	server := httptest.NewServer(h)
+	t.Cleanup(func() {
+		server.Close()
+		if err := e.Drain(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return server
+}
+
+// dial sends bytes as they are and reads an answer.
+func dial(t *testing.T, server *httptest.Server, request string) (status int, header http.Header, body string) {
+	t.Helper()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	content, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.StatusCode, answer.Header, string(content)
+}
+
+// TestTritonClient sends what tritonclient.http sends for
+// client.infer("scene", [image, chars, mask], request_id="1"): no Content-Type,
+// inputs in binary form, and binary_data_output because no outputs are named.
+func TestTritonClient(t *testing.T) {
+	server := listen(t, setup{})
+	head := `{"id":"1","inputs":[{"name":"image","shape":[1,2,2],"datatype":"UINT8","parameters":{"binary_data_size":4}},` +
+		`{"name":"chars","shape":[1,3],"datatype":"UINT8","parameters":{"binary_data_size":3}},` +
+		`{"name":"mask","shape":[1,3],"datatype":"BOOL","parameters":{"binary_data_size":3}}],` +
+		`"parameters":{"priority":1,"timeout":1000000,"binary_data_output":true}}`
+	image, chars, mask := "\x01\x02\x03\x04", "\x07\x08\x09", "\x01\x01\x00"
+	body := head + image + chars + mask
+	status, header, got := dial(t, server, "POST /v2/models/scene/infer HTTP/1.1\r\nHost: localhost:8000\r\nUser-Agent: Python/geventhttpclient-2.3.1\r\n"+
+		"Inference-Header-Content-Length: "+strconv.Itoa(len(head))+"\r\nContent-Length: "+strconv.Itoa(len(body))+"\r\n\r\n"+body)
+	if status != http.StatusOK {
+		t.Fatalf("%d: %s", status, got)
+	}
+	n, err := strconv.Atoi(header.Get("Inference-Header-Content-Length"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p oip.Response
+	if err := p.Decode([]byte(got), n, oip.DefaultLimits()); err != nil {
+		t.Fatal(err)
+	}
+	variant, _ := p.Parameters.Get("variant")
+	m := scene().Model
+	ran := slices.IndexFunc(m.Variants, func(v modelpkg.Variant) bool { return v.Name == variant.Text() })
+	if p.ID != "1" || len(p.Outputs) != 2 || ran < 0 {
+		t.Fatalf("%+v", p)
+	}
+	item := runtime.Item{[]byte(image), nil, []byte(chars), []byte(mask)}
+	for i, out := range p.Outputs {
+		if out.Name != m.Outputs[i].Name || !bytes.Equal(out.Data, fake.Row(m, i, ran, item)) {
+			t.Errorf("output %s is not what variant %s answers to the item", out.Name, variant.Text())
+		}
+	}
+}
+
+// TestKServeClient sends what the KServe SDK does: JSON over a chunked body, a
+// floor in thousandths, since it has no floats, and an encoding it would accept.
+func TestKServeClient(t *testing.T) {
+	server := listen(t, setup{})
+	body := ask(`"min_accuracy":750`, imageJSON)
+	status, header, got := dial(t, server, "POST /v2/models/scene/infer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAccept-Encoding: gzip, deflate\r\n"+
+		"Transfer-Encoding: chunked\r\n\r\n"+fmt.Sprintf("%x\r\n%s\r\n", 10, body[:10])+fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(body)-10, body[10:]))
+	if status != http.StatusOK || header.Get("Content-Encoding") != "" || !strings.Contains(got, `"variant":"image"`) {
+		t.Errorf("%d: %s", status, got)
+	}
+}
+
+// compressed compresses a body in each way a client may.
+func compressed(t testing.TB, how string, body []byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	var w io.WriteCloser
+	switch how {
+	case "gzip":
+		w = gzip.NewWriter(&out)
+	case "zlib":
+		w = zlib.NewWriter(&out)
+	case "flate":
+		w, _ = flate.NewWriter(&out, flate.DefaultCompression)
+	}
+	if _, err := w.Write(body); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func TestCompressedRequests(t *testing.T) {
+	with(t, setup{config: func(c *Config) { c.BodyBytesMax = 1 << 20 }}, func(f fixture) {
+		head := `{"inputs":[{"name":"image","shape":[1,2,2],"datatype":"UINT8","parameters":{"binary_data_size":4}}],"outputs":[{"name":"scores"}]}`
+		length := fmt.Sprintf("Inference-Header-Content-Length: %d", len(head))
+		for _, tt := range []struct{ how, header string }{{"gzip", "gzip"}, {"gzip", "GZip"}, {"zlib", "deflate"}, {"flate", "deflate"}} {
+			whole := compressed(t, tt.how, []byte(head+"\x01\x02\x03\x04"))
+			encoding := "Content-Encoding: " + tt.header
+			if w := f.call("POST", inferPath, string(whole), length, encoding); w.Code != http.StatusOK {
+				t.Errorf("%s: %d %s", tt.how, w.Code, w.Body)
+			}
+			if w := f.call("POST", inferPath, string(whole[:len(whole)-3]), length, encoding); w.Code != 400 || !strings.Contains(w.Body.String(), "the body cannot be read") {
+				t.Errorf("%s, cut off: %d %s", tt.how, w.Code, w.Body)
+			}
+			bomb := compressed(t, tt.how, make([]byte, 4<<20))
+			if w := f.call("POST", inferPath, string(bomb), encoding); w.Code != 413 {
+				t.Errorf("%s: %d bytes that are 4 MiB: %d %s", tt.how, len(bomb), w.Code, w.Body)
+			}
+		}
+		if w := f.call("POST", inferPath, "", "Content-Encoding: deflate"); w.Code != 400 {
+			t.Errorf("nothing, compressed: %d %s", w.Code, w.Body)
+		}
+		if w := f.call("POST", inferPath, ask(``, imageJSON), "Content-Encoding: identity"); w.Code != 200 {
+			t.Errorf("identity: %d %s", w.Code, w.Body)
+		}
+	})
+}
+
+func TestCompressedAnswers(t *testing.T) {
+	with(t, setup{config: func(c *Config) { c.CompressBytesMin = 100 }}, func(f fixture) {
+		body := `{"parameters":{"binary_data_output":true},"inputs":[` + imageJSON + `]}`
+		plain := f.call("POST", inferPath, body)
+		for _, encoding := range []string{"gzip", "deflate"} {
+			w := f.call("POST", inferPath, body, "Accept-Encoding: br;q=1, "+encoding)
+			if w.Header().Get("Content-Encoding") != encoding || w.Header().Get("Content-Length") != strconv.Itoa(w.Body.Len()) ||
+				w.Header().Get(oip.HeaderLength) != plain.Header().Get(oip.HeaderLength) {
+				t.Errorf("%s: header %v", encoding, w.Header())
+			}
+			var r io.Reader
+			var err error
+			if encoding == "gzip" {
+				r, err = gzip.NewReader(w.Body)
+			} else {
+				r, err = zlib.NewReader(w.Body)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, plain.Body.Bytes()) {
+				t.Errorf("%s: %q, %v", encoding, got, err)
+			}
+		}
+		if w := f.call("POST", inferPath, `{`, "Accept-Encoding: gzip"); w.Header().Get("Content-Encoding") != "" {
+			t.Error("an error is compressed: tritonclient could not read it")
+		}
+	})
+	for header, want := range map[string]string{"": "", "identity": "", "gzip": "gzip", "deflate, gzip;q=0.5": "gzip", "deflate": "deflate",
+		"gzip;q=0, deflate": "deflate", "gzip; q=0": "", "*": "", "GZIP": "gzip", "gzip;q=x": ""} {
+		if got := accepted(header); got != want {
+			t.Errorf("Accept-Encoding %q is answered in %q, want %q", header, got, want)
+		}
+	}
+}
+
+func TestBodiesOfAllRequestsAreBounded(t *testing.T) {
+	body := ask(`"modalities":"image"`, imageJSON)
+	with(t, setup{queueJobs: 10, config: func(c *Config) { c.BodyBytesMax, c.BodyBytesInFlight = 1000, 1000 }}, func(f fixture) {
+		var wg sync.WaitGroup
+		for range 1000 / (len(body) + 1) {
+			wg.Go(func() {
+				if w := f.call("POST", inferPath, body); w.Code != 200 {
+					t.Errorf("%d %s", w.Code, w.Body)
+				}
+			})
+		}
+		synctest.Wait() // all of them have been read and wait for the one instance
+		if w := f.call("POST", inferPath, body); w.Code != 429 || !strings.Contains(w.Body.String(), "1000 bytes there are for bodies") {
+			t.Errorf("one more: %d %s", w.Code, w.Body)
+		}
+		wg.Wait()
+		for range 20 { // nothing of the budget is lost
+			if w := f.call("POST", inferPath, body); w.Code != 200 {
+				t.Errorf("afterwards: %d %s", w.Code, w.Body)
+			}
+		}
+	})
+}
+
+func TestBodiesArriveInAnyPieces(t *testing.T) {
+	content := bytes.Repeat([]byte("0123456789"), 1000)
+	for _, size := range []int64{-1, 10_000} {
+		for name, src := range map[string]io.Reader{"whole": bytes.NewReader(content), "bytes": iotest.OneByteReader(bytes.NewReader(content)),
+			"end with data": iotest.DataErrReader(bytes.NewReader(content))} {
+			x := newExchange(&budget{max: 1 << 20})
+			if err := x.read(src, size, 10_000); err != nil || !bytes.Equal(x.body, content) {
+				t.Errorf("%s, size %d: %d bytes, %v", name, size, len(x.body), err)
+			}
+			x.release()
+			if used := x.budget.used.Load(); used != 0 {
+				t.Errorf("%d bytes of the budget are lost", used)
+			}
+		}
+		x := newExchange(&budget{max: 1 << 20})
+		if err := x.read(bytes.NewReader(content), size, 9_999); slo.KindOf(err) != slo.KindTooLarge {
+			t.Errorf("size %d: %v", size, err)
+		}
+		broken := errors.New("broken")
+		if err := x.read(io.MultiReader(strings.NewReader("x"), iotest.ErrReader(broken)), size, 10_000); !errors.Is(err, broken) {
+			t.Errorf("size %d: %v", size, err)
+		}
+	}
+}
+
+// TestItemsAreViews checks that a large batch is taken apart without copying.
+func TestItemsAreViews(t *testing.T) {
+	m := scene().Model
+	const n = 1000
+	x := newExchange(&budget{})
+	x.request.Inputs = []tensor.Tensor{
+		{Name: "mask", DType: tensor.Bool, Shape: tensor.Shape{n, 3}, Data: make([]byte, 3*n)},
+		{Name: "chars", DType: tensor.Uint8, Shape: tensor.Shape{n, 3}, Data: make([]byte, 3*n)},
+	}
+	set, err := x.takeItems(m, n)
+	if err != nil || set != 4 || len(x.items) != n {
+		t.Fatalf("%d items, modalities %b, %v", len(x.items), set, err)
+	}
+	for i, item := range x.items {
+		if item[0] != nil || item[1] != nil || &item[2][0] != &x.request.Inputs[1].Data[3*i] || &item[3][0] != &x.request.Inputs[0].Data[3*i] {
+			t.Fatalf("item %d is not a view of row %d", i, i)
+		}
+	}
+	if _, err := x.takeItems(m, n-1); slo.KindOf(err) != slo.KindTooLarge {
+		t.Errorf("one item too many: %v", err)
+	}
+}
+
+// signal is a log that tells when a line has a text in it.
+type signal struct {
+	text string
+	seen chan struct{}
+	once sync.Once
+}
+
+func (s *signal) Write(line []byte) (int, error) {
+	if strings.Contains(string(line), s.text) {
+		s.once.Do(func() { close(s.seen) })
+	}
+	return len(line), nil
+}
+
+// TestClientGoesAway hangs up while a request waits for the one instance, which
+// is held up: the request must end at once, before the instance is free.
+func TestClientGoesAway(t *testing.T) {
+	log := &signal{text: "status=499", seen: make(chan struct{})}
+	running, free := make(chan struct{}), make(chan struct{})
+	var first sync.Once
+	server := listen(t, setup{log: log, queueJobs: 5, fail: func(fake.Run) error {
+		first.Do(func() { close(running); <-free })
+		return nil
+	}})
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer close(free)
+	post := func(ctx context.Context) error {
+		r, err := http.NewRequestWithContext(ctx, "POST", server.URL+inferPath, strings.NewReader(ask(``, imageJSON)))
+		if err != nil {
+			return err
+		}
+		answer, err := server.Client().Do(r)
+		if err == nil {
+			answer.Body.Close()
+		}
+		return err
+	}
+	wg.Go(func() {
+		if err := post(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	<-running
+	ctx, hangUp := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer hangUp()
+	if err := post(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the second request: %v", err)
+	}
+	<-log.seen
+}
