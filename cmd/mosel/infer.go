@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net"
 	"net/http"
@@ -48,7 +49,12 @@ chooses what to run among the modalities that are there.`,
 		Example: `  mosel infer digits --image seven.png --audio seven.wav --text sevne --min-accuracy 0.97 --deadline 50ms
   mosel infer digits --text sevne
   mosel infer mymodel --input left=a.png --input right=b.png --input caption=@caption.txt`,
-		Args: oneModel,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usageError{fmt.Errorf("name one model that the server has, such as digits\nSee '%s --help'", cmd.CommandPath())}
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return infer(cmd, args[0], f)
 		},
@@ -176,14 +182,7 @@ func readInput(in modelpkg.Input, value string) (tensor.Tensor, error) {
 	if in.Media == modelpkg.MediaText && !isFile {
 		return media.Encode(in, []byte(value))
 	}
-	info, err := os.Stat(file)
-	if err != nil {
-		return tensor.Tensor{}, fmt.Errorf("input %s: %w", in.Name, err)
-	}
-	if info.Size() > media.FileBytesMax {
-		return tensor.Tensor{}, fmt.Errorf("input %s: %s has %d bytes, at most %d are read", in.Name, file, info.Size(), media.FileBytesMax)
-	}
-	content, err := os.ReadFile(file)
+	content, err := readBounded(file)
 	if err != nil {
 		return tensor.Tensor{}, fmt.Errorf("input %s: %w", in.Name, err)
 	}
@@ -195,6 +194,20 @@ func readInput(in modelpkg.Input, value string) (tensor.Tensor, error) {
 		return t, fmt.Errorf("%s: %w", file, err)
 	}
 	return t, nil
+}
+
+// readBounded reads a file of at most the size that media take.
+func readBounded(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, media.FileBytesMax+1))
+	if err == nil && len(content) > media.FileBytesMax {
+		err = fmt.Errorf("%s has more than %d bytes", file, media.FileBytesMax)
+	}
+	return content, err
 }
 
 // declaredInputs reads the inputs that the server's metadata describe, with the

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/replay"
+)
+
+func TestReplayMistakes(t *testing.T) {
+	trace := file(t, "t.csv", []byte("second,requests\n0,5\n1,x\n"))
+	cases := []struct {
+		args []string
+		say  string
+	}{
+		{[]string{"--rate", "0"}, "rate"},
+		{[]string{"--process", "bursty"}, "poisson, constant, paper"},
+		{[]string{"--job-size", "many"}, "neither a number nor paper"},
+		{[]string{"--job-size", "0"}, "job size"},
+		{[]string{"--process", "paper", "--job-size", "4"}, "paper's job sizes"},
+		{[]string{"--min-accuracy", "97"}, "--min-accuracy"},
+		{[]string{"--deadline", "100"}, "--deadline"},
+		{[]string{"--late", "never"}, "--late"},
+		{[]string{"--concurrency", "0"}, "--concurrency"},
+		{[]string{"--duration", "1s", "--warmup", "2s"}, "--warmup"},
+		{[]string{"--trace", "nope.csv"}, "no such file"},
+		{[]string{"--trace", trace}, "line 3"},
+	}
+	for _, c := range cases {
+		_, err := command(t, append([]string{"replay", "digits"}, c.args...)...)
+		if !errors.As(err, new(usageError)) || !strings.Contains(err.Error(), c.say) {
+			t.Errorf("%q: %v, want %q", c.args, err, c.say)
+		}
+	}
+	if _, err := command(t, "replay"); err == nil || !strings.Contains(err.Error(), "name a model: there are 0 packages") {
+		t.Errorf("no model: %v", err)
+	}
+	if _, err := command(t, "replay", "nope"); err == nil || !strings.Contains(err.Error(), "nope") {
+		t.Errorf("no such package: %v", err)
+	}
+	if _, err := command(t, "demo", "nope", "--deadline", "1us"); !errors.As(err, new(usageError)) {
+		t.Errorf("demo without time: %v", err)
+	}
+}
+
+func TestReplayWorkload(t *testing.T) {
+	f := replayFlags{rate: 10, process: "paper", jobSize: "1", duration: 5 * time.Second, minAccuracy: "uniform:0.9:0.98", deadline: "50ms",
+		late: "run", concurrency: 1, seed: 3}
+	w, err := f.workload(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.JobSize != replay.PaperSize || w.Floors != (replay.Spread{Low: 0.9, High: 0.98}) || w.Deadlines != replay.Fixed(0.05) || w.Seed != 3 {
+		t.Errorf("%+v", w)
+	}
+	f.trace, f.scale = file(t, "t.csv", []byte("second,requests\n0,5\n1,7\n2,9\n")), 2
+	if w, err = f.workload(false); err != nil || w.Duration != 3*time.Second || w.Trace[2] != 18 {
+		t.Errorf("%+v %v", w, err)
+	}
+	if w, err = f.workload(true); err != nil || w.Duration != 5*time.Second {
+		t.Errorf("%+v %v", w, err)
+	}
+}
+
+func TestLiveLine(t *testing.T) {
+	var b bytes.Buffer
+	silent := newLiveLine(&b)
+	silent.show("nobody watches")
+	if b.Len() != 0 {
+		t.Errorf("wrote %q where there is no terminal", b.String())
+	}
+	l := &liveLine{out: &b, width: 10}
+	l.show("twelve chars")
+	l.show("ä")
+	l.show("")
+	if got, want := b.String(), "\rtwelve ch\r\rä        \r\r \r"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
