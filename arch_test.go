@@ -29,7 +29,8 @@ var rooms = []room{
 	// What hangs off a vertebra stands right after it.
 	{dir: "internal/slo"},
 	{dir: "internal/plot", imports: []string{"internal/slo"}},
-	{dir: "internal/modelpkg", imports: []string{"tensor", "internal/slo"}},
+	{dir: "internal/strictyaml"},
+	{dir: "internal/modelpkg", imports: []string{"tensor", "internal/slo", "internal/strictyaml"}},
 	{dir: "internal/runtime", imports: []string{"tensor", "internal/slo", "internal/modelpkg"}},
 	{dir: "internal/runtime/runtimetest", imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime"}},
 	{

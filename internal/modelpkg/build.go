@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/internal/strictyaml"
 	"github.com/mosel-serve/mosel/tensor"
 )
 
@@ -40,75 +41,46 @@ const (
 func (r *report) build(s *spec) *Model {
 	m := &Model{
 		Name:        r.name(s.name, nameForm, nameWant),
-		Version:     r.name(s.version.or(versionDefault), nameForm, nameWant),
-		Description: s.about.text,
-		Task:        r.oneOf(s.task.or(taskOnly), "task", taskOnly),
-		Metric:      r.oneOf(s.metric.or(metricOnly), "metric", metricOnly),
+		Version:     r.name(s.version.Or(versionDefault), nameForm, nameWant),
+		Description: s.about.Text,
+		Task:        r.OneOf(s.task.Or(taskOnly), "task", taskOnly),
+		Metric:      r.OneOf(s.metric.Or(metricOnly), "metric", metricOnly),
 		Limits:      Limits{BatchItemsMax: batchItemsDefault, MemoryBytes: r.memory(s.memory)},
 		Evaluation:  Evaluation{Profile: r.inside(s.profile), HeldOut: r.inside(s.heldOut)},
 	}
-	if s.batch.given() {
-		m.Limits.BatchItemsMax = int(s.batch.value)
+	if s.batch.Given() {
+		m.Limits.BatchItemsMax = int(s.batch.Value)
 	}
 	r.buildModalities(m, s)
 	r.buildOutputs(m, s)
 	r.buildVariants(m, s)
 	for _, l := range s.labels {
-		m.Labels = append(m.Labels, l.text)
+		m.Labels = append(m.Labels, l.Text)
 	}
-	r.unique(s.labels, "label")
+	r.Unique(s.labels, "label")
 	r.classes(m, s)
 	return m
 }
 
-func (w word) or(text string) word {
-	if !w.given() {
-		w.text = text
-	}
-	return w
-}
-
 // name checks a name's form; a name that was not given has been reported.
 func (r *report) name(w word, form *regexp.Regexp, want string) string {
-	if w.given() && !form.MatchString(w.text) {
-		r.at(w.place, "the name %q must be %s", clip(w.text, 80), want)
+	if w.Given() && !form.MatchString(w.Text) {
+		r.At(w.Place, "the name %q must be %s", strictyaml.Clip(w.Text, 80), want)
 	}
-	return w.text
-}
-
-func (r *report) oneOf(w word, what string, known ...string) string {
-	if w.given() && !slices.Contains(known, w.text) {
-		r.at(w.place, "the %s %q is not supported%s", what, clip(w.text, 40), suggest(w.text, known))
-	}
-	return w.text
-}
-
-// unique notes names that occur twice.
-func (r *report) unique(words []word, what string) {
-	first := make(map[string]int, len(words))
-	for _, w := range words {
-		if !w.given() {
-			continue
-		}
-		if line := first[w.text]; line > 0 {
-			r.at(w.place, "the %s %q occurs twice; the first is on line %d", what, clip(w.text, 80), line)
-			continue
-		}
-		first[w.text] = w.line
-	}
+	return w.Text
 }
 
 // inside checks that a path stays within the package. Links are checked where
 // files are opened.
 func (r *report) inside(w word) string {
-	if !w.given() {
+	if !w.Given() {
 		return ""
 	}
-	if why := escapes(w.text); why != "" {
-		r.at(w.place, "the path %q %s", clip(w.text, 120), why)
+	if why := escapes(w.Text); why != "" {
+		r.At(w.Place, "the path %q %s", strictyaml.Clip(w.Text, 120), why)
 		return ""
 	}
-	return path.Clean(w.text)
+	return path.Clean(w.Text)
 }
 
 // escapes says what is wrong with a path that must name a file inside the
@@ -131,18 +103,18 @@ var memoryForm = regexp.MustCompile(`^([0-9]{1,9}) ?(B|KiB|MiB|GiB|TiB)$`)
 
 // memory reads an amount such as 512MiB.
 func (r *report) memory(w word) int64 {
-	if !w.given() {
+	if !w.Given() {
 		return 0
 	}
-	match := memoryForm.FindStringSubmatch(w.text)
+	match := memoryForm.FindStringSubmatch(w.Text)
 	if match == nil {
-		r.at(w.place, "limits.memory must be a whole number with B, KiB, MiB, GiB or TiB, such as 512MiB, not %q", clip(w.text, 40))
+		r.At(w.Place, "limits.memory must be a whole number with B, KiB, MiB, GiB or TiB, such as 512MiB, not %q", strictyaml.Clip(w.Text, 40))
 		return 0
 	}
 	n, _ := strconv.ParseInt(match[1], 10, 64) // nine digits fit
 	shift := map[string]int{"B": 0, "KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}[match[2]]
 	if n == 0 || n > math.MaxInt64>>shift {
-		r.at(w.place, "limits.memory is out of range")
+		r.At(w.Place, "limits.memory is out of range")
 		return 0
 	}
 	return n << shift
@@ -156,14 +128,14 @@ func (r *report) buildModalities(m *Model, s *spec) {
 		for _, ts := range ms.inputs {
 			inputs = append(inputs, ts.name)
 			modality.Inputs = append(modality.Inputs, len(m.Inputs))
-			in := Input{Spec: r.tensorOf(ts), Modality: len(m.Modalities), SampleRate: int(ts.rate.value)}
+			in := Input{Spec: r.tensorOf(ts), Modality: len(m.Modalities), SampleRate: int(ts.rate.Value)}
 			in.Media = r.media(ts, in.Spec)
 			m.Inputs = append(m.Inputs, in)
 		}
 		m.Modalities = append(m.Modalities, modality)
 	}
-	r.unique(names, "modality")
-	r.unique(inputs, "input")
+	r.Unique(names, "modality")
+	r.Unique(inputs, "input")
 }
 
 func (r *report) buildOutputs(m *Model, s *spec) {
@@ -172,35 +144,35 @@ func (r *report) buildOutputs(m *Model, s *spec) {
 		names = append(names, ts.name)
 		m.Outputs = append(m.Outputs, r.tensorOf(ts))
 	}
-	r.unique(names, "output")
+	r.Unique(names, "output")
 }
 
 // tensorOf checks one declaration on its own.
 func (r *report) tensorOf(ts tensorSpec) Spec {
 	spec := Spec{Name: r.name(ts.name, tensorForm, tensorWant)}
-	if ts.dtype.given() {
-		dtype, err := tensor.ParseDType(ts.dtype.text)
+	if ts.dtype.Given() {
+		dtype, err := tensor.ParseDType(ts.dtype.Text)
 		switch {
 		case err != nil:
-			r.at(ts.dtype.place, "the datatype %q is unknown%s", clip(ts.dtype.text, 40), suggest(ts.dtype.text, dtypeNames()))
+			r.At(ts.dtype.Place, "the datatype %q is unknown%s", strictyaml.Clip(ts.dtype.Text, 40), strictyaml.Suggest(ts.dtype.Text, dtypeNames()))
 		case dtype.Size() == 0:
-			r.at(ts.dtype.place, "the datatype %v has no fixed size and is not supported; use fixed-length UINT8 codes", dtype)
+			r.At(ts.dtype.Place, "the datatype %v has no fixed size and is not supported; use fixed-length UINT8 codes", dtype)
 		}
 		spec.DType = dtype
 	}
 	dynamic := 0
 	for _, d := range ts.shape {
 		switch {
-		case !d.given(): // reported already
-		case d.value == 0:
-			r.at(d.place, "a dimension is 0; give its size, or -1 if it varies")
-		case d.value < 0:
+		case !d.Given(): // reported already
+		case d.Value == 0:
+			r.At(d.Place, "a dimension is 0; give its size, or -1 if it varies")
+		case d.Value < 0:
 			dynamic++
 		}
-		spec.Shape = append(spec.Shape, d.value)
+		spec.Shape = append(spec.Shape, d.Value)
 	}
 	if dynamic > 1 {
-		r.at(ts.shaped, "%s has %d dynamic dimensions; at most one may be -1, so that its size follows from the data's length", ts.name.text, dynamic)
+		r.At(ts.shaped, "%s has %d dynamic dimensions; at most one may be -1, so that its size follows from the data's length", ts.name.Text, dynamic)
 	}
 	r.elements(ts, spec.Shape)
 	return spec
@@ -213,7 +185,7 @@ func (r *report) elements(ts tensorSpec, shape tensor.Shape) {
 	fixed := slices.DeleteFunc(slices.Clone(shape), func(d int64) bool { return d <= 0 })
 	n, err := fixed.Elements()
 	if err != nil || n > tensorBytesMax/8 {
-		r.at(ts.shaped, "the shape %v is too large", shape)
+		r.At(ts.shaped, "the shape %v is too large", shape)
 	}
 }
 
@@ -229,15 +201,15 @@ func dtypeNames() []string {
 
 // media checks that the kind of file an input is made from suits its tensor.
 func (r *report) media(ts tensorSpec, spec Spec) Media {
-	media := Media(r.oneOf(ts.media.or(""), "media", string(MediaImage), string(MediaAudio), string(MediaText)))
-	if ts.rate.given() && media != MediaAudio {
-		r.at(ts.rate.place, "sample_rate is for an input with media: audio")
+	media := Media(r.OneOf(ts.media.Or(""), "media", string(MediaImage), string(MediaAudio), string(MediaText)))
+	if ts.rate.Given() && media != MediaAudio {
+		r.At(ts.rate.Place, "sample_rate is for an input with media: audio")
 	}
-	if spec.DType == tensor.Invalid || !ts.shaped.given() {
+	if spec.DType == tensor.Invalid || !ts.shaped.Given() {
 		return media // reported already
 	}
 	refuse := func(want string) {
-		r.at(ts.media.place, "media %s needs %s, not %v %v", media, want, spec.DType, spec.Shape)
+		r.At(ts.media.Place, "media %s needs %s, not %v %v", media, want, spec.DType, spec.Shape)
 	}
 	rank, sound := len(spec.Shape), spec.DType == tensor.Int16 || spec.DType == tensor.FP32
 	switch media {
@@ -247,8 +219,8 @@ func (r *report) media(ts tensorSpec, spec Spec) Media {
 			refuse("UINT8 [height, width], [height, width, 3] or [3, height, width]")
 		}
 	case MediaAudio:
-		if !ts.rate.given() {
-			r.at(ts.media.place, "media audio needs a sample_rate")
+		if !ts.rate.Given() {
+			r.At(ts.media.Place, "media audio needs a sample_rate")
 		}
 		if !sound || rank != 1 {
 			refuse("INT16 or FP32 [samples]")
@@ -269,17 +241,17 @@ func (r *report) buildVariants(m *Model, s *spec) {
 		v := Variant{
 			Name:      r.name(vs.name, nameForm, nameWant),
 			Path:      r.inside(vs.path),
-			Precision: r.name(vs.precision.or(precisionDefault), modalityForm, modalityWant),
+			Precision: r.name(vs.precision.Or(precisionDefault), modalityForm, modalityWant),
 		}
 		if v.Path != "" {
-			paths = append(paths, word{v.Path, vs.path.place})
+			paths = append(paths, word{Text: v.Path, Place: vs.path.Place})
 		}
-		r.unique(vs.modalities, "modality")
+		r.Unique(vs.modalities, "modality")
 		for _, w := range vs.modalities {
-			if i := slices.Index(modalities, w.text); i >= 0 {
+			if i := slices.Index(modalities, w.Text); i >= 0 {
 				v.Modalities |= 1 << i
-			} else if w.given() && len(m.Modalities) > 0 {
-				r.at(w.place, "the model has no modality %q%s", clip(w.text, 40), suggest(w.text, modalities))
+			} else if w.Given() && len(m.Modalities) > 0 {
+				r.At(w.Place, "the model has no modality %q%s", strictyaml.Clip(w.Text, 40), strictyaml.Suggest(w.Text, modalities))
 			}
 		}
 		for i, in := range m.Inputs {
@@ -289,27 +261,27 @@ func (r *report) buildVariants(m *Model, s *spec) {
 		}
 		m.Variants = append(m.Variants, v)
 	}
-	r.unique(names, "variant")
-	r.unique(paths, "path")
+	r.Unique(names, "variant")
+	r.Unique(paths, "path")
 }
 
 // classes checks what classification asks: the first output scores classes.
 func (r *report) classes(m *Model, s *spec) {
-	if len(s.outputs) == 0 || !s.outputs[0].shaped.given() {
+	if len(s.outputs) == 0 || !s.outputs[0].shaped.Given() {
 		return
 	}
 	first, declared := m.Outputs[0], s.outputs[0]
 	if len(first.Shape) != 1 || (first.DType != tensor.FP32 && first.DType != tensor.Invalid) {
-		r.at(declared.place, "classification needs a first output of FP32 [classes] with a score for every class, not %v %v", first.DType, first.Shape)
+		r.At(declared.Place, "classification needs a first output of FP32 [classes] with a score for every class, not %v %v", first.DType, first.Shape)
 		return
 	}
 	classes := first.Shape[0]
 	switch {
-	case !declared.shape[0].given():
+	case !declared.shape[0].Given():
 	case classes < 2:
-		r.at(declared.shaped, "the first output must have a fixed number of classes, at least 2, not %d", classes)
+		r.At(declared.shaped, "the first output must have a fixed number of classes, at least 2, not %d", classes)
 	case len(s.labels) > 0 && int64(len(s.labels)) != classes:
-		r.at(s.labels[0].place, "there are %d labels for the %d classes of output %q", len(s.labels), classes, first.Name)
+		r.At(s.labels[0].Place, "there are %d labels for the %d classes of output %q", len(s.labels), classes, first.Name)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mosel-serve/mosel/internal/strictyaml"
 	"github.com/mosel-serve/mosel/tensor"
 )
 
@@ -17,14 +18,14 @@ const opsetMin = 7
 // adds all files it reads to the manifest.
 func (r *report) checkGraphs(m *Model, s *spec, files *manifest) {
 	for i, v := range m.Variants {
-		at := s.variants[i].path.place
+		at := s.variants[i].path.Place
 		g, err := files.graph(v.Path)
 		if err != nil {
-			r.at(at, "variant %s: %s: %s", v.Name, v.Path, reason(err))
+			r.At(at, "variant %s: %s: %s", v.Name, v.Path, reason(err))
 			continue
 		}
 		if g.opset < opsetMin {
-			r.at(at, "variant %s: %s has opset %d; at least %d is needed, 17 is advised", v.Name, v.Path, g.opset, opsetMin)
+			r.At(at, "variant %s: %s has opset %d; at least %d is needed, 17 is advised", v.Name, v.Path, g.opset, opsetMin)
 		}
 		r.checkExternal(v, at, g, files)
 		r.checkInputs(m, s, i, g)
@@ -36,26 +37,26 @@ func (r *report) checkGraphs(m *Model, s *spec, files *manifest) {
 func (r *report) checkExternal(v Variant, at place, g *graph, files *manifest) {
 	for _, location := range slices.Sorted(maps.Keys(g.external)) {
 		if why := escapes(location); why != "" {
-			r.at(at, "variant %s: %s keeps weights in %q, which %s", v.Name, v.Path, clip(location, 120), why)
+			r.At(at, "variant %s: %s keeps weights in %q, which %s", v.Name, v.Path, strictyaml.Clip(location, 120), why)
 			continue
 		}
 		size, err := files.file(path.Join(path.Dir(v.Path), location))
 		switch {
 		case err != nil:
-			r.at(at, "variant %s: %s keeps weights in %s: %s", v.Name, v.Path, location, reason(err))
+			r.At(at, "variant %s: %s keeps weights in %s: %s", v.Name, v.Path, location, reason(err))
 		case size < g.external[location]:
-			r.at(at, "variant %s: %s needs %d bytes of %s, which has only %d", v.Name, v.Path, g.external[location], location, size)
+			r.At(at, "variant %s: %s needs %d bytes of %s, which has only %d", v.Name, v.Path, g.external[location], location, size)
 		}
 	}
 }
 
 func (r *report) checkInputs(m *Model, s *spec, variant int, g *graph) {
-	v, at := m.Variants[variant], s.variants[variant].path.place
+	v, at := m.Variants[variant], s.variants[variant].path.Place
 	for _, i := range v.Inputs {
 		declared := s.input(i)
 		found := slices.IndexFunc(g.inputs, func(in Spec) bool { return in.Name == m.Inputs[i].Name })
 		if found < 0 {
-			r.at(at, "variant %s: %s has no input %q; it has %s", v.Name, v.Path, m.Inputs[i].Name, specNames(g.inputs))
+			r.At(at, "variant %s: %s has no input %q; it has %s", v.Name, v.Path, m.Inputs[i].Name, specNames(g.inputs))
 			continue
 		}
 		r.compare(m, variant, m.Inputs[i].Spec, g.inputs[found], declared)
@@ -64,9 +65,9 @@ func (r *report) checkInputs(m *Model, s *spec, variant int, g *graph) {
 		i := slices.IndexFunc(m.Inputs, func(d Input) bool { return d.Name == in.Name })
 		switch {
 		case i < 0:
-			r.at(at, "variant %s: %s needs an input %q that no modality declares", v.Name, v.Path, in.Name)
+			r.At(at, "variant %s: %s needs an input %q that no modality declares", v.Name, v.Path, in.Name)
 		case !slices.Contains(v.Inputs, i):
-			r.at(at, "variant %s: %s needs the input %q of modality %s, which the variant does not name",
+			r.At(at, "variant %s: %s needs the input %q of modality %s, which the variant does not name",
 				v.Name, v.Path, in.Name, m.Modalities[m.Inputs[i].Modality].Name)
 		}
 	}
@@ -77,7 +78,7 @@ func (r *report) checkOutputs(m *Model, s *spec, variant int, g *graph) {
 	for i, out := range m.Outputs {
 		found := slices.IndexFunc(g.outputs, func(o Spec) bool { return o.Name == out.Name })
 		if found < 0 {
-			r.at(s.variants[variant].path.place, "variant %s: %s has no output %q; it has %s", v.Name, v.Path, out.Name, specNames(g.outputs))
+			r.At(s.variants[variant].path.Place, "variant %s: %s has no output %q; it has %s", v.Name, v.Path, out.Name, specNames(g.outputs))
 			continue
 		}
 		r.compare(m, variant, out, g.outputs[found], s.outputs[i])
@@ -89,7 +90,7 @@ func (r *report) checkOutputs(m *Model, s *spec, variant int, g *graph) {
 func (r *report) compare(m *Model, variant int, declared, found Spec, at tensorSpec) {
 	v := m.Variants[variant]
 	if found.DType != declared.DType {
-		r.inVariant(v, at.dtype.place, "%s is declared %v, but is %s", declared.Name, declared.DType, graphType(found.DType))
+		r.inVariant(v, at.dtype.Place, "%s is declared %v, but is %s", declared.Name, declared.DType, graphType(found.DType))
 	}
 	if found.Shape == nil {
 		return // the graph leaves it open
@@ -130,9 +131,9 @@ func graphType(d tensor.DType) string {
 func specNames(specs []Spec) string {
 	names := make([]string, len(specs))
 	for i, s := range specs {
-		names[i] = clip(s.Name, 80)
+		names[i] = strictyaml.Clip(s.Name, 80)
 	}
-	return clip(strings.Join(names, ", "), 400)
+	return strictyaml.Clip(strings.Join(names, ", "), 400)
 }
 
 // input returns the declaration of Model.Inputs[i].

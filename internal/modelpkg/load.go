@@ -47,7 +47,7 @@ func Check(dir string) []Problem {
 // load returns the model with the spec it was built from and the problems its
 // graphs have; no model where mosel.yaml itself is not sound.
 func load(dir string) (*Model, *spec, Problems) {
-	r := &report{file: filepath.Join(dir, FileName)}
+	r := newReport(filepath.Join(dir, FileName))
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, nil, Problems{{File: dir, Message: "no such model package: " + reason(err)}}
@@ -55,19 +55,19 @@ func load(dir string) (*Model, *spec, Problems) {
 	defer root.Close()
 	text, err := readBounded(root, FileName, yamlBytesMax)
 	if err != nil {
-		return nil, nil, Problems{{File: r.file, Message: reason(err)}}
+		return nil, nil, Problems{{File: r.File, Message: reason(err)}}
 	}
 	s := r.readSpec(text)
 	m := r.build(&s)
-	if len(r.problems) > 0 {
-		return nil, nil, r.sorted()
+	if len(r.Problems) > 0 {
+		return nil, nil, r.Sorted()
 	}
 	m.Dir = dir
 	files := newManifest(root)
 	files.add(FileName, text)
 	r.checkGraphs(m, &s, files)
 	m.Digest = files.digest()
-	return m, &s, r.sorted()
+	return m, &s, r.Sorted()
 }
 
 // File returns where a file of the package is, given its path inside.

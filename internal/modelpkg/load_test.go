@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/internal/strictyaml"
 	"github.com/mosel-serve/mosel/tensor"
 )
 
@@ -295,7 +296,7 @@ func TestProblemsAreBounded(t *testing.T) {
 		fmt.Fprintf(&b, "key%d: 1\n", i)
 	}
 	write(t, dir, FileName, []byte(b.String()))
-	if got := len(Check(dir)); got != problemsMax {
+	if got := len(Check(dir)); got != strictyaml.ProblemsMax {
 		t.Errorf("%d problems", got)
 	}
 }
@@ -306,10 +307,10 @@ func FuzzYAML(f *testing.F) {
 	f.Add([]byte("? [x]\n: y\n--- !!map {}\n"))
 	f.Add([]byte("{name: !<!x> y, variants: [{modalities: [x]}], outputs: [{shape: [-1]}]}"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		r := &report{file: FileName}
+		r := newReport(FileName)
 		s := r.readSpec(text)
 		r.build(&s)
-		for _, p := range r.sorted() {
+		for _, p := range r.Sorted() {
 			if p.Line < 1 || p.Message == "" {
 				t.Errorf("no place or no message: %v", p)
 			}

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/mosel-serve/mosel/internal/strictyaml"
 	"github.com/mosel-serve/mosel/tensor"
 )
 
@@ -53,12 +54,12 @@ func ReadNPZ(r io.ReaderAt, size, bytesMax int64) ([]tensor.Tensor, error) {
 	for _, f := range archive.File {
 		name, isArray := strings.CutSuffix(f.Name, ".npy")
 		if !isArray || len(name) > npzNameMax || seen[name] {
-			return nil, fmt.Errorf("the entry %q is not an array, or is there twice", clip(f.Name, 80))
+			return nil, fmt.Errorf("the entry %q is not an array, or is there twice", strictyaml.Clip(f.Name, 80))
 		}
 		seen[name] = true
 		array, err := readEntryNPY(f, name, size, bytesMax)
 		if err != nil {
-			return nil, fmt.Errorf("array %s: %w", clip(name, 80), err)
+			return nil, fmt.Errorf("array %s: %w", strictyaml.Clip(name, 80), err)
 		}
 		bytesMax -= int64(len(array.Data))
 		arrays = append(arrays, array)
@@ -143,7 +144,7 @@ func readHeaderNPY(r io.Reader) (string, error) {
 func parseHeaderNPY(header string) (tensor.DType, tensor.Shape, error) {
 	m := npyForm.FindStringSubmatch(header)
 	if m == nil {
-		return tensor.Invalid, nil, fmt.Errorf("the header %q is not understood", clip(header, 120))
+		return tensor.Invalid, nil, fmt.Errorf("the header %q is not understood", strictyaml.Clip(header, 120))
 	}
 	dtype := tensor.Invalid
 	for d, code := range npyCodes {
@@ -155,7 +156,7 @@ func parseHeaderNPY(header string) (tensor.DType, tensor.Shape, error) {
 	case strings.HasPrefix(m[1], ">"):
 		return tensor.Invalid, nil, fmt.Errorf("the type %q is big-endian; save it little-endian", m[1])
 	case dtype == tensor.Invalid:
-		return tensor.Invalid, nil, fmt.Errorf("the type %q is not supported; save numbers", clip(m[1], 40))
+		return tensor.Invalid, nil, fmt.Errorf("the type %q is not supported; save numbers", strictyaml.Clip(m[1], 40))
 	}
 	shape := tensor.Shape{}
 	for part := range strings.SplitSeq(m[3], ",") {
@@ -164,7 +165,7 @@ func parseHeaderNPY(header string) (tensor.DType, tensor.Shape, error) {
 		}
 		d, err := strconv.ParseInt(part, 10, 64)
 		if err != nil || len(shape) > dimensionsMax {
-			return tensor.Invalid, nil, fmt.Errorf("the shape (%s) is not understood", clip(m[3], 80))
+			return tensor.Invalid, nil, fmt.Errorf("the shape (%s) is not understood", strictyaml.Clip(m[3], 80))
 		}
 		shape = append(shape, d)
 	}

@@ -8,6 +8,7 @@ import (
 	"math"
 	"strconv"
 
+	"github.com/mosel-serve/mosel/internal/strictyaml"
 	"github.com/mosel-serve/mosel/tensor"
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -222,7 +223,7 @@ func (g *graph) readWeight(d *decoder) (name string, err error) {
 		return name, err
 	}
 	if offset < 0 || length < 0 || offset > math.MaxInt64-length {
-		return name, fmt.Errorf("tensor %q: external data at %d + %d", clip(name, 80), offset, length)
+		return name, fmt.Errorf("tensor %q: external data at %d + %d", strictyaml.Clip(name, 80), offset, length)
 	}
 	if len(g.external) >= onnxTensorsMax {
 		return name, errors.New("too many external data files")

@@ -16,6 +16,7 @@ import (
 
 	"github.com/klauspost/cpuid/v2"
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/internal/strictyaml"
 )
 
 // profileBytesMax bounds a profile file: 64 variants of 4096 batch sizes fit.
@@ -166,7 +167,7 @@ func (v *VariantProfile) check(batchItemsMax int) error {
 // shortDigest is enough of a digest for a person to tell two apart.
 func shortDigest(d string) string {
 	d = strings.TrimPrefix(d, "sha256:")
-	return clip(d, 12)
+	return strictyaml.Clip(d, 12)
 }
 
 // Save writes the profile as JSON for people and mosel. The file is replaced
@@ -234,7 +235,7 @@ var (
 // CheckDevice checks the form of a device's name, which becomes a file's name.
 func CheckDevice(name string) error {
 	if !deviceForm.MatchString(name) {
-		return fmt.Errorf("the device %q must be small letters, digits, '.', '_' and '-', at most 64", clip(name, 80))
+		return fmt.Errorf("the device %q must be small letters, digits, '.', '_' and '-', at most 64", strictyaml.Clip(name, 80))
 	}
 	return nil
 }

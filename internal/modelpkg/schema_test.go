@@ -127,10 +127,10 @@ func TestDocumentedPackage(t *testing.T) {
 	if !found {
 		t.Fatal("docs/model-package.md has no example")
 	}
-	r := &report{file: "example"}
+	r := newReport("example")
 	s := r.readSpec([]byte(example))
-	if r.build(&s); len(r.problems) > 0 {
-		t.Error(r.sorted())
+	if r.build(&s); len(r.Problems) > 0 {
+		t.Error(r.Sorted())
 	}
 	var document any
 	if err := yaml.Unmarshal([]byte(example), &document); err != nil {

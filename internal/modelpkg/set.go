@@ -193,23 +193,23 @@ func fileError(op string, err error) error {
 
 // checkEvaluation reads both evaluation sets in depth.
 func checkEvaluation(m *Model, s *spec) Problems {
-	r := &report{file: filepath.Join(m.Dir, FileName)}
+	r := newReport(filepath.Join(m.Dir, FileName))
 	digests := map[string]string{}
 	for _, w := range []word{s.profile, s.heldOut} {
-		if !w.given() {
+		if !w.Given() {
 			continue
 		}
-		set, err := openInside(m, w.text)
+		set, err := openInside(m, w.Text)
 		if err != nil {
-			r.at(w.place, "evaluation set %s: %s", w.text, err.Error())
+			r.At(w.Place, "evaluation set %s: %s", w.Text, err.Error())
 			continue
 		}
 		if other := digests[set.Digest]; other != "" {
-			r.at(w.place, "evaluation set %s is the same as %s; held-out samples must be others", w.text, other)
+			r.At(w.Place, "evaluation set %s is the same as %s; held-out samples must be others", w.Text, other)
 		}
-		digests[set.Digest] = w.text
+		digests[set.Digest] = w.Text
 	}
-	return r.sorted()
+	return r.Sorted()
 }
 
 // openInside opens a set of the package, which links must not leave.

@@ -2,6 +2,7 @@ package modelpkg
 
 import (
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/internal/strictyaml"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -47,7 +48,7 @@ type modalitySpec struct {
 }
 
 type tensorSpec struct {
-	place
+	strictyaml.Place
 	name   word
 	dtype  word
 	shape  []number
@@ -57,7 +58,7 @@ type tensorSpec struct {
 }
 
 type variantSpec struct {
-	place
+	strictyaml.Place
 	name       word
 	modalities []word
 	path       word
@@ -67,84 +68,79 @@ type variantSpec struct {
 // readSpec reads the whole file, noting everything that is not of its form.
 func (r *report) readSpec(text []byte) spec {
 	var s spec
-	root := r.document(text)
+	root := r.Document(text)
 	if root == nil {
 		return s
 	}
-	s.root = placeOf(root)
-	r.mapping(root, "the package", []field{
-		{"format", true, func(n *yaml.Node) { r.whole(n, "format", packageFormat, packageFormat) }},
-		{"name", true, r.into(&s.name, "name")},
-		{"version", false, r.into(&s.version, "version")},
-		{"description", false, r.into(&s.about, "description")},
-		{"task", false, r.into(&s.task, "task")},
-		{"metric", false, r.into(&s.metric, "metric")},
-		{"modalities", true, func(n *yaml.Node) {
-			r.list(n, "modalities", slo.ModalitiesMax, func(n *yaml.Node) { s.modalities = append(s.modalities, r.modality(n)) })
-		}},
-		{"outputs", true, func(n *yaml.Node) {
-			r.list(n, "outputs", outputsMax, func(n *yaml.Node) { s.outputs = append(s.outputs, r.tensor(n, "an output")) })
-		}},
-		{"variants", true, func(n *yaml.Node) {
-			r.list(n, "variants", variantsMax, func(n *yaml.Node) { s.variants = append(s.variants, r.variant(n)) })
-		}},
-		{"labels", false, func(n *yaml.Node) {
-			r.list(n, "labels", labelsMax, func(n *yaml.Node) { s.labels = append(s.labels, r.text(n, "a label")) })
-		}},
-		{"limits", false, func(n *yaml.Node) { r.limits(n, &s) }},
-		{"evaluation", false, func(n *yaml.Node) {
-			r.mapping(n, "evaluation", []field{
-				{"profile", false, r.into(&s.profile, "evaluation.profile")},
-				{"heldout", false, r.into(&s.heldOut, "evaluation.heldout")},
+	s.root = strictyaml.PlaceOf(root)
+	r.Mapping(root, "the package", []field{
+		strictyaml.Required("format", func(n *yaml.Node) { r.Whole(n, "format", packageFormat, packageFormat) }),
+		strictyaml.Required("name", r.Into(&s.name, "name")),
+		strictyaml.Optional("version", r.Into(&s.version, "version")),
+		strictyaml.Optional("description", r.Into(&s.about, "description")),
+		strictyaml.Optional("task", r.Into(&s.task, "task")),
+		strictyaml.Optional("metric", r.Into(&s.metric, "metric")),
+		strictyaml.Required("modalities", func(n *yaml.Node) {
+			r.List(n, "modalities", slo.ModalitiesMax, func(n *yaml.Node) { s.modalities = append(s.modalities, r.modality(n)) })
+		}),
+		strictyaml.Required("outputs", func(n *yaml.Node) {
+			r.List(n, "outputs", outputsMax, func(n *yaml.Node) { s.outputs = append(s.outputs, r.tensor(n, "an output")) })
+		}),
+		strictyaml.Required("variants", func(n *yaml.Node) {
+			r.List(n, "variants", variantsMax, func(n *yaml.Node) { s.variants = append(s.variants, r.variant(n)) })
+		}),
+		strictyaml.Optional("labels", func(n *yaml.Node) {
+			r.List(n, "labels", labelsMax, func(n *yaml.Node) { s.labels = append(s.labels, r.Text(n, "a label")) })
+		}),
+		strictyaml.Optional("limits", func(n *yaml.Node) { r.limits(n, &s) }),
+		strictyaml.Optional("evaluation", func(n *yaml.Node) {
+			r.Mapping(n, "evaluation", []field{
+				strictyaml.Optional("profile", r.Into(&s.profile, "evaluation.profile")),
+				strictyaml.Optional("heldout", r.Into(&s.heldOut, "evaluation.heldout")),
 			})
-		}},
+		}),
 	})
 	return s
 }
 
-// into makes a field's reader that stores a text.
-func (r *report) into(w *word, what string) func(*yaml.Node) {
-	return func(n *yaml.Node) { *w = r.text(n, what) }
-}
-
 func (r *report) limits(n *yaml.Node, s *spec) {
-	r.mapping(n, "limits", []field{
-		{"max_batch", false, func(n *yaml.Node) { s.batch = r.whole(n, "limits.max_batch", 1, batchItemsMax) }},
-		{"memory", false, r.into(&s.memory, "limits.memory")},
+	r.Mapping(n, "limits", []field{
+		strictyaml.Optional("max_batch", func(n *yaml.Node) { s.batch = r.Whole(n, "limits.max_batch", 1, batchItemsMax) }),
+		strictyaml.Optional("memory", r.Into(&s.memory, "limits.memory")),
 	})
 }
 
 func (r *report) modality(n *yaml.Node) modalitySpec {
 	var m modalitySpec
-	r.mapping(n, "a modality", []field{
-		{"name", true, r.into(&m.name, "a modality's name")},
-		{"inputs", true, func(n *yaml.Node) {
-			r.list(n, "a modality's inputs", inputsMax, func(n *yaml.Node) { m.inputs = append(m.inputs, r.input(n)) })
-		}},
+	r.Mapping(n, "a modality", []field{
+		strictyaml.Required("name", r.Into(&m.name, "a modality's name")),
+		strictyaml.Required("inputs", func(n *yaml.Node) {
+			r.List(n, "a modality's inputs", inputsMax, func(n *yaml.Node) { m.inputs = append(m.inputs, r.input(n)) })
+		}),
 	})
 	return m
 }
 
 func (r *report) input(n *yaml.Node) tensorSpec {
-	t := tensorSpec{place: placeOf(n)}
-	r.mapping(n, "an input", append(r.tensorFields(&t, "an input"),
-		field{"media", false, r.into(&t.media, "an input's media")},
-		field{"sample_rate", false, func(n *yaml.Node) { t.rate = r.whole(n, "sample_rate", 1, sampleRateMax) }},
+	t := tensorSpec{Place: strictyaml.PlaceOf(n)}
+	r.Mapping(n, "an input", append(r.tensorFields(&t, "an input"),
+		strictyaml.Optional("media", r.Into(&t.media, "an input's media")),
+		strictyaml.Optional("sample_rate", func(n *yaml.Node) { t.rate = r.Whole(n, "sample_rate", 1, sampleRateMax) }),
 	))
 	return t
 }
 
 func (r *report) tensor(n *yaml.Node, what string) tensorSpec {
-	t := tensorSpec{place: placeOf(n)}
-	r.mapping(n, what, r.tensorFields(&t, what))
+	t := tensorSpec{Place: strictyaml.PlaceOf(n)}
+	r.Mapping(n, what, r.tensorFields(&t, what))
 	return t
 }
 
 func (r *report) tensorFields(t *tensorSpec, what string) []field {
 	return []field{
-		{"name", true, r.into(&t.name, what+"'s name")},
-		{"datatype", true, r.into(&t.dtype, what+"'s datatype")},
-		{"shape", true, func(n *yaml.Node) { t.shaped, t.shape = placeOf(n), r.shape(n) }},
+		strictyaml.Required("name", r.Into(&t.name, what+"'s name")),
+		strictyaml.Required("datatype", r.Into(&t.dtype, what+"'s datatype")),
+		strictyaml.Required("shape", func(n *yaml.Node) { t.shaped, t.shape = strictyaml.PlaceOf(n), r.shape(n) }),
 	}
 }
 
@@ -154,21 +150,21 @@ func (r *report) shape(n *yaml.Node) []number {
 		return nil
 	}
 	var dims []number
-	r.list(n, "shape", dimensionsMax, func(n *yaml.Node) { dims = append(dims, r.whole(n, "a dimension", -1, dimensionMax)) })
+	r.List(n, "shape", dimensionsMax, func(n *yaml.Node) { dims = append(dims, r.Whole(n, "a dimension", -1, dimensionMax)) })
 	return dims
 }
 
 func (r *report) variant(n *yaml.Node) variantSpec {
-	v := variantSpec{place: placeOf(n)}
-	r.mapping(n, "a variant", []field{
-		{"name", true, r.into(&v.name, "a variant's name")},
-		{"modalities", true, func(n *yaml.Node) {
-			r.list(n, "a variant's modalities", slo.ModalitiesMax, func(n *yaml.Node) {
-				v.modalities = append(v.modalities, r.text(n, "a modality"))
+	v := variantSpec{Place: strictyaml.PlaceOf(n)}
+	r.Mapping(n, "a variant", []field{
+		strictyaml.Required("name", r.Into(&v.name, "a variant's name")),
+		strictyaml.Required("modalities", func(n *yaml.Node) {
+			r.List(n, "a variant's modalities", slo.ModalitiesMax, func(n *yaml.Node) {
+				v.modalities = append(v.modalities, r.Text(n, "a modality"))
 			})
-		}},
-		{"path", true, r.into(&v.path, "a variant's path")},
-		{"precision", false, r.into(&v.precision, "a variant's precision")},
+		}),
+		strictyaml.Required("path", r.Into(&v.path, "a variant's path")),
+		strictyaml.Optional("precision", r.Into(&v.precision, "a variant's precision")),
 	})
 	return v
 }
