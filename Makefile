@@ -4,6 +4,11 @@ GO       ?= go
 FUZZTIME ?= 5s
 BENCH    ?= .
 
+# Go writes the commit into the program. Where git will not say it (no repository, or one of another owner) it does without.
+ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
+export GOFLAGS += -buildvcs=false
+endif
+
 .PHONY: help build demo test lint fuzz bench setup clean
 
 help: ## list the targets
