@@ -163,6 +163,9 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request, x *exchange, an
 	if err != nil {
 		return slo.E("encode the answer", slo.KindInternal, "%w", err)
 	}
+	if n == oip.AllJSON {
+		body = append(body, '\n') // for people with curl
+	}
 	x.answer = body
 	header := w.Header()
 	if len(body) >= h.cfg.CompressBytesMin {
