@@ -34,6 +34,7 @@
 //
 //	internal/runtime     what runs a graph: the contract, its conformance suite, ONNX Runtime, a fake
 //	internal/profiler    measures a model's variants and writes a profile
+//	internal/strictyaml  YAML read strictly, every error with its line
 //	internal/media       pictures, recordings and texts become a model's inputs
 //	internal/plot        charts as SVG or PNG
 //	internal/sim         the core under a virtual clock, invariants checked after every step
