@@ -179,6 +179,19 @@ func TestNoStaleLines(t *testing.T) {
 	}
 }
 
+// TestRoomsAreDescribed checks that docs/architecture.md has every room.
+func TestRoomsAreDescribed(t *testing.T) {
+	text, err := os.ReadFile("docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rooms {
+		if r.dir != "." && !strings.Contains(string(text), "`"+r.dir+"`") {
+			t.Errorf("docs/architecture.md says nothing of %s", r.dir)
+		}
+	}
+}
+
 // TestOwnedImports checks that cgo, the runtime's library and the like stay in
 // the one room that owns them.
 func TestOwnedImports(t *testing.T) {
