@@ -29,11 +29,12 @@ const (
 	probeWarmup    = 400 * time.Millisecond
 	confirmLength  = 8 * time.Second
 	confirmWarmup  = time.Second
-	overloadLength = 6 * time.Second
+	overloadLength = 5 * time.Second
 	searchMax      = 33 * time.Second // beyond that, more probing finds nothing new
+	hopelessAfter  = 0.4              // of a trial's length: no earlier is it given up
 	searchMin      = confirmLength + 3*probeLength + 4*trialSlack
 	precision      = 1.05
-	guessShare     = 0.85 // of what the profile says a device does with full batches
+	guessShare     = 0.9 // of what the profile says a device does with full batches
 	overheads      = 3 * time.Second
 )
 
@@ -181,19 +182,19 @@ func (d *demonstration) policy(ctx context.Context, policy string, guess float64
 	find := search{target: onTimeTarget, guess: guess, probe: probeLength, confirm: confirmLength, precision: precision,
 		budget: d.searchBudget(policy), clock: time.Now}
 	part.Rate, err = find.run(ctx, func(ctx context.Context, rate float64, length time.Duration) (float64, error) {
-		o := offer{rate: rate, length: length, warmup: probeWarmup, name: fmt.Sprintf("policy %s: can it serve %.0f items/s?", policy, rate)}
+		o := offer{rate: rate, length: length, warmup: probeWarmup, target: onTimeTarget, name: fmt.Sprintf("policy %s: can it serve %.0f items/s?", policy, rate)}
 		if length == confirmLength {
 			o.warmup, o.name = confirmWarmup, fmt.Sprintf("policy %s: confirming %.0f items/s", policy, rate)
 		}
-		report, err := d.offer(ctx, s, o)
+		report, onTime, err := d.offer(ctx, s, o)
 		part.Confirmed = report // the last one is the one that confirmed
-		return report.Items.OnTimeShare, err
+		return onTime, err
 	})
 	if err != nil {
 		return nil, fail(err)
 	}
 	rate := overload(part.Rate)
-	part.Overload, err = d.offer(ctx, s, offer{rate: rate, length: overloadLength, late: slo.LateRun,
+	part.Overload, _, err = d.offer(ctx, s, offer{rate: rate, length: overloadLength, late: slo.LateRun,
 		name: fmt.Sprintf("policy %s: overload of %.0f items/s, nothing dropped", policy, rate)})
 	if err != nil {
 		return nil, fail(err)
@@ -219,30 +220,48 @@ type offer struct {
 	length time.Duration
 	warmup time.Duration
 	late   slo.LateRule
+	target float64 // share on time without which the run may be given up; 0: never
 	name   string
 }
 
-// offer offers load and reports.
-func (d *demonstration) offer(ctx context.Context, s *Serving, o offer) (replay.Report, error) {
+// errHopeless ends a trial that can no longer reach its target.
+var errHopeless = errors.New("too many items are not on time")
+
+// offer offers load and reports, also the share of items on time; that of a
+// trial which was given up is of what had been answered until then.
+func (d *demonstration) offer(ctx context.Context, s *Serving, o offer) (report replay.Report, onTime float64, err error) {
 	d.runs++
 	w := replay.Workload{Process: replay.Poisson, Rate: o.rate, Duration: o.length, JobSize: 1, Floors: replay.Fixed(d.floor.Float()),
 		Deadlines: replay.Fixed(d.Deadline.Seconds()), Late: o.late, Seed: d.Seed + d.runs}
 	jobs, err := w.Jobs(d.Samples.Len())
 	if err != nil {
-		return replay.Report{}, err
+		return report, 0, err
 	}
-	log := replay.Run(ctx, jobs, s.Send, replay.Options{Concurrency: replay.ConcurrencyDefault, Warmup: o.warmup, Grace: replay.GraceDefault,
+	trial, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	allowed := (1 - o.target) * o.rate * (o.length - o.warmup).Seconds()
+	var last replay.Progress
+	log := replay.Run(trial, jobs, s.Send, replay.Options{Concurrency: replay.ConcurrencyDefault, Warmup: o.warmup, Grace: replay.GraceDefault,
 		Progress: func(p replay.Progress) {
 			d.live("%s  %d sent, %.1f %% on time", o.name, p.Sent, 100*float64(p.Good)/float64(max(p.Done, 1)))
+			if context.Cause(trial) == nil {
+				last = p
+			}
+			if o.target > 0 && float64(p.Missed) > 1.5*allowed && float64(p.Elapsed) > hopelessAfter*float64(o.length) {
+				giveUp(errHopeless)
+			}
 		}})
 	if err := context.Cause(ctx); err != nil {
-		return replay.Report{}, err
+		return report, 0, err
 	}
-	report := log.Report()
+	report = log.Report()
 	if report.Items.Failed > 0 && report.Items.OnTime == 0 {
-		return report, fmt.Errorf("every request failed: %s", report.Failures[0].Message)
+		return report, 0, fmt.Errorf("every request failed: %s", report.Failures[0].Message)
 	}
-	return report, nil
+	if context.Cause(trial) != nil {
+		return report, 1 - float64(last.Missed)/float64(max(last.Counted, 1)), nil
+	}
+	return report, report.Items.OnTimeShare, nil
 }
 
 // live says what is being done and how long it may still take.

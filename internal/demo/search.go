@@ -26,6 +26,7 @@ type search struct {
 const (
 	grow       = 1.6  // while nothing has failed
 	backOff    = 0.94 // of what an overloaded run had on time, and of a rate that a confirmation refuted
+	modest     = 0.97 // of the best probe: where confirming begins, for short runs pass by luck
 	rateMin    = 0.5  // items per second below which there is no capacity to speak of
 	confirms   = 2    // confirmations that time is kept for: the first may be refuted
 	trialSlack = 700 * time.Millisecond
@@ -57,7 +58,7 @@ func (s search) run(ctx context.Context, try trial) (float64, error) {
 			return 0, errNoCapacity
 		}
 	}
-	rate = b.low
+	rate = b.low * modest
 	if rate == 0 { // nothing has held yet, and the time is short
 		rate = min(s.guess, b.high) * backOff
 	}
@@ -69,7 +70,11 @@ func (s search) run(ctx context.Context, try trial) (float64, error) {
 		if onTime >= s.target {
 			return rate, nil
 		}
-		rate *= min(backOff, max(onTime, 0.5))
+		least := 0.85 // a probe held above this
+		if b.low == 0 {
+			least = 0.5
+		}
+		rate *= min(backOff, max(onTime, least))
 	}
 	return 0, errNoCapacity
 }

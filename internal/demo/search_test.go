@@ -21,9 +21,12 @@ type fakeServer struct {
 }
 
 func (f *fakeServer) try(_ context.Context, rate float64, length time.Duration) (float64, error) {
-	f.now = f.now.Add(length + 200*time.Millisecond)
 	capacity := f.capacity * (1 + f.noise*f.rng.NormFloat64()/math.Sqrt(length.Seconds()))
 	share := min(1, capacity/rate)
+	if share < 0.98 { // hopeless trials are given up
+		length /= 2
+	}
+	f.now = f.now.Add(length + 200*time.Millisecond)
 	f.trials = append(f.trials, fmt.Sprintf("%.0f for %v: %.3f", rate, length, share))
 	return share, nil
 }

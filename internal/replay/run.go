@@ -54,6 +54,8 @@ type Progress struct {
 	Sent    int           // jobs
 	Done    int           // jobs answered
 	Good    int           // jobs answered with a result on time
+	Counted int           // of Done: those after the warm-up
+	Missed  int           // of Counted: those without a result on time
 }
 
 // record is what Run keeps of one job.
@@ -95,6 +97,8 @@ type run struct {
 	sent     atomic.Int64
 	done     atomic.Int64
 	good     atomic.Int64
+	counted  atomic.Int64
+	missed   atomic.Int64
 }
 
 // Run sends the jobs, each at its time, and returns when all are answered, when
@@ -153,7 +157,8 @@ func (r *run) watch(workers *sync.WaitGroup, progress func(Progress)) {
 			return
 		case <-tick.C:
 			progress(Progress{Elapsed: time.Since(r.start), Length: r.span(),
-				Sent: int(r.sent.Load()), Done: int(r.done.Load()), Good: int(r.good.Load())})
+				Sent: int(r.sent.Load()), Done: int(r.done.Load()), Good: int(r.good.Load()),
+				Counted: int(r.counted.Load()), Missed: int(r.missed.Load())})
 		}
 	}
 }
@@ -216,6 +221,10 @@ func (r *run) one(ctx context.Context, i int, answer *Answer) {
 	r.done.Add(1)
 	copy(r.log.right[job.First:job.First+len(job.Samples)], answer.Right)
 	if job.At >= r.log.warmup {
+		r.counted.Add(1)
+		if rec.outcome != slo.OnTime {
+			r.missed.Add(1)
+		}
 		r.log.count(rec.outcome, answer)
 	}
 }
