@@ -14,6 +14,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/replay"
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/internal/workload"
 	"github.com/spf13/cobra"
 )
 
@@ -138,10 +139,10 @@ func (f replayFlags) workload(durationGiven bool) (replay.Workload, error) {
 	if w.JobSize, err = f.size(); err != nil {
 		return w, err
 	}
-	if w.Floors, err = replay.ParseSpread(f.minAccuracy, replay.ParseShare); err != nil {
+	if w.Floors, err = workload.ParseSpread(f.minAccuracy, workload.ParseShare); err != nil {
 		return w, fmt.Errorf("--min-accuracy: %w", err)
 	}
-	if w.Deadlines, err = replay.ParseSpread(f.deadline, replay.ParseSeconds); err != nil {
+	if w.Deadlines, err = workload.ParseSpread(f.deadline, workload.ParseSeconds); err != nil {
 		return w, fmt.Errorf("--deadline: %w", err)
 	}
 	if w.Late, err = slo.ParseLateRule(f.late); err != nil {
@@ -174,7 +175,7 @@ func readTrace(file string, scale float64) ([]float64, error) {
 		return nil, err
 	}
 	defer f.Close()
-	trace, err := replay.ReadTrace(f, scale)
+	trace, err := workload.ReadTrace(f, scale)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
