@@ -126,6 +126,26 @@ func (r *reader) object(what string, field func(key []byte) error) error {
 	}
 }
 
+// fields reads an object whose members are known: known gives each its bit, 0 to
+// those that are ignored, and read reads its value. A member that is null is not
+// there, one that is given twice is an error. It returns the bits of all seen.
+func (r *reader) fields(what string, known func(key []byte) int, read func(field int) error) (seen int, err error) {
+	err = r.object(what, func(key []byte) error {
+		field := known(key)
+		switch {
+		case field == 0:
+			return r.ignore()
+		case r.word("null"):
+			return nil
+		case seen&field != 0:
+			return r.fail("%q is given twice", key)
+		}
+		seen |= field
+		return read(field)
+	})
+	return seen, err
+}
+
 // array calls element for every element; element reads it.
 func (r *reader) array(what string, element func(i int) error) error {
 	if !r.accept('[') {

@@ -25,7 +25,7 @@ type Output struct {
 	Form Form
 }
 
-// Fields of a request, to find those given twice.
+// Fields of a request, see reader.fields.
 const (
 	seenID = 1 << iota
 	seenRequestParameters
@@ -49,16 +49,7 @@ func (q *Request) Decode(body []byte, jsonBytes int, lim Limits) error {
 	params := parameterList{list: q.Parameters[:cap(q.Parameters)]}
 	inputs := tensors{list: q.Inputs, sizes: q.sizes}
 	r := reader{buf: text, lim: lim}
-	seen := 0
-	err = r.object("a request", func(key []byte) error {
-		field := requestField(key)
-		if field == 0 || r.word("null") {
-			return ignoreUnless(field != 0, &r)
-		}
-		if seen&field != 0 {
-			return r.fail("%q is given twice", key)
-		}
-		seen |= field
+	_, err = r.fields("a request", requestField, func(field int) (err error) {
 		switch field {
 		case seenID:
 			q.ID, err = r.name("id", q.ID)
@@ -181,33 +172,35 @@ func (q *Request) readOutputs(r *reader) error {
 	})
 }
 
+// Fields of an output in a request.
+const (
+	seenOutputName = 1 << iota
+	seenOutputParameters
+)
+
 func readOutput(r *reader, out *Output) error {
 	out.Form = formUnset
-	named := false
-	err := r.object("an output", func(key []byte) (err error) {
-		switch string(key) {
-		case "name":
-			if named {
-				return r.fail("%q is given twice", key)
-			}
-			named = true
-			out.Name, err = r.name("name", out.Name)
-			return err
-		case "parameters":
-			if r.word("null") {
-				return nil
-			}
+	seen, err := r.fields("an output", outputField, func(field int) (err error) {
+		if field == seenOutputParameters {
 			return outputParameters(r, out)
 		}
-		return r.ignore()
-	})
-	if err != nil {
+		out.Name, err = r.name("name", out.Name)
 		return err
+	})
+	if err == nil && seen&seenOutputName == 0 {
+		err = r.fail("an output has no name")
 	}
-	if !named {
-		return r.fail("an output has no name")
+	return err
+}
+
+func outputField(key []byte) int {
+	switch string(key) {
+	case "name":
+		return seenOutputName
+	case "parameters":
+		return seenOutputParameters
 	}
-	return nil
+	return 0
 }
 
 func outputParameters(r *reader, out *Output) error {

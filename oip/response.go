@@ -13,7 +13,7 @@ type Response struct {
 	Outputs      []tensor.Tensor
 }
 
-// Fields of a response, to find those given twice.
+// Fields of a response, see reader.fields.
 const (
 	seenModelName = 1 << iota
 	seenModelVersion
@@ -33,16 +33,7 @@ func (p *Response) Decode(body []byte, jsonBytes int, lim Limits) error {
 	var params parameterList
 	var outputs tensors
 	r := reader{buf: text, lim: lim}
-	seen := 0
-	err = r.object("a response", func(key []byte) (err error) {
-		field := responseField(key)
-		if field == 0 || r.word("null") {
-			return ignoreUnless(field != 0, &r)
-		}
-		if seen&field != 0 {
-			return r.fail("%q is given twice", key)
-		}
-		seen |= field
+	_, err = r.fields("a response", responseField, func(field int) (err error) {
 		switch field {
 		case seenModelName:
 			p.ModelName, err = r.name("model_name", "")

@@ -41,7 +41,7 @@ func (ts *tensors) read(r *reader, what string) error {
 	})
 }
 
-// Bits for the known fields of an object, to find those given twice.
+// Fields of a tensor, see reader.fields.
 const (
 	seenName = 1 << iota
 	seenShape
@@ -56,16 +56,10 @@ const (
 // and read at the end.
 func (ts *tensors) tensor(r *reader) error {
 	t := ts.next()
-	seen, dataAt := 0, 0
-	err := r.object("a tensor", func(key []byte) error {
-		field := tensorField(key)
-		if field == 0 || r.word("null") {
-			return ignoreUnless(field != 0, r)
-		}
-		if seen&field != 0 {
-			return r.fail("%q is given twice", key)
-		}
-		seen |= field
+	before, dataAt := 0, 0 // the fields so far; where skipped data begins
+	seen, err := r.fields("a tensor", tensorField, func(field int) error {
+		had := before
+		before |= field
 		switch field {
 		case seenName:
 			name, err := r.name("name", t.Name)
@@ -78,7 +72,7 @@ func (ts *tensors) tensor(r *reader) error {
 		case seenParameters:
 			return ts.parameters(r, t)
 		}
-		if seen&seenTensor == seenTensor {
+		if had&seenTensor == seenTensor {
 			return r.data(t)
 		}
 		r.space()
@@ -116,15 +110,6 @@ func tensorField(key []byte) int {
 		return seenParameters
 	}
 	return 0
-}
-
-// ignoreUnless reads over the value of an unknown field; a known one was null
-// and has been read.
-func ignoreUnless(known bool, r *reader) error {
-	if known {
-		return nil
-	}
-	return r.ignore()
 }
 
 // complete says what a tensor lacks, or what is wrong with its shape.
