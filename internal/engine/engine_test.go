@@ -190,7 +190,7 @@ func TestErrorsSayWhatAndWhen(t *testing.T) {
 		wg.Go(func() { _, _ = e.Infer(t.Context(), request(items(rng, 8), 0)) })
 		synctest.Wait()
 		err := infer(func(r *engine.Request) { r.Objective.Deadline = e.Now().Add(50 * time.Millisecond) })
-		if err.Kind != slo.KindOverloaded || err.RetryAfter != 40*time.Millisecond {
+		if err.Kind != slo.KindOverloaded || err.RetryAfter != 42*time.Millisecond { // 2 ms are the answer's
 			t.Errorf("80 ms of work before a deadline of 50 ms: %v, retry after %v", err, err.RetryAfter)
 		}
 		wg.Wait()

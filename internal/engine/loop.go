@@ -100,8 +100,20 @@ func (l *loop) submit(c *call) {
 	l.lastJob++
 	c.job = l.lastJob
 	l.calls[c.job] = c
-	l.step(sched.Arrive{Job: c.job, Model: c.model, Items: len(c.Items), Present: c.Modalities, Choice: c.Choice, Objective: c.Objective})
+	objective := c.Objective
+	if left := objective.Deadline.Sub(l.engine.Now()); objective.Deadline != slo.Never && left > 0 {
+		objective.Deadline -= slo.Instant(min(answerTime, left/answerShare))
+	}
+	l.step(sched.Arrive{Job: c.job, Model: c.model, Items: len(c.Items), Present: c.Modalities, Choice: c.Choice, Objective: objective})
 }
+
+// A deadline covers the way of the answer to the client, which the core does not
+// see: it plans for this much less, or for one part in answerShare of a short
+// deadline.
+const (
+	answerTime  = 2 * time.Millisecond
+	answerShare = 20
+)
 
 func (l *loop) cancel(c *call) { l.step(sched.Cancel{Job: c.job}) }
 

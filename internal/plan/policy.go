@@ -2,15 +2,15 @@ package plan
 
 import (
 	"fmt"
-	"time"
+	"math"
 
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
 // Policy is a rule that assigns strategies to queued jobs, chosen by name from
 // a closed set. A policy answers two questions: which strategy a job gets when
-// it is planned, and whether a batch that is about to run may be given a more
-// accurate variant than planned. Order, batching and deadlines are the core's
+// it is planned, and whether the batch that is about to run should rather be a
+// smaller or a more accurate one than planned. Order, batching and deadlines are the core's
 // and the same under every policy, so that a comparison compares policies.
 type Policy uint8
 
@@ -21,10 +21,12 @@ const (
 	PolicyMosel Policy = iota
 	// PolicyAll is modality-agnostic: every job on all the modalities it carries.
 	PolicyAll
+	// PolicyAggressive plans as mosel does and spends nothing on accuracy.
+	PolicyAggressive
 	policyEnd
 )
 
-var policyNames = [...]string{"mosel", "all"}
+var policyNames = [...]string{"mosel", "all", "aggressive"}
 
 // String is the policy's name in configuration and reports.
 func (p Policy) String() string {
@@ -58,32 +60,39 @@ func (p Policy) Strategy(planner *Planner, n int, target slo.Score, allowed Set)
 	return planner.Cheapest(n, target, allowed)
 }
 
-// Room is what a batch may spend beyond its planned time.
-type Room struct {
-	Slack  time.Duration // by which the tightest queued job would still be on time
-	Budget time.Duration // what the load has left over lately, see Upgrade
+// LooksAhead reports whether the policy weighs batches by what they mean for
+// jobs yet to come; the others run what is planned.
+func (p Policy) LooksAhead() bool { return p == PolicyMosel }
+
+// Batch is one way to run the next batch: so many items on a variant.
+type Batch struct {
+	Variant int
+	Items   int
 }
 
-// Upgrade chooses the variant for a batch of so many items that was planned to
-// run on variant from: the most accurate on the frontier whose extra time fits
-// the room, or from itself. Frontier is cheapest first; timeOf gives a variant's
-// time for the batch as corrected by measurement.
+// lateWeight is how many items' worth of accuracy one late item outweighs. Being
+// on time comes first: at 10, a policy that gained two points of accuracy would
+// pay for them with one late item in 500 at most.
+const lateWeight = 10
+
+// Choose picks one of the options, the first of which is the batch as planned:
+// the one with the greatest gain in accuracy over its items, less the items that
+// it is expected to make late.
 //
-// Filling all slack with accuracy is the known trap: a queue that is optimal
-// now leaves nothing for what arrives next (the paper's optimiser loses ten
-// times as many deadlines that way). So an upgrade must fit two bounds: half
-// the slack of the queue as it stands, and the time that recent arrivals, run
-// as cheaply as their floors allow, would have left idle.
-func (p Policy) Upgrade(frontier []FrontierPoint, from int, fromAccuracy slo.Accuracy, room Room, timeOf func(v int) time.Duration) int {
-	if p == PolicyAll {
-		return from
-	}
-	spend := min(room.Slack/2, room.Budget)
-	base := timeOf(from)
-	for i := len(frontier) - 1; i >= 0 && frontier[i].Accuracy > fromAccuracy; i-- {
-		if timeOf(frontier[i].Variant)-base <= spend {
-			return frontier[i].Variant
+// Filling all slack with accuracy is the known trap: a queue that is optimal now
+// leaves no room for what arrives next (the paper's optimiser loses ten times as
+// many deadlines that way). Here time has a price, the jobs to come that would
+// be late for it: next to nothing when the server is idle, so that it runs all
+// modalities, and more than any accuracy is worth when it is loaded, so that it
+// runs as cheaply as the floors allow.
+func (p Policy) Choose(planner *Planner, options []Batch, late func(Batch) float64) Batch {
+	planned := planner.variants[options[0].Variant].Accuracy
+	best, bestValue := options[0], math.Inf(-1)
+	for _, b := range options {
+		gain := (planner.variants[b.Variant].Accuracy - planned).Float() * float64(b.Items)
+		if value := gain - lateWeight*late(b); value > bestValue {
+			best, bestValue = b, value
 		}
 	}
-	return from
+	return best
 }

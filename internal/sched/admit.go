@@ -32,8 +32,7 @@ func (c *Core) arrive(e Arrive) {
 		return
 	}
 	c.queue.insert(j, c.work(j))
-	c.budget.advance(c.now, c.instances())
-	c.budget.arrive(time.Duration(j.work) * time.Duration(c.instances()))
+	c.forecast.arrive(c.now, j, j.work, j.latest.Sub(c.now))
 }
 
 // admit plans a job and returns outcome 0 if it may be queued.

@@ -2,6 +2,7 @@ package sched
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/plan"
@@ -38,29 +39,56 @@ func (c *Core) shedHopeless() {
 func (c *Core) dispatch(instance InstanceID) {
 	head := c.queue.first()
 	m := &c.models[head.model]
-	c.budget.advance(c.now, c.instances())
-	room := plan.Room{
-		Slack:  time.Duration(c.queue.slack() - int64(c.now) - int64(c.busyTime())),
-		Budget: c.budget.room(),
+	planned := plan.Batch{Variant: head.planned(), Items: m.batchMax(head.planned())}
+	chosen := planned
+	if c.cfg.Policy.LooksAhead() {
+		planned.Items = min(m.items, planned.Items)
+		chosen = c.choose(m, head, planned)
 	}
-	v := c.choose(m, head, room)
-	g := gather{core: c, m: m, variant: v, upgraded: v != head.planned(), max: m.batchMax(v), room: min(room.Slack/2, room.Budget)}
+	g := gather{core: c, m: m, variant: chosen.Variant, upgraded: chosen.Variant != planned.Variant, max: chosen.Items}
 	g.fill(head)
 	c.start(instance, &g)
 }
 
-// choose decides the variant for the batch that the head of the queue leads.
-func (c *Core) choose(m *model, head *job, room plan.Room) int {
-	from := head.planned()
-	accuracy := m.Planner.Variants()[from].Accuracy
-	items := min(m.items, m.batchMax(from))
-	v := c.cfg.Policy.Upgrade(m.frontier(head.allowed), from, accuracy, room, func(v int) time.Duration {
-		return m.batchTime(v, items)
-	})
-	if v != from && c.now.Add(m.batchTime(v, 1)) > head.objective.Deadline {
-		return from
+// reserveShare is the part of a usual deadline that is not spent on accuracy
+// when arrivals are at random.
+const reserveShare = 0.15
+
+// choose lets the policy decide between the batch that the head of the queue is
+// planned to lead and smaller or more accurate ones that make nobody in the
+// queue late.
+func (c *Core) choose(m *model, head *job, planned plan.Batch) plan.Batch {
+	share := 1 / float64(c.instances())
+	perItem := m.Planner.Variants()[planned.Variant].Curve.PerItem() * m.scale[planned.Variant] * share
+	// A job to come waits for what is running and for the queued work that is
+	// about as urgent as itself.
+	probe := job{id: math.MaxUint64, objective: slo.Objective{Deadline: c.now.Add(time.Duration(c.forecast.reach))}}
+	ahead, _ := c.queue.around(&probe)
+	busy := float64(c.busyTime())
+	slack := float64(c.queue.slack()-int64(c.now)) - busy
+	// The less the future is known, the more of the time there is stays unspent.
+	margin := m.safety() + c.forecast.irregular()
+	reserve := reserveShare * c.forecast.irregular() * c.forecast.reach
+
+	c.options = append(c.options[:0], planned)
+	for _, p := range m.frontier(head.allowed) {
+		upgrade := p.Accuracy > m.Planner.Variants()[planned.Variant].Accuracy
+		if (!upgrade && p.Variant != planned.Variant) || (upgrade && c.now.Add(m.batchTime(p.Variant, 1)) > head.objective.Deadline) {
+			continue
+		}
+		for b := min(planned.Items, m.batchMax(p.Variant)); b >= 1; b /= 2 {
+			if extra := float64(m.batchTime(p.Variant, b))*share - float64(b)*perItem; !upgrade || margin*extra <= slack-reserve {
+				c.options = append(c.options, plan.Batch{Variant: p.Variant, Items: b})
+			}
+		}
 	}
-	return v
+	return c.cfg.Policy.Choose(m.Planner, c.options, func(b plan.Batch) float64 {
+		rest := max(0, float64(ahead)-float64(b.Items)*perItem)
+		if left := planned.Items - b.Items; left > 0 {
+			rest = max(rest, float64(m.batchTime(planned.Variant, left))*share)
+		}
+		return c.forecast.late(c.now, reserve+margin*(busy+float64(m.batchTime(b.Variant, b.Items))*share+rest))
+	})
 }
 
 // gather collects the items of one batch: the head of the queue first, then, in
@@ -70,10 +98,8 @@ type gather struct {
 	core     *Core
 	m        *model
 	variant  int
-	upgraded bool          // the policy chose a more accurate variant than the head's plan
-	max      int           // items
-	room     time.Duration // for items that were planned on a cheaper variant
-	extra    time.Duration // of it spent
+	upgraded bool // the policy chose a more accurate variant than the head's plan
+	max      int  // items
 	takes    []take
 	items    int
 	end      slo.Instant // the batch must end by then; Never: no bound
@@ -107,30 +133,15 @@ func (g *gather) fill(head *job) {
 	}
 }
 
-// wanted is how many items of j should run on the variant: those planned there,
-// and of those planned on less accurate ones as many as the room allows. For the
-// head of the queue the policy has decided that already.
+// wanted is how many items of j should run on the variant: those planned there
+// and, in a batch that the policy made more accurate than planned, those planned
+// on less accurate ones.
 func (g *gather) wanted(j *job) int {
-	variants := g.m.Planner.Variants()
-	planned := min(j.strategy[g.variant], g.max-g.items)
-	up := min(j.below(g.variant, variants), g.max-g.items-planned)
-	if up == 0 {
-		return planned
+	planned := j.strategy[g.variant]
+	if g.upgraded {
+		planned += j.below(g.variant, g.m.Planner.Variants())
 	}
-	from := variants[j.planned()]
-	perItem := from.Curve.PerItem() * g.m.scale[j.planned()]
-	extra := func(x int) time.Duration {
-		base := g.items + planned
-		grown := g.m.batchTime(g.variant, base+x) - g.m.batchTime(g.variant, base)
-		return max(0, grown-time.Duration(float64(x)*perItem))
-	}
-	if decided := g.items == 0 && g.upgraded; !decided {
-		for up > 0 && g.extra+extra(up) > g.room {
-			up /= 2
-		}
-	}
-	g.extra += extra(up)
-	return planned + up
+	return planned
 }
 
 // fit is the largest number of items, at most x, with which the batch ends in
@@ -138,12 +149,12 @@ func (g *gather) wanted(j *job) int {
 // one item: it is late rather than never run.
 func (g *gather) fit(j *job, x int) int {
 	end := g.end
-	if own := j.objective.Deadline; g.core.now.Add(g.m.batchTime(g.variant, g.items+1)) <= own {
+	if own := j.objective.Deadline; g.core.now.Add(g.m.safeTime(g.variant, g.items+1)) <= own {
 		end = min(end, own)
 	} else if g.items > 0 && j.objective.Late == slo.LateDrop {
 		return 0
 	}
-	for x > 0 && g.core.now.Add(g.m.batchTime(g.variant, g.items+x)) > end {
+	for x > 0 && g.core.now.Add(g.m.safeTime(g.variant, g.items+x)) > end {
 		x--
 	}
 	if x == 0 && g.items == 0 {
@@ -182,7 +193,6 @@ func (c *Core) start(instance InstanceID, g *gather) {
 		c.counts.Running += t.items
 		c.requeue(t.job)
 	}
-	c.budget.spend(g.extra)
 	c.batches[b.Batch] = b
 	c.busy[instance] = b.Batch
 	c.busyUntil += int64(c.now) + int64(b.Predicted)

@@ -22,6 +22,7 @@ package sched
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/plan"
@@ -70,8 +71,9 @@ type Core struct {
 	idle      []InstanceID // in the order in which they became idle
 	busy      map[InstanceID]BatchID
 	busyUntil int64 // sum over the running batches of when they should end
-	budget    budget
-	items     int // pending items over all jobs
+	forecast  forecast
+	options   []plan.Batch // of the last choice, kept for its memory
+	items     int          // pending items over all jobs
 	lastBatch BatchID
 	now       slo.Instant
 	draining  bool
@@ -83,7 +85,8 @@ type Core struct {
 type model struct {
 	Model
 	scale     []float64
-	items     int // pending
+	items     int     // pending
+	deviation float64 // mean relative distance of measured times from expected ones
 	frontiers map[plan.Set][]plan.FrontierPoint
 }
 
@@ -188,6 +191,15 @@ func (m *model) batchMax(v int) int {
 	return min(m.BatchItemsMax, m.Planner.Variants()[v].Curve.Max())
 }
 
+// safeTime is batchTime with room for how far measured times lie from it.
+func (m *model) safeTime(v, b int) time.Duration {
+	return time.Duration(float64(m.batchTime(v, b)) * m.safety())
+}
+
+// safety is the factor within which nearly all batches of late have ended: three
+// mean deviations beyond the expected time.
+func (m *model) safety() float64 { return 1 + 3*m.deviation }
+
 func (m *model) frontier(allowed plan.Set) []plan.FrontierPoint {
 	f, ok := m.frontiers[allowed]
 	if !ok {
@@ -196,6 +208,9 @@ func (m *model) frontier(allowed plan.Set) []plan.FrontierPoint {
 	}
 	return f
 }
+
+// deviationShare is what one batch counts in the mean deviation.
+const deviationShare = 0.05
 
 // observe lets a variant's scale follow the measured times. One measurement
 // moves it by a tenth of the difference and counts at most half as much again
@@ -206,5 +221,6 @@ func (m *model) observe(v int, took, nominal time.Duration) {
 	}
 	seen := float64(took) / float64(nominal)
 	seen = min(max(seen, m.scale[v]/1.5), m.scale[v]*1.5)
+	m.deviation += deviationShare * (math.Abs(seen/m.scale[v]-1) - m.deviation)
 	m.scale[v] += 0.1 * (seen - m.scale[v])
 }
