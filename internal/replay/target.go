@@ -168,8 +168,8 @@ func (t *Target) grade(job Job, answer *client.Response, a *Answer) error {
 func outcomeOf(err error) (slo.Outcome, string) {
 	var refused *client.Error
 	if !errors.As(err, &refused) {
-		var network *net.OpError // without the address of one connection, so that equals are counted together
-		if errors.As(err, &network) {
+		// Without the address of one connection, equals are counted together.
+		if network, ok := errors.AsType[*net.OpError](err); ok {
 			return slo.Failed, "cannot " + network.Op + ": " + network.Err.Error()
 		}
 		return slo.Failed, err.Error()

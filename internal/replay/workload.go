@@ -9,11 +9,11 @@ import (
 	"github.com/mosel-serve/mosel/internal/workload"
 )
 
-// The words of a load are those of package workload.
-type (
-	Process = workload.Process
-	Spread  = workload.Spread
-)
+// Process is how arrivals follow each other.
+type Process = workload.Process
+
+// Spread is a distribution of floors or deadlines.
+type Spread = workload.Spread
 
 // The arrival processes.
 const (
