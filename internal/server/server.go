@@ -77,6 +77,9 @@ func (c Config) Validate() error {
 	check(c.Instances >= 1, "instances is %d: at least 1", c.Instances)
 	check(c.Threads >= 1, "threads is %d: at least 1", c.Threads)
 	check(c.QueueItemsMax >= 1 && c.QueueJobsMax >= 1, "queue bounds are %d items and %d jobs: at least 1", c.QueueItemsMax, c.QueueJobsMax)
+	if err := c.API.Validate(); err != nil {
+		errs = append(errs, err)
+	}
 	if len(errs) == 0 {
 		return nil
 	}
