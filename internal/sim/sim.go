@@ -1,16 +1,19 @@
 // Package sim drives the scheduling core under a virtual clock. It re-implements
 // nothing of the core: the same Step that serves requests in real time is fed
 // with drawn arrivals and with the ends of batches that take the time their
-// profile says, times a drawn disturbance. So policies can be compared, and the
-// core's invariants checked after every step, over hours of load in seconds.
+// profile says, times what faults make of it. So policies can be compared, and
+// the core's invariants checked after every step, over hours of load in seconds.
+// What a run holds is in proportion to what is queued: arrivals are drawn when
+// they are due, and results are summed up as they come.
 package sim
 
 import (
 	"container/heap"
 	"fmt"
-	"math/rand/v2"
+	"iter"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
 )
@@ -20,15 +23,14 @@ type Config struct {
 	Core      sched.Config
 	Instances int
 	Seed      uint64
-	// Noise is the largest relative disturbance of a batch's time, e.g. 0.1.
-	Noise float64
-	// Slow is the true time of batches relative to the profile; 0 means 1.
-	Slow float64
-	// LoseEvery is the mean time between losses of an instance; 0 = never. A
-	// lost instance comes back after a tenth of it.
-	LoseEvery time.Duration
-	// FailShare is the share of batches that fail.
-	FailShare float64
+	Faults    Faults
+	// True is what the models really take, by model. Nil: what the core believes.
+	True []*plan.Planner
+	// Batch, if not nil, is asked how long a batch takes and whether it fails, in
+	// place of what True and Faults say.
+	Batch func(d sched.Dispatch) (took time.Duration, failed bool)
+	// BinWidth is the resolution of Report.Bins; 0: no bins.
+	BinWidth time.Duration
 	// Check verifies the core's invariants after every step.
 	Check bool
 }
@@ -36,20 +38,8 @@ type Config struct {
 // Arrival is a job to come.
 type Arrival struct {
 	At     slo.Instant
-	Cancel slo.Instant // 0: never
+	Cancel slo.Instant // the client gives up then, if that is after At
 	sched.Arrive
-}
-
-// Report is what came of the jobs, by item.
-type Report struct {
-	Items     map[slo.Outcome]int
-	Jobs      map[slo.Outcome]int
-	Score     slo.Score // expected, over the items that ran
-	Ran       int
-	JCT       []time.Duration // of jobs that ran, in order of their end
-	MinMargin slo.Accuracy    // least expected accuracy minus floor of a job that ran
-	End       slo.Instant
-	Steps     int
 }
 
 // event is something that will happen in virtual time.
@@ -58,27 +48,44 @@ type event struct {
 	rank int // declared order within one instant
 	seq  int
 	what sched.Event
+
+	instance sched.InstanceID // of a Done
+	away     time.Duration    // of an InstanceDown: when it comes back
+	random   bool             // of an InstanceDown: drawn, so the next one is to be drawn
+}
+
+func (e event) before(f event) bool {
+	if e.at != f.at {
+		return e.at < f.at
+	}
+	if e.rank != f.rank {
+		return e.rank < f.rank
+	}
+	return e.seq < f.seq
 }
 
 type events []event
 
-func (e events) Len() int { return len(e) }
-func (e events) Less(i, j int) bool {
-	a, b := e[i], e[j]
-	if a.at != b.at {
-		return a.at < b.at
-	}
-	if a.rank != b.rank {
-		return a.rank < b.rank
-	}
-	return a.seq < b.seq
-}
-func (e events) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
-func (e *events) Push(x any)   { *e = append(*e, x.(event)) }
+func (e events) Len() int           { return len(e) }
+func (e events) Less(i, j int) bool { return e[i].before(e[j]) }
+func (e events) Swap(i, j int)      { e[i], e[j] = e[j], e[i] }
+func (e *events) Push(x any)        { *e = append(*e, x.(event)) }
 func (e *events) Pop() any {
 	last := (*e)[len(*e)-1]
 	*e = (*e)[:len(*e)-1]
 	return last
+}
+
+// live is a job that has arrived and not ended.
+type live struct {
+	Arrival
+	left int // items not finished
+}
+
+// server is an instance as its driver sees it.
+type server struct {
+	up    bool
+	batch sched.BatchID // that it runs; 0: none
 }
 
 // run is the state of one simulation.
@@ -87,9 +94,12 @@ type run struct {
 	core    *sched.Core
 	events  events
 	seq     int
-	rng     *rand.Rand
-	arrived map[sched.JobID]Arrival
-	running map[sched.InstanceID]sched.BatchID
+	draw    draws
+	coming  func() (Arrival, bool)
+	next    Arrival // that has not happened yet, if more
+	more    bool
+	jobs    map[sched.JobID]live
+	servers []server
 	report  Report
 	trace   func(at slo.Instant, what any)
 	now     slo.Instant
@@ -98,35 +108,40 @@ type run struct {
 // Run simulates until every job has ended. The arrivals must be in order of
 // time. Trace, if not nil, sees every event and action. A broken invariant ends
 // the run with an error.
-func Run(cfg Config, arrivals []Arrival, trace func(at slo.Instant, what any)) (Report, error) {
+func Run(cfg Config, arrivals iter.Seq[Arrival], trace func(at slo.Instant, what any)) (Report, error) {
 	core, err := sched.New(cfg.Core)
 	if err != nil {
 		return Report{}, err
 	}
-	if cfg.Slow == 0 {
-		cfg.Slow = 1
-	}
-	r := &run{cfg: cfg, core: core, rng: rand.New(rand.NewPCG(cfg.Seed, 0x6d6f73656c)), trace: trace,
-		arrived: map[sched.JobID]Arrival{}, running: map[sched.InstanceID]sched.BatchID{},
-		report: Report{Items: map[slo.Outcome]int{}, Jobs: map[slo.Outcome]int{}, MinMargin: slo.AccuracyUnit}}
-	for i := range cfg.Instances {
-		r.push(0, sched.InstanceUp{Instance: sched.InstanceID(i)})
-	}
-	for _, a := range arrivals {
-		r.arrived[a.Job] = a
-		r.push(a.At, a.Arrive)
-		if a.Cancel > 0 {
-			r.push(a.Cancel, sched.Cancel{Job: a.Job})
+	if cfg.True == nil {
+		for _, m := range cfg.Core.Models {
+			cfg.True = append(cfg.True, m.Planner)
 		}
 	}
+	coming, stop := iter.Pull(arrivals)
+	defer stop()
+	r := &run{cfg: cfg, core: core, draw: newDraws(cfg.Seed), trace: trace, coming: coming, jobs: map[sched.JobID]live{},
+		servers: make([]server, cfg.Instances), report: newReport(cfg)}
+	for i := range cfg.Instances {
+		r.push(event{what: sched.InstanceUp{Instance: sched.InstanceID(i)}})
+	}
+	for _, o := range cfg.Faults.Outages {
+		r.push(event{at: o.At, what: sched.InstanceDown{Instance: o.Instance}, away: o.For})
+	}
 	r.scheduleLoss()
-	return r.report, r.loop()
+	r.next, r.more = coming()
+	err = r.loop()
+	r.report.end(r.now)
+	return r.report, err
 }
 
-func (r *run) push(at slo.Instant, what sched.Event) {
+func (r *run) push(e event) {
 	r.seq++
-	heap.Push(&r.events, event{at: at, rank: rank(what), seq: r.seq, what: what})
+	e.seq, e.rank = r.seq, rank(e.what)
+	heap.Push(&r.events, e)
 }
+
+const arriveRank = 4
 
 // rank is the declared order of events within one instant.
 func rank(e sched.Event) int {
@@ -140,7 +155,7 @@ func rank(e sched.Event) int {
 	case sched.Cancel:
 		return 3
 	case sched.Arrive:
-		return 4
+		return arriveRank
 	case sched.Drain:
 		return 5
 	default:
@@ -150,13 +165,17 @@ func rank(e sched.Event) int {
 
 func (r *run) loop() error {
 	var out []sched.Action
-	for len(r.arrived) > 0 {
-		e, ok := r.next()
+	for len(r.jobs) > 0 || r.more {
+		e, ok := r.take()
 		if !ok {
-			return fmt.Errorf("I-13: %d jobs never ended", len(r.arrived))
+			return fmt.Errorf("I-13: %d jobs never ended", len(r.jobs))
 		}
+		if e.at < r.now {
+			return fmt.Errorf("I-3: an arrival at %v comes after %v", time.Duration(e.at), time.Duration(r.now))
+		}
+		r.report.pass(r.core.Counts().Queued, e.at)
 		r.now = e.at
-		if r.stale(e.what) {
+		if !r.happens(e) {
 			continue
 		}
 		r.see(e.what)
@@ -164,7 +183,9 @@ func (r *run) loop() error {
 		r.report.Steps++
 		for _, a := range out {
 			r.see(a)
-			r.act(a)
+			if err := r.act(a); err != nil {
+				return err
+			}
 		}
 		if r.cfg.Check {
 			if err := r.core.Check(); err != nil {
@@ -172,47 +193,70 @@ func (r *run) loop() error {
 			}
 		}
 	}
-	r.report.End = r.now
 	return nil
 }
 
-// next is the earliest of what is scheduled and the tick the core asks for.
-func (r *run) next() (event, bool) {
+// take is the earliest of the next arrival, what is scheduled, and the tick the
+// core asks for, which any other event of that instant stands in for.
+func (r *run) take() (event, bool) {
+	first, scheduled := event{at: slo.Never}, len(r.events) > 0
+	if scheduled {
+		first = r.events[0]
+	}
+	arrival := event{at: r.next.At, rank: arriveRank}
+	arrives := r.more && (!scheduled || arrival.before(first))
+	if arrives {
+		first = arrival
+	}
 	tick, wants := r.core.Next()
-	if wants && (len(r.events) == 0 || tick < r.events[0].at) {
+	switch {
+	case wants && (tick < first.at || !scheduled && !arrives):
 		return event{at: tick, what: sched.Tick{}}, true
+	case arrives:
+		first.what = r.next.Arrive
+		r.arrive()
+		return first, true
+	case scheduled:
+		return heap.Pop(&r.events).(event), true
 	}
-	if len(r.events) == 0 {
-		return event{}, false
-	}
-	return heap.Pop(&r.events).(event), true
+	return event{}, false
 }
 
-// stale reports an end of a batch whose instance was lost before.
-func (r *run) stale(e sched.Event) bool {
-	switch e := e.(type) {
+// arrive books the next arrival and draws the one after.
+func (r *run) arrive() {
+	a := r.next
+	r.jobs[a.Job] = live{Arrival: a, left: a.Items}
+	r.report.arrive(a)
+	if a.Cancel > a.At {
+		r.push(event{at: a.Cancel, what: sched.Cancel{Job: a.Job}})
+	}
+	r.next, r.more = r.coming()
+}
+
+// happens reports whether the event still does: a batch does not end whose
+// instance was lost, and what is away cannot be lost.
+func (r *run) happens(e event) bool {
+	switch what := e.what.(type) {
 	case sched.Done:
-		for i, b := range r.running {
-			if b == e.Batch {
-				delete(r.running, i)
-				return false
-			}
+		s := &r.servers[e.instance]
+		if s.batch != what.Batch {
+			return false
 		}
-		return true
+		s.batch = 0
+	case sched.InstanceUp:
+		r.servers[what.Instance].up = true
 	case sched.InstanceDown:
-		delete(r.running, e.Instance)
-		r.push(r.now.Add(r.cfg.LoseEvery/10), sched.InstanceUp{Instance: e.Instance})
-		r.scheduleLoss()
+		if e.random {
+			r.scheduleLoss()
+		}
+		s := &r.servers[what.Instance]
+		if !s.up {
+			return false
+		}
+		*s = server{}
+		r.push(event{at: r.now.Add(e.away), what: sched.InstanceUp{Instance: what.Instance}})
 	}
-	return false
-}
-
-func (r *run) scheduleLoss() {
-	if r.cfg.LoseEvery > 0 {
-		// Longer than the instance stays away, so that it is up when it is lost.
-		gap := r.cfg.LoseEvery/5 + time.Duration(r.rng.ExpFloat64()*float64(r.cfg.LoseEvery))
-		r.push(r.now.Add(gap), sched.InstanceDown{Instance: sched.InstanceID(r.rng.IntN(r.cfg.Instances))})
-	}
+	return true
 }
 
 func (r *run) see(what any) {
@@ -221,47 +265,42 @@ func (r *run) see(what any) {
 	}
 }
 
-func (r *run) act(a sched.Action) {
+func (r *run) act(a sched.Action) error {
 	switch a := a.(type) {
 	case sched.Dispatch:
-		items := 0
-		for _, p := range a.Parts {
-			items += p.Count
-		}
-		r.running[a.Instance] = a.Batch
-		nominal := r.cfg.Core.Models[a.Model].Planner.Variants()[a.Variant].Curve.Batch(items)
-		took := time.Duration(float64(nominal) * r.cfg.Slow * (1 + r.cfg.Noise*(2*r.rng.Float64()-1)))
-		r.push(r.now.Add(took), sched.Done{Batch: a.Batch, Took: took, Failed: r.rng.Float64() < r.cfg.FailShare})
+		r.dispatch(a)
 	case sched.Finish:
-		r.report.Items[a.Outcome] += a.Count
+		j, ok := r.jobs[a.Job]
+		if j.left -= a.Count; !ok || j.left < 0 {
+			return fmt.Errorf("I-2: items of job %d ended twice", a.Job)
+		}
+		r.jobs[a.Job] = j
 	case sched.FinishJob:
-		r.finishJob(a)
+		j, ok := r.jobs[a.Job]
+		if !ok || j.left != 0 {
+			return fmt.Errorf("I-2: job %d ended twice, or before its items", a.Job)
+		}
+		delete(r.jobs, a.Job)
+		r.report.finish(j.Arrival, a, r.now)
 	}
+	return nil
 }
 
-func (r *run) finishJob(f sched.FinishJob) {
-	a, ok := r.arrived[f.Job]
-	if !ok {
-		panic(fmt.Sprintf("sim: I-2: job %d ended twice", f.Job))
+// dispatch lets a batch run.
+func (r *run) dispatch(d sched.Dispatch) {
+	items := 0
+	for _, p := range d.Parts {
+		items += p.Count
 	}
-	delete(r.arrived, f.Job)
-	r.report.Jobs[f.Outcome]++
-	if f.Outcome.Ran() {
-		r.report.Ran += a.Items
-		r.report.Score += f.Expected.Times(a.Items)
-		r.report.JCT = append(r.report.JCT, r.now.Sub(a.At))
-		r.report.MinMargin = min(r.report.MinMargin, f.Expected-a.Objective.Floor)
+	r.servers[d.Instance].batch = d.Batch
+	r.report.dispatch(d, items, r.now)
+	var took time.Duration
+	var failed bool
+	if r.cfg.Batch != nil {
+		took, failed = r.cfg.Batch(d)
+	} else {
+		nominal := r.cfg.True[d.Model].Variants()[d.Variant].Curve.Batch(items)
+		took, failed = r.draw.batch(&r.cfg.Faults, nominal, d.Instance, r.now)
 	}
-}
-
-// Accuracy is the expected mean over the items that ran.
-func (r Report) Accuracy() slo.Accuracy { return r.Score.Mean(r.Ran) }
-
-// LateShare is the share of items that were not on time.
-func (r Report) LateShare() float64 {
-	all := 0
-	for _, n := range r.Items {
-		all += n
-	}
-	return 1 - float64(r.Items[slo.OnTime])/float64(max(1, all))
+	r.push(event{at: r.now.Add(took), what: sched.Done{Batch: d.Batch, Took: took, Failed: failed}, instance: d.Instance})
 }

@@ -56,16 +56,18 @@ func planner(t testing.TB, rng *rand.Rand) *plan.Planner {
 func scenario(t testing.TB, seed uint64) (sim.Config, []sim.Arrival) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 7))
-	cfg := sim.Config{Seed: seed, Check: true, Instances: 1 + rng.IntN(8), Noise: 0.3 * rng.Float64(), Slow: 0.7 + rng.Float64()}
+	cfg := sim.Config{Seed: seed, Check: true, Instances: 1 + rng.IntN(8),
+		Faults: sim.Faults{Noise: 0.3 * rng.Float64(), Slow: 0.7 + rng.Float64()}}
 	cfg.Core = sched.Config{Policy: plan.Policy(rng.IntN(len(plan.Policies()))), QueueItemsMax: 50 + rng.IntN(2000), QueueJobsMax: 20 + rng.IntN(500)}
 	for i := range 1 + rng.IntN(3) {
 		cfg.Core.Models = append(cfg.Core.Models, sched.Model{Name: fmt.Sprint("m", i), Planner: planner(t, rng), BatchItemsMax: 1 + rng.IntN(16)})
 	}
 	if rng.IntN(3) == 0 {
-		cfg.LoseEvery = time.Duration(20+rng.IntN(400)) * time.Millisecond
+		cfg.Faults.LoseEvery = time.Duration(20+rng.IntN(400)) * time.Millisecond
+		cfg.Faults.LoseFor = cfg.Faults.LoseEvery / 10
 	}
 	if rng.IntN(4) == 0 {
-		cfg.FailShare = 0.05
+		cfg.Faults.FailShare = 0.05
 	}
 	return cfg, arrivals(rng, cfg, 150+rng.IntN(250))
 }
@@ -114,7 +116,7 @@ func TestInvariantsHoldInRandomScenarios(t *testing.T) {
 	}
 	for _, seed := range seeds {
 		cfg, list := scenario(t, seed)
-		report, err := sim.Run(cfg, list, nil)
+		report, err := sim.Run(cfg, slices.Values(list), nil)
 		if err == nil {
 			err = account(list, report)
 		}
@@ -126,17 +128,11 @@ func TestInvariantsHoldInRandomScenarios(t *testing.T) {
 
 // account checks that nothing was lost and that no floor was broken.
 func account(list []sim.Arrival, r sim.Report) error {
-	items, ended, jobs := 0, 0, 0
+	items := 0
 	for _, a := range list {
 		items += a.Items
 	}
-	for _, n := range r.Items {
-		ended += n
-	}
-	for _, n := range r.Jobs {
-		jobs += n
-	}
-	if items != ended || jobs != len(list) {
+	if ended, jobs := r.Items.Total(), r.Jobs.Total(); items != ended || jobs != len(list) {
 		return fmt.Errorf("I-2: %d items arrived, %d ended; %d jobs, %d ended", items, ended, len(list), jobs)
 	}
 	if r.MinMargin < 0 {
@@ -149,7 +145,7 @@ func TestSameSeedSameTrace(t *testing.T) {
 	digest := func() uint64 {
 		cfg, list := scenario(t, 42)
 		h := fnv.New64a()
-		if _, err := sim.Run(cfg, list, func(at slo.Instant, what any) { fmt.Fprintf(h, "%d %#v\n", at, what) }); err != nil {
+		if _, err := sim.Run(cfg, slices.Values(list), func(at slo.Instant, what any) { fmt.Fprintf(h, "%d %#v\n", at, what) }); err != nil {
 			t.Fatal(err)
 		}
 		return h.Sum64()
@@ -201,14 +197,14 @@ func poisson(seed uint64, rate float64, seconds int, late slo.LateRule) []sim.Ar
 }
 
 func single(t testing.TB, policy plan.Policy) sim.Config {
-	return sim.Config{Instances: 1, Seed: 1, Noise: 0.05, Core: sched.Config{Policy: policy,
+	return sim.Config{Instances: 1, Seed: 1, Faults: sim.Faults{Noise: 0.05}, Core: sched.Config{Policy: policy,
 		QueueItemsMax: sched.DefaultQueueItemsMax, QueueJobsMax: sched.DefaultQueueJobsMax,
 		Models: []sched.Model{{Name: "digits", Planner: digits(t), BatchItemsMax: 32}}}}
 }
 
 func mustRun(t testing.TB, cfg sim.Config, list []sim.Arrival) sim.Report {
 	t.Helper()
-	r, err := sim.Run(cfg, list, nil)
+	r, err := sim.Run(cfg, slices.Values(list), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,8 +215,8 @@ func TestMoselHoldsSeveralTimesTheLoadOfAll(t *testing.T) {
 	load := poisson(1, 900, 10, slo.LateDrop)
 	mosel := mustRun(t, single(t, plan.PolicyMosel), load)
 	all := mustRun(t, single(t, plan.PolicyAll), load)
-	if mosel.LateShare() > 0.01 || all.LateShare() < 0.5 {
-		t.Errorf("at 900/s mosel misses %.3f, all %.3f", mosel.LateShare(), all.LateShare())
+	if mosel.Items.LateShare() > 0.01 || all.Items.LateShare() < 0.5 {
+		t.Errorf("at 900/s mosel misses %.3f, all %.3f", mosel.Items.LateShare(), all.Items.LateShare())
 	}
 	if mosel.MinMargin < 0 {
 		t.Errorf("a floor was broken by %v", -mosel.MinMargin)
@@ -229,23 +225,16 @@ func TestMoselHoldsSeveralTimesTheLoadOfAll(t *testing.T) {
 
 func TestMoselIsAccurateWhenIdle(t *testing.T) {
 	r := mustRun(t, single(t, plan.PolicyMosel), poisson(1, 20, 10, slo.LateDrop))
-	if r.Accuracy() < 993_000 || r.LateShare() > 0 {
-		t.Errorf("at 20/s accuracy %v, late %.3f: a server with time to spare runs all modalities", r.Accuracy(), r.LateShare())
+	if r.Accuracy() < 993_000 || r.Items.LateShare() > 0 {
+		t.Errorf("at 20/s accuracy %v, late %.3f: a server with time to spare runs all modalities", r.Accuracy(), r.Items.LateShare())
 	}
 }
 
 func TestCompletionTimesUnderOverload(t *testing.T) {
 	load := poisson(1, 280, 20, slo.LateRun)
-	mean := func(r sim.Report) time.Duration {
-		var sum time.Duration
-		for _, d := range r.JCT {
-			sum += d
-		}
-		return sum / time.Duration(len(r.JCT))
-	}
-	mosel, all := mean(mustRun(t, single(t, plan.PolicyMosel), load)), mean(mustRun(t, single(t, plan.PolicyAll), load))
-	if mosel*11 > all {
-		t.Errorf("mean completion time at 1.5 x the capacity of all: mosel %v, all %v", mosel, all)
+	mosel, all := mustRun(t, single(t, plan.PolicyMosel), load), mustRun(t, single(t, plan.PolicyAll), load)
+	if mosel.JCT.Mean()*11 > all.JCT.Mean() {
+		t.Errorf("mean completion time at 1.5 x the capacity of all: mosel %v, all %v", mosel.JCT.Mean(), all.JCT.Mean())
 	}
 }
 
@@ -257,9 +246,8 @@ func TestLoadTable(t *testing.T) {
 		line := fmt.Sprintf("%5.0f/s", rate)
 		for _, policy := range []plan.Policy{plan.PolicyAll, plan.PolicyMosel} {
 			r := mustRun(t, single(t, policy), poisson(1, rate, 20, slo.LateDrop))
-			slices.Sort(r.JCT)
-			line += fmt.Sprintf("   %-6s late %6.3f accuracy %.4f p50 %6.1fms p99 %6.1fms", policy, r.LateShare(), r.Accuracy().Float(),
-				float64(r.JCT[len(r.JCT)/2])/1e6, float64(r.JCT[len(r.JCT)*99/100])/1e6)
+			line += fmt.Sprintf("   %-6s late %6.3f accuracy %.4f p50 %6.1fms p99 %6.1fms", policy, r.Items.LateShare(), r.Accuracy().Float(),
+				float64(r.JCT.Quantile(0.5))/1e6, float64(r.JCT.Quantile(0.99))/1e6)
 		}
 		t.Log(line)
 	}

@@ -1,0 +1,74 @@
+package sim
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/sched"
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// Faults are the ways in which the world is not as profiled. The zero value has
+// none. A profile that is wrong is Config.True.
+type Faults struct {
+	// Noise is the largest relative disturbance of a batch's time, e.g. 0.1.
+	Noise float64
+	// Slow is the time of every batch relative to the true profile; 0 means 1.
+	Slow float64
+	// Slowdowns are instances that are slow for a while.
+	Slowdowns []Slowdown
+	// FailShare is the share of batches that fail.
+	FailShare float64
+	// LoseEvery is the mean time between losses of some instance; 0 = never. It
+	// comes back after LoseFor.
+	LoseEvery, LoseFor time.Duration
+	// Outages are losses at given times.
+	Outages []Outage
+}
+
+// Slowdown makes an instance slow for a while.
+type Slowdown struct {
+	Instance  sched.InstanceID
+	Factor    float64
+	From, Til slo.Instant
+}
+
+// Outage takes an instance away for a while.
+type Outage struct {
+	Instance sched.InstanceID
+	At       slo.Instant
+	For      time.Duration
+}
+
+// draws are the random streams of the faults, one for each purpose: the n-th
+// batch is disturbed alike whether batches fail or not.
+type draws struct{ noise, failure, loss *rand.Rand }
+
+func newDraws(seed uint64) draws {
+	stream := func(purpose uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0x6d6f73656c<<8+purpose)) }
+	return draws{noise: stream(1), failure: stream(2), loss: stream(3)}
+}
+
+// batch is how long a batch takes that should take nominal, and whether it fails.
+func (d *draws) batch(f *Faults, nominal time.Duration, instance sched.InstanceID, now slo.Instant) (time.Duration, bool) {
+	factor := 1 + f.Noise*(2*d.noise.Float64()-1)
+	if f.Slow != 0 {
+		factor *= f.Slow
+	}
+	for _, s := range f.Slowdowns {
+		if s.Instance == instance && now >= s.From && now < s.Til {
+			factor *= s.Factor
+		}
+	}
+	return max(1, time.Duration(float64(nominal)*factor)), d.failure.Float64() < f.FailShare
+}
+
+// scheduleLoss draws the next random loss.
+func (r *run) scheduleLoss() {
+	f := &r.cfg.Faults
+	if f.LoseEvery > 0 {
+		gap := time.Duration(r.draw.loss.ExpFloat64() * float64(f.LoseEvery))
+		r.push(event{at: r.now.Add(max(1, gap)), what: sched.InstanceDown{Instance: sched.InstanceID(r.draw.loss.IntN(r.cfg.Instances))},
+			away: f.LoseFor, random: true})
+	}
+}
