@@ -180,7 +180,8 @@ func (d *demonstration) policy(ctx context.Context, policy string, guess float64
 	}
 	part := &PolicyPart{Policy: policy}
 	find := search{target: onTimeTarget, guess: guess, probe: probeLength, confirm: confirmLength, precision: precision,
-		budget: d.searchBudget(policy), clock: time.Now}
+		clock: time.Now}
+	find.budget, find.limit = d.searchTime(policy)
 	part.Rate, err = find.run(ctx, func(ctx context.Context, rate float64, length time.Duration) (float64, error) {
 		o := offer{rate: rate, length: length, warmup: probeWarmup, target: onTimeTarget, name: fmt.Sprintf("policy %s: can it serve %.0f items/s?", policy, rate)}
 		if length == confirmLength {
@@ -202,16 +203,18 @@ func (d *demonstration) policy(ctx context.Context, policy string, guess float64
 	return part, nil
 }
 
-// searchBudget shares out the time that is left: an overload run of policy all
-// takes half as long again to finish, mosel's takes its own length.
-func (d *demonstration) searchBudget(policy string) time.Duration {
+// searchTime shares out the time that is left: an overload run of policy all
+// takes half as long again to finish, mosel's takes its own length. Where a
+// search has mishaps, it may take all but the least that is needed after it.
+func (d *demonstration) searchTime(policy string) (budget, limit time.Duration) {
 	left := Budget - time.Since(d.start) - overheads
-	overloadAll := time.Duration(overloadFactor*float64(overloadLength)) + trialSlack
+	oursAfter := overloadLength + trialSlack
 	if policy == ours {
-		return min(searchMax, left-overloadLength-trialSlack)
+		return min(searchMax, left-oursAfter), left - oursAfter
 	}
-	both := left - overloadAll - d.boot - overloadLength - trialSlack
-	return min(searchMax, max(both/2, searchMin))
+	allAfter := time.Duration(overloadFactor*float64(overloadLength)) + trialSlack
+	both := left - allAfter - d.boot - oursAfter
+	return min(searchMax, max(both/2, searchMin)), both - searchMin
 }
 
 // offer is one run of load.

@@ -16,7 +16,8 @@ type search struct {
 	guess     float64       // where to begin, items per second
 	probe     time.Duration // length of a short run, to find the neighbourhood
 	confirm   time.Duration // length of the run that a result must survive
-	budget    time.Duration // for all of it, on clock
+	budget    time.Duration // for a search without mishaps, on clock
+	limit     time.Duration // for confirmations that were refuted and are tried again, >= budget
 	clock     func() time.Time
 	precision float64 // bracket ratio at which probing ends, e.g. 1.05
 }
@@ -44,11 +45,11 @@ type bracket struct {
 // a confirmation counts: short runs near the edge pass by luck.
 func (s search) run(ctx context.Context, try trial) (float64, error) {
 	start := s.clock()
-	left := func() time.Duration { return s.budget - s.clock().Sub(start) }
+	spent := func() time.Duration { return s.clock().Sub(start) }
 	confirmation := s.confirm + trialSlack
 	b := bracket{}
 	rate := s.guess
-	for left() > s.probe+trialSlack+confirms*confirmation && !b.tight(s.precision) {
+	for spent()+s.probe+trialSlack+confirms*confirmation < s.budget && !b.tight(s.precision) {
 		onTime, err := try(ctx, rate, s.probe)
 		if err != nil {
 			return 0, err
@@ -58,11 +59,10 @@ func (s search) run(ctx context.Context, try trial) (float64, error) {
 			return 0, errNoCapacity
 		}
 	}
-	rate = b.low * modest
-	if rate == 0 { // nothing has held yet, and the time is short
-		rate = min(s.guess, b.high) * backOff
+	if b.low > 0 {
+		rate = b.low * modest
 	}
-	for left() > confirmation {
+	for spent()+confirmation < s.limit {
 		onTime, err := try(ctx, rate, s.confirm)
 		if err != nil {
 			return 0, err

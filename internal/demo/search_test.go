@@ -32,7 +32,7 @@ func (f *fakeServer) try(_ context.Context, rate float64, length time.Duration) 
 }
 
 func (f *fakeServer) search(guess float64) search {
-	return search{target: 0.99, guess: guess, probe: 2 * time.Second, confirm: 7 * time.Second, budget: 32 * time.Second,
+	return search{target: 0.99, guess: guess, probe: 2 * time.Second, confirm: 7 * time.Second, budget: 32 * time.Second, limit: 32 * time.Second,
 		precision: 1.05, clock: func() time.Time { return f.now }}
 }
 
@@ -66,6 +66,26 @@ func TestOnlyConfirmedRatesCount(t *testing.T) {
 		return f.try(ctx, rate, length)
 	})
 	if err != nil || got > 81 || got < 70 {
+		t.Errorf("%v %v after %q", got, err, f.trials)
+	}
+}
+
+// TestMishapsAreTriedAgain: what else runs on the machine ruins the first
+// confirmations, and there is time for more.
+func TestMishapsAreTriedAgain(t *testing.T) {
+	f := &fakeServer{capacity: 100, rng: rand.New(rand.NewPCG(1, 1))}
+	s := f.search(100)
+	s.limit = 60 * time.Second
+	ruined := 0
+	got, err := s.run(t.Context(), func(ctx context.Context, rate float64, length time.Duration) (float64, error) {
+		share, err := f.try(ctx, rate, length)
+		if length == s.confirm && ruined < 3 {
+			ruined++
+			share = 0.95
+		}
+		return share, err
+	})
+	if err != nil || got < 80 {
 		t.Errorf("%v %v after %q", got, err, f.trials)
 	}
 }

@@ -91,7 +91,8 @@ type run struct {
 	log      *Log
 	send     Send
 	start    time.Time
-	next     atomic.Int64 // the first job nobody has taken
+	hand     chan int // jobs whose time has come, to workers that are free
+	workers  sync.WaitGroup
 	inFlight atomic.Int64
 	peak     atomic.Int64
 	sent     atomic.Int64
@@ -111,18 +112,15 @@ func Run(ctx context.Context, jobs []Job, send Send, o Options) *Log {
 	}
 	log := &Log{jobs: jobs, records: make([]record, len(jobs)), right: make([]bool, items), warmup: o.Warmup,
 		bound: o.Concurrency, mix: map[string]int{}, failures: map[string]int{}}
-	r := &run{log: log, send: send, start: time.Now()}
+	r := &run{log: log, send: send, start: time.Now(), hand: make(chan int)}
 	before := processCPU()
 	// Answers may outlive the last arrival by the grace, not more.
 	working, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	grace := time.AfterFunc(r.span()+o.Grace, func() { stop(errGrace) })
 	defer grace.Stop()
-	var workers sync.WaitGroup
-	for range min(o.Concurrency, len(jobs)) {
-		workers.Go(func() { r.work(working) })
-	}
-	r.watch(&workers, o.Progress)
+	r.workers.Go(func() { r.pace(working, o.Concurrency) })
+	r.watch(o.Progress)
 	log.cpu = processCPU() - before
 	log.length = time.Since(r.start)
 	log.peak = int(r.peak.Load())
@@ -138,15 +136,15 @@ func (r *run) span() time.Duration {
 	return r.log.jobs[len(r.log.jobs)-1].At
 }
 
-// watch reports progress until the workers are done.
-func (r *run) watch(workers *sync.WaitGroup, progress func(Progress)) {
+// watch reports progress until all is done.
+func (r *run) watch(progress func(Progress)) {
 	if progress == nil {
-		workers.Wait()
+		r.workers.Wait()
 		return
 	}
 	finished := make(chan struct{})
 	go func() {
-		workers.Wait()
+		r.workers.Wait()
 		close(finished)
 	}()
 	tick := time.NewTicker(progressEvery)
@@ -163,20 +161,17 @@ func (r *run) watch(workers *sync.WaitGroup, progress func(Progress)) {
 	}
 }
 
-// work takes one job after the other, waits for its time and sends it. There is
-// no dispatcher: a free worker owns the next job, and a job whose time comes
-// while all are busy is sent late, which its lag tells.
-func (r *run) work(ctx context.Context) {
+// pace hands out each job at its time, to a worker that is free or to a new one.
+// When as many are busy as there may be, it waits for one: jobs are then sent
+// late, which their lag tells.
+func (r *run) pace(ctx context.Context, most int) {
+	defer close(r.hand)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	<-timer.C
-	var answer Answer
-	for {
-		i := int(r.next.Add(1)) - 1
-		if i >= len(r.log.jobs) {
-			return
-		}
-		if wait := r.log.jobs[i].At - time.Since(r.start); wait > 0 {
+	workers := 0
+	for i, job := range r.log.jobs {
+		if wait := job.At - time.Since(r.start); wait > 0 {
 			timer.Reset(wait)
 			select {
 			case <-timer.C:
@@ -186,6 +181,29 @@ func (r *run) work(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		select {
+		case r.hand <- i:
+			continue
+		default:
+		}
+		if workers < most {
+			workers++
+			r.workers.Go(func() { r.work(ctx, i) })
+			continue
+		}
+		select {
+		case r.hand <- i:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// work sends a first job, then those it is handed.
+func (r *run) work(ctx context.Context, first int) {
+	var answer Answer
+	r.one(ctx, first, &answer)
+	for i := range r.hand {
 		r.one(ctx, i, &answer)
 	}
 }
