@@ -1,4 +1,4 @@
-"""Write int8 versions of some graphs: static, so that an answer never depends on what else is in the batch.
+"""Write an int8 version of the full graph: static, so that an answer never depends on what else is in the batch.
 
 Only the linear layers of the blocks (Gemm) are quantised: they hold nearly all of the arithmetic, and
 attention, normalisation and the log-mel front end keep their precision. Scales come from training samples.
@@ -51,8 +51,7 @@ def quantise(net, subset, source, out):
 def main(work, checkpoint, folder):
     logging.disable(logging.WARNING)
     net, source = export.load(checkpoint), data.Source(work, "train")
-    for subset in (("audio", "image", "text"), ("image", "text")):
-        quantise(net, subset, source, f"{folder}/{model.name(subset)}_int8.onnx")
+    quantise(net, tuple(model.MODALITIES), source, f"{folder}/all_int8.onnx")
 
 
 if __name__ == "__main__":
