@@ -76,7 +76,7 @@ var rooms = []room{
 		dir: "cmd/mosel",
 		imports: []string{"tensor", "oip", "client", "internal/slo", "internal/modelpkg", "internal/runtime", "internal/runtime/ort",
 			"internal/runtime/ort/library", "internal/profiler", "internal/media", "internal/plan", "internal/plot", "internal/replay", "internal/demo",
-			"internal/server"},
+			"internal/workload", "internal/scenario", "internal/server"},
 	},
 }
 

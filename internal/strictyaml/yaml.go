@@ -265,3 +265,45 @@ func (r *Report) Unique(words []Word, what string) {
 		first[w.Text] = w.Line
 	}
 }
+
+// Real reads a number between low and high.
+func (r *Report) Real(n *yaml.Node, what string, low, high float64) float64 {
+	if !r.kind(n, yaml.ScalarNode, what, "a number") {
+		return 0
+	}
+	v, err := strconv.ParseFloat(n.Value, 64)
+	if err != nil || n.Tag != "!!int" && n.Tag != "!!float" {
+		r.At(PlaceOf(n), "%s must be a number, not %s", what, kindName(n))
+		return 0
+	}
+	if !(v >= low && v <= high) {
+		r.At(PlaceOf(n), "%s is %v; it must be between %v and %v", what, v, low, high)
+		return 0
+	}
+	return v
+}
+
+// Entries reads a mapping of 1 to most keys that are the file's own, each at
+// most once.
+func (r *Report) Entries(n *yaml.Node, what string, most int, each func(key Word, value *yaml.Node)) {
+	if !r.kind(n, yaml.MappingNode, what, "a mapping") {
+		return
+	}
+	switch entries := len(n.Content) / 2; {
+	case entries == 0:
+		r.At(PlaceOf(n), "%s: the mapping is empty", what)
+		return
+	case entries > most:
+		r.At(PlaceOf(n), "%s has %d entries; at most %d are allowed", what, entries, most)
+		return
+	}
+	var keys []Word
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := r.Text(n.Content[i], "a key of "+what)
+		if key.Given() {
+			keys = append(keys, key)
+			each(key, n.Content[i+1])
+		}
+	}
+	r.Unique(keys, "key")
+}
