@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"time"
 )
@@ -28,13 +29,15 @@ const (
 	grow       = 1.6  // while nothing has failed
 	backOff    = 0.94 // of what an overloaded run had on time, and of a rate that a confirmation refuted
 	modest     = 0.97 // of the best probe: where confirming begins, for short runs pass by luck
+	steadily   = 0.85 // the least part of a refuted rate to try next, where a probe has held
+	blindly    = 0.5  // and where none has
 	rateMin    = 0.5  // items per second below which there is no capacity to speak of
 	confirms   = 2    // confirmations that time is kept for: the first may be refuted
 	trialSlack = 700 * time.Millisecond
 )
 
 // errNoCapacity says that no rate was confirmed.
-var errNoCapacity = errors.New("no rate kept 99 % of its items on time; is something else keeping this machine busy?")
+var errNoCapacity = errors.New("no rate could be confirmed")
 
 // bracket is what the search knows: low held, high did not; 0 is unknown.
 type bracket struct {
@@ -46,23 +49,28 @@ type bracket struct {
 func (s search) run(ctx context.Context, try trial) (float64, error) {
 	start := s.clock()
 	spent := func() time.Duration { return s.clock().Sub(start) }
-	confirmation := s.confirm + trialSlack
 	b := bracket{}
 	rate := s.guess
-	for spent()+s.probe+trialSlack+confirms*confirmation < s.budget && !b.tight(s.precision) {
+	for rate >= rateMin && spent()+s.probe+trialSlack+confirms*(s.confirm+trialSlack) < s.budget && !b.tight(s.precision) {
 		onTime, err := try(ctx, rate, s.probe)
 		if err != nil {
 			return 0, err
 		}
 		rate = b.learn(rate, onTime, s.target)
-		if rate < rateMin {
-			return 0, errNoCapacity
-		}
 	}
+	least := blindly
 	if b.low > 0 {
-		rate = b.low * modest
+		rate, least = b.low*modest, steadily
 	}
-	for spent()+confirmation < s.limit {
+	return s.confirmed(ctx, try, rate, func(onTime float64) (float64, bool) {
+		return min(backOff, max(onTime, least)), spent()+s.confirm+trialSlack < s.limit
+	})
+}
+
+// confirmed tries rates for the length of a confirmation, until one holds. next
+// gives, after a try, the factor to the rate to try then; false ends it.
+func (s search) confirmed(ctx context.Context, try trial, rate float64, next func(onTime float64) (float64, bool)) (float64, error) {
+	for {
 		onTime, err := try(ctx, rate, s.confirm)
 		if err != nil {
 			return 0, err
@@ -70,13 +78,13 @@ func (s search) run(ctx context.Context, try trial) (float64, error) {
 		if onTime >= s.target {
 			return rate, nil
 		}
-		least := 0.85 // a probe held above this
-		if b.low == 0 {
-			least = 0.5
+		factor, more := next(onTime)
+		if !more || rate*factor < rateMin {
+			return 0, fmt.Errorf("%w: the last try had %.1f %% on time at %.1f items per second; is something else keeping this machine busy?",
+				errNoCapacity, 100*onTime, rate)
 		}
-		rate *= min(backOff, max(onTime, least))
+		rate *= factor
 	}
-	return 0, errNoCapacity
 }
 
 // tight reports whether the bracket is as narrow as asked for.
