@@ -6,6 +6,7 @@ package plot
 
 import (
 	"bytes"
+	"fmt"
 	"image/color"
 	"io"
 	"os"
@@ -46,6 +47,8 @@ type Axes struct {
 	LogX   bool   // every x must be > 0
 	LogY   bool   // every y must be > 0
 	YShare bool   // y is a share: its axis prints per cent
+	Low    bool   // the legend stands at the bottom, for lines that are high
+	Bare   bool   // without dots, for lines of many points
 }
 
 // Series is a named line of points, x ascending, as many X as Y.
@@ -75,13 +78,21 @@ func CheckFile(file string) error {
 
 // Save writes the chart as SVG or PNG, by the file's extension.
 func (l Lines) Save(file string) error {
-	p := l.frame()
-	for i, s := range l.Series {
-		if err := addLine(p, s, colors[i%len(colors)]); err != nil {
-			return slo.E("plot "+file, slo.KindInternal, "series %s: %w", s.Name, err)
-		}
+	p, err := l.build()
+	if err != nil {
+		return slo.E("plot "+file, slo.KindInternal, "%w", err)
 	}
 	return save(p, file)
+}
+
+func (l Lines) build() (*plot.Plot, error) {
+	p := l.frame()
+	for i, s := range l.Series {
+		if err := addLine(p, s, colors[i%len(colors)], l.Bare); err != nil {
+			return nil, fmt.Errorf("series %s: %w", s.Name, err)
+		}
+	}
+	return p, nil
 }
 
 // frame is an empty chart with its axes and grid.
@@ -100,6 +111,10 @@ func (a Axes) frame() *plot.Plot {
 	p.Legend.Top, p.Legend.Left = true, true
 	p.Legend.XOffs, p.Legend.YOffs = vg.Points(8), -vg.Points(6)
 	p.Legend.Padding = vg.Points(2)
+	if a.Low {
+		p.Legend.Top, p.Legend.YOffs = false, vg.Points(6)
+	}
+	p.BackgroundColor = color.White
 	p.X.Tick.Marker, p.Y.Tick.Marker = steps{plain}, steps{plain}
 	if a.LogX {
 		p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, decades{}
@@ -116,7 +131,7 @@ func (a Axes) frame() *plot.Plot {
 	return p
 }
 
-func addLine(p *plot.Plot, s Series, c color.Color) error {
+func addLine(p *plot.Plot, s Series, c color.Color, bare bool) error {
 	points := make(plotter.XYs, len(s.X))
 	for i := range s.X {
 		points[i] = plotter.XY{X: s.X[i], Y: s.Y[i]}
@@ -127,26 +142,35 @@ func addLine(p *plot.Plot, s Series, c color.Color) error {
 	}
 	line.Width, line.Color = vg.Points(1.8), c
 	dots.Shape, dots.Radius, dots.Color = draw.CircleGlyph{}, vg.Points(2.2), c
-	p.Add(line, dots)
-	p.Legend.Add(s.Name, line)
+	p.Add(line)
+	if !bare {
+		p.Add(dots)
+	}
+	if s.Name != "" {
+		p.Legend.Add(s.Name, line)
+	}
 	return nil
 }
 
 func save(p *plot.Plot, file string) error {
+	return write(file, vg.Point{X: width, Y: height}, func(c draw.Canvas) { p.Draw(c) })
+}
+
+// write draws on a white canvas of a size and writes it.
+func write(file string, size vg.Point, paint func(draw.Canvas)) error {
 	if err := CheckFile(file); err != nil {
 		return err
 	}
-	p.BackgroundColor = color.White
 	var canvas interface {
 		vg.CanvasSizer
 		io.WriterTo
 	}
 	if filepath.Ext(file) == ".svg" {
-		canvas = vgsvg.New(width, height)
+		canvas = vgsvg.New(size.X, size.Y)
 	} else {
-		canvas = vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(dpi))}
+		canvas = vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(size.X, size.Y), vgimg.UseDPI(dpi))}
 	}
-	p.Draw(inner(draw.New(canvas)))
+	paint(inner(draw.New(canvas)))
 	var picture bytes.Buffer
 	_, err := canvas.WriteTo(&picture)
 	if err != nil {

@@ -1,6 +1,7 @@
 package plot
 
 import (
+	"cmp"
 	"image/color"
 	"math"
 	"slices"
@@ -68,10 +69,10 @@ func (t Tradeoff) draw(p *plot.Plot) error {
 		}
 		dots.GlyphStyle = draw.GlyphStyle{Color: grey, Radius: vg.Points(3.5), Shape: draw.CircleGlyph{}}
 		p.Add(dots)
-		p.Legend.Add("beaten in both", dots)
+		p.Legend.Add("beaten", dots)
 	}
 	for i, s := range t.Overlay {
-		if err := addLine(p, s, colors[(i+1)%len(colors)]); err != nil {
+		if err := addLine(p, s, colors[(i+1)%len(colors)], false); err != nil {
 			return err
 		}
 	}
@@ -95,12 +96,7 @@ func (t Tradeoff) margins(p *plot.Plot) {
 }
 
 func addFrontier(p *plot.Plot, points plotter.XYs) error {
-	slices.SortFunc(points, func(a, b plotter.XY) int {
-		if a.X < b.X {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(points, func(a, b plotter.XY) int { return cmp.Compare(a.X, b.X) })
 	line, dots, err := plotter.NewLinePoints(points)
 	if err != nil {
 		return err
@@ -132,29 +128,51 @@ type names struct {
 // Plot implements plot.Plotter.
 func (n names) Plot(c draw.Canvas, p *plot.Plot) {
 	toX, toY := p.Transforms(&c)
+	at := func(pt Point) vg.Point { return vg.Point{X: toX(pt.X), Y: toY(pt.Y)} }
 	var taken []vg.Rectangle
 	for _, pt := range n.points {
-		taken = append(taken, around(vg.Point{X: toX(pt.X), Y: toY(pt.Y)}, vg.Points(9), vg.Points(9)))
+		taken = append(taken, around(at(pt), vg.Points(9), vg.Points(9)))
 		taken = append(taken, vg.Rectangle{
 			Min: vg.Point{X: toX(pt.X) - vg.Points(3), Y: toY(pt.Low)},
 			Max: vg.Point{X: toX(pt.X) + vg.Points(3), Y: toY(pt.High)},
 		})
 	}
-	for _, pt := range n.points {
+	points := slices.SortedFunc(slices.Values(n.points), func(a, b Point) int { return cmp.Compare(a.X, b.X) })
+	var last *Point
+	for i, pt := range points {
+		if pt.Frontier {
+			if last != nil {
+				taken = append(taken, along(at(*last), at(pt))...)
+			}
+			last = &points[i]
+		}
+	}
+	for _, pt := range points {
 		style := n.style
 		style.Color = grey
 		if pt.Frontier {
 			style.Color = color.Black
 		}
-		at := vg.Point{X: toX(pt.X), Y: toY(pt.Y)}
-		box := n.place(at, pt.Name, c.Rectangle, taken)
+		from := at(pt)
+		box := n.place(from, pt.Name, c.Rectangle, taken)
 		taken = append(taken, box)
-		if end := nearest(box, at); math.Hypot(float64(end.X-at.X), float64(end.Y-at.Y)) > leaderMin {
-			c.StrokeLine2(draw.LineStyle{Color: grey, Width: vg.Points(0.5)}, at.X, at.Y, end.X, end.Y)
+		if end := nearest(box, from); math.Hypot(float64(end.X-from.X), float64(end.Y-from.Y)) > leaderMin {
+			c.StrokeLine2(draw.LineStyle{Color: grey, Width: vg.Points(0.5)}, from.X, from.Y, end.X, end.Y)
 		}
 		style.XAlign, style.YAlign = 0, 0
 		c.FillText(style, box.Min, pt.Name)
 	}
+}
+
+// along covers a line with small boxes.
+func along(from, to vg.Point) []vg.Rectangle {
+	const boxes = 64
+	line := make([]vg.Rectangle, boxes)
+	for i := range line {
+		part := vg.Length(i) / (boxes - 1)
+		line[i] = around(vg.Point{X: from.X + part*(to.X-from.X), Y: from.Y + part*(to.Y-from.Y)}, 4, 4)
+	}
+	return line
 }
 
 // leaderMin is how far a name is from its point before a line ties them.
