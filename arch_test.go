@@ -54,7 +54,8 @@ var rooms = []room{
 	{dir: "internal/sim", imports: []string{"internal/slo", "internal/workload", "internal/plan", "internal/sched"}},
 	{
 		dir:     "internal/scenario",
-		imports: []string{"internal/slo", "internal/strictyaml", "internal/workload", "internal/modelpkg", "internal/plan", "internal/sched", "internal/sim"},
+		imports: []string{"internal/slo", "internal/strictyaml", "internal/workload", "internal/modelpkg", "internal/plan", "internal/sched", "internal/sim",
+			"internal/plot"},
 	},
 	{
 		dir:     "internal/engine",

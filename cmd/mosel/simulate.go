@@ -91,5 +91,9 @@ func runSimulate(cmd *cobra.Command, file string, f simulateFlags) error {
 	if f.json == "-" {
 		out = io.Discard
 	}
+	if f.plots != "" {
+		_, plotted := result.Draw(f.plots)
+		err = errors.Join(err, plotted)
+	}
 	return errors.Join(err, result.WriteTable(out))
 }

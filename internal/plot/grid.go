@@ -55,7 +55,7 @@ func (g Grid) Save(file string) error {
 }
 
 // Areas is a chart of what parts make up a whole along x, one on top of the
-// other: all series have the same X.
+// other: all series have the same X. Those without a name are not in the legend.
 type Areas struct {
 	Axes
 	Series []Series
@@ -93,11 +93,16 @@ func (a Areas) build() (*plot.Plot, error) {
 		line.Width, line.Color, line.FillColor = 0, nil, colors[i%len(colors)]
 		p.Add(line)
 	}
-	p.Add(plotter.NewGrid())
 	for i := len(sums) - 1; i >= 0; i-- {
-		p.Legend.Add(a.Series[i].Name, swatch{i})
+		if a.Series[i].Name != "" {
+			p.Legend.Add(a.Series[i].Name, swatch{i})
+		}
 	}
 	p.Y.Min = 0
+	if a.YShare { // the legend stands above the whole, not on it
+		p.Y.Max = 1.06 + 0.1*float64(len(a.Series))
+		p.Y.Tick.Marker = plot.ConstantTicks(steps{percent}.Ticks(0, 1))
+	}
 	return p, nil
 }
 

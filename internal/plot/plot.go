@@ -35,6 +35,7 @@ var (
 	colors = []color.Color{
 		color.RGBA{0, 114, 178, 255}, color.RGBA{213, 94, 0, 255}, color.RGBA{0, 158, 115, 255},
 		color.RGBA{204, 121, 167, 255}, color.RGBA{230, 159, 0, 255}, color.RGBA{86, 180, 233, 255},
+		color.RGBA{240, 228, 66, 255}, color.Gray{60},
 	}
 	grey      = color.Gray{140}
 	lightGrey = color.Gray{225}

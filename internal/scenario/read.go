@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -222,9 +223,14 @@ func (r *reader) scenario(text []byte) *Scenario {
 	return s
 }
 
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
 func (r *reader) group(n *yaml.Node) groupSpec {
 	g := groupSpec{place: strictyaml.PlaceOf(n)}
 	r.Mapping(n, "a group", append(g.fields(r), strictyaml.Required("name", r.Into(&g.name, "a group's name"))))
+	if g.name.Given() && !nameForm.MatchString(g.name.Text) {
+		r.At(g.name.Place, "the name %q must be letters, digits, '.', '_' and '-', at most 64: it becomes a file's", strictyaml.Clip(g.name.Text, 40))
+	}
 	return g
 }
 
