@@ -26,7 +26,7 @@ func (r *run) plan() {
 	batches := (len(r.pick) + r.o.Batches[last] - 1) / r.o.Batches[last]
 	for v, cells := range r.timings {
 		for _, t := range cells {
-			round += t.first
+			round += t.visit()
 		}
 		if _, known := r.samples.Variants[r.m.Variants[v].Name]; !known {
 			r.meter.total += time.Duration(batches) * cells[last].first
