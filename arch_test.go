@@ -60,7 +60,7 @@ var rooms = []room{
 	{
 		dir:     "internal/engine",
 		imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime", "internal/plan", "internal/sched"},
-		tests:   []string{"internal/runtime/fake"},
+		tests:   []string{"internal/runtime/fake", "internal/sim", "internal/workload"},
 	},
 	{
 		dir:     "internal/api",

@@ -30,6 +30,9 @@ type Config struct {
 	QueueItemsMax int
 	QueueJobsMax  int
 	Log           *slog.Logger
+	// Trace, if not nil, sees every step of the core. It is called by the one
+	// goroutine that owns the core, which waits for it, and must not keep actions.
+	Trace func(now slo.Instant, event sched.Event, actions []sched.Action)
 }
 
 // Served is a model with the profile it is planned by.

@@ -81,7 +81,11 @@ func (l *loop) setTimer() {
 
 // step tells the core what happened and carries out what it asks for.
 func (l *loop) step(event sched.Event) {
-	l.out = l.core.Step(l.engine.Now(), event, l.out[:0])
+	now := l.engine.Now()
+	l.out = l.core.Step(now, event, l.out[:0])
+	if trace := l.engine.cfg.Trace; trace != nil {
+		trace(now, event, l.out)
+	}
 	for _, action := range l.out {
 		switch a := action.(type) {
 		case sched.Dispatch:

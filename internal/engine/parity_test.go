@@ -1,0 +1,224 @@
+package engine_test
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/engine"
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/runtime"
+	"github.com/mosel-serve/mosel/internal/runtime/fake"
+	"github.com/mosel-serve/mosel/internal/sched"
+	"github.com/mosel-serve/mosel/internal/sim"
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/internal/workload"
+)
+
+// parity is one load, offered to the engine and to the simulator.
+type parity struct {
+	policy    plan.Policy
+	instances int
+	served    []engine.Served
+	jobs      []sim.Arrival
+	seed      uint64
+}
+
+// newParity draws jobs for two models, some of which are cancelled or carry
+// only one modality.
+func newParity(t *testing.T, policy plan.Policy, seed uint64) parity {
+	t.Helper()
+	p := parity{policy: policy, instances: 3, seed: seed}
+	var clients []sim.Client
+	for i, name := range []string{"one", "two"} {
+		served := pair()
+		served.Model.Name, served.Profile.Model = name, name
+		p.served = append(p.served, served)
+		planner, err := plan.FromProfile(served.Model, served.Profile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clients = append(clients, sim.Client{Model: i, Planner: planner, Late: slo.LateRule(i), AllFirst: i == 1, Missing: []float64{0, 0.1},
+			Load: workload.Load{Process: workload.Poisson, Rate: workload.Steady(250, 2*time.Second), Seed: seed, Client: uint64(i),
+				Sizes:     workload.Sizes{Low: 1, High: 12},
+				Floors:    workload.Spread{Low: 0.85, High: 0.995},
+				Deadlines: workload.Spread{Low: 0.01, High: 0.1}}})
+	}
+	p.jobs = slices.Collect(sim.Arrivals(clients))
+	for i := range p.jobs {
+		if i%11 == 0 {
+			p.jobs[i].Cancel = p.jobs[i].At.Add(time.Duration(1_000_000 + 7919*i))
+		}
+	}
+	return p
+}
+
+// fate is what becomes of the n-th batch of a model on an instance, beyond the
+// time that the profile says. Odd nanoseconds keep any two events apart: the
+// engine does not order those of one instant.
+func (p parity) fate(instance, model, n int) (extra time.Duration, failed bool) {
+	h := fnv.New64a()
+	fmt.Fprint(h, p.seed, instance, model, n)
+	x := h.Sum64()
+	extra = time.Duration(x % 1_000_003)
+	if x%7 == 0 {
+		extra *= 60 // a stall, which the profile does not foresee
+	}
+	return extra, x%29 == 0
+}
+
+// counter counts the batches of every model on every instance.
+type counter struct {
+	mu     sync.Mutex
+	counts map[[2]int]int
+}
+
+func (c *counter) next(instance, model int) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := [2]int{instance, model}
+	c.counts[key]++
+	return c.counts[key]
+}
+
+// simulated is the simulator's trace of what the engine's core saw arrive.
+func (p parity) simulated(t *testing.T, arrivals []sim.Arrival) []string {
+	t.Helper()
+	cfg := sim.Config{Instances: p.instances, Seed: p.seed, Check: true, Core: sched.Config{Policy: p.policy, QueueItemsMax: 1000, QueueJobsMax: 500}}
+	for _, s := range p.served {
+		planner, err := plan.FromProfile(s.Model, s.Profile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.Core.Models = append(cfg.Core.Models, sched.Model{Name: s.Model.Name, Planner: planner, BatchItemsMax: s.Model.Limits.BatchItemsMax})
+	}
+	batches := counter{counts: map[[2]int]int{}}
+	cfg.Batch = func(d sched.Dispatch) (time.Duration, bool) {
+		items := 0
+		for _, part := range d.Parts {
+			items += part.Count
+		}
+		extra, failed := p.fate(int(d.Instance), d.Model, batches.next(int(d.Instance), d.Model))
+		return fake.Latency(p.served[d.Model].Profile.Variants[d.Variant].Batches, items) + extra, failed
+	}
+	var lines []string
+	if _, err := sim.Run(cfg, slices.Values(arrivals), func(at slo.Instant, what any) {
+		lines = append(lines, fmt.Sprintf("%d %T%+v", at, what, what))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return lines
+}
+
+// engine is the engine's trace on the fake runtime, in virtual time, and the
+// arrivals and cancellations in it: the core is told of deadlines a little
+// earlier than the clients'.
+func (p parity) engine(t *testing.T) (lines []string, arrivals []sim.Arrival) {
+	t.Helper()
+	warm := false
+	batches := counter{counts: map[[2]int]int{}}
+	cfg := engine.Config{Models: p.served, Policy: p.policy, Instances: p.instances, Threads: 1, QueueItemsMax: 1000, QueueJobsMax: 500,
+		Log: slog.New(slog.DiscardHandler), Trace: func(now slo.Instant, event sched.Event, actions []sched.Action) {
+			if event == (sched.Drain{}) {
+				return // the simulation just ends
+			}
+			switch e := event.(type) {
+			case sched.Arrive:
+				arrivals = append(arrivals, sim.Arrival{At: now, Arrive: e})
+			case sched.Cancel:
+				arrivals[e.Job-1].Cancel = now // the engine counts jobs from 1
+			}
+			lines = append(lines, fmt.Sprintf("%d %T%+v", now, event, event))
+			for _, a := range actions {
+				lines = append(lines, fmt.Sprintf("%d %T%+v", now, a, a))
+			}
+		}}
+	var profiles []*modelpkg.Profile
+	for _, s := range p.served {
+		profiles = append(profiles, s.Profile)
+	}
+	rt := fake.New(fake.Config{Profiles: profiles, Fail: func(r fake.Run) error {
+		if !warm {
+			return nil
+		}
+		instance, model := r.Instance/len(p.served), r.Instance%len(p.served)
+		extra, failed := p.fate(instance, model, batches.next(instance, model))
+		time.Sleep(extra)
+		if failed {
+			return fmt.Errorf("as drawn")
+		}
+		return nil
+	}})
+	e, err := engine.New(cfg, rt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	warm = true
+	p.offer(e)
+	drain(t, e)
+	return lines, arrivals
+}
+
+// offer calls the engine at the jobs' times and waits for all answers.
+func (p parity) offer(e *engine.Engine) {
+	var wg sync.WaitGroup
+	for _, a := range p.jobs {
+		time.Sleep(time.Duration(a.At - e.Now()))
+		wg.Go(func() {
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			if a.Cancel > 0 {
+				defer time.AfterFunc(time.Duration(a.Cancel-a.At), cancel).Stop()
+			}
+			list := slices.Repeat([]runtime.Item{{make([]byte, 4), make([]byte, 1)}}, a.Items)
+			// How it ends is in the trace.
+			_, _ = e.Infer(ctx, engine.Request{Model: p.served[a.Model].Model.Name, Modalities: a.Present, Items: list, Objective: a.Objective})
+		})
+	}
+	wg.Wait()
+}
+
+// TestEngineAndSimulatorAgree checks I-12: the same load through the engine, in
+// virtual time, and through the simulator gives the same events and actions, in
+// the same order, at the same nanoseconds.
+func TestEngineAndSimulatorAgree(t *testing.T) {
+	for policy := range plan.Policies() {
+		t.Run(plan.Policy(policy).String(), func(t *testing.T) {
+			for seed := range uint64(3) {
+				p := newParity(t, plan.Policy(policy), seed+1)
+				synctest.Test(t, func(t *testing.T) {
+					got, arrivals := p.engine(t)
+					compare(t, got, p.simulated(t, arrivals))
+				})
+			}
+		})
+	}
+}
+
+func compare(t *testing.T, got, want []string) {
+	t.Helper()
+	for i := range max(len(got), len(want)) {
+		switch {
+		case i >= len(got):
+			t.Fatalf("line %d: the engine has ended; the simulator: %s", i, want[i])
+		case i >= len(want):
+			t.Fatalf("line %d: the simulator has ended; the engine: %s", i, got[i])
+		case got[i] != want[i]:
+			t.Fatalf("line %d of %d:\nengine    %s\nsimulator %s", i, len(want), got[i], want[i])
+		}
+	}
+	whole := strings.Join(want, "\n")
+	for _, kind := range []string{"sched.Tick", "sched.Cancel", "Failed:true", "Outcome:late", "Outcome:shed", "Outcome:infeasible"} {
+		if !strings.Contains(whole, kind) {
+			t.Errorf("the load has no %s", kind)
+		}
+	}
+}
