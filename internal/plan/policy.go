@@ -21,12 +21,20 @@ const (
 	PolicyMosel Policy = iota
 	// PolicyAll is modality-agnostic: every job on all the modalities it carries.
 	PolicyAll
-	// PolicyAggressive plans as mosel does and spends nothing on accuracy.
+	// PolicyAggressive plans the cheapest strategy at or above the floor and
+	// never spends more.
 	PolicyAggressive
+	// PolicyGreedy starts with the most accurate strategy; when a job would be
+	// late, jobs from the head of the queue step down to their cheapest.
+	PolicyGreedy
+	// PolicyKnapsack starts with the most accurate strategy; when a job would be
+	// late, the jobs up to it get the choice of the highest mean accuracy that
+	// keeps all their deadlines.
+	PolicyKnapsack
 	policyEnd
 )
 
-var policyNames = [...]string{"mosel", "all", "aggressive"}
+var policyNames = [...]string{"mosel", "all", "aggressive", "greedy", "knapsack"}
 
 // String is the policy's name in configuration and reports.
 func (p Policy) String() string {
@@ -56,6 +64,9 @@ func (p Policy) Strategy(planner *Planner, n int, target slo.Score, allowed Set)
 		if v := planner.Agnostic(allowed); v >= 0 && planner.variants[v].Accuracy.Times(n) >= target {
 			return planner.Uniform(n, v), true
 		}
+	}
+	if p.Replans() {
+		target = max(target, planner.MaxAccuracy(allowed).Times(n))
 	}
 	return planner.Cheapest(n, target, allowed)
 }

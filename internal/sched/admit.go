@@ -58,6 +58,8 @@ func (c *Core) admit(j *job) (slo.Outcome, slo.Reason) {
 		return 0, 0
 	case c.now >= j.objective.Deadline:
 		return slo.Shed, slo.ReasonDeadlinePassed
+	case c.cfg.Policy.Replans():
+		return 0, 0 // the policy drops what cannot be on time
 	}
 	before, slackAfter := c.queue.around(j)
 	free := int64(c.now) + int64(c.busyTime())

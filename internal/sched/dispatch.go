@@ -15,9 +15,11 @@ const scanFactor = 4
 
 // dispatchAll gives every idle instance work while there is any.
 func (c *Core) dispatchAll() {
+	c.reassign()
 	c.shedHopeless()
 	for len(c.idle) > 0 && c.queue.root != nil {
 		c.dispatch(c.idle[0])
+		c.reassign()
 		c.shedHopeless()
 	}
 }

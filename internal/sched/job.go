@@ -26,6 +26,14 @@ type job struct {
 	strategy  []int     // pending items by variant; sums to waiting
 	stale     bool      // the strategy must be planned anew before use
 
+	// Of a policy that replans: the strategies there are for the pending items,
+	// which of them is chosen, for how many items they were planned, and whether
+	// the job has taken over the chosen one yet.
+	options    []plan.Strategy
+	chosen     int
+	optionsFor int
+	fresh      bool
+
 	lost     int // batches lost to instances that went down
 	latest   slo.Instant
 	ended    slo.Outcome // not 0: the job is given up with this outcome and only waits for running items

@@ -1,0 +1,84 @@
+package sched
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// reassign lets a reference policy that replans choose strategies anew for all
+// queued jobs, and drops those it gives up. It visits the whole queue at every
+// event: such policies are for comparison, not for long queues.
+func (c *Core) reassign() {
+	if !c.cfg.Policy.Replans() || c.queue.root == nil {
+		return
+	}
+	var jobs []*job
+	var queue []plan.Queued
+	free := c.now.Add(c.busyTime())
+	for j := c.queue.first(); j != nil; j = c.queue.next(j) {
+		jobs = append(jobs, j)
+		queue = append(queue, c.queued(j, free))
+	}
+	before := make([]int, len(queue))
+	for i, q := range queue {
+		before[i] = q.Chosen
+	}
+	drop := c.cfg.Policy.Reassign(queue)
+	for i, j := range jobs {
+		if slices.Contains(drop, i) {
+			c.giveUp(j, slo.Shed, slo.ReasonTooBusy)
+			continue
+		}
+		j.chosen = queue[i].Chosen
+		if j.chosen != before[i] || j.fresh {
+			j.strategy = slices.Clone(j.options[j.chosen].Items)
+			j.fresh = false
+			j.latest = c.latestStart(j)
+			c.queue.reweigh(j, c.work(j))
+		}
+	}
+}
+
+// queued shows a job to a reference policy. Its options are planned when it has
+// come or when part of it has been dispatched.
+func (c *Core) queued(j *job, free slo.Instant) plan.Queued {
+	m := &c.models[j.model]
+	if j.optionsFor != j.waiting {
+		j.options = m.Planner.Options(j.waiting, j.target(), j.allowed)
+		// What is left of a job stays about as accurate as it was to be.
+		accuracy := m.score(j.strategy)
+		j.chosen = slices.IndexFunc(j.options, func(s plan.Strategy) bool { return s.Score >= accuracy })
+		if j.chosen < 0 {
+			j.chosen = len(j.options) - 1
+		}
+		j.optionsFor, j.fresh = j.waiting, true
+	}
+	q := plan.Queued{Options: j.options, Chosen: j.chosen, Deadline: math.MaxInt64, Keep: j.objective.Late == slo.LateRun}
+	if j.objective.Deadline != slo.Never {
+		// Several instances, or a slower machine, are more or less time.
+		q.Deadline = time.Duration(float64(j.objective.Deadline.Sub(free)) * float64(c.instances()) / m.pace())
+	}
+	return q
+}
+
+// score is what a strategy is expected to score.
+func (m *model) score(strategy []int) slo.Score {
+	var sum slo.Score
+	for v, x := range strategy {
+		sum += m.Planner.Variants()[v].Accuracy.Times(x)
+	}
+	return sum
+}
+
+// pace is the mean correction of the variants' times.
+func (m *model) pace() float64 {
+	sum := 0.0
+	for _, s := range m.scale {
+		sum += s
+	}
+	return sum / float64(len(m.scale))
+}
