@@ -53,7 +53,7 @@ var rooms = []room{
 	{dir: "internal/sched", imports: []string{"internal/slo", "internal/plan"}},
 	{dir: "internal/sim", imports: []string{"internal/slo", "internal/workload", "internal/plan", "internal/sched"}},
 	{
-		dir:     "internal/scenario",
+		dir: "internal/scenario",
 		imports: []string{"internal/slo", "internal/strictyaml", "internal/workload", "internal/modelpkg", "internal/plan", "internal/sched", "internal/sim",
 			"internal/plot"},
 	},
