@@ -115,7 +115,7 @@ func (d *device) send(ctx context.Context, job replay.Job, a *replay.Answer) {
 	case <-ctx.Done():
 		return
 	}
-	a.Outcome, a.Expected, a.Right = slo.OnTime, 0.97, append(a.Right, !wrong)
+	a.Outcome, a.Expected, a.Right = slo.OnTime, 970_000, append(a.Right, !wrong)
 	a.Mix = append(a.Mix, replay.VariantItems{Variant: d.variant, Items: 1})
 }
 

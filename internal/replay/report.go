@@ -93,7 +93,7 @@ func (l *Log) Report() Report {
 	window := l.length - l.warmup
 	r := Report{Seconds: max(0, window.Seconds()), EndedSoon: l.early, Variants: []VariantItems{}, Failures: []Failure{}}
 	var times, lags []time.Duration
-	var floors, promised float64 // weighted by items
+	var floors, promised slo.Score
 	var answers tally
 	late := 0
 	for i, job := range l.jobs {
@@ -114,9 +114,9 @@ func (l *Log) Report() Report {
 		}
 		r.Served.add(n)
 		times = append(times, rec.latency)
-		floors += job.Floor.Float() * float64(n)
-		promised += rec.expected * float64(n)
-		if below(rec.expected, job.Floor) {
+		floors += job.Floor.Times(n)
+		promised += rec.expected.Times(n)
+		if rec.expected < job.Floor {
 			r.Accuracy.BelowFloor++
 		}
 		for k, sample := range job.Samples {
@@ -131,13 +131,6 @@ func (l *Log) Report() Report {
 	r.Generator = l.generator(lags, late)
 	r.Variants, r.Failures = l.variants(), l.causes()
 	return r
-}
-
-// below reports whether a promise is under the floor; the promise travelled as
-// a decimal, so it is compared in whole units.
-func below(promise float64, floor slo.Accuracy) bool {
-	a, err := slo.AccuracyOf(promise)
-	return err == nil && a < floor
 }
 
 // arrivals is the counted time in which jobs arrived: from the warm-up's end to
@@ -196,14 +189,12 @@ func (o *Outcomes) share(all int) {
 }
 
 // accuracy fills in what was measured beside what was promised.
-func (r *Report) accuracy(answers tally, floors, promised float64) {
+func (r *Report) accuracy(answers tally, floors, promised slo.Score) {
 	share, items, right := answers.interval()
 	a := &r.Accuracy
 	a.Measured, a.Low, a.High = share.mean, share.low, share.high
 	a.Items, a.Right, a.Samples = items, right, len(answers.items)
-	if items > 0 {
-		a.Floor, a.Expected = floors/float64(items), promised/float64(items)
-	}
+	a.Floor, a.Expected = floors.Mean(items).Float(), promised.Mean(items).Float()
 }
 
 func (l *Log) generator(lags []time.Duration, late int) Generator {

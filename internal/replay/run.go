@@ -13,9 +13,9 @@ import (
 // Answer is what became of one job, as its sender tells it. Slices are reused
 // from one job of a worker to its next.
 type Answer struct {
-	Outcome  slo.Outcome // OnTime for any result: Run's own clock decides whether it was late; Failed unless set
-	Expected float64     // expected accuracy, a share; only with a result
-	Right    []bool      // per item: whether the label was met; only with a result
+	Outcome  slo.Outcome  // OnTime for any result: Run's own clock decides whether it was late; Failed unless set
+	Expected slo.Accuracy // of its mean over the items; only with a result
+	Right    []bool       // per item: whether the label was met; only with a result
 	Mix      []VariantItems
 	Failure  string // why there is no result, for a person; short and without facts of the one job
 }
@@ -64,7 +64,7 @@ type record struct {
 	outcome  slo.Outcome
 	lag      time.Duration // sent so long after it was meant to be
 	latency  time.Duration // from when it was meant to be sent to its answer
-	expected float64
+	expected slo.Accuracy
 }
 
 // Log is everything Run learnt. Index i is the workload's job i.

@@ -32,7 +32,7 @@ func (d *device) send(ctx context.Context, job Job, a *Answer) {
 	}
 	time.Sleep(d.service(job)) // virtual
 	d.free <- struct{}{}
-	a.Outcome, a.Expected = slo.OnTime, 0.97
+	a.Outcome, a.Expected = slo.OnTime, 970_000
 	a.Mix = append(a.Mix, VariantItems{"v", len(job.Samples)})
 	for range job.Samples {
 		a.Right = append(a.Right, true)
@@ -152,7 +152,7 @@ func TestOutcomesAndFailures(t *testing.T) {
 			if !a.Outcome.Ran() {
 				a.Failure = a.Outcome.String()
 			}
-			a.Expected = 0.9
+			a.Expected = 900_000
 			a.Right = append(a.Right, true, false)
 		}
 		w := load(Constant, 200, 400*time.Millisecond)

@@ -143,7 +143,12 @@ func (t *Target) Send(ctx context.Context, job Job, a *Answer) {
 		a.Outcome, a.Failure = slo.Failed, err.Error()
 		return
 	}
-	a.Outcome, a.Expected = slo.OnTime, answer.ExpectedAccuracy
+	expected, err := slo.AccuracyOf(answer.ExpectedAccuracy)
+	if err != nil {
+		a.Outcome, a.Failure = slo.Failed, err.Error()
+		return
+	}
+	a.Outcome, a.Expected = slo.OnTime, expected
 	for _, v := range answer.Mix() {
 		a.Mix = append(a.Mix, VariantItems{Variant: v.Variant, Items: v.Items})
 	}
