@@ -3,16 +3,17 @@
 GO       ?= go
 FUZZTIME ?= 5s
 BENCH    ?= .
+SEEDS    ?= 20000
 
 # Go writes the commit into the program. Where git will not say it (no repository, or one of another owner) it does without.
 ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
 
-.PHONY: help build demo test lint fuzz bench setup clean
+.PHONY: help build demo test simulate-soak lint fuzz bench setup clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## /make \1	/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(MAKEFILE_LIST)
 
 build: ## build bin/mosel
 	$(GO) build -o bin/mosel ./cmd/mosel
@@ -22,6 +23,9 @@ demo: setup ## the main job: one request, then the capacity of "all" and of "mos
 
 test: setup ## all tests, with the race detector
 	$(GO) test -race ./...
+
+simulate-soak: ## the simulator's invariants over SEEDS random scenarios (20,000)
+	$(GO) test ./internal/sim -run TestInvariantsHold -seeds $(SEEDS) -timeout 2h
 
 lint: bin/golangci-lint ## formatting, vet, linters, tidy module files
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted; exit 1; fi

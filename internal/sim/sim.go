@@ -31,7 +31,8 @@ type Config struct {
 	Batch func(d sched.Dispatch) (took time.Duration, failed bool)
 	// BinWidth is the resolution of Report.Bins; 0: no bins.
 	BinWidth time.Duration
-	// Check verifies the core's invariants after every step.
+	// Check verifies the invariants after every step: those that show in the
+	// core's state, and those that its actions show by themselves.
 	Check bool
 }
 
@@ -101,6 +102,7 @@ type run struct {
 	jobs    map[sched.JobID]live
 	servers []server
 	report  Report
+	audit   *audit // nil: not wanted
 	trace   func(at slo.Instant, what any)
 	now     slo.Instant
 }
@@ -122,6 +124,9 @@ func Run(cfg Config, arrivals iter.Seq[Arrival], trace func(at slo.Instant, what
 	defer stop()
 	r := &run{cfg: cfg, core: core, draw: newDraws(cfg.Seed), trace: trace, coming: coming, jobs: map[sched.JobID]live{},
 		servers: make([]server, cfg.Instances), report: newReport(cfg)}
+	if cfg.Check {
+		r.audit = newAudit(cfg)
+	}
 	for i := range cfg.Instances {
 		r.push(event{what: sched.InstanceUp{Instance: sched.InstanceID(i)}})
 	}
@@ -181,19 +186,29 @@ func (r *run) loop() error {
 		r.see(e.what)
 		out = r.core.Step(e.at, e.what, out[:0])
 		r.report.Steps++
+		err := r.check(e.what, out)
 		for _, a := range out {
 			r.see(a)
-			if err := r.act(a); err != nil {
-				return err
+			if err == nil {
+				err = r.act(a)
 			}
 		}
-		if r.cfg.Check {
-			if err := r.core.Check(); err != nil {
-				return fmt.Errorf("at %v after %#v: %w", time.Duration(e.at), e.what, err)
-			}
+		if err != nil {
+			return fmt.Errorf("at %v after %#v: %w", time.Duration(e.at), e.what, err)
 		}
 	}
 	return nil
+}
+
+// check verifies the invariants after a step, if that is wanted.
+func (r *run) check(e sched.Event, out []sched.Action) error {
+	if r.audit == nil {
+		return nil
+	}
+	if err := r.audit.step(r.now, e, out); err != nil {
+		return err
+	}
+	return r.core.Check()
 }
 
 // take is the earliest of the next arrival, what is scheduled, and the tick the
@@ -227,6 +242,9 @@ func (r *run) arrive() {
 	a := r.next
 	r.jobs[a.Job] = live{Arrival: a, left: a.Items}
 	r.report.arrive(a)
+	if r.audit != nil {
+		r.audit.arrive(a)
+	}
 	if a.Cancel > a.At {
 		r.push(event{at: a.Cancel, what: sched.Cancel{Job: a.Job}})
 	}

@@ -4,8 +4,12 @@ import (
 	"flag"
 	"fmt"
 	"hash/fnv"
+	"math"
 	"math/rand/v2"
+	"runtime"
+	"runtime/debug"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -51,6 +55,28 @@ func planner(t testing.TB, rng *rand.Rand) *plan.Planner {
 	return p
 }
 
+// wrong is a planner of the same variants that take half to twice the time.
+func wrong(t testing.TB, rng *rand.Rand, p *plan.Planner) *plan.Planner {
+	t.Helper()
+	variants := slices.Clone(p.Variants())
+	for i, v := range variants {
+		var points []plan.Point
+		factor := math.Exp2(2*rng.Float64() - 1)
+		for b := 1; b <= v.Curve.Max(); b++ {
+			points = append(points, plan.Point{Items: b, Time: time.Duration(float64(v.Curve.Batch(b)) * factor)})
+		}
+		var err error
+		if variants[i].Curve, err = plan.NewCurve(points); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other, err := plan.New(variants)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return other
+}
+
 // scenario draws everything from one seed: models, instances, bounds, faults,
 // jobs of 1 to 200 items, floors feasible and not, deadlines past and far.
 func scenario(t testing.TB, seed uint64) (sim.Config, []sim.Arrival) {
@@ -68,6 +94,18 @@ func scenario(t testing.TB, seed uint64) (sim.Config, []sim.Arrival) {
 	}
 	if rng.IntN(4) == 0 {
 		cfg.Faults.FailShare = 0.05
+	}
+	if rng.IntN(4) == 0 {
+		cfg.Faults.Slowdowns = []sim.Slowdown{{Instance: sched.InstanceID(rng.IntN(cfg.Instances)), Factor: 1 + 5*rng.Float64(),
+			From: slo.Instant(rng.IntN(1e8)), Til: slo.Instant(1e8 + rng.IntN(1e9))}}
+	}
+	if rng.IntN(4) == 0 {
+		cfg.Faults.Outages = []sim.Outage{{Instance: sched.InstanceID(rng.IntN(cfg.Instances)), At: slo.Instant(rng.IntN(2e8)), For: time.Duration(1 + rng.IntN(3e8))}}
+	}
+	if rng.IntN(4) == 0 { // a profile that has nothing to do with the truth
+		for _, m := range cfg.Core.Models {
+			cfg.True = append(cfg.True, wrong(t, rng, m.Planner))
+		}
 	}
 	return cfg, arrivals(rng, cfg, 150+rng.IntN(250))
 }
@@ -114,16 +152,37 @@ func TestInvariantsHoldInRandomScenarios(t *testing.T) {
 			seeds = append(seeds, s+1)
 		}
 	}
-	for _, seed := range seeds {
-		cfg, list := scenario(t, seed)
-		report, err := sim.Run(cfg, slices.Values(list), nil)
-		if err == nil {
-			err = account(list, report)
-		}
+	workers := max(1, runtime.GOMAXPROCS(0))
+	failures := make([]error, len(seeds))
+	var all sync.WaitGroup
+	for w := range workers {
+		all.Go(func() {
+			for i := w; i < len(seeds); i += workers {
+				failures[i] = holds(t, seeds[i])
+			}
+		})
+	}
+	all.Wait()
+	for i, err := range failures {
 		if err != nil {
-			t.Fatalf("%v\nreplay: go test ./internal/sim -run TestInvariantsHold -seed %d", err, seed)
+			t.Errorf("%v\nreplay: go test ./internal/sim -run TestInvariantsHold -seed %d", err, seeds[i])
 		}
 	}
+}
+
+// holds runs one random scenario.
+func holds(t testing.TB, seed uint64) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%v\n%s", p, debug.Stack())
+		}
+	}()
+	cfg, list := scenario(t, seed)
+	report, err := sim.Run(cfg, slices.Values(list), nil)
+	if err != nil {
+		return err
+	}
+	return account(list, report)
 }
 
 // account checks that nothing was lost and that no floor was broken.

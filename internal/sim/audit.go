@@ -1,0 +1,187 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/sched"
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// audit holds the core's actions against the invariants, from the actions and
+// arrivals alone: it knows nothing of the core's own books. Its books are as
+// large as the jobs, so it is for tests.
+type audit struct {
+	models  []sched.Model
+	jobs    map[sched.JobID]*audited
+	running map[sched.BatchID]sched.Dispatch
+}
+
+// audited is a job as its actions have made it.
+type audited struct {
+	Arrival
+	best    slo.Accuracy // of the variants it may run on
+	items   []itemState
+	unsent  int       // items never dispatched, or lost
+	score   slo.Score // of items that run or have run
+	expects slo.Score // of items that have finished after running
+	ran     int
+}
+
+// itemState is where an item is.
+type itemState struct {
+	running  bool
+	finished bool
+	variant  int
+}
+
+func newAudit(cfg Config) *audit {
+	return &audit{models: cfg.Core.Models, jobs: map[sched.JobID]*audited{}, running: map[sched.BatchID]sched.Dispatch{}}
+}
+
+// step checks what the core did about an event.
+func (a *audit) step(now slo.Instant, e sched.Event, out []sched.Action) error {
+	switch e := e.(type) {
+	case sched.Done:
+		a.end(a.running[e.Batch], e.Failed)
+	case sched.InstanceDown:
+		for _, d := range a.running {
+			if d.Instance == e.Instance {
+				a.end(d, true)
+			}
+		}
+	}
+	for _, action := range out {
+		var err error
+		switch action := action.(type) {
+		case sched.Dispatch:
+			err = a.dispatch(action, now)
+		case sched.Finish:
+			err = a.finish(action, now)
+		case sched.FinishJob:
+			err = a.finishJob(action)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *audit) arrive(j Arrival) {
+	p := a.models[j.Model].Planner
+	a.jobs[j.Job] = &audited{Arrival: j, best: p.MaxAccuracy(p.Runnable(j.Present, j.Choice)), items: make([]itemState, j.Items), unsent: j.Items}
+}
+
+// dispatch checks a batch: bounds (I-4), floors (I-5), modalities (I-6) and that
+// it is worth running (I-7) for all but its head, which is late rather than
+// never run.
+func (a *audit) dispatch(d sched.Dispatch, now slo.Instant) error {
+	for _, other := range a.running {
+		if other.Instance == d.Instance {
+			return fmt.Errorf("I-4: instance %d runs batches %d and %d", d.Instance, other.Batch, d.Batch)
+		}
+	}
+	a.running[d.Batch] = d
+	m := a.models[d.Model]
+	v := m.Planner.Variants()[d.Variant]
+	total := 0
+	for _, p := range d.Parts {
+		total += p.Count
+	}
+	for i, p := range d.Parts {
+		j := a.jobs[p.Job]
+		if j == nil || j.Model != d.Model || p.Count < 1 || p.First < 0 || p.First+p.Count > len(j.items) {
+			return fmt.Errorf("I-2: batch %d has items %+v that are not there", d.Batch, p)
+		}
+		if err := a.send(j, p, d.Variant, v.Accuracy); err != nil {
+			return err
+		}
+		switch {
+		case !j.Present.Has(v.Modalities) || j.Choice != 0 && j.Choice != v.Modalities:
+			return fmt.Errorf("I-6: job %d carries %b and chose %b; batch %d runs %b", p.Job, j.Present, j.Choice, d.Batch, v.Modalities)
+		case i > 0 && j.Objective.Late == slo.LateDrop && now.Add(min(d.Predicted, v.Curve.Batch(total))) > j.Objective.Deadline:
+			return fmt.Errorf("I-7: batch %d should end at %v, job %d is due at %v", d.Batch, time.Duration(now.Add(d.Predicted)), p.Job,
+				time.Duration(j.Objective.Deadline))
+		}
+	}
+	if most := min(m.BatchItemsMax, v.Curve.Max()); total > most || total < 1 {
+		return fmt.Errorf("I-4: batch %d has %d items of %d", d.Batch, total, most)
+	}
+	return nil
+}
+
+// send books items as running.
+func (a *audit) send(j *audited, p sched.Part, variant int, accuracy slo.Accuracy) error {
+	for i := p.First; i < p.First+p.Count; i++ {
+		if j.items[i].running || j.items[i].finished {
+			return fmt.Errorf("I-2: item %d of job %d runs twice", i, p.Job)
+		}
+		j.items[i] = itemState{running: true, variant: variant}
+	}
+	j.unsent -= p.Count
+	j.score += accuracy.Times(p.Count)
+	if best := j.score + j.best.Times(j.unsent); best < j.Objective.Floor.Times(len(j.items)) {
+		return fmt.Errorf("I-5: job %d can score %d at best, its floor is %d", p.Job, best, j.Objective.Floor.Times(len(j.items)))
+	}
+	return nil
+}
+
+// end books the end of a batch; when it was lost or failed, its items have not run.
+func (a *audit) end(d sched.Dispatch, lost bool) {
+	delete(a.running, d.Batch)
+	if !lost {
+		return
+	}
+	accuracy := a.models[d.Model].Planner.Variants()[d.Variant].Accuracy
+	for _, p := range d.Parts {
+		j := a.jobs[p.Job]
+		for i := p.First; i < p.First+p.Count; i++ {
+			j.items[i].running = false
+		}
+		j.unsent += p.Count
+		j.score -= accuracy.Times(p.Count)
+	}
+}
+
+// finish checks that items end once, and on time only when they are (I-3).
+func (a *audit) finish(f sched.Finish, now slo.Instant) error {
+	j := a.jobs[f.Job]
+	if j == nil {
+		return fmt.Errorf("I-2: items of job %d end, which is not there", f.Job)
+	}
+	late := now > j.Objective.Deadline
+	if f.Outcome == slo.OnTime && late || f.Outcome == slo.Late && !late {
+		return fmt.Errorf("I-3: items of job %d end %v at %v, they were due at %v", f.Job, f.Outcome, time.Duration(now), time.Duration(j.Objective.Deadline))
+	}
+	for i := f.First; i < f.First+f.Count; i++ {
+		s := &j.items[i]
+		if s.finished || f.Outcome.Ran() && (!s.running || s.variant != f.Variant) {
+			return fmt.Errorf("I-2: item %d of job %d ends %v on variant %d; it was %+v", i, f.Job, f.Outcome, f.Variant, *s)
+		}
+		s.finished = true
+		if f.Outcome.Ran() {
+			j.expects += a.accuracy(j, f.Variant)
+			j.ran++
+		}
+	}
+	return nil
+}
+
+func (a *audit) accuracy(j *audited, variant int) slo.Score {
+	return slo.Score(a.models[j.Model].Planner.Variants()[variant].Accuracy)
+}
+
+// finishJob checks what a job that ran was promised (I-5).
+func (a *audit) finishJob(f sched.FinishJob) error {
+	j := a.jobs[f.Job]
+	delete(a.jobs, f.Job)
+	if !f.Outcome.Ran() {
+		return nil
+	}
+	if j.ran != len(j.items) || f.Expected != j.expects.Mean(j.ran) || j.expects < j.Objective.Floor.Times(j.ran) {
+		return fmt.Errorf("I-5: job %d of %d items ends %v with %d run and %v expected; they score %d, its floor is %v",
+			f.Job, len(j.items), f.Outcome, j.ran, f.Expected, j.expects, j.Objective.Floor)
+	}
+	return nil
+}
