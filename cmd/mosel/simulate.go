@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/plan"
@@ -22,6 +25,7 @@ type simulateFlags struct {
 	capacity bool
 	json     string
 	plots    string
+	markdown string
 }
 
 func simulateCommand() *cobra.Command {
@@ -52,6 +56,7 @@ docs/scenarios.md explains the files, scenarios/ has some.`,
 	flags.BoolVar(&f.capacity, "capacity", true, "find the highest rate that each policy holds")
 	flags.StringVar(&f.json, "json", "", "write JSON to this file, - for the terminal in place of the table")
 	flags.StringVar(&f.plots, "plot", "", "draw pictures into this `directory`")
+	flags.StringVar(&f.markdown, "markdown", "", "write tables into this Markdown `file`, between <!-- begin SCENARIO --> and <!-- end SCENARIO -->")
 	return cmd
 }
 
@@ -73,6 +78,9 @@ func runSimulate(cmd *cobra.Command, file string, f simulateFlags) error {
 	if err != nil {
 		return err
 	}
+	if f.trace != "" { // it is another experiment then
+		s.Name += "-" + strings.TrimSuffix(filepath.Base(f.trace), filepath.Ext(f.trace))
+	}
 	progress := newProgressLine(cmd.ErrOrStderr())
 	began := time.Now()
 	o.Progress = func(share float64) {
@@ -91,9 +99,31 @@ func runSimulate(cmd *cobra.Command, file string, f simulateFlags) error {
 	if f.json == "-" {
 		out = io.Discard
 	}
+	return errors.Join(err, f.publish(result), result.WriteTable(out))
+}
+
+// publish draws the pictures and writes the tables that were asked for.
+func (f simulateFlags) publish(result *scenario.Result) error {
+	var pictures []string
 	if f.plots != "" {
-		_, plotted := result.Draw(f.plots)
-		err = errors.Join(err, plotted)
+		var err error
+		if pictures, err = result.Draw(f.plots); err != nil {
+			return err
+		}
 	}
-	return errors.Join(err, result.WriteTable(out))
+	if f.markdown == "" {
+		return nil
+	}
+	for i, name := range pictures {
+		file, err := filepath.Rel(filepath.Dir(f.markdown), filepath.Join(f.plots, name))
+		if err != nil {
+			return err
+		}
+		pictures[i] = filepath.ToSlash(file)
+	}
+	var text bytes.Buffer
+	if err := result.WriteMarkdown(&text, pictures); err != nil {
+		return err
+	}
+	return scenario.Insert(f.markdown, result.Scenario, text.Bytes())
 }

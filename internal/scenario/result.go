@@ -22,6 +22,7 @@ type Result struct {
 	Policies    []string   `json:"policies"`
 	Cells       []Cell     `json:"cells"`
 	Capacity    []Capacity `json:"capacity"`
+	Comparison  []Verdict  `json:"comparison"` // of the first policy with the others
 }
 
 // Cell is one policy under one load of one group.
@@ -100,6 +101,16 @@ func (r *Result) WriteTable(w io.Writer) error {
 			return err
 		}
 	}
+	if len(r.Comparison) > 0 {
+		fmt.Fprintf(w, "\n%s misses its rule (late at most %g points above the best, then as accurate) in %d of %d cells", r.Policies[0],
+			100*LateBand, r.Missed(), len(r.Comparison))
+		for _, v := range r.Comparison {
+			if v.Missed() {
+				fmt.Fprintf(w, "\n  %s at %.4g/s: %+.2f points late (%s), %.4f less accurate (%s)", v.Group, v.Load, 100*v.LateExcess, v.Best, v.AccuracyShort, v.Rival)
+			}
+		}
+		fmt.Fprintln(w)
+	}
 	if len(r.Capacity) == 0 {
 		return nil
 	}
@@ -107,7 +118,7 @@ func (r *Result) WriteTable(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "group\tpolicy\titems/s\tbound\tof it\t")
 	for _, c := range r.Capacity {
-		fmt.Fprintf(t, "%s\t%s\t%.1f\t%.1f\t%.0f %%\t\n", c.Group, c.Policy, c.Rate, c.Bound, 100*c.Rate/c.Bound)
+		fmt.Fprintf(t, "%s\t%s\t%.1f\t%.1f\t%.0f %%\t\n", c.Group, c.Policy, c.Rate, c.Bound, 100*ratio(c.Rate, c.Bound))
 	}
 	return t.Flush()
 }

@@ -137,7 +137,7 @@ type RunOptions struct {
 // Run runs every group under every policy at every load. The result does not
 // depend on the number of workers. It ends early, with ctx's error, when ctx does.
 func (s *Scenario) Run(ctx context.Context, o RunOptions) (*Result, error) {
-	result := &Result{Format: ResultFormat, Scenario: s.Name, Description: s.Description, Seed: o.Seed}
+	result := &Result{Format: ResultFormat, Scenario: s.Name, Description: s.Description, Seed: o.Seed, Capacity: []Capacity{}}
 	for _, p := range o.Policies {
 		result.Policies = append(result.Policies, p.String())
 	}
@@ -159,6 +159,7 @@ func (s *Scenario) Run(ctx context.Context, o RunOptions) (*Result, error) {
 	if err := p.run(ctx, workers); err != nil {
 		return nil, err
 	}
+	result.Comparison = result.compare()
 	return result, nil
 }
 
