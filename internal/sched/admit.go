@@ -105,8 +105,8 @@ func (c *Core) shortest(j *job) time.Duration {
 	return max(longest, total/time.Duration(c.instances()))
 }
 
-// work is the time the job's pending items add to a busy queue, per instance:
-// on their strategy, in the best batches.
+// work is the time the job's pending items add to the queue, per instance: on
+// their strategy, in batches as full as they have been of late.
 func (c *Core) work(j *job) int64 {
 	m := &c.models[j.model]
 	var sum float64
@@ -115,7 +115,7 @@ func (c *Core) work(j *job) int64 {
 			sum += float64(x) * m.Planner.Variants()[v].Curve.PerItem() * m.scale[v]
 		}
 	}
-	return int64(math.Ceil(sum / float64(c.instances())))
+	return int64(math.Ceil(sum * m.partial / float64(c.instances())))
 }
 
 // busyTime is how long the running batches still take, per instance. Without an

@@ -61,7 +61,7 @@ const reserveShare = 0.15
 // queue late.
 func (c *Core) choose(m *model, head *job, planned plan.Batch) plan.Batch {
 	share := 1 / float64(c.instances())
-	perItem := m.Planner.Variants()[planned.Variant].Curve.PerItem() * m.scale[planned.Variant] * share
+	perItem := m.Planner.Variants()[planned.Variant].Curve.PerItem() * m.scale[planned.Variant] * m.partial * share
 	// A job to come waits for what is running and for the queued work that is
 	// about as urgent as itself.
 	probe := job{id: math.MaxUint64, objective: slo.Objective{Deadline: c.now.Add(time.Duration(c.forecast.reach))}}
@@ -181,6 +181,7 @@ func (g *gather) protect(j *job, passed time.Duration, taken int) {
 // start books the batch and tells the driver to run it.
 func (c *Core) start(instance InstanceID, g *gather) {
 	c.lastBatch++
+	g.m.fill(g.variant, g.items)
 	variants := g.m.Planner.Variants()
 	b := &batch{started: c.now, nominal: variants[g.variant].Curve.Batch(g.items)}
 	b.Dispatch = Dispatch{Batch: c.lastBatch, Instance: instance, Variant: g.variant,

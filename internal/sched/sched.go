@@ -86,6 +86,7 @@ type model struct {
 	Model
 	scale     []float64
 	items     int     // pending
+	partial   float64 // recent batches' time relative to that of their items in the best batches, >= 1
 	deviation float64 // mean relative distance of measured times from expected ones
 	frontiers map[plan.Set][]plan.FrontierPoint
 }
@@ -117,7 +118,7 @@ func New(cfg Config) (*Core, error) {
 				scale[v] = m.Scale[v]
 			}
 		}
-		c.models = append(c.models, model{Model: m, scale: scale, frontiers: map[plan.Set][]plan.FrontierPoint{}})
+		c.models = append(c.models, model{Model: m, scale: scale, partial: 1, frontiers: map[plan.Set][]plan.FrontierPoint{}})
 	}
 	return c, nil
 }
@@ -208,6 +209,17 @@ func (m *model) frontier(allowed plan.Set) []plan.FrontierPoint {
 	}
 	return f
 }
+
+// fill learns how full batches are: a busy queue of single requests fills them, a
+// queue of jobs that cannot share batches does not.
+func (m *model) fill(v, items int) {
+	curve := m.Planner.Variants()[v].Curve
+	ratio := float64(curve.Batch(items)) / (float64(items) * curve.PerItem())
+	m.partial += 0.1 * (min(ratio, partialMax) - m.partial)
+}
+
+// partialMax bounds what one small batch says of the others.
+const partialMax = 3
 
 // deviationShare is what one batch counts in the mean deviation.
 const deviationShare = 0.05
