@@ -152,3 +152,29 @@ func TestNamesFindRoom(t *testing.T) {
 		t.Errorf("without room: %v", tight)
 	}
 }
+
+func TestGridSaves(t *testing.T) {
+	x := []float64{1, 2, 3}
+	lines := Lines{Axes: Axes{Title: "queue", X: "seconds", Y: "items", Bare: true}, Series: []Series{{"", x, []float64{4, 5, 6}}}}
+	areas := Areas{Axes: Axes{Title: "what ran", X: "seconds", Y: "share", YShare: true},
+		Series: []Series{{"audio", x, []float64{0.2, 0.5, 1}}, {"", x, []float64{0, 0, 0}}, {"both", x, []float64{0.8, 0.5, 0}}}}
+	file := filepath.Join(t.TempDir(), "grid.svg")
+	if err := (Grid{Columns: 2, Panels: []Panel{lines, areas, lines}}).Save(file); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{">queue<", ">what ran<", ">audio<", ">both<", ">100 %<"} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("the SVG lacks %q", want)
+		}
+	}
+	if strings.Contains(string(text), ">120 %<") {
+		t.Error("a share above the whole has a mark")
+	}
+	if err := areas.Save(filepath.Join(t.TempDir(), "areas.png")); err != nil {
+		t.Error(err)
+	}
+}

@@ -111,31 +111,27 @@ func (m *markdown) line(format string, args ...any) {
 // head writes a table's head of so many number columns after the words.
 func (m *markdown) head(words []string, numbers []string) {
 	m.line("")
-	row, rule := "|", "|"
-	for _, s := range words {
-		row, rule = row+" "+s+" |", rule+"---|"
-	}
-	for _, s := range numbers {
-		row, rule = row+" "+s+" |", rule+"--:|"
-	}
-	m.line("%s", row)
-	m.line("%s", rule)
+	m.row(slices.Concat(words, numbers))
+	m.line("|%s%s", strings.Repeat("---|", len(words)), strings.Repeat("--:|", len(numbers)))
 }
+
+// row writes a line of a table.
+func (m *markdown) row(cells []string) { m.line("| %s |", strings.Join(cells, " | ")) }
 
 func (r *Result) cellTable(m *markdown) {
 	m.head([]string{"group"}, append([]string{"items/s"}, r.Policies...))
 	for _, group := range r.Groups() {
 		for _, load := range r.Loads(group) {
-			row := fmt.Sprintf("| %s | %.4g |", group, load)
+			row := []string{group, fmt.Sprintf("%.4g", load)}
 			for i, policy := range r.Policies {
 				c := r.cell(group, policy, load)
 				text := fmt.Sprintf("%.2f %% / %.4f", 100*c.LateShare, c.Accuracy)
 				if i == 0 && slices.ContainsFunc(r.Comparison, func(v Verdict) bool { return v.Group == group && v.Load == load && v.Missed() }) {
 					text = "**" + text + "**"
 				}
-				row += " " + text + " |"
+				row = append(row, text)
 			}
-			m.line("%s", row)
+			m.row(row)
 		}
 	}
 }
@@ -165,20 +161,20 @@ func (r *Result) capacityTable(m *markdown) {
 	m.line("\nHighest rate with at most %g %% late (items/s), the fluid bound, and `%s` beside both:", 100*LateShareMax, r.Policies[0])
 	m.head([]string{"group"}, append(slices.Clone(r.Policies), "bound", "of the bound", "x best other"))
 	for _, group := range r.Groups() {
-		row := "| " + group + " |"
+		row := []string{group}
 		var ours, bound, best float64
 		for _, c := range r.Capacity {
 			if c.Group != group {
 				continue
 			}
-			row += fmt.Sprintf(" %.1f |", c.Rate)
+			row = append(row, fmt.Sprintf("%.1f", c.Rate))
 			if bound = c.Bound; c.Policy == r.Policies[0] {
 				ours = c.Rate
 			} else {
 				best = max(best, c.Rate)
 			}
 		}
-		m.line("%s %.1f | %.2f | %.2f |", row, bound, ratio(ours, bound), ratio(ours, best))
+		m.row(append(row, fmt.Sprintf("%.1f", bound), fmt.Sprintf("%.2f", ratio(ours, bound)), fmt.Sprintf("%.2f", ratio(ours, best))))
 	}
 }
 

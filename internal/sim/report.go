@@ -45,8 +45,7 @@ type Report struct {
 	width    slo.Instant
 	variants int         // of all models
 	first    []int       // by model: its first variant's place in Bin.Variants
-	queued   float64     // item-nanoseconds of the open bin
-	seen     slo.Instant // up to which queued is summed
+	seen     slo.Instant // up to which Bin.Queued is summed
 }
 
 // Bin is what happened in a stretch of time.

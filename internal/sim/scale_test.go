@@ -1,7 +1,6 @@
 package sim_test
 
 import (
-	"fmt"
 	"runtime"
 	"testing"
 	"time"
@@ -120,6 +119,6 @@ func TestFleet(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r.Items.Total() < 25_000 || r.QueueMax < 2000 || r.Items.LateShare() > 0.02 || r.MinMargin < 0 {
-		t.Error(fmt.Sprintf("%d items, %d queued at most, %.3f late, margin %v", r.Items.Total(), r.QueueMax, r.Items.LateShare(), r.MinMargin))
+		t.Errorf("%d items, %d queued at most, %.3f late, margin %v", r.Items.Total(), r.QueueMax, r.Items.LateShare(), r.MinMargin)
 	}
 }

@@ -24,11 +24,11 @@ func (s Spread) draw(rng *rand.Rand) float64 {
 
 // String prints the spread as ParseSpread reads it.
 func (s Spread) String() string {
-	print := func(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
+	number := func(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
 	if s.Low == s.High {
-		return print(s.Low)
+		return number(s.Low)
 	}
-	return "uniform:" + print(s.Low) + ":" + print(s.High)
+	return "uniform:" + number(s.Low) + ":" + number(s.High)
 }
 
 // ParseSpread reads "V" or "uniform:V:V", where V is a value that parse
