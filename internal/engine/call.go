@@ -31,10 +31,10 @@ type call struct {
 // deliver takes the rows of one part out of a finished batch. A part that is
 // the whole job keeps views of the batch's outputs; else the rows are copied to
 // their place among the job's.
-func (c *call) deliver(p sched.Part, b *running, row int) {
+func (c *call) deliver(p sched.Part, b *running, row int, err error) {
 	c.compute += b.took
-	if b.err != nil {
-		c.err = b.err
+	if err != nil {
+		c.err = err
 		return
 	}
 	if c.variants == nil {

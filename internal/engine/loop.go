@@ -115,7 +115,7 @@ func (l *loop) submit(c *call) {
 // see: it plans for this much less, or for one part in answerShare of a short
 // deadline.
 const (
-	answerTime  = 2 * time.Millisecond
+	answerTime  = 5 * time.Millisecond
 	answerShare = 20
 )
 
@@ -142,8 +142,14 @@ func (l *loop) dispatch(d sched.Dispatch) {
 // instance that was lost with the batch is loaded anew; its items wait again.
 func (l *loop) done(b *running) {
 	row := 0
-	for _, p := range b.dispatch.Parts {
-		l.calls[p.Job].deliver(p, b, row)
+	var failed []bool
+	for i, p := range b.dispatch.Parts {
+		err := b.err
+		if b.partErrs != nil {
+			err = b.partErrs[i]
+			failed = append(failed, err != nil)
+		}
+		l.calls[p.Job].deliver(p, b, row, err)
 		row += p.Count
 	}
 	if errors.Is(b.err, runtime.ErrLost) {
@@ -154,7 +160,7 @@ func (l *loop) done(b *running) {
 		l.engine.reloads.Go(func() { w.reload(l.engine) })
 		return
 	}
-	l.step(sched.Done{Batch: b.dispatch.Batch, Took: b.took, Failed: b.err != nil})
+	l.step(sched.Done{Batch: b.dispatch.Batch, Took: b.took, Failed: b.err != nil, FailedParts: failed})
 }
 
 // revive puts a lost instance back to work.

@@ -11,6 +11,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/sched"
+	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/tensor"
 )
 
@@ -30,35 +31,60 @@ type running struct {
 	outputs  []tensor.Tensor
 	took     time.Duration
 	err      error
+	partErrs []error // by part of the dispatch, when they were run apart after an error
 }
 
 func (w *worker) run(e *Engine) {
 	for b := range w.batches {
 		began := time.Now()
-		b.outputs, b.err = w.execute(b)
-		b.took = time.Since(began)
+		b.outputs, b.err = w.execute(b.dispatch, b.items)
 		if b.err != nil {
 			e.log.Error("a batch failed", "model", e.cfg.Models[b.dispatch.Model].Model.Name,
 				"variant", b.dispatch.Variant, "items", len(b.items), "error", b.err)
+			if len(b.dispatch.Parts) > 1 && slo.KindOf(b.err) != slo.KindUnavailable {
+				w.isolate(b)
+			}
 		}
+		b.took = time.Since(began)
 		clear(b.items)
 		e.inbox <- func(l *loop) { l.done(b) }
 	}
 }
 
-// execute runs the batch. A panic inside the runtime's binding fails the batch,
-// not the server.
-func (w *worker) execute(b *running) (outputs []tensor.Tensor, err error) {
+// isolate runs the parts of a failed batch one by one: one client's bad item
+// must not fail the others that shared its batch. (An instance that is not
+// available fails them all.)
+func (w *worker) isolate(b *running) {
+	b.partErrs = make([]error, len(b.dispatch.Parts))
+	row := 0
+	for i, p := range b.dispatch.Parts {
+		var part []tensor.Tensor
+		part, b.partErrs[i] = w.execute(b.dispatch, b.items[row:row+p.Count])
+		if b.partErrs[i] == nil {
+			rows := make([]int, p.Count)
+			for k := range rows {
+				rows[k] = row + k
+			}
+			b.outputs, b.partErrs[i] = scatter(b.outputs, part, rows, len(b.items))
+			b.err = nil // of the whole
+		}
+		row += p.Count
+	}
+}
+
+// execute runs items of a batch. A panic inside the runtime's binding fails
+// them, not the server.
+func (w *worker) execute(d sched.Dispatch, items []runtime.Item) (outputs []tensor.Tensor, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("the runtime panicked: %v\n%s", p, debug.Stack())
 		}
 	}()
-	instance := w.instances[b.dispatch.Model]
-	if alike(b.items) {
-		return instance.Run(context.Background(), b.dispatch.Variant, b.items)
+	instance := w.instances[d.Model]
+	if alike(items) {
+		return instance.Run(context.Background(), d.Variant, items)
 	}
-	return runApart(instance, b)
+	return runApart(instance, d.Variant, items)
 }
 
 // alike reports whether all items have inputs of the same sizes, as they do
@@ -78,26 +104,26 @@ func sameSizes(a, b runtime.Item) bool {
 
 // runApart runs a batch whose items differ in size: the core does not see
 // tensors, a runtime needs equal ones, so items of equal sizes run together.
-func runApart(instance runtime.Instance, b *running) ([]tensor.Tensor, error) {
+func runApart(instance runtime.Instance, variant int, items []runtime.Item) ([]tensor.Tensor, error) {
 	var outputs []tensor.Tensor
-	done := make([]bool, len(b.items))
-	for first := range b.items {
+	done := make([]bool, len(items))
+	for first := range items {
 		if done[first] {
 			continue
 		}
-		var items []runtime.Item
+		var same []runtime.Item
 		var rows []int
-		for i := first; i < len(b.items); i++ {
-			if !done[i] && sameSizes(b.items[i], b.items[first]) {
+		for i := first; i < len(items); i++ {
+			if !done[i] && sameSizes(items[i], items[first]) {
 				done[i] = true
-				items, rows = append(items, b.items[i]), append(rows, i)
+				same, rows = append(same, items[i]), append(rows, i)
 			}
 		}
-		part, err := instance.Run(context.Background(), b.dispatch.Variant, items)
+		part, err := instance.Run(context.Background(), variant, same)
 		if err != nil {
 			return nil, err
 		}
-		if outputs, err = scatter(outputs, part, rows, len(b.items)); err != nil {
+		if outputs, err = scatter(outputs, part, rows, len(items)); err != nil {
 			return nil, err
 		}
 	}

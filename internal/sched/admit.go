@@ -61,24 +61,41 @@ func (c *Core) admit(j *job) (slo.Outcome, slo.Reason) {
 	case c.cfg.Policy.Replans():
 		return 0, 0 // the policy drops what cannot be on time
 	}
+	late := c.lateness(j)
+	if late <= 0 {
+		return 0, 0
+	}
+	j.finishes.RetryAfter = late
+	j.finishes.Best = c.reachable(j)
+	return slo.Shed, slo.ReasonTooBusy
+}
+
+// lateness is by how much a job that has come would be late, or would make a
+// queued job late that is dropped then and is on time without it. It is not
+// positive when there is room for the job.
+func (c *Core) lateness(j *job) time.Duration {
 	before, slackAfter := c.queue.around(j)
 	free := int64(c.now) + int64(c.busyTime())
-	start := free + before
-	ownLate := start - int64(j.latest)
-	work := c.work(j)
-	othersLate := int64(0)
-	if slackAfter >= free && slackAfter-work < free {
-		othersLate = free - (slackAfter - work)
+	late := free + before - int64(j.latest)
+	if work := c.work(j); slackAfter >= free {
+		late = max(late, free-(slackAfter-work))
 	}
-	if late := max(ownLate, othersLate); late > 0 {
-		j.finishes.RetryAfter = time.Duration(late)
-		budget := time.Duration(int64(j.objective.Deadline) - start)
-		if best, ok := m.Planner.Best(j.n, budget, j.allowed); ok {
-			j.finishes.Best = best.Accuracy()
+	return time.Duration(late)
+}
+
+// reachable is the highest accuracy with which a refused job could have been on
+// time, all its items on one variant; 0 if there is none.
+func (c *Core) reachable(j *job) slo.Accuracy {
+	m := &c.models[j.model]
+	before, _ := c.queue.around(j)
+	left := j.objective.Deadline.Sub(c.now) - c.busyTime() - time.Duration(before)
+	var best slo.Accuracy
+	for v, variant := range m.Planner.Variants() {
+		if j.allowed.Has(v) && float64(variant.Curve.Time(j.n))*m.scale[v] <= float64(left) {
+			best = max(best, variant.Accuracy)
 		}
-		return slo.Shed, slo.ReasonTooBusy
 	}
-	return 0, 0
+	return best
 }
 
 // latestStart is the instant after which the job's pending items, on its

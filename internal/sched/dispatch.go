@@ -243,16 +243,16 @@ func (c *Core) done(e Done) {
 	}
 	c.release(b)
 	c.idle = append(c.idle, b.Instance)
-	if !e.Failed {
+	if !e.Failed && e.FailedParts == nil {
 		c.models[b.Model].observe(b.Variant, e.Took, b.nominal)
 	}
-	for _, p := range b.Parts {
+	for i, p := range b.Parts {
 		j := c.jobs[p.Job]
-		c.unrun(j, b, p.Count, e.Failed)
+		c.unrun(j, b, p.Count, e.failed(i))
 		f := Finish{Part: p, Variant: b.Variant, Outcome: j.ended, Reason: j.reason}
 		switch {
 		case j.ended != 0: // given up: what it scored does not matter
-		case e.Failed:
+		case e.failed(i):
 			f.Outcome, f.Reason = slo.Failed, slo.ReasonRuntime
 		case c.now > j.objective.Deadline:
 			f.Outcome = slo.Late

@@ -20,11 +20,18 @@ type InstanceID int
 // the order in which they are declared here.
 type Event interface{ event() }
 
-// Done answers a Dispatch: its batch ended after Took, or failed.
+// Done answers a Dispatch: its batch ended after Took. It failed as a whole, or
+// some of its parts did.
 type Done struct {
-	Batch  BatchID
-	Took   time.Duration
-	Failed bool
+	Batch       BatchID
+	Took        time.Duration
+	Failed      bool
+	FailedParts []bool // by part of the Dispatch; nil: none but what Failed says
+}
+
+// failed reports whether a part of the batch failed.
+func (d Done) failed(part int) bool {
+	return d.Failed || (part < len(d.FailedParts) && d.FailedParts[part])
 }
 
 // InstanceDown takes an instance away. The batch it was running is lost; no

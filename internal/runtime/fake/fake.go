@@ -32,8 +32,8 @@ type Config struct {
 	// Instant makes every run take no time at all.
 	Instant bool
 	// Fail, if set, is asked when a run has taken its time. An error fails the
-	// run; one that wraps runtime.ErrLost loses the instance. Instances call it
-	// concurrently.
+	// run, with its kind if it is a *slo.Error, else as internal; one that wraps
+	// runtime.ErrLost loses the instance. Instances call it concurrently.
 	Fail func(Run) error
 }
 
@@ -154,6 +154,9 @@ func (in *instance) Run(ctx context.Context, variant int, items []runtime.Item) 
 }
 
 func (in *instance) failed(op string, err error) error {
+	if told := new(slo.Error); errors.As(err, &told) {
+		return told
+	}
 	if !errors.Is(err, runtime.ErrLost) {
 		return slo.E(op, slo.KindInternal, "%w", err)
 	}
