@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -18,6 +19,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/runtime/ort"
 	"github.com/mosel-serve/mosel/internal/server"
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/tensor"
 )
 
 // config serves the shipped model on a free port of localhost.
@@ -213,6 +215,10 @@ func TestRealModelOverHTTP(t *testing.T) {
 	}
 	if right < n*8/10 {
 		t.Errorf("%d of %d right", right, n)
+	}
+	strange := tensor.Tensor{Name: "text", DType: tensor.Uint8, Shape: tensor.Shape{1, 12}, Data: bytes.Repeat([]byte{255}, 12)}
+	if _, err := c.Infer(t.Context(), client.Request{Model: "digits", Inputs: []tensor.Tensor{strange}}); err != nil {
+		t.Errorf("codes that are no letters: %v", err)
 	}
 	_, err = c.Infer(t.Context(), client.Request{Model: "nosuch"})
 	if ce := new(client.Error); !errors.As(err, &ce) || ce.Status != http.StatusNotFound {

@@ -35,7 +35,8 @@ class Text(nn.Module):
         self.pair = nn.Conv1d(32, width, kernel_size=4, stride=2, padding=1)
 
     def forward(self, text):
-        return self.pair(self.code(text.int()).transpose(1, 2)).transpose(1, 2)
+        # Any byte is an answerable input: codes beyond ASCII count as the last one.
+        return self.pair(self.code(text.int().clamp(max=127)).transpose(1, 2)).transpose(1, 2)
 
 
 class Image(nn.Module):
