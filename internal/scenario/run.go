@@ -37,13 +37,34 @@ const bins = 120
 
 // simulate runs one policy under one load.
 func (g *Group) simulate(policy plan.Policy, rate float64, seed uint64) (sim.Report, error) {
-	cfg := sim.Config{Instances: g.Instances, Seed: seed, Faults: g.Faults, BinWidth: g.Duration / bins,
+	cfg := g.config(policy, seed)
+	cfg.BinWidth = g.Duration / bins
+	return sim.Run(cfg, sim.Arrivals(g.clients(rate, seed)), nil)
+}
+
+// config is the simulation of the group under a policy.
+func (g *Group) config(policy plan.Policy, seed uint64) sim.Config {
+	cfg := sim.Config{Instances: g.Instances, Seed: seed, Faults: g.Faults,
 		Core: sched.Config{Policy: policy, QueueItemsMax: sched.DefaultQueueItemsMax, QueueJobsMax: sched.DefaultQueueJobsMax}}
 	for _, m := range g.Models {
 		cfg.Core.Models = append(cfg.Core.Models, sched.Model{Name: m.Name, Planner: m.Profiled, BatchItemsMax: m.BatchItemsMax})
 		cfg.True = append(cfg.True, m.True)
 	}
-	return sim.Run(cfg, sim.Arrivals(g.clients(rate, seed)), nil)
+	return cfg
+}
+
+// holds reports whether a policy keeps the share late within LateShareMax. The
+// run ends as soon as it cannot, which makes trying too high a rate cheap.
+func (g *Group) holds(policy plan.Policy, rate float64, seed uint64) (bool, error) {
+	offered := 0
+	for a := range sim.Arrivals(g.clients(rate, seed)) {
+		offered += a.Items
+	}
+	most := int(LateShareMax * float64(offered))
+	cfg := g.config(policy, seed)
+	cfg.LateItemsMax = max(1, most)
+	r, err := sim.Run(cfg, sim.Arrivals(g.clients(rate, seed)), nil)
+	return r.Items.Total()-r.Items[slo.OnTime] <= most, err
 }
 
 // Bound is the fluid bound of the group, in items per second: what its instances
@@ -109,11 +130,11 @@ func (g *Group) capacity(policy plan.Policy, seed uint64, bound float64) (float6
 	low, high := 0.0, 1.25*bound
 	for range halvings {
 		mid := (low + high) / 2
-		r, err := g.simulate(policy, mid, seed)
+		held, err := g.holds(policy, mid, seed)
 		if err != nil {
 			return 0, err
 		}
-		if r.Items.LateShare() <= LateShareMax {
+		if held {
 			low = mid
 		} else {
 			high = mid

@@ -42,6 +42,7 @@ type Report struct {
 	Steps     int
 	Bins      []Bin // of Config.BinWidth each
 
+	late     int // items
 	width    slo.Instant
 	variants int         // of all models
 	first    []int       // by model: its first variant's place in Bin.Variants
@@ -115,6 +116,9 @@ func (r *Report) dispatch(d sched.Dispatch, items int, now slo.Instant) {
 func (r *Report) finish(a Arrival, f sched.FinishJob, now slo.Instant) {
 	r.Jobs[f.Outcome]++
 	r.Items[f.Outcome] += a.Items
+	if f.Outcome != slo.OnTime {
+		r.late += a.Items
+	}
 	if b := r.bin(now); b != nil {
 		b.Ended += a.Items
 		if f.Outcome == slo.OnTime {

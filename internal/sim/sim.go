@@ -29,6 +29,9 @@ type Config struct {
 	// Batch, if not nil, is asked how long a batch takes and whether it fails, in
 	// place of what True and Faults say.
 	Batch func(d sched.Dispatch) (took time.Duration, failed bool)
+	// LateItemsMax ends the run as soon as more items than that were not on time,
+	// where only that is the question; 0: never.
+	LateItemsMax int
 	// BinWidth is the resolution of Report.Bins; 0: no bins.
 	BinWidth time.Duration
 	// Check verifies the invariants after every step: those that show in the
@@ -170,7 +173,7 @@ func rank(e sched.Event) int {
 
 func (r *run) loop() error {
 	var out []sched.Action
-	for len(r.jobs) > 0 || r.more {
+	for (len(r.jobs) > 0 || r.more) && !r.lateEnough() {
 		e, ok := r.take()
 		if !ok {
 			return fmt.Errorf("I-13: %d jobs never ended", len(r.jobs))
@@ -198,6 +201,11 @@ func (r *run) loop() error {
 		}
 	}
 	return nil
+}
+
+// lateEnough reports whether the run has answered its question.
+func (r *run) lateEnough() bool {
+	return r.cfg.LateItemsMax > 0 && r.report.late > r.cfg.LateItemsMax
 }
 
 // check verifies the invariants after a step, if that is wanted.
