@@ -134,14 +134,6 @@ func properties(s engine.Served) map[string]string {
 			p["sample_rate."+in.Name] = strconv.Itoa(in.SampleRate)
 		}
 	}
-	for _, in := range m.Inputs {
-		if in.Media != modelpkg.MediaNone {
-			p["media."+in.Name] = string(in.Media)
-		}
-		if in.SampleRate > 0 {
-			p["sample_rate."+in.Name] = strconv.Itoa(in.SampleRate)
-		}
-	}
 	for _, v := range s.Profile.Variants {
 		p["accuracy."+v.Name] = strconv.FormatFloat(v.Accuracy.Mean, 'f', -1, 64)
 	}

@@ -20,6 +20,7 @@ type call struct {
 	started slo.Instant // of the first batch; 0: not yet
 	ended   slo.Instant
 	compute time.Duration
+	batch   sched.BatchID // the last that was counted in compute
 	done    chan struct{}
 	finish  sched.FinishJob
 
@@ -32,7 +33,10 @@ type call struct {
 // the whole job keeps views of the batch's outputs; else the rows are copied to
 // their place among the job's.
 func (c *call) deliver(p sched.Part, b *running, row int, err error) {
-	c.compute += b.took
+	if c.batch != b.dispatch.Batch {
+		c.batch = b.dispatch.Batch // it may have several parts in one
+		c.compute += b.took
+	}
 	if err != nil {
 		c.err = err
 		return

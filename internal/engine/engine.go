@@ -112,7 +112,7 @@ func (e *Engine) load() error {
 		if err != nil {
 			return fmt.Errorf("instance %d: %w", i, err)
 		}
-		e.workers = append(e.workers, &worker{id: sched.InstanceID(i), batches: make(chan *running, 1), instances: instances})
+		e.workers = append(e.workers, &worker{id: sched.InstanceID(i), batches: make(chan *running, 1), instances: instances, models: e.cfg.Models, log: e.log})
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math"
 	"runtime/debug"
 	"slices"
@@ -21,6 +22,8 @@ type worker struct {
 	id        sched.InstanceID
 	instances []runtime.Instance // by model
 	batches   chan *running
+	models    []Served
+	log       *slog.Logger
 	running   running // the loop's while the instance is idle, the worker's while it runs
 }
 
@@ -77,34 +80,40 @@ func (w *worker) isolate(b *running) {
 func (w *worker) execute(d sched.Dispatch, items []runtime.Item) (outputs []tensor.Tensor, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("the runtime panicked: %v\n%s", p, debug.Stack())
+			w.log.Error("the runtime panicked", "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("the runtime panicked: %v", p)
 		}
 	}()
-	instance := w.instances[d.Model]
-	if alike(items) {
+	instance, inputs := w.instances[d.Model], w.models[d.Model].Model.Variants[d.Variant].Inputs
+	if alike(items, inputs) {
 		return instance.Run(context.Background(), d.Variant, items)
 	}
-	return runApart(instance, d.Variant, items)
+	return runApart(instance, d.Variant, inputs, items)
 }
 
-// alike reports whether all items have inputs of the same sizes, as they do
+// alike reports whether all items agree in the sizes of these inputs, as they do
 // unless the model has dynamic dimensions.
-func alike(items []runtime.Item) bool {
+func alike(items []runtime.Item, inputs []int) bool {
 	for _, item := range items[1:] {
-		if !sameSizes(item, items[0]) {
+		if !sameSizes(item, items[0], inputs) {
 			return false
 		}
 	}
 	return true
 }
 
-func sameSizes(a, b runtime.Item) bool {
-	return slices.EqualFunc(a, b, func(x, y []byte) bool { return len(x) == len(y) || x == nil || y == nil })
+func sameSizes(a, b runtime.Item, inputs []int) bool {
+	for _, i := range inputs {
+		if len(a[i]) != len(b[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 // runApart runs a batch whose items differ in size: the core does not see
 // tensors, a runtime needs equal ones, so items of equal sizes run together.
-func runApart(instance runtime.Instance, variant int, items []runtime.Item) ([]tensor.Tensor, error) {
+func runApart(instance runtime.Instance, variant int, inputs []int, items []runtime.Item) ([]tensor.Tensor, error) {
 	var outputs []tensor.Tensor
 	done := make([]bool, len(items))
 	for first := range items {
@@ -114,7 +123,7 @@ func runApart(instance runtime.Instance, variant int, items []runtime.Item) ([]t
 		var same []runtime.Item
 		var rows []int
 		for i := first; i < len(items); i++ {
-			if !done[i] && sameSizes(items[i], items[first]) {
+			if !done[i] && sameSizes(items[i], items[first], inputs) {
 				done[i] = true
 				same, rows = append(same, items[i]), append(rows, i)
 			}

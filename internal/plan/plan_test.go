@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/slo"
 )
@@ -281,5 +282,23 @@ func BenchmarkCheapest(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+func TestFromProfileKeepsTheMemoryLimit(t *testing.T) {
+	m := &modelpkg.Model{Name: "m", Variants: []modelpkg.Variant{{Name: "v", Modalities: 1}}, Limits: modelpkg.Limits{BatchItemsMax: 4, MemoryBytes: 100}}
+	p := &modelpkg.Profile{Variants: []modelpkg.VariantProfile{{Name: "v", Accuracy: modelpkg.AccuracyMean{Mean: 0.9}, Batches: []modelpkg.BatchProfile{
+		{Items: 1, P50MS: 1, MemoryBytes: 40}, {Items: 2, P50MS: 2, MemoryBytes: 100}, {Items: 4, P50MS: 3, MemoryBytes: 101},
+	}}}}
+	planner, err := plan.FromProfile(m, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := planner.Variants()[0].Curve.Max(); got != 2 {
+		t.Errorf("batches of up to %d, want 2", got)
+	}
+	m.Limits.MemoryBytes = 39
+	if _, err := plan.FromProfile(m, p); slo.KindOf(err) != slo.KindInvalid {
+		t.Errorf("one item is too much: %v", err)
 	}
 }

@@ -50,7 +50,8 @@ func New(variants []Variant) (*Planner, error) {
 }
 
 // FromProfile makes a planner for a model as it was profiled. Latencies are the
-// median ones.
+// median ones; batches that took more memory than the package allows are left
+// out, so that none is ever run (I-4).
 func FromProfile(m *modelpkg.Model, p *modelpkg.Profile) (*Planner, error) {
 	if len(p.Variants) != len(m.Variants) {
 		return nil, slo.E("plan "+m.Name, slo.KindInvalid, "the profile has %d variants, the model %d", len(p.Variants), len(m.Variants))
@@ -58,9 +59,15 @@ func FromProfile(m *modelpkg.Model, p *modelpkg.Profile) (*Planner, error) {
 	variants := make([]Variant, len(m.Variants))
 	for i, v := range m.Variants {
 		vp := p.Variants[i]
-		points := make([]Point, len(vp.Batches))
-		for j, b := range vp.Batches {
-			points[j] = Point{Items: b.Items, Time: time.Duration(math.Round(b.P50MS * float64(time.Millisecond)))}
+		var points []Point
+		for _, b := range vp.Batches {
+			if m.Limits.MemoryBytes > 0 && b.MemoryBytes > m.Limits.MemoryBytes {
+				break // larger batches take more
+			}
+			points = append(points, Point{Items: b.Items, Time: time.Duration(math.Round(b.P50MS * float64(time.Millisecond)))})
+		}
+		if len(points) == 0 {
+			return nil, slo.E("plan "+m.Name, slo.KindInvalid, "variant %s: a single item takes more than the package's memory limit of %d bytes", v.Name, m.Limits.MemoryBytes)
 		}
 		curve, err := NewCurve(points)
 		if err != nil {

@@ -54,8 +54,9 @@ func (p Policy) Reassign(queue []Queued) (drop []int) {
 		return repair(queue, stepDown)
 	case PolicyKnapsack:
 		return repair(queue, knapsack)
+	default:
+		return nil
 	}
-	return nil
 }
 
 // Replans reports whether the policy reassigns strategies to queued jobs.

@@ -32,14 +32,17 @@ func (c *Core) instanceDown(id InstanceID) {
 	for _, p := range b.Parts {
 		j := c.jobs[p.Job]
 		c.unrun(j, b, p.Count, true)
-		c.lose(j, p, b.Variant)
+		c.lose(j, p, b)
 	}
 	c.reweighAll()
 }
 
 // lose puts the items of a lost batch back or ends them.
-func (c *Core) lose(j *job, p Part, variant int) {
-	j.lost++
+func (c *Core) lose(j *job, p Part, b *batch) {
+	if j.lostWith != b.Batch {
+		j.lostWith = b.Batch // it may have several parts in one
+		j.lost++
+	}
 	if j.ended == 0 && j.lost <= lostMax {
 		j.giveBack(p)
 		c.pend(j, p.Count)
@@ -47,7 +50,7 @@ func (c *Core) lose(j *job, p Part, variant int) {
 		c.requeue(j)
 		return
 	}
-	f := Finish{Part: p, Variant: variant, Outcome: j.ended, Reason: j.reason}
+	f := Finish{Part: p, Variant: b.Variant, Outcome: j.ended, Reason: j.reason}
 	if j.ended == 0 {
 		f.Outcome, f.Reason = slo.Failed, slo.ReasonInstanceLost
 	}

@@ -35,6 +35,7 @@ type job struct {
 	fresh      bool
 
 	lost     int // batches lost to instances that went down
+	lostWith BatchID
 	latest   slo.Instant
 	ended    slo.Outcome // not 0: the job is given up with this outcome and only waits for running items
 	reason   slo.Reason
