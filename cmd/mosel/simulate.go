@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/profiler"
 	"github.com/mosel-serve/mosel/internal/scenario"
+	"github.com/mosel-serve/mosel/internal/workload"
 	"github.com/spf13/cobra"
 )
 
@@ -60,26 +63,61 @@ docs/scenarios.md explains the files, scenarios/ has some.`,
 	return cmd
 }
 
-func runSimulate(cmd *cobra.Command, file string, f simulateFlags) error {
+// options reads the flags.
+func (f simulateFlags) options() (scenario.RunOptions, error) {
 	o := scenario.RunOptions{Seed: f.seed, Loads: f.loads, Duration: f.duration, Capacity: f.capacity}
 	for _, name := range f.policies {
 		policy, err := plan.ParsePolicy(name)
 		if err != nil {
-			return usageError{fmt.Errorf("--policy: %w", err)}
+			return o, fmt.Errorf("--policy: %w", err)
+		}
+		if slices.Contains(o.Policies, policy) {
+			return o, fmt.Errorf("--policy names %s twice", name)
 		}
 		o.Policies = append(o.Policies, policy)
 	}
-	for _, load := range f.loads {
-		if !(load > 0) {
-			return usageError{fmt.Errorf("--load %v is not positive", load)}
+	for i, load := range f.loads {
+		if !(load > 0 && load <= workload.RateMax) {
+			return o, fmt.Errorf("--load %v is not between 0 and %d items per second", load, workload.RateMax)
+		}
+		if slices.Contains(f.loads[:i], load) {
+			return o, fmt.Errorf("--load has %v twice", load)
 		}
 	}
+	if f.duration < 0 {
+		return o, fmt.Errorf("--duration %v is negative", f.duration)
+	}
+	return o, nil
+}
+
+// load reads the scenario and makes sure that there is somewhere to write to.
+func (f simulateFlags) load(file string) (*scenario.Scenario, error) {
 	s, err := scenario.Load(file, scenario.Options{Trace: f.trace})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if f.trace != "" { // it is another experiment then
 		s.Name += "-" + strings.TrimSuffix(filepath.Base(f.trace), filepath.Ext(f.trace))
+	}
+	if f.plots != "" {
+		if err := os.MkdirAll(f.plots, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	if f.markdown != "" {
+		return s, scenario.CheckSection(f.markdown, s.Name)
+	}
+	return s, nil
+}
+
+func runSimulate(cmd *cobra.Command, file string, f simulateFlags) error {
+	o, err := f.options()
+	if err != nil {
+		return usageError{err}
+	}
+	s, err := f.load(file)
+	if err != nil {
+		return err
 	}
 	progress := newProgressLine(cmd.ErrOrStderr())
 	began := time.Now()

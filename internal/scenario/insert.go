@@ -7,24 +7,38 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
+// CheckSection tells, before work is done for it, whether Insert would find the
+// section.
+func CheckSection(file, name string) error {
+	_, _, _, err := section(file, name)
+	return err
+}
+
 // Insert puts text between the two lines of a Markdown file that mark a section:
 // <!-- begin NAME --> and <!-- end NAME -->. Errors have kind not found (no such
 // file) or invalid (no such section).
 func Insert(file, name string, text []byte) error {
-	op := "write " + file
-	old, err := os.ReadFile(file)
+	old, from, to, err := section(file, name)
 	if err != nil {
-		return slo.E(op, slo.KindNotFound, "%s", reason(err))
+		return err
 	}
-	begin, end := []byte("<!-- begin "+name+" -->\n"), []byte("<!-- end "+name+" -->")
-	from := bytes.Index(old, begin)
-	to := bytes.Index(old, end)
-	if from < 0 || to < from {
-		return slo.E(op, slo.KindInvalid, "it has no lines %q and %q", begin[:len(begin)-1], end)
-	}
-	fresh := bytes.Join([][]byte{old[:from+len(begin)], text, old[to:]}, nil)
+	fresh := bytes.Join([][]byte{old[:from], text, old[to:]}, nil)
 	if err := os.WriteFile(file, fresh, 0o644); err != nil {
-		return slo.E(op, slo.KindInvalid, "%s", reason(err))
+		return slo.E("write "+file, slo.KindInvalid, "%s", reason(err))
 	}
 	return nil
+}
+
+// section reads the file and finds where the section begins and ends.
+func section(file, name string) (text []byte, from, to int, err error) {
+	op := "write " + file
+	if text, err = os.ReadFile(file); err != nil {
+		return nil, 0, 0, slo.E(op, slo.KindNotFound, "%s", reason(err))
+	}
+	begin, end := []byte("<!-- begin "+name+" -->\n"), []byte("<!-- end "+name+" -->")
+	from, to = bytes.Index(text, begin), bytes.Index(text, end)
+	if from < 0 || to < from {
+		return nil, 0, 0, slo.E(op, slo.KindInvalid, "it has no lines %q and %q", begin[:len(begin)-1], end)
+	}
+	return text, from + len(begin), to, nil
 }

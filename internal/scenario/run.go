@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"context"
+	"iter"
 	"math"
 	"runtime"
 	"slices"
@@ -36,10 +37,21 @@ func (g *Group) clients(rate float64, seed uint64) []sim.Client {
 const bins = 120
 
 // simulate runs one policy under one load.
-func (g *Group) simulate(policy plan.Policy, rate float64, seed uint64) (sim.Report, error) {
+func (g *Group) simulate(ctx context.Context, policy plan.Policy, rate float64, seed uint64) (sim.Report, error) {
 	cfg := g.config(policy, seed)
 	cfg.BinWidth = g.Duration / bins
-	return sim.Run(cfg, sim.Arrivals(g.clients(rate, seed)), nil)
+	return sim.Run(cfg, until(ctx, sim.Arrivals(g.clients(rate, seed))), nil)
+}
+
+// until cuts a load short when ctx ends.
+func until(ctx context.Context, arrivals iter.Seq[sim.Arrival]) iter.Seq[sim.Arrival] {
+	return func(yield func(sim.Arrival) bool) {
+		for a := range arrivals {
+			if ctx.Err() != nil || !yield(a) {
+				return
+			}
+		}
+	}
 }
 
 // config is the simulation of the group under a policy.
@@ -55,15 +67,15 @@ func (g *Group) config(policy plan.Policy, seed uint64) sim.Config {
 
 // holds reports whether a policy keeps the share late within LateShareMax. The
 // run ends as soon as it cannot, which makes trying too high a rate cheap.
-func (g *Group) holds(policy plan.Policy, rate float64, seed uint64) (bool, error) {
+func (g *Group) holds(ctx context.Context, policy plan.Policy, rate float64, seed uint64) (bool, error) {
 	offered := 0
-	for a := range sim.Arrivals(g.clients(rate, seed)) {
+	for a := range until(ctx, sim.Arrivals(g.clients(rate, seed))) {
 		offered += a.Items
 	}
 	most := int(LateShareMax * float64(offered))
 	cfg := g.config(policy, seed)
 	cfg.LateItemsMax = max(1, most)
-	r, err := sim.Run(cfg, sim.Arrivals(g.clients(rate, seed)), nil)
+	r, err := sim.Run(cfg, until(ctx, sim.Arrivals(g.clients(rate, seed))), nil)
 	return r.Items.Total()-r.Items[slo.OnTime] <= most, err
 }
 
@@ -125,12 +137,12 @@ const LateShareMax = 0.01
 // bisection to half a per cent of the fluid bound. A load is held better at
 // lower rates nearly always; where not, this is one of the rates where holding
 // ends.
-func (g *Group) capacity(policy plan.Policy, seed uint64, bound float64) (float64, error) {
+func (g *Group) capacity(ctx context.Context, policy plan.Policy, seed uint64, bound float64) (float64, error) {
 	const halvings = 8
 	low, high := 0.0, 1.25*bound
 	for range halvings {
 		mid := (low + high) / 2
-		held, err := g.holds(policy, mid, seed)
+		held, err := g.holds(ctx, policy, mid, seed)
 		if err != nil {
 			return 0, err
 		}
@@ -199,7 +211,7 @@ type pool struct {
 // task is one piece of work; weight is about how much it is.
 type task struct {
 	weight float64
-	run    func() error
+	run    func(ctx context.Context) error
 }
 
 // add plans a group's runs and reserves the places of their results.
@@ -212,8 +224,8 @@ func (p *pool) add(g *Group, o RunOptions, result *Result) {
 		for _, load := range g.Loads {
 			at := len(result.Cells)
 			result.Cells = append(result.Cells, Cell{})
-			p.put(load, func() error {
-				r, err := g.simulate(policy, load, o.Seed)
+			p.put(load, func(ctx context.Context) error {
+				r, err := g.simulate(ctx, policy, load, o.Seed)
 				if err != nil {
 					return err
 				}
@@ -226,15 +238,15 @@ func (p *pool) add(g *Group, o RunOptions, result *Result) {
 		}
 		at := len(result.Capacity)
 		result.Capacity = append(result.Capacity, Capacity{Group: g.Name, Policy: policy.String(), Bound: bound})
-		p.put(bound*5, func() error {
-			rate, err := g.capacity(policy, o.Seed, bound)
+		p.put(bound*5, func(ctx context.Context) error {
+			rate, err := g.capacity(ctx, policy, o.Seed, bound)
 			result.Capacity[at].Rate = rate
 			return err
 		})
 	}
 }
 
-func (p *pool) put(weight float64, run func() error) {
+func (p *pool) put(weight float64, run func(context.Context) error) {
 	weight = max(weight, math.SmallestNonzeroFloat64)
 	p.tasks = append(p.tasks, task{weight, run})
 	p.total += weight
@@ -259,11 +271,14 @@ func (p *pool) run(ctx context.Context, workers int) error {
 				if !ok {
 					return
 				}
-				p.finish(t, t.run())
+				p.finish(t, t.run(ctx))
 			}
 		})
 	}
 	all.Wait()
+	if p.err == nil {
+		p.err = ctx.Err() // the last tasks may have been cut short
+	}
 	return p.err
 }
 
