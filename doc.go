@@ -37,7 +37,9 @@
 //	internal/strictyaml  YAML read strictly, every error with its line
 //	internal/media       pictures, recordings and texts become a model's inputs
 //	internal/plot        charts as SVG or PNG
+//	internal/workload    loads as they are drawn, for the load generator and the simulator
 //	internal/sim         the core under a virtual clock, invariants checked after every step
+//	internal/scenario    experiments as files, run in the simulator under every policy
 //	internal/replay      offers load to a server from outside and reports what came of it
 //	internal/demo        the main job: what policy "mosel" carries beside policy "all"
 //
