@@ -93,18 +93,27 @@ func (a Areas) build() (*plot.Plot, error) {
 		line.Width, line.Color, line.FillColor = 0, nil, colors[i%len(colors)]
 		p.Add(line)
 	}
+	named := 0
 	for i := len(sums) - 1; i >= 0; i-- {
 		if a.Series[i].Name != "" {
+			named++
 			p.Legend.Add(a.Series[i].Name, swatch{i})
 		}
 	}
 	p.Y.Min = 0
 	if a.YShare { // the legend stands above the whole, not on it
-		p.Y.Max = 1.06 + 0.1*float64(len(a.Series))
+		p.Y.Max = 1.02 / (1 - legendLine*float64(min(named, legendMax)))
 		p.Y.Tick.Marker = plot.ConstantTicks(steps{percent}.Ticks(0, 1))
 	}
 	return p, nil
 }
+
+// legendLine is the height of a line of the legend in a panel's; a legend of
+// more than legendMax lines hides some of the chart.
+const (
+	legendLine = 0.076
+	legendMax  = 8
+)
 
 // swatch is a field of a series' colour in the legend.
 type swatch struct{ series int }
