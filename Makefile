@@ -4,13 +4,15 @@ GO       ?= go
 FUZZTIME ?= 5s
 BENCH    ?= .
 SEEDS    ?= 20000
+# Traces that may not be shipped: run where they are, never needed.
+TRACES   ?= $(wildcard ../shared/data/traces/twitter-*.csv)
 
 # Go writes the commit into the program. Where git will not say it (no repository, or one of another owner) it does without.
 ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
 
-.PHONY: help build demo test simulate-soak lint fuzz bench setup clean
+.PHONY: help build demo experiments test simulate-soak lint fuzz bench setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(MAKEFILE_LIST)
@@ -20,6 +22,15 @@ build: ## build bin/mosel
 
 demo: setup ## the main job: one request, then the capacity of "all" and of "mosel" on the shipped model
 	bin/mosel demo
+
+experiments: build ## the paper's experiments, simulated, into docs/experiments.md (some minutes)
+	@for file in scenarios/*.yaml; do \
+		bin/mosel simulate $$file --plot docs/images/experiments --markdown docs/experiments.md >/dev/null || exit 1; \
+	done
+	@for trace in $(TRACES); do \
+		echo "also on $$trace, which is not part of the project"; \
+		bin/mosel simulate scenarios/trace.yaml --trace $$trace --markdown docs/experiments.md >/dev/null || exit 1; \
+	done
 
 test: setup ## all tests, with the race detector
 	$(GO) test -race ./...
