@@ -21,7 +21,7 @@ import (
 
 var (
 	seedFlag  = flag.Uint64("seed", 0, "run only this random scenario")
-	seedsFlag = flag.Uint64("seeds", 300, "how many random scenarios to run")
+	seedsFlag = flag.Uint64("seeds", 240, "how many random scenarios to run")
 )
 
 // planner draws a model of 1 to 3 modalities with a variant per subset.
