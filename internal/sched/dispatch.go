@@ -68,9 +68,16 @@ func (c *Core) choose(m *model, head *job, planned plan.Batch) plan.Batch {
 	ahead, _ := c.queue.around(&probe)
 	busy := float64(c.busyTime())
 	slack := float64(c.queue.slack()-int64(c.now)) - busy
-	// The less the future is known, the more of the time there is stays unspent.
-	margin := m.safety() + c.forecast.irregular()
-	reserve := reserveShare * c.forecast.irregular() * c.forecast.reach
+	// The less is known of what will come, and the more there is of it, the more
+	// of the time there is stays unspent.
+	load := min(1, c.forecast.load())
+	unknown := c.forecast.irregular() * load
+	margin := m.safety() + unknown
+	reserve := reserveShare * unknown * c.forecast.reach
+	// Work is shared by the instances, but a batch holds one of them to its end:
+	// a job that finds all of them held waits for a whole batch, not for its share.
+	// Under load that counts less than full batches do.
+	hold := math.Pow(share, 1-0.5*(1-load))
 
 	c.options = append(c.options[:0], planned)
 	for _, p := range m.frontier(head.allowed) {
@@ -89,7 +96,7 @@ func (c *Core) choose(m *model, head *job, planned plan.Batch) plan.Batch {
 		if left := planned.Items - b.Items; left > 0 {
 			rest = max(rest, float64(m.batchTime(planned.Variant, left))*share)
 		}
-		return c.forecast.late(c.now, reserve+margin*(busy+float64(m.batchTime(b.Variant, b.Items))*share+rest))
+		return c.forecast.late(c.now, reserve+margin*(busy+float64(m.batchTime(b.Variant, b.Items))*hold+rest))
 	})
 }
 

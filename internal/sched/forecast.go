@@ -139,6 +139,10 @@ func (f *forecast) irregular() float64 {
 	return min(1, f.gap.variation(), f.pace.variation())
 }
 
+// load is the share of the instances' time that jobs as of late take at their
+// cheapest. It exceeds 1 when they bring more than can be served.
+func (f *forecast) load() float64 { return f.work / max(f.gap.mean, 1) }
+
 // late is the expected number of items, of jobs yet to come, that will be late
 // when the instances have backlog ns of work each, counted from now.
 func (f *forecast) late(now slo.Instant, backlog float64) float64 {
@@ -151,7 +155,7 @@ func (f *forecast) late(now slo.Instant, backlog float64) float64 {
 		mean, size, variation = f.pace.mean, f.lastSize, v
 	}
 	rate := 1 / max(f.gap.mean, 1)
-	drain := max(drainMin, 1-rate*f.work)
+	drain := max(drainMin, 1-f.load())
 	perArea := f.items * rate / drain
 	// The next arrival: on the beat as far as arrivals are regular, at any time
 	// as far as they are not.
