@@ -126,7 +126,7 @@ func knapsack(jobs []Queued) bool {
 	// A guess just below the upper bound prunes most; if no choice scores that
 	// much the guess is lowered, at the last to a score that is known to be met.
 	met := float64(roundedDown(jobs, limits))
-	top := bounds.rest(0, limits[len(jobs)-1])
+	top, _ := bounds.rest(0, limits[len(jobs)-1], len(bounds.steps[0]))
 	for gap := max(1, (top-met)/guesses); ; gap *= 4 {
 		if layers := explore(jobs, limits, bounds, max(met, top-gap)); layers != nil {
 			trace(jobs, layers)
@@ -149,12 +149,14 @@ func explore(jobs []Queued, limits []time.Duration, bounds bounds, least float64
 		var next []state
 		for o, option := range q.Options {
 			shifted = shifted[:0]
+			hint := len(bounds.steps[i+1]) // states ascend in time, so what is left falls
 			for from, s := range layers[i] {
 				t, score := s.time+option.Time, s.score+option.Score
 				if t > limits[i] {
 					break
 				}
-				if float64(score)+bounds.rest(i+1, end-t) >= least-1e-6 {
+				var rest float64
+				if rest, hint = bounds.rest(i+1, end-t, hint); float64(score)+rest >= least-1e-6 {
 					shifted = append(shifted, state{t, score, from, o})
 				}
 			}
@@ -326,17 +328,22 @@ func above(a, b, c Strategy) bool {
 	return float64(b.Score-a.Score)*float64(c.Time-a.Time) > float64(c.Score-a.Score)*float64(b.Time-a.Time)
 }
 
-// rest is the most that jobs i.. can score in the time left.
-func (b bounds) rest(i int, left time.Duration) float64 {
+// rest is the most that jobs i.. can score in the time left. Hint is the number of
+// steps to look at, those of a call with no less time left, and the new hint is
+// returned too.
+func (b bounds) rest(i int, left time.Duration, hint int) (float64, int) {
 	spare := float64(left - b.least[i])
 	if spare < 0 {
-		return math.Inf(-1)
+		return math.Inf(-1), hint
 	}
 	sums := b.steps[i]
-	k := sort.Search(len(sums), func(k int) bool { return sums[k].time > spare })
+	k := hint // the first step that does not fit, or len(sums)
+	for sums[k-1].time > spare {
+		k--
+	}
 	score := float64(b.base[i]) + sums[k-1].score
 	if k < len(sums) {
 		score += (sums[k].score - sums[k-1].score) * (spare - sums[k-1].time) / (sums[k].time - sums[k-1].time)
 	}
-	return score
+	return score, k
 }

@@ -75,11 +75,15 @@ func benchStep(b *testing.B, queued int) {
 		arrive()
 	}
 	b.ReportAllocs()
+	var worst time.Duration // collections and other tenants of the machine included
 	for b.Loop() {
+		began := time.Now()
 		if waiting <= queued {
 			arrive()
 		} else {
 			step(sched.Done{Batch: batch})
 		}
+		worst = max(worst, time.Since(began))
 	}
+	b.ReportMetric(float64(worst.Nanoseconds()), "worst-ns")
 }
