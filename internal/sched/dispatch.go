@@ -25,9 +25,13 @@ func (c *Core) dispatchAll() {
 }
 
 // shedHopeless drops, from the head of the queue, what can no longer be on time
-// and asked to be dropped then (I-7).
+// and asked to be dropped then (I-7), by what is known of the variants' times now.
 func (c *Core) shedHopeless() {
-	for j := c.queue.first(); j != nil && j.objective.Late == slo.LateDrop && c.now > j.latest; j = c.queue.first() {
+	for j := c.queue.first(); j != nil && j.objective.Late == slo.LateDrop; j = c.queue.first() {
+		j.latest = c.latestStart(j)
+		if c.now <= j.latest {
+			return
+		}
 		reason := slo.ReasonTooBusy
 		if c.now >= j.objective.Deadline {
 			reason = slo.ReasonDeadlinePassed
@@ -158,7 +162,11 @@ func (g *gather) wanted(j *job) int {
 // one item: it is late rather than never run.
 func (g *gather) fit(j *job, x int) int {
 	end := g.end
-	if own := j.objective.Deadline; g.core.now.Add(g.m.safeTime(g.variant, g.items+1)) <= own {
+	least := g.m.safeTime(g.variant, g.items+1)
+	if g.items == 0 {
+		least = g.m.batchTime(g.variant, 1) // the head runs, if only just
+	}
+	if own := j.objective.Deadline; g.core.now.Add(least) <= own {
 		end = min(end, own)
 	} else if g.items > 0 && j.objective.Late == slo.LateDrop {
 		return 0

@@ -74,8 +74,7 @@ func (a *audit) arrive(j Arrival) {
 }
 
 // dispatch checks a batch: bounds (I-4), floors (I-5), modalities (I-6) and that
-// it is worth running (I-7) for all but the job that leads it, which is late rather than
-// never run.
+// it is worth running for every job in it (I-7).
 func (a *audit) dispatch(d sched.Dispatch, now slo.Instant) error {
 	for _, other := range a.running {
 		if other.Instance == d.Instance {
@@ -100,7 +99,7 @@ func (a *audit) dispatch(d sched.Dispatch, now slo.Instant) error {
 		switch {
 		case !j.Present.Has(v.Modalities) || j.Choice != 0 && j.Choice != v.Modalities:
 			return fmt.Errorf("I-6: job %d carries %b and chose %b; batch %d runs %b", p.Job, j.Present, j.Choice, d.Batch, v.Modalities)
-		case p.Job != d.Parts[0].Job && j.Objective.Late == slo.LateDrop && now.Add(min(d.Predicted, v.Curve.Batch(total))) > j.Objective.Deadline:
+		case j.Objective.Late == slo.LateDrop && now.Add(min(d.Predicted, v.Curve.Batch(total))) > j.Objective.Deadline:
 			return fmt.Errorf("I-7: batch %d should end at %v, job %d is due at %v", d.Batch, time.Duration(now.Add(d.Predicted)), p.Job,
 				time.Duration(j.Objective.Deadline))
 		}
