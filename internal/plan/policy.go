@@ -10,8 +10,9 @@ import (
 // Policy is a rule that assigns strategies to queued jobs, chosen by name from
 // a closed set. A policy answers two questions: which strategy a job gets when
 // it is planned, and whether the batch that is about to run should rather be a
-// smaller or a more accurate one than planned. Order, batching and deadlines are the core's
-// and the same under every policy, so that a comparison compares policies.
+// smaller or a more accurate one than planned. (A reference policy that replans
+// answers a third, see Reassign.) Order, batching and deadlines are the core's and
+// the same under every policy, so that a comparison compares policies.
 type Policy uint8
 
 // The policies.

@@ -19,7 +19,7 @@ func (c *Core) arrive(e Arrive) {
 		panic(fmt.Sprintf("sched: I-2: job %d arrived twice", e.Job))
 	}
 	m := &c.models[e.Model]
-	j := &job{id: e.Job, model: e.Model, n: e.Items, objective: e.Objective, arrived: c.now,
+	j := &job{id: e.Job, model: e.Model, n: e.Items, objective: e.Objective,
 		allowed: m.Planner.Runnable(e.Present, e.Choice), waiting: e.Items}
 	j.pending = append(j.pending, span{0, e.Items})
 	c.jobs[j.id] = j

@@ -33,7 +33,7 @@ type forecast struct {
 // spread is a mean and a mean square that forget.
 type spread struct{ mean, square float64 }
 
-// Jobs are forgotten by 1/forget each.
+// forget is what one job counts in the averages.
 const forget = 1.0 / 48
 
 // Waiting times are counted in bins from waitMin, each wider than the one before

@@ -17,7 +17,6 @@ type job struct {
 	n         int
 	allowed   plan.Set
 	objective slo.Objective
-	arrived   slo.Instant
 
 	pending   []span    // items not dispatched, ascending
 	waiting   int       // number of pending items

@@ -23,18 +23,14 @@ func (c *Core) reassign() {
 		jobs = append(jobs, j)
 		queue = append(queue, c.queued(j, free))
 	}
-	before := make([]int, len(queue))
-	for i, q := range queue {
-		before[i] = q.Chosen
-	}
 	drop := c.cfg.Policy.Reassign(queue)
 	for i, j := range jobs {
 		if slices.Contains(drop, i) {
 			c.giveUp(j, slo.Shed, slo.ReasonTooBusy)
 			continue
 		}
-		j.chosen = queue[i].Chosen
-		if j.chosen != before[i] || j.fresh {
+		if chosen := queue[i].Chosen; chosen != j.chosen || j.fresh {
+			j.chosen = chosen
 			j.strategy = slices.Clone(j.options[j.chosen].Items)
 			j.fresh = false
 			j.latest = c.latestStart(j)

@@ -26,9 +26,6 @@ const (
 	Paper    Process = "paper"    // constant gaps and the paper's job sizes
 )
 
-// Processes lists all processes.
-func Processes() []string { return []string{string(Poisson), string(Constant), string(Paper)} }
-
 // ParseProcess reads "poisson", "constant" or "paper".
 func ParseProcess(s string) (Process, error) {
 	switch p := Process(s); p {
