@@ -12,7 +12,7 @@ ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
 
-.PHONY: help build demo experiments test simulate-soak lint fuzz bench setup clean
+.PHONY: help build demo experiments test simulate-soak lint fuzz bench generate setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(MAKEFILE_LIST)
@@ -59,6 +59,10 @@ setup: build # the ONNX Runtime library, once, into the user's cache
 
 bin/golangci-lint: tools/go.mod tools/go.sum
 	cd tools && $(GO) build -o ../bin/golangci-lint tool
+
+generate: ## the Go code of oip/inference/inference.proto, anew
+	cd tools/protobuf && $(GO) build -o ../../bin/ tool
+	cd oip/inference && ../../bin/buf generate
 
 clean: ## remove what was built
 	rm -rf bin out

@@ -17,6 +17,7 @@
 //
 //	tensor               element type, shape and bytes; views, no copies
 //	oip                  the Open Inference Protocol on the wire: JSON and its binary extension
+//	oip/inference        the same protocol over gRPC, generated from its definitions
 //	client               Go SDK: infer, jobs, status
 //
 // The spine:
