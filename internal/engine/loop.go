@@ -194,6 +194,8 @@ func (c *call) failure() error {
 		kind, text = slo.KindDeadlineExceeded, "the answer came after the deadline"
 	case slo.ReasonQueueFull:
 		kind, text = slo.KindOverloaded, "the queue is full"
+	case slo.ReasonYielded:
+		kind, text = slo.KindOverloaded, "too busy: it made room for another client, which has less in the queue"
 	case slo.ReasonTooBusy:
 		kind, text = slo.KindOverloaded, "too busy to answer by the deadline, even at the cheapest strategy the floor allows"
 	case slo.ReasonDeadlinePassed:

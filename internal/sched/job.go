@@ -13,8 +13,10 @@ import (
 type job struct {
 	node
 	id        JobID
+	client    ClientID
 	model     int
 	n         int
+	bytes     int64
 	allowed   plan.Set
 	objective slo.Objective
 
@@ -32,6 +34,9 @@ type job struct {
 	chosen     int
 	optionsFor int
 	fresh      bool
+
+	turn, turnEnd int64 // in the order of jobs without a deadline, see client
+	older, newer  *job  // queued, of the same client
 
 	lost     int // batches lost to instances that went down
 	lostWith BatchID

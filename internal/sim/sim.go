@@ -149,7 +149,7 @@ func (r *run) push(e event) {
 	heap.Push(&r.events, e)
 }
 
-const arriveRank = 4
+const arriveRank = 6
 
 // rank is the declared order of events within one instant.
 func rank(e sched.Event) int {
@@ -160,14 +160,18 @@ func rank(e sched.Event) int {
 		return 1
 	case sched.InstanceUp:
 		return 2
-	case sched.Cancel:
+	case sched.Serve:
 		return 3
+	case sched.Retire:
+		return 4
+	case sched.Cancel:
+		return 5
 	case sched.Arrive:
 		return arriveRank
 	case sched.Drain:
-		return 5
+		return 7
 	default:
-		return 6
+		return 8
 	}
 }
 
