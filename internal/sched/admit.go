@@ -28,12 +28,17 @@ func (c *Core) arrive(e Arrive) {
 	c.bytes += j.bytes
 	m.jobs++
 	c.pend(j, j.n)
-	if outcome, reason := c.admit(j); outcome != 0 {
+	outcome, reason := c.admit(j)
+	if j.strategy != nil && !c.draining {
+		// What is refused for want of room tells of what will come as well: a server
+		// that learnt only from what it admits would think itself idle in a flood.
+		c.forecast.arrive(c.now, j, c.work(j), j.latest.Sub(c.now))
+	}
+	if outcome != 0 {
 		c.giveUp(j, outcome, reason)
 		return
 	}
 	c.enqueue(j)
-	c.forecast.arrive(c.now, j, j.work, j.latest.Sub(c.now))
 }
 
 // admit plans a job and returns outcome 0 if it may be queued.
@@ -160,6 +165,9 @@ func (c *Core) giveUp(j *job, outcome slo.Outcome, reason slo.Reason) {
 
 	c.pend(j, -j.waiting)
 	j.pending, j.waiting = nil, 0
+	if j.running > 0 {
+		c.abort(j)
+	}
 	c.finishJob(j)
 }
 

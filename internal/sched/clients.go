@@ -3,6 +3,7 @@ package sched
 import (
 	"container/heap"
 	"slices"
+	"time"
 
 	"github.com/mosel-serve/mosel/internal/slo"
 )
@@ -175,12 +176,12 @@ func (c *Core) yielding(j *job) []*job {
 	var out []*job
 	var passed []*client // have no job that would help
 	scans := 0
-	for len(out) < yieldJobsMax && len(passed) < yieldClientsMax && scans < yieldScanMax && !c.room(j, out) {
+	for len(out) < yieldJobsMax && len(passed) < yieldClientsMax && scans < yieldScanMax && !c.ample(j, out) {
 		if len(c.clients.heap) == 0 || c.clients.heap[0].work <= own {
 			break
 		}
 		richest := c.clients.heap[0]
-		anyHelps := !c.fits(j, out) || c.ahead(j) <= 0
+		anyHelps := !c.fits(j, out) || c.ahead(j)+c.company(j) <= 0
 		v := richest.newest
 		for ; v != nil && (v.waiting < v.n || !anyHelps && !v.before(j)); v = v.older {
 			scans++
@@ -209,6 +210,20 @@ func (c *Core) yielding(j *job) []*job {
 // those that leave it have been counted out.
 func (c *Core) room(j *job, leaving []*job) bool {
 	return c.fits(j, leaving) && (!c.mustFit(j) || c.lateness(j) <= 0)
+}
+
+// ample reports whether there is room, and time for company as well: in a queue
+// that is packed to the last moment, batches too small to keep up make the last
+// one late after all.
+func (c *Core) ample(j *job, leaving []*job) bool {
+	return c.fits(j, leaving) && (!c.mustFit(j) || c.lateness(j)+c.company(j) <= 0)
+}
+
+// company is the time of a full batch, or of all there is before the job.
+func (c *Core) company(j *job) time.Duration {
+	m := c.models[j.model]
+	before, _ := c.queue.around(j)
+	return min(time.Duration(before), m.batchTime(j.planned(), m.batchMax(j.planned())))
 }
 
 // mustFit reports whether a job is refused when it cannot be on time. (A policy

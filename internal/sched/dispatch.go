@@ -79,7 +79,9 @@ func (c *Core) choose(m *model, head *job, planned plan.Batch, why *Decision) pl
 	// A job to come waits for what is running and for the queued work that is
 	// about as urgent as itself.
 	probe := job{id: math.MaxUint64, objective: slo.Objective{Deadline: c.now.Add(time.Duration(c.forecast.reach))}}
-	ahead, _ := c.queue.around(&probe)
+	before, _ := c.queue.around(&probe)
+	// One without a deadline waits for all there is.
+	ahead := float64(before) + c.forecast.endless*float64(c.queue.total()-before)
 	busy := float64(c.busyTime())
 	slack := float64(c.queue.slack()-int64(c.now)) - busy
 	// The less is known of what will come, and the more there is of it, the more
@@ -100,6 +102,9 @@ func (c *Core) choose(m *model, head *job, planned plan.Batch, why *Decision) pl
 			continue
 		}
 		for b := min(planned.Items, m.batchMax(p.Variant)); b >= 1; b /= 2 {
+			if p.Variant == planned.Variant && b == planned.Items {
+				continue // is the first
+			}
 			if extra := float64(m.batchTime(p.Variant, b))*share - float64(b)*perItem; !upgrade || margin*extra <= slack-reserve {
 				c.options = append(c.options, plan.Batch{Variant: p.Variant, Items: b})
 			}
@@ -111,7 +116,7 @@ func (c *Core) choose(m *model, head *job, planned plan.Batch, why *Decision) pl
 		why.Options = make([]Option, 0, len(c.options))
 	}
 	return c.cfg.Policy.Choose(m.Planner, c.options, func(b plan.Batch) float64 {
-		rest := max(0, float64(ahead)-float64(b.Items)*perItem)
+		rest := max(0, ahead-float64(b.Items)*perItem)
 		if left := planned.Items - b.Items; left > 0 {
 			rest = max(rest, float64(m.batchTime(planned.Variant, left))*share)
 		}

@@ -132,6 +132,13 @@ type Option struct {
 	Late      float64 // items of jobs to come that are expected to be late for it
 }
 
+// Abort says that nobody wants anything of a running batch any more: its jobs were
+// given up. The driver may end it early; its Done follows all the same.
+type Abort struct {
+	Batch    BatchID
+	Instance InstanceID
+}
+
 // Finish ends items of a job for ever. Variant is -1 when they did not run.
 type Finish struct {
 	Part
@@ -152,5 +159,6 @@ type FinishJob struct {
 }
 
 func (Dispatch) action()  {}
+func (Abort) action()     {}
 func (Finish) action()    {}
 func (FinishJob) action() {}

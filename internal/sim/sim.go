@@ -90,6 +90,7 @@ type live struct {
 type server struct {
 	up    bool
 	batch sched.BatchID // that it runs; 0: none
+	began slo.Instant
 }
 
 // run is the state of one simulation.
@@ -299,6 +300,9 @@ func (r *run) act(a sched.Action) error {
 	switch a := a.(type) {
 	case sched.Dispatch:
 		r.dispatch(a)
+	case sched.Abort:
+		s := r.servers[a.Instance]
+		r.push(event{at: r.now, what: sched.Done{Batch: a.Batch, Took: r.now.Sub(s.began), Failed: true}, instance: a.Instance})
 	case sched.Finish:
 		j, ok := r.jobs[a.Job]
 		if j.left -= a.Count; !ok || j.left < 0 {
@@ -322,7 +326,7 @@ func (r *run) dispatch(d sched.Dispatch) {
 	for _, p := range d.Parts {
 		items += p.Count
 	}
-	r.servers[d.Instance].batch = d.Batch
+	r.servers[d.Instance].batch, r.servers[d.Instance].began = d.Batch, r.now
 	r.report.dispatch(d, items, r.now)
 	var took time.Duration
 	var failed bool
