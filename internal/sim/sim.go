@@ -29,6 +29,9 @@ type Config struct {
 	// Batch, if not nil, is asked how long a batch takes and whether it fails, in
 	// place of what True and Faults say.
 	Batch func(d sched.Dispatch) (took time.Duration, failed bool)
+	// Abort, if not nil, is asked how long it takes until an aborted batch has
+	// ended; nil: no time.
+	Abort func(a sched.Abort) time.Duration
 	// LateItemsMax ends the run as soon as more items than that were not on time,
 	// where only that is the question; 0: never.
 	LateItemsMax int
@@ -301,8 +304,12 @@ func (r *run) act(a sched.Action) error {
 	case sched.Dispatch:
 		r.dispatch(a)
 	case sched.Abort:
-		s := r.servers[a.Instance]
-		r.push(event{at: r.now, what: sched.Done{Batch: a.Batch, Took: r.now.Sub(s.began), Failed: true}, instance: a.Instance})
+		at := r.now
+		if r.cfg.Abort != nil {
+			at = at.Add(r.cfg.Abort(a))
+		}
+		took := at.Sub(r.servers[a.Instance].began)
+		r.push(event{at: at, what: sched.Done{Batch: a.Batch, Took: took, Failed: true}, instance: a.Instance})
 	case sched.Finish:
 		j, ok := r.jobs[a.Job]
 		if j.left -= a.Count; !ok || j.left < 0 {
