@@ -29,6 +29,7 @@ func FuzzDecodeRequest(f *testing.F) {
 	}
 	var q oip.Request // used again and again, as a server does
 	f.Fuzz(func(t *testing.T, wire []byte) {
+		_ = CheckRequest(wire, oip.DefaultLimits())
 		var m, again ModelInferRequest
 		if proto.Unmarshal(wire, &m) != nil || DecodeRequest(&q, &m, oip.DefaultLimits()) != nil {
 			return
