@@ -24,7 +24,7 @@ var rooms = []room{
 	// Public leaves, which know nothing of mosel's inside.
 	{dir: "tensor"},
 	{dir: "oip", imports: []string{"tensor"}},
-	{dir: "oip/inference"},
+	{dir: "oip/inference", imports: []string{"tensor", "oip"}},
 	{dir: "client", imports: []string{"tensor", "oip"}},
 	// The spine: slo -> modelpkg -> plan -> sched -> engine -> api -> server -> cmd.
 	// What hangs off a vertebra stands right after it.
