@@ -74,7 +74,7 @@ func (c *call) result() (Response, error) {
 	if !f.Outcome.Ran() || (f.Outcome == slo.Late && c.Objective.Late == slo.LateDrop) {
 		return Response{}, c.failure()
 	}
-	r := Response{Outputs: c.outputs, Variants: c.variants, ExpectedAccuracy: f.Expected, Outcome: f.Outcome,
+	r := Response{Job: uint64(c.job), Outputs: c.outputs, Variants: c.variants, ExpectedAccuracy: f.Expected, Outcome: f.Outcome,
 		Queue: c.started.Sub(c.arrived), Compute: c.compute}
 	for _, v := range c.variants {
 		r.Modalities |= c.served.Model.Variants[v].Modalities
