@@ -19,6 +19,7 @@
 //	oip                  the Open Inference Protocol on the wire: JSON and its binary extension
 //	oip/inference        the same protocol over gRPC: messages, service, and their way to oip and back
 //	client               Go SDK: infer, jobs, status
+//	status               what a server says about itself, and about one job
 //
 // The spine:
 //
@@ -40,6 +41,8 @@
 //	internal/media       pictures, recordings and texts become a model's inputs
 //	internal/plot        charts as SVG or PNG
 //	internal/workload    loads as they are drawn, for the load generator and the simulator
+//	internal/account     records of jobs and batches, from the core's events and actions
+//	internal/obs         a running server's books: metrics, status, explanations
 //	internal/sim         the core under a virtual clock, invariants checked after every step
 //	internal/scenario    experiments as files, run in the simulator under every policy
 //	internal/replay      offers load to a server from outside and reports what came of it

@@ -80,13 +80,14 @@ type arguments struct {
 	*backend // nil for a route that is there before the engine
 	model    string
 	version  string
+	id       string
 	caller   access.Caller
 }
 
 // route is a resource: a method, a path, what serves it and who may call it.
 type route struct {
 	method  string
-	pattern string // segments; {model} and {version} stand for any
+	pattern string // segments; {model}, {version} and {id} stand for any
 	serve   func(http.ResponseWriter, *http.Request, arguments) error
 	role    access.Role
 }
@@ -100,15 +101,17 @@ func (a *API) routes() []route {
 		{get, "v2/health/live", a.serverLive, access.Public},
 		{get, "v2/health/ready", a.serverReady, access.Public},
 		{get, "v2/models", a.models, access.Infer},
-		{get, "v2/models/stats", a.statistics, access.Infer},
+		{get, "v2/models/stats", a.stats, access.Infer},
 		{get, "v2/models/{model}", a.metadata, access.Infer},
 		{get, "v2/models/{model}/versions/{version}", a.metadata, access.Infer},
 		{get, "v2/models/{model}/ready", a.modelReady, access.Infer},
 		{get, "v2/models/{model}/versions/{version}/ready", a.modelReady, access.Infer},
 		{get, "v2/models/{model}/config", a.config, access.Infer},
 		{get, "v2/models/{model}/versions/{version}/config", a.config, access.Infer},
-		{get, "v2/models/{model}/stats", a.statistics, access.Infer},
-		{get, "v2/models/{model}/versions/{version}/stats", a.statistics, access.Infer},
+		{get, "v2/models/{model}/stats", a.stats, access.Infer},
+		{get, "v2/models/{model}/versions/{version}/stats", a.stats, access.Infer},
+		{get, "v1/status", a.status, access.Admin},
+		{get, "v1/explain/{id}", a.explain, access.Admin},
 		{post, "v2/models/{model}/jobs", unsupported("durable jobs are"), access.Infer},
 		{post, "v2/repository/index", a.index, access.Infer},
 		{post, "v2/repository/models/{model}/load", a.load, access.Admin},
@@ -230,6 +233,8 @@ func match(pattern, path []string) (args arguments, ok bool) {
 			args.model, ok = unescape(path[i])
 		case "{version}":
 			args.version, ok = unescape(path[i])
+		case "{id}":
+			args.id, ok = unescape(path[i])
 		default:
 			ok = p == path[i]
 		}

@@ -156,7 +156,7 @@ func (x *exchange) job(m *modelpkg.Model, from origin, itemsMax int) (engine.Req
 	if err != nil {
 		return engine.Request{}, err
 	}
-	return engine.Request{Client: from.client, Modalities: present, Choice: chosen, Items: x.items, Objective: goal}, nil
+	return engine.Request{ID: x.request.ID, Client: from.client, Modalities: present, Choice: chosen, Items: x.items, Objective: goal}, nil
 }
 
 // facts are the parameters of an answer: what ran and what to expect of it.

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/obs"
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/sched"
@@ -251,6 +252,12 @@ func (e *Engine) prepare(s Served) (*deployment, error) {
 // spec is the model as the core knows it.
 func (d *deployment) spec() sched.Model {
 	return sched.Model{Name: d.Model.Name, Planner: d.planner, BatchItemsMax: d.Model.Limits.BatchItemsMax, Scale: d.scale}
+}
+
+// info is the model as the observer tells of it.
+func (d *deployment) info() obs.Info {
+	return obs.Info{Name: d.Model.Name, Version: d.Model.Version, Digest: d.Model.Digest, Modalities: d.Model.ModalityNames(),
+		Planner: d.planner, Scale: d.scale}
 }
 
 // warmUp runs every variant on every instance, at one item and at the largest

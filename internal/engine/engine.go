@@ -8,6 +8,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"hash/maphash"
 	"log/slog"
@@ -15,10 +16,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/obs"
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/status"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Config is what an engine serves and how.
@@ -29,7 +33,9 @@ type Config struct {
 	Threads       int // intra-op threads of each instance
 	QueueItemsMax int
 	QueueJobsMax  int
-	QueueBytesMax int64 // of the items' tensors; 0: no bound
+	QueueBytesMax int64                 // of the items' tensors; 0: no bound
+	Metrics       prometheus.Registerer // gets the engine's metrics; nil: none
+	Recent        int                   // finished jobs that are kept for explaining; 0: obs.RecentDefault
 	Log           *slog.Logger
 	// Trace, if not nil, sees every step of the core. It is called by the one
 	// goroutine that owns the core, which waits for it, and must not keep actions.
@@ -73,7 +79,7 @@ func New(cfg Config, rt runtime.Runtime) (*Engine, error) {
 	}
 	e := &Engine{cfg: cfg, runtime: rt, log: cfg.Log, seed: maphash.MakeSeed(),
 		inbox: make(chan message, inboxSize), stopped: make(chan struct{})}
-	core := sched.Config{Policy: cfg.Policy, QueueItemsMax: cfg.QueueItemsMax, QueueJobsMax: cfg.QueueJobsMax, QueueBytesMax: cfg.QueueBytesMax}
+	core := sched.Config{Explain: true, Policy: cfg.Policy, QueueItemsMax: cfg.QueueItemsMax, QueueJobsMax: cfg.QueueJobsMax, QueueBytesMax: cfg.QueueBytesMax}
 	var served []*deployment
 	for i, s := range cfg.Models {
 		d, err := e.prepare(s)
@@ -90,15 +96,21 @@ func New(cfg Config, rt runtime.Runtime) (*Engine, error) {
 		e.free(served)
 		return nil, slo.E("start engine", slo.KindInvalid, "%w", err)
 	}
-	e.catalogue.Store(newCatalogue(served))
 	e.epoch = time.Now()
+	observer, err := obs.New(obs.Config{Registerer: cfg.Metrics, Recent: cfg.Recent, Epoch: e.epoch, Policy: cfg.Policy,
+		QueueItemsMax: cfg.QueueItemsMax, QueueJobsMax: cfg.QueueJobsMax, QueueBytesMax: cfg.QueueBytesMax, Log: cfg.Log})
+	if err != nil {
+		e.free(served)
+		return nil, slo.E("start engine", slo.KindInternal, "%w", err)
+	}
+	e.catalogue.Store(newCatalogue(served))
 	for i := range cfg.Instances {
 		w := &worker{id: sched.InstanceID(i), batches: make(chan *running, 1), log: e.log}
 		e.workers = append(e.workers, w)
 		go w.run(e)
 	}
 	e.ready.Store(true)
-	go newLoop(e, c, served).run()
+	go newLoop(e, c, observer, served).run()
 	return e, nil
 }
 
@@ -145,6 +157,35 @@ func (e *Engine) ask(question message) bool {
 func (e *Engine) Counts() (counts sched.Counts, waiting time.Duration) {
 	e.ask(func(l *loop) { counts, waiting = l.core.Counts(), l.core.Waiting() })
 	return counts, waiting
+}
+
+// Status is what the engine does now; false once it has drained. What only its
+// surroundings know is not in it: name and version of the server, models that are
+// not served.
+func (e *Engine) Status() (s status.Status, ok bool) {
+	ok = e.ask(func(l *loop) {
+		s = l.observer.Status(l.engine.Now())
+		s.Queue.WaitingMS = float64(l.core.Waiting().Microseconds()) / 1000
+		s.Server.Ready = e.Ready()
+	})
+	return s, ok
+}
+
+// Explain says why a recent job ended as it did and ran as it ran. The id is the
+// engine's, or the client's own name for the request. The error has kind not found.
+func (e *Engine) Explain(id string) (x status.Explanation, err error) {
+	found := false
+	e.ask(func(l *loop) { x, found = l.observer.Explain(id) })
+	if !found {
+		return x, slo.E("", slo.KindNotFound, "no request %.80q is known: unfinished ones are, and the last %d that ended", id, cmp.Or(e.cfg.Recent, obs.RecentDefault))
+	}
+	return x, nil
+}
+
+// Statistics are what a version of a model has done since it was deployed.
+func (l Lease) Statistics() (s obs.Statistics) {
+	l.engine.ask(func(loop *loop) { s = loop.observer.Statistics(l.deployment.number) })
+	return s
 }
 
 // Drain stops admitting, waits until all that was admitted has ended, and frees

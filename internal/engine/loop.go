@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/obs"
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
@@ -16,6 +17,7 @@ import (
 type loop struct {
 	engine      *Engine
 	core        *sched.Core
+	observer    *obs.Observer
 	deployments []*deployment // by number; nil: none
 	calls       map[sched.JobID]*call
 	lastJob     sched.JobID
@@ -24,8 +26,11 @@ type loop struct {
 	ending      bool // drained: end as soon as nothing is left
 }
 
-func newLoop(e *Engine, core *sched.Core, served []*deployment) *loop {
-	l := &loop{engine: e, core: core, deployments: slices.Clone(served), calls: map[sched.JobID]*call{}, timer: time.NewTimer(time.Hour)}
+func newLoop(e *Engine, core *sched.Core, observer *obs.Observer, served []*deployment) *loop {
+	l := &loop{engine: e, core: core, observer: observer, deployments: slices.Clone(served), calls: map[sched.JobID]*call{}, timer: time.NewTimer(time.Hour)}
+	for _, d := range served {
+		observer.Serve(d.number, d.info())
+	}
 	for _, w := range e.workers {
 		l.step(sched.InstanceUp{Instance: w.id})
 	}
@@ -86,6 +91,7 @@ func (l *loop) setTimer() {
 func (l *loop) step(event sched.Event) {
 	now := l.engine.Now()
 	l.out = l.core.Step(now, event, l.out[:0])
+	l.observer.Step(now, event, l.out, l.engine.Now().Sub(now))
 	if trace := l.engine.cfg.Trace; trace != nil {
 		trace(now, event, l.out)
 	}
@@ -113,6 +119,7 @@ func (l *loop) submit(c *call) {
 	if left := objective.Deadline.Sub(l.engine.Now()); objective.Deadline != slo.Never && left > 0 {
 		objective.Deadline -= slo.Instant(min(answerTime, left/answerShare))
 	}
+	l.observer.Admitted(c.job, c.ID, c.Client)
 	l.step(sched.Arrive{Job: c.job, Client: l.engine.clientID(c.Client), Model: c.served.number, Items: len(c.Items), Bytes: c.bytes(),
 		Present: c.Modalities, Choice: c.Choice, Objective: objective})
 }
@@ -204,12 +211,14 @@ func (l *loop) serve(d *deployment) {
 		l.deployments = append(l.deployments, nil)
 	}
 	l.deployments[d.number] = d
+	l.observer.Serve(d.number, d.info())
 	l.step(sched.Serve{Model: d.number, Spec: d.spec()})
 }
 
 // retire takes a deployment away that no request uses any more.
 func (l *loop) retire(d *deployment) {
 	l.step(sched.Retire{Model: d.number})
+	l.observer.Retire(d.number)
 	l.deployments[d.number] = nil
 }
 

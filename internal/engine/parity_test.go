@@ -179,10 +179,12 @@ func (p parity) engine(t *testing.T) (lines []string, arrivals []sim.Arrival) {
 			}
 			lines = append(lines, fmt.Sprintf("%d %T%+v", now, event, event))
 			for _, a := range actions {
-				lines = append(lines, fmt.Sprintf("%d %T%+v", now, a, a))
 				if d, ok := a.(sched.Dispatch); ok {
 					batches.dispatched(int(d.Instance), d.Model)
+					d.Why = nil // the simulation was not asked for it
+					a = d
 				}
+				lines = append(lines, fmt.Sprintf("%d %T%+v", now, a, a))
 			}
 		}}
 	var profiles []*modelpkg.Profile

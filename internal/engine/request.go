@@ -11,6 +11,7 @@ import (
 // Request is one job: n items for a model under one objective. A single
 // inference is a job of one item.
 type Request struct {
+	ID         string         // the client's name for it, for explaining; may be empty
 	Client     string         // who asks: what one asks for does not starve the others; "" is nobody known
 	Modalities slo.Modalities // present in every item
 	Choice     slo.Modalities // not 0: run exactly this subset of them

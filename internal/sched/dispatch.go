@@ -59,7 +59,7 @@ func (c *Core) dispatch(instance InstanceID) {
 		chosen = c.choose(m, head, planned, why)
 	}
 	if why != nil {
-		why.Planned = planned
+		why.Planned, why.Chosen = planned, chosen
 	}
 	g := gather{core: c, m: m, variant: chosen.Variant, upgraded: chosen.Variant != planned.Variant, max: chosen.Items}
 	g.fill(head)
@@ -288,11 +288,11 @@ func (c *Core) done(e Done) {
 	}
 	for i, p := range b.Parts {
 		j := c.jobs[p.Job]
-		c.unrun(j, b, p.Count, e.failed(i))
+		c.unrun(j, b, p.Count, e.PartFailed(i))
 		f := Finish{Part: p, Variant: b.Variant, Outcome: j.ended, Reason: j.reason}
 		switch {
 		case j.ended != 0: // given up: what it scored does not matter
-		case e.failed(i):
+		case e.PartFailed(i):
 			f.Outcome, f.Reason = slo.Failed, slo.ReasonRuntime
 		case c.now > j.objective.Deadline:
 			f.Outcome = slo.Late

@@ -34,8 +34,8 @@ type Done struct {
 	FailedParts []bool // by part of the Dispatch; nil: none but what Failed says
 }
 
-// failed reports whether a part of the batch failed.
-func (d Done) failed(part int) bool {
+// PartFailed reports whether a part of the batch failed.
+func (d Done) PartFailed(part int) bool {
 	return d.Failed || (part < len(d.FailedParts) && d.FailedParts[part])
 }
 
@@ -114,6 +114,7 @@ type Dispatch struct {
 type Decision struct {
 	Head    JobID      // the most urgent job, which leads the batch
 	Planned plan.Batch // what the cheapest strategies that keep the floors ask for
+	Chosen  plan.Batch // what the policy made of it; the batch may still have fewer items
 	// Options are what the policy chose from, the planned batch first. Nil where
 	// the policy runs what is planned.
 	Options []Option
