@@ -25,7 +25,7 @@ var rooms = []room{
 	{dir: "tensor"},
 	{dir: "oip", imports: []string{"tensor"}},
 	{dir: "oip/inference", imports: []string{"tensor", "oip"}},
-	{dir: "client", imports: []string{"tensor", "oip"}},
+	{dir: "client", imports: []string{"tensor", "oip", "oip/inference"}},
 	// The spine: slo -> modelpkg -> plan -> sched -> engine -> api -> server -> cmd.
 	// What hangs off a vertebra stands right after it.
 	{dir: "internal/slo"},
