@@ -31,6 +31,7 @@ var rooms = []room{
 	{dir: "internal/slo"},
 	{dir: "internal/plot", imports: []string{"internal/slo"}},
 	{dir: "internal/strictyaml"},
+	{dir: "internal/access", imports: []string{"internal/slo", "internal/strictyaml"}},
 	{dir: "internal/workload", imports: []string{"internal/slo"}},
 	{dir: "internal/modelpkg", imports: []string{"tensor", "internal/slo", "internal/strictyaml"}},
 	{dir: "internal/runtime", imports: []string{"tensor", "internal/slo", "internal/modelpkg"}},
@@ -76,7 +77,7 @@ var rooms = []room{
 	},
 	{
 		dir: "cmd/mosel",
-		imports: []string{"tensor", "oip", "client", "internal/slo", "internal/modelpkg", "internal/runtime", "internal/runtime/ort",
+		imports: []string{"tensor", "oip", "client", "internal/slo", "internal/access", "internal/modelpkg", "internal/runtime", "internal/runtime/ort",
 			"internal/runtime/ort/library", "internal/profiler", "internal/media", "internal/plan", "internal/plot", "internal/replay", "internal/demo",
 			"internal/workload", "internal/scenario", "internal/server"},
 	},

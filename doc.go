@@ -36,6 +36,7 @@
 //	internal/runtime     what runs a graph: the contract, its conformance suite, ONNX Runtime, a fake
 //	internal/profiler    measures a model's variants and writes a profile
 //	internal/strictyaml  YAML read strictly, every error with its line
+//	internal/access      who may do what: roles, tokens, TLS
 //	internal/media       pictures, recordings and texts become a model's inputs
 //	internal/plot        charts as SVG or PNG
 //	internal/workload    loads as they are drawn, for the load generator and the simulator

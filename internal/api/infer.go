@@ -107,7 +107,7 @@ func (x *exchange) job(header http.Header, m *modelpkg.Model, arrived slo.Instan
 	if err != nil {
 		return engine.Request{}, err
 	}
-	return engine.Request{Model: m.Name, Modalities: present, Choice: chosen, Items: x.items, Objective: goal}, nil
+	return engine.Request{Modalities: present, Choice: chosen, Items: x.items, Objective: goal}, nil
 }
 
 // facts are the parameters of an answer: what ran and what to expect of it.

@@ -32,7 +32,12 @@ var statuses = map[slo.Kind]struct {
 	slo.KindCancelled:        {statusClientClosed, false},
 	slo.KindUnavailable:      {http.StatusServiceUnavailable, true},
 	slo.KindUnsupported:      {http.StatusNotImplemented, false},
+	slo.KindUnauthenticated:  {http.StatusUnauthorized, false},
+	slo.KindForbidden:        {http.StatusForbidden, false},
 }
+
+// challenge is the header WWW-Authenticate of an answer that asks for a token.
+const challenge = `Bearer realm="mosel"`
 
 // retryDefault is when a client may retry where the error does not say.
 const retryDefault = time.Second
@@ -59,6 +64,9 @@ func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if known && kind == slo.KindInfeasible {
 		best := facts.Best.Float()
 		body.BestAccuracy = &best
+	}
+	if kind == slo.KindUnauthenticated {
+		w.Header().Set("WWW-Authenticate", challenge)
 	}
 	if row.retry {
 		after := retryDefault

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -123,6 +124,31 @@ var failures = map[slo.Kind]struct {
 		status: 501,
 		want:   oip.ErrorBody{Error: "not offered"},
 	},
+	slo.KindUnauthenticated: {
+		do: func(f fixture) *httptest.ResponseRecorder {
+			w := f.refusing(slo.E("", slo.KindUnauthenticated, "a token is needed"))
+			if got := w.Header().Get("WWW-Authenticate"); got != `Bearer realm="mosel"` {
+				f.Errorf("WWW-Authenticate is %q", got)
+			}
+			return w
+		},
+		status: 401,
+		want:   oip.ErrorBody{Error: "a token is needed"},
+	},
+	slo.KindForbidden: {
+		do: func(f fixture) *httptest.ResponseRecorder {
+			return f.refusing(slo.E("", slo.KindForbidden, "not for you"))
+		},
+		status: 403,
+		want:   oip.ErrorBody{Error: "not for you"},
+	},
+}
+
+// refusing answers a request as a route does that fails with err.
+func (f fixture) refusing(err error) *httptest.ResponseRecorder {
+	h := &handler{engine: f.engine, log: newLog(io.Discard)}
+	refused := h.routed([]route{{"GET", "v2", func(http.ResponseWriter, *http.Request, arguments) error { return err }}})
+	return send(refused, httptest.NewRequestWithContext(f.Context(), "GET", "/v2", nil))
 }
 
 // TestEveryKindEndToEnd walks the table of errors with a real engine behind it,

@@ -8,11 +8,10 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// Request is one job: n items for one model under one objective. A single
+// Request is one job: n items for a model under one objective. A single
 // inference is a job of one item.
 type Request struct {
-	Model      string
-	Version    string         // "" = whichever is served
+	Client     string         // who asks: what one asks for does not starve the others; "" is nobody known
 	Modalities slo.Modalities // present in every item
 	Choice     slo.Modalities // not 0: run exactly this subset of them
 	Items      []runtime.Item // at least one; read until Infer returns

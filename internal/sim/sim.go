@@ -29,6 +29,9 @@ type Config struct {
 	// Batch, if not nil, is asked how long a batch takes and whether it fails, in
 	// place of what True and Faults say.
 	Batch func(d sched.Dispatch) (took time.Duration, failed bool)
+	// Abort, if not nil, is asked how long it takes until an aborted batch has
+	// ended; nil: no time.
+	Abort func(a sched.Abort) time.Duration
 	// LateItemsMax ends the run as soon as more items than that were not on time,
 	// where only that is the question; 0: never.
 	LateItemsMax int
@@ -90,6 +93,7 @@ type live struct {
 type server struct {
 	up    bool
 	batch sched.BatchID // that it runs; 0: none
+	began slo.Instant
 }
 
 // run is the state of one simulation.
@@ -149,7 +153,7 @@ func (r *run) push(e event) {
 	heap.Push(&r.events, e)
 }
 
-const arriveRank = 4
+const arriveRank = 6
 
 // rank is the declared order of events within one instant.
 func rank(e sched.Event) int {
@@ -160,14 +164,18 @@ func rank(e sched.Event) int {
 		return 1
 	case sched.InstanceUp:
 		return 2
-	case sched.Cancel:
+	case sched.Serve:
 		return 3
+	case sched.Retire:
+		return 4
+	case sched.Cancel:
+		return 5
 	case sched.Arrive:
 		return arriveRank
 	case sched.Drain:
-		return 5
+		return 7
 	default:
-		return 6
+		return 8
 	}
 }
 
@@ -295,6 +303,13 @@ func (r *run) act(a sched.Action) error {
 	switch a := a.(type) {
 	case sched.Dispatch:
 		r.dispatch(a)
+	case sched.Abort:
+		at := r.now
+		if r.cfg.Abort != nil {
+			at = at.Add(r.cfg.Abort(a))
+		}
+		took := at.Sub(r.servers[a.Instance].began)
+		r.push(event{at: at, what: sched.Done{Batch: a.Batch, Took: took, Failed: true}, instance: a.Instance})
 	case sched.Finish:
 		j, ok := r.jobs[a.Job]
 		if j.left -= a.Count; !ok || j.left < 0 {
@@ -318,7 +333,7 @@ func (r *run) dispatch(d sched.Dispatch) {
 	for _, p := range d.Parts {
 		items += p.Count
 	}
-	r.servers[d.Instance].batch = d.Batch
+	r.servers[d.Instance].batch, r.servers[d.Instance].began = d.Batch, r.now
 	r.report.dispatch(d, items, r.now)
 	var took time.Duration
 	var failed bool

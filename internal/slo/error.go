@@ -22,11 +22,14 @@ const (
 	KindCancelled                    // given up by the client
 	KindUnavailable                  // not ready, or draining
 	KindUnsupported                  // understood, but not offered
+	KindUnauthenticated              // a valid token is needed
+	KindForbidden                    // not for this caller
 	kindEnd
 )
 
 var kindNames = [...]string{"internal", "invalid", "not found", "infeasible", "overloaded",
-	"deadline exceeded", "too large", "cancelled", "unavailable", "unsupported"}
+	"deadline exceeded", "too large", "cancelled", "unavailable", "unsupported",
+	"unauthenticated", "forbidden"}
 
 // Kinds lists all kinds; tables over them are tested for completeness with it.
 func Kinds() []Kind {
