@@ -18,7 +18,7 @@
 //	tensor               element type, shape and bytes; views, no copies
 //	oip                  the Open Inference Protocol on the wire: JSON and its binary extension
 //	oip/inference        the same protocol over gRPC: messages, service, and their way to oip and back
-//	client               Go SDK: infer, jobs, status
+//	client               Go SDK: calls, asynchronous calls and streams, over REST and gRPC
 //
 // The spine:
 //

@@ -243,7 +243,7 @@ func TestNotReady(t *testing.T) {
 		_, ready := c.Ready(t.Context())
 		_, infer := c.Infer(t.Context(), Request{Model: "m", Inputs: []tensor.Tensor{pixels(1)}})
 		for _, err := range []error{ready, infer} {
-			if _, ok := errors.AsType[*Error](err); ok || err == nil || !strings.Contains(err.Error(), "connection refused") {
+			if _, ok := errors.AsType[*Error](err); ok || err == nil || !strings.HasSuffix(err.Error(), ": dial tcp 127.0.0.1:1: connect: connection refused") {
 				t.Errorf("%s: a server that is not there: %v", addr, err)
 			}
 		}

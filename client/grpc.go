@@ -205,7 +205,15 @@ func (t *overGRPC) failure(ctx context.Context, err error, h heard) error {
 	if code, ok := proxyStatus(st.Message()); ok {
 		return &Error{Status: code, Message: st.Message()}
 	}
-	return fmt.Errorf("%s: %s", t.target, st.Message())
+	return fmt.Errorf("%s: %s", t.target, unwrapped(st.Message()))
+}
+
+// unwrapped is what gRPC was told, without what it says around it.
+func unwrapped(message string) string {
+	if _, inner, ok := strings.Cut(message, `desc = "transport: `); ok {
+		return strings.TrimPrefix(strings.TrimSuffix(inner, `"`), "Error while dialing: ")
+	}
+	return message
 }
 
 // answered reports whether a status was the server's and not made here, for a
