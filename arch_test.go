@@ -24,13 +24,9 @@ var rooms = []room{
 	// Public leaves, which know nothing of mosel's inside.
 	{dir: "tensor"},
 	{dir: "oip", imports: []string{"tensor"}},
-<<<<<<< HEAD
-	{dir: "oip/inference", imports: []string{"tensor", "oip"}},
-=======
-	{dir: "oip/inference"},
+	{dir: "client", imports: []string{"tensor", "oip", "oip/inference"}},
+	// What a server says about itself, for whoever reads it.
 	{dir: "status"},
->>>>>>> obs
-	{dir: "client", imports: []string{"tensor", "oip"}},
 	// The spine: slo -> modelpkg -> plan -> sched -> engine -> api -> server -> cmd.
 	// What hangs off a vertebra stands right after it.
 	{dir: "internal/slo"},
@@ -71,18 +67,23 @@ var rooms = []room{
 	},
 	{
 		dir:     "internal/engine",
-		imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime", "internal/plan", "internal/sched"},
+		imports: []string{"tensor", "status", "internal/slo", "internal/modelpkg", "internal/runtime", "internal/plan", "internal/sched", "internal/obs"},
 		tests:   []string{"internal/runtime/fake", "internal/sim", "internal/workload"},
 	},
 	{
+		dir:     "internal/repository",
+		imports: []string{"internal/slo", "internal/modelpkg", "internal/engine"},
+	},
+	{
 		dir:     "internal/api",
-		imports: []string{"tensor", "oip", "internal/slo", "internal/modelpkg", "internal/runtime", "internal/engine"},
-		tests:   []string{"internal/runtime/fake"},
+		imports: []string{"tensor", "oip", "oip/inference", "status", "internal/slo", "internal/access", "internal/modelpkg", "internal/runtime", "internal/obs",
+			"internal/engine", "internal/repository"},
+		tests: []string{"internal/runtime/fake"},
 	},
 	{
 		dir: "internal/server",
-		imports: []string{"internal/slo", "internal/modelpkg", "internal/runtime", "internal/runtime/ort", "internal/plan", "internal/sched",
-			"internal/engine", "internal/api"},
+		imports: []string{"internal/slo", "internal/access", "internal/runtime", "internal/runtime/ort", "internal/plan", "internal/sched",
+			"internal/obs", "internal/engine", "internal/repository", "internal/api"},
 		tests: []string{"tensor", "client", "internal/runtime/fake"},
 	},
 	{
@@ -99,7 +100,7 @@ var onlyIn = map[string][]string{
 	"unsafe":                          {"internal/runtime/ort", "oip/inference"}, // the latter is generated
 	"github.com/yalue/onnxruntime_go": {"internal/runtime/ort"},
 	"github.com/spf13/cobra":          {"cmd/mosel"},
-	"github.com/prometheus/client_golang/prometheus":            {"internal/obs", "internal/server"},
+	"github.com/prometheus/client_golang/prometheus":            {"internal/obs", "internal/engine", "internal/server"},
 	"github.com/prometheus/client_golang/prometheus/collectors": {"internal/obs"},
 	"github.com/prometheus/client_golang/prometheus/promhttp":   {"internal/obs", "internal/server"}, // of the first only its tests
 	"math/rand": {}, // math/rand/v2, with a seed

@@ -18,7 +18,7 @@
 //	tensor               element type, shape and bytes; views, no copies
 //	oip                  the Open Inference Protocol on the wire: JSON and its binary extension
 //	oip/inference        the same protocol over gRPC: messages, service, and their way to oip and back
-//	client               Go SDK: infer, jobs, status
+//	client               Go SDK: calls, asynchronous calls and streams, over REST and gRPC
 //	status               what a server says about itself, and about one job
 //
 // The spine:
@@ -28,7 +28,8 @@
 //	internal/plan        frontier, exact strategies, matrix: pure functions on values
 //	internal/sched       the core: admission, ledgers, queue, batching across jobs, dispatch
 //	internal/engine      the core under the wall clock: goroutines, payloads, instances
-//	internal/api         REST; the only place where errors become status codes
+//	internal/repository  keeps what the engine serves in step with the model directory
+//	internal/api         REST and gRPC; the only place where errors become status codes
 //	internal/server      puts it all together: start, ready, drain
 //	cmd/mosel            the command line, one short file for each subcommand
 //

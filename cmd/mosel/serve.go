@@ -54,7 +54,7 @@ unloaded while it serves. SIGTERM or Ctrl-C lets admitted requests finish.`,
 	f.StringVar(&cfg.MetricsAddr, "metrics-addr", cfg.MetricsAddr, "address of Prometheus metrics; empty: none")
 	f.StringVar(&cfg.TLS.Certificate, "tls-cert", "", "file of the server's certificate chain (PEM): serve over TLS")
 	f.StringVar(&cfg.TLS.Key, "tls-key", "", "file of the certificate's private key (PEM)")
-	f.StringVar(&cfg.TLS.ClientCA, "tls-client-ca", "", "file of authorities (PEM) that must have signed a client's certificate")
+	f.StringVar(&cfg.TLS.ClientCAs, "tls-client-ca", "", "file of authorities (PEM) that must have signed a client's certificate")
 	f.StringVar(&cfg.TokensFile, "tokens", "", "file of the tokens that callers need, see 'mosel token'")
 	f.DurationVar(&cfg.WatchEvery, "watch", cfg.WatchEvery, "how often to look for changed packages; 0: never")
 	f.StringVar(&cfg.API.ClientHeader, "client-header", cfg.API.ClientHeader, "header that says on whose behalf a request is made, for fairness; empty: none is believed")

@@ -197,7 +197,7 @@ func (s *Server) listen() error {
 			return err
 		}
 		mux := http.NewServeMux()
-		mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOptions{}))
+		mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
 		s.metrics, s.addrs.metrics = s.httpServer(mux), listener.Addr()
 		s.serve("metrics", func() error { return s.metrics.Serve(listener) })
 	}
