@@ -24,6 +24,7 @@ var rooms = []room{
 	// Public leaves, which know nothing of mosel's inside.
 	{dir: "tensor"},
 	{dir: "oip", imports: []string{"tensor"}},
+	{dir: "oip/inference", imports: []string{"tensor", "oip"}},
 	{dir: "client", imports: []string{"tensor", "oip", "oip/inference"}},
 	// What a server says about itself, for whoever reads it.
 	{dir: "status"},
@@ -84,7 +85,7 @@ var rooms = []room{
 		dir: "internal/server",
 		imports: []string{"internal/slo", "internal/access", "internal/runtime", "internal/runtime/ort", "internal/plan", "internal/sched",
 			"internal/obs", "internal/engine", "internal/repository", "internal/api"},
-		tests: []string{"tensor", "client", "internal/runtime/fake"},
+		tests: []string{"tensor", "client", "internal/modelpkg", "internal/runtime/fake"},
 	},
 	{
 		dir: "cmd/mosel",

@@ -35,10 +35,18 @@ type API struct {
 	health  *health.Server          // grpc.health.v1
 }
 
+// Repository is what the API asks of whoever keeps the engine's models: see
+// package repository. Errors of an unknown name have kind not found.
+type Repository interface {
+	Index() []repository.Entry
+	Load(name string) error
+	Unload(name string) error
+}
+
 // backend is what requests are about.
 type backend struct {
 	engine *engine.Engine
-	models *repository.Repository
+	models Repository
 }
 
 // New makes an API that answers that it is live and not ready, until Open.
@@ -50,7 +58,7 @@ func New(cfg Config, guard *access.Guard, log *slog.Logger) *API {
 
 // Open lets requests through to an engine, and to the repository that keeps its
 // models.
-func (a *API) Open(e *engine.Engine, models *repository.Repository) {
+func (a *API) Open(e *engine.Engine, models Repository) {
 	a.backend.Store(&backend{engine: e, models: models})
 	a.setServing(true)
 }
@@ -127,8 +135,10 @@ func unsupported(what string) func(http.ResponseWriter, *http.Request, arguments
 }
 
 // REST is the handler of everything over HTTP.
-func (a *API) REST() http.Handler {
-	routes := a.routes()
+func (a *API) REST() http.Handler { return a.routed(a.routes()) }
+
+// routed serves routes, and turns errors and panics into answers.
+func (a *API) routed(routes []route) http.Handler {
 	t := table{api: a, routes: make([]struct {
 		route
 		segments []string

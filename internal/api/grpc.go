@@ -84,8 +84,8 @@ func (a *API) expect(ctx context.Context, _ *tap.Info) (context.Context, error) 
 
 var errSlow = slo.E("", slo.KindDeadlineExceeded, "the request took too long to come")
 
-// arrived ends the expectation: the message is there.
-func arrived(ctx context.Context) {
+// came ends the expectation: the message is there.
+func came(ctx context.Context) {
 	if e, ok := ctx.Value(expectationKey{}).(expectation); ok {
 		e.timer.Stop()
 	}
@@ -159,7 +159,7 @@ func (a *API) admit(ctx context.Context, method string) (context.Context, error)
 
 // unary surrounds every call that is answered once.
 func (a *API) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (answer any, err error) {
-	arrived(ctx)
+	came(ctx)
 	defer func() {
 		if p := recover(); p != nil {
 			answer, err = nil, a.panicked(info.FullMethod, p)
@@ -176,7 +176,7 @@ func (a *API) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo
 
 // stream surrounds every call of many messages.
 func (a *API) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
-	arrived(s.Context())
+	came(s.Context())
 	defer func() {
 		if p := recover(); p != nil {
 			err = a.panicked(info.FullMethod, p)
