@@ -181,7 +181,7 @@ func gather(t *testing.T, g prometheus.Gatherer) totals {
 func fleet(t *testing.T, seed uint64) (sim.Config, func(yield func(sim.Arrival) bool)) {
 	cfg := sim.Config{Seed: seed, Instances: 1 + int(seed%4), Check: true,
 		Faults: sim.Faults{Noise: 0.2, FailShare: 0.02 * float64(seed%3), LoseEvery: 300 * time.Millisecond * time.Duration(seed%2), LoseFor: 20 * time.Millisecond},
-		Core: sched.Config{Policy: plan.Policy(seed % uint64(len(plan.Policies()))), QueueItemsMax: 60, QueueJobsMax: 40, QueueBytesMax: 1 << 16, Explain: true}}
+		Core:   sched.Config{Policy: plan.Policy(seed % uint64(len(plan.Policies()))), QueueItemsMax: 60, QueueJobsMax: 40, QueueBytesMax: 1 << 16, Explain: true}}
 	var clients []sim.Client
 	for model := range 2 {
 		p := scriptPlanner(t)
@@ -207,7 +207,7 @@ func fleet(t *testing.T, seed uint64) (sim.Config, func(yield func(sim.Arrival) 
 // observer that sees every step, and compares the metrics with the report. They
 // are scraped all the while.
 func TestBooksAgreeWithTheSimulator(t *testing.T) {
-	for seed := uint64(1); seed <= 15; seed++ {
+	for seed := uint64(1); seed <= 8; seed++ {
 		compare(t, seed)
 	}
 }
