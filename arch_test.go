@@ -60,6 +60,7 @@ var rooms = []room{
 	{
 		dir:     "internal/obs",
 		imports: []string{"status", "internal/slo", "internal/plan", "internal/sched", "internal/account"},
+		tests:   []string{"internal/workload", "internal/sim"},
 	},
 	{
 		dir: "internal/scenario",

@@ -80,9 +80,9 @@ type Model struct {
 	Modalities []string  `json:"modalities"`
 	Variants   []Variant `json:"variants"`
 
-	QueuedItems  int `json:"queued_items"`
-	RunningItems int `json:"running_items"`
-	QueuedJobs   int `json:"queued_jobs"` // unfinished
+	QueuedItems    int `json:"queued_items"`
+	RunningItems   int `json:"running_items"`
+	UnfinishedJobs int `json:"unfinished_jobs"`
 
 	Items   Outcomes       `json:"items"` // each as its job ended
 	Jobs    Outcomes       `json:"jobs"`

@@ -22,7 +22,7 @@ func (o *Observer) Explain(id string) (status.Explanation, bool) {
 		return status.Explanation{}, false
 	}
 	e := explaining{job: j, model: m, policy: o.cfg.Policy, runnable: m.Planner.Runnable(j.Present, j.Choice),
-		ran: make([]int, len(m.variants)), upgraded: make([]bool, len(m.variants))}
+		ran: make([]int, len(m.variants)), running: make([]int, len(m.variants)), lost: make([]int, len(m.variants)), upgraded: make([]bool, len(m.variants))}
 	for _, r := range j.Ran {
 		e.ran[r.Variant] = r.Items
 	}
@@ -33,6 +33,13 @@ func (o *Observer) Explain(id string) (status.Explanation, bool) {
 			continue
 		}
 		e.batches = append(e.batches, b)
+		switch b.End {
+		case account.BatchRunning:
+			e.running[b.Variant] += share.Items
+		case account.BatchFailed, account.BatchLost:
+			e.lost[b.Variant] += share.Items
+		case account.BatchDone:
+		}
 		if b.Why != nil && b.Why.Chosen.Variant != b.Why.Planned.Variant {
 			e.upgraded[b.Variant] = true
 		}
@@ -90,6 +97,8 @@ type explaining struct {
 	policy   plan.Policy
 	runnable plan.Set
 	ran      []int        // items, by variant
+	running  []int        // items that run now
+	lost     []int        // items of batches that failed or were lost
 	upgraded []bool       // by variant: a batch of it was more accurate than planned
 	batches  []*keptBatch // that are remembered
 }
@@ -102,10 +111,10 @@ func (e *explaining) explain(arrived time.Time) status.Explanation {
 		Floor: j.Objective.Floor.Float(), Late: j.Objective.Late.String(), Arrived: arrived, ComputeMS: ms(j.Compute),
 		Outcome: j.End.Outcome.String(), Reason: j.End.Reason.String(), Summary: e.ended(), Batches: []status.JobBatch{}}
 	if j.Objective.Deadline != slo.Never {
-		s.DeadlineMS = pointer(ms(j.Objective.Deadline.Sub(j.Arrived)))
+		s.DeadlineMS = new(ms(j.Objective.Deadline.Sub(j.Arrived)))
 	}
 	if j.Batches > 0 {
-		s.StartedMS = pointer(ms(j.Started.Sub(j.Arrived)))
+		s.StartedMS = new(ms(j.Started.Sub(j.Arrived)))
 	}
 	if j.End.Outcome == 0 {
 		s.Outcome = "queued"
@@ -114,23 +123,21 @@ func (e *explaining) explain(arrived time.Time) status.Explanation {
 		}
 		return s
 	}
-	s.EndedMS = pointer(ms(j.Total()))
+	s.EndedMS = new(ms(j.Total()))
 	if j.End.Outcome.Ran() {
-		s.Accuracy = pointer(j.End.Expected.Float())
+		s.Accuracy = new(j.End.Expected.Float())
 	}
 	if j.Objective.Deadline != slo.Never {
-		s.SlackMS = pointer(ms(j.Slack()))
+		s.SlackMS = new(ms(j.Slack()))
 	}
 	if j.End.RetryAfter > 0 {
-		s.RetryAfterMS = pointer(ms(j.End.RetryAfter))
+		s.RetryAfterMS = new(ms(j.End.RetryAfter))
 	}
 	if j.End.Best > 0 {
-		s.Best = pointer(j.End.Best.Float())
+		s.Best = new(j.End.Best.Float())
 	}
 	return s
 }
-
-func pointer(x float64) *float64 { return &x }
 
 // batch tells of a batch that ran some of the job's items.
 func (e *explaining) batch(d status.Decision, b *keptBatch, items int) status.JobBatch {

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/mosel-serve/mosel/internal/account"
+	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/sched"
 )
 
@@ -40,7 +41,8 @@ type asked struct {
 // keptBatch is a batch, running or ended.
 type keptBatch struct {
 	account.Batch
-	model *model
+	model    *model
+	runnable plan.Set // of the job that leads it
 }
 
 func newKept(jobs int) kept {
@@ -62,10 +64,10 @@ func (k *kept) job(j *account.Job, m *model, request uint64) *account.Job {
 	return old
 }
 
-// start remembers a batch.
-func (k *kept) start(b *account.Batch, m *model) {
+// start remembers a batch, with what could run the job that leads it.
+func (k *kept) start(b *account.Batch, m *model, runnable plan.Set) {
 	at := &k.batches[b.Batch%sched.BatchID(len(k.batches))]
-	*at = keptBatch{Batch: *b, model: m}
+	*at = keptBatch{Batch: *b, model: m, runnable: runnable}
 	at.Parts = nil
 	if b.Why != nil && len(b.Why.Options) > optionsMax {
 		at.Why = shortened(b)

@@ -52,11 +52,16 @@ type recent struct {
 	largest         int // batch
 }
 
-func (r *recent) reset() {
+// forget begins a stretch of recent time anew.
+func (m *model) forget(stretch int) {
+	r := &m.recent[stretch]
 	r.Totals.Reset()
 	r.queued.Reset()
 	r.compute.Reset()
 	r.largest = 0
+	for v := range m.variants {
+		m.variants[v].recent[stretch] = 0
+	}
 }
 
 func newModel(i Info, s *metrics) *model {
@@ -173,10 +178,10 @@ func (m *model) finish(j *account.Job, current int) {
 
 // count adds to the counter of an ending, which is made when it is first needed:
 // most never are.
-func count(counters map[ending]prometheus.Counter, e ending, n int, make func(ending) prometheus.Counter) {
+func count(counters map[ending]prometheus.Counter, e ending, n int, create func(ending) prometheus.Counter) {
 	c := counters[e]
 	if c == nil {
-		c = make(e)
+		c = create(e)
 		counters[e] = c
 	}
 	c.Add(float64(n))

@@ -152,9 +152,12 @@ func (o *Observer) Retire(number int) {
 		return
 	}
 	delete(o.models, number)
-	o.metrics.modelInfo.DeleteLabelValues(m.Name, m.Version, m.Digest)
-	if o.servedAs(m.label()) != nil {
-		return // by another number: the same version again
+	others := o.servedAs(m.label()) // the same version again
+	if !slices.ContainsFunc(others, func(n int) bool { return o.models[n].Digest == m.Digest }) {
+		o.metrics.modelInfo.DeleteLabelValues(m.Name, m.Version, m.Digest)
+	}
+	if others != nil {
+		return
 	}
 	o.metrics.dropGauges(m.label().labels())
 	o.retired = append(o.retired, m.label())
@@ -230,7 +233,7 @@ func (o *Observer) turn(now slo.Instant) {
 		o.current ^= 1
 		o.began[o.current] = now
 		for _, m := range o.models {
-			m.recent[o.current].reset()
+			m.forget(o.current)
 		}
 		for _, i := range o.instances {
 			i.recent[o.current] = 0
@@ -267,7 +270,13 @@ func (s *sink) Started(b *account.Batch) {
 	m := s.models[b.Model]
 	m.start(b, s.current)
 	(*Observer)(s).instance(b.Instance).start(b.Batch, s.now)
-	s.kept.start(b, m)
+	var runnable plan.Set
+	if b.Why != nil {
+		if head := s.books.Job(b.Why.Head); head != nil {
+			runnable = m.Planner.Runnable(head.Present, head.Choice)
+		}
+	}
+	s.kept.start(b, m, runnable)
 }
 
 // Ended implements account.Sink.

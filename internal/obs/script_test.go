@@ -13,6 +13,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/status"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
@@ -40,6 +41,13 @@ type script struct {
 	observer *obs.Observer
 	registry *prometheus.Registry
 	actions  []sched.Action
+	running  map[sched.InstanceID]running
+}
+
+// running is a batch that runs.
+type running struct {
+	sched.Dispatch
+	started slo.Instant
 }
 
 var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -73,7 +81,7 @@ func (s *script) start(t testing.TB, policy plan.Policy, instances int) {
 	if s.core, err = sched.New(cfg); err != nil {
 		t.Fatal(err)
 	}
-	s.registry = prometheus.NewRegistry()
+	s.registry, s.running = prometheus.NewRegistry(), map[sched.InstanceID]running{}
 	if s.observer, err = obs.New(obs.Config{Registerer: s.registry, Recent: 8, Epoch: epoch, Policy: policy,
 		QueueItemsMax: cfg.QueueItemsMax, QueueJobsMax: cfg.QueueJobsMax, QueueBytesMax: cfg.QueueBytesMax}); err != nil {
 		t.Fatal(err)
@@ -101,7 +109,12 @@ func (s *script) step(t testing.TB, at slo.Instant, e sched.Event) string {
 	for _, action := range s.actions {
 		switch a := action.(type) {
 		case sched.Dispatch:
-			fmt.Fprintf(&b, "batch %d on instance %d\n", a.Batch, a.Instance)
+			s.running[a.Instance] = running{a, at}
+			items := 0
+			for _, p := range a.Parts {
+				items += p.Count
+			}
+			fmt.Fprintf(&b, "batch %d on instance %d: %d items on %s\n", a.Batch, a.Instance, items, scriptPlanner(t).Variants()[a.Variant].Name)
 		case sched.FinishJob:
 			fmt.Fprintf(&b, "job %d: %v (%v)\n", a.Job, a.Outcome, a.Reason)
 		}
@@ -132,10 +145,19 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		return out
 	case "status":
 		return indented(t, s.observer.Status(at))
-	case "explain":
+	case "many":
+		return s.many(t, args.number("jobs", 1))
+	case "ends":
+		return s.ends(t)
+	case "recent":
+		return recent(s.observer.Status(at))
+	case "explain", "why":
 		e, ok := s.observer.Explain(args.text("id", "1"))
-		if !ok {
+		switch {
+		case !ok:
 			return "there is no such job\n"
+		case d.Cmd == "why":
+			return sentences(e)
 		}
 		return indented(t, e)
 	case "statistics":
@@ -143,11 +165,33 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	case "metrics":
 		return s.metrics(args.text("prefix", "mosel_"))
 	}
-	event := args.event()
+	event := s.event(args, at)
 	if e, ok := event.(sched.Arrive); ok {
 		s.observer.Admitted(e.Job, args.text("request", ""), args.text("name", ""))
 	}
 	return s.step(t, at, event)
+}
+
+// many serves jobs one after the other, a millisecond apart.
+func (s *script) many(t *testing.T, jobs int) string {
+	for id := 1; id <= jobs; id++ {
+		at := slo.Instant(time.Duration(id) * 100 * time.Millisecond)
+		s.observer.Admitted(sched.JobID(id), fmt.Sprint("request-", id), "")
+		s.step(t, at, sched.Arrive{Job: sched.JobID(id), Items: 1, Present: 2, Objective: slo.Objective{Deadline: slo.Never}})
+		s.ends(t)
+	}
+	return ""
+}
+
+// ends lets what runs and what waits come to its end, in time as predicted.
+func (s *script) ends(t *testing.T) string {
+	batches := 0
+	for r, runs := s.running[0]; runs; r, runs = s.running[0] {
+		delete(s.running, 0)
+		s.step(t, r.started.Add(r.Predicted), sched.Done{Batch: r.Batch, Took: r.Predicted})
+		batches++
+	}
+	return fmt.Sprintf("%d batches\n", batches)
 }
 
 // metrics are those whose name begins so, as they are scraped.
@@ -159,6 +203,39 @@ func (s *script) metrics(prefix string) string {
 		if name := strings.TrimPrefix(strings.TrimPrefix(line, "# HELP "), "# TYPE "); strings.HasPrefix(name, prefix) {
 			b.WriteString(line)
 		}
+	}
+	return b.String()
+}
+
+// recent prints what a status says of recent time.
+func recent(s status.Status) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%v s\n", s.Server.RecentS)
+	for _, m := range s.Models {
+		r := m.Recent
+		fmt.Fprintf(&b, "%s %s: %d jobs, total %v ms, %d batches of %v\n", m.Name, m.Version, r.Jobs.Total(), r.Total.P50MS, r.Batches.Count, r.Batches.MeanItems)
+		for _, v := range m.Variants {
+			fmt.Fprintf(&b, "  %s ran %d recently, %d in all, scale %v\n", v.Name, v.RecentItems, v.Items, v.TimeScale)
+		}
+	}
+	for _, i := range s.Instances {
+		fmt.Fprintf(&b, "instance %d: up %v, busy %v, %d losses\n", i.ID, i.Up, i.BusyShare, i.Losses)
+	}
+	return b.String()
+}
+
+// sentences prints what an explanation says in words.
+func sentences(e status.Explanation) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "job %d of %s %s: %s (%s), %s\n", e.Job, e.Model, e.Version, e.Outcome, e.Reason, e.Summary)
+	for _, batch := range e.Batches {
+		fmt.Fprintf(&b, "  batch %d, %s, %d of %d items (%s): %s\n", batch.Batch, batch.Variant, batch.JobItems, batch.Items, batch.State, batch.Why)
+	}
+	if e.BatchesLeftOut > 0 {
+		fmt.Fprintf(&b, "  and %d more\n", e.BatchesLeftOut)
+	}
+	for _, a := range e.Alternatives {
+		fmt.Fprintf(&b, "  %s, %v ms: %s\n", a.Variant, a.PredictedMS, a.Why)
 	}
 	return b.String()
 }
@@ -204,7 +281,7 @@ func (a arguments) modalities(key, unset string) slo.Modalities {
 	return map[string]slo.Modalities{"image": 1, "text": 2, "image+text": 3}[a.text(key, unset)]
 }
 
-func (a arguments) event() sched.Event {
+func (s *script) event(a arguments, at slo.Instant) sched.Event {
 	switch a.d.Cmd {
 	case "arrive":
 		floor, err := slo.AccuracyOf(float64(a.number("floor", 0)) / 1000)
@@ -223,7 +300,12 @@ func (a arguments) event() sched.Event {
 		}
 		return e
 	case "done":
-		e := sched.Done{Batch: sched.BatchID(a.number("batch", 1)), Took: time.Duration(a.instant("took")), Failed: a.d.HasArg("failed")}
+		r, runs := s.running[sched.InstanceID(a.number("instance", 0))]
+		if !runs {
+			a.d.Fatalf(a.t, "the instance is idle")
+		}
+		delete(s.running, r.Instance)
+		e := sched.Done{Batch: r.Batch, Took: at.Sub(r.started), Failed: a.d.HasArg("failed")}
 		if a.d.HasArg("failed-part") {
 			e.FailedParts = make([]bool, a.number("failed-part", 0)+1)
 			e.FailedParts[a.number("failed-part", 0)] = true
@@ -232,6 +314,7 @@ func (a arguments) event() sched.Event {
 	case "cancel":
 		return sched.Cancel{Job: sched.JobID(a.number("job", 1))}
 	case "down":
+		delete(s.running, sched.InstanceID(a.number("instance", 0)))
 		return sched.InstanceDown{Instance: sched.InstanceID(a.number("instance", 0))}
 	case "up":
 		return sched.InstanceUp{Instance: sched.InstanceID(a.number("instance", 0))}

@@ -85,7 +85,7 @@ func (m *model) variantName(v int) string { return m.Planner.Variants()[v].Name 
 // status tells of a model.
 func (m *model) status(q account.Queue) status.Model {
 	s := status.Model{Name: m.Name, Version: m.Version, Digest: m.Digest, State: "ready", Modalities: m.Modalities,
-		QueuedItems: q.Waiting, RunningItems: q.Running, QueuedJobs: q.Jobs,
+		QueuedItems: q.Waiting, RunningItems: q.Running, UnfinishedJobs: q.Jobs,
 		Items: outcomes(m.all.Items), Jobs: outcomes(m.all.Jobs), Accuracy: m.all.Accuracy().Float(), Recent: m.lately()}
 	for reason, jobs := range m.reasons {
 		if s.Reasons == nil {

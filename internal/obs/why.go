@@ -20,18 +20,18 @@ func (b *keptBatch) why(policy plan.Policy) string {
 	case d.Options == nil:
 		return fmt.Sprintf("as policy %v plans it", policy)
 	case d.Chosen == d.Planned:
-		return "as planned, the cheapest that keeps the floors: " + b.noBetter(d)
+		return "as planned, the cheapest that keeps the floors; " + b.noBetter(d)
 	}
 	variants := b.model.Planner.Variants()
 	planned, chosen := variants[d.Planned.Variant], variants[d.Chosen.Variant]
-	var late float64
+	late := 0.0
 	for _, o := range d.Options {
 		if o.Batch == d.Chosen {
 			late = o.Late
 		}
 	}
 	if d.Chosen.Variant == d.Planned.Variant {
-		return fmt.Sprintf("%d items at most in place of the %d planned: those to come are served sooner; %s", d.Chosen.Items, d.Planned.Items, lateWords(late))
+		return fmt.Sprintf("%d items at most, not the %d planned, so that those to come are served sooner; %s", d.Chosen.Items, d.Planned.Items, lateWords(late))
 	}
 	return fmt.Sprintf("more accurate than the planned %s (%v, not %v): %s, and %s", planned.Name, chosen.Accuracy, planned.Accuracy, slackWords(d), lateWords(late))
 }
@@ -40,20 +40,19 @@ func (b *keptBatch) why(policy plan.Policy) string {
 func (b *keptBatch) noBetter(d *sched.Decision) string {
 	variants := b.model.Planner.Variants()
 	accuracy := variants[d.Planned.Variant].Accuracy
-	best, most := -1, accuracy
-	for _, v := range variants {
-		most = max(most, v.Accuracy)
-	}
+	best := -1
 	for i, o := range d.Options {
 		if variants[o.Variant].Accuracy > accuracy && (best < 0 || o.Late < d.Options[best].Late) {
 			best = i
 		}
 	}
 	switch {
-	case most == accuracy:
+	case b.model.Planner.MaxAccuracy(b.model.Planner.All()) == accuracy:
 		return "nothing is more accurate"
+	case b.model.Planner.MaxAccuracy(b.runnable) == accuracy:
+		return "nothing more accurate runs on what the job that leads it carries and chooses"
 	case best < 0:
-		return "nothing more accurate fits in, " + slackWords(d)
+		return "nothing more accurate fits in: " + slackWords(d)
 	}
 	return fmt.Sprintf("%s would be more accurate, but %s", variants[d.Options[best].Variant].Name, lateWords(d.Options[best].Late))
 }
@@ -65,10 +64,12 @@ func slackWords(d *sched.Decision) string {
 		return "nothing that waits is in a hurry"
 	case d.Slack <= 0:
 		return "there is no slack"
+	case d.Reserve >= d.Slack:
+		return fmt.Sprintf("all of the slack of %s is kept for what comes", short(d.Slack))
 	case d.Reserve > 0:
-		return fmt.Sprintf("there is a slack of %s, of which %s are kept for what comes", short(d.Slack), short(d.Reserve))
+		return fmt.Sprintf("the slack is %s, of which %s are kept for what comes", short(d.Slack), short(d.Reserve))
 	}
-	return fmt.Sprintf("there is a slack of %s", short(d.Slack))
+	return fmt.Sprintf("the slack is %s", short(d.Slack))
 }
 
 // lateWords says who is expected to be late for a batch.
@@ -90,19 +91,32 @@ func short(d time.Duration) string {
 	return fmt.Sprintf("%.1f s", d.Seconds())
 }
 
-// reasonWords are the reasons in words, for a job that was not run to its end.
-var reasonWords = [...]string{
-	slo.ReasonNone:           "it ran",
-	slo.ReasonQueueFull:      "refused: the queue was full",
-	slo.ReasonTooBusy:        "refused: even its cheapest strategy would have ended after the deadline, with what was queued",
-	slo.ReasonDeadlinePassed: "not run: the deadline went by before it could",
-	slo.ReasonFloor:          "refused: nothing that runs on its modalities reaches the floor",
-	slo.ReasonNoVariant:      "refused: no variant runs on the modalities it carries and chooses",
-	slo.ReasonClient:         "given up by the client",
-	slo.ReasonRuntime:        "failed: the runtime could not run it",
-	slo.ReasonInstanceLost:   "failed: its instance went away more often than it is tried again",
-	slo.ReasonDraining:       "refused: the server was shutting down",
-	slo.ReasonYielded:        "taken out of the queue: it made room for a client with less in it",
+// reasonWords say why a job was not run to its end.
+func reasonWords(r slo.Reason) string {
+	switch r {
+	case slo.ReasonNone:
+	case slo.ReasonQueueFull:
+		return "refused: the queue was full"
+	case slo.ReasonTooBusy:
+		return "not run: even its cheapest strategy would have ended after the deadline, with what was queued before it"
+	case slo.ReasonDeadlinePassed:
+		return "not run: the deadline went by before it could"
+	case slo.ReasonFloor:
+		return "refused: nothing that runs on its modalities reaches the floor"
+	case slo.ReasonNoVariant:
+		return "refused: no variant runs on the modalities it carries and chooses"
+	case slo.ReasonClient:
+		return "given up by the client"
+	case slo.ReasonRuntime:
+		return "failed: the runtime could not run it"
+	case slo.ReasonInstanceLost:
+		return "failed: its instance went away more often than it is tried again"
+	case slo.ReasonDraining:
+		return "refused: the server was shutting down"
+	case slo.ReasonYielded:
+		return "taken out of the queue: it made room for a client with less in it"
+	}
+	return "it ran"
 }
 
 // ended is in a sentence how the job ended.
@@ -114,7 +128,7 @@ func (e *explaining) ended() string {
 	case j.End.Outcome == 0:
 		return "some of it has run or is running"
 	case !j.End.Outcome.Ran():
-		return reasonWords[j.End.Reason]
+		return reasonWords(j.End.Reason)
 	case j.Objective.Deadline == slo.Never:
 		return fmt.Sprintf("done after %s; there was no deadline", short(j.Total()))
 	case j.End.Outcome == slo.Late:
@@ -134,6 +148,10 @@ func (e *explaining) alternative(v int) string {
 		return fmt.Sprintf("the client chose %s", j.Choice.Join(e.model.Modalities))
 	case e.ran[v] > 0:
 		return e.whyRun(v)
+	case e.running[v] > 0:
+		return fmt.Sprintf("runs %d of %d items now", e.running[v], j.Items)
+	case e.lost[v] > 0:
+		return "ran in a batch that failed or was lost"
 	case variant.Accuracy < j.Objective.Floor && j.Items == 1:
 		return "below the floor"
 	case variant.Accuracy < j.Objective.Floor && e.best() < j.Objective.Floor:
@@ -143,10 +161,10 @@ func (e *explaining) alternative(v int) string {
 	case j.End.Outcome == 0:
 		return "has not run any of it so far"
 	case len(j.Ran) == 0:
-		return "nothing of the job was run"
+		return "the job ended before any of it ran"
 	}
 	if u := e.dominating(v); u >= 0 {
-		return fmt.Sprintf("%s is as accurate or more, and takes no longer", e.model.variantName(u))
+		return fmt.Sprintf("%s is no less accurate and takes no longer", e.model.variantName(u))
 	}
 	return e.whyNot(v)
 }
@@ -160,6 +178,8 @@ func (e *explaining) whyRun(v int) string {
 		text = "more accurate than the floor asks: the load left time for it"
 	case variant.Accuracy < j.Objective.Floor:
 		text = "below the floor by itself; the others raise the mean to it at less cost"
+	case e.lowest() < j.Objective.Floor:
+		text = "raises the mean of all items to the floor"
 	case v == e.cheapest():
 		text = "the cheapest that reaches the floor"
 	case e.policy == plan.PolicyAll:
@@ -230,6 +250,17 @@ func (e *explaining) accuracy() slo.Accuracy {
 		items += n
 	}
 	return sum.Mean(items)
+}
+
+// lowest is the accuracy of the least accurate variant that ran items.
+func (e *explaining) lowest() slo.Accuracy {
+	least := slo.AccuracyUnit
+	for v, n := range e.ran {
+		if n > 0 {
+			least = min(least, e.model.Planner.Variants()[v].Accuracy)
+		}
+	}
+	return least
 }
 
 // option is what the decisions that are known said of a variant, the one of the

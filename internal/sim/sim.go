@@ -201,7 +201,7 @@ func (r *run) loop() error {
 			}
 		}
 		if err == nil {
-			err = r.books.Step(e.at, e.what, out)
+			err = r.book(e, out)
 		}
 		if err != nil {
 			return fmt.Errorf("at %v after %#v: %w", time.Duration(e.at), e.what, err)
@@ -218,6 +218,22 @@ func (r *run) abort(a sched.Abort) {
 	}
 	took := at.Sub(r.servers[a.Instance].began)
 	r.push(event{at: at, what: sched.Done{Batch: a.Batch, Took: took, Failed: true}, instance: a.Instance})
+}
+
+// book books a step, and holds the books against the core's own.
+func (r *run) book(e event, out []sched.Action) error {
+	if err := r.books.Step(e.at, e.what, out); err != nil || r.audit == nil {
+		return err
+	}
+	var sum account.Queue
+	for model := range r.cfg.Core.Models {
+		q := r.books.Queue(model)
+		sum.Waiting, sum.Running, sum.Jobs = sum.Waiting+q.Waiting, sum.Running+q.Running, sum.Jobs+q.Jobs
+	}
+	if c := r.core.Counts(); sum.Waiting != c.Queued || sum.Running != c.Running || sum.Jobs != c.Jobs || sum.Jobs != r.books.Unfinished() {
+		return fmt.Errorf("I-1: the books have %+v, the core %+v", sum, c)
+	}
+	return nil
 }
 
 // lateEnough reports whether the run has answered its question.

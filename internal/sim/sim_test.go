@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/account"
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/sim"
@@ -184,15 +185,63 @@ func holds(t testing.TB, seed uint64) (err error) {
 		}
 	}()
 	cfg, list := scenario(t, seed)
-	report, err := sim.Run(cfg, slices.Values(list), nil)
+	p := newPlain(list)
+	report, err := sim.Run(cfg, slices.Values(list), p.see)
 	if err != nil {
 		return err
 	}
-	return account(list, report)
+	if report.Totals.JCT.Sum() != p.jct || report.JCT.Count != p.ran {
+		return fmt.Errorf("%d jobs ran for %v, the report says %d for %v", p.ran, p.jct, report.JCT.Count, report.JCT.Sum())
+	}
+	report.JCT = p.JCT
+	if report.Totals.MinMargin != p.MinMargin || fmt.Sprint(report.Totals) != fmt.Sprint(p.Totals) {
+		return fmt.Errorf("the report has\n%+v, a count of the actions\n%+v", report.Totals, p.Totals)
+	}
+	return nothingLost(list, report)
 }
 
-// account checks that nothing was lost and that no floor was broken.
-func account(list []sim.Arrival, r sim.Report) error {
+// plain counts what a report counts from the trace alone, without records.
+type plain struct {
+	account.Totals
+	jobs map[sched.JobID]sim.Arrival
+	jct  time.Duration
+	ran  int
+}
+
+func newPlain(list []sim.Arrival) *plain {
+	p := &plain{jobs: map[sched.JobID]sim.Arrival{}}
+	for _, a := range list {
+		p.jobs[a.Job] = a
+	}
+	return p
+}
+
+func (p *plain) see(at slo.Instant, what any) {
+	switch a := what.(type) {
+	case sched.Dispatch:
+		p.Batches++
+		for _, part := range a.Parts {
+			p.Batched += part.Count
+		}
+	case sched.FinishJob:
+		j := p.jobs[a.Job]
+		p.Jobs[a.Outcome]++
+		p.Items[a.Outcome] += j.Items
+		if a.Outcome != slo.OnTime && a.Outcome != slo.Late {
+			return
+		}
+		if margin := a.Expected - j.Objective.Floor; p.ran == 0 || margin < p.MinMargin {
+			p.MinMargin = margin
+		}
+		p.ran++
+		p.Ran += j.Items
+		p.Score += a.Expected.Times(j.Items)
+		p.jct += at.Sub(j.At)
+	}
+}
+
+// nothingLost checks that nothing was lost and that no floor was broken.
+func nothingLost(list []sim.Arrival, r sim.Report) error {
 	items := 0
 	for _, a := range list {
 		items += a.Items

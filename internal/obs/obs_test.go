@@ -1,0 +1,146 @@
+package obs_test
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/obs"
+	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/sched"
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// TestReasonsHaveWords checks that every reason for not running a job is told
+// in words of its own.
+func TestReasonsHaveWords(t *testing.T) {
+	seen := map[string]slo.Reason{}
+	for r := slo.ReasonQueueFull; r.String() != "unknown"; r++ {
+		o, err := obs.New(obs.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Serve(0, obs.Info{Name: "m", Modalities: []string{"image", "text"}, Planner: scriptPlanner(t)})
+		o.Step(0, sched.Arrive{Job: 1, Items: 1, Present: 3}, []sched.Action{
+			sched.Finish{Part: sched.Part{Job: 1, Count: 1}, Variant: -1, Outcome: slo.Shed, Reason: r},
+			sched.FinishJob{Job: 1, Outcome: slo.Shed, Reason: r}}, 0)
+		e, ok := o.Explain("1")
+		if other, twice := seen[e.Summary]; !ok || e.Reason != r.String() || twice {
+			t.Errorf("%v is told as %q, as is %v", r, e.Summary, other)
+		}
+		seen[e.Summary] = r
+		if s := o.Status(0); s.Models[0].Reasons[r.String()] != 1 {
+			t.Errorf("%v is not counted: %v", r, s.Models[0].Reasons)
+		}
+	}
+}
+
+// TestWrongBooksEndQuietly checks that a step which cannot be is logged once and
+// does no more harm.
+func TestWrongBooksEndQuietly(t *testing.T) {
+	var log bytes.Buffer
+	o, err := obs.New(obs.Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Serve(0, obs.Info{Name: "m", Planner: scriptPlanner(t)})
+	for range 3 {
+		o.Step(1, sched.Tick{}, []sched.Action{sched.FinishJob{Job: 7, Outcome: slo.OnTime}}, 0)
+	}
+	if n := strings.Count(log.String(), "I-2: job 7"); n != 1 {
+		t.Errorf("told %d times: %s", n, log.String())
+	}
+	if _, ok := o.Explain("7"); ok {
+		t.Error("a job that never came is explained")
+	}
+}
+
+// TestRetiredModelsGo checks that the series of a model stay when it is retired,
+// but not those of ever more models.
+func TestRetiredModelsGo(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	o, err := obs.New(obs.Config{Registerer: registry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	versions := func() (list []string) {
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				if f.GetName() == "mosel_items_expected_right_total" {
+					list = append(list, m.GetLabel()[1].GetValue())
+				}
+			}
+		}
+		return list
+	}
+	serve := func(version string) {
+		o.Serve(0, obs.Info{Name: "m", Version: version, Planner: scriptPlanner(t), Scale: []float64{1.5, 0, 1}})
+	}
+	for i := range 30 {
+		serve(fmt.Sprint("v", i))
+		if i == 0 {
+			if s := o.Status(0); s.Models[0].Variants[0].TimeScale != 1.5 || s.Models[0].Variants[1].TimeScale != 1 {
+				t.Errorf("scales %+v", s.Models[0].Variants)
+			}
+		}
+		o.Retire(0)
+	}
+	serve("v20") // comes back, and is the last of those that go
+	o.Retire(0)
+	o.Retire(0) // there is none: nothing happens
+	serve("v30")
+	if got, want := strings.Join(versions(), " "), "v14 v15 v16 v17 v18 v19 v20 v21 v22 v23 v24 v25 v26 v27 v28 v29 v30"; got != want {
+		t.Errorf("series of\n%s, want\n%s", got, want)
+	}
+}
+
+// TestDecisionsAreShortened checks that of a decision between very many options
+// the planned one and the chosen one are kept.
+func TestDecisionsAreShortened(t *testing.T) {
+	var variants []plan.Variant
+	for i := range 40 {
+		curve, err := plan.NewCurve([]plan.Point{{Items: 1, Time: time.Duration(i+1) * time.Millisecond}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		variants = append(variants, plan.Variant{Name: fmt.Sprint("v", i), Modalities: 1, Accuracy: slo.Accuracy(500_000 + 10_000*i), Curve: curve})
+	}
+	p, err := plan.New(variants)
+	if err != nil {
+		t.Fatal(err)
+	}
+	core, err := sched.New(sched.Config{Models: []sched.Model{{Name: "m", Planner: p, BatchItemsMax: 1}}, QueueItemsMax: 10, QueueJobsMax: 10, Explain: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := obs.New(obs.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Serve(0, obs.Info{Name: "m", Modalities: []string{"image"}, Planner: p})
+	for _, e := range []sched.Event{sched.InstanceUp{}, sched.Arrive{Job: 1, Items: 1, Present: 1, Objective: slo.Objective{Deadline: slo.Never}}} {
+		o.Step(0, e, core.Step(0, e, nil), 0)
+	}
+	e, ok := o.Explain("1")
+	if !ok || len(e.Batches) != 1 {
+		t.Fatalf("%+v", e)
+	}
+	b := e.Batches[0]
+	chosen := 0
+	for _, option := range b.Options {
+		if option.Chosen && option.Variant == "v39" {
+			chosen++
+		}
+	}
+	if len(b.Options) > 32 || b.Options[0].Variant != "v0" || b.Planned.Variant != "v0" || chosen != 1 || b.Variant != "v39" {
+		t.Errorf("%d options, %d chosen: %+v", len(b.Options), chosen, b)
+	}
+}
