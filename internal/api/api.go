@@ -6,7 +6,6 @@ package api
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -112,6 +111,7 @@ func (h *handler) routed(routes []route) http.Handler {
 		t[i].route, t[i].segments = r, strings.Split(r.pattern, "/")
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w = h.paced(w)
 		defer h.recovered(w, r)
 		if err := t.serve(w, r); err != nil {
 			h.fail(w, r, err)
@@ -153,7 +153,8 @@ func (t table) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	if allowed != nil {
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
-		return errMethod{fmt.Errorf("%s is not for %s: use %s", r.URL.Path, r.Method, strings.Join(allowed, " or "))}
+		return httpError{http.StatusMethodNotAllowed,
+			slo.E("", slo.KindInvalid, "%s is not for %s: use %s", r.URL.Path, r.Method, strings.Join(allowed, " or "))}
 	}
 	return slo.E("", slo.KindNotFound, "there is no %s here; the API begins at /v2, docs/protocol.md lists what it has", r.URL.Path)
 }

@@ -22,7 +22,7 @@ func (h *handler) infer(w http.ResponseWriter, r *http.Request, args arguments) 
 	}
 	x := newExchange(&h.bodies)
 	defer x.release()
-	if err := h.readBody(r, x); err != nil {
+	if err := h.readBody(w, r, x); err != nil {
 		return err
 	}
 	if err := x.decode(r.Header, s.Model, h.cfg.Tensors); err != nil {
@@ -43,12 +43,17 @@ func (h *handler) infer(w http.ResponseWriter, r *http.Request, args arguments) 
 	if err != nil {
 		return err
 	}
+	x.hold(dataBytes(result.Outputs))
 	answer := oip.Response{ModelName: s.Model.Name, ModelVersion: s.Model.Version, ID: x.request.ID, Parameters: facts(s.Model, result)}
 	for _, i := range outputs {
 		answer.Outputs = append(answer.Outputs, result.Outputs[i])
 	}
 	return h.answer(w, r, x, answer, forms)
 }
+
+// decodedPerByte is how many bytes of data a byte of JSON becomes at most: "0,"
+// is one number of eight.
+const decodedPerByte = 4
 
 // decode reads the request in the body, in whichever form it is.
 func (x *exchange) decode(header http.Header, m *modelpkg.Model, limits oip.Limits) error {
@@ -60,12 +65,33 @@ func (x *exchange) decode(header http.Header, m *modelpkg.Model, limits oip.Limi
 		}
 		n = int(length)
 	}
-	var err error
 	if n == 0 {
-		err = x.decodeRaw(m)
-	} else {
-		err = x.request.Decode(x.body, n, limits)
+		return decodeError(x.decodeRaw(m))
 	}
+	text := int64(len(x.body)) // of JSON; the rest is the data of the others
+	if n != oip.AllJSON {
+		text = min(text, int64(n))
+	}
+	if err := x.reserve(text * decodedPerByte); err != nil {
+		return err
+	}
+	if err := x.request.Decode(x.body, n, limits); err != nil {
+		return decodeError(err)
+	}
+	x.hold(dataBytes(x.request.Inputs) - (int64(len(x.body)) - text) - text*decodedPerByte)
+	return nil
+}
+
+// dataBytes is how much data tensors have.
+func dataBytes(tensors []tensor.Tensor) (n int64) {
+	for i := range tensors {
+		n += int64(len(tensors[i].Data))
+	}
+	return n
+}
+
+// decodeError gives an error of decoding its kind.
+func decodeError(err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -167,12 +193,14 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request, x *exchange, an
 		body = append(body, '\n') // for people with curl
 	}
 	x.answer = body
+	x.hold(int64(len(body)))
 	header := w.Header()
 	if len(body) >= h.cfg.CompressBytesMin {
 		if encoding := accepted(r.Header.Get("Accept-Encoding")); encoding != "" {
 			if body, err = compress(encoding, body); err != nil {
 				return err
 			}
+			x.hold(int64(len(body)))
 			header.Set("Content-Encoding", encoding)
 		}
 	}

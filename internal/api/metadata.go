@@ -68,7 +68,11 @@ func (h *handler) index(w http.ResponseWriter, r *http.Request, _ arguments) err
 	var question struct {
 		Ready bool `json:"ready"` // list only what is ready
 	}
-	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, indexBytesMax)).Decode(&question)
+	body := h.upload(w, r, indexBytesMax)
+	err := json.NewDecoder(&body).Decode(&question)
+	if _, known := errors.AsType[*slo.Error](err); known {
+		return err
+	}
 	if err != nil && !errors.Is(err, io.EOF) { // no body is no question
 		return slo.E("", slo.KindInvalid, "the body is not as the protocol says: %w", err)
 	}

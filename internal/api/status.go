@@ -42,16 +42,21 @@ const challenge = `Bearer realm="mosel"`
 // retryDefault is when a client may retry where the error does not say.
 const retryDefault = time.Second
 
-// errMethod is the one error that is HTTP's own and has no kind: the resource is
-// there, the method is not for it.
-type errMethod struct{ error }
+// httpError is an error for which HTTP has a status of its own, besides that of
+// its kind.
+type httpError struct {
+	status int
+	error
+}
+
+func (e httpError) Unwrap() error { return e.error }
 
 // fail answers a request with an error.
 func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	kind := slo.KindOf(err)
 	row := statuses[kind]
-	if _, ok := errors.AsType[errMethod](err); ok {
-		row.status, row.retry = http.StatusMethodNotAllowed, false
+	if own, ok := errors.AsType[httpError](err); ok {
+		row.status, row.retry = own.status, false
 	}
 	level := slog.LevelDebug
 	if row.status == http.StatusInternalServerError {
@@ -64,6 +69,9 @@ func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if known && kind == slo.KindInfeasible {
 		best := facts.Best.Float()
 		body.BestAccuracy = &best
+	}
+	if d, ok := w.(*download); ok && row.status != http.StatusRequestTimeout {
+		d.refused()
 	}
 	if kind == slo.KindUnauthenticated {
 		w.Header().Set("WWW-Authenticate", challenge)

@@ -251,7 +251,7 @@ func TestConfigValidate(t *testing.T) {
 		t.Errorf("the default: %v", err)
 	}
 	err := Config{CompressBytesMin: -1, BodyBytesInFlight: -1}.Validate()
-	if slo.KindOf(err) != slo.KindInvalid || strings.Count(err.Error(), "\n") != 5 {
-		t.Errorf("six settings make no sense: %v", err)
+	if slo.KindOf(err) != slo.KindInvalid || strings.Count(err.Error(), "\n") != 6 {
+		t.Errorf("seven settings make no sense: %v", err)
 	}
 }

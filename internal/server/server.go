@@ -41,18 +41,19 @@ type Config struct {
 	QueueItemsMax int
 	QueueJobsMax  int
 	API           api.Config
+	// ConnectionsMax bounds the connections open at a time; further ones wait.
+	ConnectionsMax int
 
 	// Runtime runs the graphs; nil opens ONNX Runtime.
 	Runtime runtime.Runtime
 	Log     *slog.Logger
 }
 
-// The server's time limits on slow clients. Bodies are bounded in size by the
-// API; a client that sends slower than this is not worth a connection.
+// The server's time limits on clients that send no request. Bodies and answers
+// are held to a pace by the API, which knows what is on its way.
 const (
-	readHeaderTimeout = 10 * time.Second
-	readTimeout       = 2 * time.Minute
-	idleTimeout       = 2 * time.Minute
+	readHeaderTimeout = 10 * time.Second // a header has 64 KiB at most
+	idleTimeout       = 2 * time.Minute  // above the minute after which load balancers hang up, so that they do it first
 )
 
 // Default is the configuration of `mosel serve` without flags: localhost, on
@@ -62,7 +63,7 @@ func Default(cores int) Config {
 	instances, threads := runtime.Defaults(cores)
 	return Config{Addr: "127.0.0.1:8000", Instances: instances, Threads: threads,
 		QueueItemsMax: sched.DefaultQueueItemsMax, QueueJobsMax: sched.DefaultQueueJobsMax,
-		API: api.DefaultConfig(), Log: slog.New(slog.DiscardHandler)}
+		ConnectionsMax: ConnectionsMax, API: api.DefaultConfig(), Log: slog.New(slog.DiscardHandler)}
 }
 
 // Validate reports every setting that makes no sense.
@@ -77,6 +78,7 @@ func (c Config) Validate() error {
 	check(c.Instances >= 1, "instances is %d: at least 1", c.Instances)
 	check(c.Threads >= 1, "threads is %d: at least 1", c.Threads)
 	check(c.QueueItemsMax >= 1 && c.QueueJobsMax >= 1, "queue bounds are %d items and %d jobs: at least 1", c.QueueItemsMax, c.QueueJobsMax)
+	check(c.ConnectionsMax >= 1, "the bound on connections is %d: at least 1", c.ConnectionsMax)
 	if err := c.API.Validate(); err != nil {
 		errs = append(errs, err)
 	}
@@ -157,17 +159,19 @@ func packages(dir string, only []string) ([]string, error) {
 // Start listens and answers at once (live, not ready), then loads and warms the
 // models in the background. Wait for it with Ready.
 func (s *Server) Start() error {
-	var err error
-	s.listener, err = net.Listen("tcp", s.cfg.Addr)
+	listener, err := net.Listen("tcp", s.cfg.Addr)
 	if err != nil {
 		return slo.E("listen", slo.KindUnavailable, "%w: is another server running? choose another address with --addr", err)
 	}
+	s.listener = bounded(listener, s.cfg.ConnectionsMax, s.cfg.Log)
 	s.setHandler(api.Starting())
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*s.handler.Load()).ServeHTTP(w, r) }),
-		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
+		ReadHeaderTimeout: min(readHeaderTimeout, s.cfg.API.Patience),
+		ReadTimeout:       s.cfg.API.Patience, // until the API sets its own
+		WriteTimeout:      s.cfg.API.Patience, // likewise
 		IdleTimeout:       idleTimeout,
+		Protocols:         http1(),
 		MaxHeaderBytes:    s.cfg.API.HeaderBytesMax,
 		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
 	}
@@ -177,6 +181,15 @@ func (s *Server) Start() error {
 		}
 	}()
 	return nil
+}
+
+// http1 leaves HTTP/2 out, which TLS would bring along: with hundreds of
+// requests on one connection, the bound on connections would bound nothing.
+// Who wants many at a time on one connection has gRPC.
+func http1() *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(true)
+	return p
 }
 
 func (s *Server) setHandler(h http.Handler) { s.handler.Store(&h) }
