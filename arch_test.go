@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/token"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -124,6 +125,21 @@ var pureImports = []string{"cmp", "container/heap", "errors", "fmt", "iter", "ma
 var pureNames = map[string][]string{
 	"time":         {"Duration", "Nanosecond", "Microsecond", "Millisecond", "Second", "Minute", "Hour"},
 	"math/rand/v2": {"Rand", "New", "PCG", "NewPCG"},
+}
+
+// facing lists the rooms through which what clients send passes. None of them
+// opens a file, starts a program or connects to anything, so no request can make
+// the server do so (docs/security.md).
+var facing = []string{"tensor", "oip", "oip/inference", "internal/sched", "internal/engine", "internal/api"}
+
+// openers are the packages that do, with what of them is harmless; nil is nothing.
+var openers = map[string]*regexp.Regexp{
+	"os":                regexp.MustCompile(`^(Err[A-Z].*|Getpid)$`),
+	"os/exec":           nil,
+	"path/filepath":     nil,
+	"net":               regexp.MustCompile(`^(Addr|Conn|Error|Err[A-Z].*|IP|TCPAddr|UnixAddr|Listener|SplitHostPort|JoinHostPort)$`),
+	"net/http":          regexp.MustCompile(`^(Header|Handler|HandlerFunc|Request|Response(Writer|Controller)|NewResponseController|NoBody|Flusher|Err[A-Z].*|Method.*|Status.*|StatusText|ServeMux|NewServeMux|Error|MaxBytes.*|CanonicalHeaderKey)$`),
+	"net/http/httputil": nil,
 }
 
 // Bounds on size, so that every part can be read in one sitting.
@@ -324,6 +340,25 @@ func TestPurity(t *testing.T) {
 				}
 				return true
 			})
+		}
+	}
+}
+
+// TestClientsOpenNothing checks the rooms through which requests pass.
+func TestClientsOpenNothing(t *testing.T) {
+	h := readHouse(t)
+	for _, dir := range facing {
+		for _, f := range h.dirs[dir] {
+			if f.test {
+				continue
+			}
+			for pkg, harmless := range openers {
+				f.selectors(pkg, func(use *ast.SelectorExpr) {
+					if harmless == nil || !harmless.MatchString(use.Sel.Name) {
+						t.Errorf("%s: what clients send passes through %s, which must not use %s of %s", h.at(use), dir, use.Sel.Name, pkg)
+					}
+				})
+			}
 		}
 	}
 }

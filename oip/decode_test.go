@@ -252,6 +252,8 @@ func TestDecodeBounds(t *testing.T) {
 		"long name":                `{"inputs":[{"name":"` + strings.Repeat("n", 1025) + `"}]}`,
 		"long id":                  `{"id":"` + strings.Repeat("n", 1025) + `"}`,
 		"long parameter":           `{"parameters":{"` + strings.Repeat("n", 1025) + `":1}}`,
+		"long text of a parameter": `{"parameters":{"p":"` + strings.Repeat("v", 64<<10+1) + `"}}`,
+		"long number":              `{"parameters":{"p":` + strings.Repeat("1", 64<<10+1) + `}}`,
 		"input parameters":         `{"inputs":[{"parameters":{` + strings.Repeat(`"p":1,`, 65) + `"q":1}}]}`,
 		"output parameters":        `{"outputs":[{"parameters":{` + strings.Repeat(`"p":1,`, 65) + `"q":1}}]}`,
 		"parameters": func() string {

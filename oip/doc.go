@@ -65,11 +65,13 @@ type Limits struct {
 	Elements   int // of one tensor
 	Parameters int // of a message
 	NameBytes  int // of a name, an id, a parameter's name
+	ValueBytes int // of a parameter's value
 	Depth      int // of nested values in fields that are ignored
 }
 
 // DefaultLimits are generous for any real model and small for a machine: 64
-// tensors of up to 2^28 elements (1 GiB of FP32).
+// tensors of up to 2^28 elements (1 GiB of FP32). What is larger than 64 KiB is
+// data, not a parameter.
 func DefaultLimits() Limits {
-	return Limits{Tensors: 64, Rank: 16, Elements: 1 << 28, Parameters: 64, NameBytes: 1024, Depth: 64}
+	return Limits{Tensors: 64, Rank: 16, Elements: 1 << 28, Parameters: 64, NameBytes: 1024, ValueBytes: 64 << 10, Depth: 64}
 }

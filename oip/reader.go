@@ -359,6 +359,9 @@ func (r *reader) value(what string, old Value) (Value, error) {
 	default:
 		return Value{}, r.unexpected(what + " (a string, number or boolean)")
 	}
+	if len(text) > r.lim.ValueBytes {
+		return old, r.fail("%s has %d bytes, the bound is %d: %w", what, len(text), r.lim.ValueBytes, ErrTooLarge)
+	}
 	if err != nil || old.kind == v.kind && old.text == string(text) {
 		return old, err
 	}

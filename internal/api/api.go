@@ -8,7 +8,6 @@ package api
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -147,6 +146,7 @@ func (a *API) routed(routes []route) http.Handler {
 		t.routes[i].route, t.routes[i].segments = r, strings.Split(r.pattern, "/")
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w = a.paced(w)
 		defer a.recovered(w, r)
 		if err := t.serve(w, r); err != nil {
 			a.fail(w, r, err)
@@ -200,7 +200,8 @@ func (t table) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	if allowed != nil {
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
-		return errMethod{fmt.Errorf("%s is not for %s: use %s", r.URL.Path, r.Method, strings.Join(allowed, " or "))}
+		return httpError{http.StatusMethodNotAllowed,
+			slo.E("", slo.KindInvalid, "%s is not for %s: use %s", r.URL.Path, r.Method, strings.Join(allowed, " or "))}
 	}
 	return slo.E("", slo.KindNotFound, "there is no %s here; the API begins at /v2, docs/protocol.md lists what it has", r.URL.Path)
 }

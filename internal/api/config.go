@@ -14,9 +14,14 @@ import (
 type Config struct {
 	// BodyBytesMax bounds a request's body, compressed and not.
 	BodyBytesMax int64
-	// BodyBytesInFlight bounds the bodies of all requests under way together,
-	// and so the memory that clients can claim. Beyond it requests are shed.
+	// BodyBytesInFlight bounds what all requests under way hold together, their
+	// bodies, what is decoded from them and the answers, and so the memory that
+	// clients can claim. Beyond it requests are shed.
 	BodyBytesInFlight int64
+	// Patience is how long a client may take to send the next PatienceBytes of a
+	// body, or to take the next of an answer, before its connection is closed.
+	Patience      time.Duration
+	PatienceBytes int64
 	// HeaderBytesMax bounds a request's header; package server hands it to the
 	// HTTP server, which reads headers before this package sees them.
 	HeaderBytesMax int
@@ -43,11 +48,13 @@ type Config struct {
 
 // DefaultConfig has bounds that no ordinary client meets: bodies of 64 MiB (a
 // batch of 100 pictures of 224x224 in FP32 has 60), 1 GiB of them at a time,
-// 100,000 items.
+// 100,000 items, lines slower than 70 kbit/s.
 func DefaultConfig() Config {
 	return Config{
 		BodyBytesMax:      64 << 20,
 		BodyBytesInFlight: 1 << 30,
+		Patience:          30 * time.Second,
+		PatienceBytes:     256 << 10,
 		HeaderBytesMax:    64 << 10,
 		ItemsMax:          100_000,
 		CompressBytesMin:  1 << 10,
@@ -77,13 +84,16 @@ func (c Config) Validate() error {
 		}
 	}
 	check(c.BodyBytesMax >= 1, "the bound on a body is %d bytes: at least 1", c.BodyBytesMax)
-	check(c.BodyBytesInFlight >= c.BodyBytesMax, "the bound on all bodies, %d bytes, is below that on one, %d", c.BodyBytesInFlight, c.BodyBytesMax)
+	check(c.BodyBytesInFlight >= (1+decodedPerByte)*c.BodyBytesMax,
+		"the bound on all bodies, %d bytes, is below %d times that on one, %d: one of JSON may take so much with what is decoded from it",
+		c.BodyBytesInFlight, 1+decodedPerByte, c.BodyBytesMax)
+	check(c.Patience > 0 && c.PatienceBytes >= 1, "the patience with clients is %v for %d bytes: both must be above 0", c.Patience, c.PatienceBytes)
 	check(c.HeaderBytesMax >= 1, "the bound on headers is %d bytes: at least 1", c.HeaderBytesMax)
 	check(c.ItemsMax >= 1, "the bound on items is %d: at least 1", c.ItemsMax)
 	check(c.MessagesMax >= 1 && c.StreamWindow >= 1, "the bounds on a gRPC connection are %d requests, %d of a stream: at least 1", c.MessagesMax, c.StreamWindow)
 	check(c.ReceiveTime > 0, "a gRPC request has %v to come: more than none", c.ReceiveTime)
 	check(c.CompressBytesMin >= 0, "compression from %d bytes: at least 0", c.CompressBytesMin)
-	check(min(c.Tensors.Tensors, c.Tensors.Rank, c.Tensors.Elements, c.Tensors.NameBytes, c.Tensors.Depth) >= 1 && c.Tensors.Parameters >= 0,
+	check(min(c.Tensors.Tensors, c.Tensors.Rank, c.Tensors.Elements, c.Tensors.NameBytes, c.Tensors.ValueBytes, c.Tensors.Depth) >= 1 && c.Tensors.Parameters >= 0,
 		"a bound on tensors is below 1: %+v", c.Tensors)
 	if len(errs) == 0 {
 		return nil

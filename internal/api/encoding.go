@@ -17,12 +17,13 @@ import (
 )
 
 // readBody reads a request's body, decompressed.
-func (a *API) readBody(r *http.Request, x *exchange) error {
+func (a *API) readBody(w http.ResponseWriter, r *http.Request, x *exchange) error {
 	encoding := strings.ToLower(r.Header.Get("Content-Encoding"))
-	src, size := io.Reader(r.Body), r.ContentLength
+	x.upload = a.upload(w, r, a.cfg.BodyBytesMax)
+	src, size := io.Reader(&x.upload), r.ContentLength
 	if encoding != "" && encoding != "identity" {
 		var err error
-		if src, err = decompressor(encoding, r.Body); err != nil {
+		if src, err = decompressor(encoding, src); err != nil {
 			return unreadable(r, err)
 		}
 		if size <= a.cfg.BodyBytesMax { // else it is refused for that
@@ -32,8 +33,8 @@ func (a *API) readBody(r *http.Request, x *exchange) error {
 	return unreadable(r, x.read(src, size, a.cfg.BodyBytesMax))
 }
 
-// unreadable says why a body could not be read: its sender went away, or it is
-// not what it says it is.
+// unreadable says why a body could not be read: it is too large or too slow, its
+// sender went away, or it is not what it says it is.
 func unreadable(r *http.Request, err error) error {
 	if _, known := errors.AsType[*slo.Error](err); known || err == nil {
 		return err
@@ -65,9 +66,29 @@ func inflate(src io.Reader) (io.Reader, error) {
 		return nil, err
 	}
 	if head[0]&15 == method && (int(head[0])<<8|int(head[1]))%checked == 0 {
-		return zlib.NewReader(buffered)
+		inflated, err := zlib.NewReader(buffered)
+		return whole{inflated, buffered}, err
 	}
-	return flate.NewReader(buffered), nil
+	return whole{flate.NewReader(buffered), buffered}, nil
+}
+
+// whole is what is decompressed from all of a body. The format says itself where
+// it ends; the end of the body must be seen too, for then the HTTP server begins
+// to notice when the client goes away.
+type whole struct {
+	io.Reader
+	body *bufio.Reader
+}
+
+func (w whole) Read(p []byte) (int, error) {
+	n, err := w.Reader.Read(p)
+	if !errors.Is(err, io.EOF) {
+		return n, err
+	}
+	if _, err = w.body.Peek(1); err == nil {
+		err = errors.New("there are bytes behind the compressed ones")
+	}
+	return n, err
 }
 
 // compressor is what gzip.Writer and zlib.Writer are to us.

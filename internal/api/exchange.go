@@ -15,6 +15,7 @@ import (
 // and the answer. Tensors are views of the body and items views of the tensors,
 // so all of it is in use until the engine has returned; then it is used again.
 type exchange struct {
+	upload  upload
 	body    []byte
 	request oip.Request
 	inputs  [][]byte // of all items, one after the other
@@ -23,6 +24,7 @@ type exchange struct {
 
 	budget   *budget
 	reserved int64 // of the budget
+	room     int64 // of it for the body
 	engaged  bool  // the engine reads the items
 }
 
@@ -31,6 +33,9 @@ type exchange struct {
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 
 const bytesKept = 1 << 20
+
+// sliceBytes is what a slice takes without what it refers to.
+const sliceBytes = 24
 
 func newExchange(b *budget) *exchange {
 	x := exchanges.Get().(*exchange)
@@ -50,8 +55,8 @@ func (x *exchange) release() {
 	for i := range x.request.Inputs {
 		x.request.Inputs[i].Data = nil
 	}
-	x.body, x.answer, x.reserved = keep(x.body), keep(x.answer), 0
-	if cap(x.inputs) > bytesKept/24 { // bytes of a slice
+	x.body, x.answer, x.reserved, x.room, x.upload = keep(x.body), keep(x.answer), 0, 0, upload{}
+	if cap(x.inputs) > bytesKept/sliceBytes {
 		x.inputs, x.items = nil, nil
 	}
 	exchanges.Put(x)
@@ -79,22 +84,32 @@ func (x *exchange) rows(n, k int) []runtime.Item {
 	return x.items
 }
 
+// readAhead is how much room a body gets before any of it is there: a client
+// must send much to have much memory kept for it. All the connections that a
+// server accepts (4096) can claim a quarter of the budget by sending nothing.
+const readAhead = 64 << 10
+
 // read reads a body of size bytes (-1: unknown) into the exchange.
 func (x *exchange) read(src io.Reader, size, bytesMax int64) error {
+	x.body = x.body[:0]
 	room := int64(bytes.MinRead)
 	if size >= 0 {
-		room = min(size, bytesMax) + 1 // so that the end is seen without growing
+		room = min(size, readAhead) + 1 // so that the end is seen without growing
 	}
-	for x.body = x.body[:0]; size <= bytesMax; room = int64(len(x.body)) { // doubles
+	for size <= bytesMax {
 		if err := x.grow(room); err != nil {
 			return err
 		}
 		end, err := x.fill(src)
-		if int64(len(x.body)) > bytesMax {
+		n := int64(len(x.body))
+		if n > bytesMax {
 			break
 		}
 		if end || err != nil {
 			return err
+		}
+		if room = n; n <= size { // doubles, and grows to the fourfold where the size is known
+			room = min(3*n, size+1-n)
 		}
 	}
 	return slo.E("", slo.KindTooLarge, "the body has more than %d bytes", bytesMax)
@@ -102,8 +117,8 @@ func (x *exchange) read(src io.Reader, size, bytesMax int64) error {
 
 // fill reads until the room there is, is used, or the body ends.
 func (x *exchange) fill(src io.Reader) (end bool, err error) {
-	for int64(len(x.body)) < x.reserved {
-		n, err := src.Read(x.body[len(x.body):x.reserved])
+	for int64(len(x.body)) < x.room {
+		n, err := src.Read(x.body[len(x.body):x.room])
 		x.body = x.body[:len(x.body)+n]
 		if err == io.EOF {
 			return true, nil
@@ -118,27 +133,30 @@ func (x *exchange) fill(src io.Reader) (end bool, err error) {
 // grow makes room for n more bytes of the body, within the budget.
 func (x *exchange) grow(n int64) error {
 	want := int64(len(x.body)) + n
-	if !x.budget.reserve(want - x.reserved) {
-		return slo.E("", slo.KindOverloaded, "the requests under way hold all of the %d bytes there are for bodies", x.budget.max)
+	if err := x.reserve(want - x.room); err != nil {
+		return err
 	}
-	x.reserved = want
+	x.room = want
 	if want > int64(cap(x.body)) {
 		x.body = append(make([]byte, 0, want), x.body...)
 	}
 	return nil
 }
 
-// claim counts the tensors of a request that was not read into the exchange.
-func (x *exchange) claim() error {
-	size := int64(0)
-	for _, in := range x.request.Inputs {
-		size += int64(len(in.Data))
-	}
-	if !x.budget.reserve(size) {
+// reserve takes n bytes of the budget until the exchange is released.
+func (x *exchange) reserve(n int64) error {
+	if !x.budget.reserve(n) {
 		return slo.E("", slo.KindOverloaded, "the requests under way hold all of the %d bytes there are for bodies", x.budget.max)
 	}
-	x.reserved = size
+	x.reserved += n
 	return nil
+}
+
+// hold counts n bytes, below 0 for fewer, that are there whether the budget has
+// them or not; where it has not, the next requests are shed.
+func (x *exchange) hold(n int64) {
+	x.budget.used.Add(n)
+	x.reserved += n
 }
 
 // budget is the bytes that all exchanges together may hold.

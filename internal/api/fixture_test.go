@@ -178,7 +178,7 @@ func startAPI(t testing.TB, s setup) (*API, *engine.Engine) {
 		return s.fail(r)
 	}
 	rt := fake.New(fake.Config{Profiles: []*modelpkg.Profile{served[0].Profile, served[1].Profile}, Fail: fail, Instant: s.instant})
-	e, err := engine.New(engine.Config{Models: served, Instances: 1, Threads: 1, QueueItemsMax: 1000, QueueJobsMax: max(s.queueJobs, 1),
+	e, err := engine.New(engine.Config{Models: served, Instances: 1, Threads: 1, QueueItemsMax: 10_000, QueueJobsMax: max(s.queueJobs, 1),
 		Log: slog.New(slog.DiscardHandler)}, rt)
 	if err != nil {
 		t.Fatal(err)

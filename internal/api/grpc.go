@@ -382,7 +382,7 @@ func (s *service) infer(ctx context.Context, b *backend, q *inference.ModelInfer
 	if err := undecodable(inference.DecodeRequest(&x.request, q, s.api.cfg.Tensors)); err != nil {
 		return oip.Response{}, err
 	}
-	if err := x.claim(); err != nil {
+	if err := x.reserve(dataBytes(x.request.Inputs)); err != nil {
 		return oip.Response{}, err
 	}
 	answer, _, err := s.api.run(ctx, x, l, from)

@@ -41,6 +41,7 @@ func (a *API) run(ctx context.Context, x *exchange, l engine.Lease, from origin)
 	if err != nil {
 		return oip.Response{}, nil, err
 	}
+	x.hold(dataBytes(result.Outputs))
 	answer = oip.Response{ModelName: l.Model.Name, ModelVersion: l.Model.Version, ID: x.request.ID, Parameters: facts(l.Model, result)}
 	for _, i := range outputs {
 		answer.Outputs = append(answer.Outputs, result.Outputs[i])
@@ -78,7 +79,7 @@ func (a *API) infer(w http.ResponseWriter, r *http.Request, args arguments) erro
 	defer l.Release()
 	x := newExchange(&a.bodies)
 	defer x.release()
-	if err := a.readBody(r, x); err != nil {
+	if err := a.readBody(w, r, x); err != nil {
 		return err
 	}
 	if err := x.decode(r.Header, l.Model, a.cfg.Tensors); err != nil {
@@ -91,6 +92,10 @@ func (a *API) infer(w http.ResponseWriter, r *http.Request, args arguments) erro
 	return a.answer(w, r, x, answer, forms)
 }
 
+// decodedPerByte is how many bytes of data a byte of JSON becomes at most: "0,"
+// is one number of eight.
+const decodedPerByte = 4
+
 // decode reads the request in the body, in whichever form it is.
 func (x *exchange) decode(header http.Header, m *modelpkg.Model, limits oip.Limits) error {
 	n := oip.AllJSON
@@ -101,13 +106,29 @@ func (x *exchange) decode(header http.Header, m *modelpkg.Model, limits oip.Limi
 		}
 		n = int(length)
 	}
-	var err error
 	if n == 0 {
-		err = x.decodeRaw(m)
-	} else {
-		err = x.request.Decode(x.body, n, limits)
+		return undecodable(x.decodeRaw(m))
 	}
-	return undecodable(err)
+	text := int64(len(x.body)) // of JSON; the rest is the data of the others
+	if n != oip.AllJSON {
+		text = min(text, int64(n))
+	}
+	if err := x.reserve(text * decodedPerByte); err != nil {
+		return err
+	}
+	if err := x.request.Decode(x.body, n, limits); err != nil {
+		return undecodable(err)
+	}
+	x.hold(dataBytes(x.request.Inputs) - (int64(len(x.body)) - text) - text*decodedPerByte)
+	return nil
+}
+
+// dataBytes is how much data tensors have.
+func dataBytes(tensors []tensor.Tensor) (n int64) {
+	for i := range tensors {
+		n += int64(len(tensors[i].Data))
+	}
+	return n
 }
 
 // undecodable gives the error of a decoder its kind.
@@ -218,12 +239,14 @@ func (a *API) answer(w http.ResponseWriter, r *http.Request, x *exchange, answer
 		body = append(body, '\n') // for people with curl
 	}
 	x.answer = body
+	x.hold(int64(len(body)))
 	header := w.Header()
 	if len(body) >= a.cfg.CompressBytesMin {
 		if encoding := accepted(r.Header.Get("Accept-Encoding")); encoding != "" {
 			if body, err = compress(encoding, body); err != nil {
 				return err
 			}
+			x.hold(int64(len(body)))
 			header.Set("Content-Encoding", encoding)
 		}
 	}

@@ -40,6 +40,9 @@ func (x *exchange) takeItems(m *modelpkg.Model, itemsMax int) (slo.Modalities, e
 	if n > itemsMax {
 		return 0, slo.E("", slo.KindTooLarge, "%d items are more than the %d of one request: send several", n, itemsMax)
 	}
+	if err := x.reserve(int64(n) * int64(len(m.Inputs)+1) * sliceBytes); err != nil {
+		return 0, err
+	}
 	items := x.rows(n, len(m.Inputs))
 	for _, in := range inputs {
 		i := slices.IndexFunc(m.Inputs, func(spec modelpkg.Input) bool { return spec.Name == in.Name })

@@ -104,19 +104,23 @@ func (b *backend) listed(readyOnly bool) []oip.RepositoryEntry {
 const smallBytesMax = 64 << 10
 
 // small reads a body that may be missing.
-func small(w http.ResponseWriter, r *http.Request, question any) error {
-	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, smallBytesMax)).Decode(question)
+func (a *API) small(w http.ResponseWriter, r *http.Request, question any) error {
+	body := a.upload(w, r, smallBytesMax)
+	err := json.NewDecoder(&body).Decode(question)
+	if _, known := errors.AsType[*slo.Error](err); known {
+		return err
+	}
 	if err != nil && !errors.Is(err, io.EOF) { // no body is no question
 		return slo.E("", slo.KindInvalid, "the body is not as the protocol says: %w", err)
 	}
 	return nil
 }
 
-func (*API) index(w http.ResponseWriter, r *http.Request, args arguments) error {
+func (a *API) index(w http.ResponseWriter, r *http.Request, args arguments) error {
 	var question struct {
 		Ready bool `json:"ready"` // list only what is ready
 	}
-	if err := small(w, r, &question); err != nil {
+	if err := a.small(w, r, &question); err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, args.listed(question.Ready))
@@ -132,11 +136,11 @@ func noOverrides(parameters int) error {
 	return nil
 }
 
-func (*API) load(w http.ResponseWriter, r *http.Request, args arguments) error {
+func (a *API) load(w http.ResponseWriter, r *http.Request, args arguments) error {
 	var question struct {
 		Parameters map[string]any `json:"parameters"`
 	}
-	if err := small(w, r, &question); err != nil {
+	if err := a.small(w, r, &question); err != nil {
 		return err
 	}
 	if err := noOverrides(len(question.Parameters)); err != nil {
@@ -148,11 +152,11 @@ func (*API) load(w http.ResponseWriter, r *http.Request, args arguments) error {
 	return writeJSON(w, http.StatusOK, struct{}{})
 }
 
-func (*API) unload(w http.ResponseWriter, r *http.Request, args arguments) error {
+func (a *API) unload(w http.ResponseWriter, r *http.Request, args arguments) error {
 	var question struct {
 		Parameters map[string]any `json:"parameters"` // unload_dependents: no model here depends on another
 	}
-	if err := small(w, r, &question); err != nil {
+	if err := a.small(w, r, &question); err != nil {
 		return err
 	}
 	if err := args.models.Unload(args.model); err != nil {

@@ -45,9 +45,14 @@ const challenge = `Bearer realm="mosel"`
 // retryDefault is when a client may retry where the error does not say.
 const retryDefault = time.Second
 
-// errMethod is the one error that is HTTP's own and has no kind: the resource is
-// there, the method is not for it.
-type errMethod struct{ error }
+// httpError is an error for which HTTP has a status of its own, besides that of
+// its kind.
+type httpError struct {
+	status int
+	error
+}
+
+func (e httpError) Unwrap() error { return e.error }
 
 // failure is an error as a client sees it, whatever the transport.
 type failure struct {
@@ -62,8 +67,8 @@ func failureOf(err error) failure {
 	kind := slo.KindOf(err)
 	row := statuses[kind]
 	f := failure{status: row.status, code: row.code, body: oip.ErrorBody{Error: err.Error()}}
-	if _, ok := errors.AsType[errMethod](err); ok {
-		f.status, f.code, row.retry = http.StatusMethodNotAllowed, codes.Unimplemented, false
+	if own, ok := errors.AsType[httpError](err); ok {
+		f.status, row.retry = own.status, false
 	}
 	facts, known := errors.AsType[*slo.Error](err)
 	if !known {
@@ -98,6 +103,9 @@ func (f failure) level() slog.Level {
 func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 	f := failureOf(err)
 	a.log.Log(r.Context(), f.level(), "request failed", "method", r.Method, "path", r.URL.Path, "status", f.status, "error", err)
+	if d, ok := w.(*download); ok && f.status != http.StatusRequestTimeout {
+		d.refused()
+	}
 	header := w.Header()
 	if f.code == codes.Unauthenticated {
 		header.Set("WWW-Authenticate", challenge)

@@ -207,22 +207,42 @@ func TestCompressedAnswers(t *testing.T) {
 	}
 }
 
-func TestBodiesOfAllRequestsAreBounded(t *testing.T) {
+// TestMemoryOfAllRequestsIsBounded sends requests that wait for the one instance
+// until there is no room for another.
+func TestMemoryOfAllRequestsIsBounded(t *testing.T) {
 	body := ask(`"modalities":"image"`, imageJSON)
-	with(t, setup{queueJobs: 10, config: func(c *Config) { c.BodyBytesMax, c.BodyBytesInFlight = 1000, 1000 }}, func(f fixture) {
-		var wg sync.WaitGroup
-		for range 1000 / (len(body) + 1) {
-			wg.Go(func() {
-				if w := f.call("POST", inferPath, body); w.Code != 200 {
-					t.Errorf("%d %s", w.Code, w.Body)
-				}
-			})
+	const inFlight = 5000
+	with(t, setup{queueJobs: 100, config: func(c *Config) { c.BodyBytesMax, c.BodyBytesInFlight = 1000, inFlight }}, func(f fixture) {
+		var waiting []chan *httptest.ResponseRecorder
+		refused := func() *httptest.ResponseRecorder { // nil: one more waits
+			answer := make(chan *httptest.ResponseRecorder, 1)
+			go func() { answer <- f.call("POST", inferPath, body) }()
+			synctest.Wait()
+			select {
+			case w := <-answer:
+				return w
+			default:
+				waiting = append(waiting, answer)
+				return nil
+			}
 		}
-		synctest.Wait() // all of them have been read and wait for the one instance
-		if w := f.call("POST", inferPath, body); w.Code != 429 || !strings.Contains(w.Body.String(), "1000 bytes there are for bodies") {
-			t.Errorf("one more: %d %s", w.Code, w.Body)
+		w := refused()
+		for ; w == nil; w = refused() {
 		}
-		wg.Wait()
+		if w.Code != 429 || !strings.Contains(w.Body.String(), "5000 bytes there are for bodies") {
+			t.Errorf("after %d: %d %s", len(waiting), w.Code, w.Body)
+		}
+		// Each holds its body, one item of four inputs, and the four bytes of one of
+		// them. The last had no room to be decoded, which may take four times the text.
+		each := len(body) + 1 + 5*sliceBytes + 4
+		if want := (inFlight-5*len(body)-1-each)/each + 1; len(waiting) < want-1 || len(waiting) > want+1 {
+			t.Errorf("%d requests of %d bytes wait, want %d", len(waiting), each, want)
+		}
+		for _, answer := range waiting {
+			if w := <-answer; w.Code != 200 {
+				t.Errorf("%d %s", w.Code, w.Body)
+			}
+		}
 		for range 20 { // nothing of the budget is lost
 			if w := f.call("POST", inferPath, body); w.Code != 200 {
 				t.Errorf("afterwards: %d %s", w.Code, w.Body)
@@ -260,7 +280,7 @@ func TestBodiesArriveInAnyPieces(t *testing.T) {
 func TestItemsAreViews(t *testing.T) {
 	m := scene().Model
 	const n = 1000
-	x := newExchange(&budget{})
+	x := newExchange(&budget{max: 1 << 20})
 	x.request.Inputs = []tensor.Tensor{
 		{Name: "mask", DType: tensor.Bool, Shape: tensor.Shape{n, 3}, Data: make([]byte, 3*n)},
 		{Name: "chars", DType: tensor.Uint8, Shape: tensor.Shape{n, 3}, Data: make([]byte, 3*n)},

@@ -56,18 +56,19 @@ type Config struct {
 	QueueJobsMax  int
 	QueueBytesMax int64
 	API           api.Config
+	// ConnectionsMax bounds the connections open at a time; further ones wait.
+	ConnectionsMax int
 
 	// Runtime runs the graphs; nil opens ONNX Runtime.
 	Runtime runtime.Runtime
 	Log     *slog.Logger
 }
 
-// The server's time limits on slow clients. Bodies are bounded in size by the
-// API; a client that sends slower than this is not worth a connection.
+// The server's time limits on clients that send no request. Bodies and answers
+// are held to a pace by the API, which knows what is on its way.
 const (
-	readHeaderTimeout = 10 * time.Second
-	readTimeout       = 2 * time.Minute
-	idleTimeout       = 2 * time.Minute
+	readHeaderTimeout = 10 * time.Second // a header has 64 KiB at most
+	idleTimeout       = 2 * time.Minute  // above the minute after which load balancers hang up, so that they do it first
 )
 
 // Default is the configuration of `mosel serve` without flags: localhost, on
@@ -77,7 +78,7 @@ func Default(cores int) Config {
 	instances, threads := runtime.Defaults(cores)
 	return Config{Addr: "127.0.0.1:8000", GRPCAddr: "127.0.0.1:8001", MetricsAddr: "127.0.0.1:8002", WatchEvery: 2 * time.Second,
 		Instances: instances, Threads: threads,
-		QueueItemsMax: sched.DefaultQueueItemsMax, QueueJobsMax: sched.DefaultQueueJobsMax, QueueBytesMax: queueBytesMax,
+		QueueItemsMax: sched.DefaultQueueItemsMax, QueueJobsMax: sched.DefaultQueueJobsMax, QueueBytesMax: queueBytesMax, ConnectionsMax: ConnectionsMax,
 		API: api.DefaultConfig(), Log: slog.New(slog.DiscardHandler)}
 }
 
@@ -99,6 +100,7 @@ func (c Config) Validate() error {
 	check(c.QueueItemsMax >= 1 && c.QueueJobsMax >= 1, "queue bounds are %d items and %d jobs: at least 1", c.QueueItemsMax, c.QueueJobsMax)
 	check(c.QueueBytesMax >= 0, "the bound on the queue's bytes is %d: at least 0, which is none", c.QueueBytesMax)
 	check(c.WatchEvery >= 0, "the model directory is to be looked at every %v: 0 is never", c.WatchEvery)
+	check(c.ConnectionsMax >= 1, "the bound on connections is %d: at least 1", c.ConnectionsMax)
 	if err := c.API.Validate(); err != nil {
 		errs = append(errs, err)
 	}
@@ -166,19 +168,19 @@ func (s *Server) Start() error {
 }
 
 func (s *Server) listen() error {
-	rest, err := listen("REST", "--addr", s.cfg.Addr)
+	rest, err := s.open("REST", "--addr", s.cfg.Addr)
 	if err != nil {
 		return err
 	}
 	s.rest, s.addrs.rest = s.httpServer(s.api.REST()), rest.Addr()
 	if s.tls != nil {
 		config := s.tls.Clone()
-		config.NextProtos = []string{"h2", "http/1.1"}
+		config.NextProtos = []string{"http/1.1"}
 		rest = tls.NewListener(rest, config)
 	}
 	s.serve("REST", func() error { return s.rest.Serve(rest) })
 	if s.cfg.GRPCAddr != "" {
-		listener, err := listen("gRPC", "--grpc-addr", s.cfg.GRPCAddr)
+		listener, err := s.open("gRPC", "--grpc-addr", s.cfg.GRPCAddr)
 		if err != nil {
 			return err
 		}
@@ -192,7 +194,7 @@ func (s *Server) listen() error {
 		s.serve("gRPC", func() error { return s.grpc.Serve(listener) })
 	}
 	if s.cfg.MetricsAddr != "" {
-		listener, err := listen("metrics", "--metrics-addr", s.cfg.MetricsAddr)
+		listener, err := s.open("metrics", "--metrics-addr", s.cfg.MetricsAddr)
 		if err != nil {
 			return err
 		}
@@ -204,23 +206,34 @@ func (s *Server) listen() error {
 	return nil
 }
 
-func listen(what, flag, addr string) (net.Listener, error) {
+func (s *Server) open(what, flag, addr string) (net.Listener, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, slo.E("listen for "+what, slo.KindUnavailable, "%w: is another server running? choose another address with %s", err, flag)
 	}
-	return l, nil
+	return bounded(l, s.cfg.ConnectionsMax, s.cfg.Log), nil
 }
 
 func (s *Server) httpServer(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
-		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
+		ReadHeaderTimeout: min(readHeaderTimeout, s.cfg.API.Patience),
+		ReadTimeout:       s.cfg.API.Patience, // until the API sets its own
+		WriteTimeout:      s.cfg.API.Patience, // likewise
 		IdleTimeout:       idleTimeout,
+		Protocols:         http1(),
 		MaxHeaderBytes:    s.cfg.API.HeaderBytesMax,
 		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
 	}
+}
+
+// http1 leaves HTTP/2 out, which TLS would bring along: with hundreds of
+// requests on one connection, the bound on connections would bound nothing.
+// Who wants many at a time on one connection has gRPC.
+func http1() *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(true)
+	return p
 }
 
 // serve runs a listener until it is closed.

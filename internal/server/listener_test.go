@@ -1,0 +1,131 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+)
+
+// lines is a log that hands on what it is told.
+type lines chan string
+
+func (l lines) Write(line []byte) (int, error) {
+	l <- string(line)
+	return len(line), nil
+}
+
+// listen makes a bounded listener on a free port, and its log.
+func listen(t *testing.T, most int) (net.Listener, lines) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := make(lines, 10)
+	b := bounded(l, most, slog.New(slog.NewTextHandler(log, nil)))
+	t.Cleanup(func() { b.Close() })
+	return b, log
+}
+
+// connect makes a connection and returns both ends.
+func connect(t *testing.T, l net.Listener) (near, far net.Conn) {
+	t.Helper()
+	near = dialTo(t, l)
+	far, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return near, far
+}
+
+func dialTo(t *testing.T, l net.Listener) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+func TestConnectionsAreBounded(t *testing.T) {
+	l, log := listen(t, 2)
+	_, first := connect(t, l)
+	_, second := connect(t, l)
+	dialTo(t, l)
+	accepted := make(chan net.Conn)
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			t.Error(err)
+		}
+		accepted <- conn
+	}()
+	select {
+	case <-accepted:
+		t.Fatal("a third connection is accepted beside the two")
+	case line := <-log:
+		if !strings.Contains(line, "new connections wait") || !strings.Contains(line, "open=2") {
+			t.Errorf("the log says %q", line)
+		}
+	}
+	for range 2 { // closed twice it still had but one place
+		first.Close()
+	}
+	third := <-accepted
+	if n := len(l.(*boundedListener).places); n != 2 {
+		t.Errorf("%d places are taken by two connections", n)
+	}
+	second.Close()
+	third.Close()
+	if n := len(l.(*boundedListener).places); n != 0 {
+		t.Errorf("%d places are taken by nobody", n)
+	}
+}
+
+func TestAClosedListenerDoesNotWait(t *testing.T) {
+	l, log := listen(t, 1)
+	connect(t, l)
+	ended := make(chan error)
+	go func() {
+		_, err := l.Accept()
+		ended <- err
+	}()
+	<-log
+	l.Close()
+	if err := <-ended; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("waiting for a place: %v", err)
+	}
+	l.Close()
+	m, _ := listen(t, 1)
+	m.Close()
+	if _, err := m.Accept(); !errors.Is(err, net.ErrClosed) || len(m.(*boundedListener).places) != 0 {
+		t.Errorf("with a place free: %v", err)
+	}
+}
+
+// TestConnectionsCloseInTwoSteps checks that the other end can read to the end
+// and still send.
+func TestConnectionsCloseInTwoSteps(t *testing.T) {
+	l, _ := listen(t, 1)
+	near, far := connect(t, l)
+	if _, err := io.WriteString(far, "no"); err != nil {
+		t.Fatal(err)
+	}
+	if err := far.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := io.ReadAll(near); err != nil || string(text) != "no" {
+		t.Errorf("%q, %v", text, err)
+	}
+	if _, err := io.WriteString(near, "still here"); err != nil {
+		t.Error(err)
+	}
+	near.Close()
+	if text, err := io.ReadAll(far); err != nil || string(text) != "still here" {
+		t.Errorf("%q, %v", text, err)
+	}
+}
