@@ -174,6 +174,6 @@ type Decision struct {
 	Items       int       `json:"items"`
 	PredictedMS float64   `json:"predicted_ms"`
 	MeasuredMS  float64   `json:"measured_ms"` // 0 while it runs, and if it was lost
-	State       string    `json:"state"`       // "running", "done", "failed", "lost"
+	State       string    `json:"state"`       // "running", "done", "failed", "lost", "aborted" (nobody wanted it any more)
 	Why         string    `json:"why"`         // a sentence for people
 }
