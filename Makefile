@@ -12,7 +12,7 @@ ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
 
-.PHONY: help build demo experiments test simulate-soak lint fuzz bench generate setup clean
+.PHONY: help build demo experiments test simulate-soak lint fuzz bench bench-serve generate setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ fuzz: ## every fuzz target for FUZZTIME each (5s)
 
 bench: setup ## all benchmarks; BENCH=regexp selects
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+bench-serve: ## mosel against bare servers of the same transport and payload, in under a minute
+	$(GO) run ./internal/servebench
 
 setup: build # the ONNX Runtime library, once, into the user's cache
 	bin/mosel runtime install

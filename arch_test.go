@@ -33,6 +33,7 @@ var rooms = []room{
 	{dir: "internal/strictyaml"},
 	{dir: "internal/workload", imports: []string{"internal/slo"}},
 	{dir: "internal/modelpkg", imports: []string{"tensor", "internal/slo", "internal/strictyaml"}},
+	{dir: "internal/modelpkg/modelpkgtest", imports: []string{"tensor", "internal/modelpkg"}},
 	{dir: "internal/runtime", imports: []string{"tensor", "internal/slo", "internal/modelpkg"}},
 	{dir: "internal/runtime/runtimetest", imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime"}},
 	{
@@ -73,6 +74,11 @@ var rooms = []room{
 		imports: []string{"internal/slo", "internal/modelpkg", "internal/runtime", "internal/runtime/ort", "internal/plan", "internal/sched",
 			"internal/engine", "internal/api"},
 		tests: []string{"tensor", "client", "internal/runtime/fake"},
+	},
+	{
+		dir: "internal/servebench",
+		imports: []string{"tensor", "oip", "internal/modelpkg", "internal/modelpkg/modelpkgtest", "internal/runtime", "internal/runtime/fake",
+			"internal/replay", "internal/server"},
 	},
 	{
 		dir: "cmd/mosel",
