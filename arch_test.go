@@ -73,7 +73,7 @@ var rooms = []room{
 		dir: "internal/server",
 		imports: []string{"internal/slo", "internal/modelpkg", "internal/runtime", "internal/runtime/ort", "internal/plan", "internal/sched",
 			"internal/engine", "internal/api"},
-		tests: []string{"tensor", "client", "internal/runtime/fake"},
+		tests: []string{"tensor", "oip", "client", "internal/modelpkg/modelpkgtest", "internal/runtime/fake"},
 	},
 	{
 		dir: "internal/servebench",
