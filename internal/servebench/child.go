@@ -28,6 +28,7 @@ const (
 // announcement is what a child says of itself: where it serves.
 type announcement struct {
 	REST string `json:"rest"`
+	GRPC string `json:"grpc"`
 }
 
 // usage is what a child has used so far.
@@ -91,7 +92,11 @@ func serveEcho(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(answerQuestions(ctx, announcement{REST: rest.addr}), rest.stop())
+	rpc, err := listenGRPC()
+	if err != nil {
+		return errors.Join(err, rest.stop())
+	}
+	return errors.Join(answerQuestions(ctx, announcement{REST: rest.addr, GRPC: rpc.addr}), rpc.stop(), rest.stop())
 }
 
 // httpServer serves on a free port until stop.

@@ -67,6 +67,15 @@ type transport struct {
 	subjects [subjectsEnd]subject
 }
 
+// subjectsOf names the subjects; how they are reached depends on the transport.
+func subjectsOf(p pair) [subjectsEnd]subject {
+	return [...]subject{
+		brief: {name: "echo, brief", child: p.bare},
+		equal: {name: "echo, equal", child: p.bare},
+		mosel: {name: "mosel", child: p.mosel},
+	}
+}
+
 // The bounds of the issue that asked for this.
 const (
 	ratioMin = 0.5
@@ -100,6 +109,7 @@ func measureServers(ctx context.Context, o options, out io.Writer) (sound bool, 
 	for _, prepare := range []func() (*transport, error){
 		func() (*transport, error) { return restBinary(p, bytesModel) },
 		func() (*transport, error) { return restJSON(p, imageModel) },
+		func() (*transport, error) { return overGRPC(p, bytesModel) },
 	} {
 		t, err := prepare()
 		if err != nil {
@@ -119,12 +129,7 @@ func measureServers(ctx context.Context, o options, out io.Writer) (sound bool, 
 
 // restBinary is 10 KB in the protocol's binary form.
 func restBinary(p pair, m *modelpkg.Model) (*transport, error) {
-	random := rand.New(rand.NewPCG(1, 2))
-	data := make([]byte, inputBytes)
-	for i := range data {
-		data[i] = byte(random.Uint32())
-	}
-	t, err := overREST(p, m, tensor.Tensor{Name: "x", DType: tensor.Uint8, Shape: tensor.Shape{1, inputBytes}, Data: data}, oip.Binary)
+	t, err := overREST(p, m, tensor.Tensor{Name: "x", DType: tensor.Uint8, Shape: tensor.Shape{1, inputBytes}, Data: randomBytes()}, oip.Binary)
 	if err != nil {
 		return nil, err
 	}
@@ -168,11 +173,11 @@ func overREST(p pair, m *modelpkg.Model, in tensor.Tensor, form oip.Form) (*tran
 	if row := fake.Row(m, 0, 0, runtime.Item{in.Data}); form == oip.Binary && !bytes.HasSuffix(answer, row) {
 		return nil, fmt.Errorf("mosel's answer is wrong: %q", answer)
 	}
-	return &transport{subjects: [...]subject{
-		brief: {name: "echo, brief", child: p.bare, open: aim(p.bare, fmt.Sprintf("/%d", len(answer)))},
-		equal: {name: "echo, equal", child: p.bare, open: aim(p.bare, fmt.Sprintf("/%d", len(body)))},
-		mosel: {name: "mosel", child: p.mosel, open: infer},
-	}}, nil
+	t := &transport{subjects: subjectsOf(p)}
+	t.subjects[brief].open = aim(p.bare, fmt.Sprintf("/%d", len(answer)))
+	t.subjects[equal].open = aim(p.bare, fmt.Sprintf("/%d", len(body)))
+	t.subjects[mosel].open = infer
+	return t, nil
 }
 
 // askOnce sends one request and returns the body of its answer.
