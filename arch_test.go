@@ -24,13 +24,16 @@ var rooms = []room{
 	// Public leaves, which know nothing of mosel's inside.
 	{dir: "tensor"},
 	{dir: "oip", imports: []string{"tensor"}},
-	{dir: "oip/inference"},
-	{dir: "client", imports: []string{"tensor", "oip"}},
+	{dir: "oip/inference", imports: []string{"tensor", "oip"}},
+	{dir: "client", imports: []string{"tensor", "oip", "oip/inference"}},
+	// What a server says about itself, for whoever reads it.
+	{dir: "status"},
 	// The spine: slo -> modelpkg -> plan -> sched -> engine -> api -> server -> cmd.
 	// What hangs off a vertebra stands right after it.
 	{dir: "internal/slo"},
 	{dir: "internal/plot", imports: []string{"internal/slo"}},
 	{dir: "internal/strictyaml"},
+	{dir: "internal/access", imports: []string{"internal/slo", "internal/strictyaml"}},
 	{dir: "internal/workload", imports: []string{"internal/slo"}},
 	{dir: "internal/modelpkg", imports: []string{"tensor", "internal/slo", "internal/strictyaml"}},
 	{dir: "internal/modelpkg/modelpkgtest", imports: []string{"tensor", "internal/modelpkg"}},
@@ -53,7 +56,12 @@ var rooms = []room{
 	{dir: "internal/media", imports: []string{"tensor", "internal/slo", "internal/modelpkg"}},
 	{dir: "internal/plan", imports: []string{"internal/slo", "internal/modelpkg"}},
 	{dir: "internal/sched", imports: []string{"internal/slo", "internal/plan"}},
-	{dir: "internal/sim", imports: []string{"internal/slo", "internal/workload", "internal/plan", "internal/sched"}},
+	{dir: "internal/account", imports: []string{"internal/slo", "internal/sched"}},
+	{dir: "internal/sim", imports: []string{"internal/slo", "internal/workload", "internal/plan", "internal/sched", "internal/account"}},
+	{
+		dir:     "internal/obs",
+		imports: []string{"status", "internal/slo", "internal/plan", "internal/sched", "internal/account"},
+	},
 	{
 		dir: "internal/scenario",
 		imports: []string{"internal/slo", "internal/strictyaml", "internal/workload", "internal/modelpkg", "internal/plan", "internal/sched", "internal/sim",
@@ -61,28 +69,33 @@ var rooms = []room{
 	},
 	{
 		dir:     "internal/engine",
-		imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime", "internal/plan", "internal/sched"},
+		imports: []string{"tensor", "status", "internal/slo", "internal/modelpkg", "internal/runtime", "internal/plan", "internal/sched", "internal/obs"},
 		tests:   []string{"internal/runtime/fake", "internal/sim", "internal/workload"},
 	},
 	{
-		dir:     "internal/api",
-		imports: []string{"tensor", "oip", "internal/slo", "internal/modelpkg", "internal/runtime", "internal/engine"},
-		tests:   []string{"internal/runtime/fake"},
+		dir:     "internal/repository",
+		imports: []string{"internal/slo", "internal/modelpkg", "internal/engine"},
+	},
+	{
+		dir: "internal/api",
+		imports: []string{"tensor", "oip", "oip/inference", "status", "internal/slo", "internal/access", "internal/modelpkg", "internal/runtime", "internal/obs",
+			"internal/engine", "internal/repository"},
+		tests: []string{"internal/runtime/fake"},
 	},
 	{
 		dir: "internal/server",
-		imports: []string{"internal/slo", "internal/modelpkg", "internal/runtime", "internal/runtime/ort", "internal/plan", "internal/sched",
-			"internal/engine", "internal/api"},
-		tests: []string{"tensor", "oip", "client", "internal/modelpkg/modelpkgtest", "internal/runtime/fake"},
+		imports: []string{"internal/slo", "internal/access", "internal/runtime", "internal/runtime/ort", "internal/plan", "internal/sched",
+			"internal/obs", "internal/engine", "internal/repository", "internal/api"},
+		tests: []string{"tensor", "oip", "client", "internal/modelpkg", "internal/modelpkg/modelpkgtest", "internal/runtime/fake"},
 	},
 	{
 		dir: "internal/servebench",
-		imports: []string{"tensor", "oip", "internal/modelpkg", "internal/modelpkg/modelpkgtest", "internal/runtime", "internal/runtime/fake",
-			"internal/replay", "internal/server"},
+		imports: []string{"tensor", "oip", "oip/inference", "internal/modelpkg", "internal/modelpkg/modelpkgtest", "internal/runtime",
+			"internal/runtime/fake", "internal/replay", "internal/server"},
 	},
 	{
 		dir: "cmd/mosel",
-		imports: []string{"tensor", "oip", "client", "internal/slo", "internal/modelpkg", "internal/runtime", "internal/runtime/ort",
+		imports: []string{"tensor", "oip", "client", "internal/slo", "internal/access", "internal/modelpkg", "internal/runtime", "internal/runtime/ort",
 			"internal/runtime/ort/library", "internal/profiler", "internal/media", "internal/plan", "internal/plot", "internal/replay", "internal/demo",
 			"internal/workload", "internal/scenario", "internal/server"},
 	},
@@ -94,13 +107,16 @@ var onlyIn = map[string][]string{
 	"unsafe":                          {"internal/runtime/ort", "oip/inference"}, // the latter is generated
 	"github.com/yalue/onnxruntime_go": {"internal/runtime/ort"},
 	"github.com/spf13/cobra":          {"cmd/mosel"},
-	"math/rand":                       {}, // math/rand/v2, with a seed
-	"io/ioutil":                       {}, // deprecated
-	"log":                             {}, // log/slog, passed in
+	"github.com/prometheus/client_golang/prometheus":            {"internal/obs", "internal/engine", "internal/server"},
+	"github.com/prometheus/client_golang/prometheus/collectors": {"internal/obs"},
+	"github.com/prometheus/client_golang/prometheus/promhttp":   {"internal/obs", "internal/server"}, // of the first only its tests
+	"math/rand": {}, // math/rand/v2, with a seed
+	"io/ioutil": {}, // deprecated
+	"log":       {}, // log/slog, passed in
 }
 
 // pure lists the rooms of rule R4: the same inputs give the same bytes.
-var pure = []string{"internal/slo", "internal/plan", "internal/sched", "internal/sim"}
+var pure = []string{"internal/slo", "internal/plan", "internal/sched", "internal/account", "internal/sim"}
 
 // pureImports is all of the standard library that a pure room may use: none of
 // it reads a clock, starts a goroutine, locks, draws at random or does I/O.

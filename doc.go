@@ -17,8 +17,9 @@
 //
 //	tensor               element type, shape and bytes; views, no copies
 //	oip                  the Open Inference Protocol on the wire: JSON and its binary extension
-//	oip/inference        the same protocol over gRPC, generated from its definitions
-//	client               Go SDK: infer, jobs, status
+//	oip/inference        the same protocol over gRPC: messages, service, and their way to oip and back
+//	client               Go SDK: calls, asynchronous calls and streams, over REST and gRPC
+//	status               what a server says about itself, and about one job
 //
 // The spine:
 //
@@ -27,7 +28,8 @@
 //	internal/plan        frontier, exact strategies, matrix: pure functions on values
 //	internal/sched       the core: admission, ledgers, queue, batching across jobs, dispatch
 //	internal/engine      the core under the wall clock: goroutines, payloads, instances
-//	internal/api         REST; the only place where errors become status codes
+//	internal/repository  keeps what the engine serves in step with the model directory
+//	internal/api         REST and gRPC; the only place where errors become status codes
 //	internal/server      puts it all together: start, ready, drain
 //	cmd/mosel            the command line, one short file for each subcommand
 //
@@ -36,9 +38,12 @@
 //	internal/runtime     what runs a graph: the contract, its conformance suite, ONNX Runtime, a fake
 //	internal/profiler    measures a model's variants and writes a profile
 //	internal/strictyaml  YAML read strictly, every error with its line
+//	internal/access      who may do what: roles, tokens, TLS
 //	internal/media       pictures, recordings and texts become a model's inputs
 //	internal/plot        charts as SVG or PNG
 //	internal/workload    loads as they are drawn, for the load generator and the simulator
+//	internal/account     records of jobs and batches, from the core's events and actions
+//	internal/obs         a running server's books: metrics, status, explanations
 //	internal/sim         the core under a virtual clock, invariants checked after every step
 //	internal/scenario    experiments as files, run in the simulator under every policy
 //	internal/replay      offers load to a server from outside and reports what came of it

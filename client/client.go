@@ -1,16 +1,12 @@
 package client
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
+	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"net/url"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/mosel-serve/mosel/oip"
@@ -19,175 +15,199 @@ import (
 // Options configure a Client. The zero value of each field stands for its
 // default.
 type Options struct {
-	// ConnectionsMax bounds the connections open at a time, and so the requests
-	// under way; further requests wait. Default 1024.
+	// ConnectionsMax bounds the calls under way at a time, and so what they hold
+	// in memory and open in connections; further calls wait for their turn. Over
+	// gRPC all calls share one connection, and a stream counts as one call.
+	// Default 1024.
 	ConnectionsMax int
-	// ResponseBytesMax bounds the body of an answer. Default 64 MiB.
+	// ResponseBytesMax bounds an answer: its body, or its gRPC message. Default
+	// 64 MiB.
 	ResponseBytesMax int64
-	// Transport sends the requests, in place of the client's own; for tests and
-	// for other ways to a server.
+	// ClientKey says on whose behalf the requests are made. A mosel server is fair
+	// between keys: one that floods it does not take the turns of the others.
+	ClientKey string
+	// Token is sent with every request, as "Authorization: Bearer". To a host other
+	// than this one it needs TLS, unless AllowInsecureToken is set: whoever reads
+	// it on the way may use it.
+	Token              string
+	AllowInsecureToken bool
+	// TLS is how to speak to an https or grpcs address: authorities to trust,
+	// certificates to show. Default: the system's authorities.
+	TLS *tls.Config
+	// Transport sends the requests over REST, in place of the client's own; for
+	// tests and for other ways to a server.
 	Transport http.RoundTripper
+}
+
+// The defaults of Options, and what both transports keep to.
+const (
+	connectionsMax   = 1024
+	responseBytesMax = 64 << 20
+	connectTimeout   = 10 * time.Second
+)
+
+// transport is a way to talk to a server. Its errors are *Error for an answer
+// that is not a success, the context's for one that ended, and others for what
+// could not be sent or read.
+type transport interface {
+	infer(ctx context.Context, r *Request) (*Response, error)
+	ready(ctx context.Context) (bool, error)
+	server(ctx context.Context) (oip.ServerMetadata, error)
+	models(ctx context.Context) ([]oip.RepositoryEntry, error)
+	metadata(ctx context.Context, model string) (oip.ModelMetadata, error)
+	load(ctx context.Context, model string) error
+	unload(ctx context.Context, model string) error
+	// close is called once, when nothing is under way any more.
+	close()
 }
 
 // Client sends requests to one server. It is safe for concurrent use.
 type Client struct {
-	base      url.URL
-	transport http.RoundTripper
-	bytesMax  int64
+	transport transport
+	slots     chan struct{} // one is taken for each call under way
+
+	mu      sync.Mutex
+	running int // calls that have a slot or wait for one
+	closed  bool
 }
 
-// The defaults of Options, and what the client's own transport does.
-const (
-	connectionsMax   = 1024
-	responseBytesMax = 64 << 20
-	idleTimeout      = 90 * time.Second
-	connectTimeout   = 10 * time.Second
-	writeBufferBytes = 32 << 10 // a request of a few tensors leaves in one system call
-	errorBytesMax    = 64 << 10 // of the body of an error
-)
-
-// New makes a client of the server at addr: "host:port", or a URL with a scheme
-// and, if the server stands behind a proxy, a path. It does not connect yet.
+// New makes a client of the server at addr:
+//
+//   - "host:port", or a URL http://... or https://... and, if the server stands
+//     behind a proxy, a path: REST;
+//   - grpc://host:port, or grpcs://host:port with TLS: gRPC, by default at port 8001.
+//
+// It does not connect yet.
 func New(addr string, opts Options) (*Client, error) {
-	if !strings.Contains(addr, "://") {
-		addr = "http://" + addr
-	}
-	base, err := url.Parse(addr)
+	at, err := parseAddress(addr)
 	if err != nil {
-		return nil, fmt.Errorf("server address: %w", err)
+		return nil, err
 	}
-	if base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
-		return nil, fmt.Errorf("server address %q is neither host:port nor an http or https URL", addr)
+	if err := opts.check(at); err != nil {
+		return nil, fmt.Errorf("client of %s: %w", addr, err)
 	}
-	c := &Client{
-		base: url.URL{Scheme: base.Scheme, User: base.User, Host: base.Host,
-			Path: strings.TrimRight(base.Path, "/"), RawPath: strings.TrimRight(base.RawPath, "/")},
-		transport: opts.Transport,
-		bytesMax:  opts.ResponseBytesMax,
+	if opts.ConnectionsMax <= 0 {
+		opts.ConnectionsMax = connectionsMax
 	}
-	if c.bytesMax <= 0 {
-		c.bytesMax = responseBytesMax
+	if opts.ResponseBytesMax <= 0 {
+		opts.ResponseBytesMax = responseBytesMax
 	}
-	if c.transport == nil {
-		c.transport = newTransport(opts.ConnectionsMax)
+	c := &Client{slots: make(chan struct{}, opts.ConnectionsMax)}
+	if at.grpc() {
+		c.transport, err = newGRPC(at, opts)
+	} else {
+		c.transport = newREST(at, opts)
 	}
-	return c, nil
+	return c, err
 }
 
-func newTransport(connections int) *http.Transport {
-	if connections <= 0 {
-		connections = connectionsMax
-	}
-	return &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         (&net.Dialer{Timeout: connectTimeout}).DialContext,
-		TLSHandshakeTimeout: connectTimeout,
-		MaxIdleConns:        connections,
-		MaxIdleConnsPerHost: connections,
-		MaxConnsPerHost:     connections,
-		IdleConnTimeout:     idleTimeout,
-		WriteBufferSize:     writeBufferBytes,
-		DisableCompression:  true, // tensors compress badly, and inference has better use for the processor
-	}
-}
-
-// Close closes the connections that are idle. Requests under way go on.
+// Close ends the client: further calls fail with ErrClosed. Those under way go on,
+// and the connections close with the last of them.
 func (c *Client) Close() {
-	if idle, ok := c.transport.(interface{ CloseIdleConnections() }); ok {
-		idle.CloseIdleConnections()
+	c.mu.Lock()
+	last := !c.closed && c.running == 0
+	c.closed = true
+	c.mu.Unlock()
+	if last {
+		c.transport.close()
+	}
+}
+
+// enter waits for its turn to make a call, at most as long as patience if that is
+// above 0. After nil, leave must follow.
+func (c *Client) enter(ctx context.Context, patience time.Duration) error {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return ErrClosed
+	}
+	c.running++
+	c.mu.Unlock()
+	select {
+	case c.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	var over <-chan time.Time
+	if patience > 0 {
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		over = timer.C
+	}
+	var err error
+	select {
+	case c.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-over:
+		err = fmt.Errorf("%w while %d other calls were under way, which is the bound", ErrDeadline, cap(c.slots))
+	}
+	c.gone()
+	return err
+}
+
+// leave ends a call.
+func (c *Client) leave() {
+	<-c.slots
+	c.gone()
+}
+
+func (c *Client) gone() {
+	c.mu.Lock()
+	c.running--
+	last := c.closed && c.running == 0
+	c.mu.Unlock()
+	if last {
+		c.transport.close()
 	}
 }
 
 // Ready reports whether the server takes requests. An error says that it could
 // not be asked.
 func (c *Client) Ready(ctx context.Context) (bool, error) {
-	var answer oip.ServerReady
-	err := c.call(ctx, http.MethodGet, c.url("health", "ready"), &answer)
-	if failure := (*Error)(nil); errors.As(err, &failure) && failure.Status == http.StatusServiceUnavailable {
+	ready, err := ask(ctx, c, func() (bool, error) { return c.transport.ready(ctx) })
+	if errors.Is(err, ErrUnavailable) {
 		return false, nil
 	}
-	return err == nil, err
+	return ready, err
 }
 
 // Server says which server this is.
 func (c *Client) Server(ctx context.Context) (oip.ServerMetadata, error) {
-	var answer oip.ServerMetadata
-	err := c.call(ctx, http.MethodGet, c.url(), &answer)
-	return answer, err
+	return ask(ctx, c, func() (oip.ServerMetadata, error) { return c.transport.server(ctx) })
 }
 
 // Models lists the models and whether they are ready.
 func (c *Client) Models(ctx context.Context) ([]oip.RepositoryEntry, error) {
-	var answer []oip.RepositoryEntry
-	err := c.call(ctx, http.MethodPost, c.url("repository", "index"), &answer)
-	return answer, err
+	return ask(ctx, c, func() ([]oip.RepositoryEntry, error) { return c.transport.models(ctx) })
 }
 
 // Metadata describes a model: its inputs, its outputs and what is known of its
 // modalities and accuracy.
 func (c *Client) Metadata(ctx context.Context, model string) (oip.ModelMetadata, error) {
-	var answer oip.ModelMetadata
-	err := c.call(ctx, http.MethodGet, c.url("models", model), &answer)
-	return answer, err
+	return ask(ctx, c, func() (oip.ModelMetadata, error) { return c.transport.metadata(ctx, model) })
 }
 
-// url is the address of a resource below /v2.
-func (c *Client) url(segments ...string) *url.URL {
-	u := c.base
-	path, escaped := u.Path+"/v2", u.EscapedPath()+"/v2"
-	for _, s := range segments {
-		path += "/" + s
-		escaped += "/" + url.PathEscape(s)
-	}
-	if u.Path = path; escaped != path {
-		u.RawPath = escaped
-	}
-	return &u
+// Load asks the server to load a model, or to load it again where its package has
+// changed, and returns when it serves. Servers may keep this to administrators.
+func (c *Client) Load(ctx context.Context, model string) error {
+	_, err := ask(ctx, c, func() (struct{}, error) { return struct{}{}, c.transport.load(ctx, model) })
+	return err
 }
 
-// call sends a request without a body and decodes the JSON that answers it.
-func (c *Client) call(ctx context.Context, method string, u *url.URL, answer any) error {
-	req := (&http.Request{Method: method, URL: u, Host: u.Host, Header: http.Header{}}).WithContext(ctx)
-	_, body, err := c.send(req)
-	if err != nil {
-		return fmt.Errorf("%s %s: %w", method, u.Path, err)
-	}
-	if err := json.Unmarshal(body, answer); err != nil {
-		return fmt.Errorf("%s %s: the answer is not what the protocol says: %w", method, u.Path, err)
-	}
-	return nil
+// Unload asks the server to serve a model no more. Servers may keep this to
+// administrators.
+func (c *Client) Unload(ctx context.Context, model string) error {
+	_, err := ask(ctx, c, func() (struct{}, error) { return struct{}{}, c.transport.unload(ctx, model) })
+	return err
 }
 
-// send sends a request and reads the whole answer, so that the connection can
-// be used again. An answer that is not a success is an *Error.
-func (c *Client) send(req *http.Request) (http.Header, []byte, error) {
-	answer, err := c.transport.RoundTrip(req)
-	if err != nil {
-		return nil, nil, err
+// ask makes one call.
+func ask[A any](ctx context.Context, c *Client, question func() (A, error)) (answer A, err error) {
+	if err := c.enter(ctx, 0); err != nil {
+		return answer, err
 	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		body, _ := io.ReadAll(io.LimitReader(answer.Body, errorBytesMax)) // a part of the words is better than none
-		return nil, nil, newError(answer, body)
-	}
-	body, err := c.read(answer)
-	return answer.Header, body, err
-}
-
-// read reads the body of an answer into memory of its own.
-func (c *Client) read(answer *http.Response) ([]byte, error) {
-	if answer.ContentLength > c.bytesMax {
-		return nil, fmt.Errorf("the answer has %d bytes, the bound is %d", answer.ContentLength, c.bytesMax)
-	}
-	if answer.ContentLength >= 0 {
-		body := make([]byte, answer.ContentLength)
-		_, err := io.ReadFull(answer.Body, body)
-		return body, err
-	}
-	var body bytes.Buffer
-	n, err := body.ReadFrom(io.LimitReader(answer.Body, c.bytesMax+1))
-	if err == nil && n > c.bytesMax {
-		err = fmt.Errorf("the answer has more than the bound of %d bytes", c.bytesMax)
-	}
-	return body.Bytes(), err
+	defer c.leave()
+	return question()
 }

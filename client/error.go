@@ -2,6 +2,7 @@ package client
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -12,18 +13,64 @@ import (
 	"github.com/mosel-serve/mosel/oip"
 )
 
-// Error is an answer of the server that is not a success. What could not be
-// sent or read is another error, and a context that ended is the context's.
+// Error is an answer of the server that is not a success, over either transport.
+// What could not be sent or read is another error, and a context that ended is
+// the context's. errors.Is tells the kinds apart: ErrOverloaded and the others.
 type Error struct {
-	Status       int           // HTTP status; docs/protocol.md has the table
+	Status       int           // HTTP status, or what it would be; docs/protocol.md has the table
 	Message      string        // the server's words
 	RetryAfter   time.Duration // > 0: worth a retry after this long
 	BestAccuracy float64       // > 0: the highest floor that could have been met
+	Job          string        // the server's id of the request, by which it can be explained; "": it has none
+}
+
+// The kinds of Error, for errors.Is. A status that is none of these is of no kind.
+var (
+	ErrInvalid         = errors.New("the request is malformed")
+	ErrUnauthenticated = errors.New("a token is needed, or is wrong")
+	ErrForbidden       = errors.New("the token does not allow it")
+	ErrNotFound        = errors.New("there is no such model, version or resource")
+	ErrTooLarge        = errors.New("a bound of the server was exceeded")
+	ErrInfeasible      = errors.New("the floor is impossible with the modalities sent")
+	ErrOverloaded      = errors.New("shed: the server has too much to do")
+	ErrCanceled        = errors.New("the server was told to give up")
+	ErrFailed          = errors.New("the server failed")
+	ErrUnsupported     = errors.New("the server does not offer this")
+	ErrUnavailable     = errors.New("the server is not ready")
+	ErrDeadline        = errors.New("the deadline passed")
+)
+
+// ErrClosed is the error of a call after Close.
+var ErrClosed = errors.New("the client is closed")
+
+// statusCanceled is what the server answers where the client went away; it is not
+// in the registry of HTTP statuses.
+const statusCanceled = 499
+
+var kinds = map[int]error{
+	http.StatusBadRequest:            ErrInvalid,
+	http.StatusUnauthorized:          ErrUnauthenticated,
+	http.StatusForbidden:             ErrForbidden,
+	http.StatusNotFound:              ErrNotFound,
+	http.StatusRequestEntityTooLarge: ErrTooLarge,
+	http.StatusUnprocessableEntity:   ErrInfeasible,
+	http.StatusTooManyRequests:       ErrOverloaded,
+	statusCanceled:                   ErrCanceled,
+	http.StatusInternalServerError:   ErrFailed,
+	http.StatusNotImplemented:        ErrUnsupported,
+	http.StatusServiceUnavailable:    ErrUnavailable,
+	http.StatusGatewayTimeout:        ErrDeadline,
 }
 
 // Error prints the status and the server's words.
 func (e *Error) Error() string {
 	return fmt.Sprintf("%d %s: %s", e.Status, statusText(e.Status), e.Message)
+}
+
+// Is reports whether target is the kind of e.
+func (e *Error) Is(target error) bool {
+	kind, ok := kinds[e.Status]
+	return ok && kind == target
 }
 
 // Retryable reports whether the same request may succeed later: it was shed, or
@@ -32,21 +79,17 @@ func (e *Error) Retryable() bool {
 	return e.Status == http.StatusTooManyRequests || e.Status == http.StatusServiceUnavailable
 }
 
-// statusClientClosed is what the server answers where the client went away; it
-// is not in the registry of HTTP statuses.
-const statusClientClosed = 499
-
 func statusText(status int) string {
-	if status == statusClientClosed {
+	if status == statusCanceled {
 		return "Client Closed Request"
 	}
 	return http.StatusText(status)
 }
 
-// newError makes an Error of an answer. Something between client and server may
-// have answered in other words than JSON.
+// newError makes an Error of an answer over HTTP. Something between client and
+// server may have answered in other words than JSON.
 func newError(answer *http.Response, body []byte) *Error {
-	e := &Error{Status: answer.StatusCode}
+	e := &Error{Status: answer.StatusCode, Job: answer.Header.Get(oip.HeaderJob)}
 	if seconds, err := strconv.ParseInt(answer.Header.Get("Retry-After"), 10, 32); err == nil && seconds > 0 {
 		e.RetryAfter = time.Duration(seconds) * time.Second
 	}
@@ -56,11 +99,26 @@ func newError(answer *http.Response, body []byte) *Error {
 		return e
 	}
 	e.Message = words.Error
-	if ms := words.RetryAfterMS; ms > 0 && ms < math.MaxInt64/int64(time.Millisecond) {
-		e.RetryAfter = time.Duration(ms) * time.Millisecond
-	}
+	e.retryAfter(oip.Int(words.RetryAfterMS))
 	if words.BestAccuracy != nil {
 		e.BestAccuracy = *words.BestAccuracy
 	}
+	if words.Job != "" {
+		e.Job = words.Job
+	}
 	return e
+}
+
+// retryAfter and bestAccuracy read facts. What makes no sense is not there: an error
+// has been told, and it must not become another.
+func (e *Error) retryAfter(v oip.Value) {
+	if ms, err := v.Int64(); err == nil && ms > 0 && ms <= math.MaxInt64/int64(time.Millisecond) {
+		e.RetryAfter = time.Duration(ms) * time.Millisecond
+	}
+}
+
+func (e *Error) bestAccuracy(v oip.Value) {
+	if best, err := v.Float64(); err == nil {
+		e.BestAccuracy = best
+	}
 }

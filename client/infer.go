@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/mosel-serve/mosel/oip"
@@ -21,7 +19,7 @@ type Request struct {
 	Version string // "": whichever is served
 	ID      string // comes back in the answer
 	// Inputs have the items as their first dimension: [n, ...]. Any modalities of
-	// the model may be left out. The bytes are read until Infer returns.
+	// the model may be left out. The bytes are read until the call is done.
 	Inputs  []tensor.Tensor
 	Outputs []string // wanted, in this order; nil: all
 
@@ -55,6 +53,7 @@ type Response struct {
 	Queue            time.Duration // from arrival to the start of the first batch
 	Compute          time.Duration // summed over the batches in which the items ran
 	Late             bool          // ready after the deadline; only with LateRun
+	Job              string        // the server's id of the request, by which it can be explained
 	Parameters       oip.Parameters
 }
 
@@ -98,92 +97,68 @@ func (r *Response) items() int {
 	return r.Outputs[0].Rows()
 }
 
-// wires are the protocol's requests, kept to be filled again.
-var wires = sync.Pool{New: func() any { return new(oip.Request) }}
-
 // Infer sends a request and waits for its answer. The deadline of ctx is sent
-// along if it is earlier than the request's own; when ctx ends, the server is
-// told to give up.
+// along beside the request's own; when ctx ends, the server is told to give up.
 //
 // An answer that is not a success is an *Error.
 func (c *Client) Infer(ctx context.Context, r Request) (*Response, error) {
-	p, n, err := r.encode(ctx)
+	if err := c.begin(ctx, &r); err != nil {
+		return nil, err
+	}
+	defer c.leave()
+	return c.infer(ctx, &r)
+}
+
+// begin waits until the request may be sent, and takes the time that took off its
+// deadline. After nil, leave must follow.
+func (c *Client) begin(ctx context.Context, r *Request) error {
+	arrived := time.Now()
+	patience := max(r.Deadline, 0)
+	if r.Late == LateRun {
+		patience = 0
+	}
+	if err := c.enter(ctx, patience); err != nil {
+		return fmt.Errorf("infer %s: %w", r.Model, err)
+	}
+	if r.Deadline > 0 {
+		r.Deadline = max(r.Deadline-time.Since(arrived), time.Nanosecond)
+	}
+	return nil
+}
+
+// infer sends a request that may be sent.
+func (c *Client) infer(ctx context.Context, r *Request) (*Response, error) {
+	answer, err := c.transport.infer(ctx, r)
 	if err != nil {
 		return nil, fmt.Errorf("infer %s: %w", r.Model, err)
-	}
-	defer p.release()
-	path := []string{"models", r.Model, "infer"}
-	if r.Version != "" {
-		path = []string{"models", r.Model, "versions", r.Version, "infer"}
-	}
-	u := c.url(path...)
-	req := (&http.Request{
-		Method:        http.MethodPost,
-		URL:           u,
-		Host:          u.Host,
-		Header:        http.Header{oip.HeaderLength: {strconv.Itoa(n)}, "Content-Type": {"application/octet-stream"}},
-		Body:          p.reader(),
-		GetBody:       p.again,
-		ContentLength: int64(len(p.bytes)),
-	}).WithContext(ctx)
-	header, body, err := c.send(req)
-	if err != nil {
-		return nil, fmt.Errorf("infer %s: %w", r.Model, err)
-	}
-	answer, err := decode(header, body)
-	if err != nil {
-		return nil, fmt.Errorf("infer %s: the answer is not what the protocol says: %w", r.Model, err)
 	}
 	return answer, nil
 }
 
-// encode writes the request in the protocol's binary form.
-func (r *Request) encode(ctx context.Context) (p *payload, jsonBytes int, err error) {
-	if r.Model == "" {
-		return nil, 0, errors.New("no model is named")
+// message writes the request into a used one of the protocol. deadline is the
+// time it has, 0: any.
+func (r *Request) message(wire *oip.Request, deadline time.Duration) error {
+	switch {
+	case r.Model == "":
+		return errors.New("no model is named")
+	case r.Deadline < 0:
+		return fmt.Errorf("deadline %v is negative", r.Deadline)
 	}
-	wire := wires.Get().(*oip.Request)
-	defer func() {
-		clear(wire.Inputs) // nothing of the caller's stays in the pool
-		wires.Put(wire)
-	}()
-	*wire = oip.Request{ID: r.ID, Inputs: append(wire.Inputs[:0], r.Inputs...), Outputs: wire.Outputs[:0],
-		Parameters: append(wire.Parameters[:0], r.Parameters...), OutputForm: oip.Binary}
+	wire.ID, wire.OutputForm = r.ID, oip.Binary
+	wire.Inputs = append(wire.Inputs[:0], r.Inputs...)
+	wire.Outputs = wire.Outputs[:0]
 	for _, name := range r.Outputs {
 		wire.Outputs = append(wire.Outputs, oip.Output{Name: name, Form: oip.Binary})
 	}
-	if wire.Parameters, err = r.objective(ctx, wire.Parameters); err != nil {
-		return nil, 0, err
+	wire.Parameters = append(wire.Parameters[:0], r.Parameters...)
+	add := func(name string, value oip.Value) {
+		wire.Parameters = append(wire.Parameters, oip.Parameter{Name: name, Value: value})
 	}
-	p = newPayload()
-	if p.bytes, jsonBytes, err = wire.Append(p.bytes, oip.Binary); err != nil {
-		p.release()
-		return nil, 0, err
-	}
-	return p, jsonBytes, nil
-}
-
-// objective adds what the client asks for to the parameters.
-func (r *Request) objective(ctx context.Context, params oip.Parameters) (oip.Parameters, error) {
-	add := func(name string, value oip.Value) { params = append(params, oip.Parameter{Name: name, Value: value}) }
 	if r.MinAccuracy != 0 {
 		add("min_accuracy", oip.Float(r.MinAccuracy))
 	}
-	if r.Deadline < 0 {
-		return nil, fmt.Errorf("deadline %v is negative", r.Deadline)
-	}
-	left := r.Deadline
-	if end, ok := ctx.Deadline(); ok {
-		until := time.Until(end)
-		if until <= 0 {
-			return nil, context.DeadlineExceeded
-		}
-		if left == 0 || until < left {
-			left = until
-		}
-	}
-	if left > 0 {
-		ms := float64(left) / float64(time.Millisecond)
+	if deadline > 0 {
+		ms := float64(deadline) / float64(time.Millisecond)
 		add("deadline_ms", oip.Float(max(math.Round(ms*1000)/1000, 0.001))) // to the microsecond
 	}
 	if r.Late != LateDefault {
@@ -192,28 +167,14 @@ func (r *Request) objective(ctx context.Context, params oip.Parameters) (oip.Par
 	if r.Modalities != nil {
 		add("modalities", oip.String(strings.Join(r.Modalities, ",")))
 	}
-	return params, nil
+	return nil
 }
 
-// decode reads an answer; its outputs are views of body.
-func decode(header http.Header, body []byte) (*Response, error) {
-	n := oip.AllJSON
-	if length := header.Get(oip.HeaderLength); length != "" {
-		var err error
-		if n, err = strconv.Atoi(length); err != nil || n < 0 {
-			return nil, fmt.Errorf("%s is %q", oip.HeaderLength, length)
-		}
-	}
-	var wire oip.Response
-	if err := wire.Decode(body, n, oip.DefaultLimits()); err != nil {
-		return nil, err
-	}
+// newResponse makes an answer of the protocol's, and reads from its parameters
+// what a mosel server says about the run.
+func newResponse(wire *oip.Response) (*Response, error) {
 	r := &Response{Model: wire.ModelName, Version: wire.ModelVersion, ID: wire.ID, Outputs: wire.Outputs, Parameters: wire.Parameters}
-	return r, r.facts()
-}
-
-// facts reads from the parameters what a mosel server says about the run.
-func (r *Response) facts() (err error) {
+	var err error
 	for _, p := range r.Parameters {
 		switch p.Name {
 		case "variant":
@@ -228,12 +189,14 @@ func (r *Response) facts() (err error) {
 			r.Compute, err = microseconds(p.Value)
 		case "late":
 			r.Late, err = p.Value.Bool()
+		case "job":
+			r.Job = p.Value.Text()
 		}
 		if err != nil {
-			return fmt.Errorf("parameter %q: %w", p.Name, err)
+			return nil, fmt.Errorf("parameter %q: %w", p.Name, err)
 		}
 	}
-	return nil
+	return r, nil
 }
 
 func microseconds(v oip.Value) (time.Duration, error) {

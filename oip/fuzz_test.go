@@ -70,7 +70,7 @@ func FuzzDecodeBinary(f *testing.F) {
 func checkSound(t *testing.T, list []tensor.Tensor) {
 	t.Helper()
 	for _, x := range list {
-		if err := checkBinary(x); err != nil {
+		if err := CheckTensor(x); err != nil {
 			t.Fatalf("decoded, but unsound: %v", err)
 		}
 	}

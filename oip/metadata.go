@@ -91,4 +91,5 @@ type ErrorBody struct {
 	Error        string   `json:"error"`
 	BestAccuracy *float64 `json:"best_accuracy,omitempty"`  // the highest floor that could have been met
 	RetryAfterMS int64    `json:"retry_after_ms,omitempty"` // worth a retry after that
+	Job          string   `json:"job,omitempty"`            // the server's id of the request
 }

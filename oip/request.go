@@ -267,7 +267,7 @@ func (q *Request) DecodeRaw(body []byte, spec tensor.Tensor) error {
 	}
 	input := tensor.Tensor{Name: spec.Name, DType: spec.DType, Shape: shape, Data: body}
 	*q = Request{Inputs: append(q.Inputs[:0], input), Outputs: q.Outputs[:0], OutputForm: Binary, sizes: q.sizes}
-	return checkBinary(input)
+	return CheckTensor(input)
 }
 
 func rawSize(spec tensor.Tensor, body []byte) error {

@@ -228,7 +228,7 @@ func (ts *tensors) attach(part []byte) error {
 		}
 		t.Data = rest[:size:size]
 		rest = rest[size:]
-		if err := checkBinary(*t); err != nil {
+		if err := CheckTensor(*t); err != nil {
 			return err
 		}
 	}
@@ -238,8 +238,10 @@ func (ts *tensors) attach(part []byte) error {
 	return nil
 }
 
-// checkBinary checks a tensor's bytes against its datatype and shape.
-func checkBinary(t tensor.Tensor) error {
+// CheckTensor checks a tensor's bytes against its datatype and shape: as many as
+// they ask for, a BOOL is 0 or 1, and the lengths in BYTES add up. Whatever this
+// package decodes has passed; it is for those who get a tensor in another way.
+func CheckTensor(t tensor.Tensor) error {
 	if t.DType == tensor.Bytes {
 		n, err := t.Shape.Elements()
 		if err != nil {

@@ -30,6 +30,9 @@ func String(s string) Value { return Value{kindString, s} }
 // Int makes a number from an integer.
 func Int(i int64) Value { return Value{kindNumber, strconv.FormatInt(i, 10)} }
 
+// Uint makes a number from an integer that may be larger than Int can take.
+func Uint(u uint64) Value { return Value{kindNumber, strconv.FormatUint(u, 10)} }
+
 // Float makes a number from a float; the zero Value from NaN and infinities,
 // which are not numbers in JSON. A whole float is written with ".0", so that it
 // is not taken for an integer.
@@ -37,11 +40,12 @@ func Float(f float64) Value {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return Value{}
 	}
-	text := string(appendFloat(nil, f, 64))
+	var room [32]byte
+	text := appendFloat(room[:0], f, 64)
 	if f == math.Trunc(f) && math.Abs(f) < 1e21 {
-		text += ".0"
+		text = append(text, ".0"...)
 	}
-	return Value{kindNumber, text}
+	return Value{kindNumber, string(text)}
 }
 
 // Bool makes a boolean value.

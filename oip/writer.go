@@ -134,7 +134,7 @@ func (w *writer) tensors(list []tensor.Tensor, form func(i int) Form) {
 }
 
 func (w *writer) tensor(t tensor.Tensor, form Form) {
-	if err := checkBinary(t); err != nil {
+	if err := CheckTensor(t); err != nil {
 		w.fail(err)
 		return
 	}

@@ -23,10 +23,11 @@ func serveCommand() *cobra.Command {
 	policy, verbose := "mosel", false
 	cmd := &cobra.Command{
 		Use:   "serve [MODEL...]",
-		Short: "Serve model packages over the Open Inference Protocol (REST)",
+		Short: "Serve model packages over the Open Inference Protocol (REST and gRPC)",
 		Long: `Serve the model packages in a directory, all or those named, on localhost.
 The server answers at once that it is live, and that it is ready when every
-model is loaded and warm. SIGTERM or Ctrl-C lets admitted requests finish.`,
+model is loaded and warm. Packages that change, come or go later are loaded and
+unloaded while it serves. SIGTERM or Ctrl-C lets admitted requests finish.`,
 		Example: "  mosel serve\n  mosel serve digits --policy all --addr 127.0.0.1:9000",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := plan.ParsePolicy(policy)
@@ -48,14 +49,43 @@ model is loaded and warm. SIGTERM or Ctrl-C lets admitted requests finish.`,
 	f := cmd.Flags()
 	f.StringVar(&cfg.ModelsDir, "models", "models", "directory of model packages, or one package")
 	f.StringVar(&cfg.Device, "device", "", "name of the profile to plan by (default: this machine's, or the only one)")
-	f.StringVar(&cfg.Addr, "addr", cfg.Addr, "address to listen on; port 0 picks a free one")
+	f.StringVar(&cfg.Addr, "addr", cfg.Addr, "address of REST; port 0 picks a free one")
+	f.StringVar(&cfg.GRPCAddr, "grpc-addr", cfg.GRPCAddr, "address of gRPC; empty: none")
+	f.StringVar(&cfg.MetricsAddr, "metrics-addr", cfg.MetricsAddr, "address of Prometheus metrics; empty: none")
+	f.StringVar(&cfg.TLS.Certificate, "tls-cert", "", "file of the server's certificate chain (PEM): serve over TLS")
+	f.StringVar(&cfg.TLS.Key, "tls-key", "", "file of the certificate's private key (PEM)")
+	f.StringVar(&cfg.TLS.ClientCAs, "tls-client-ca", "", "file of authorities (PEM) that must have signed a client's certificate")
+	f.StringVar(&cfg.TokensFile, "tokens", "", "file of the tokens that callers need, see 'mosel token'")
+	f.DurationVar(&cfg.WatchEvery, "watch", cfg.WatchEvery, "how often to look for changed packages; 0: never")
+	f.StringVar(&cfg.API.ClientHeader, "client-header", cfg.API.ClientHeader, "header that says on whose behalf a request is made, for fairness; empty: none is believed")
 	f.StringVar(&policy, "policy", policy, "how variants are chosen: "+strings.Join(plan.Policies(), ", "))
 	f.IntVar(&cfg.Instances, "instances", cfg.Instances, "batches that run at the same time")
 	f.IntVar(&cfg.Threads, "threads", cfg.Threads, "threads of each instance")
 	f.IntVar(&cfg.QueueItemsMax, "queue-items", cfg.QueueItemsMax, "items that may wait before requests are refused")
 	f.IntVar(&cfg.QueueJobsMax, "queue-jobs", cfg.QueueJobsMax, "requests that may wait before more are refused")
+	f.Int64Var(&cfg.QueueBytesMax, "queue-bytes", cfg.QueueBytesMax, "bytes of tensors that may wait before requests are refused; 0: no bound")
 	f.BoolVarP(&verbose, "verbose", "v", false, "log more")
 	return cmd
+}
+
+// addresses are where a server listens, and the line that tells programs that it
+// is ready there.
+func addresses(s *server.Server, encrypted bool) (list []string, ready string) {
+	scheme := "http://"
+	if encrypted {
+		scheme = "https://"
+	}
+	list = append(list, scheme+s.Addr().String())
+	ready = "ready " + list[0]
+	if addr := s.GRPCAddr(); addr != nil {
+		list = append(list, "grpc://"+addr.String())
+		ready += " grpc " + addr.String()
+	}
+	if addr := s.MetricsAddr(); addr != nil {
+		list = append(list, "http://"+addr.String()+"/metrics")
+		ready += " metrics " + addr.String()
+	}
+	return list, ready
 }
 
 // serve runs a server until ctx ends.
@@ -67,8 +97,8 @@ func serve(ctx context.Context, cfg server.Config) error {
 	if err := s.Start(); err != nil {
 		return err
 	}
-	url := "http://" + s.Addr().String()
-	cfg.Log.Info("listening, loading models", "url", url, "policy", cfg.Policy, "instances", cfg.Instances, "threads", cfg.Threads)
+	url, ready := addresses(s, cfg.TLS.Certificate != "")
+	cfg.Log.Info("listening, loading models", "addresses", url, "policy", cfg.Policy, "instances", cfg.Instances, "threads", cfg.Threads)
 	began := time.Now()
 	err = s.Warm(ctx)
 	if err == nil {
@@ -76,8 +106,8 @@ func serve(ctx context.Context, cfg server.Config) error {
 			cfg.Log.Info("serving", "model", served.Model.Name, "version", served.Model.Version,
 				"variants", len(served.Model.Variants), "profile", served.Profile.Device)
 		}
-		cfg.Log.Info("ready", "url", url, "after", time.Since(began).Round(time.Millisecond))
-		fmt.Fprintf(os.Stdout, "ready %s\n", url)
+		cfg.Log.Info("ready", "after", time.Since(began).Round(time.Millisecond))
+		fmt.Fprintln(os.Stdout, ready)
 		select {
 		case <-ctx.Done():
 			cfg.Log.Info("stopping: admitted requests finish", "within", drainTimeout)

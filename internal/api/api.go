@@ -1,7 +1,9 @@
 // Package api is mosel's face on the network: the Open Inference Protocol v2
-// over REST, with objectives and what was run for them. It decodes, stamps the
-// objective, lets the engine infer and encodes; it decides nothing. It is the
-// only place where errors become status codes, in one table (see status.go).
+// over REST and gRPC, with objectives and what was run for them. It decides who
+// may call what, decodes, stamps the objective, lets the engine infer and encodes;
+// it plans nothing. Both transports turn their requests into the same values and
+// meet in one function, infer. It is the only place where errors become status
+// codes, in one table (see status.go).
 package api
 
 import (
@@ -9,118 +11,163 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 
+	"google.golang.org/grpc/health"
+
+	"github.com/mosel-serve/mosel/internal/access"
 	"github.com/mosel-serve/mosel/internal/engine"
+	"github.com/mosel-serve/mosel/internal/repository"
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// handler answers the requests of one engine.
-type handler struct {
+// API answers requests. It is safe for concurrent use.
+type API struct {
+	cfg     Config
+	guard   *access.Guard
+	log     *slog.Logger
+	bodies  budget
+	backend atomic.Pointer[backend] // nil: the server is starting
+	health  *health.Server          // grpc.health.v1
+}
+
+// Repository is what the API asks of whoever keeps the engine's models: see
+// package repository. Errors of an unknown name have kind not found.
+type Repository interface {
+	Index() []repository.Entry
+	Load(name string) error
+	Unload(name string) error
+}
+
+// backend is what requests are about.
+type backend struct {
 	engine *engine.Engine
-	cfg    Config
-	log    *slog.Logger
-	bodies budget
+	models Repository
 }
 
-// New makes the handler of everything below /v2. It is safe for concurrent use;
-// what is called on it while the engine drains is answered as unavailable.
-func New(e *engine.Engine, cfg Config, log *slog.Logger) http.Handler {
-	h := &handler{engine: e, cfg: cfg, log: log, bodies: budget{max: cfg.BodyBytesInFlight}}
-	return h.routed(h.routes())
+// New makes an API that answers that it is live and not ready, until Open.
+func New(cfg Config, guard *access.Guard, log *slog.Logger) *API {
+	a := &API{cfg: cfg, guard: guard, log: log, bodies: budget{max: cfg.BodyBytesInFlight}, health: health.NewServer()}
+	a.setServing(false)
+	return a
 }
 
-// Starting makes the handler of a server that has no engine yet: it is live,
-// not ready, and everything else is unavailable.
-func Starting() http.Handler {
-	h := &handler{log: slog.New(slog.DiscardHandler)}
-	unavailable := func(http.ResponseWriter, *http.Request, arguments) error {
-		return slo.E("", slo.KindUnavailable, "the server is starting: its models are not warm yet")
+// Open lets requests through to an engine, and to the repository that keeps its
+// models.
+func (a *API) Open(e *engine.Engine, models Repository) {
+	a.backend.Store(&backend{engine: e, models: models})
+	a.setServing(true)
+}
+
+// Drain tells everybody who asks that the server is not ready. What else is called
+// while the engine drains is answered as unavailable by the engine.
+func (a *API) Drain() { a.setServing(false) }
+
+// ready reports whether inference requests are taken.
+func (a *API) ready() bool {
+	b := a.backend.Load()
+	return b != nil && b.engine.Ready()
+}
+
+// current is the backend, or an error while there is none.
+func (a *API) current() (*backend, error) {
+	b := a.backend.Load()
+	if b == nil {
+		return nil, slo.E("", slo.KindUnavailable, "the server is starting: its models are not warm yet")
 	}
-	var routes []route
-	for _, r := range h.routes() {
-		switch r.pattern {
-		case "v2/health/live":
-		case "v2/health/ready":
-			r.serve = func(w http.ResponseWriter, _ *http.Request, _ arguments) error { return writeReady(w, false) }
-		default:
-			r.serve = unavailable
-		}
-		routes = append(routes, r)
-	}
-	return h.routed(routes)
+	return b, nil
 }
 
-// arguments are the parts of a path that a route leaves open.
-type arguments struct{ model, version string }
+// arguments are what a route is called with: the parts of its path that it leaves
+// open, what answers it, and who calls.
+type arguments struct {
+	*backend // nil for a route that is there before the engine
+	model    string
+	version  string
+	id       string
+	caller   access.Caller
+}
 
-// route is a resource: a method, a path and what serves it.
+// route is a resource: a method, a path, what serves it and who may call it.
 type route struct {
 	method  string
-	pattern string // segments; {model} and {version} stand for any
+	pattern string // segments; {model}, {version} and {id} stand for any
 	serve   func(http.ResponseWriter, *http.Request, arguments) error
+	role    access.Role
 }
 
-func (h *handler) routes() []route {
+func (a *API) routes() []route {
 	const get, post = http.MethodGet, http.MethodPost
 	return []route{
-		{post, "v2/models/{model}/infer", h.infer},
-		{post, "v2/models/{model}/versions/{version}/infer", h.infer},
-		{get, "v2", h.server},
-		{get, "v2/health/live", h.live},
-		{get, "v2/health/ready", h.ready},
-		{get, "v2/models", h.models},
-		{get, "v2/models/stats", unsupported("statistics are")},
-		{get, "v2/models/{model}", h.metadata},
-		{get, "v2/models/{model}/versions/{version}", h.metadata},
-		{get, "v2/models/{model}/ready", h.modelReady},
-		{get, "v2/models/{model}/versions/{version}/ready", h.modelReady},
-		{get, "v2/models/{model}/config", h.config},
-		{get, "v2/models/{model}/versions/{version}/config", h.config},
-		{get, "v2/models/{model}/stats", unsupported("statistics are")},
-		{get, "v2/models/{model}/versions/{version}/stats", unsupported("statistics are")},
-		{post, "v2/models/{model}/jobs", unsupported("durable jobs are")},
-		{post, "v2/repository/index", h.index},
-		{post, "v2/repository/models/{model}/load", unsupported("loading models at run time is")},
-		{post, "v2/repository/models/{model}/unload", unsupported("unloading models at run time is")},
+		{post, "v2/models/{model}/infer", a.infer, access.Infer},
+		{post, "v2/models/{model}/versions/{version}/infer", a.infer, access.Infer},
+		{get, "v2", a.server, access.Infer},
+		{get, "v2/health/live", a.serverLive, access.Public},
+		{get, "v2/health/ready", a.serverReady, access.Public},
+		{get, "v2/models", a.models, access.Infer},
+		{get, "v2/models/stats", a.stats, access.Infer},
+		{get, "v2/models/{model}", a.metadata, access.Infer},
+		{get, "v2/models/{model}/versions/{version}", a.metadata, access.Infer},
+		{get, "v2/models/{model}/ready", a.modelReady, access.Infer},
+		{get, "v2/models/{model}/versions/{version}/ready", a.modelReady, access.Infer},
+		{get, "v2/models/{model}/config", a.config, access.Infer},
+		{get, "v2/models/{model}/versions/{version}/config", a.config, access.Infer},
+		{get, "v2/models/{model}/stats", a.stats, access.Infer},
+		{get, "v2/models/{model}/versions/{version}/stats", a.stats, access.Infer},
+		{get, "v1/status", a.status, access.Admin},
+		{get, "v1/explain/{id}", a.explain, access.Admin},
+		{post, "v2/models/{model}/jobs", unsupported("durable jobs are"), access.Infer},
+		{post, "v2/repository/index", a.index, access.Infer},
+		{post, "v2/repository/models/{model}/load", a.load, access.Admin},
+		{post, "v2/repository/models/{model}/unload", a.unload, access.Admin},
 	}
 }
 
-// unsupported serves a resource of the protocol, or one of ours to come, that
-// is not there.
+// unsupported serves a resource of ours to come.
 func unsupported(what string) func(http.ResponseWriter, *http.Request, arguments) error {
 	return func(http.ResponseWriter, *http.Request, arguments) error {
 		return slo.E("", slo.KindUnsupported, "%s not offered by this version of mosel", what)
 	}
 }
 
-// segmentsMax is more than any route has.
-const segmentsMax = 8
-
-// table is the routes with their patterns taken apart.
-type table []struct {
-	route
-	segments []string
-}
+// REST is the handler of everything over HTTP.
+func (a *API) REST() http.Handler { return a.routed(a.routes()) }
 
 // routed serves routes, and turns errors and panics into answers.
-func (h *handler) routed(routes []route) http.Handler {
-	t := make(table, len(routes))
+func (a *API) routed(routes []route) http.Handler {
+	t := table{api: a, routes: make([]struct {
+		route
+		segments []string
+	}, len(routes))}
 	for i, r := range routes {
-		t[i].route, t[i].segments = r, strings.Split(r.pattern, "/")
+		t.routes[i].route, t.routes[i].segments = r, strings.Split(r.pattern, "/")
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer h.recovered(w, r)
+		defer a.recovered(w, r)
 		if err := t.serve(w, r); err != nil {
-			h.fail(w, r, err)
+			a.fail(w, r, err)
 		}
 	})
 }
 
+// segmentsMax is more than any route has.
+const segmentsMax = 8
+
+// table is the routes with their patterns taken apart.
+type table struct {
+	api    *API
+	routes []struct {
+		route
+		segments []string
+	}
+}
+
 // recovered answers a request whose handler panicked; the server lives on.
-func (h *handler) recovered(w http.ResponseWriter, r *http.Request) {
+func (a *API) recovered(w http.ResponseWriter, r *http.Request) {
 	p := recover()
 	if p == nil {
 		return
@@ -128,8 +175,8 @@ func (h *handler) recovered(w http.ResponseWriter, r *http.Request) {
 	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		panic(p)
 	}
-	h.log.Error("panic", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
-	h.fail(w, r, slo.E("", slo.KindInternal, "a defect in the server; its log says more"))
+	a.log.Error("panic", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+	a.fail(w, r, slo.E("", slo.KindInternal, "a defect in the server; its log says more"))
 }
 
 // serve finds the route of a request and follows it.
@@ -141,12 +188,12 @@ func (t table) serve(w http.ResponseWriter, r *http.Request) error {
 		method = http.MethodGet // net/http leaves the body out
 	}
 	var allowed []string
-	for _, candidate := range t {
+	for _, candidate := range t.routes {
 		args, ok := match(candidate.segments, path)
 		switch {
 		case !ok:
 		case candidate.method == method:
-			return candidate.serve(w, r, args)
+			return t.api.follow(candidate.route, w, r, args)
 		default:
 			allowed = append(allowed, candidate.method)
 		}
@@ -156,6 +203,20 @@ func (t table) serve(w http.ResponseWriter, r *http.Request) error {
 		return errMethod{fmt.Errorf("%s is not for %s: use %s", r.URL.Path, r.Method, strings.Join(allowed, " or "))}
 	}
 	return slo.E("", slo.KindNotFound, "there is no %s here; the API begins at /v2, docs/protocol.md lists what it has", r.URL.Path)
+}
+
+// follow lets a caller in who may and serves the route.
+func (a *API) follow(to route, w http.ResponseWriter, r *http.Request, args arguments) (err error) {
+	remote, _ := netip.ParseAddrPort(r.RemoteAddr) // what is none is not of this machine
+	if args.caller, err = a.guard.Check(to.role, access.Peer{Remote: remote, Host: r.Host, Header: r.Header}); err != nil {
+		return err
+	}
+	if to.role != access.Public {
+		if args.backend, err = a.current(); err != nil {
+			return err
+		}
+	}
+	return to.serve(w, r, args)
 }
 
 // cutPath cuts a path at its slashes. A slash at the end is as good as none.
@@ -182,6 +243,8 @@ func match(pattern, path []string) (args arguments, ok bool) {
 			args.model, ok = unescape(path[i])
 		case "{version}":
 			args.version, ok = unescape(path[i])
+		case "{id}":
+			args.id, ok = unescape(path[i])
 		default:
 			ok = p == path[i]
 		}

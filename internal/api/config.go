@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"time"
 
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/oip"
@@ -24,6 +25,16 @@ type Config struct {
 	// CompressBytesMin is the size from which an answer is compressed for a
 	// client that accepts it; below, that costs more time than it saves.
 	CompressBytesMin int
+	// ClientHeader is the header by which a request says on whose behalf it is made:
+	// the server is fair between those that differ in it. "" believes none, for
+	// clients that would give themselves many names.
+	ClientHeader string
+	// MessagesMax bounds the requests under way of one gRPC connection, and
+	// StreamWindow those of one stream.
+	MessagesMax  int
+	StreamWindow int
+	// ReceiveTime is how long the message of a gRPC request may take to come.
+	ReceiveTime time.Duration
 	// Tensors bounds what the body of a request may hold.
 	Tensors oip.Limits
 	// Version of the server, as its metadata tells it.
@@ -40,6 +51,10 @@ func DefaultConfig() Config {
 		HeaderBytesMax:    64 << 10,
 		ItemsMax:          100_000,
 		CompressBytesMin:  1 << 10,
+		ClientHeader:      oip.HeaderClient,
+		MessagesMax:       1024,
+		StreamWindow:      64,
+		ReceiveTime:       2 * time.Minute,
 		Tensors:           oip.DefaultLimits(),
 		Version:           buildVersion(),
 	}
@@ -65,6 +80,8 @@ func (c Config) Validate() error {
 	check(c.BodyBytesInFlight >= c.BodyBytesMax, "the bound on all bodies, %d bytes, is below that on one, %d", c.BodyBytesInFlight, c.BodyBytesMax)
 	check(c.HeaderBytesMax >= 1, "the bound on headers is %d bytes: at least 1", c.HeaderBytesMax)
 	check(c.ItemsMax >= 1, "the bound on items is %d: at least 1", c.ItemsMax)
+	check(c.MessagesMax >= 1 && c.StreamWindow >= 1, "the bounds on a gRPC connection are %d requests, %d of a stream: at least 1", c.MessagesMax, c.StreamWindow)
+	check(c.ReceiveTime > 0, "a gRPC request has %v to come: more than none", c.ReceiveTime)
 	check(c.CompressBytesMin >= 0, "compression from %d bytes: at least 0", c.CompressBytesMin)
 	check(min(c.Tensors.Tensors, c.Tensors.Rank, c.Tensors.Elements, c.Tensors.NameBytes, c.Tensors.Depth) >= 1 && c.Tensors.Parameters >= 0,
 		"a bound on tensors is below 1: %+v", c.Tensors)

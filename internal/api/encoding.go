@@ -17,7 +17,7 @@ import (
 )
 
 // readBody reads a request's body, decompressed.
-func (h *handler) readBody(r *http.Request, x *exchange) error {
+func (a *API) readBody(r *http.Request, x *exchange) error {
 	encoding := strings.ToLower(r.Header.Get("Content-Encoding"))
 	src, size := io.Reader(r.Body), r.ContentLength
 	if encoding != "" && encoding != "identity" {
@@ -25,11 +25,11 @@ func (h *handler) readBody(r *http.Request, x *exchange) error {
 		if src, err = decompressor(encoding, r.Body); err != nil {
 			return unreadable(r, err)
 		}
-		if size <= h.cfg.BodyBytesMax { // else it is refused for that
+		if size <= a.cfg.BodyBytesMax { // else it is refused for that
 			size = -1
 		}
 	}
-	return unreadable(r, x.read(src, size, h.cfg.BodyBytesMax))
+	return unreadable(r, x.read(src, size, a.cfg.BodyBytesMax))
 }
 
 // unreadable says why a body could not be read: its sender went away, or it is

@@ -128,6 +128,19 @@ func (x *exchange) grow(n int64) error {
 	return nil
 }
 
+// claim counts the tensors of a request that was not read into the exchange.
+func (x *exchange) claim() error {
+	size := int64(0)
+	for _, in := range x.request.Inputs {
+		size += int64(len(in.Data))
+	}
+	if !x.budget.reserve(size) {
+		return slo.E("", slo.KindOverloaded, "the requests under way hold all of the %d bytes there are for bodies", x.budget.max)
+	}
+	x.reserved = size
+	return nil
+}
+
 // budget is the bytes that all exchanges together may hold.
 type budget struct {
 	max  int64

@@ -16,9 +16,12 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/mosel-serve/mosel/internal/access"
 	"github.com/mosel-serve/mosel/internal/engine"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/repository"
 	"github.com/mosel-serve/mosel/internal/runtime/fake"
+	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/tensor"
 )
 
@@ -101,6 +104,59 @@ func with(t *testing.T, s setup, test func(f fixture)) {
 
 func start(t testing.TB, s setup) (http.Handler, *engine.Engine) {
 	t.Helper()
+	a, e := startAPI(t, s)
+	return a.REST(), e
+}
+
+// shelf is a repository of models that are in no directory.
+type shelf struct {
+	engine *engine.Engine
+	served []engine.Served
+}
+
+// Index implements Repository.
+func (s shelf) Index() (list []repository.Entry) {
+	for _, m := range s.served {
+		e := repository.Entry{Name: m.Model.Name, Version: m.Model.Version, State: repository.Ready}
+		if l, err := s.engine.Use(e.Name, e.Version); err != nil {
+			e.State, e.Reason = repository.Unavailable, "unloaded"
+		} else {
+			l.Release()
+		}
+		list = append(list, e)
+	}
+	return list
+}
+
+func (s shelf) find(name string) (engine.Served, error) {
+	for _, m := range s.served {
+		if m.Model.Name == name {
+			return m, nil
+		}
+	}
+	return engine.Served{}, slo.E("", slo.KindNotFound, "there is no model of that name")
+}
+
+// Load implements Repository.
+func (s shelf) Load(name string) error {
+	m, err := s.find(name)
+	if err != nil {
+		return err
+	}
+	return s.engine.Deploy(m)
+}
+
+// Unload implements Repository.
+func (s shelf) Unload(name string) error {
+	m, err := s.find(name)
+	if err != nil {
+		return err
+	}
+	return s.engine.Remove(m.Model.Name, m.Model.Version)
+}
+
+func startAPI(t testing.TB, s setup) (*API, *engine.Engine) {
+	t.Helper()
 	cfg := DefaultConfig()
 	cfg.Version = "test"
 	if s.config != nil {
@@ -128,7 +184,9 @@ func start(t testing.TB, s setup) (http.Handler, *engine.Engine) {
 		t.Fatal(err)
 	}
 	warm.Store(true)
-	return New(e, cfg, log), e
+	a := New(cfg, new(access.Guard), log)
+	a.Open(e, shelf{e, served})
+	return a, e
 }
 
 func newLog(w io.Writer) *slog.Logger {

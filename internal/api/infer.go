@@ -1,11 +1,14 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/mosel-serve/mosel/internal/access"
 	"github.com/mosel-serve/mosel/internal/engine"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/slo"
@@ -13,41 +16,79 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// infer serves the one resource that matters.
-func (h *handler) infer(w http.ResponseWriter, r *http.Request, args arguments) error {
-	arrived := h.engine.Now()
-	s, err := h.engine.Served(args.model, args.version)
+// origin is what a transport knows of a request beside what is in it.
+type origin struct {
+	arrived  slo.Instant
+	header   access.Header
+	deadline time.Time // of the transport; zero: none
+	client   string    // who asks, for fairness
+}
+
+// run does what a decoded request asks for: the one thing that matters. The
+// forms are those in which the outputs are wanted.
+func (a *API) run(ctx context.Context, x *exchange, l engine.Lease, from origin) (answer oip.Response, forms []oip.Form, err error) {
+	job, err := x.job(l.Model, from, a.cfg.ItemsMax)
 	if err != nil {
-		return err
+		return oip.Response{}, nil, err
 	}
-	x := newExchange(&h.bodies)
-	defer x.release()
-	if err := h.readBody(r, x); err != nil {
-		return err
-	}
-	if err := x.decode(r.Header, s.Model, h.cfg.Tensors); err != nil {
-		return err
-	}
-	job, err := x.job(r.Header, s.Model, arrived, h.cfg.ItemsMax)
+	outputs, forms, err := wanted(&x.request, l.Model)
 	if err != nil {
-		return err
-	}
-	job.Version = args.version
-	outputs, forms, err := wanted(&x.request, s.Model)
-	if err != nil {
-		return err
+		return oip.Response{}, nil, err
 	}
 	x.engaged = true
-	result, err := h.engine.Infer(r.Context(), job)
+	result, err := l.Infer(ctx, job)
 	x.engaged = false
 	if err != nil {
-		return err
+		return oip.Response{}, nil, err
 	}
-	answer := oip.Response{ModelName: s.Model.Name, ModelVersion: s.Model.Version, ID: x.request.ID, Parameters: facts(s.Model, result)}
+	answer = oip.Response{ModelName: l.Model.Name, ModelVersion: l.Model.Version, ID: x.request.ID, Parameters: facts(l.Model, result)}
 	for _, i := range outputs {
 		answer.Outputs = append(answer.Outputs, result.Outputs[i])
 	}
-	return h.answer(w, r, x, answer, forms)
+	return answer, forms, nil
+}
+
+// client is by whom a request wants to be counted: who it says, where that is
+// believed, or the caller's token, or where it comes from.
+func (a *API) client(header access.Header, caller access.Caller, remote string) string {
+	if a.cfg.ClientHeader != "" {
+		if name := header.Get(a.cfg.ClientHeader); name != "" {
+			return name[:min(len(name), clientBytesMax)]
+		}
+	}
+	if caller.Name != "" {
+		return caller.Name
+	}
+	if at := strings.LastIndexByte(remote, ':'); at > 0 {
+		return remote[:at]
+	}
+	return remote
+}
+
+// clientBytesMax bounds the name by which a client wants to be known.
+const clientBytesMax = 128
+
+// infer serves inference over REST.
+func (a *API) infer(w http.ResponseWriter, r *http.Request, args arguments) error {
+	from := origin{arrived: args.engine.Now(), header: r.Header, client: a.client(r.Header, args.caller, r.RemoteAddr)}
+	l, err := args.engine.Use(args.model, args.version)
+	if err != nil {
+		return err
+	}
+	defer l.Release()
+	x := newExchange(&a.bodies)
+	defer x.release()
+	if err := a.readBody(r, x); err != nil {
+		return err
+	}
+	if err := x.decode(r.Header, l.Model, a.cfg.Tensors); err != nil {
+		return err
+	}
+	answer, forms, err := a.run(r.Context(), x, l, from)
+	if err != nil {
+		return err
+	}
+	return a.answer(w, r, x, answer, forms)
 }
 
 // decode reads the request in the body, in whichever form it is.
@@ -66,6 +107,11 @@ func (x *exchange) decode(header http.Header, m *modelpkg.Model, limits oip.Limi
 	} else {
 		err = x.request.Decode(x.body, n, limits)
 	}
+	return undecodable(err)
+}
+
+// undecodable gives the error of a decoder its kind.
+func undecodable(err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -94,10 +140,13 @@ func (x *exchange) decodeRaw(m *modelpkg.Model) error {
 }
 
 // job makes the engine's request of the decoded one.
-func (x *exchange) job(header http.Header, m *modelpkg.Model, arrived slo.Instant, itemsMax int) (engine.Request, error) {
-	goal, err := objective(x.request.Parameters, header, arrived)
+func (x *exchange) job(m *modelpkg.Model, from origin, itemsMax int) (engine.Request, error) {
+	goal, err := objective(x.request.Parameters, from.header, from.arrived)
 	if err != nil {
 		return engine.Request{}, err
+	}
+	if !from.deadline.IsZero() {
+		goal.Deadline = min(goal.Deadline, from.arrived.Add(time.Until(from.deadline)))
 	}
 	present, err := x.takeItems(m, itemsMax)
 	if err != nil {
@@ -107,12 +156,13 @@ func (x *exchange) job(header http.Header, m *modelpkg.Model, arrived slo.Instan
 	if err != nil {
 		return engine.Request{}, err
 	}
-	return engine.Request{Model: m.Name, Modalities: present, Choice: chosen, Items: x.items, Objective: goal}, nil
+	return engine.Request{ID: x.request.ID, Client: from.client, Modalities: present, Choice: chosen, Items: x.items, Objective: goal}, nil
 }
 
 // facts are the parameters of an answer: what ran and what to expect of it.
 func facts(m *modelpkg.Model, r engine.Response) oip.Parameters {
 	p := oip.Parameters{
+		{Name: "job", Value: oip.String(strconv.FormatUint(r.Job, 10))},
 		{Name: "variant", Value: oip.String(mix(m, r.Variants))},
 		{Name: "modalities", Value: oip.String(strings.Join(r.Modalities.Names(m.ModalityNames()), ","))},
 		{Name: "expected_accuracy", Value: oip.Float(r.ExpectedAccuracy.Float())},
@@ -146,6 +196,7 @@ func mix(m *modelpkg.Model, variants []int) string {
 // factHeaders mirror the parameters of an answer, for clients and proxies that
 // do not look into the body.
 var factHeaders = map[string]string{
+	"job":               oip.HeaderJob,
 	"variant":           "X-Mosel-Variant",
 	"modalities":        "X-Mosel-Modalities",
 	"expected_accuracy": "X-Mosel-Expected-Accuracy",
@@ -155,7 +206,7 @@ var factHeaders = map[string]string{
 }
 
 // answer encodes and sends the answer to an inference.
-func (h *handler) answer(w http.ResponseWriter, r *http.Request, x *exchange, answer oip.Response, forms []oip.Form) error {
+func (a *API) answer(w http.ResponseWriter, r *http.Request, x *exchange, answer oip.Response, forms []oip.Form) error {
 	body, n, err := answer.Append(x.answer, forms)
 	if errors.Is(err, oip.ErrNotJSON) {
 		return slo.E("", slo.KindInvalid, "%w", err) // the client can ask for the other form
@@ -168,7 +219,7 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request, x *exchange, an
 	}
 	x.answer = body
 	header := w.Header()
-	if len(body) >= h.cfg.CompressBytesMin {
+	if len(body) >= a.cfg.CompressBytesMin {
 		if encoding := accepted(r.Header.Get("Accept-Encoding")); encoding != "" {
 			if body, err = compress(encoding, body); err != nil {
 				return err

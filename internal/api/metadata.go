@@ -5,32 +5,38 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/mosel-serve/mosel/internal/engine"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/repository"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/oip"
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// extensions of the protocol that are served.
-var extensions = []string{"binary_tensor_data", "model_configuration", "model_repository"}
+// extensions of the protocol that are served; the last is our own, objectives.
+var extensions = []string{"binary_tensor_data", "model_configuration", "model_repository", "statistics", "mosel"}
 
-func (h *handler) server(w http.ResponseWriter, _ *http.Request, _ arguments) error {
-	return writeJSON(w, http.StatusOK, oip.ServerMetadata{Name: "mosel", Version: h.cfg.Version, Extensions: extensions})
+// This file has, for what a server says of itself and of its models, first what
+// both transports tell and then REST's way to tell it; gRPC's is in grpc.go.
+
+func (a *API) describeServer() oip.ServerMetadata {
+	return oip.ServerMetadata{Name: "mosel", Version: a.cfg.Version, Extensions: extensions}
 }
 
-func (*handler) live(w http.ResponseWriter, _ *http.Request, _ arguments) error {
+func (a *API) server(w http.ResponseWriter, _ *http.Request, _ arguments) error {
+	return writeJSON(w, http.StatusOK, a.describeServer())
+}
+
+func (*API) serverLive(w http.ResponseWriter, _ *http.Request, _ arguments) error {
 	return writeJSON(w, http.StatusOK, oip.ServerLive{Live: true})
 }
 
-func (h *handler) ready(w http.ResponseWriter, _ *http.Request, _ arguments) error {
-	return writeReady(w, h.engine.Ready())
-}
-
-func writeReady(w http.ResponseWriter, ready bool) error {
+func (a *API) serverReady(w http.ResponseWriter, _ *http.Request, _ arguments) error {
+	ready := a.ready()
 	return writeJSON(w, readyStatus(ready), oip.ServerReady{Ready: ready, Live: true})
 }
 
@@ -43,65 +49,149 @@ func readyStatus(ready bool) int {
 	return http.StatusServiceUnavailable
 }
 
-func (h *handler) modelReady(w http.ResponseWriter, _ *http.Request, args arguments) error {
-	s, err := h.engine.Served(args.model, args.version)
+// modelIsReady reports whether a model takes requests. One that is in the
+// repository and not loaded is not ready; any other has an error of kind not found.
+func (b *backend) modelIsReady(name, version string) (bool, error) {
+	l, err := b.engine.Use(name, version)
+	if err == nil {
+		l.Release()
+		return b.engine.Ready(), nil
+	}
+	known := slices.ContainsFunc(b.models.Index(), func(e repository.Entry) bool {
+		return e.Name == name && (version == "" || e.Version == version)
+	})
+	if known {
+		return false, nil
+	}
+	return false, err
+}
+
+func (a *API) modelReady(w http.ResponseWriter, _ *http.Request, args arguments) error {
+	ready, err := args.modelIsReady(args.model, args.version)
 	if err != nil {
 		return err
 	}
-	ready := h.engine.Ready() // a model is warm when the engine is
-	return writeJSON(w, readyStatus(ready), oip.ModelReady{Name: s.Model.Name, Ready: ready})
+	return writeJSON(w, readyStatus(ready), oip.ModelReady{Name: args.model, Ready: ready})
 }
 
-func (h *handler) models(w http.ResponseWriter, _ *http.Request, _ arguments) error {
+func (*API) models(w http.ResponseWriter, _ *http.Request, args arguments) error {
 	list := oip.ModelList{Models: []string{}}
-	for _, s := range h.engine.List() {
-		list.Models = append(list.Models, s.Model.Name)
+	for _, s := range args.engine.List() {
+		if !slices.Contains(list.Models, s.Model.Name) {
+			list.Models = append(list.Models, s.Model.Name)
+		}
 	}
 	return writeJSON(w, http.StatusOK, list)
 }
 
-// indexBytesMax bounds the body of a question about the repository, which has
-// one boolean in it.
-const indexBytesMax = 4 << 10
-
-func (h *handler) index(w http.ResponseWriter, r *http.Request, _ arguments) error {
-	var question struct {
-		Ready bool `json:"ready"` // list only what is ready
+// listed is the repository as the protocol's index has it.
+func (b *backend) listed(readyOnly bool) []oip.RepositoryEntry {
+	entries := []oip.RepositoryEntry{}
+	for _, e := range b.models.Index() {
+		if !b.engine.Ready() && e.State == repository.Ready {
+			e.State, e.Reason = repository.Unavailable, "the server is shutting down"
+		}
+		if readyOnly && e.State != repository.Ready {
+			continue
+		}
+		entries = append(entries, oip.RepositoryEntry{Name: e.Name, Version: e.Version, State: string(e.State), Reason: e.Reason})
 	}
-	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, indexBytesMax)).Decode(&question)
+	return entries
+}
+
+// smallBytesMax bounds the bodies of questions about the repository, which have a
+// boolean or two in them.
+const smallBytesMax = 64 << 10
+
+// small reads a body that may be missing.
+func small(w http.ResponseWriter, r *http.Request, question any) error {
+	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, smallBytesMax)).Decode(question)
 	if err != nil && !errors.Is(err, io.EOF) { // no body is no question
 		return slo.E("", slo.KindInvalid, "the body is not as the protocol says: %w", err)
 	}
-	entries := []oip.RepositoryEntry{}
-	for _, s := range h.engine.List() {
-		entry := oip.RepositoryEntry{Name: s.Model.Name, Version: s.Model.Version, State: "READY"}
-		if !h.engine.Ready() {
-			if question.Ready {
-				continue
-			}
-			entry.State, entry.Reason = "UNAVAILABLE", "the server is shutting down"
-		}
-		entries = append(entries, entry)
+	return nil
+}
+
+func (*API) index(w http.ResponseWriter, r *http.Request, args arguments) error {
+	var question struct {
+		Ready bool `json:"ready"` // list only what is ready
 	}
-	return writeJSON(w, http.StatusOK, entries)
+	if err := small(w, r, &question); err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, args.listed(question.Ready))
+}
+
+// noOverrides refuses what Triton's clients can send along with a load and would
+// take from the model directory who decides what is served: a configuration, or
+// files of the model.
+func noOverrides(parameters int) error {
+	if parameters > 0 {
+		return slo.E("", slo.KindUnsupported, "a model is loaded as it is in the model directory: configuration and files in the request are not supported")
+	}
+	return nil
+}
+
+func (*API) load(w http.ResponseWriter, r *http.Request, args arguments) error {
+	var question struct {
+		Parameters map[string]any `json:"parameters"`
+	}
+	if err := small(w, r, &question); err != nil {
+		return err
+	}
+	if err := noOverrides(len(question.Parameters)); err != nil {
+		return err
+	}
+	if err := args.models.Load(args.model); err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, struct{}{})
+}
+
+func (*API) unload(w http.ResponseWriter, r *http.Request, args arguments) error {
+	var question struct {
+		Parameters map[string]any `json:"parameters"` // unload_dependents: no model here depends on another
+	}
+	if err := small(w, r, &question); err != nil {
+		return err
+	}
+	if err := args.models.Unload(args.model); err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, struct{}{})
 }
 
 // platform is what Triton's clients call ONNX graphs.
-const platform, backend = "onnxruntime_onnx", "onnxruntime"
+const platform, runs = "onnxruntime_onnx", "onnxruntime"
 
-func (h *handler) metadata(w http.ResponseWriter, _ *http.Request, args arguments) error {
-	s, err := h.engine.Served(args.model, args.version)
+// describeModel says what a model takes and gives, with all its versions.
+func (b *backend) describeModel(name, version string) (oip.ModelMetadata, error) {
+	l, err := b.engine.Use(name, version)
 	if err != nil {
-		return err
+		return oip.ModelMetadata{}, err
 	}
-	m := s.Model
-	answer := oip.ModelMetadata{Name: m.Name, Versions: []string{m.Version}, Platform: platform,
-		Inputs: []oip.TensorMetadata{}, Outputs: []oip.TensorMetadata{}, Properties: properties(s)}
+	defer l.Release()
+	m := l.Model
+	answer := oip.ModelMetadata{Name: m.Name, Platform: platform, Inputs: []oip.TensorMetadata{}, Outputs: []oip.TensorMetadata{},
+		Properties: properties(l.Served)}
+	for _, s := range b.engine.List() {
+		if s.Model.Name == name {
+			answer.Versions = append(answer.Versions, s.Model.Version)
+		}
+	}
 	for _, in := range m.Inputs {
 		answer.Inputs = append(answer.Inputs, describe(in.Spec))
 	}
 	for _, out := range m.Outputs {
 		answer.Outputs = append(answer.Outputs, describe(out))
+	}
+	return answer, nil
+}
+
+func (*API) metadata(w http.ResponseWriter, _ *http.Request, args arguments) error {
+	answer, err := args.describeModel(args.model, args.version)
+	if err != nil {
+		return err
 	}
 	return writeJSON(w, http.StatusOK, answer)
 }
@@ -161,13 +251,15 @@ func inputNames(m *modelpkg.Model, indices []int) []string {
 	return names
 }
 
-func (h *handler) config(w http.ResponseWriter, _ *http.Request, args arguments) error {
-	s, err := h.engine.Served(args.model, args.version)
+// configure is what clients need of Triton's model configuration.
+func (b *backend) configure(name, version string) (oip.ModelConfig, error) {
+	l, err := b.engine.Use(name, version)
 	if err != nil {
-		return err
+		return oip.ModelConfig{}, err
 	}
-	m := s.Model
-	answer := oip.ModelConfig{Name: m.Name, Platform: platform, Backend: backend, MaxBatchSize: m.Limits.BatchItemsMax,
+	defer l.Release()
+	m := l.Model
+	answer := oip.ModelConfig{Name: m.Name, Platform: platform, Backend: runs, MaxBatchSize: m.Limits.BatchItemsMax,
 		Input: []oip.ModelInput{}, Output: []oip.ModelOutput{}}
 	for _, in := range m.Inputs {
 		answer.Input = append(answer.Input, oip.ModelInput{Name: in.Name, DataType: configType(in.DType), Format: "FORMAT_NONE",
@@ -175,6 +267,14 @@ func (h *handler) config(w http.ResponseWriter, _ *http.Request, args arguments)
 	}
 	for _, out := range m.Outputs {
 		answer.Output = append(answer.Output, oip.ModelOutput{Name: out.Name, DataType: configType(out.DType), Dims: append(tensor.Shape{}, out.Shape...)})
+	}
+	return answer, nil
+}
+
+func (*API) config(w http.ResponseWriter, _ *http.Request, args arguments) error {
+	answer, err := args.configure(args.model, args.version)
+	if err != nil {
+		return err
 	}
 	return writeJSON(w, http.StatusOK, answer)
 }

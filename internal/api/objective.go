@@ -3,11 +3,11 @@ package api
 import (
 	"fmt"
 	"math"
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/access"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/oip"
@@ -22,7 +22,7 @@ const (
 // objective reads what a request asks for from its parameters and headers. Where
 // a thing is stated twice the stricter counts: the higher floor, the earlier
 // deadline. Deadlines count from arrived.
-func objective(params oip.Parameters, header http.Header, arrived slo.Instant) (slo.Objective, error) {
+func objective(params oip.Parameters, header access.Header, arrived slo.Instant) (slo.Objective, error) {
 	o := slo.Objective{Deadline: slo.Never}
 	for _, p := range params {
 		if err := state(&o, p.Name, p.Value, arrived); err != nil {

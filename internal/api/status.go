@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/oip"
 )
@@ -20,19 +22,25 @@ const statusClientClosed = 499
 // makes sense only where it says so, and then the answer says when.
 var statuses = map[slo.Kind]struct {
 	status int
+	code   codes.Code
 	retry  bool
 }{
-	slo.KindInternal:         {http.StatusInternalServerError, false},
-	slo.KindInvalid:          {http.StatusBadRequest, false},
-	slo.KindNotFound:         {http.StatusNotFound, false},
-	slo.KindInfeasible:       {http.StatusUnprocessableEntity, false},
-	slo.KindOverloaded:       {http.StatusTooManyRequests, true},
-	slo.KindDeadlineExceeded: {http.StatusGatewayTimeout, false},
-	slo.KindTooLarge:         {http.StatusRequestEntityTooLarge, false},
-	slo.KindCancelled:        {statusClientClosed, false},
-	slo.KindUnavailable:      {http.StatusServiceUnavailable, true},
-	slo.KindUnsupported:      {http.StatusNotImplemented, false},
+	slo.KindInternal:         {http.StatusInternalServerError, codes.Internal, false},
+	slo.KindInvalid:          {http.StatusBadRequest, codes.InvalidArgument, false},
+	slo.KindNotFound:         {http.StatusNotFound, codes.NotFound, false},
+	slo.KindInfeasible:       {http.StatusUnprocessableEntity, codes.FailedPrecondition, false},
+	slo.KindOverloaded:       {http.StatusTooManyRequests, codes.ResourceExhausted, true},
+	slo.KindDeadlineExceeded: {http.StatusGatewayTimeout, codes.DeadlineExceeded, false},
+	slo.KindTooLarge:         {http.StatusRequestEntityTooLarge, codes.ResourceExhausted, false},
+	slo.KindCancelled:        {statusClientClosed, codes.Canceled, false},
+	slo.KindUnavailable:      {http.StatusServiceUnavailable, codes.Unavailable, true},
+	slo.KindUnsupported:      {http.StatusNotImplemented, codes.Unimplemented, false},
+	slo.KindUnauthenticated:  {http.StatusUnauthorized, codes.Unauthenticated, false},
+	slo.KindForbidden:        {http.StatusForbidden, codes.PermissionDenied, false},
 }
+
+// challenge is the header WWW-Authenticate of an answer that asks for a token.
+const challenge = `Bearer realm="mosel"`
 
 // retryDefault is when a client may retry where the error does not say.
 const retryDefault = time.Second
@@ -41,35 +49,67 @@ const retryDefault = time.Second
 // there, the method is not for it.
 type errMethod struct{ error }
 
-// fail answers a request with an error.
-func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
+// failure is an error as a client sees it, whatever the transport.
+type failure struct {
+	status int
+	code   codes.Code
+	body   oip.ErrorBody
+	retry  time.Duration // > 0: worth another try after that
+}
+
+// failureOf reads an error by the table.
+func failureOf(err error) failure {
 	kind := slo.KindOf(err)
 	row := statuses[kind]
+	f := failure{status: row.status, code: row.code, body: oip.ErrorBody{Error: err.Error()}}
 	if _, ok := errors.AsType[errMethod](err); ok {
-		row.status, row.retry = http.StatusMethodNotAllowed, false
+		f.status, f.code, row.retry = http.StatusMethodNotAllowed, codes.Unimplemented, false
 	}
-	level := slog.LevelDebug
-	if row.status == http.StatusInternalServerError {
-		level = slog.LevelError
-	}
-	h.log.Log(r.Context(), level, "request failed", "method", r.Method, "path", r.URL.Path, "status", row.status, "error", err)
-
-	body := oip.ErrorBody{Error: err.Error()}
 	facts, known := errors.AsType[*slo.Error](err)
-	if known && kind == slo.KindInfeasible {
+	if !known {
+		facts = &slo.Error{}
+	}
+	if kind == slo.KindInfeasible {
 		best := facts.Best.Float()
-		body.BestAccuracy = &best
+		f.body.BestAccuracy = &best
+	}
+	if facts.Job > 0 {
+		f.body.Job = strconv.FormatUint(facts.Job, 10)
 	}
 	if row.retry {
-		after := retryDefault
-		if known && facts.RetryAfter > 0 {
-			after = facts.RetryAfter
+		if f.retry = facts.RetryAfter; f.retry <= 0 {
+			f.retry = retryDefault
 		}
-		body.RetryAfterMS = int64((after + time.Millisecond - 1) / time.Millisecond)
-		w.Header().Set("Retry-After", strconv.FormatInt(int64((after+time.Second-1)/time.Second), 10))
+		f.body.RetryAfterMS = int64((f.retry + time.Millisecond - 1) / time.Millisecond)
 	}
-	if err := writeJSON(w, row.status, body); err != nil {
-		h.log.Debug("answer not sent", "path", r.URL.Path, "error", err)
+	return f
+}
+
+// level is that of the log for a failure: what is not the client's doing is said
+// aloud.
+func (f failure) level() slog.Level {
+	if f.status == http.StatusInternalServerError {
+		return slog.LevelError
+	}
+	return slog.LevelDebug
+}
+
+// fail answers a request with an error.
+func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
+	f := failureOf(err)
+	a.log.Log(r.Context(), f.level(), "request failed", "method", r.Method, "path", r.URL.Path, "status", f.status, "error", err)
+	header := w.Header()
+	if f.code == codes.Unauthenticated {
+		header.Set("WWW-Authenticate", challenge)
+	}
+	if f.retry > 0 {
+		header.Set("Retry-After", strconv.FormatInt(int64((f.retry+time.Second-1)/time.Second), 10))
+	}
+	if f.body.Job != "" {
+		header.Set(oip.HeaderJob, f.body.Job)
+	}
+	if err := writeJSON(w, f.status, f.body); err != nil {
+		a.log.Debug("answer not sent", "path", r.URL.Path, "error", err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/access"
 	"github.com/mosel-serve/mosel/internal/runtime/fake"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/oip"
@@ -123,6 +125,31 @@ var failures = map[slo.Kind]struct {
 		status: 501,
 		want:   oip.ErrorBody{Error: "not offered"},
 	},
+	slo.KindUnauthenticated: {
+		do: func(f fixture) *httptest.ResponseRecorder {
+			w := f.refusing(slo.E("", slo.KindUnauthenticated, "a token is needed"))
+			if got := w.Header().Get("WWW-Authenticate"); got != `Bearer realm="mosel"` {
+				f.Errorf("WWW-Authenticate is %q", got)
+			}
+			return w
+		},
+		status: 401,
+		want:   oip.ErrorBody{Error: "a token is needed"},
+	},
+	slo.KindForbidden: {
+		do: func(f fixture) *httptest.ResponseRecorder {
+			return f.refusing(slo.E("", slo.KindForbidden, "not for you"))
+		},
+		status: 403,
+		want:   oip.ErrorBody{Error: "not for you"},
+	},
+}
+
+// refusing answers a request as a route does that fails with err.
+func (f fixture) refusing(err error) *httptest.ResponseRecorder {
+	a := New(DefaultConfig(), new(access.Guard), newLog(io.Discard))
+	refused := a.routed([]route{{"GET", "v2", func(http.ResponseWriter, *http.Request, arguments) error { return err }, access.Public}})
+	return send(refused, httptest.NewRequestWithContext(f.Context(), "GET", "/v2", nil))
 }
 
 // TestEveryKindEndToEnd walks the table of errors with a real engine behind it,
@@ -179,7 +206,7 @@ func TestNotReady(t *testing.T) {
 }
 
 func TestStarting(t *testing.T) {
-	f := fixture{T: t, Handler: Starting()}
+	f := fixture{T: t, Handler: New(DefaultConfig(), new(access.Guard), newLog(io.Discard)).REST()}
 	for _, tt := range []struct {
 		method, path string
 		code         int
@@ -201,8 +228,8 @@ func TestStarting(t *testing.T) {
 func TestPanicIsAnsweredAndLogged(t *testing.T) {
 	var log bytes.Buffer
 	with(t, setup{log: &log}, func(f fixture) {
-		h := &handler{engine: f.engine, log: newLog(&log)}
-		broken := h.routed([]route{{"GET", "v2", func(http.ResponseWriter, *http.Request, arguments) error { panic("a defect") }}})
+		h := New(DefaultConfig(), new(access.Guard), newLog(&log))
+		broken := h.routed([]route{{"GET", "v2", func(http.ResponseWriter, *http.Request, arguments) error { panic("a defect") }, access.Public}})
 		w := send(broken, httptest.NewRequestWithContext(t.Context(), "GET", "/v2", nil))
 		if w.Code != 500 || strings.TrimSpace(w.Body.String()) != `{"error":"a defect in the server; its log says more"}` {
 			t.Errorf("%d %s", w.Code, w.Body)
@@ -210,7 +237,7 @@ func TestPanicIsAnsweredAndLogged(t *testing.T) {
 		if text := log.String(); !strings.Contains(text, "a defect") || !strings.Contains(text, "status_test.go") {
 			t.Errorf("the log has no trace of it: %s", text)
 		}
-		aborted := h.routed([]route{{"GET", "v2", func(http.ResponseWriter, *http.Request, arguments) error { panic(http.ErrAbortHandler) }}})
+		aborted := h.routed([]route{{"GET", "v2", func(http.ResponseWriter, *http.Request, arguments) error { panic(http.ErrAbortHandler) }, access.Public}})
 		defer func() {
 			if err, ok := recover().(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
 				t.Error("net/http's own panic was kept from it")
@@ -225,7 +252,7 @@ func TestConfigValidate(t *testing.T) {
 		t.Errorf("the default: %v", err)
 	}
 	err := Config{CompressBytesMin: -1, BodyBytesInFlight: -1}.Validate()
-	if slo.KindOf(err) != slo.KindInvalid || strings.Count(err.Error(), "\n") != 5 {
-		t.Errorf("six settings make no sense: %v", err)
+	if slo.KindOf(err) != slo.KindInvalid || strings.Count(err.Error(), "\n") != 7 {
+		t.Errorf("eight settings make no sense: %v", err)
 	}
 }

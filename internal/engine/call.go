@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"hash/maphash"
 	"slices"
 	"time"
 
@@ -13,8 +14,7 @@ import (
 // caller after.
 type call struct {
 	Request
-	model   int
-	served  Served
+	served  *deployment
 	job     sched.JobID
 	arrived slo.Instant
 	started slo.Instant // of the first batch; 0: not yet
@@ -74,10 +74,30 @@ func (c *call) result() (Response, error) {
 	if !f.Outcome.Ran() || (f.Outcome == slo.Late && c.Objective.Late == slo.LateDrop) {
 		return Response{}, c.failure()
 	}
-	r := Response{Outputs: c.outputs, Variants: c.variants, ExpectedAccuracy: f.Expected, Outcome: f.Outcome,
+	r := Response{Job: uint64(c.job), Outputs: c.outputs, Variants: c.variants, ExpectedAccuracy: f.Expected, Outcome: f.Outcome,
 		Queue: c.started.Sub(c.arrived), Compute: c.compute}
 	for _, v := range c.variants {
 		r.Modalities |= c.served.Model.Variants[v].Modalities
 	}
 	return r, nil
+}
+
+// bytes is the size of the items' tensors.
+func (c *call) bytes() int64 {
+	sum := 0
+	for _, item := range c.Items {
+		for _, input := range item {
+			sum += len(input)
+		}
+	}
+	return int64(sum)
+}
+
+// clientID is the core's name for a client. Two that share one by chance, once in
+// 2^64 pairs, share their part of the queue.
+func (e *Engine) clientID(name string) sched.ClientID {
+	if name == "" {
+		return 0
+	}
+	return sched.ClientID(maphash.String(e.seed, name))
 }

@@ -3,59 +3,64 @@
 // the core dispatches. One goroutine owns the core and everything about requests
 // that are under way; one goroutine per instance runs batches; callers wait.
 // Nothing but the way in is locked, because nothing is shared: values are handed
-// over.
+// over. Models come and go while it runs: what is served is a catalogue that is
+// replaced as a whole, and a request holds the model it uses until it has ended.
 package engine
 
 import (
+	"cmp"
 	"context"
-	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/obs"
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/status"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Config is what an engine serves and how.
 type Config struct {
-	Models        []Served // at least one; names are unique
+	Models        []Served // served from the beginning; names and versions are unique
 	Policy        plan.Policy
 	Instances     int // each runs one batch at a time, of any model
 	Threads       int // intra-op threads of each instance
 	QueueItemsMax int
 	QueueJobsMax  int
+	QueueBytesMax int64                 // of the items' tensors; 0: no bound
+	Metrics       prometheus.Registerer // gets the engine's metrics; nil: none
+	Recent        int                   // finished jobs that are kept for explaining; 0: obs.RecentDefault
 	Log           *slog.Logger
 	// Trace, if not nil, sees every step of the core. It is called by the one
 	// goroutine that owns the core, which waits for it, and must not keep actions.
 	Trace func(now slo.Instant, event sched.Event, actions []sched.Action)
 }
 
-// Served is a model with the profile it is planned by.
-type Served struct {
-	Model   *modelpkg.Model
-	Profile *modelpkg.Profile
-}
-
 // Engine serves models. All its methods are safe for concurrent use.
 type Engine struct {
-	cfg     Config
-	runtime runtime.Runtime
-	log     *slog.Logger
-	epoch   time.Time
-	planner []*plan.Planner // by model
-	inbox   chan message
-	workers []*worker
-	ready   atomic.Bool
-	gate    sync.RWMutex  // posting holds it shared, so that no message is lost when the loop ends
-	ended   bool          // guarded by gate: nothing is handled any more
-	stopped chan struct{} // closed when the loop has ended
-	closing sync.Once
-	reloads sync.WaitGroup
+	cfg        Config
+	runtime    runtime.Runtime
+	log        *slog.Logger
+	epoch      time.Time
+	catalogue  atomic.Pointer[catalogue]
+	deploying  sync.Mutex   // held while the catalogue changes
+	closed     bool         // guarded by deploying: it changes no more
+	seed       maphash.Seed // of the clients' ids
+	inbox      chan message
+	workers    []*worker
+	ready      atomic.Bool
+	gate       sync.RWMutex  // posting holds it shared, so that no message is lost when the loop ends
+	ended      bool          // guarded by gate: nothing is handled any more
+	stopped    chan struct{} // closed when the loop has ended
+	closing    sync.Once
+	left       []*deployment  // what was loaded when the loop ended
+	background sync.WaitGroup // reloads of lost instances, disposals of deployments
 }
 
 // inboxSize is how many messages may wait for the core's goroutine. It handles
@@ -66,143 +71,63 @@ const inboxSize = 1024
 // message is something for the core's goroutine to do.
 type message func(l *loop)
 
-// New loads every model on every instance, runs each variant to warm it up and
-// to see how fast this machine is, and starts serving. It takes seconds. Errors
-// are those of the runtime's Load and of the first runs.
+// New starts an engine and deploys the models it is given. Errors are those of
+// Deploy.
 func New(cfg Config, rt runtime.Runtime) (*Engine, error) {
 	if cfg.Instances < 1 || cfg.Threads < 1 {
 		return nil, slo.E("start engine", slo.KindInvalid, "%d instances of %d threads: both must be at least 1", cfg.Instances, cfg.Threads)
 	}
-	e := &Engine{cfg: cfg, runtime: rt, log: cfg.Log, inbox: make(chan message, inboxSize), stopped: make(chan struct{})}
-	core := sched.Config{Policy: cfg.Policy, QueueItemsMax: cfg.QueueItemsMax, QueueJobsMax: cfg.QueueJobsMax}
-	for _, s := range cfg.Models {
-		planner, err := plan.FromProfile(s.Model, s.Profile)
+	e := &Engine{cfg: cfg, runtime: rt, log: cfg.Log, seed: maphash.MakeSeed(),
+		inbox: make(chan message, inboxSize), stopped: make(chan struct{})}
+	core := sched.Config{Explain: true, Policy: cfg.Policy, QueueItemsMax: cfg.QueueItemsMax, QueueJobsMax: cfg.QueueJobsMax, QueueBytesMax: cfg.QueueBytesMax}
+	var served []*deployment
+	for i, s := range cfg.Models {
+		d, err := e.prepare(s)
 		if err != nil {
+			e.free(served)
 			return nil, err
 		}
-		e.planner = append(e.planner, planner)
-		core.Models = append(core.Models, sched.Model{Name: s.Model.Name, Planner: planner, BatchItemsMax: s.Model.Limits.BatchItemsMax})
-	}
-	if err := e.load(); err != nil {
-		e.unload()
-		return nil, err
-	}
-	if err := e.warmUp(core.Models); err != nil {
-		e.unload()
-		return nil, err
+		d.number = i
+		served = append(served, d)
+		core.Models = append(core.Models, d.spec())
 	}
 	c, err := sched.New(core)
 	if err != nil {
-		e.unload()
-		return nil, err
+		e.free(served)
+		return nil, slo.E("start engine", slo.KindInvalid, "%w", err)
 	}
 	e.epoch = time.Now()
-	for _, w := range e.workers {
+	observer, err := obs.New(obs.Config{Registerer: cfg.Metrics, Recent: cfg.Recent, Epoch: e.epoch, Policy: cfg.Policy,
+		QueueItemsMax: cfg.QueueItemsMax, QueueJobsMax: cfg.QueueJobsMax, QueueBytesMax: cfg.QueueBytesMax, Log: cfg.Log})
+	if err != nil {
+		e.free(served)
+		return nil, slo.E("start engine", slo.KindInternal, "%w", err)
+	}
+	e.catalogue.Store(newCatalogue(served))
+	for i := range cfg.Instances {
+		w := &worker{id: sched.InstanceID(i), batches: make(chan *running, 1), log: e.log}
+		e.workers = append(e.workers, w)
 		go w.run(e)
 	}
 	e.ready.Store(true)
-	go newLoop(e, c).run()
+	go newLoop(e, c, observer, served).run()
 	return e, nil
-}
-
-// load makes the instances: every one has every model.
-func (e *Engine) load() error {
-	for i := range e.cfg.Instances {
-		instances, err := e.loadAll()
-		if err != nil {
-			return fmt.Errorf("instance %d: %w", i, err)
-		}
-		e.workers = append(e.workers, &worker{id: sched.InstanceID(i), batches: make(chan *running, 1), instances: instances, models: e.cfg.Models, log: e.log})
-	}
-	return nil
-}
-
-// loadAll loads every model once.
-func (e *Engine) loadAll() ([]runtime.Instance, error) {
-	var instances []runtime.Instance
-	for _, s := range e.cfg.Models {
-		instance, err := e.runtime.Load(s.Model, runtime.Options{Threads: e.cfg.Threads})
-		if err != nil {
-			e.closeAll(instances)
-			return nil, err
-		}
-		instances = append(instances, instance)
-	}
-	return instances, nil
-}
-
-func (e *Engine) unload() {
-	for _, w := range e.workers {
-		e.closeAll(w.instances)
-	}
-}
-
-func (e *Engine) closeAll(instances []runtime.Instance) {
-	for _, instance := range instances {
-		if err := instance.Close(); err != nil {
-			e.log.Warn("closing an instance", "error", err)
-		}
-	}
 }
 
 // Now is the engine's clock, on which deadlines are given.
 func (e *Engine) Now() slo.Instant { return slo.Instant(time.Since(e.epoch)) }
 
-// Ready reports whether the engine is warm and not draining.
+// Ready reports whether the engine takes requests: it does until it drains.
 func (e *Engine) Ready() bool { return e.ready.Load() }
 
-// List is every served model, in the order of the configuration.
-func (e *Engine) List() []Served { return e.cfg.Models }
-
-// Served finds a model by name and, unless empty, version. The error has kind
-// not found.
-func (e *Engine) Served(name, version string) (Served, error) {
-	i, err := e.find(name, version)
-	if err != nil {
-		return Served{}, err
-	}
-	return e.cfg.Models[i], nil
-}
-
-func (e *Engine) find(name, version string) (int, error) {
-	for i, s := range e.cfg.Models {
-		if s.Model.Name != name {
-			continue
-		}
-		if version != "" && version != s.Model.Version {
-			return 0, slo.E("", slo.KindNotFound, "model %q has no version %q, it is served as version %q", name, version, s.Model.Version)
-		}
-		return i, nil
-	}
-	return 0, slo.E("", slo.KindNotFound, "no model %q is served here", name)
-}
-
-// Infer runs a job and returns its results in the items' order. When it returns,
-// the request's items are read no more, also after ctx was cancelled (which
-// frees the job's place in the queue; a batch that is running ends first).
-//
-// Errors are *slo.Error: not found (model), invalid (no variant runs on the
-// modalities present), infeasible (with Best), overloaded (with RetryAfter and
-// Best), deadline exceeded, cancelled, unavailable (draining), internal.
-func (e *Engine) Infer(ctx context.Context, r Request) (Response, error) {
-	model, err := e.find(r.Model, r.Version)
+// Infer is Use, Lease.Infer and Release in one.
+func (e *Engine) Infer(ctx context.Context, name, version string, r Request) (Response, error) {
+	l, err := e.Use(name, version)
 	if err != nil {
 		return Response{}, err
 	}
-	if len(r.Items) == 0 {
-		return Response{}, slo.E("", slo.KindInvalid, "a request without items")
-	}
-	c := &call{Request: r, model: model, served: e.cfg.Models[model], arrived: e.Now(), done: make(chan struct{})}
-	if !e.post(func(l *loop) { l.submit(c) }) {
-		return Response{}, slo.E("", slo.KindUnavailable, "the server has shut down")
-	}
-	select {
-	case <-c.done:
-	case <-ctx.Done():
-		e.post(func(l *loop) { l.cancel(c) })
-		<-c.done
-	}
-	return c.result()
+	defer l.Release()
+	return l.Infer(ctx, r)
 }
 
 // post hands a message to the core's goroutine; false when that has ended.
@@ -217,16 +142,50 @@ func (e *Engine) post(m message) bool {
 	return true
 }
 
+// ask lets the core's goroutine answer a question; false when it has ended.
+func (e *Engine) ask(question message) bool {
+	answered := make(chan struct{})
+	if !e.post(func(l *loop) { defer close(answered); question(l) }) {
+		return false
+	}
+	<-answered
+	return true
+}
+
 // Counts returns the core's running totals, and how long the instances would
 // take to work off what is queued.
-func (e *Engine) Counts() (sched.Counts, time.Duration) {
-	var counts sched.Counts
-	var waiting time.Duration
-	answered := make(chan struct{})
-	if e.post(func(l *loop) { counts, waiting = l.core.Counts(), l.core.Waiting(); close(answered) }) {
-		<-answered
-	}
+func (e *Engine) Counts() (counts sched.Counts, waiting time.Duration) {
+	e.ask(func(l *loop) { counts, waiting = l.core.Counts(), l.core.Waiting() })
 	return counts, waiting
+}
+
+// Status is what the engine does now; false once it has drained. What only its
+// surroundings know is not in it: name and version of the server, models that are
+// not served.
+func (e *Engine) Status() (s status.Status, ok bool) {
+	ok = e.ask(func(l *loop) {
+		s = l.observer.Status(l.engine.Now())
+		s.Queue.WaitingMS = float64(l.core.Waiting().Microseconds()) / 1000
+		s.Server.Ready = e.Ready()
+	})
+	return s, ok
+}
+
+// Explain says why a recent job ended as it did and ran as it ran. The id is the
+// engine's, or the client's own name for the request. The error has kind not found.
+func (e *Engine) Explain(id string) (x status.Explanation, err error) {
+	found := false
+	e.ask(func(l *loop) { x, found = l.observer.Explain(id) })
+	if !found {
+		return x, slo.E("", slo.KindNotFound, "no request %.80q is known: unfinished ones are, and the last %d that ended", id, cmp.Or(e.cfg.Recent, obs.RecentDefault))
+	}
+	return x, nil
+}
+
+// Statistics are what a version of a model has done since it was deployed.
+func (l Lease) Statistics() (s obs.Statistics) {
+	l.engine.ask(func(loop *loop) { s = loop.observer.Statistics(l.deployment.number) })
+	return s
 }
 
 // Drain stops admitting, waits until all that was admitted has ended, and frees
@@ -244,8 +203,18 @@ func (e *Engine) Drain(ctx context.Context) error {
 		<-e.stopped
 	}
 	e.closing.Do(func() {
-		e.reloads.Wait()
-		e.unload()
+		e.deploying.Lock()
+		defer e.deploying.Unlock()
+		e.closed = true
+		e.background.Wait()
+		e.free(e.left)
 	})
 	return err
+}
+
+// free closes the instances of deployments that are not served any more, or yet.
+func (e *Engine) free(list []*deployment) {
+	for _, d := range list {
+		e.closeAll(d.instances)
+	}
 }

@@ -63,6 +63,8 @@ func start(t *testing.T, policy plan.Policy, instances int, fail func(fake.Run) 
 	return e, served
 }
 
+var discard = slog.New(slog.DiscardHandler)
+
 func drain(t *testing.T, e *engine.Engine) {
 	t.Helper()
 	if err := e.Drain(t.Context()); err != nil {
@@ -87,7 +89,7 @@ func items(rng *rand.Rand, n int) []runtime.Item {
 }
 
 func request(list []runtime.Item, floor slo.Accuracy) engine.Request {
-	return engine.Request{Model: "pair", Modalities: 3, Items: list, Objective: slo.Objective{Floor: floor, Deadline: slo.Never}}
+	return engine.Request{Modalities: 3, Items: list, Objective: slo.Objective{Floor: floor, Deadline: slo.Never}}
 }
 
 // checkAnswers compares every row with what the variant that is said to have run
@@ -119,7 +121,7 @@ func TestManyCallersGetTheirOwnAnswers(t *testing.T) {
 				rng := rand.New(rand.NewPCG(uint64(caller), 1))
 				for range 10 {
 					r := request(items(rng, 1+rng.IntN(20)), slo.Accuracy(850_000+rng.IntN(140_000)))
-					got, err := e.Infer(t.Context(), r)
+					got, err := e.Infer(t.Context(), "pair", "", r)
 					if err == nil {
 						err = checkAnswers(served, r, got)
 					}
@@ -140,7 +142,7 @@ func TestIdleServerRunsAllAndReportsTimes(t *testing.T) {
 		e, served := start(t, plan.PolicyMosel, 1, nil)
 		<-time.After(time.Second) // virtual: the budget of an idle server fills
 		r := request(items(rand.New(rand.NewPCG(1, 1)), 1), 850_000)
-		got, err := e.Infer(t.Context(), r)
+		got, err := e.Infer(t.Context(), "pair", "", r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -158,20 +160,22 @@ func TestErrorsSayWhatAndWhen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, _ := start(t, plan.PolicyAll, 1, nil)
 		rng := rand.New(rand.NewPCG(1, 1))
+		name, version := "pair", ""
 		infer := func(change func(*engine.Request)) *slo.Error {
 			r := request(items(rng, 1), 0)
 			change(&r)
-			_, err := e.Infer(t.Context(), r)
+			_, err := e.Infer(t.Context(), name, version, r)
+			name, version = "pair", ""
 			var se *slo.Error
 			if !errors.As(err, &se) {
 				t.Fatalf("error %v is not a *slo.Error", err)
 			}
 			return se
 		}
-		if err := infer(func(r *engine.Request) { r.Model = "other" }); err.Kind != slo.KindNotFound {
+		if err := infer(func(*engine.Request) { name = "other" }); err.Kind != slo.KindNotFound {
 			t.Errorf("unknown model: %v", err)
 		}
-		if err := infer(func(r *engine.Request) { r.Version = "9" }); err.Kind != slo.KindNotFound {
+		if err := infer(func(*engine.Request) { version = "9" }); err.Kind != slo.KindNotFound {
 			t.Errorf("unknown version: %v", err)
 		}
 		if err := infer(func(r *engine.Request) { r.Items = nil }); err.Kind != slo.KindInvalid {
@@ -187,7 +191,7 @@ func TestErrorsSayWhatAndWhen(t *testing.T) {
 			t.Errorf("deadline now: %v", err)
 		}
 		var wg sync.WaitGroup
-		wg.Go(func() { _, _ = e.Infer(t.Context(), request(items(rng, 8), 0)) })
+		wg.Go(func() { _, _ = e.Infer(t.Context(), "pair", "", request(items(rng, 8), 0)) })
 		synctest.Wait()
 		err := infer(func(r *engine.Request) { r.Objective.Deadline = e.Now().Add(50 * time.Millisecond) })
 		if err.Kind != slo.KindOverloaded || err.RetryAfter != 42500*time.Microsecond { // 2.5 ms are the answer's
@@ -195,7 +199,7 @@ func TestErrorsSayWhatAndWhen(t *testing.T) {
 		}
 		wg.Wait()
 		drain(t, e)
-		if _, err := e.Infer(t.Context(), request(items(rng, 1), 0)); slo.KindOf(err) != slo.KindUnavailable {
+		if _, err := e.Infer(t.Context(), "pair", "", request(items(rng, 1), 0)); slo.KindOf(err) != slo.KindUnavailable {
 			t.Errorf("after drain: %v", err)
 		}
 	})
@@ -214,18 +218,18 @@ func TestFailedBatchFailsOnlyItsItems(t *testing.T) {
 			return nil
 		})
 		bad := request([]runtime.Item{{{poison, poison, 0, 0}, {1}}}, 0)
-		if _, err := e.Infer(t.Context(), bad); slo.KindOf(err) != slo.KindInternal || !errors.Is(err, boom) {
+		if _, err := e.Infer(t.Context(), "pair", "", bad); slo.KindOf(err) != slo.KindInternal || !errors.Is(err, boom) {
 			t.Errorf("poisoned item: %v", err)
 		}
 		// Wait behind a running batch, so that all share the next one.
 		rng := rand.New(rand.NewPCG(2, 2))
 		var wg sync.WaitGroup
-		wg.Go(func() { _, _ = e.Infer(t.Context(), request(items(rng, 8), 0)) })
+		wg.Go(func() { _, _ = e.Infer(t.Context(), "pair", "", request(items(rng, 8), 0)) })
 		synctest.Wait()
 		for range 5 {
 			good := request(items(rng, 1), 0)
 			wg.Go(func() {
-				got, err := e.Infer(t.Context(), good)
+				got, err := e.Infer(t.Context(), "pair", "", good)
 				if err == nil {
 					err = checkAnswers(served, good, got)
 				}
@@ -235,7 +239,7 @@ func TestFailedBatchFailsOnlyItsItems(t *testing.T) {
 			})
 		}
 		wg.Go(func() {
-			if _, err := e.Infer(t.Context(), bad); !errors.Is(err, boom) {
+			if _, err := e.Infer(t.Context(), "pair", "", bad); !errors.Is(err, boom) {
 				t.Errorf("poisoned item among others: %v", err)
 			}
 		})
@@ -257,7 +261,7 @@ func TestLostInstanceLosesNoItem(t *testing.T) {
 		rng := rand.New(rand.NewPCG(3, 3))
 		for range 20 {
 			r := request(items(rng, 4), 0)
-			got, err := e.Infer(t.Context(), r)
+			got, err := e.Infer(t.Context(), "pair", "", r)
 			if err == nil {
 				err = checkAnswers(served, r, got)
 			}
@@ -277,12 +281,12 @@ func TestCancelFreesThePlaceAndReturns(t *testing.T) {
 		e, _ := start(t, plan.PolicyAll, 1, nil)
 		rng := rand.New(rand.NewPCG(4, 4))
 		var wg sync.WaitGroup
-		wg.Go(func() { _, _ = e.Infer(t.Context(), request(items(rng, 8), 0)) })
+		wg.Go(func() { _, _ = e.Infer(t.Context(), "pair", "", request(items(rng, 8), 0)) })
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
 		defer cancel()
 		before := time.Now()
-		if _, err := e.Infer(ctx, request(items(rng, 8), 0)); slo.KindOf(err) != slo.KindCancelled {
+		if _, err := e.Infer(ctx, "pair", "", request(items(rng, 8), 0)); slo.KindOf(err) != slo.KindCancelled {
 			t.Errorf("cancelled while queued: %v", err)
 		}
 		if waited := time.Since(before); waited != 5*time.Millisecond {
@@ -307,7 +311,7 @@ func TestDrainFinishesWhatWasAdmittedOrGivesUp(t *testing.T) {
 			for range 3 {
 				list := items(rng, 8)
 				wg.Go(func() {
-					_, err := e.Infer(t.Context(), request(list, 0))
+					_, err := e.Infer(t.Context(), "pair", "", request(list, 0))
 					mu.Lock()
 					defer mu.Unlock()
 					if err != nil {
@@ -348,7 +352,7 @@ func BenchmarkInfer(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if _, err := e.Infer(b.Context(), request(list, 850_000)); err != nil {
+			if _, err := e.Infer(b.Context(), "pair", "", request(list, 850_000)); err != nil {
 				b.Error(err)
 			}
 		}

@@ -1,11 +1,13 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"slices"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/obs"
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
@@ -13,17 +15,22 @@ import (
 
 // loop is the goroutine that owns the core and the calls under way.
 type loop struct {
-	engine  *Engine
-	core    *sched.Core
-	calls   map[sched.JobID]*call
-	lastJob sched.JobID
-	out     []sched.Action
-	timer   *time.Timer
-	ending  bool // drained: end as soon as nothing is left
+	engine      *Engine
+	core        *sched.Core
+	observer    *obs.Observer
+	deployments []*deployment // by number; nil: none
+	calls       map[sched.JobID]*call
+	lastJob     sched.JobID
+	out         []sched.Action
+	timer       *time.Timer
+	ending      bool // drained: end as soon as nothing is left
 }
 
-func newLoop(e *Engine, core *sched.Core) *loop {
-	l := &loop{engine: e, core: core, calls: map[sched.JobID]*call{}, timer: time.NewTimer(time.Hour)}
+func newLoop(e *Engine, core *sched.Core, observer *obs.Observer, served []*deployment) *loop {
+	l := &loop{engine: e, core: core, observer: observer, deployments: slices.Clone(served), calls: map[sched.JobID]*call{}, timer: time.NewTimer(time.Hour)}
+	for _, d := range served {
+		observer.Serve(d.number, d.info())
+	}
 	for _, w := range e.workers {
 		l.step(sched.InstanceUp{Instance: w.id})
 	}
@@ -44,6 +51,7 @@ func (l *loop) run() {
 		close(w.batches)
 	}
 	l.refuseRest()
+	l.engine.left = l.served()
 	close(l.engine.stopped)
 }
 
@@ -83,6 +91,7 @@ func (l *loop) setTimer() {
 func (l *loop) step(event sched.Event) {
 	now := l.engine.Now()
 	l.out = l.core.Step(now, event, l.out[:0])
+	l.observer.Step(now, event, l.out, l.engine.Now().Sub(now))
 	if trace := l.engine.cfg.Trace; trace != nil {
 		trace(now, event, l.out)
 	}
@@ -90,6 +99,8 @@ func (l *loop) step(event sched.Event) {
 		switch a := action.(type) {
 		case sched.Dispatch:
 			l.dispatch(a)
+		case sched.Abort:
+			l.engine.workers[a.Instance].running.abort()
 		case sched.FinishJob:
 			c := l.calls[a.Job]
 			delete(l.calls, a.Job)
@@ -108,7 +119,9 @@ func (l *loop) submit(c *call) {
 	if left := objective.Deadline.Sub(l.engine.Now()); objective.Deadline != slo.Never && left > 0 {
 		objective.Deadline -= slo.Instant(min(answerTime, left/answerShare))
 	}
-	l.step(sched.Arrive{Job: c.job, Model: c.model, Items: len(c.Items), Present: c.Modalities, Choice: c.Choice, Objective: objective})
+	l.observer.Admitted(c.job, c.ID, c.Client)
+	l.step(sched.Arrive{Job: c.job, Client: l.engine.clientID(c.Client), Model: c.served.number, Items: len(c.Items), Bytes: c.bytes(),
+		Present: c.Modalities, Choice: c.Choice, Objective: objective})
 }
 
 // A deadline covers the way of the answer to the client, which the core does not
@@ -126,7 +139,9 @@ func (l *loop) cancel(c *call) { l.step(sched.Cancel{Job: c.job}) }
 func (l *loop) dispatch(d sched.Dispatch) {
 	w := l.engine.workers[d.Instance]
 	b := &w.running
-	*b = running{dispatch: d, items: b.items[:0]}
+	served := l.deployments[d.Model]
+	*b = running{dispatch: d, served: served, instance: served.instances[d.Instance], items: b.items[:0]}
+	b.ctx, b.abort = context.WithCancel(context.Background())
 	now := l.engine.Now()
 	for _, p := range d.Parts {
 		c := l.calls[p.Job]
@@ -141,6 +156,7 @@ func (l *loop) dispatch(d sched.Dispatch) {
 // done takes a batch's results to the calls it ran for, then tells the core. An
 // instance that was lost with the batch is loaded anew; its items wait again.
 func (l *loop) done(b *running) {
+	b.abort()
 	row := 0
 	var failed []bool
 	for i, p := range b.dispatch.Parts {
@@ -153,20 +169,57 @@ func (l *loop) done(b *running) {
 		row += p.Count
 	}
 	if errors.Is(b.err, runtime.ErrLost) {
-		w := l.engine.workers[b.dispatch.Instance]
-		l.engine.closeAll(w.instances)
-		w.instances = nil
-		l.step(sched.InstanceDown{Instance: w.id})
-		l.engine.reloads.Go(func() { w.reload(l.engine) })
+		l.lose(l.engine.workers[b.dispatch.Instance])
 		return
 	}
 	l.step(sched.Done{Batch: b.dispatch.Batch, Took: b.took, Failed: b.err != nil, FailedParts: failed})
 }
 
-// revive puts a lost instance back to work.
-func (l *loop) revive(w *worker, instances []runtime.Instance) {
-	w.instances = instances
+// lose takes a lost instance away and has it loaded anew, with all that it served.
+func (l *loop) lose(w *worker) {
+	served := l.served()
+	for _, d := range served {
+		l.engine.closeAll(d.instances[w.id : w.id+1])
+		d.instances[w.id] = nil
+	}
+	l.step(sched.InstanceDown{Instance: w.id})
+	l.engine.background.Go(func() { w.reload(l.engine, served) })
+}
+
+// revive puts a lost instance back to work, with what is still served of what it
+// served before. What was deployed since has an instance there already.
+func (l *loop) revive(w *worker, served []*deployment, fresh []runtime.Instance) {
+	for i, d := range served {
+		if l.deployments[d.number] == d {
+			d.instances[w.id] = fresh[i]
+		} else {
+			l.engine.closeAll(fresh[i : i+1])
+		}
+	}
 	l.step(sched.InstanceUp{Instance: w.id})
+}
+
+// served is what is loaded, by number.
+func (l *loop) served() []*deployment {
+	return slices.DeleteFunc(slices.Clone(l.deployments), func(d *deployment) bool { return d == nil })
+}
+
+// serve gives a deployment the lowest number that is free.
+func (l *loop) serve(d *deployment) {
+	if d.number = slices.Index(l.deployments, nil); d.number < 0 {
+		d.number = len(l.deployments)
+		l.deployments = append(l.deployments, nil)
+	}
+	l.deployments[d.number] = d
+	l.observer.Serve(d.number, d.info())
+	l.step(sched.Serve{Model: d.number, Spec: d.spec()})
+}
+
+// retire takes a deployment away that no request uses any more.
+func (l *loop) retire(d *deployment) {
+	l.step(sched.Retire{Model: d.number})
+	l.observer.Retire(d.number)
+	l.deployments[d.number] = nil
 }
 
 func (l *loop) drain() {
@@ -194,6 +247,8 @@ func (c *call) failure() error {
 		kind, text = slo.KindDeadlineExceeded, "the answer came after the deadline"
 	case slo.ReasonQueueFull:
 		kind, text = slo.KindOverloaded, "the queue is full"
+	case slo.ReasonYielded:
+		kind, text = slo.KindOverloaded, "too busy: it made room for another client, which has less in the queue"
 	case slo.ReasonTooBusy:
 		kind, text = slo.KindOverloaded, "too busy to answer by the deadline, even at the cheapest strategy the floor allows"
 	case slo.ReasonDeadlinePassed:
@@ -210,11 +265,11 @@ func (c *call) failure() error {
 		text = "the instance was lost"
 	case slo.ReasonRuntime:
 	}
-	err := slo.E("infer "+c.Request.Model, kind, "%s", text)
+	err := slo.E("infer "+c.served.Model.Name, kind, "%s", text)
 	if c.err != nil {
-		err = slo.E("infer "+c.Request.Model, kind, "%s: %w", text, c.err)
+		err = slo.E("infer "+c.served.Model.Name, kind, "%s: %w", text, c.err)
 	}
-	err.Best = f.Best
+	err.Best, err.Job = f.Best, uint64(c.job)
 	if kind == slo.KindOverloaded {
 		err.RetryAfter = max(retryMin, f.RetryAfter)
 	}

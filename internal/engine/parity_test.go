@@ -21,6 +21,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/sim"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/internal/workload"
+	"github.com/mosel-serve/mosel/tensor"
 )
 
 // parity is one load, offered to the engine and to the simulator.
@@ -75,18 +76,57 @@ func (p parity) fate(instance, model, n int) (extra time.Duration, failed bool) 
 	return extra, x%29 == 0
 }
 
+// aborting is how long an instance takes to end a batch: apart from the others.
+func (p parity) aborting(instance int) time.Duration { return time.Duration(instance + 1) }
+
+// slowToAbort is a runtime whose instances end a batch early only after a while.
+type slowToAbort struct {
+	runtime.Runtime
+	parity
+	loaded *int
+}
+
+// Load implements runtime.Runtime.
+func (r slowToAbort) Load(m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
+	instance, err := r.Runtime.Load(m, opts)
+	*r.loaded++
+	return &slowInstance{Instance: instance, parity: r.parity, number: (*r.loaded - 1) % r.instances}, err
+}
+
+type slowInstance struct {
+	runtime.Instance
+	parity
+	number int // of the engine's instance: it loads one model on all of them, then the next
+}
+
+// Run implements runtime.Instance.
+func (s *slowInstance) Run(ctx context.Context, variant int, items []runtime.Item) ([]tensor.Tensor, error) {
+	outputs, err := s.Instance.Run(ctx, variant, items)
+	if ctx.Err() != nil {
+		time.Sleep(s.aborting(s.number))
+	}
+	return outputs, err
+}
+
 // counter counts the batches of every model on every instance.
 type counter struct {
 	mu     sync.Mutex
 	counts map[[2]int]int
 }
 
-func (c *counter) next(instance, model int) int {
+// dispatched counts a batch and returns its number.
+func (c *counter) dispatched(instance, model int) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	key := [2]int{instance, model}
-	c.counts[key]++
-	return c.counts[key]
+	c.counts[[2]int{instance, model}]++
+	return c.counts[[2]int{instance, model}]
+}
+
+// now is the number of the batch that runs.
+func (c *counter) now(instance, model int) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.counts[[2]int{instance, model}]
 }
 
 // simulated is the simulator's trace of what the engine's core saw arrive.
@@ -106,9 +146,10 @@ func (p parity) simulated(t *testing.T, arrivals []sim.Arrival) []string {
 		for _, part := range d.Parts {
 			items += part.Count
 		}
-		extra, failed := p.fate(int(d.Instance), d.Model, batches.next(int(d.Instance), d.Model))
+		extra, failed := p.fate(int(d.Instance), d.Model, batches.dispatched(int(d.Instance), d.Model))
 		return fake.Latency(p.served[d.Model].Profile.Variants[d.Variant].Batches, items) + extra, failed
 	}
+	cfg.Abort = func(a sched.Abort) time.Duration { return p.aborting(int(a.Instance)) }
 	var lines []string
 	if _, err := sim.Run(cfg, slices.Values(arrivals), func(at slo.Instant, what any) {
 		lines = append(lines, fmt.Sprintf("%d %T%+v", at, what, what))
@@ -138,6 +179,11 @@ func (p parity) engine(t *testing.T) (lines []string, arrivals []sim.Arrival) {
 			}
 			lines = append(lines, fmt.Sprintf("%d %T%+v", now, event, event))
 			for _, a := range actions {
+				if d, ok := a.(sched.Dispatch); ok {
+					batches.dispatched(int(d.Instance), d.Model)
+					d.Why = nil // the simulation was not asked for it
+					a = d
+				}
 				lines = append(lines, fmt.Sprintf("%d %T%+v", now, a, a))
 			}
 		}}
@@ -149,9 +195,13 @@ func (p parity) engine(t *testing.T) (lines []string, arrivals []sim.Arrival) {
 		if !warm {
 			return nil
 		}
-		instance, model := r.Instance/len(p.served), r.Instance%len(p.served)
-		extra, failed := p.fate(instance, model, batches.next(instance, model))
-		time.Sleep(extra)
+		instance, model := r.Instance%p.instances, r.Instance/p.instances
+		extra, failed := p.fate(instance, model, batches.now(instance, model))
+		select {
+		case <-time.After(extra):
+		case <-r.Context.Done():
+			return slo.E("parity", slo.KindCancelled, "%w", r.Context.Err())
+		}
 		if failed {
 			// Of a kind for which the engine does not run the parts apart, which
 			// the simulator does not know of.
@@ -159,7 +209,7 @@ func (p parity) engine(t *testing.T) (lines []string, arrivals []sim.Arrival) {
 		}
 		return nil
 	}})
-	e, err := engine.New(cfg, rt)
+	e, err := engine.New(cfg, slowToAbort{rt, p, new(int)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +232,7 @@ func (p parity) offer(e *engine.Engine) {
 			}
 			list := slices.Repeat([]runtime.Item{{make([]byte, 4), make([]byte, 1)}}, a.Items)
 			// How it ends is in the trace.
-			_, _ = e.Infer(ctx, engine.Request{Model: p.served[a.Model].Model.Name, Modalities: a.Present, Items: list, Objective: a.Objective})
+			_, _ = e.Infer(ctx, p.served[a.Model].Model.Name, "", engine.Request{Modalities: a.Present, Items: list, Objective: a.Objective})
 		})
 	}
 	wg.Wait()
@@ -218,7 +268,7 @@ func compare(t *testing.T, got, want []string) {
 		}
 	}
 	whole := strings.Join(want, "\n")
-	for _, kind := range []string{"sched.Tick", "sched.Cancel", "Failed:true", "Outcome:late", "Outcome:shed", "Outcome:infeasible"} {
+	for _, kind := range []string{"sched.Tick", "sched.Cancel", "sched.Abort", "Failed:true", "Outcome:late", "Outcome:shed", "Outcome:infeasible"} {
 		if !strings.Contains(whole, kind) {
 			t.Errorf("the load has no %s", kind)
 		}

@@ -8,11 +8,11 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// Request is one job: n items for one model under one objective. A single
+// Request is one job: n items for a model under one objective. A single
 // inference is a job of one item.
 type Request struct {
-	Model      string
-	Version    string         // "" = whichever is served
+	ID         string         // the client's name for it, for explaining; may be empty
+	Client     string         // who asks: what one asks for does not starve the others; "" is nobody known
 	Modalities slo.Modalities // present in every item
 	Choice     slo.Modalities // not 0: run exactly this subset of them
 	Items      []runtime.Item // at least one; read until Infer returns
@@ -21,6 +21,7 @@ type Request struct {
 
 // Response is a finished job.
 type Response struct {
+	Job              uint64          // its id, by which it can be explained
 	Outputs          []tensor.Tensor // the model's outputs, first dimension = items, in the items' order
 	Variants         []int           // per item: the variant that ran it
 	Modalities       slo.Modalities  // union of what was run

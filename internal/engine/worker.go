@@ -17,19 +17,21 @@ import (
 )
 
 // worker is one instance of the core: a goroutine that runs one batch at a time,
-// with the runtime's instances of all models.
+// of any model, each on a runtime's instance of its own.
 type worker struct {
-	id        sched.InstanceID
-	instances []runtime.Instance // by model
-	batches   chan *running
-	models    []Served
-	log       *slog.Logger
-	running   running // the loop's while the instance is idle, the worker's while it runs
+	id      sched.InstanceID
+	batches chan *running
+	log     *slog.Logger
+	running running // the loop's while the instance is idle, the worker's while it runs
 }
 
 // running is a batch on its way through an instance.
 type running struct {
 	dispatch sched.Dispatch
+	served   *deployment
+	instance runtime.Instance
+	ctx      context.Context    // of the run
+	abort    context.CancelFunc // ends it early
 	items    []runtime.Item
 	outputs  []tensor.Tensor
 	took     time.Duration
@@ -40,10 +42,10 @@ type running struct {
 func (w *worker) run(e *Engine) {
 	for b := range w.batches {
 		began := time.Now()
-		b.outputs, b.err = w.execute(b.dispatch, b.items)
-		if b.err != nil {
-			e.log.Error("a batch failed", "model", e.cfg.Models[b.dispatch.Model].Model.Name,
-				"variant", b.dispatch.Variant, "items", len(b.items), "error", b.err)
+		b.outputs, b.err = w.execute(b, b.items)
+		if b.err != nil && b.ctx.Err() == nil { // else nobody waits for it
+			e.log.Error("a batch failed", "model", b.served.Model.Name, "variant", b.served.Model.Variants[b.dispatch.Variant].Name,
+				"items", len(b.items), "error", b.err)
 			if len(b.dispatch.Parts) > 1 && slo.KindOf(b.err) != slo.KindUnavailable {
 				w.isolate(b)
 			}
@@ -62,7 +64,7 @@ func (w *worker) isolate(b *running) {
 	row := 0
 	for i, p := range b.dispatch.Parts {
 		var part []tensor.Tensor
-		part, b.partErrs[i] = w.execute(b.dispatch, b.items[row:row+p.Count])
+		part, b.partErrs[i] = w.execute(b, b.items[row:row+p.Count])
 		if b.partErrs[i] == nil {
 			rows := make([]int, p.Count)
 			for k := range rows {
@@ -77,19 +79,21 @@ func (w *worker) isolate(b *running) {
 
 // execute runs items of a batch. A panic inside the runtime's binding fails
 // them, not the server.
-func (w *worker) execute(d sched.Dispatch, items []runtime.Item) (outputs []tensor.Tensor, err error) {
+func (w *worker) execute(b *running, items []runtime.Item) (outputs []tensor.Tensor, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			w.log.Error("the runtime panicked", "panic", p, "stack", string(debug.Stack()))
 			err = fmt.Errorf("the runtime panicked: %v", p)
 		}
 	}()
-	instance, inputs := w.instances[d.Model], w.models[d.Model].Model.Variants[d.Variant].Inputs
-	if alike(items, inputs) {
-		return instance.Run(context.Background(), d.Variant, items)
+	if alike(items, b.inputs()) {
+		return b.instance.Run(b.ctx, b.dispatch.Variant, items)
 	}
-	return runApart(instance, d.Variant, inputs, items)
+	return b.runApart(items)
 }
+
+// inputs are the indices of those that the batch's variant reads.
+func (b *running) inputs() []int { return b.served.Model.Variants[b.dispatch.Variant].Inputs }
 
 // alike reports whether all items agree in the sizes of these inputs, as they do
 // unless the model has dynamic dimensions.
@@ -113,7 +117,7 @@ func sameSizes(a, b runtime.Item, inputs []int) bool {
 
 // runApart runs a batch whose items differ in size: the core does not see
 // tensors, a runtime needs equal ones, so items of equal sizes run together.
-func runApart(instance runtime.Instance, variant int, inputs []int, items []runtime.Item) ([]tensor.Tensor, error) {
+func (b *running) runApart(items []runtime.Item) ([]tensor.Tensor, error) {
 	var outputs []tensor.Tensor
 	done := make([]bool, len(items))
 	for first := range items {
@@ -123,12 +127,12 @@ func runApart(instance runtime.Instance, variant int, inputs []int, items []runt
 		var same []runtime.Item
 		var rows []int
 		for i := first; i < len(items); i++ {
-			if !done[i] && sameSizes(items[i], items[first], inputs) {
+			if !done[i] && sameSizes(items[i], items[first], b.inputs()) {
 				done[i] = true
 				same, rows = append(same, items[i]), append(rows, i)
 			}
 		}
-		part, err := instance.Run(context.Background(), variant, same)
+		part, err := b.instance.Run(b.ctx, b.dispatch.Variant, same)
 		if err != nil {
 			return nil, err
 		}
@@ -167,11 +171,11 @@ const (
 
 // reload loads a lost instance's models until that succeeds or the engine ends,
 // then reports the instance up.
-func (w *worker) reload(e *Engine) {
+func (w *worker) reload(e *Engine, served []*deployment) {
 	for pause := reloadPauseMin; ; pause = min(2*pause, reloadPauseMax) {
-		fresh, err := e.loadAll()
+		fresh, err := e.loadAll(served)
 		if err == nil {
-			if !e.post(func(l *loop) { l.revive(w, fresh) }) {
+			if !e.post(func(l *loop) { l.revive(w, served, fresh) }) {
 				e.closeAll(fresh)
 			}
 			return
@@ -185,6 +189,20 @@ func (w *worker) reload(e *Engine) {
 	}
 }
 
+// loadAll loads one instance of each.
+func (e *Engine) loadAll(served []*deployment) ([]runtime.Instance, error) {
+	var instances []runtime.Instance
+	for _, d := range served {
+		instance, err := e.runtime.Load(d.Model, runtime.Options{Threads: e.cfg.Threads})
+		if err != nil {
+			e.closeAll(instances)
+			return nil, err
+		}
+		instances = append(instances, instance)
+	}
+	return instances, nil
+}
+
 const (
 	// warmUpRuns are timed runs of each variant and size, after one that is not;
 	// fewer when they take longer than warmUpTime, but one at least.
@@ -195,36 +213,13 @@ const (
 	scaleNoted = 1.25
 )
 
-// warmUp runs every variant of every model on every instance, at one item and
-// at the largest batch, and sets the models' Scale to how much slower than its
-// profile each variant is on this machine now.
-func (e *Engine) warmUp(models []sched.Model) error {
-	for i, s := range e.cfg.Models {
-		models[i].Scale = make([]float64, len(s.Model.Variants))
-		for v := range s.Model.Variants {
-			for _, w := range e.workers {
-				scale, err := e.measure(w.instances[i], s, i, v)
-				if err != nil {
-					return fmt.Errorf("warming up %s, variant %s: %w", s.Model.Name, s.Model.Variants[v].Name, err)
-				}
-				models[i].Scale[v] = max(models[i].Scale[v], scale)
-			}
-		}
-		if mean := geometricMean(models[i].Scale); mean > scaleNoted || mean < 1/scaleNoted {
-			e.log.Warn("this machine differs from the profile's; its latencies are scaled, a profile of this machine is better: mosel profile "+s.Model.Dir,
-				"model", s.Model.Name, "profile", s.Profile.Device, "scale", math.Round(mean*100)/100)
-		}
-	}
-	return nil
-}
-
 // measure returns how long a variant takes relative to its profile: the
 // geometric mean over the sizes of the best of a few runs.
-func (e *Engine) measure(instance runtime.Instance, s Served, model, v int) (float64, error) {
-	curve := e.planner[model].Variants()[v].Curve
-	item := blankItem(s.Model, v)
+func (d *deployment) measure(instance runtime.Instance, v int) (float64, error) {
+	curve := d.planner.Variants()[v].Curve
+	item := blankItem(d.Model, v)
 	var ratios []float64
-	for _, size := range slices.Compact([]int{1, min(curve.Max(), s.Model.Limits.BatchItemsMax)}) {
+	for _, size := range slices.Compact([]int{1, min(curve.Max(), d.Model.Limits.BatchItemsMax)}) {
 		items := slices.Repeat([]runtime.Item{item}, size)
 		best := time.Duration(math.MaxInt64)
 		start := time.Now()

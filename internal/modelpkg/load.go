@@ -66,7 +66,7 @@ func load(dir string) (*Model, *spec, Problems) {
 	files := newManifest(root)
 	files.add(FileName, text)
 	r.checkGraphs(m, &s, files)
-	m.Digest = files.digest()
+	m.Digest, m.Files = files.digest(), files.sums
 	return m, &s, r.Sorted()
 }
 

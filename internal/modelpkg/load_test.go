@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -23,7 +24,7 @@ func TestLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &Model{
-		Dir: dir, Name: "pair", Version: "1.10", Description: "two inputs, two classes", Digest: m.Digest,
+		Dir: dir, Name: "pair", Version: "1.10", Description: "two inputs, two classes", Digest: m.Digest, Files: m.Files,
 		Task: "classification", Metric: "accuracy",
 		Modalities: []Modality{{"image", []int{0}}, {"sound", []int{1, 2}}},
 		Inputs: []Input{
@@ -42,6 +43,9 @@ func TestLoad(t *testing.T) {
 	}
 	if !reflect.DeepEqual(m, want) {
 		t.Errorf("got  %+v\nwant %+v", m, want)
+	}
+	if got, want := slices.Sorted(maps.Keys(m.Files)), []string{FileName, "onnx/all.onnx", "onnx/image.onnx", "onnx/loop.bin", "onnx/weights.bin"}; !slices.Equal(got, want) {
+		t.Errorf("the digest covers %q, want %q", got, want)
 	}
 	if got := m.Classes(); got != 2 {
 		t.Errorf("%d classes", got)

@@ -22,9 +22,10 @@ type Model struct {
 	Name        string
 	Version     string
 	Description string
-	Digest      string // "sha256:...": over mosel.yaml and the graphs; profiles name it
-	Task        string // "classification"
-	Metric      string // "accuracy"
+	Digest      string            // "sha256:...": over mosel.yaml and the graphs; profiles name it
+	Files       map[string]string // what the digest covers: SHA-256 in hex by path inside Dir
+	Task        string            // "classification"
+	Metric      string            // "accuracy"
 	Modalities  []Modality
 	Inputs      []Input // of all modalities, in their order
 	Outputs     []Spec

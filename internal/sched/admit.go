@@ -12,32 +12,38 @@ import (
 // its floor, shed when there is no room or it (or, by its coming, a queued job)
 // would be late and is to be dropped then.
 func (c *Core) arrive(e Arrive) {
-	if e.Items < 1 || e.Model < 0 || e.Model >= len(c.models) {
+	if e.Items < 1 || e.Model < 0 || e.Model >= len(c.models) || c.models[e.Model] == nil {
 		panic(fmt.Sprintf("sched: arrival of %d items for model %d", e.Items, e.Model))
 	}
 	if c.jobs[e.Job] != nil {
 		panic(fmt.Sprintf("sched: I-2: job %d arrived twice", e.Job))
 	}
-	m := &c.models[e.Model]
-	j := &job{id: e.Job, model: e.Model, n: e.Items, objective: e.Objective,
+	m := c.models[e.Model]
+	j := &job{id: e.Job, client: e.Client, model: e.Model, n: e.Items, bytes: e.Bytes, objective: e.Objective,
 		allowed: m.Planner.Runnable(e.Present, e.Choice), waiting: e.Items}
 	j.pending = append(j.pending, span{0, e.Items})
 	c.jobs[j.id] = j
 	c.counts.Jobs++
 	c.counts.Arrived += j.n
-
+	c.bytes += j.bytes
+	m.jobs++
 	c.pend(j, j.n)
-	if outcome, reason := c.admit(j); outcome != 0 {
+	outcome, reason := c.admit(j)
+	if j.strategy != nil && !c.draining {
+		// What is refused for want of room tells of what will come as well: a server
+		// that learnt only from what it admits would think itself idle in a flood.
+		c.forecast.arrive(c.now, j, c.work(j), j.latest.Sub(c.now))
+	}
+	if outcome != 0 {
 		c.giveUp(j, outcome, reason)
 		return
 	}
-	c.queue.insert(j, c.work(j))
-	c.forecast.arrive(c.now, j, j.work, j.latest.Sub(c.now))
+	c.enqueue(j)
 }
 
 // admit plans a job and returns outcome 0 if it may be queued.
 func (c *Core) admit(j *job) (slo.Outcome, slo.Reason) {
-	m := &c.models[j.model]
+	m := c.models[j.model]
 	if j.allowed == 0 {
 		return slo.Infeasible, slo.ReasonNoVariant
 	}
@@ -48,24 +54,21 @@ func (c *Core) admit(j *job) (slo.Outcome, slo.Reason) {
 	}
 	j.strategy = s.Items
 	j.latest = c.latestStart(j)
+	if j.objective.Deadline == slo.Never {
+		c.clients.takeTurn(j, c.work(j))
+	}
 	switch {
 	case c.draining:
 		return slo.Shed, slo.ReasonDraining
-	case c.items+c.counts.Running > c.cfg.QueueItemsMax || len(c.jobs) > c.cfg.QueueJobsMax:
+	case j.objective.Late == slo.LateDrop && c.now >= j.objective.Deadline:
+		return slo.Shed, slo.ReasonDeadlinePassed
+	case c.room(j, nil) || c.makeRoom(j):
+		return 0, 0
+	case !c.fits(j, nil):
 		j.finishes.RetryAfter = c.Waiting()
 		return slo.Shed, slo.ReasonQueueFull
-	case j.objective.Late == slo.LateRun || j.objective.Deadline == slo.Never:
-		return 0, 0
-	case c.now >= j.objective.Deadline:
-		return slo.Shed, slo.ReasonDeadlinePassed
-	case c.cfg.Policy.Replans():
-		return 0, 0 // the policy drops what cannot be on time
 	}
-	late := c.lateness(j)
-	if late <= 0 {
-		return 0, 0
-	}
-	j.finishes.RetryAfter = late
+	j.finishes.RetryAfter = c.lateness(j)
 	j.finishes.Best = c.reachable(j)
 	return slo.Shed, slo.ReasonTooBusy
 }
@@ -74,19 +77,26 @@ func (c *Core) admit(j *job) (slo.Outcome, slo.Reason) {
 // queued job late that is dropped then and is on time without it. It is not
 // positive when there is room for the job.
 func (c *Core) lateness(j *job) time.Duration {
-	before, slackAfter := c.queue.around(j)
+	_, slackAfter := c.queue.around(j)
 	free := int64(c.now) + int64(c.busyTime())
-	late := free + before - int64(j.latest)
+	late := int64(c.ahead(j))
 	if work := c.work(j); slackAfter >= free {
 		late = max(late, free-(slackAfter-work))
 	}
 	return time.Duration(late)
 }
 
+// ahead is by how much a job that has come would be late for what runs and what
+// is queued before it.
+func (c *Core) ahead(j *job) time.Duration {
+	before, _ := c.queue.around(j)
+	return time.Duration(int64(c.now) + int64(c.busyTime()) + before - int64(j.latest))
+}
+
 // reachable is the highest accuracy with which a refused job could have been on
 // time, all its items on one variant; 0 if there is none.
 func (c *Core) reachable(j *job) slo.Accuracy {
-	m := &c.models[j.model]
+	m := c.models[j.model]
 	before, _ := c.queue.around(j)
 	left := j.objective.Deadline.Sub(c.now) - c.busyTime() - time.Duration(before)
 	var best slo.Accuracy
@@ -109,7 +119,7 @@ func (c *Core) latestStart(j *job) slo.Instant {
 
 // shortest is a lower bound of the time the job's pending items need.
 func (c *Core) shortest(j *job) time.Duration {
-	m := &c.models[j.model]
+	m := c.models[j.model]
 	var total, longest time.Duration
 	for v, x := range j.strategy {
 		if x == 0 {
@@ -125,7 +135,7 @@ func (c *Core) shortest(j *job) time.Duration {
 // work is the time the job's pending items add to the queue, per instance: on
 // their strategy, in batches as full as they have been of late.
 func (c *Core) work(j *job) int64 {
-	m := &c.models[j.model]
+	m := c.models[j.model]
 	var sum float64
 	for v, x := range j.strategy {
 		if x > 0 {
@@ -147,7 +157,7 @@ func (c *Core) busyTime() time.Duration {
 func (c *Core) giveUp(j *job, outcome slo.Outcome, reason slo.Reason) {
 	j.ended, j.reason = outcome, reason
 	if j.queued {
-		c.queue.remove(j)
+		c.dequeue(j)
 	}
 	for _, s := range j.pending {
 		c.finish(Finish{Part: Part{Job: j.id, First: s.first, Count: s.count}, Variant: -1, Outcome: outcome, Reason: reason})
@@ -155,6 +165,9 @@ func (c *Core) giveUp(j *job, outcome slo.Outcome, reason slo.Reason) {
 
 	c.pend(j, -j.waiting)
 	j.pending, j.waiting = nil, 0
+	if j.running > 0 {
+		c.abort(j)
+	}
 	c.finishJob(j)
 }
 
@@ -180,5 +193,7 @@ func (c *Core) finishJob(j *job) {
 	}
 	delete(c.jobs, j.id)
 	c.counts.Jobs--
+	c.bytes -= j.bytes
+	c.models[j.model].jobs--
 	c.out = append(c.out, f)
 }

@@ -28,6 +28,9 @@ func (c *Core) Check() error {
 	if err := c.checkBatches(); err != nil {
 		return err
 	}
+	if err := c.checkClients(); err != nil {
+		return err
+	}
 	return c.checkQueue()
 }
 
@@ -70,6 +73,29 @@ func (c *Core) checkBatches() error {
 		if c.busy[b.Instance] != id {
 			return fmt.Errorf("I-4: instance %d does not run batch %d", b.Instance, id)
 		}
+	}
+	return nil
+}
+
+// checkClients compares what is known of the clients with a walk over their jobs.
+func (c *Core) checkClients() error {
+	jobs := 0
+	for at, client := range c.clients.heap {
+		var work int64
+		count := 0
+		for j := client.newest; j != nil; j = j.older {
+			if !j.queued || j.client != client.id {
+				return fmt.Errorf("job %d is listed for client %d", j.id, client.id)
+			}
+			work, count = work+j.work, count+1
+		}
+		if count == 0 || count != client.jobs || work != client.work || client.at != at || c.clients.byID[client.id] != client {
+			return fmt.Errorf("client %d has %d jobs with work %d, counted %d with %d", client.id, count, work, client.jobs, client.work)
+		}
+		jobs += count
+	}
+	if jobs != c.queue.jobs || len(c.clients.byID) != len(c.clients.heap) {
+		return fmt.Errorf("the clients have %d of %d queued jobs", jobs, c.queue.jobs)
 	}
 	return nil
 }

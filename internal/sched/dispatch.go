@@ -44,16 +44,26 @@ func (c *Core) shedHopeless() {
 // dispatch starts a batch for the most urgent job on an idle instance.
 func (c *Core) dispatch(instance InstanceID) {
 	head := c.queue.first()
-	m := &c.models[head.model]
+	if head.objective.Deadline == slo.Never {
+		c.clients.turn = max(c.clients.turn, head.turn)
+	}
+	m := c.models[head.model]
 	planned := plan.Batch{Variant: head.planned(), Items: m.batchMax(head.planned())}
 	chosen := planned
+	var why *Decision
+	if c.cfg.Explain {
+		why = &Decision{Head: head.id, Queued: m.items}
+	}
 	if c.cfg.Policy.LooksAhead() {
 		planned.Items = min(m.items, planned.Items)
-		chosen = c.choose(m, head, planned)
+		chosen = c.choose(m, head, planned, why)
+	}
+	if why != nil {
+		why.Planned, why.Chosen = planned, chosen
 	}
 	g := gather{core: c, m: m, variant: chosen.Variant, upgraded: chosen.Variant != planned.Variant, max: chosen.Items}
 	g.fill(head)
-	c.start(instance, &g)
+	c.start(instance, &g, why)
 }
 
 // reserveShare is the part of a usual deadline that is not spent on accuracy
@@ -63,13 +73,15 @@ const reserveShare = 0.15
 // choose lets the policy decide between the batch that the head of the queue is
 // planned to lead and smaller or more accurate ones that make nobody in the
 // queue late.
-func (c *Core) choose(m *model, head *job, planned plan.Batch) plan.Batch {
+func (c *Core) choose(m *model, head *job, planned plan.Batch, why *Decision) plan.Batch {
 	share := 1 / float64(c.instances())
 	perItem := m.Planner.Variants()[planned.Variant].Curve.PerItem() * m.scale[planned.Variant] * m.partial * share
 	// A job to come waits for what is running and for the queued work that is
 	// about as urgent as itself.
 	probe := job{id: math.MaxUint64, objective: slo.Objective{Deadline: c.now.Add(time.Duration(c.forecast.reach))}}
-	ahead, _ := c.queue.around(&probe)
+	before, _ := c.queue.around(&probe)
+	// One without a deadline waits for all there is.
+	ahead := float64(before) + c.forecast.endless*float64(c.queue.total()-before)
 	busy := float64(c.busyTime())
 	slack := float64(c.queue.slack()-int64(c.now)) - busy
 	// The less is known of what will come, and the more there is of it, the more
@@ -90,17 +102,30 @@ func (c *Core) choose(m *model, head *job, planned plan.Batch) plan.Batch {
 			continue
 		}
 		for b := min(planned.Items, m.batchMax(p.Variant)); b >= 1; b /= 2 {
+			if p.Variant == planned.Variant && b == planned.Items {
+				continue // is the first
+			}
 			if extra := float64(m.batchTime(p.Variant, b))*share - float64(b)*perItem; !upgrade || margin*extra <= slack-reserve {
 				c.options = append(c.options, plan.Batch{Variant: p.Variant, Items: b})
 			}
 		}
 	}
+	if why != nil {
+		why.Slack = time.Duration(min(slack, float64(time.Hour)))
+		why.Reserve = time.Duration(reserve)
+		why.Options = make([]Option, 0, len(c.options))
+	}
 	return c.cfg.Policy.Choose(m.Planner, c.options, func(b plan.Batch) float64 {
-		rest := max(0, float64(ahead)-float64(b.Items)*perItem)
+		rest := max(0, ahead-float64(b.Items)*perItem)
 		if left := planned.Items - b.Items; left > 0 {
 			rest = max(rest, float64(m.batchTime(planned.Variant, left))*share)
 		}
-		return c.forecast.late(c.now, reserve+margin*(busy+float64(m.batchTime(b.Variant, b.Items))*hold+rest))
+		predicted := m.batchTime(b.Variant, b.Items)
+		late := c.forecast.late(c.now, reserve+margin*(busy+float64(predicted)*hold+rest))
+		if why != nil {
+			why.Options = append(why.Options, Option{Batch: b, Predicted: predicted, Late: late})
+		}
+		return late
 	})
 }
 
@@ -194,12 +219,12 @@ func (g *gather) protect(j *job, passed time.Duration, taken int) {
 }
 
 // start books the batch and tells the driver to run it.
-func (c *Core) start(instance InstanceID, g *gather) {
+func (c *Core) start(instance InstanceID, g *gather, why *Decision) {
 	c.lastBatch++
 	g.m.fill(g.variant, g.items)
 	variants := g.m.Planner.Variants()
 	b := &batch{started: c.now, nominal: variants[g.variant].Curve.Batch(g.items)}
-	b.Dispatch = Dispatch{Batch: c.lastBatch, Instance: instance, Variant: g.variant,
+	b.Dispatch = Dispatch{Batch: c.lastBatch, Instance: instance, Variant: g.variant, Why: why,
 		Predicted: g.m.batchTime(g.variant, g.items), Parts: make([]Part, 0, len(g.takes))}
 	for _, t := range g.takes {
 		b.Model = t.job.model
@@ -231,7 +256,7 @@ func (c *Core) requeue(j *job) {
 	if j.waiting == 0 {
 		j.stale = false
 		if j.queued {
-			c.queue.remove(j)
+			c.dequeue(j)
 		}
 		return
 	}
@@ -244,9 +269,9 @@ func (c *Core) requeue(j *job) {
 	}
 	j.latest = c.latestStart(j)
 	if j.queued {
-		c.queue.reweigh(j, c.work(j))
+		c.reweigh(j)
 	} else {
-		c.queue.insert(j, c.work(j))
+		c.enqueue(j)
 	}
 }
 
@@ -263,11 +288,11 @@ func (c *Core) done(e Done) {
 	}
 	for i, p := range b.Parts {
 		j := c.jobs[p.Job]
-		c.unrun(j, b, p.Count, e.failed(i))
+		c.unrun(j, b, p.Count, e.PartFailed(i))
 		f := Finish{Part: p, Variant: b.Variant, Outcome: j.ended, Reason: j.reason}
 		switch {
 		case j.ended != 0: // given up: what it scored does not matter
-		case e.failed(i):
+		case e.PartFailed(i):
 			f.Outcome, f.Reason = slo.Failed, slo.ReasonRuntime
 		case c.now > j.objective.Deadline:
 			f.Outcome = slo.Late

@@ -3,6 +3,7 @@ package sched
 import (
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
@@ -15,6 +16,10 @@ type BatchID uint64
 
 // InstanceID names an instance, chosen by the driver.
 type InstanceID int
+
+// ClientID names who sends jobs, chosen by the driver. What one client asks for
+// does not starve the others, see client.
+type ClientID uint64
 
 // Event is what a driver tells the core. The events of one instant are given in
 // the order in which they are declared here.
@@ -29,8 +34,8 @@ type Done struct {
 	FailedParts []bool // by part of the Dispatch; nil: none but what Failed says
 }
 
-// failed reports whether a part of the batch failed.
-func (d Done) failed(part int) bool {
+// PartFailed reports whether a part of the batch failed.
+func (d Done) PartFailed(part int) bool {
 	return d.Failed || (part < len(d.FailedParts) && d.FailedParts[part])
 }
 
@@ -41,6 +46,16 @@ type InstanceDown struct{ Instance InstanceID }
 // InstanceUp adds an idle instance that can run every model.
 type InstanceUp struct{ Instance InstanceID }
 
+// Serve adds a model under a number that no model has. Every instance can run it.
+type Serve struct {
+	Model int
+	Spec  Model
+}
+
+// Retire takes a model away, of which no job is unfinished: the driver holds it
+// back until that is so. Its number may be used again.
+type Retire struct{ Model int }
+
 // Cancel gives up a job. Unknown and finished jobs are ignored: the client's
 // cancellation and the job's end may cross.
 type Cancel struct{ Job JobID }
@@ -48,8 +63,10 @@ type Cancel struct{ Job JobID }
 // Arrive submits a job of Items >= 1 items.
 type Arrive struct {
 	Job       JobID
-	Model     int // index into Config.Models
+	Client    ClientID
+	Model     int // index into Config.Models, or the number of its Serve
 	Items     int
+	Bytes     int64          // of memory that its payload holds until it ends
 	Present   slo.Modalities // what every item carries
 	Choice    slo.Modalities // not 0: run exactly this subset
 	Objective slo.Objective
@@ -64,6 +81,8 @@ type Tick struct{}
 func (Done) event()         {}
 func (InstanceDown) event() {}
 func (InstanceUp) event()   {}
+func (Serve) event()        {}
+func (Retire) event()       {}
 func (Cancel) event()       {}
 func (Arrive) event()       {}
 func (Drain) event()        {}
@@ -88,6 +107,37 @@ type Dispatch struct {
 	Variant   int
 	Parts     []Part // owned by the driver
 	Predicted time.Duration
+	Why       *Decision // nil unless Config.Explain
+}
+
+// Decision says why a batch is as it is.
+type Decision struct {
+	Head    JobID      // the most urgent job, which leads the batch
+	Planned plan.Batch // what the cheapest strategies that keep the floors ask for
+	Chosen  plan.Batch // what the policy made of it; the batch may still have fewer items
+	// Options are what the policy chose from, the planned batch first. Nil where
+	// the policy runs what is planned.
+	Options []Option
+	// Slack is how long serving could wait with all that is queued still on time,
+	// after what is running; at most an hour, which stands for any longer.
+	Slack time.Duration
+	// Reserve is the part of it that is kept for jobs to come.
+	Reserve time.Duration
+	Queued  int // items of the model that waited, over all its jobs
+}
+
+// Option is a batch that could have run, by what it would have meant.
+type Option struct {
+	plan.Batch
+	Predicted time.Duration
+	Late      float64 // items of jobs to come that are expected to be late for it
+}
+
+// Abort says that nobody wants anything of a running batch any more: its jobs were
+// given up. The driver may end it early; its Done follows all the same.
+type Abort struct {
+	Batch    BatchID
+	Instance InstanceID
 }
 
 // Finish ends items of a job for ever. Variant is -1 when they did not run.
@@ -110,5 +160,6 @@ type FinishJob struct {
 }
 
 func (Dispatch) action()  {}
+func (Abort) action()     {}
 func (Finish) action()    {}
 func (FinishJob) action() {}

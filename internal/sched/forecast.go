@@ -22,6 +22,7 @@ type forecast struct {
 	items    float64     // mean items per job
 	work     float64     // mean cheapest work per job, ns per instance
 	reach    float64     // mean relative deadline, ns
+	endless  float64     // share of items without a deadline
 
 	gap, pace spread // time between jobs; the same per item of the earlier job
 
@@ -48,9 +49,10 @@ const (
 // backlog then lasts for some thirty times its length.
 const drainMin = 0.03
 
-// patience is how long a job without a deadline is taken to wait gladly: its
-// client minds, even if it has not said so, and a server that never expects
-// anybody to be late would run everything on all modalities whatever the load.
+// patience is how long a job without a deadline is taken to wait gladly, or for
+// as long as it takes itself if that is longer: its client minds, even if it has
+// not said so, and a server that never expects anybody to be late would run
+// everything on all modalities whatever the load.
 const patience = time.Second
 
 // waitEdges are the bins' bounds.
@@ -92,12 +94,14 @@ func (f *forecast) arrive(now slo.Instant, j *job, work int64, wait time.Duratio
 	for i := range f.waits {
 		f.waits[i] *= 1 - min(1, weight)
 	}
-	reach := min(wait, patience)
+	wait = min(wait, max(patience, time.Duration(work)))
+	reach, endless := wait, 1.0
 	if j.objective.Deadline != slo.Never {
-		reach = j.objective.Deadline.Sub(now)
+		reach, endless = j.objective.Deadline.Sub(now), 0
 	}
 	f.reach += share * (float64(reach) - f.reach)
-	for i := waitBins - 1; i >= 0 && waitEdges[i+1] > float64(min(wait, patience)); i-- {
+	f.endless += min(1, weight) * (endless - f.endless)
+	for i := waitBins - 1; i >= 0 && waitEdges[i+1] > float64(wait); i-- {
 		f.waits[i] += min(1, weight)
 	}
 	f.jobs++

@@ -61,13 +61,8 @@ func (c *Core) lose(j *job, p Part, b *batch) {
 // reweighAll computes every queued job's share of the work anew, because the
 // number of instances that share it has changed.
 func (c *Core) reweighAll() {
-	var queued []*job
 	for j := c.queue.first(); j != nil; j = c.queue.next(j) {
-		queued = append(queued, j)
-	}
-	c.queue = queue{}
-	for _, j := range queued {
 		j.latest = c.latestStart(j)
-		c.queue.insert(j, c.work(j))
+		c.reweigh(j)
 	}
 }

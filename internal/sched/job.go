@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"slices"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/plan"
@@ -13,8 +14,10 @@ import (
 type job struct {
 	node
 	id        JobID
+	client    ClientID
 	model     int
 	n         int
+	bytes     int64
 	allowed   plan.Set
 	objective slo.Objective
 
@@ -32,6 +35,9 @@ type job struct {
 	chosen     int
 	optionsFor int
 	fresh      bool
+
+	turn, turnEnd int64 // in the order of jobs without a deadline, see client
+	older, newer  *job  // queued, of the same client
 
 	lost     int // batches lost to instances that went down
 	lostWith BatchID
@@ -118,4 +124,27 @@ type batch struct {
 	Dispatch
 	started slo.Instant
 	nominal time.Duration // the profile's time, uncorrected
+	aborted bool
+}
+
+// wanted reports whether a job in the batch is not given up.
+func (c *Core) wanted(b *batch) bool {
+	return slices.ContainsFunc(b.Parts, func(p Part) bool { return c.jobs[p.Job].ended == 0 })
+}
+
+// abort ends the batches in which a job that was given up had the last items
+// that anybody wanted.
+func (c *Core) abort(j *job) {
+	var ids []BatchID
+	for id, b := range c.batches {
+		if !b.aborted && slices.ContainsFunc(b.Parts, func(p Part) bool { return p.Job == j.id }) && !c.wanted(b) {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		b := c.batches[id]
+		b.aborted = true
+		c.out = append(c.out, Abort{Batch: id, Instance: b.Instance})
+	}
 }

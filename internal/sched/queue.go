@@ -6,7 +6,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// queue holds the jobs with pending items in order of (deadline, id) and knows,
+// queue holds the jobs with pending items in order of (deadline, turn, id) and knows,
 // without visiting them, how much work is before any point of that order and by
 // how much the tightest job would be on time. It is a treap whose nodes carry
 // sums over their subtrees: insert, remove and the questions below cost
@@ -38,6 +38,9 @@ const slackMax = math.MaxInt64 / 2
 func (j *job) before(k *job) bool {
 	if j.objective.Deadline != k.objective.Deadline {
 		return j.objective.Deadline < k.objective.Deadline
+	}
+	if j.turn != k.turn {
+		return j.turn < k.turn
 	}
 	return j.id < k.id
 }

@@ -34,7 +34,7 @@ func (c *Core) reassign() {
 			j.strategy = slices.Clone(j.options[j.chosen].Items)
 			j.fresh = false
 			j.latest = c.latestStart(j)
-			c.queue.reweigh(j, c.work(j))
+			c.reweigh(j)
 		}
 	}
 }
@@ -42,7 +42,7 @@ func (c *Core) reassign() {
 // queued shows a job to a reference policy. Its options are planned when it has
 // come or when part of it has been dispatched.
 func (c *Core) queued(j *job, free slo.Instant) plan.Queued {
-	m := &c.models[j.model]
+	m := c.models[j.model]
 	if j.optionsFor != j.waiting {
 		j.options = m.Planner.Options(j.waiting, j.target(), j.allowed)
 		// What is left of a job stays about as accurate as it was to be.

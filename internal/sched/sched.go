@@ -33,10 +33,14 @@ import (
 type Config struct {
 	Models []Model
 	Policy plan.Policy
-	// QueueItemsMax and QueueJobsMax bound what waits, over all models (I-9). A
-	// job that would exceed them is shed on arrival.
+	// QueueItemsMax, QueueJobsMax and QueueBytesMax bound what is unfinished, over
+	// all models (I-9). A job that would exceed them is shed on arrival, unless
+	// clients with more in the queue yield to it. No bytes is no bound on them.
 	QueueItemsMax int
 	QueueJobsMax  int
+	QueueBytesMax int64
+	// Explain asks for a Decision with every Dispatch.
+	Explain bool
 }
 
 // DefaultQueueItemsMax and DefaultQueueJobsMax hold a large batch job of
@@ -64,8 +68,9 @@ const lostMax = 2
 // Core is the state machine. It is not safe for concurrent use.
 type Core struct {
 	cfg       Config
-	models    []model
+	models    []*model // by number; nil: none
 	queue     queue
+	clients   clients
 	jobs      map[JobID]*job
 	batches   map[BatchID]*batch
 	idle      []InstanceID // in the order in which they became idle
@@ -74,6 +79,7 @@ type Core struct {
 	forecast  forecast
 	options   []plan.Batch // of the last choice, kept for its memory
 	items     int          // pending items over all jobs
+	bytes     int64        // of all unfinished jobs
 	lastBatch BatchID
 	now       slo.Instant
 	draining  bool
@@ -85,6 +91,7 @@ type Core struct {
 type model struct {
 	Model
 	scale     []float64
+	jobs      int     // unfinished
 	items     int     // pending
 	partial   float64 // recent batches' time relative to that of their items in the best batches, >= 1
 	deviation float64 // mean relative distance of measured times from expected ones
@@ -99,28 +106,48 @@ type Counts struct {
 
 // New makes a core without instances.
 func New(cfg Config) (*Core, error) {
-	if len(cfg.Models) == 0 {
-		return nil, fmt.Errorf("the core needs at least one model")
-	}
 	if cfg.QueueItemsMax < 1 || cfg.QueueJobsMax < 1 {
 		return nil, fmt.Errorf("queue bounds %d items, %d jobs: both must be at least 1", cfg.QueueItemsMax, cfg.QueueJobsMax)
 	}
-	c := &Core{cfg: cfg, jobs: map[JobID]*job{}, batches: map[BatchID]*batch{}, busy: map[InstanceID]BatchID{}}
+	c := &Core{cfg: cfg, jobs: map[JobID]*job{}, clients: clients{byID: map[ClientID]*client{}},
+		batches: map[BatchID]*batch{}, busy: map[InstanceID]BatchID{}}
 	for _, m := range cfg.Models {
-		variants := len(m.Planner.Variants())
 		if m.BatchItemsMax < 1 {
 			return nil, fmt.Errorf("model %s: largest batch %d is not positive", m.Name, m.BatchItemsMax)
 		}
-		scale := make([]float64, variants)
-		for v := range scale {
-			scale[v] = 1
-			if m.Scale != nil && m.Scale[v] > 0 {
-				scale[v] = m.Scale[v]
-			}
-		}
-		c.models = append(c.models, model{Model: m, scale: scale, partial: 1, frontiers: map[plan.Set][]plan.FrontierPoint{}})
+		c.models = append(c.models, newModel(m))
 	}
 	return c, nil
+}
+
+func newModel(m Model) *model {
+	scale := make([]float64, len(m.Planner.Variants()))
+	for v := range scale {
+		scale[v] = 1
+		if m.Scale != nil && m.Scale[v] > 0 {
+			scale[v] = m.Scale[v]
+		}
+	}
+	return &model{Model: m, scale: scale, partial: 1, frontiers: map[plan.Set][]plan.FrontierPoint{}}
+}
+
+// serve adds a model.
+func (c *Core) serve(e Serve) {
+	for e.Model >= len(c.models) {
+		c.models = append(c.models, nil)
+	}
+	if c.models[e.Model] != nil || e.Spec.BatchItemsMax < 1 {
+		panic(fmt.Sprintf("sched: model %s, of batches up to %d, as number %d", e.Spec.Name, e.Spec.BatchItemsMax, e.Model))
+	}
+	c.models[e.Model] = newModel(e.Spec)
+}
+
+// retire takes a model away.
+func (c *Core) retire(number int) {
+	if jobs := c.models[number].jobs; jobs > 0 {
+		panic(fmt.Sprintf("sched: I-13: model %d goes while %d of its jobs are unfinished", number, jobs))
+	}
+	c.models[number] = nil
 }
 
 // Step tells the core what happened at now and appends what is to be done to
@@ -137,6 +164,10 @@ func (c *Core) Step(now slo.Instant, event Event, out []Action) []Action {
 		c.instanceDown(e.Instance)
 	case InstanceUp:
 		c.instanceUp(e.Instance)
+	case Serve:
+		c.serve(e)
+	case Retire:
+		c.retire(e.Model)
 	case Cancel:
 		if j := c.jobs[e.Job]; j != nil && j.ended == 0 {
 			c.giveUp(j, slo.Cancelled, slo.ReasonClient)

@@ -75,6 +75,7 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 			t.Fatal(err)
 		}
 		s.core, err = sched.New(sched.Config{Policy: policy, QueueItemsMax: number("queue", 100), QueueJobsMax: 100,
+			QueueBytesMax: int64(number("bytes", 0)), Explain: d.HasArg("explain"),
 			Models: []sched.Model{{Name: "m", Planner: scriptPlanner(t), BatchItemsMax: 4}}})
 		if err != nil {
 			t.Fatal(err)
@@ -90,6 +91,10 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		return s.step(t, at, sched.InstanceDown{Instance: sched.InstanceID(number("instance", 0))})
 	case "up":
 		return s.step(t, at, sched.InstanceUp{Instance: sched.InstanceID(number("instance", 0))})
+	case "serve":
+		return s.step(t, at, sched.Serve{Model: number("model", 1), Spec: sched.Model{Name: "n", Planner: scriptPlanner(t), BatchItemsMax: 4}})
+	case "retire":
+		return s.step(t, at, sched.Retire{Model: number("model", 1)})
 	case "drain":
 		return s.step(t, at, sched.Drain{})
 	case "tick":
@@ -124,7 +129,8 @@ func arrival(t *testing.T, arg func(key, unset string) string, number func(key s
 	if arg("present", "a+b") == "a" {
 		present = 1
 	}
-	return sched.Arrive{Job: sched.JobID(number("job", 1)), Items: number("items", 1), Present: present,
+	return sched.Arrive{Job: sched.JobID(number("job", 1)), Client: sched.ClientID(number("client", 0)), Model: number("model", 0),
+		Items: number("items", 1), Bytes: int64(number("bytes", 0)), Present: present,
 		Objective: slo.Objective{Floor: floor, Deadline: deadline, Late: late}}
 }
 
@@ -151,7 +157,10 @@ func (s *script) step(t *testing.T, at slo.Instant, e sched.Event) string {
 		switch a := action.(type) {
 		case sched.Dispatch:
 			fmt.Fprintf(&b, "dispatch batch %d on instance %d: variant %s, %s, predicted %v\n", a.Batch, a.Instance,
-				[]string{"a", "a+b"}[a.Variant], parts(a.Parts), a.Predicted)
+				scriptVariants[a.Variant], parts(a.Parts), a.Predicted)
+			b.WriteString(reasons(a.Why))
+		case sched.Abort:
+			fmt.Fprintf(&b, "abort batch %d on instance %d\n", a.Batch, a.Instance)
 		case sched.Finish:
 			fmt.Fprintf(&b, "finish %s: %v (%v)\n", parts([]sched.Part{a.Part}), a.Outcome, a.Reason)
 		case sched.FinishJob:
@@ -178,6 +187,22 @@ func (s *script) step(t *testing.T, at slo.Instant, e sched.Event) string {
 	}
 	if b.Len() == 0 {
 		return "nothing\n"
+	}
+	return b.String()
+}
+
+var scriptVariants = []string{"a", "a+b"}
+
+// reasons prints a decision.
+func reasons(d *sched.Decision) string {
+	if d == nil {
+		return ""
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "  led by job %d, %d queued, planned %d on %s, slack %v, reserve %v\n", d.Head, d.Queued, d.Planned.Items,
+		scriptVariants[d.Planned.Variant], d.Slack, d.Reserve)
+	for _, o := range d.Options {
+		fmt.Fprintf(&b, "  or %d on %s: %v, %.3f late\n", o.Items, scriptVariants[o.Variant], o.Predicted, o.Late)
 	}
 	return b.String()
 }

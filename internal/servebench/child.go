@@ -69,7 +69,7 @@ func profiled(file string, run func() error) error {
 // nothing, in no time.
 func serveMosel(ctx context.Context, models string) error {
 	cfg := server.Default(runtime.NumCPU())
-	cfg.ModelsDir, cfg.Addr = models, "127.0.0.1:0"
+	cfg.ModelsDir, cfg.Addr, cfg.GRPCAddr, cfg.MetricsAddr = models, "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	cfg.Runtime = fake.New(fake.Config{Instant: true})
 	s, err := server.New(cfg)
 	if err != nil {
@@ -81,7 +81,7 @@ func serveMosel(ctx context.Context, models string) error {
 	if err := s.Warm(ctx); err != nil {
 		return err
 	}
-	err = answerQuestions(ctx, announcement{REST: s.Addr().String()})
+	err = answerQuestions(ctx, announcement{REST: s.Addr().String(), GRPC: s.GRPCAddr().String()})
 	return errors.Join(err, s.Shutdown(context.WithoutCancel(ctx)))
 }
 

@@ -37,7 +37,7 @@ func main() {
 	var o options
 	flag.DurationVar(&o.span, "span", 200*time.Millisecond, "how long one round of one load takes")
 	flag.IntVar(&o.rounds, "rounds", 7, "quiet rounds of each load, of which the median counts")
-	flag.StringVar(&o.only, "only", "", "measure this alone: rest-binary, rest-json or decode")
+	flag.StringVar(&o.only, "only", "", "measure this alone: rest-binary, rest-json, grpc or decode")
 	flag.StringVar(&o.pprof, "cpuprofile", "", "write a processor profile of mosel to this file")
 	flag.StringVar(&o.role, "role", "", "internal: the server that a child process is")
 	flag.StringVar(&o.models, "models", "", "internal: the model packages that a child process serves")

@@ -5,20 +5,26 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
-	"sync/atomic"
+	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+
+	"github.com/mosel-serve/mosel/internal/access"
 	"github.com/mosel-serve/mosel/internal/api"
 	"github.com/mosel-serve/mosel/internal/engine"
-	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/obs"
 	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/repository"
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/runtime/ort"
 	"github.com/mosel-serve/mosel/internal/sched"
@@ -32,14 +38,23 @@ type Config struct {
 	// Only names the packages of ModelsDir to serve; nil serves all.
 	Only []string
 	// Device names the profile to plan by; "" finds it, see modelpkg.FindProfile.
-	Device    string
-	Addr      string // to listen on, host:port; port 0 picks a free one
+	Device string
+	// WatchEvery is how often the files of ModelsDir are looked at; 0: never.
+	WatchEvery time.Duration
+
+	Addr        string // of REST, host:port; port 0 picks a free one
+	GRPCAddr    string // of gRPC; "": none
+	MetricsAddr string // of Prometheus metrics; "": none
+	TLS         access.TLSFiles
+	TokensFile  string // who may call; "": see package access
+
 	Policy    plan.Policy
 	Instances int
 	Threads   int // intra-op threads of each instance
 
 	QueueItemsMax int
 	QueueJobsMax  int
+	QueueBytesMax int64
 	API           api.Config
 
 	// Runtime runs the graphs; nil opens ONNX Runtime.
@@ -56,14 +71,19 @@ const (
 )
 
 // Default is the configuration of `mosel serve` without flags: localhost, on
-// Triton's HTTP port, one instance of one thread on every core but one, which
-// is left to the network and to planning.
+// Triton's ports, one instance of one thread on every core but one, which is left
+// to the network and to planning.
 func Default(cores int) Config {
 	instances, threads := runtime.Defaults(cores)
-	return Config{Addr: "127.0.0.1:8000", Instances: instances, Threads: threads,
-		QueueItemsMax: sched.DefaultQueueItemsMax, QueueJobsMax: sched.DefaultQueueJobsMax,
+	return Config{Addr: "127.0.0.1:8000", GRPCAddr: "127.0.0.1:8001", MetricsAddr: "127.0.0.1:8002", WatchEvery: 2 * time.Second,
+		Instances: instances, Threads: threads,
+		QueueItemsMax: sched.DefaultQueueItemsMax, QueueJobsMax: sched.DefaultQueueJobsMax, QueueBytesMax: queueBytesMax,
 		API: api.DefaultConfig(), Log: slog.New(slog.DiscardHandler)}
 }
+
+// queueBytesMax bounds the tensors of all requests under way: what a machine that
+// runs models can spare.
+const queueBytesMax = 1 << 30
 
 // Validate reports every setting that makes no sense.
 func (c Config) Validate() error {
@@ -77,6 +97,8 @@ func (c Config) Validate() error {
 	check(c.Instances >= 1, "instances is %d: at least 1", c.Instances)
 	check(c.Threads >= 1, "threads is %d: at least 1", c.Threads)
 	check(c.QueueItemsMax >= 1 && c.QueueJobsMax >= 1, "queue bounds are %d items and %d jobs: at least 1", c.QueueItemsMax, c.QueueJobsMax)
+	check(c.QueueBytesMax >= 0, "the bound on the queue's bytes is %d: at least 0, which is none", c.QueueBytesMax)
+	check(c.WatchEvery >= 0, "the model directory is to be looked at every %v: 0 is never", c.WatchEvery)
 	if err := c.API.Validate(); err != nil {
 		errs = append(errs, err)
 	}
@@ -89,107 +111,144 @@ func (c Config) Validate() error {
 // Server is a running server.
 type Server struct {
 	cfg      Config
-	served   []engine.Served
-	listener net.Listener
-	http     *http.Server
-	engine   atomic.Pointer[engine.Engine]
+	models   *repository.Repository
+	api      *api.API
+	registry *prometheus.Registry
+	tls      *tls.Config // nil: plain text
+
+	rest, metrics *http.Server
+	grpc          *grpc.Server
+	addrs         struct{ rest, grpc, metrics net.Addr }
+	failed        chan error
+
+	mu       sync.Mutex // guards what Warm makes and Shutdown ends
+	engine   *engine.Engine
 	runtime  runtime.Runtime
-	handler  atomic.Pointer[http.Handler]
-	failed   chan error
+	stop     context.CancelFunc // ends the watch
+	watching sync.WaitGroup
 }
 
-// New reads the model packages and their profiles: everything that can be wrong
-// before anything runs.
+// New reads the model packages and their profiles, the tokens and the
+// certificates: everything that can be wrong before anything runs.
 func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, failed: make(chan error, 1)}
-	dirs, err := packages(cfg.ModelsDir, cfg.Only)
+	s := &Server{cfg: cfg, registry: obs.Registry(), failed: make(chan error, 3)}
+	var err error
+	s.models, err = repository.Open(repository.Config{Dir: cfg.ModelsDir, Only: cfg.Only, Device: cfg.Device, Log: cfg.Log})
 	if err != nil {
 		return nil, err
 	}
-	names := map[string]string{}
-	for _, dir := range dirs {
-		m, err := modelpkg.Load(dir)
-		if err != nil {
-			return nil, err
-		}
-		if other, ok := names[m.Name]; ok {
-			return nil, slo.E("load "+dir, slo.KindInvalid, "its model is named %q, as is that of %s", m.Name, other)
-		}
-		names[m.Name] = dir
-		profile, err := modelpkg.FindProfile(m, cfg.Device)
-		if err != nil {
-			return nil, err
-		}
-		s.served = append(s.served, engine.Served{Model: m, Profile: profile})
+	guard, warning, err := access.New(cfg.TokensFile, cfg.Log)
+	if err != nil {
+		return nil, err
 	}
+	if warning != "" {
+		cfg.Log.Warn(warning)
+	}
+	if cfg.TLS != (access.TLSFiles{}) {
+		if s.tls, err = access.TLS(cfg.TLS, cfg.Log); err != nil {
+			return nil, err
+		}
+	}
+	s.api = api.New(cfg.API, guard, cfg.Log)
 	return s, nil
 }
 
-// packages lists the package directories: dir itself if it is one, else those in it.
-func packages(dir string, only []string) ([]string, error) {
-	const file = "mosel.yaml"
-	if _, err := os.Stat(filepath.Join(dir, file)); err == nil {
-		return []string{dir}, nil
+// Start listens and answers at once (live, not ready). Warm makes it ready.
+func (s *Server) Start() error {
+	if err := s.listen(); err != nil {
+		s.close()
+		return err
 	}
-	var dirs []string
-	if only != nil {
-		for _, name := range only {
-			dirs = append(dirs, filepath.Join(dir, name))
-		}
-		return dirs, nil
-	}
-	found, err := filepath.Glob(filepath.Join(dir, "*", file))
-	if err != nil {
-		return nil, slo.E("find models", slo.KindInvalid, "directory %s: %w", dir, err)
-	}
-	for _, f := range found {
-		dirs = append(dirs, filepath.Dir(f))
-	}
-	if len(dirs) == 0 {
-		return nil, slo.E("find models", slo.KindNotFound, "no model package in %s: a package is a directory with a %s", dir, file)
-	}
-	return dirs, nil
+	return nil
 }
 
-// Start listens and answers at once (live, not ready), then loads and warms the
-// models in the background. Wait for it with Ready.
-func (s *Server) Start() error {
-	var err error
-	s.listener, err = net.Listen("tcp", s.cfg.Addr)
+func (s *Server) listen() error {
+	rest, err := listen("REST", "--addr", s.cfg.Addr)
 	if err != nil {
-		return slo.E("listen", slo.KindUnavailable, "%w: is another server running? choose another address with --addr", err)
+		return err
 	}
-	s.setHandler(api.Starting())
-	s.http = &http.Server{
-		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*s.handler.Load()).ServeHTTP(w, r) }),
+	s.rest, s.addrs.rest = s.httpServer(s.api.REST()), rest.Addr()
+	if s.tls != nil {
+		config := s.tls.Clone()
+		config.NextProtos = []string{"h2", "http/1.1"}
+		rest = tls.NewListener(rest, config)
+	}
+	s.serve("REST", func() error { return s.rest.Serve(rest) })
+	if s.cfg.GRPCAddr != "" {
+		listener, err := listen("gRPC", "--grpc-addr", s.cfg.GRPCAddr)
+		if err != nil {
+			return err
+		}
+		var options []grpc.ServerOption
+		if s.tls != nil {
+			config := s.tls.Clone()
+			config.NextProtos = []string{"h2"}
+			options = append(options, grpc.Creds(credentials.NewTLS(config)))
+		}
+		s.grpc, s.addrs.grpc = s.api.GRPC(options...), listener.Addr()
+		s.serve("gRPC", func() error { return s.grpc.Serve(listener) })
+	}
+	if s.cfg.MetricsAddr != "" {
+		listener, err := listen("metrics", "--metrics-addr", s.cfg.MetricsAddr)
+		if err != nil {
+			return err
+		}
+		mux := http.NewServeMux()
+		mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
+		s.metrics, s.addrs.metrics = s.httpServer(mux), listener.Addr()
+		s.serve("metrics", func() error { return s.metrics.Serve(listener) })
+	}
+	return nil
+}
+
+func listen(what, flag, addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, slo.E("listen for "+what, slo.KindUnavailable, "%w: is another server running? choose another address with %s", err, flag)
+	}
+	return l, nil
+}
+
+func (s *Server) httpServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    s.cfg.API.HeaderBytesMax,
 		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
 	}
-	go func() {
-		if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
-			s.failed <- fmt.Errorf("serve: %w", err)
-		}
-	}()
-	return nil
 }
 
-func (s *Server) setHandler(h http.Handler) { s.handler.Store(&h) }
+// serve runs a listener until it is closed.
+func (s *Server) serve(what string, serve func() error) {
+	go func() {
+		if err := serve(); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			s.failed <- fmt.Errorf("serve %s: %w", what, err)
+		}
+	}()
+}
 
-// Addr is the address listened on.
-func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+// Addr is the address of REST.
+func (s *Server) Addr() net.Addr { return s.addrs.rest }
 
-// Served lists the models and the profiles they are planned by.
-func (s *Server) Served() []engine.Served { return s.served }
+// GRPCAddr is the address of gRPC, nil without it.
+func (s *Server) GRPCAddr() net.Addr { return s.addrs.grpc }
+
+// MetricsAddr is the address of the metrics, nil without them.
+func (s *Server) MetricsAddr() net.Addr { return s.addrs.metrics }
+
+// Served lists the models that were found and the profiles they are planned by.
+func (s *Server) Served() []engine.Served { return s.models.Found() }
 
 // Warm loads the models, runs every variant once or more and opens the API. It
 // takes seconds; until it returns the server is live but not ready.
 func (s *Server) Warm(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.runtime = s.cfg.Runtime
 	if s.runtime == nil {
 		rt, err := ort.Open(ctx, ort.Config{})
@@ -198,33 +257,64 @@ func (s *Server) Warm(ctx context.Context) error {
 		}
 		s.runtime = rt
 	}
-	e, err := engine.New(engine.Config{Models: s.served, Policy: s.cfg.Policy, Instances: s.cfg.Instances, Threads: s.cfg.Threads,
-		QueueItemsMax: s.cfg.QueueItemsMax, QueueJobsMax: s.cfg.QueueJobsMax, Log: s.cfg.Log}, s.runtime)
+	e, err := engine.New(engine.Config{Models: s.models.Found(), Policy: s.cfg.Policy, Instances: s.cfg.Instances, Threads: s.cfg.Threads,
+		QueueItemsMax: s.cfg.QueueItemsMax, QueueJobsMax: s.cfg.QueueJobsMax, QueueBytesMax: s.cfg.QueueBytesMax,
+		Metrics: s.registry, Log: s.cfg.Log}, s.runtime)
 	if err != nil {
 		return err
 	}
-	s.engine.Store(e)
-	s.setHandler(api.New(e, s.cfg.API, s.cfg.Log))
+	s.engine = e
+	s.models.Serve(e)
+	s.api.Open(e, s.models)
+	if s.cfg.WatchEvery > 0 {
+		watch, stop := context.WithCancel(context.WithoutCancel(ctx))
+		s.stop = stop
+		s.watching.Go(func() { s.models.Watch(watch, s.cfg.WatchEvery) })
+	}
 	return nil
 }
 
-// Failed tells when the listener broke.
+// Failed tells when a listener broke.
 func (s *Server) Failed() <-chan error { return s.failed }
 
 // Shutdown refuses new requests, lets what was admitted run to its end and
 // frees everything. When ctx ends before, what is left is cancelled.
 func (s *Server) Shutdown(ctx context.Context) error {
-	var errs []error
-	if e := s.engine.Load(); e != nil {
-		errs = append(errs, e.Drain(ctx))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.api.Drain()
+	if s.stop != nil {
+		s.stop()
+		s.watching.Wait()
 	}
-	if s.http != nil {
-		if err := s.http.Shutdown(ctx); err != nil {
-			errs = append(errs, err, s.http.Close())
+	var errs []error
+	if s.engine != nil {
+		errs = append(errs, s.engine.Drain(ctx))
+	}
+	for _, server := range []*http.Server{s.rest, s.metrics} {
+		if server != nil && server.Shutdown(ctx) != nil {
+			errs = append(errs, ctx.Err(), server.Close())
 		}
+	}
+	if s.grpc != nil {
+		ended := context.AfterFunc(ctx, s.grpc.Stop)
+		s.grpc.GracefulStop()
+		ended()
 	}
 	if s.runtime != nil && s.cfg.Runtime == nil {
 		errs = append(errs, s.runtime.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// close ends what has been started, at once.
+func (s *Server) close() {
+	for _, server := range []*http.Server{s.rest, s.metrics} {
+		if server != nil {
+			server.Close()
+		}
+	}
+	if s.grpc != nil {
+		s.grpc.Stop()
+	}
 }

@@ -184,7 +184,7 @@ func (s *soak) run(span time.Duration) {
 // start starts the server with small bounds, so that all of them are met.
 func (s *soak) start() (err error) {
 	cfg := server.Default(2)
-	cfg.ModelsDir, cfg.Addr = s.dir, "127.0.0.1:0"
+	cfg.ModelsDir, cfg.Addr, cfg.GRPCAddr, cfg.MetricsAddr = s.dir, "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	cfg.Instances = 2
 	cfg.QueueItemsMax, cfg.QueueJobsMax = 60, 20
 	cfg.API.BodyBytesMax = soakBodyMax

@@ -13,6 +13,7 @@ import (
 
 // Client offers a load to one model.
 type Client struct {
+	ID      sched.ClientID // by which the core is fair
 	Load    workload.Load
 	Model   int // index into the core's models
 	Planner *plan.Planner
@@ -67,7 +68,7 @@ func (c Client) arrivals() iter.Seq[Arrival] {
 		missing := c.Load.Stream(workload.ModalityStream)
 		for j := range c.Load.Jobs() {
 			a := Arrival{At: slo.Instant(j.At)}
-			a.Arrive = sched.Arrive{Model: c.Model, Items: j.Items, Present: c.present(missing, all),
+			a.Arrive = sched.Arrive{Client: c.ID, Model: c.Model, Items: j.Items, Present: c.present(missing, all),
 				Objective: slo.Objective{Floor: j.Floor, Deadline: slo.Never, Late: c.Late}}
 			switch {
 			case c.AllFirst:

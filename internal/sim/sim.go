@@ -13,6 +13,7 @@ import (
 	"iter"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/account"
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
@@ -29,6 +30,9 @@ type Config struct {
 	// Batch, if not nil, is asked how long a batch takes and whether it fails, in
 	// place of what True and Faults say.
 	Batch func(d sched.Dispatch) (took time.Duration, failed bool)
+	// Abort, if not nil, is asked how long it takes until an aborted batch has
+	// ended; nil: no time.
+	Abort func(a sched.Abort) time.Duration
 	// LateItemsMax ends the run as soon as more items than that were not on time,
 	// where only that is the question; 0: never.
 	LateItemsMax int
@@ -80,16 +84,11 @@ func (e *events) Pop() any {
 	return last
 }
 
-// live is a job that has arrived and not ended.
-type live struct {
-	Arrival
-	left int // items not finished
-}
-
 // server is an instance as its driver sees it.
 type server struct {
 	up    bool
 	batch sched.BatchID // that it runs; 0: none
+	began slo.Instant
 }
 
 // run is the state of one simulation.
@@ -102,7 +101,7 @@ type run struct {
 	coming  func() (Arrival, bool)
 	next    Arrival // that has not happened yet, if more
 	more    bool
-	jobs    map[sched.JobID]live
+	books   *account.Books
 	servers []server
 	report  Report
 	audit   *audit // nil: not wanted
@@ -125,8 +124,9 @@ func Run(cfg Config, arrivals iter.Seq[Arrival], trace func(at slo.Instant, what
 	}
 	coming, stop := iter.Pull(arrivals)
 	defer stop()
-	r := &run{cfg: cfg, core: core, draw: newDraws(cfg.Seed), trace: trace, coming: coming, jobs: map[sched.JobID]live{},
+	r := &run{cfg: cfg, core: core, draw: newDraws(cfg.Seed), trace: trace, coming: coming,
 		servers: make([]server, cfg.Instances), report: newReport(cfg)}
+	r.books = account.NewBooks(r)
 	if cfg.Check {
 		r.audit = newAudit(cfg)
 	}
@@ -149,7 +149,7 @@ func (r *run) push(e event) {
 	heap.Push(&r.events, e)
 }
 
-const arriveRank = 4
+const arriveRank = 6
 
 // rank is the declared order of events within one instant.
 func rank(e sched.Event) int {
@@ -160,23 +160,27 @@ func rank(e sched.Event) int {
 		return 1
 	case sched.InstanceUp:
 		return 2
-	case sched.Cancel:
+	case sched.Serve:
 		return 3
+	case sched.Retire:
+		return 4
+	case sched.Cancel:
+		return 5
 	case sched.Arrive:
 		return arriveRank
 	case sched.Drain:
-		return 5
+		return 7
 	default:
-		return 6
+		return 8
 	}
 }
 
 func (r *run) loop() error {
 	var out []sched.Action
-	for (len(r.jobs) > 0 || r.more) && !r.lateEnough() {
+	for (r.books.Unfinished() > 0 || r.more) && !r.lateEnough() {
 		e, ok := r.take()
 		if !ok {
-			return fmt.Errorf("I-13: %d jobs never ended", len(r.jobs))
+			return fmt.Errorf("I-13: %d jobs never ended", r.books.Unfinished())
 		}
 		if e.at < r.now {
 			return fmt.Errorf("I-3: an arrival at %v comes after %v", time.Duration(e.at), time.Duration(r.now))
@@ -192,15 +196,28 @@ func (r *run) loop() error {
 		err := r.check(e.what, out)
 		for _, a := range out {
 			r.see(a)
-			if err == nil {
-				err = r.act(a)
+			if a, ok := a.(sched.Abort); ok {
+				r.abort(a)
 			}
+		}
+		if err == nil {
+			err = r.books.Step(e.at, e.what, out)
 		}
 		if err != nil {
 			return fmt.Errorf("at %v after %#v: %w", time.Duration(e.at), e.what, err)
 		}
 	}
 	return nil
+}
+
+// abort lets a batch end early.
+func (r *run) abort(a sched.Abort) {
+	at := r.now
+	if r.cfg.Abort != nil {
+		at = at.Add(r.cfg.Abort(a))
+	}
+	took := at.Sub(r.servers[a.Instance].began)
+	r.push(event{at: at, what: sched.Done{Batch: a.Batch, Took: took, Failed: true}, instance: a.Instance})
 }
 
 // lateEnough reports whether the run has answered its question.
@@ -248,8 +265,6 @@ func (r *run) take() (event, bool) {
 // arrive books the next arrival and draws the one after.
 func (r *run) arrive() {
 	a := r.next
-	r.jobs[a.Job] = live{Arrival: a, left: a.Items}
-	r.report.arrive(a)
 	if r.audit != nil {
 		r.audit.arrive(a)
 	}
@@ -291,42 +306,32 @@ func (r *run) see(what any) {
 	}
 }
 
-func (r *run) act(a sched.Action) error {
-	switch a := a.(type) {
-	case sched.Dispatch:
-		r.dispatch(a)
-	case sched.Finish:
-		j, ok := r.jobs[a.Job]
-		if j.left -= a.Count; !ok || j.left < 0 {
-			return fmt.Errorf("I-2: items of job %d ended twice", a.Job)
-		}
-		r.jobs[a.Job] = j
-	case sched.FinishJob:
-		j, ok := r.jobs[a.Job]
-		if !ok || j.left != 0 {
-			return fmt.Errorf("I-2: job %d ended twice, or before its items", a.Job)
-		}
-		delete(r.jobs, a.Job)
-		r.report.finish(j.Arrival, a, r.now)
-	}
-	return nil
-}
+// Arrived implements account.Sink.
+func (r *run) Arrived(j *account.Job) { r.report.arrive(j) }
 
-// dispatch lets a batch run.
-func (r *run) dispatch(d sched.Dispatch) {
-	items := 0
-	for _, p := range d.Parts {
-		items += p.Count
-	}
-	r.servers[d.Instance].batch = d.Batch
-	r.report.dispatch(d, items, r.now)
+// Started implements account.Sink: it lets the batch run.
+func (r *run) Started(b *account.Batch) {
+	r.report.start(b)
+	r.servers[b.Instance].batch, r.servers[b.Instance].began = b.Batch, r.now
 	var took time.Duration
 	var failed bool
 	if r.cfg.Batch != nil {
-		took, failed = r.cfg.Batch(d)
+		took, failed = r.cfg.Batch(b.Dispatch)
 	} else {
-		nominal := r.cfg.True[d.Model].Variants()[d.Variant].Curve.Batch(items)
-		took, failed = r.draw.batch(&r.cfg.Faults, nominal, d.Instance, r.now)
+		nominal := r.cfg.True[b.Model].Variants()[b.Variant].Curve.Batch(b.Items)
+		took, failed = r.draw.batch(&r.cfg.Faults, nominal, b.Instance, r.now)
 	}
-	r.push(event{at: r.now.Add(took), what: sched.Done{Batch: d.Batch, Took: took, Failed: failed}, instance: d.Instance})
+	r.push(event{at: r.now.Add(took), what: sched.Done{Batch: b.Batch, Took: took, Failed: failed}, instance: b.Instance})
 }
+
+// Ended implements account.Sink.
+func (r *run) Ended(*account.Batch) {}
+
+// Finished implements account.Sink.
+func (r *run) Finished(j *account.Job) {
+	r.report.finish(j)
+	r.books.Recycle(j)
+}
+
+// Changed implements account.Sink.
+func (r *run) Changed(int, account.Queue) {}

@@ -85,6 +85,9 @@ func scenario(t testing.TB, seed uint64) (sim.Config, []sim.Arrival) {
 	cfg := sim.Config{Seed: seed, Check: true, Instances: 1 + rng.IntN(8),
 		Faults: sim.Faults{Noise: 0.3 * rng.Float64(), Slow: 0.7 + rng.Float64()}}
 	cfg.Core = sched.Config{Policy: plan.Policy(rng.IntN(len(plan.Policies()))), QueueItemsMax: 50 + rng.IntN(2000), QueueJobsMax: 20 + rng.IntN(500)}
+	if rng.IntN(4) == 0 {
+		cfg.Core.QueueBytesMax = int64(1000 + rng.IntN(20_000))
+	}
 	for i := range 1 + rng.IntN(3) {
 		cfg.Core.Models = append(cfg.Core.Models, sched.Model{Name: fmt.Sprint("m", i), Planner: planner(t, rng), BatchItemsMax: 1 + rng.IntN(16)})
 	}
@@ -122,7 +125,10 @@ func arrivals(rng *rand.Rand, cfg sim.Config, jobs int) []sim.Arrival {
 			mods |= v.Modalities
 		}
 		a := sim.Arrival{At: slo.Instant(at)}
-		a.Arrive = sched.Arrive{Job: sched.JobID(id), Model: m, Items: 1, Present: mods}
+		a.Arrive = sched.Arrive{Job: sched.JobID(id), Model: m, Items: 1, Present: mods, Bytes: int64(rng.IntN(200))}
+		if rng.IntN(3) == 0 { // the rest is a flood of one client
+			a.Client = sched.ClientID(1 + rng.IntN(4))
+		}
 		if rng.IntN(4) == 0 {
 			a.Present = slo.Modalities(rng.IntN(int(mods) + 1))
 		}

@@ -22,11 +22,14 @@ const (
 	KindCancelled                    // given up by the client
 	KindUnavailable                  // not ready, or draining
 	KindUnsupported                  // understood, but not offered
+	KindUnauthenticated              // a valid token is needed
+	KindForbidden                    // not for this caller
 	kindEnd
 )
 
 var kindNames = [...]string{"internal", "invalid", "not found", "infeasible", "overloaded",
-	"deadline exceeded", "too large", "cancelled", "unavailable", "unsupported"}
+	"deadline exceeded", "too large", "cancelled", "unavailable", "unsupported",
+	"unauthenticated", "forbidden"}
 
 // Kinds lists all kinds; tables over them are tested for completeness with it.
 func Kinds() []Kind {
@@ -54,6 +57,7 @@ type Error struct {
 	Err        error         // the cause, in words for a person
 	RetryAfter time.Duration // > 0: worth a retry after this long
 	Best       Accuracy      // > 0: the highest accuracy that was possible
+	Job        uint64        // > 0: the job's id, by which it can be explained
 }
 
 // E builds an Error. The cause may carry %w.

@@ -48,11 +48,12 @@ const (
 	ReasonRuntime               // the runtime returned an error
 	ReasonInstanceLost          // its instance went away and nothing could take over
 	ReasonDraining              // the server is shutting down
+	ReasonYielded               // it made room for a client with less in the queue
 	reasonEnd
 )
 
 var reasonNames = [...]string{"none", "queue_full", "too_busy", "deadline_passed", "floor_impossible",
-	"no_variant", "client_cancelled", "runtime_failed", "instance_lost", "draining"}
+	"no_variant", "client_cancelled", "runtime_failed", "instance_lost", "draining", "yielded"}
 
 // String is the reason's name in logs and traces.
 func (r Reason) String() string {

@@ -91,7 +91,7 @@ func TestEverythingHasAName(t *testing.T) {
 		name(o)
 	}
 	clear(seen)
-	for r := slo.ReasonNone; r <= slo.ReasonDraining; r++ {
+	for r := slo.ReasonNone; r <= slo.ReasonYielded; r++ {
 		name(r)
 	}
 	if slo.Outcome(0).String() != "unknown" || slo.Outcome(200).String() != "unknown" || slo.Kind(200).String() != "unknown" || slo.Reason(200).String() != "unknown" {

@@ -39,6 +39,7 @@ type Config struct {
 
 // Run tells a Config.Fail which run it is.
 type Run struct {
+	Context  context.Context // of the run
 	Model    string
 	Variant  int
 	Instance int // in order of loading, from 0
@@ -145,7 +146,7 @@ func (in *instance) Run(ctx context.Context, variant int, items []runtime.Item) 
 		return nil, slo.E(op, kind, "%w", err)
 	}
 	if in.config.Fail != nil {
-		run := Run{Model: in.model.Name, Variant: variant, Instance: in.number, Number: in.runs, Items: items}
+		run := Run{Context: ctx, Model: in.model.Name, Variant: variant, Instance: in.number, Number: in.runs, Items: items}
 		if err := in.config.Fail(run); err != nil {
 			return nil, in.failed(op, err)
 		}

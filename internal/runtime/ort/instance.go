@@ -56,8 +56,10 @@ func (r *Runtime) Load(m *modelpkg.Model, opts runtime.Options) (runtime.Instanc
 	if err := in.declare(op); err != nil {
 		return nil, err
 	}
+	files := &files{model: m}
+	defer files.delete()
 	for _, v := range variants {
-		if err := in.load(op, v, opts.Threads); err != nil {
+		if err := in.load(op, v, opts.Threads, files); err != nil {
 			return nil, errors.Join(err, in.Close())
 		}
 	}
@@ -92,7 +94,7 @@ func (in *instance) declare(op string) error {
 	return nil
 }
 
-func (in *instance) load(op string, variant, threads int) error {
+func (in *instance) load(op string, variant, threads int, files *files) error {
 	if variant < 0 || variant >= len(in.model.Variants) {
 		return slo.E(op, slo.KindInvalid, "there is no variant %d; the model has %d", variant, len(in.model.Variants))
 	}
@@ -103,7 +105,7 @@ func (in *instance) load(op string, variant, threads int) error {
 	if threads > 1 {
 		k.owner = in
 	}
-	s, err := in.runtime.acquire(k, threads)
+	s, err := in.runtime.acquire(k, threads, files)
 	if err != nil {
 		return err
 	}

@@ -2,8 +2,10 @@ package ort
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	onnx "github.com/yalue/onnxruntime_go"
 
@@ -27,7 +29,7 @@ type session struct {
 
 // acquire returns the session of a variant, loading the graph if no other
 // instance has.
-func (r *Runtime) acquire(k key, threads int) (*session, error) {
+func (r *Runtime) acquire(k key, threads int, files *files) (*session, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -35,7 +37,11 @@ func (r *Runtime) acquire(k key, threads int) (*session, error) {
 	}
 	s := r.sessions[k]
 	if s == nil {
-		graph, err := loadGraph(k.model, k.variant, threads)
+		dir, err := files.dir()
+		if err != nil {
+			return nil, err
+		}
+		graph, err := loadGraph(k.model, k.variant, threads, dir)
 		if err != nil {
 			return nil, err
 		}
@@ -62,11 +68,47 @@ func variantName(m *modelpkg.Model, variant int) string {
 	return m.Name + "/" + m.Variants[variant].Name
 }
 
-// loadGraph makes a session from a variant's file.
-func loadGraph(m *modelpkg.Model, variant, threads int) (*onnx.DynamicAdvancedSession, error) {
+// files is a copy of a model's files of its own to load graphs from. A session
+// maps the weights that a graph keeps in files of their own into memory for as long
+// as it lives; if somebody wrote a new version over them, the process would die of
+// it. The copy is made when it is needed and deleted when all is loaded: what is
+// mapped stays, and belongs to nobody else.
+type files struct {
+	model  *modelpkg.Model
+	copied string
+}
+
+func (f *files) dir() (string, error) {
+	if f.copied != "" {
+		return f.copied, nil
+	}
+	if f.model.Files == nil { // not read from a package: nobody says what its files should be
+		return f.model.Dir, nil
+	}
+	op := "load " + f.model.Name
+	dir, err := os.MkdirTemp("", "mosel-")
+	if err != nil {
+		return "", slo.E(op, slo.KindInternal, "%w", err)
+	}
+	f.copied = dir
+	if err := f.model.Copy(dir); err != nil {
+		return "", fmt.Errorf("%s: %w", op, err)
+	}
+	return dir, nil
+}
+
+func (f *files) delete() {
+	if f.copied != "" {
+		_ = os.RemoveAll(f.copied) // what is left is in the system's directory for such
+	}
+}
+
+// loadGraph makes a session from a variant's file below a directory.
+func loadGraph(m *modelpkg.Model, variant, threads int, dir string) (*onnx.DynamicAdvancedSession, error) {
 	v := m.Variants[variant]
 	op := "load " + variantName(m, variant)
-	if _, err := os.Stat(m.File(v.Path)); errors.Is(err, fs.ErrNotExist) {
+	file := filepath.Join(dir, filepath.FromSlash(v.Path))
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
 		return nil, slo.E(op, slo.KindNotFound, "%w", err)
 	}
 	inputs := make([]string, 0, len(v.Inputs))
@@ -82,7 +124,7 @@ func loadGraph(m *modelpkg.Model, variant, threads int) (*onnx.DynamicAdvancedSe
 		return nil, slo.E(op, slo.KindInternal, "%w", err)
 	}
 	defer options.Destroy() //nolint:errcheck // the session has its own copy, and Destroy fails only for nil
-	graph, err := onnx.NewDynamicAdvancedSession(m.File(v.Path), inputs, outputs, options)
+	graph, err := onnx.NewDynamicAdvancedSession(file, inputs, outputs, options)
 	if err != nil {
 		return nil, slo.E(op, slo.KindInvalid, "%s: %w", v.Path, err)
 	}

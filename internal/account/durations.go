@@ -1,4 +1,4 @@
-package sim
+package account
 
 import (
 	"math/bits"
@@ -26,6 +26,27 @@ func (d *Durations) Add(t time.Duration) {
 	}
 	d.class[c]++
 }
+
+// AddAll counts everything that other has counted.
+func (d *Durations) AddAll(other *Durations) {
+	d.Count += other.Count
+	d.sum += other.sum
+	for len(d.class) < len(other.class) {
+		d.class = append(d.class, 0)
+	}
+	for c, n := range other.class {
+		d.class[c] += n
+	}
+}
+
+// Reset forgets everything and keeps the memory.
+func (d *Durations) Reset() {
+	clear(d.class)
+	d.Count, d.sum = 0, 0
+}
+
+// Sum is the sum of all.
+func (d *Durations) Sum() time.Duration { return time.Duration(d.sum) }
 
 // classOf numbers the classes: single nanoseconds first, then 2^fineBits to the
 // doubling.

@@ -1,0 +1,48 @@
+package client
+
+import "context"
+
+// Call is a request under way, see Client.Go.
+type Call struct {
+	done   chan struct{} // closed behind the fields below
+	answer *Response
+	err    error
+}
+
+func newCall() *Call { return &Call{done: make(chan struct{})} }
+
+// finish ends the call, once.
+func (call *Call) finish(answer *Response, err error) *Call {
+	call.answer, call.err = answer, err
+	close(call.done)
+	return call
+}
+
+// Go sends a request and does not wait for its answer. It waits only for its turn:
+// while ConnectionsMax calls are under way, until one of them is done, ctx ends or
+// the request's own deadline passes. So a loop around Go runs as fast as the server
+// and keeps no more than that many requests in memory.
+//
+// What the request refers to must not change until the call is done. To give a call
+// up, end ctx; a call that nobody collects ends by itself.
+func (c *Client) Go(ctx context.Context, r Request) *Call {
+	call := newCall()
+	if err := c.begin(ctx, &r); err != nil {
+		return call.finish(nil, err)
+	}
+	go func() {
+		answer, err := c.infer(ctx, &r)
+		c.leave()
+		call.finish(answer, err)
+	}()
+	return call
+}
+
+// Done is closed when the call has ended, with an answer or an error.
+func (call *Call) Done() <-chan struct{} { return call.done }
+
+// Result waits until the call has ended and returns what Infer would have.
+func (call *Call) Result() (*Response, error) {
+	<-call.done
+	return call.answer, call.err
+}

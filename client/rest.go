@@ -1,0 +1,266 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/mosel-serve/mosel/oip"
+)
+
+// rest talks to a server in JSON and in the protocol's binary form over HTTP/1.1.
+type rest struct {
+	base     url.URL
+	http     http.RoundTripper
+	header   http.Header // of every request
+	bytesMax int64
+}
+
+// What the client's own HTTP transport does.
+const (
+	idleTimeout      = 90 * time.Second
+	writeBufferBytes = 32 << 10 // a request of a few tensors leaves in one system call
+	errorBytesMax    = 64 << 10 // of the body of an error
+)
+
+func newREST(at address, opts Options) *rest {
+	t := &rest{base: at.URL, http: opts.Transport, header: http.Header{}, bytesMax: opts.ResponseBytesMax}
+	if opts.Token != "" {
+		t.header.Set("Authorization", "Bearer "+opts.Token)
+	}
+	if opts.ClientKey != "" {
+		t.header.Set(oip.HeaderClient, opts.ClientKey)
+	}
+	if t.http == nil {
+		t.http = &http.Transport{
+			Proxy:               http.ProxyFromEnvironment,
+			DialContext:         (&net.Dialer{Timeout: connectTimeout}).DialContext,
+			TLSClientConfig:     opts.TLS.Clone(),
+			TLSHandshakeTimeout: connectTimeout,
+			MaxIdleConns:        opts.ConnectionsMax,
+			MaxIdleConnsPerHost: opts.ConnectionsMax,
+			MaxConnsPerHost:     opts.ConnectionsMax,
+			IdleConnTimeout:     idleTimeout,
+			WriteBufferSize:     writeBufferBytes,
+			DisableCompression:  true, // tensors compress badly, and inference has better use for the processor
+		}
+	}
+	return t
+}
+
+func (t *rest) close() {
+	if idle, ok := t.http.(interface{ CloseIdleConnections() }); ok {
+		idle.CloseIdleConnections()
+	}
+}
+
+// ready looks at the status alone: servers differ in the body.
+func (t *rest) ready(ctx context.Context) (bool, error) {
+	err := t.call(ctx, http.MethodGet, t.url("health", "ready"), nil)
+	return err == nil, err
+}
+
+func (t *rest) server(ctx context.Context) (answer oip.ServerMetadata, err error) {
+	err = t.call(ctx, http.MethodGet, t.url(), &answer)
+	return answer, err
+}
+
+func (t *rest) models(ctx context.Context) (answer []oip.RepositoryEntry, err error) {
+	err = t.call(ctx, http.MethodPost, t.url("repository", "index"), &answer)
+	return answer, err
+}
+
+func (t *rest) metadata(ctx context.Context, model string) (answer oip.ModelMetadata, err error) {
+	err = t.call(ctx, http.MethodGet, t.url("models", model), &answer)
+	return answer, err
+}
+
+func (t *rest) load(ctx context.Context, model string) error {
+	return t.call(ctx, http.MethodPost, t.url("repository", "models", model, "load"), nil)
+}
+
+func (t *rest) unload(ctx context.Context, model string) error {
+	return t.call(ctx, http.MethodPost, t.url("repository", "models", model, "unload"), nil)
+}
+
+// infer sends a request in the binary form. The server is told to be done before
+// ctx ends.
+func (t *rest) infer(ctx context.Context, r *Request) (*Response, error) {
+	deadline, err := earlier(ctx, r.Deadline)
+	if err != nil {
+		return nil, err
+	}
+	p, n, err := encode(r, deadline)
+	if err != nil {
+		return nil, err
+	}
+	defer p.release()
+	path := []string{"models", r.Model, "infer"}
+	if r.Version != "" {
+		path = []string{"models", r.Model, "versions", r.Version, "infer"}
+	}
+	u := t.url(path...)
+	header := make(http.Header, len(t.header)+2)
+	maps.Copy(header, t.header)
+	header[oip.HeaderLength] = []string{strconv.Itoa(n)}
+	header["Content-Type"] = []string{"application/octet-stream"}
+	req := (&http.Request{
+		Method:        http.MethodPost,
+		URL:           u,
+		Host:          u.Host,
+		Header:        header,
+		Body:          p.reader(),
+		GetBody:       p.again,
+		ContentLength: int64(len(p.bytes)),
+	}).WithContext(ctx)
+	got, body, err := t.send(req)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := decode(got, body)
+	if err != nil {
+		return nil, fmt.Errorf("the answer is not what the protocol says: %w", err)
+	}
+	return answer, nil
+}
+
+// earlier is the time left of a request's own deadline or until ctx ends, 0 where
+// neither has an end.
+func earlier(ctx context.Context, own time.Duration) (time.Duration, error) {
+	end, ok := ctx.Deadline()
+	if !ok {
+		return own, nil
+	}
+	left := time.Until(end)
+	switch {
+	case left <= 0:
+		return 0, context.DeadlineExceeded
+	case own != 0 && own < left:
+		return own, nil
+	}
+	return left, nil
+}
+
+// wires are the protocol's requests, kept to be filled again.
+var wires = sync.Pool{New: func() any { return new(oip.Request) }}
+
+// encode writes a request in the protocol's binary form.
+func encode(r *Request, deadline time.Duration) (p *payload, jsonBytes int, err error) {
+	wire := wires.Get().(*oip.Request)
+	defer discard(wire)
+	if err := r.message(wire, deadline); err != nil {
+		return nil, 0, err
+	}
+	p = newPayload()
+	if p.bytes, jsonBytes, err = wire.Append(p.bytes, oip.Binary); err != nil {
+		p.release()
+		return nil, 0, err
+	}
+	return p, jsonBytes, nil
+}
+
+// discard keeps a request for another use, and nothing of the caller's in it.
+func discard(wire *oip.Request) {
+	clear(wire.Inputs)
+	clear(wire.Parameters)
+	clear(wire.Outputs)
+	wires.Put(wire)
+}
+
+// decode reads an answer; its outputs are views of body.
+func decode(header http.Header, body []byte) (*Response, error) {
+	n := oip.AllJSON
+	if length := header.Get(oip.HeaderLength); length != "" {
+		var err error
+		if n, err = strconv.Atoi(length); err != nil || n < 0 {
+			return nil, fmt.Errorf("%s is %q", oip.HeaderLength, length)
+		}
+	}
+	var wire oip.Response
+	if err := wire.Decode(body, n, oip.DefaultLimits()); err != nil {
+		return nil, err
+	}
+	return newResponse(&wire)
+}
+
+// url is the address of a resource below /v2.
+func (t *rest) url(segments ...string) *url.URL {
+	u := t.base
+	path, escaped := u.Path+"/v2", u.EscapedPath()+"/v2"
+	for _, s := range segments {
+		path += "/" + s
+		escaped += "/" + url.PathEscape(s)
+	}
+	if u.Path = path; escaped != path {
+		u.RawPath = escaped
+	}
+	return &u
+}
+
+// call sends a request without a body and decodes the JSON that answers it. With
+// nil, the body of the answer does not matter.
+func (t *rest) call(ctx context.Context, method string, u *url.URL, answer any) error {
+	req := (&http.Request{Method: method, URL: u, Host: u.Host, Header: t.header.Clone()}).WithContext(ctx)
+	_, body, err := t.send(req)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", method, u.Path, err)
+	}
+	if answer == nil {
+		return nil
+	}
+	if err := json.Unmarshal(body, answer); err != nil {
+		return fmt.Errorf("%s %s: the answer is not what the protocol says: %w", method, u.Path, err)
+	}
+	return nil
+}
+
+// send sends a request and reads the whole answer, so that the connection can
+// be used again. An answer that is not a success is an *Error.
+func (t *rest) send(req *http.Request) (http.Header, []byte, error) {
+	answer, err := t.http.RoundTrip(req)
+	if err != nil {
+		return nil, nil, ended(req.Context(), err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(io.LimitReader(answer.Body, errorBytesMax)) // a part of the words is better than none
+		return nil, nil, newError(answer, body)
+	}
+	body, err := t.read(answer)
+	return answer.Header, body, ended(req.Context(), err)
+}
+
+// ended is the context's error if that is why something failed.
+func ended(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+// read reads the body of an answer into memory of its own.
+func (t *rest) read(answer *http.Response) ([]byte, error) {
+	if answer.ContentLength > t.bytesMax {
+		return nil, fmt.Errorf("the answer has %d bytes, the bound is %d", answer.ContentLength, t.bytesMax)
+	}
+	if answer.ContentLength >= 0 {
+		body := make([]byte, answer.ContentLength)
+		_, err := io.ReadFull(answer.Body, body)
+		return body, err
+	}
+	var body bytes.Buffer
+	n, err := body.ReadFrom(io.LimitReader(answer.Body, t.bytesMax+1))
+	if err == nil && n > t.bytesMax {
+		err = fmt.Errorf("the answer has more than the bound of %d bytes", t.bytesMax)
+	}
+	return body.Bytes(), err
+}

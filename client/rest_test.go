@@ -1,0 +1,185 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mosel-serve/mosel/oip"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// serve starts a server that is handled by h and makes a client of it.
+func serve(t testing.TB, h http.HandlerFunc) *Client {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	c, err := New(s.URL, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// TestErrorsInOtherWords: something between client and server may answer in its own.
+func TestErrorsInOtherWords(t *testing.T) {
+	for _, tt := range []struct {
+		status int
+		header http.Header
+		body   string
+		want   Error
+	}{
+		{429, http.Header{"Retry-After": {"2"}}, `{"error":"full","retry_after_ms":1500}`, Error{Status: 429, Message: "full", RetryAfter: 1500 * time.Millisecond}},
+		{429, http.Header{"Retry-After": {"2"}, oip.HeaderJob: {"j"}}, `{"error":"full"}`, Error{Status: 429, Message: "full", RetryAfter: 2 * time.Second, Job: "j"}},
+		{429, http.Header{"Retry-After": {"soon"}}, `{"error":"full","retry_after_ms":9223372036854775807}`, Error{Status: 429, Message: "full"}},
+		{502, nil, "<html>Bad Gateway</html>\n", Error{Status: 502, Message: "<html>Bad Gateway</html>"}},
+		{499, nil, `{}`, Error{Status: 499, Message: "{}"}},
+	} {
+		c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			maps.Copy(w.Header(), tt.header)
+			w.WriteHeader(tt.status)
+			io.WriteString(w, tt.body)
+		})
+		_, err := c.Infer(t.Context(), Request{Model: "m", Inputs: []tensor.Tensor{pixels(1)}})
+		if got, ok := errors.AsType[*Error](err); !ok || *got != tt.want {
+			t.Errorf("%d %s: got %#v of %v", tt.status, tt.body, got, err)
+		}
+	}
+}
+
+func TestBadAnswers(t *testing.T) {
+	for name, tt := range map[string]struct{ length, body, want string }{
+		"not JSON":      {"", "hello", "is not what the protocol says"},
+		"bad length":    {"-3", "{}", `is "-3"`},
+		"bad sum":       {"2", "{}x", "the binary part has 1 bytes"},
+		"bad parameter": {"", `{"parameters":{"queue_us":"soon"}}`, `parameter "queue_us"`},
+		"bad duration":  {"", `{"parameters":{"queue_us":-1}}`, `-1 is not a duration`},
+		"too long":      {"", strings.Repeat("x", 101), "the answer has 101 bytes, the bound is 100"},
+	} {
+		c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			if tt.length != "" {
+				w.Header().Set(oip.HeaderLength, tt.length)
+			}
+			io.WriteString(w, tt.body)
+		})
+		c.transport.(*rest).bytesMax = 100
+		if _, err := c.Infer(t.Context(), Request{Model: "m"}); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q", name, err, tt.want)
+		}
+	}
+	streaming := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		for range 3 {
+			io.WriteString(w, strings.Repeat(" ", 50))
+			w.(http.Flusher).Flush()
+		}
+	})
+	streaming.transport.(*rest).bytesMax = 100
+	if _, err := streaming.Infer(t.Context(), Request{Model: "m"}); err == nil || !strings.Contains(err.Error(), "more than the bound of 100 bytes") {
+		t.Errorf("an answer without an end: %v", err)
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	for addr, want := range map[string]string{
+		"localhost:8000":         "http://localhost:8000/v2/models/m%20x",
+		"http://[::1]:8000/":     "http://[::1]:8000/v2/models/m%20x",
+		"https://host/proxy/":    "https://host/proxy/v2/models/m%20x",
+		"https://host/a%2Fproxy": "https://host/a%2Fproxy/v2/models/m%20x",
+	} {
+		c, err := New(addr, Options{})
+		if err != nil {
+			t.Errorf("%s: %v", addr, err)
+			continue
+		}
+		if got := c.transport.(*rest).url("models", "m x").String(); got != want {
+			t.Errorf("%s: %s, want %s", addr, got, want)
+		}
+	}
+	for _, addr := range []string{"", "ftp://host", "http://", "http://a b", "%", "http://u:p@host", "http://host/?q", "grpc://host/path", "grpc://u@host:1", "grpc://", "grpc://:8001"} {
+		if _, err := New(addr, Options{}); err == nil {
+			t.Errorf("%q is an address", addr)
+		}
+	}
+}
+
+// TestBuffersAreNotSharedTooEarly sends many requests to a server that answers
+// some of them before it has read them, while others are given up; what the
+// server does read must be what was sent.
+func TestBuffersAreNotSharedTooEarly(t *testing.T) {
+	const size = 200_000
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/early/infer") {
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return // given up
+		}
+		n, _ := strconv.Atoi(r.Header.Get(oip.HeaderLength))
+		part := body[n:]
+		if len(part) != size || slices.ContainsFunc(part, func(b byte) bool { return b != part[0] }) {
+			t.Errorf("a body of %d bytes holds bytes of another", len(part))
+		}
+		send(t, w, oip.Response{})
+	})
+	var wg sync.WaitGroup
+	for worker := range 8 {
+		wg.Go(func() {
+			data := slices.Repeat([]byte{byte(worker)}, size)
+			in := tensor.Tensor{Name: "x", DType: tensor.Uint8, Shape: tensor.Shape{1, size}, Data: data}
+			for i := range 20 {
+				ctx, cancel := context.WithCancel(t.Context())
+				model := "read"
+				switch i % 4 {
+				case 1:
+					model = "early"
+				case 2:
+					go cancel()
+				}
+				_, err := c.Infer(ctx, Request{Model: model, Inputs: []tensor.Tensor{in}})
+				if i%4 == 0 && err != nil {
+					t.Error(err)
+				}
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestPayload(t *testing.T) {
+	p := newPayload()
+	p.bytes = append(p.bytes, "hello"...)
+	first := p.reader()
+	second, err := p.again()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.release()
+	first.Close()
+	first.Close() // lets go once
+	if got := p.holders.Load(); got != 1 {
+		t.Fatalf("%d holders, want 1: the second reader", got)
+	}
+	if _, err := first.Read(make([]byte, 1)); err == nil {
+		t.Error("a closed reader reads")
+	}
+	if got, err := io.ReadAll(second); err != nil || string(got) != "hello" {
+		t.Errorf("second reader: %q, %v", got, err)
+	}
+	second.Close()
+	if got := p.holders.Load(); got != 0 {
+		t.Errorf("%d holders, want none", got)
+	}
+}

@@ -1,0 +1,165 @@
+package access
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/internal/strictyaml"
+	"go.yaml.in/yaml/v3"
+)
+
+const (
+	// tokensMax bounds the tokens of a server. They are for programs and their
+	// owners; who has more users than this has a gateway with accounts.
+	tokensMax = 1000
+	// tokensBytesMax bounds their file: 256 bytes for each leave room for comments.
+	tokensBytesMax = 256 * tokensMax
+	// tokenBytesMax bounds a token that a caller sends, so that nobody makes us
+	// hash a whole header; ours have 49 bytes.
+	tokenBytesMax = 256
+)
+
+// tokenPrefix lets people, and programs that look for leaked secrets, see what a
+// token is for.
+const tokenPrefix = "mosel_"
+
+// tokenName is what a token may be called: it appears in logs and metrics.
+var tokenName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
+
+const tokenNameRule = "1 to 64 letters, digits, dots, dashes, underscores and @, a letter or digit first"
+
+// hash is what is known of a token.
+type hash [sha256.Size]byte
+
+// tokens are those of a file.
+type tokens struct {
+	callers map[hash]Caller
+	warning string
+}
+
+// check finds out whose token a caller sent and whether that is enough.
+func (t *tokens) check(need Role, p Peer) (Caller, error) {
+	const how = "send the header Authorization: Bearer TOKEN"
+	header := p.header("Authorization")
+	if header == "" {
+		return Caller{}, slo.E("", slo.KindUnauthenticated, "this server needs a token: %s", how)
+	}
+	scheme, token, _ := strings.Cut(header, " ")
+	token = strings.Trim(token, " ")
+	if !strings.EqualFold(scheme, "Bearer") || token == "" {
+		return Caller{}, slo.E("", slo.KindUnauthenticated, "the header Authorization has no token in it: %s", how)
+	}
+	if len(token) > tokenBytesMax {
+		return Caller{}, slo.E("", slo.KindUnauthenticated, "the token has %d bytes, more than the %d that a token may have", len(token), tokenBytesMax)
+	}
+	caller, ok := t.callers[hashOf(token)]
+	switch {
+	case !ok:
+		return Caller{}, slo.E("", slo.KindUnauthenticated, "the token is none of this server's")
+	case caller.Role < need:
+		return Caller{}, slo.E("", slo.KindForbidden, "the token %q has role %v, and this needs role %v", caller.Name, caller.Role, need)
+	}
+	return caller, nil
+}
+
+// hashOf hashes a token that is not longer than the bound.
+func hashOf(token string) hash {
+	var room [tokenBytesMax]byte
+	return sha256.Sum256(room[:copy(room[:], token)])
+}
+
+// makeTokens reads a tokens file. The error tells everything that is wrong.
+func makeTokens(files []content) (*tokens, error) {
+	file := files[0]
+	r := &strictyaml.Report{File: file.name}
+	var entries []tokenEntry
+	if root := r.Document(file.text); root != nil {
+		r.Mapping(root, "the file", []strictyaml.Field{
+			strictyaml.Required("tokens", func(n *yaml.Node) {
+				r.List(n, "tokens", tokensMax, func(n *yaml.Node) { entries = append(entries, readEntry(r, n)) })
+			}),
+		})
+	}
+	var names, hashes []strictyaml.Word
+	for _, e := range entries {
+		names, hashes = append(names, e.name), append(hashes, e.sha256)
+	}
+	r.Unique(names, "name")
+	r.Unique(hashes, "sha256")
+	if problems := r.Sorted(); len(problems) > 0 {
+		return nil, &slo.Error{Kind: slo.KindInvalid, Err: problems}
+	}
+	t := &tokens{callers: make(map[hash]Caller, len(entries)),
+		warning: file.openness("the names and roles of all tokens, and hashes that tell a weak token")}
+	for _, e := range entries {
+		t.callers[e.hash] = e.caller
+	}
+	return t, nil
+}
+
+// tokenEntry is a token as it is written.
+type tokenEntry struct {
+	name, sha256 strictyaml.Word
+	caller       Caller
+	hash         hash
+}
+
+func readEntry(r *strictyaml.Report, n *yaml.Node) tokenEntry {
+	var e tokenEntry
+	var role strictyaml.Word
+	r.Mapping(n, "a token", []strictyaml.Field{
+		strictyaml.Required("name", r.Into(&e.name, "name")),
+		strictyaml.Required("role", r.Into(&role, "role")),
+		strictyaml.Required("sha256", r.Into(&e.sha256, "sha256")),
+	})
+	e.caller.Name = e.name.Text
+	if e.name.Given() && !tokenName.MatchString(e.name.Text) {
+		r.At(e.name.Place, "the name %q is not %s", strictyaml.Clip(e.name.Text, 80), tokenNameRule)
+	}
+	if r.OneOf(role, "role", Infer.String(), Admin.String()); role.Given() {
+		e.caller.Role, _ = ParseRole(role.Text) // what it does not know is noted
+	}
+	if e.sha256.Given() {
+		e.sha256.Text = strings.ToLower(e.sha256.Text) // so that twice the same is seen
+		if sum, err := hex.DecodeString(e.sha256.Text); err != nil || len(sum) != len(e.hash) {
+			r.At(e.sha256.Place, "sha256 must be %d hexadecimal digits, as mosel token prints them; this has %d characters",
+				2*len(e.hash), len(e.sha256.Text))
+		} else {
+			e.hash = hash(sum)
+		}
+	}
+	return e
+}
+
+// Entry is what the tokens file has of a token.
+type Entry struct {
+	Name   string `json:"name"`
+	Role   Role   `json:"role"`
+	SHA256 string `json:"sha256"` // of the token
+}
+
+// String is the entry as it stands in the file.
+func (e Entry) String() string {
+	return fmt.Sprintf("{name: %q, role: %v, sha256: %s}", e.Name, e.Role, e.SHA256)
+}
+
+// NewToken makes a token that nobody can guess and the entry for it.
+func NewToken(name string, role Role) (token string, entry Entry, err error) {
+	if !tokenName.MatchString(name) {
+		return "", Entry{}, slo.E("", slo.KindInvalid, "the name %.80q is not %s", name, tokenNameRule)
+	}
+	if role != Infer && role != Admin {
+		return "", Entry{}, slo.E("", slo.KindInvalid, "a token has role infer or admin, not %v", role)
+	}
+	secret := make([]byte, 32)
+	rand.Read(secret) // never fails: the program ends where there is no randomness
+	token = tokenPrefix + base64.RawURLEncoding.EncodeToString(secret)
+	sum := hashOf(token)
+	return token, Entry{Name: name, Role: role, SHA256: hex.EncodeToString(sum[:])}, nil
+}

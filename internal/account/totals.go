@@ -1,0 +1,80 @@
+package account
+
+import "github.com/mosel-serve/mosel/internal/slo"
+
+// Outcomes counts by outcome; index with slo.OnTime and its kind.
+type Outcomes [slo.Failed + 1]int
+
+// Total is the number of all.
+func (o Outcomes) Total() int {
+	sum := 0
+	for _, n := range o {
+		sum += n
+	}
+	return sum
+}
+
+// LateShare is the share that was not on time: late, shed, infeasible,
+// cancelled or failed.
+func (o Outcomes) LateShare() float64 {
+	return 1 - float64(o[slo.OnTime])/float64(max(1, o.Total()))
+}
+
+// Totals is what came of jobs and how they were batched. An item counts as its
+// job does: the result of a job is there when its last item is.
+type Totals struct {
+	Items     Outcomes
+	Jobs      Outcomes
+	Score     slo.Score    // expected, over the items of jobs that ran
+	Ran       int          // those items
+	JCT       Durations    // of jobs that ran, from their submission
+	MinMargin slo.Accuracy // least expected accuracy minus floor of a job that ran
+	Batches   int
+	Batched   int // items in them
+}
+
+// Accuracy is the expected mean over the items that ran.
+func (t *Totals) Accuracy() slo.Accuracy { return t.Score.Mean(max(1, t.Ran)) }
+
+// AddAll counts everything that other has counted.
+func (t *Totals) AddAll(other *Totals) {
+	for i := range t.Items {
+		t.Items[i] += other.Items[i]
+		t.Jobs[i] += other.Jobs[i]
+	}
+	if t.Ran == 0 || other.Ran > 0 && other.MinMargin < t.MinMargin {
+		t.MinMargin = other.MinMargin
+	}
+	t.Score += other.Score
+	t.Ran += other.Ran
+	t.JCT.AddAll(&other.JCT)
+	t.Batches += other.Batches
+	t.Batched += other.Batched
+}
+
+// Reset forgets everything and keeps the memory.
+func (t *Totals) Reset() {
+	t.JCT.Reset()
+	*t = Totals{JCT: t.JCT}
+}
+
+// Start counts a batch that starts.
+func (t *Totals) Start(b *Batch) {
+	t.Batches++
+	t.Batched += b.Items
+}
+
+// Finish counts a job that has ended.
+func (t *Totals) Finish(j *Job) {
+	t.Jobs[j.End.Outcome]++
+	t.Items[j.End.Outcome] += j.Items
+	if !j.End.Outcome.Ran() {
+		return
+	}
+	if margin := j.Margin(); t.Ran == 0 || margin < t.MinMargin {
+		t.MinMargin = margin
+	}
+	t.Ran += j.Items
+	t.Score += j.End.Expected.Times(j.Items)
+	t.JCT.Add(j.Total())
+}

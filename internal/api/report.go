@@ -1,0 +1,101 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/mosel-serve/mosel/internal/engine"
+	"github.com/mosel-serve/mosel/internal/obs"
+	"github.com/mosel-serve/mosel/internal/repository"
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/oip"
+	"github.com/mosel-serve/mosel/status"
+)
+
+// status tells what the server does now.
+func (a *API) status(w http.ResponseWriter, _ *http.Request, args arguments) error {
+	s, ok := args.engine.Status()
+	if !ok {
+		return slo.E("", slo.KindUnavailable, "the server has shut down")
+	}
+	s.Server.Name, s.Server.Version = a.describeServer().Name, a.cfg.Version
+	for _, e := range args.models.Index() {
+		if e.State != repository.Ready {
+			s.Models = append(s.Models, status.Model{Name: e.Name, Version: e.Version, State: "unavailable", Detail: e.Reason,
+				Modalities: []string{}, Variants: []status.Variant{}})
+			continue
+		}
+		for i := range s.Models {
+			if s.Models[i].Name == e.Name && s.Models[i].Version == e.Version {
+				s.Models[i].Detail = e.Reason
+			}
+		}
+	}
+	return writeJSON(w, http.StatusOK, s)
+}
+
+// explain says why one request got what it got.
+func (*API) explain(w http.ResponseWriter, _ *http.Request, args arguments) error {
+	x, err := args.engine.Explain(args.id)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, x)
+}
+
+// statistics are those of one version of a model, of all its versions, or, without
+// a name, of all models.
+func (b *backend) statistics(name, version string) (oip.Statistics, error) {
+	answer := oip.Statistics{ModelStats: []oip.ModelStatistics{}}
+	if name != "" {
+		l, err := b.engine.Use(name, version)
+		if err != nil {
+			return answer, err
+		}
+		l.Release()
+	}
+	for _, s := range b.engine.List() {
+		if name != "" && s.Model.Name != name || version != "" && s.Model.Version != version {
+			continue
+		}
+		l, err := b.engine.Use(s.Model.Name, s.Model.Version)
+		if err != nil {
+			continue // gone this moment
+		}
+		answer.ModelStats = append(answer.ModelStats, modelStatistics(l))
+		l.Release()
+	}
+	return answer, nil
+}
+
+// modelStatistics has the engine's statistics in Triton's shape. Gathering inputs
+// and copying outputs is not timed apart: they are moments of the run, and count
+// with no time.
+func modelStatistics(l engine.Lease) oip.ModelStatistics {
+	s := l.Statistics()
+	tally := func(t obs.Tally) oip.StatisticDuration {
+		return oip.StatisticDuration{Count: uint64(t.Count), NS: uint64(t.Time)}
+	}
+	copies := oip.StatisticDuration{Count: uint64(s.Compute.Count)}
+	m := oip.ModelStatistics{Name: l.Model.Name, Version: l.Model.Version,
+		InferenceCount: uint64(s.Inferences), ExecutionCount: uint64(s.Executions),
+		InferenceStats: oip.InferStatistics{Success: tally(s.Success), Fail: tally(s.Fail), Queue: tally(s.Queue),
+			ComputeInput: copies, ComputeInfer: tally(s.Compute), ComputeOutput: copies},
+		BatchStats: []oip.BatchStatistics{}}
+	if !s.LastInference.IsZero() {
+		m.LastInference = uint64(s.LastInference.UnixMilli())
+	}
+	for _, e := range s.Batches {
+		copies := oip.StatisticDuration{Count: uint64(e.Count)}
+		m.BatchStats = append(m.BatchStats, oip.BatchStatistics{BatchSize: uint64(e.Items),
+			ComputeInput: copies, ComputeInfer: tally(e.Tally), ComputeOutput: copies})
+	}
+	return m
+}
+
+func (*API) stats(w http.ResponseWriter, _ *http.Request, args arguments) error {
+	answer, err := args.statistics(args.model, args.version)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, answer)
+}

@@ -1,0 +1,320 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/obs"
+	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/runtime"
+	"github.com/mosel-serve/mosel/internal/sched"
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// Served is a model with the profile it is planned by.
+type Served struct {
+	Model   *modelpkg.Model
+	Profile *modelpkg.Profile
+}
+
+// deployment is a model in service. Requests hold it while they are under way:
+// it is taken away when the last of them has let go.
+type deployment struct {
+	Served
+	number    int // in the core
+	planner   *plan.Planner
+	scale     []float64          // by variant: how much slower than profiled, as warming up saw it
+	instances []runtime.Instance // by worker, nil where that is lost; the loop's while it is served
+	users     atomic.Int64       // requests; less retired when no more may come
+	unused    chan struct{}      // closed when it is retired and has no users
+}
+
+// retired is subtracted from the users of a deployment that takes no more.
+const retired = 1 << 40
+
+// hold counts a user in; false when the deployment takes no more.
+func (d *deployment) hold() bool {
+	if d.users.Add(1) > 0 {
+		return true
+	}
+	d.release()
+	return false
+}
+
+func (d *deployment) release() {
+	if d.users.Add(-1) == -retired {
+		close(d.unused)
+	}
+}
+
+// retire lets no more users in.
+func (d *deployment) retire() {
+	if d.users.Add(-retired) == -retired {
+		close(d.unused)
+	}
+}
+
+// Lease is a model that a request uses: as long as it is held, what it refers to
+// stays, whatever is deployed or removed meanwhile. Release must be called once.
+type Lease struct {
+	Served
+	engine     *Engine
+	deployment *deployment
+}
+
+// Release lets go of the model.
+func (l Lease) Release() { l.deployment.release() }
+
+// catalogue is what is served now. It is replaced, never changed.
+type catalogue struct {
+	list   []*deployment            // by name, the highest version first
+	byName map[string][]*deployment // the highest version first
+}
+
+func newCatalogue(list []*deployment) *catalogue {
+	slices.SortFunc(list, func(a, b *deployment) int {
+		return cmp.Or(strings.Compare(a.Model.Name, b.Model.Name), compareVersions(b.Model.Version, a.Model.Version))
+	})
+	c := &catalogue{list: list, byName: map[string][]*deployment{}}
+	for _, d := range list {
+		c.byName[d.Model.Name] = append(c.byName[d.Model.Name], d)
+	}
+	return c
+}
+
+// compareVersions orders versions as people do: runs of digits by their value,
+// so that 10 comes after 9 and 1.10 after 1.9.
+func compareVersions(a, b string) int {
+	for a != "" && b != "" {
+		digitsA, digitsB := digits(a), digits(b)
+		if digitsA > 0 && digitsB > 0 {
+			numberA, numberB := strings.TrimLeft(a[:digitsA], "0"), strings.TrimLeft(b[:digitsB], "0")
+			if order := cmp.Or(cmp.Compare(len(numberA), len(numberB)), strings.Compare(numberA, numberB)); order != 0 {
+				return order
+			}
+			a, b = a[digitsA:], b[digitsB:]
+			continue
+		}
+		if a[0] != b[0] {
+			return cmp.Compare(a[0], b[0])
+		}
+		a, b = a[1:], b[1:]
+	}
+	return cmp.Compare(len(a), len(b))
+}
+
+func digits(s string) int {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return i
+		}
+	}
+	return len(s)
+}
+
+// find is the deployment of a name and, unless empty, version.
+func (c *catalogue) find(name, version string) (*deployment, error) {
+	list := c.byName[name]
+	if len(list) == 0 {
+		return nil, slo.E("", slo.KindNotFound, "no model %q is served here", name)
+	}
+	if version == "" {
+		return list[0], nil
+	}
+	versions := make([]string, 0, len(list))
+	for _, d := range list {
+		if d.Model.Version == version {
+			return d, nil
+		}
+		versions = append(versions, strconv.Quote(d.Model.Version))
+	}
+	return nil, slo.E("", slo.KindNotFound, "model %q has no version %q, it is served as version %s", name, version, strings.Join(versions, ", "))
+}
+
+// Use finds a model by name and version, "" being the highest that is served, and
+// holds it for the caller, who must release it. The error has kind not found.
+func (e *Engine) Use(name, version string) (Lease, error) {
+	for {
+		d, err := e.catalogue.Load().find(name, version)
+		if err != nil {
+			return Lease{}, err
+		}
+		if d.hold() {
+			return Lease{Served: d.Served, engine: e, deployment: d}, nil
+		}
+		// It was replaced this moment; the catalogue has its successor, or none.
+	}
+}
+
+// List is every served model, by name, the highest version first.
+func (e *Engine) List() []Served {
+	list := e.catalogue.Load().list
+	served := make([]Served, len(list))
+	for i, d := range list {
+		served[i] = d.Served
+	}
+	return served
+}
+
+// Deploy loads a model on every instance, runs each variant to warm it up and to
+// see how fast this machine is, and serves it. It takes the place of the same
+// version of the same model, whose requests under way finish where they are;
+// until all has gone well nothing changes. It takes seconds. Errors are those of
+// the runtime's Load and of the first runs; unavailable once the engine drains.
+func (e *Engine) Deploy(s Served) error {
+	e.deploying.Lock()
+	defer e.deploying.Unlock()
+	d, err := e.prepare(s)
+	if err != nil {
+		return err
+	}
+	if e.closed || !e.ask(func(l *loop) { l.serve(d) }) {
+		e.closeAll(d.instances)
+		return slo.E("deploy "+s.Model.Name, slo.KindUnavailable, "the server has shut down")
+	}
+	list := slices.Clone(e.catalogue.Load().list)
+	at := slices.IndexFunc(list, func(o *deployment) bool { return o.Model.Name == s.Model.Name && o.Model.Version == s.Model.Version })
+	if at < 0 {
+		e.catalogue.Store(newCatalogue(append(list, d)))
+		return nil
+	}
+	old := list[at]
+	list[at] = d
+	e.catalogue.Store(newCatalogue(list))
+	e.dispose(old)
+	return nil
+}
+
+// Remove ends the service of a version of a model: new requests do not find it any
+// more, those under way finish, and then its memory is freed. The error has kind
+// not found.
+func (e *Engine) Remove(name, version string) error {
+	e.deploying.Lock()
+	defer e.deploying.Unlock()
+	if e.closed {
+		return slo.E("remove "+name, slo.KindUnavailable, "the server has shut down")
+	}
+	old, err := e.catalogue.Load().find(name, version)
+	if err != nil {
+		return err
+	}
+	list := slices.DeleteFunc(slices.Clone(e.catalogue.Load().list), func(d *deployment) bool { return d == old })
+	e.catalogue.Store(newCatalogue(list))
+	e.dispose(old)
+	return nil
+}
+
+// dispose frees a deployment that is not in the catalogue any more, when its last
+// request has ended.
+func (e *Engine) dispose(d *deployment) {
+	d.retire()
+	e.background.Go(func() {
+		select {
+		case <-d.unused:
+		case <-e.stopped:
+			return // what is loaded is freed with the engine
+		}
+		if e.ask(func(l *loop) { l.retire(d) }) {
+			e.closeAll(d.instances)
+		}
+	})
+}
+
+// prepare loads and measures a model.
+func (e *Engine) prepare(s Served) (*deployment, error) {
+	planner, err := plan.FromProfile(s.Model, s.Profile)
+	if err != nil {
+		return nil, err
+	}
+	d := &deployment{Served: s, planner: planner, unused: make(chan struct{})}
+	for i := range e.cfg.Instances {
+		instance, err := e.runtime.Load(s.Model, runtime.Options{Threads: e.cfg.Threads})
+		if err != nil {
+			e.closeAll(d.instances)
+			return nil, fmt.Errorf("instance %d: %w", i, err)
+		}
+		d.instances = append(d.instances, instance)
+	}
+	if err := e.warmUp(d); err != nil {
+		e.closeAll(d.instances)
+		return nil, err
+	}
+	return d, nil
+}
+
+// spec is the model as the core knows it.
+func (d *deployment) spec() sched.Model {
+	return sched.Model{Name: d.Model.Name, Planner: d.planner, BatchItemsMax: d.Model.Limits.BatchItemsMax, Scale: d.scale}
+}
+
+// info is the model as the observer tells of it.
+func (d *deployment) info() obs.Info {
+	return obs.Info{Name: d.Model.Name, Version: d.Model.Version, Digest: d.Model.Digest, Modalities: d.Model.ModalityNames(),
+		Planner: d.planner, Scale: d.scale}
+}
+
+// warmUp runs every variant on every instance, at one item and at the largest
+// batch, and sets the scale to how much slower than its profile each variant is on
+// this machine now.
+func (e *Engine) warmUp(d *deployment) error {
+	d.scale = make([]float64, len(d.Model.Variants))
+	for v := range d.Model.Variants {
+		for _, instance := range d.instances {
+			scale, err := d.measure(instance, v)
+			if err != nil {
+				return fmt.Errorf("warming up %s, variant %s: %w", d.Model.Name, d.Model.Variants[v].Name, err)
+			}
+			d.scale[v] = max(d.scale[v], scale)
+		}
+	}
+	if mean := geometricMean(d.scale); mean > scaleNoted || mean < 1/scaleNoted {
+		e.log.Warn("this machine differs from the profile's; its latencies are scaled, a profile of this machine is better: mosel profile "+d.Model.Dir,
+			"model", d.Model.Name, "profile", d.Profile.Device, "scale", math.Round(mean*100)/100)
+	}
+	return nil
+}
+
+// Infer runs a job on the leased model and returns its results in the items'
+// order. When it returns, the request's items are read no more, also after ctx
+// was cancelled (which frees the job's place in the queue and ends a batch that
+// runs for nobody else).
+//
+// Errors are *slo.Error: invalid (no variant runs on the modalities present),
+// infeasible (with Best), overloaded (with RetryAfter and Best), deadline
+// exceeded, cancelled, unavailable (draining), internal.
+func (l Lease) Infer(ctx context.Context, r Request) (Response, error) {
+	if len(r.Items) == 0 {
+		return Response{}, slo.E("", slo.KindInvalid, "a request without items")
+	}
+	e := l.engine
+	c := &call{Request: r, served: l.deployment, arrived: e.Now(), done: make(chan struct{})}
+	if !e.post(func(l *loop) { l.submit(c) }) {
+		return Response{}, slo.E("", slo.KindUnavailable, "the server has shut down")
+	}
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		e.post(func(l *loop) { l.cancel(c) })
+		<-c.done
+	}
+	return c.result()
+}
+
+// closeAll frees instances; nil stands for none.
+func (e *Engine) closeAll(instances []runtime.Instance) {
+	for _, instance := range instances {
+		if instance == nil {
+			continue
+		}
+		if err := instance.Close(); err != nil {
+			e.log.Warn("closing an instance", "error", err)
+		}
+	}
+}

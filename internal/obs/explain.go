@@ -1,0 +1,168 @@
+package obs
+
+import (
+	"hash/maphash"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/account"
+	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/sched"
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/status"
+)
+
+// Explain says of one job what was done and why. The id is the job's number, or
+// what the client called its request; of several requests of one name it is the
+// newest. False: there is no such job, or it has been forgotten.
+func (o *Observer) Explain(id string) (status.Explanation, bool) {
+	j, m := o.find(id)
+	if j == nil {
+		return status.Explanation{}, false
+	}
+	e := explaining{job: j, model: m, policy: o.cfg.Policy, runnable: m.Planner.Runnable(j.Present, j.Choice),
+		ran: make([]int, len(m.variants)), upgraded: make([]bool, len(m.variants))}
+	for _, r := range j.Ran {
+		e.ran[r.Variant] = r.Items
+	}
+	s := e.explain(o.wall(j.Arrived))
+	for _, share := range j.Shares {
+		b := o.kept.find(share.Batch)
+		if b == nil {
+			continue
+		}
+		e.batches = append(e.batches, b)
+		if b.Why != nil && b.Why.Chosen.Variant != b.Why.Planned.Variant {
+			e.upgraded[b.Variant] = true
+		}
+		s.Batches = append(s.Batches, e.batch(o.decision(b), b, share.Items))
+	}
+	s.BatchesLeftOut = j.Batches - len(s.Batches)
+	s.Alternatives = e.alternatives()
+	return s, true
+}
+
+// find is a job that is unfinished or remembered, with its model.
+func (o *Observer) find(id string) (*account.Job, *model) {
+	if number, err := strconv.ParseUint(id, 10, 64); err == nil {
+		if j := o.books.Job(sched.JobID(number)); j != nil {
+			return j, o.models[j.Model]
+		}
+		for i := range o.kept.jobs {
+			if k := &o.kept.jobs[i]; k.job != nil && k.id == sched.JobID(number) {
+				return k.job, k.model
+			}
+		}
+	}
+	return o.findRequest(cut(id))
+}
+
+// findRequest is the newest job that a client called so.
+func (o *Observer) findRequest(name string) (best *account.Job, m *model) {
+	if name == "" {
+		return nil, nil
+	}
+	hash := maphash.String(o.seed, name)
+	newer := func(j *account.Job) bool {
+		return j != nil && j.Request == name && (best == nil || j.Arrived > best.Arrived || j.Arrived == best.Arrived && j.Job > best.Job)
+	}
+	for i := range o.kept.jobs {
+		if k := &o.kept.jobs[i]; k.request == hash && newer(k.job) {
+			best, m = k.job, k.model
+		}
+	}
+	for _, a := range o.kept.asked {
+		if a.request != hash {
+			continue
+		}
+		if j := o.books.Job(a.id); newer(j) {
+			best, m = j, o.models[j.Model]
+		}
+	}
+	return best, m
+}
+
+// explaining is a job with what is needed to explain it.
+type explaining struct {
+	job      *account.Job
+	model    *model
+	policy   plan.Policy
+	runnable plan.Set
+	ran      []int        // items, by variant
+	upgraded []bool       // by variant: a batch of it was more accurate than planned
+	batches  []*keptBatch // that are remembered
+}
+
+// explain tells everything but the batches and the alternatives.
+func (e *explaining) explain(arrived time.Time) status.Explanation {
+	j := e.job
+	s := status.Explanation{Job: uint64(j.Job), Request: j.Request, Client: j.Sender, Model: e.model.Name, Version: e.model.Version,
+		Items: j.Items, Modalities: j.Present.Names(e.model.Modalities), Choice: j.Choice.Names(e.model.Modalities),
+		Floor: j.Objective.Floor.Float(), Late: j.Objective.Late.String(), Arrived: arrived, ComputeMS: ms(j.Compute),
+		Outcome: j.End.Outcome.String(), Reason: j.End.Reason.String(), Summary: e.ended(), Batches: []status.JobBatch{}}
+	if j.Objective.Deadline != slo.Never {
+		s.DeadlineMS = pointer(ms(j.Objective.Deadline.Sub(j.Arrived)))
+	}
+	if j.Batches > 0 {
+		s.StartedMS = pointer(ms(j.Started.Sub(j.Arrived)))
+	}
+	if j.End.Outcome == 0 {
+		s.Outcome = "queued"
+		if j.Batches > 0 {
+			s.Outcome = "running"
+		}
+		return s
+	}
+	s.EndedMS = pointer(ms(j.Total()))
+	if j.End.Outcome.Ran() {
+		s.Accuracy = pointer(j.End.Expected.Float())
+	}
+	if j.Objective.Deadline != slo.Never {
+		s.SlackMS = pointer(ms(j.Slack()))
+	}
+	if j.End.RetryAfter > 0 {
+		s.RetryAfterMS = pointer(ms(j.End.RetryAfter))
+	}
+	if j.End.Best > 0 {
+		s.Best = pointer(j.End.Best.Float())
+	}
+	return s
+}
+
+func pointer(x float64) *float64 { return &x }
+
+// batch tells of a batch that ran some of the job's items.
+func (e *explaining) batch(d status.Decision, b *keptBatch, items int) status.JobBatch {
+	s := status.JobBatch{Decision: d, StartedMS: ms(b.Started.Sub(e.job.Arrived)), JobItems: items}
+	if b.Why == nil {
+		return s
+	}
+	s.Head, s.QueuedItems = uint64(b.Why.Head), b.Why.Queued
+	s.SlackMS, s.ReserveMS = ms(b.Why.Slack), ms(b.Why.Reserve)
+	variants := e.model.Planner.Variants()
+	planned := variants[b.Why.Planned.Variant]
+	s.Planned = &status.Option{Variant: planned.Name, Items: b.Why.Planned.Items, Accuracy: planned.Accuracy.Float(),
+		PredictedMS: ms(e.model.time(b.Why.Planned.Variant, b.Why.Planned.Items)), Chosen: b.Why.Planned == b.Why.Chosen}
+	for _, o := range b.Why.Options {
+		told := status.Option{Variant: variants[o.Variant].Name, Items: o.Items, Accuracy: variants[o.Variant].Accuracy.Float(),
+			PredictedMS: ms(o.Predicted), LateItems: round(o.Late, 4), Chosen: o.Batch == b.Why.Chosen}
+		if o.Batch == b.Why.Planned {
+			*s.Planned = told
+		}
+		if !slices.Contains(s.Options, told) { // the planned one is also one of the smaller ones
+			s.Options = append(s.Options, told)
+		}
+	}
+	return s
+}
+
+// alternatives tells of every variant of the model.
+func (e *explaining) alternatives() (list []status.Alternative) {
+	for v, variant := range e.model.Planner.Variants() {
+		list = append(list, status.Alternative{Variant: variant.Name, Modalities: variant.Modalities.Names(e.model.Modalities),
+			Accuracy: variant.Accuracy.Float(), Runnable: e.runnable.Has(v), MeetsFloor: variant.Accuracy >= e.job.Objective.Floor,
+			PredictedMS: ms(e.time(v)), Items: e.ran[v], Why: e.alternative(v)})
+	}
+	return list
+}

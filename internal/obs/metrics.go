@@ -1,0 +1,145 @@
+package obs
+
+import (
+	"errors"
+
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// Registry is a registry that has the process's and the Go runtime's own metrics.
+func Registry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
+// The buckets of the histograms.
+var (
+	// From what a small model takes to what nobody waits for.
+	secondsBuckets = []float64{0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60}
+	// Time left to the deadline: negative is late.
+	slackBuckets = []float64{-10, -1, -0.1, -0.01, 0, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 10}
+	// Accuracy beyond the floor. None is below 0 (I-5): that bucket is an alarm.
+	marginBuckets = []float64{-0.000001, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5}
+	itemsBuckets  = prometheus.ExponentialBuckets(1, 2, 10) // to 512, the largest batch there is
+	// Measured time over predicted time.
+	ratioBuckets = []float64{0.25, 0.5, 0.75, 0.9, 0.95, 1, 1.05, 1.1, 1.25, 1.5, 2, 4}
+	// A step is microseconds; a millisecond is noticed, a tenth of a second is a defect.
+	stepBuckets = []float64{0.000001, 0.0000025, 0.000005, 0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.01, 0.1}
+)
+
+// metrics are all of mosel's metrics; docs/metrics.md describes each.
+type metrics struct {
+	jobs, items, right          *prometheus.CounterVec
+	queued, compute, duration   *prometheus.HistogramVec
+	margin, slack               *prometheus.HistogramVec
+	batchItems, batchRatio      *prometheus.HistogramVec
+	variantBusy, runtimeErrors  *prometheus.CounterVec
+	modelInfo                   *prometheus.GaugeVec
+	variantAccuracy, scale      *prometheus.GaugeVec
+	queueItems, queueRunning    *prometheus.GaugeVec
+	queueJobs, queueBytes       *prometheus.GaugeVec
+	itemsMax, jobsMax, bytesMax prometheus.Gauge
+	step                        prometheus.Histogram
+	up, busy                    *prometheus.GaugeVec
+	busySeconds, losses         *prometheus.CounterVec
+}
+
+// The labels. A client is never one: there are as many as it pleases.
+var (
+	byModel    = []string{"model", "version"}
+	byVariant  = []string{"model", "version", "variant"}
+	byInstance = []string{"instance"}
+)
+
+// maker makes metrics and registers them.
+type maker struct {
+	registerer prometheus.Registerer
+	errs       []error
+}
+
+func (m *maker) register(c prometheus.Collector) {
+	if err := m.registerer.Register(c); err != nil {
+		m.errs = append(m.errs, err)
+	}
+}
+
+func (m *maker) counter(name, help string, labels ...string) *prometheus.CounterVec {
+	v := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "mosel", Name: name, Help: help}, labels)
+	m.register(v)
+	return v
+}
+
+func (m *maker) gauge(name, help string, labels ...string) *prometheus.GaugeVec {
+	v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "mosel", Name: name, Help: help}, labels)
+	m.register(v)
+	return v
+}
+
+func (m *maker) histogram(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "mosel", Name: name, Help: help, Buckets: buckets}, labels)
+	m.register(v)
+	return v
+}
+
+func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
+	m := &maker{registerer: registerer}
+	s := &metrics{
+		jobs:     m.counter("jobs_total", "Jobs that have ended.", append(byModel[:2:2], "outcome", "reason")...),
+		items:    m.counter("items_total", "Items of jobs that have ended, each with its job's outcome.", append(byVariant[:3:3], "outcome", "reason")...),
+		right:    m.counter("items_expected_right_total", "Expected accuracy, summed over the items of jobs that ran.", byModel...),
+		queued:   m.histogram("job_queue_seconds", "Time from a job's arrival to its first batch, of jobs that ran.", secondsBuckets, byModel...),
+		compute:  m.histogram("job_compute_seconds", "Time of the batches that a job's items ran in, of jobs that ran.", secondsBuckets, byModel...),
+		duration: m.histogram("job_duration_seconds", "Time from a job's arrival to its end, of jobs that ran.", secondsBuckets, byModel...),
+		margin:   m.histogram("job_accuracy_margin", "Expected accuracy minus floor, of jobs with a floor that ran.", marginBuckets, byModel...),
+		slack:    m.histogram("job_deadline_slack_seconds", "Time left to the deadline at a job's end, of jobs with a deadline that ran.", slackBuckets, byModel...),
+
+		batchItems:    m.histogram("batch_items", "Items of a batch.", itemsBuckets, byVariant...),
+		batchRatio:    m.histogram("batch_time_ratio", "Measured time of a batch over its predicted time.", ratioBuckets, byVariant...),
+		variantBusy:   m.counter("variant_busy_seconds_total", "Time that batches of the variant took.", byVariant...),
+		runtimeErrors: m.counter("runtime_errors_total", "Batches that the runtime failed to run, or some of whose items it did.", byVariant...),
+
+		modelInfo:       m.gauge("model_info", "1 for every model that is served.", append(byModel[:2:2], "digest")...),
+		variantAccuracy: m.gauge("variant_accuracy", "Accuracy of the variant as profiled.", byVariant...),
+		scale:           m.gauge("variant_time_scale", "Time of the variant's batches as of late, over the profile's.", byVariant...),
+
+		queueItems:   m.gauge("queue_items", "Items that wait for a batch.", byModel...),
+		queueRunning: m.gauge("queue_running_items", "Items in batches that run.", byModel...),
+		queueJobs:    m.gauge("queue_jobs", "Jobs that have not ended.", byModel...),
+		queueBytes:   m.gauge("queue_bytes", "Payload bytes of jobs that have not ended.", byModel...),
+		itemsMax:     m.gauge("queue_items_max", "Most items that may be unfinished, over all models.").With(nil),
+		jobsMax:      m.gauge("queue_jobs_max", "Most jobs that may be unfinished, over all models.").With(nil),
+		bytesMax:     m.gauge("queue_bytes_max", "Most payload bytes that may be unfinished, over all models; 0: no bound.").With(nil),
+
+		step: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "mosel", Name: "core_step_seconds",
+			Help: "Time in which the core plans what follows from one event.", Buckets: stepBuckets}),
+		up:          m.gauge("instance_up", "1 while the instance can run batches.", byInstance...),
+		busy:        m.gauge("instance_busy", "1 while the instance runs a batch.", byInstance...),
+		busySeconds: m.counter("instance_busy_seconds_total", "Time in which the instance ran batches.", byInstance...),
+		losses:      m.counter("instance_losses_total", "How often the instance went away.", byInstance...),
+	}
+	m.register(s.step)
+	if len(m.errs) > 0 {
+		return nil, slo.E("register metrics", slo.KindInternal, "%w", errors.Join(m.errs...))
+	}
+	return s, nil
+}
+
+// drop removes the series of a model.
+func (s *metrics) drop(labels prometheus.Labels) {
+	s.dropGauges(labels)
+	for _, v := range []interface {
+		DeletePartialMatch(prometheus.Labels) int
+	}{s.jobs, s.items, s.right, s.queued, s.compute, s.duration, s.margin, s.slack, s.batchItems, s.batchRatio, s.variantBusy, s.runtimeErrors} {
+		v.DeletePartialMatch(labels)
+	}
+}
+
+// dropGauges removes what is only true of a model while it is served.
+func (s *metrics) dropGauges(labels prometheus.Labels) {
+	for _, v := range []*prometheus.GaugeVec{s.modelInfo, s.variantAccuracy, s.scale, s.queueItems, s.queueRunning, s.queueJobs, s.queueBytes} {
+		v.DeletePartialMatch(labels)
+	}
+}

@@ -1,0 +1,199 @@
+package obs
+
+import (
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/account"
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// model is what is counted of a model, with its metrics at hand.
+type model struct {
+	Info
+	metrics  *metrics
+	variants []variant
+	shared   bool // another number serves, or has served, the same version
+	all      account.Totals
+	recent   [2]recent
+	reasons  map[slo.Reason]int // of jobs that were not run to their end
+	stats    Statistics
+
+	jobs, unrun                       map[ending]prometheus.Counter // unrun: items that no variant has run
+	right                             prometheus.Counter
+	queued, compute, duration         prometheus.Observer
+	margin, slack                     prometheus.Observer
+	waiting, running, unfinished, mem prometheus.Gauge
+}
+
+// ending is how a job ended.
+type ending struct {
+	outcome slo.Outcome
+	reason  slo.Reason
+}
+
+// variant is what is counted of a variant.
+type variant struct {
+	scale    float64 // of its times, as of late
+	ran      int
+	recent   [2]int
+	failures int
+	items    map[ending]prometheus.Counter
+
+	batchItems, ratio prometheus.Observer
+	busy, errors      prometheus.Counter
+	scaleGauge        prometheus.Gauge
+}
+
+// recent is what happened in a stretch of recent time.
+type recent struct {
+	account.Totals
+	queued, compute account.Durations
+	largest         int // batch
+}
+
+func (r *recent) reset() {
+	r.Totals.Reset()
+	r.queued.Reset()
+	r.compute.Reset()
+	r.largest = 0
+}
+
+func newModel(i Info, s *metrics) *model {
+	m := &model{Info: i, metrics: s, reasons: map[slo.Reason]int{}, jobs: map[ending]prometheus.Counter{}, unrun: map[ending]prometheus.Counter{},
+		right:  s.right.WithLabelValues(i.Name, i.Version),
+		queued: s.queued.WithLabelValues(i.Name, i.Version), compute: s.compute.WithLabelValues(i.Name, i.Version),
+		duration: s.duration.WithLabelValues(i.Name, i.Version),
+		margin:   s.margin.WithLabelValues(i.Name, i.Version), slack: s.slack.WithLabelValues(i.Name, i.Version),
+		waiting: s.queueItems.WithLabelValues(i.Name, i.Version), running: s.queueRunning.WithLabelValues(i.Name, i.Version),
+		unfinished: s.queueJobs.WithLabelValues(i.Name, i.Version), mem: s.queueBytes.WithLabelValues(i.Name, i.Version)}
+	s.modelInfo.WithLabelValues(i.Name, i.Version, i.Digest).Set(1)
+	for n, v := range i.Planner.Variants() {
+		scale := 1.0
+		if i.Scale != nil && i.Scale[n] > 0 {
+			scale = i.Scale[n]
+		}
+		s.variantAccuracy.WithLabelValues(i.Name, i.Version, v.Name).Set(v.Accuracy.Float())
+		m.variants = append(m.variants, variant{scale: scale, items: map[ending]prometheus.Counter{},
+			batchItems: s.batchItems.WithLabelValues(i.Name, i.Version, v.Name), ratio: s.batchRatio.WithLabelValues(i.Name, i.Version, v.Name),
+			busy: s.variantBusy.WithLabelValues(i.Name, i.Version, v.Name), errors: s.runtimeErrors.WithLabelValues(i.Name, i.Version, v.Name),
+			scaleGauge: s.scale.WithLabelValues(i.Name, i.Version, v.Name)})
+		m.variants[n].scaleGauge.Set(scale)
+	}
+	return m
+}
+
+func (m *model) label() label { return label{m.Name, m.Version} }
+
+// start counts a batch that starts.
+func (m *model) start(b *account.Batch, current int) {
+	v, r := &m.variants[b.Variant], &m.recent[current]
+	m.all.Start(b)
+	r.Start(b)
+	r.largest = max(r.largest, b.Items)
+	v.batchItems.Observe(float64(b.Items))
+	m.scaled(b.Variant, b.Items, b.Predicted)
+	if b.Why != nil {
+		for _, o := range b.Why.Options {
+			m.scaled(o.Variant, o.Items, o.Predicted)
+		}
+	}
+}
+
+// scaled learns from a prediction how the core now corrects the profile.
+func (m *model) scaled(number, items int, predicted time.Duration) {
+	v := &m.variants[number]
+	scale := float64(predicted) / float64(m.Planner.Variants()[number].Curve.Batch(items))
+	if scale != v.scale {
+		v.scale = scale
+		v.scaleGauge.Set(scale)
+	}
+}
+
+// end counts a batch that has ended.
+func (m *model) end(b *account.Batch, current int, now slo.Instant) {
+	if b.End == account.BatchLost {
+		return
+	}
+	v := &m.variants[b.Variant]
+	v.busy.Add(b.Took.Seconds())
+	if b.End == account.BatchAborted {
+		return
+	}
+	m.stats.execute(b.Items, b.Took)
+	if b.Items > b.FailedItems {
+		m.stats.last = now
+	}
+	v.ran += b.Items - b.FailedItems
+	v.recent[current] += b.Items - b.FailedItems
+	if b.FailedItems > 0 {
+		v.failures++
+		v.errors.Inc()
+		return
+	}
+	if b.Predicted > 0 {
+		v.ratio.Observe(float64(b.Took) / float64(b.Predicted))
+	}
+}
+
+// finish counts a job that has ended.
+func (m *model) finish(j *account.Job, current int) {
+	e := ending{j.End.Outcome, j.End.Reason}
+	m.all.Finish(j)
+	m.recent[current].Finish(j)
+	m.stats.finish(j)
+	count(m.jobs, e, 1, m.jobCounter)
+	rest := j.Items
+	for _, r := range j.Ran {
+		rest -= r.Items
+		count(m.variants[r.Variant].items, e, r.Items, func(e ending) prometheus.Counter {
+			return m.itemCounter(m.Planner.Variants()[r.Variant].Name, e)
+		})
+	}
+	if rest > 0 {
+		count(m.unrun, e, rest, func(e ending) prometheus.Counter { return m.itemCounter("", e) })
+	}
+	if !j.End.Outcome.Ran() {
+		m.reasons[e.reason]++
+		return
+	}
+	m.recent[current].queued.Add(j.Queue())
+	m.recent[current].compute.Add(j.Compute)
+	m.queued.Observe(j.Queue().Seconds())
+	m.compute.Observe(j.Compute.Seconds())
+	m.duration.Observe(j.Total().Seconds())
+	m.right.Add(j.End.Expected.Float() * float64(j.Items))
+	if j.Objective.Floor > 0 {
+		m.margin.Observe(j.Margin().Float())
+	}
+	if j.Objective.Deadline != slo.Never {
+		m.slack.Observe(j.Slack().Seconds())
+	}
+}
+
+// count adds to the counter of an ending, which is made when it is first needed:
+// most never are.
+func count(counters map[ending]prometheus.Counter, e ending, n int, make func(ending) prometheus.Counter) {
+	c := counters[e]
+	if c == nil {
+		c = make(e)
+		counters[e] = c
+	}
+	c.Add(float64(n))
+}
+
+func (m *model) jobCounter(e ending) prometheus.Counter {
+	return m.metrics.jobs.WithLabelValues(m.Name, m.Version, e.outcome.String(), e.reason.String())
+}
+
+func (m *model) itemCounter(variant string, e ending) prometheus.Counter {
+	return m.metrics.items.WithLabelValues(m.Name, m.Version, variant, e.outcome.String(), e.reason.String())
+}
+
+// queue shows what is unfinished.
+func (m *model) queue(q account.Queue) {
+	m.waiting.Set(float64(q.Waiting))
+	m.running.Set(float64(q.Running))
+	m.unfinished.Set(float64(q.Jobs))
+	m.mem.Set(float64(q.Bytes))
+}

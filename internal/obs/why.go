@@ -1,0 +1,249 @@
+package obs
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/sched"
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// why is in a sentence why a batch is what it is.
+func (b *keptBatch) why(policy plan.Policy) string {
+	d := b.Why
+	switch {
+	case d == nil:
+		return ""
+	case d.Options == nil:
+		return fmt.Sprintf("as policy %v plans it", policy)
+	case d.Chosen == d.Planned:
+		return "as planned, the cheapest that keeps the floors: " + b.noBetter(d)
+	}
+	variants := b.model.Planner.Variants()
+	planned, chosen := variants[d.Planned.Variant], variants[d.Chosen.Variant]
+	var late float64
+	for _, o := range d.Options {
+		if o.Batch == d.Chosen {
+			late = o.Late
+		}
+	}
+	if d.Chosen.Variant == d.Planned.Variant {
+		return fmt.Sprintf("%d items at most in place of the %d planned: those to come are served sooner; %s", d.Chosen.Items, d.Planned.Items, lateWords(late))
+	}
+	return fmt.Sprintf("more accurate than the planned %s (%v, not %v): %s, and %s", planned.Name, chosen.Accuracy, planned.Accuracy, slackWords(d), lateWords(late))
+}
+
+// noBetter is why nothing more accurate than planned was run.
+func (b *keptBatch) noBetter(d *sched.Decision) string {
+	variants := b.model.Planner.Variants()
+	accuracy := variants[d.Planned.Variant].Accuracy
+	best, most := -1, accuracy
+	for _, v := range variants {
+		most = max(most, v.Accuracy)
+	}
+	for i, o := range d.Options {
+		if variants[o.Variant].Accuracy > accuracy && (best < 0 || o.Late < d.Options[best].Late) {
+			best = i
+		}
+	}
+	switch {
+	case most == accuracy:
+		return "nothing is more accurate"
+	case best < 0:
+		return "nothing more accurate fits in, " + slackWords(d)
+	}
+	return fmt.Sprintf("%s would be more accurate, but %s", variants[d.Options[best].Variant].Name, lateWords(d.Options[best].Late))
+}
+
+// slackWords says how much time there was.
+func slackWords(d *sched.Decision) string {
+	switch {
+	case d.Slack >= time.Hour:
+		return "nothing that waits is in a hurry"
+	case d.Slack <= 0:
+		return "there is no slack"
+	case d.Reserve > 0:
+		return fmt.Sprintf("there is a slack of %s, of which %s are kept for what comes", short(d.Slack), short(d.Reserve))
+	}
+	return fmt.Sprintf("there is a slack of %s", short(d.Slack))
+}
+
+// lateWords says who is expected to be late for a batch.
+func lateWords(items float64) string {
+	if items < 0.005 {
+		return "nobody to come is expected to be late for it"
+	}
+	return fmt.Sprintf("%.2g items to come are expected to be late for it", items)
+}
+
+// short prints a duration with three digits or so.
+func short(d time.Duration) string {
+	switch abs := d.Abs(); {
+	case abs < 10*time.Millisecond:
+		return fmt.Sprintf("%.2f ms", ms(d))
+	case abs < time.Second:
+		return fmt.Sprintf("%.0f ms", ms(d))
+	}
+	return fmt.Sprintf("%.1f s", d.Seconds())
+}
+
+// reasonWords are the reasons in words, for a job that was not run to its end.
+var reasonWords = [...]string{
+	slo.ReasonNone:           "it ran",
+	slo.ReasonQueueFull:      "refused: the queue was full",
+	slo.ReasonTooBusy:        "refused: even its cheapest strategy would have ended after the deadline, with what was queued",
+	slo.ReasonDeadlinePassed: "not run: the deadline went by before it could",
+	slo.ReasonFloor:          "refused: nothing that runs on its modalities reaches the floor",
+	slo.ReasonNoVariant:      "refused: no variant runs on the modalities it carries and chooses",
+	slo.ReasonClient:         "given up by the client",
+	slo.ReasonRuntime:        "failed: the runtime could not run it",
+	slo.ReasonInstanceLost:   "failed: its instance went away more often than it is tried again",
+	slo.ReasonDraining:       "refused: the server was shutting down",
+	slo.ReasonYielded:        "taken out of the queue: it made room for a client with less in it",
+}
+
+// ended is in a sentence how the job ended.
+func (e *explaining) ended() string {
+	j := e.job
+	switch {
+	case j.End.Outcome == 0 && j.Batches == 0:
+		return "it waits in the queue"
+	case j.End.Outcome == 0:
+		return "some of it has run or is running"
+	case !j.End.Outcome.Ran():
+		return reasonWords[j.End.Reason]
+	case j.Objective.Deadline == slo.Never:
+		return fmt.Sprintf("done after %s; there was no deadline", short(j.Total()))
+	case j.End.Outcome == slo.Late:
+		return fmt.Sprintf("done after %s, %s too late", short(j.Total()), short(-j.Slack()))
+	}
+	return fmt.Sprintf("done after %s, %s before the deadline", short(j.Total()), short(j.Slack()))
+}
+
+// alternative is in a sentence why a variant ran some of the job's items, or none.
+func (e *explaining) alternative(v int) string {
+	j, variant := e.job, e.model.Planner.Variants()[v]
+	switch {
+	case !j.Present.Has(variant.Modalities):
+		lacking := variant.Modalities &^ j.Present
+		return fmt.Sprintf("needs %s, which the job does not carry", strings.Join(lacking.Names(e.model.Modalities), " and "))
+	case j.Choice != 0 && variant.Modalities != j.Choice:
+		return fmt.Sprintf("the client chose %s", j.Choice.Join(e.model.Modalities))
+	case e.ran[v] > 0:
+		return e.whyRun(v)
+	case variant.Accuracy < j.Objective.Floor && j.Items == 1:
+		return "below the floor"
+	case variant.Accuracy < j.Objective.Floor && e.best() < j.Objective.Floor:
+		return "below the floor, as all that could run"
+	case j.Objective.Deadline != slo.Never && e.time(v) > j.Objective.Deadline.Sub(j.Arrived):
+		return fmt.Sprintf("takes %s, longer than the deadline", short(e.time(v)))
+	case j.End.Outcome == 0:
+		return "has not run any of it so far"
+	case len(j.Ran) == 0:
+		return "nothing of the job was run"
+	}
+	if u := e.dominating(v); u >= 0 {
+		return fmt.Sprintf("%s is as accurate or more, and takes no longer", e.model.variantName(u))
+	}
+	return e.whyNot(v)
+}
+
+// whyRun is why a variant ran items.
+func (e *explaining) whyRun(v int) string {
+	j, variant := e.job, e.model.Planner.Variants()[v]
+	var text string
+	switch {
+	case e.upgraded[v]:
+		text = "more accurate than the floor asks: the load left time for it"
+	case variant.Accuracy < j.Objective.Floor:
+		text = "below the floor by itself; the others raise the mean to it at less cost"
+	case v == e.cheapest():
+		text = "the cheapest that reaches the floor"
+	case e.policy == plan.PolicyAll:
+		text = "policy all runs all modalities there are"
+	default:
+		text = "what was planned for the items that were left"
+	}
+	if e.ran[v] < j.Items {
+		return fmt.Sprintf("ran %d of %d items: %s", e.ran[v], j.Items, text)
+	}
+	return "ran: " + text
+}
+
+// whyNot is why a variant, which could have run and is on the frontier, did not.
+func (e *explaining) whyNot(v int) string {
+	accuracy := e.model.Planner.Variants()[v].Accuracy
+	option, considered := e.option(v)
+	switch {
+	case accuracy < e.job.Objective.Floor:
+		return "below the floor by itself, and not needed in a mix"
+	case accuracy < e.accuracy() && e.policy.LooksAhead():
+		return "reaches the floor in less time, but there was time for more accuracy"
+	case accuracy < e.accuracy():
+		return fmt.Sprintf("reaches the floor in less time; policy %v asks for more", e.policy)
+	case !e.policy.LooksAhead():
+		return fmt.Sprintf("more accurate, at more cost than policy %v allows", e.policy)
+	case considered:
+		return "more accurate, but " + lateWords(option.Late)
+	}
+	return "more accurate, but there was no time for it: somebody in the queue would have been late"
+}
+
+// best is the highest accuracy of what can run.
+func (e *explaining) best() slo.Accuracy { return e.model.Planner.MaxAccuracy(e.runnable) }
+
+// time is how long the whole job takes on a variant.
+func (e *explaining) time(v int) time.Duration { return e.model.time(v, e.job.Items) }
+
+// cheapest is the variant that reaches the floor in the least time, -1 if none does.
+func (e *explaining) cheapest() int {
+	best, least := -1, time.Duration(math.MaxInt64)
+	for v, variant := range e.model.Planner.Variants() {
+		if t := e.time(v); e.runnable.Has(v) && variant.Accuracy >= e.job.Objective.Floor && t < least {
+			best, least = v, t
+		}
+	}
+	return best
+}
+
+// dominating is a variant that is no worse than v in both accuracy and time, -1
+// if none is.
+func (e *explaining) dominating(v int) int {
+	variants := e.model.Planner.Variants()
+	for u, other := range variants {
+		if u != v && e.runnable.Has(u) && other.Accuracy >= variants[v].Accuracy && e.time(u) <= e.time(v) {
+			return u
+		}
+	}
+	return -1
+}
+
+// accuracy is the mean over the items that ran.
+func (e *explaining) accuracy() slo.Accuracy {
+	var sum slo.Score
+	items := 0
+	for v, n := range e.ran {
+		sum += e.model.Planner.Variants()[v].Accuracy.Times(n)
+		items += n
+	}
+	return sum.Mean(items)
+}
+
+// option is what the decisions that are known said of a variant, the one of the
+// fewest late items.
+func (e *explaining) option(v int) (best sched.Option, found bool) {
+	for _, b := range e.batches {
+		if b.Why == nil {
+			continue
+		}
+		for _, o := range b.Why.Options {
+			if o.Variant == v && (!found || o.Late < best.Late) {
+				best, found = o, true
+			}
+		}
+	}
+	return best, found
+}

@@ -1,0 +1,443 @@
+// Package repository keeps what an engine serves in step with the model packages
+// in a directory. At the start it reads and deploys them all, and one that is not
+// right stops the server: that is a mistake somebody is there to mend. Later a
+// package is deployed, replaced or removed when its files change or when the API
+// asks for it, and one that is not right changes nothing: what was served before
+// is served on, and the index says what is wrong.
+//
+// Files are looked at every few seconds, by size and time: that sees every kind
+// of change on every kind of file system, links that are switched to another
+// directory included, at the cost of a few system calls. A package is read when
+// its files have been the same twice in a row, so that one that is being copied is
+// left alone until it is complete.
+package repository
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/engine"
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// Config says where packages are and how they are planned by.
+type Config struct {
+	// Dir is a directory of model packages, or one package.
+	Dir string
+	// Only names the packages of Dir that are served; nil serves all.
+	Only []string
+	// Device names the profile to plan by; "" finds it, see modelpkg.FindProfile.
+	Device string
+	Log    *slog.Logger
+}
+
+// State is what a package is to the server.
+type State string
+
+// The states, as Triton's clients know them.
+const (
+	Ready       State = "READY"
+	Unavailable State = "UNAVAILABLE"
+)
+
+// Entry says what there is of a model.
+type Entry struct {
+	Name    string
+	Version string
+	State   State
+	Reason  string // why it is not ready, or, if it is, why what is on disk is not what is served; else ""
+}
+
+// Repository is the packages of a directory and what became of each. It is safe
+// for concurrent use; changes are made one at a time.
+type Repository struct {
+	cfg    Config
+	engine *engine.Engine
+
+	changing sync.Mutex // held while packages are read and deployed
+	mu       sync.Mutex // guards packages, for short
+	packages []*pack    // by directory
+}
+
+// pack is one package directory.
+type pack struct {
+	dir     string
+	files   fingerprint     // as they were when the package was last read
+	seen    fingerprint     // as they were at the last look
+	found   engine.Served   // as it was last read; no model: never with success
+	served  *modelpkg.Model // that the engine serves; nil: none
+	profile *modelpkg.Profile
+	problem error // why the package as it is on disk is not served
+	off     bool  // unloaded through the API: left alone until it is loaded through it
+}
+
+// Open reads the packages in a directory with their profiles. Nothing is deployed
+// yet. Everything that is wrong with a package is an error.
+func Open(cfg Config) (*Repository, error) {
+	r := &Repository{cfg: cfg}
+	dirs, err := r.dirs()
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range dirs {
+		p := &pack{dir: dir}
+		p.files = look(dir)
+		p.seen = p.files
+		if err := r.read(p); err != nil {
+			return nil, err
+		}
+		r.packages = append(r.packages, p)
+	}
+	return r, nil
+}
+
+// dirs lists the package directories: Dir itself if it is one, else those in it.
+func (r *Repository) dirs() ([]string, error) {
+	if _, err := os.Stat(filepath.Join(r.cfg.Dir, modelpkg.FileName)); err == nil {
+		return []string{r.cfg.Dir}, nil
+	}
+	var dirs []string
+	if r.cfg.Only != nil {
+		for _, name := range r.cfg.Only {
+			dirs = append(dirs, filepath.Join(r.cfg.Dir, name))
+		}
+		return dirs, nil
+	}
+	if _, err := os.ReadDir(r.cfg.Dir); err != nil {
+		return nil, slo.E("find models", slo.KindInvalid, "directory %s: %w", r.cfg.Dir, err)
+	}
+	found, err := filepath.Glob(filepath.Join(escapeGlob(r.cfg.Dir), "*", modelpkg.FileName))
+	if err != nil {
+		return nil, slo.E("find models", slo.KindInvalid, "directory %s: %w", r.cfg.Dir, err)
+	}
+	for _, f := range found {
+		if dir := filepath.Dir(f); !strings.HasPrefix(filepath.Base(dir), ".") {
+			dirs = append(dirs, dir)
+		}
+	}
+	if len(dirs) == 0 {
+		return nil, slo.E("find models", slo.KindNotFound, "no model package in %s: a package is a directory with a %s", r.cfg.Dir, modelpkg.FileName)
+	}
+	return dirs, nil
+}
+
+// escapeGlob makes a path stand for itself in a pattern.
+func escapeGlob(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+}
+
+// read reads a package and its profile. It is at fault as well when another
+// package has the same name and version.
+func (r *Repository) read(p *pack) error {
+	m, err := modelpkg.Load(p.dir)
+	if err != nil {
+		return err
+	}
+	for _, other := range r.packages {
+		if o := other.found.Model; other != p && o != nil && o.Name == m.Name && o.Version == m.Version {
+			return slo.E("load "+p.dir, slo.KindInvalid, "its model is named %q, version %q, as is that of %s", m.Name, m.Version, other.dir)
+		}
+	}
+	profile, err := modelpkg.FindProfile(m, r.cfg.Device)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p.found = engine.Served{Model: m, Profile: profile}
+	return nil
+}
+
+// Found is what was read and is not unloaded, in the order of the directories.
+func (r *Repository) Found() []engine.Served {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var list []engine.Served
+	for _, p := range r.packages {
+		if p.found.Model != nil && !p.off {
+			list = append(list, p.found)
+		}
+	}
+	return list
+}
+
+// Serve says which engine serves, from its start, what Open found.
+func (r *Repository) Serve(e *engine.Engine) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.engine = e
+	for _, p := range r.packages {
+		p.served, p.profile = p.found.Model, p.found.Profile
+	}
+}
+
+// Index lists the models there are, ready or not, by name.
+func (r *Repository) Index() []Entry {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var list []Entry
+	for _, p := range r.packages {
+		list = append(list, p.entry())
+	}
+	slices.SortStableFunc(list, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
+
+func (p *pack) entry() Entry {
+	e := Entry{Name: filepath.Base(p.dir), State: Unavailable}
+	if p.found.Model != nil {
+		e.Name, e.Version = p.found.Model.Name, p.found.Model.Version
+	}
+	if p.served != nil {
+		e.Name, e.Version, e.State = p.served.Name, p.served.Version, Ready
+	}
+	switch {
+	case p.problem != nil && p.served != nil:
+		e.Reason = "the package has changed and is not right, what was loaded before is served: " + p.problem.Error()
+	case p.problem != nil:
+		e.Reason = p.problem.Error()
+	case p.off:
+		e.Reason = "unloaded"
+	case p.served == nil:
+		e.Reason = "not loaded yet"
+	}
+	return e
+}
+
+// Load reads the packages of a model anew and deploys what is not served as it is
+// on disk, all versions of it, also what was unloaded. A name is a model's or a
+// package directory's. Errors have kind not found, or are those of reading and
+// deploying; what was served before then is served on.
+func (r *Repository) Load(name string) error {
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	r.discover()
+	for _, p := range r.packages {
+		if p.found.Model == nil {
+			_ = r.read(p) // so that it is known by its model's name; renew says what is wrong
+		}
+	}
+	packs := r.named(name)
+	if len(packs) == 0 {
+		return slo.E("load "+name, slo.KindNotFound, "there is no model package of that name in the model directory")
+	}
+	var errs []error
+	for _, p := range packs {
+		r.mu.Lock()
+		p.off = false
+		r.mu.Unlock()
+		errs = append(errs, r.renew(p))
+	}
+	return errors.Join(errs...)
+}
+
+// Unload ends the service of a model, all versions of it: new requests do not find
+// it, those under way finish. It stays unloaded until Load, whatever happens to
+// its files. The error has kind not found.
+func (r *Repository) Unload(name string) error {
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	packs := r.named(name)
+	if len(packs) == 0 {
+		return slo.E("unload "+name, slo.KindNotFound, "there is no model of that name")
+	}
+	var errs []error
+	for _, p := range packs {
+		r.mu.Lock()
+		p.off = true
+		r.mu.Unlock()
+		errs = append(errs, r.withdraw(p))
+	}
+	return errors.Join(errs...)
+}
+
+// named lists the packages of a model or, if there are none, of a directory of
+// that name. Nothing of the name is used as a path.
+func (r *Repository) named(name string) []*pack {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var models, dirs []*pack
+	for _, p := range r.packages {
+		if p.found.Model != nil && p.found.Model.Name == name || p.served != nil && p.served.Name == name {
+			models = append(models, p)
+		}
+		if filepath.Base(p.dir) == name {
+			dirs = append(dirs, p)
+		}
+	}
+	if models != nil {
+		return models
+	}
+	return dirs
+}
+
+// withdraw ends the service of a package.
+func (r *Repository) withdraw(p *pack) error {
+	m := p.served
+	if m == nil {
+		return nil
+	}
+	if err := r.engine.Remove(m.Name, m.Version); err != nil {
+		return err
+	}
+	r.settle(p, nil, nil, nil)
+	r.cfg.Log.Info("unloaded", "model", m.Name, "version", m.Version)
+	return nil
+}
+
+// renew reads a package and deploys it, unless what is served is just that.
+func (r *Repository) renew(p *pack) error {
+	files := look(p.dir)
+	err := r.read(p)
+	r.mu.Lock()
+	p.files, p.seen = files, files
+	old, profile, found := p.served, p.profile, p.found
+	r.mu.Unlock()
+	if err != nil {
+		return r.refuse(p, err)
+	}
+	if old != nil && old.Name == found.Model.Name && old.Version == found.Model.Version &&
+		old.Digest == found.Model.Digest && reflect.DeepEqual(profile, found.Profile) {
+		r.settle(p, old, profile, nil)
+		return nil
+	}
+	began := time.Now()
+	if err := r.engine.Deploy(found); err != nil {
+		return r.refuse(p, err)
+	}
+	r.settle(p, found.Model, found.Profile, nil)
+	if old != nil && (old.Name != found.Model.Name || old.Version != found.Model.Version) {
+		if err := r.engine.Remove(old.Name, old.Version); err != nil {
+			return err
+		}
+	}
+	r.cfg.Log.Info("loaded", "model", found.Model.Name, "version", found.Model.Version, "profile", found.Profile.Device,
+		"after", time.Since(began).Round(time.Millisecond))
+	return nil
+}
+
+// refuse notes why a package is not served as it is.
+func (r *Repository) refuse(p *pack, err error) error {
+	r.cfg.Log.Error("a model package is not right", "directory", p.dir, "error", err, "served on", p.served != nil)
+	r.settle(p, p.served, p.profile, err)
+	return err
+}
+
+func (r *Repository) settle(p *pack, served *modelpkg.Model, profile *modelpkg.Profile, problem error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p.served, p.profile, p.problem = served, profile, problem
+}
+
+// Watch looks at the directory every so often until ctx ends.
+func (r *Repository) Watch(ctx context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			r.Poll()
+		}
+	}
+}
+
+// Poll looks at the directory once and deploys what has changed and has been the
+// same since the last look. Errors are logged and in the index.
+func (r *Repository) Poll() {
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	r.discover()
+	looks := make([]fingerprint, len(r.packages))
+	for i, p := range r.packages {
+		looks[i] = look(p.dir)
+	}
+	if !slices.ContainsFunc(looks, func(f fingerprint) bool { return f != nothing }) {
+		return // a file system that is away for a moment is no reason to unload everything
+	}
+	for i, p := range slices.Clone(r.packages) {
+		now := looks[i]
+		settled := now == p.seen && now != p.files
+		p.seen = now
+		switch {
+		case !settled || p.off:
+		case now == nothing:
+			if err := r.withdraw(p); err != nil {
+				r.cfg.Log.Error("a model package is gone, and its model cannot be unloaded", "directory", p.dir, "error", err)
+			}
+			r.forget(p)
+		default:
+			_ = r.renew(p) // refuse has told
+		}
+	}
+}
+
+// discover adds the packages that are new in the directory.
+func (r *Repository) discover() {
+	dirs, err := r.dirs()
+	if err != nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, dir := range dirs {
+		if !slices.ContainsFunc(r.packages, func(p *pack) bool { return p.dir == dir }) {
+			r.packages = append(r.packages, &pack{dir: dir})
+		}
+	}
+	slices.SortFunc(r.packages, func(a, b *pack) int { return strings.Compare(a.dir, b.dir) })
+}
+
+// forget drops a package that is gone.
+func (r *Repository) forget(p *pack) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.packages = slices.DeleteFunc(slices.Clone(r.packages), func(o *pack) bool { return o == p })
+}
+
+// fingerprint stands for the files of a package as they are: it changes when one
+// comes, goes or is written.
+type fingerprint string
+
+// nothing is the fingerprint of a directory that is not there, or is no package.
+const nothing fingerprint = ""
+
+// filesMax bounds the files of a package that are looked at; a package has dozens.
+const filesMax = 4096
+
+// look takes a directory's fingerprint.
+func look(dir string) fingerprint {
+	if _, err := os.Stat(filepath.Join(dir, modelpkg.FileName)); err != nil {
+		return nothing
+	}
+	var b strings.Builder
+	root, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return nothing
+	}
+	count := 0
+	err = filepath.WalkDir(root, func(name string, entry os.DirEntry, err error) error {
+		if count++; err != nil || count > filesMax {
+			return err
+		}
+		if info, err := os.Stat(name); err == nil && !info.IsDir() { // what a link leads to counts
+			fmt.Fprintf(&b, "%s %d %d %v\n", name, info.Size(), info.ModTime().UnixNano(), entry.Type())
+		}
+		return nil
+	})
+	if err != nil {
+		return nothing
+	}
+	return fingerprint(b.String())
+}

@@ -1,0 +1,242 @@
+package sched
+
+import (
+	"container/heap"
+	"slices"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// client is who sends jobs. One that floods the server must not starve the
+// others, in two ways:
+//
+//   - A job that finds no room takes that of jobs whose client has more work in
+//     the queue than its own client would have with it: the newest of the client
+//     with the most, one by one, as long as they help. What clients can have of a
+//     full queue so is their max-min fair share, and nobody is held back from room
+//     that nobody else asks for.
+//   - Jobs without a deadline, which would queue behind all that came before them,
+//     go by turns: start-time fair queueing, by the work they bring.
+//
+// The order among deadlines stays what it is (I-10). A client is known as long as
+// it has jobs in the queue.
+type client struct {
+	id     ClientID
+	work   int64 // of its queued jobs, in the queue's measure
+	jobs   int   // queued
+	newest *job  // of the queued ones, which are linked by job.older and job.newer
+	turn   int64 // when its next job without a deadline has its turn
+	at     int   // in the heap
+}
+
+// clients holds the clients with queued jobs as a heap, the one with the most
+// work first.
+type clients struct {
+	byID map[ClientID]*client
+	heap []*client
+	turn int64 // that of the last job without a deadline that led a batch
+}
+
+func (h *clients) Len() int { return len(h.heap) }
+
+func (h *clients) Less(i, k int) bool {
+	a, b := h.heap[i], h.heap[k]
+	if a.work != b.work {
+		return a.work > b.work
+	}
+	return a.id < b.id
+}
+
+func (h *clients) Swap(i, k int) {
+	h.heap[i], h.heap[k] = h.heap[k], h.heap[i]
+	h.heap[i].at, h.heap[k].at = i, k
+}
+
+// Push implements heap.Interface.
+func (h *clients) Push(x any) {
+	c := x.(*client)
+	c.at = len(h.heap)
+	h.heap = append(h.heap, c)
+}
+
+// Pop implements heap.Interface.
+func (h *clients) Pop() any {
+	last := h.heap[len(h.heap)-1]
+	h.heap[len(h.heap)-1] = nil
+	h.heap = h.heap[:len(h.heap)-1]
+	return last
+}
+
+// work is what a client has in the queue.
+func (h *clients) work(id ClientID) int64 {
+	if c := h.byID[id]; c != nil {
+		return c.work
+	}
+	return 0
+}
+
+// takeTurn gives a job without a deadline its place among its like.
+func (h *clients) takeTurn(j *job, work int64) {
+	turn := h.turn
+	if c := h.byID[j.client]; c != nil {
+		turn = max(turn, c.turn)
+	}
+	j.turn, j.turnEnd = turn, turn+work
+}
+
+// add counts a job that has been queued.
+func (h *clients) add(j *job) {
+	c := h.byID[j.client]
+	if c == nil {
+		c = &client{id: j.client}
+		h.byID[j.client] = c
+		heap.Push(h, c)
+	}
+	c.work += j.work
+	c.jobs++
+	c.turn = max(c.turn, j.turnEnd)
+	if j.older = c.newest; j.older != nil {
+		j.older.newer = j
+	}
+	c.newest = j
+	heap.Fix(h, c.at)
+}
+
+// drop counts a job out that leaves the queue.
+func (h *clients) drop(j *job) {
+	c := h.byID[j.client]
+	c.work -= j.work
+	if j.older != nil {
+		j.older.newer = j.newer
+	}
+	if j.newer != nil {
+		j.newer.older = j.older
+	} else {
+		c.newest = j.older
+	}
+	j.older, j.newer = nil, nil
+	if c.jobs--; c.jobs == 0 {
+		heap.Remove(h, c.at)
+		delete(h.byID, c.id)
+		return
+	}
+	heap.Fix(h, c.at)
+}
+
+// reweigh counts a queued job's work anew.
+func (h *clients) reweigh(j *job, work int64) {
+	c := h.byID[j.client]
+	c.work += work - j.work
+	heap.Fix(h, c.at)
+}
+
+// enqueue puts a job into the queue.
+func (c *Core) enqueue(j *job) {
+	c.queue.insert(j, c.work(j))
+	c.clients.add(j)
+}
+
+// dequeue takes a job out of the queue.
+func (c *Core) dequeue(j *job) {
+	c.clients.drop(j)
+	c.queue.remove(j)
+}
+
+// reweigh computes the work of a queued job anew.
+func (c *Core) reweigh(j *job) {
+	work := c.work(j)
+	c.clients.reweigh(j, work)
+	c.queue.reweigh(j, work)
+}
+
+// Bounds on the search for jobs that make room for another, so that an arrival
+// stays a matter of microseconds: of clients that are looked at, of jobs looked
+// at, and of jobs that yield.
+const (
+	yieldClientsMax = 8
+	yieldScanMax    = 512
+	yieldJobsMax    = 256
+)
+
+// makeRoom lets a job in for which there is no room, where others yield to it.
+func (c *Core) makeRoom(j *job) bool {
+	yielding := c.yielding(j)
+	for _, v := range yielding {
+		v.finishes.RetryAfter = c.Waiting()
+		c.giveUp(v, slo.Shed, slo.ReasonYielded)
+	}
+	return yielding != nil
+}
+
+// yielding finds the jobs that must yield for j to have room and takes them out
+// of the queue; nil, with the queue as it was, if that cannot be.
+func (c *Core) yielding(j *job) []*job {
+	own := c.clients.work(j.client) + c.work(j)
+	var out []*job
+	var passed []*client // have no job that would help
+	scans := 0
+	for len(out) < yieldJobsMax && len(passed) < yieldClientsMax && scans < yieldScanMax && !c.ample(j, out) {
+		if len(c.clients.heap) == 0 || c.clients.heap[0].work <= own {
+			break
+		}
+		richest := c.clients.heap[0]
+		anyHelps := !c.fits(j, out) || c.ahead(j)+c.company(j) <= 0
+		v := richest.newest
+		for ; v != nil && (v.waiting < v.n || !anyHelps && !v.before(j)); v = v.older {
+			scans++
+		}
+		if v == nil {
+			heap.Pop(&c.clients)
+			passed = append(passed, richest)
+			continue
+		}
+		c.dequeue(v)
+		out = append(out, v)
+	}
+	for _, p := range passed {
+		heap.Push(&c.clients, p)
+	}
+	if c.room(j, out) {
+		return out
+	}
+	for _, v := range slices.Backward(out) {
+		c.enqueue(v)
+	}
+	return nil
+}
+
+// room reports whether the queue has room for a job that has been counted, once
+// those that leave it have been counted out.
+func (c *Core) room(j *job, leaving []*job) bool {
+	return c.fits(j, leaving) && (!c.mustFit(j) || c.lateness(j) <= 0)
+}
+
+// ample reports whether there is room, and time for company as well: in a queue
+// that is packed to the last moment, batches too small to keep up make the last
+// one late after all.
+func (c *Core) ample(j *job, leaving []*job) bool {
+	return c.fits(j, leaving) && (!c.mustFit(j) || c.lateness(j)+c.company(j) <= 0)
+}
+
+// company is the time of a full batch, or of all there is before the job.
+func (c *Core) company(j *job) time.Duration {
+	m := c.models[j.model]
+	before, _ := c.queue.around(j)
+	return min(time.Duration(before), m.batchTime(j.planned(), m.batchMax(j.planned())))
+}
+
+// mustFit reports whether a job is refused when it cannot be on time. (A policy
+// that replans drops what cannot be, later.)
+func (c *Core) mustFit(j *job) bool {
+	return j.objective.Late == slo.LateDrop && j.objective.Deadline != slo.Never && !c.cfg.Policy.Replans()
+}
+
+// fits reports whether the bounds of the queue hold with the job.
+func (c *Core) fits(j *job, leaving []*job) bool {
+	items, bytes, jobs := c.items+c.counts.Running, c.bytes, len(c.jobs)-len(leaving)
+	for _, v := range leaving {
+		items, bytes = items-v.waiting, bytes-v.bytes
+	}
+	return items <= c.cfg.QueueItemsMax && jobs <= c.cfg.QueueJobsMax && (c.cfg.QueueBytesMax == 0 || bytes <= c.cfg.QueueBytesMax)
+}

@@ -1,0 +1,103 @@
+package inference
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/mosel-serve/mosel/oip"
+)
+
+// CheckRequest counts what a serialized ModelInferRequest holds before it is
+// unmarshaled. A server needs it against messages that are small on the wire and
+// large in memory: an empty input takes two bytes there and more than a hundred
+// here, so that the bound on the size of a message does not bound the memory it
+// takes. It looks at no tensor's elements, so its cost is that of walking over a
+// few dozen fields; and it leaves all else that may be wrong to the unmarshaler.
+//
+// Errors wrap oip.ErrTooLarge.
+func CheckRequest(wire []byte, lim oip.Limits) error {
+	var params, inputs, outputs, raw int
+	return walk(wire, func(field protowire.Number, content []byte) error {
+		switch field {
+		case 4:
+			return above(&params, lim.Parameters, "parameters")
+		case 5:
+			if err := above(&inputs, lim.Tensors, "inputs"); err != nil {
+				return err
+			}
+			return checkTensor(content, lim)
+		case 6:
+			if err := above(&outputs, lim.Tensors, "outputs"); err != nil {
+				return err
+			}
+			return checkOutput(content, lim)
+		case 7:
+			return above(&raw, lim.Tensors, "raw contents")
+		}
+		return nil
+	})
+}
+
+// checkTensor counts what an input holds.
+func checkTensor(wire []byte, lim oip.Limits) error {
+	var dims, params int
+	return walk(wire, func(field protowire.Number, content []byte) error {
+		switch field {
+		case 3:
+			if len(content) > lim.Rank*10 { // packed: ten bytes a number at most
+				return fmt.Errorf("a shape of %d bytes, the bound is %d dimensions: %w", len(content), lim.Rank, oip.ErrTooLarge)
+			}
+			return above(&dims, lim.Rank, "pieces of a shape")
+		case 4:
+			return above(&params, lim.Parameters, "parameters of an input")
+		}
+		return nil
+	})
+}
+
+// checkOutput counts what a requested output holds.
+func checkOutput(wire []byte, lim oip.Limits) error {
+	var params int
+	return walk(wire, func(field protowire.Number, _ []byte) error {
+		if field == 2 {
+			return above(&params, lim.Parameters, "parameters of an output")
+		}
+		return nil
+	})
+}
+
+// above counts one more and fails when there are too many.
+func above(count *int, bound int, what string) error {
+	if *count++; *count > bound {
+		return fmt.Errorf("more than %d %s: %w", bound, what, oip.ErrTooLarge)
+	}
+	return nil
+}
+
+// walk visits the fields of a message, with the content of those that have a
+// length. Where the message is malformed the walk ends: unmarshaling stops there
+// as well, and says why.
+func walk(wire []byte, visit func(field protowire.Number, content []byte) error) error {
+	for len(wire) > 0 {
+		field, kind, n := protowire.ConsumeTag(wire)
+		if n < 0 {
+			return nil
+		}
+		var content []byte
+		size := 0
+		if kind == protowire.BytesType {
+			content, size = protowire.ConsumeBytes(wire[n:])
+		} else {
+			size = protowire.ConsumeFieldValue(field, kind, wire[n:])
+		}
+		if size < 0 {
+			return nil
+		}
+		if err := visit(field, content); err != nil {
+			return err
+		}
+		wire = wire[n+size:]
+	}
+	return nil
+}

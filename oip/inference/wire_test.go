@@ -1,0 +1,79 @@
+package inference
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/mosel-serve/mosel/oip"
+)
+
+func TestCheckRequest(t *testing.T) {
+	lim := oip.Limits{Tensors: 2, Rank: 3, Parameters: 2}
+	marshal := func(m *ModelInferRequest) []byte {
+		wire, err := proto.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return wire
+	}
+	params := func(n int) map[string]*InferParameter {
+		m := map[string]*InferParameter{}
+		for i := range n {
+			m[strings.Repeat("p", i)] = &InferParameter{}
+		}
+		return m
+	}
+	in := func(p, rank int) *ModelInferRequest_InferInputTensor {
+		return &ModelInferRequest_InferInputTensor{Name: "x", Shape: slices.Repeat([]int64{1 << 62}, rank), Parameters: params(p),
+			Contents: &InferTensorContents{BoolContents: make([]bool, 100)}}
+	}
+	out := func(p int) *ModelInferRequest_InferRequestedOutputTensor {
+		return &ModelInferRequest_InferRequestedOutputTensor{Name: "y", Parameters: params(p)}
+	}
+	within := marshal(&ModelInferRequest{ModelName: "m", Parameters: params(2), RawInputContents: make([][]byte, 2),
+		Inputs:  []*ModelInferRequest_InferInputTensor{in(2, 3), in(0, 0)},
+		Outputs: []*ModelInferRequest_InferRequestedOutputTensor{out(2), out(0)}})
+	for n := range len(within) + 1 {
+		if err := CheckRequest(within[:n], lim); err != nil {
+			t.Errorf("%d bytes of a good request: %v", n, err)
+		}
+	}
+	dims := []byte{5<<3 | 2, 8, 3 << 3, 1, 3 << 3, 1, 3 << 3, 1, 3 << 3, 1}
+	for want, wire := range map[string][]byte{
+		"more than 2 parameters":              marshal(&ModelInferRequest{Parameters: params(3)}),
+		"more than 2 inputs":                  marshal(&ModelInferRequest{Inputs: []*ModelInferRequest_InferInputTensor{in(0, 0), in(0, 0), in(0, 0)}}),
+		"more than 2 outputs":                 marshal(&ModelInferRequest{Outputs: []*ModelInferRequest_InferRequestedOutputTensor{out(0), out(0), out(0)}}),
+		"more than 2 raw contents":            marshal(&ModelInferRequest{RawInputContents: make([][]byte, 3)}),
+		"more than 2 parameters of an input":  marshal(&ModelInferRequest{Inputs: []*ModelInferRequest_InferInputTensor{in(3, 0)}}),
+		"more than 2 parameters of an output": marshal(&ModelInferRequest{Outputs: []*ModelInferRequest_InferRequestedOutputTensor{out(3)}}),
+		"a shape of 36 bytes":                 marshal(&ModelInferRequest{Inputs: []*ModelInferRequest_InferInputTensor{in(0, 4)}}),
+		"more than 3 pieces of a shape":       dims,
+	} {
+		if err := CheckRequest(wire, lim); err == nil || !strings.Contains(err.Error(), want) || !errors.Is(err, oip.ErrTooLarge) {
+			t.Errorf("error %v, want %q", err, want)
+		}
+	}
+	for _, malformed := range []string{"\x2a\xff", "\x00", "\x2a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", "\x2b\x2a"} {
+		if err := CheckRequest([]byte(malformed), lim); err != nil {
+			t.Errorf("%q: %v", malformed, err)
+		}
+	}
+}
+
+func BenchmarkCheckRequest(b *testing.B) {
+	_, m := digits(b)
+	wire, err := proto.Marshal(m)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := CheckRequest(wire, oip.DefaultLimits()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
