@@ -3,6 +3,7 @@
 GO       ?= go
 FUZZTIME ?= 5s
 BENCH    ?= .
+SOAK     ?= 10s
 SEEDS    ?= 20000
 # Traces that may not be shipped: run where they are, never needed.
 TRACES   ?= $(wildcard ../shared/data/traces/twitter-*.csv)
@@ -12,7 +13,7 @@ ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
 
-.PHONY: help build demo experiments test simulate-soak lint fuzz bench generate setup clean
+.PHONY: help build demo experiments test soak simulate-soak lint fuzz bench bench-serve generate setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(MAKEFILE_LIST)
@@ -35,6 +36,9 @@ experiments: build ## the paper's experiments, simulated, into docs/experiments.
 test: setup ## all tests, with the race detector
 	$(GO) test -race ./...
 
+soak: ## random sound, unsound and cut-off requests to a real server for SOAK (10s); by hand SOAK=10m
+	$(GO) test ./internal/server -run 'TestSoak$$' -v -count 1 -soak $(SOAK) -timeout 0
+
 simulate-soak: ## the simulator's invariants over SEEDS random scenarios (20,000)
 	$(GO) test ./internal/sim -run TestInvariantsHold -seeds $(SEEDS) -timeout 2h
 
@@ -53,6 +57,9 @@ fuzz: ## every fuzz target for FUZZTIME each (5s)
 
 bench: setup ## all benchmarks; BENCH=regexp selects
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+bench-serve: ## mosel against bare servers of the same transport and payload, in under a minute
+	$(GO) run ./internal/servebench
 
 setup: build # the ONNX Runtime library, once, into the user's cache
 	bin/mosel runtime install

@@ -37,6 +37,7 @@ var rooms = []room{
 	{dir: "internal/access", imports: []string{"internal/slo", "internal/strictyaml"}},
 	{dir: "internal/workload", imports: []string{"internal/slo"}},
 	{dir: "internal/modelpkg", imports: []string{"tensor", "internal/slo", "internal/strictyaml"}},
+	{dir: "internal/modelpkg/modelpkgtest", imports: []string{"tensor", "internal/modelpkg"}},
 	{dir: "internal/runtime", imports: []string{"tensor", "internal/slo", "internal/modelpkg"}},
 	{dir: "internal/runtime/runtimetest", imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime"}},
 	{
@@ -78,7 +79,7 @@ var rooms = []room{
 		imports: []string{"internal/slo", "internal/modelpkg", "internal/engine"},
 	},
 	{
-		dir:     "internal/api",
+		dir: "internal/api",
 		imports: []string{"tensor", "oip", "oip/inference", "status", "internal/slo", "internal/access", "internal/modelpkg", "internal/runtime", "internal/obs",
 			"internal/engine", "internal/repository"},
 		tests: []string{"internal/runtime/fake"},
@@ -87,7 +88,12 @@ var rooms = []room{
 		dir: "internal/server",
 		imports: []string{"internal/slo", "internal/access", "internal/runtime", "internal/runtime/ort", "internal/plan", "internal/sched",
 			"internal/obs", "internal/engine", "internal/repository", "internal/api"},
-		tests: []string{"tensor", "client", "internal/modelpkg", "internal/runtime/fake"},
+		tests: []string{"tensor", "oip", "client", "internal/modelpkg", "internal/modelpkg/modelpkgtest", "internal/runtime/fake"},
+	},
+	{
+		dir: "internal/servebench",
+		imports: []string{"tensor", "oip", "oip/inference", "internal/modelpkg", "internal/modelpkg/modelpkgtest", "internal/runtime",
+			"internal/runtime/fake", "internal/replay", "internal/server"},
 	},
 	{
 		dir: "cmd/mosel",

@@ -47,6 +47,7 @@
 //	internal/sim         the core under a virtual clock, invariants checked after every step
 //	internal/scenario    experiments as files, run in the simulator under every policy
 //	internal/replay      offers load to a server from outside and reports what came of it
+//	internal/servebench  a program that measures what serving itself costs
 //	internal/demo        the main job: what policy "mosel" carries beside policy "all"
 //
 // # Reading order

@@ -192,6 +192,7 @@ func (f *filler) bytes() error {
 // integers reads numbers into an integer type of any size.
 func (f *filler) integers() error {
 	r, size := f.r, f.t.DType.Size()
+	var d decimal
 	signed := f.t.DType >= tensor.Int8 && f.t.DType <= tensor.Int64
 	positive := uint64(math.MaxUint64) >> (64 - 8*size) // the largest magnitude of each sign
 	negative := uint64(0)
@@ -205,8 +206,7 @@ func (f *filler) integers() error {
 		}
 		r.space()
 		start := r.pos
-		d, ok := r.short()
-		if !ok {
+		if !r.plain(&d) {
 			var err error
 			if d, err = r.decimal(); err != nil {
 				return f.fail("%w", err)
@@ -255,15 +255,18 @@ func (f *filler) outOfRange(text []byte, negative, positive uint64) error {
 // floats reads numbers into FP32 or FP64.
 func (f *filler) floats() error {
 	r, size := f.r, f.t.DType.Size()
+	var d decimal
 	for {
 		if err := f.room(); err != nil {
 			return err
 		}
 		r.space()
 		start := r.pos
-		d, err := r.decimal()
-		if err != nil {
-			return f.fail("%w", err)
+		if !r.plain(&d) {
+			var err error
+			if d, err = r.decimal(); err != nil {
+				return f.fail("%w", err)
+			}
 		}
 		v, ok := d.float(r.buf[start:r.pos], 8*size)
 		if !ok {

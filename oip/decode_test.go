@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -296,9 +297,58 @@ func TestFloatsRoundOnce(t *testing.T) {
 			if ok != (wantErr == nil) {
 				t.Errorf("%.40s in %d bits: ok %v, strconv says %v", text, size, ok, wantErr)
 			}
+			checkPlain(t, text, d)
 			if ok && (size == 64 && math.Float64bits(got) != math.Float64bits(want) ||
 				size == 32 && math.Float32bits(float32(got)) != math.Float32bits(float32(want))) {
 				t.Errorf("%.40s in %d bits: %v, strconv says %v", text, size, got, want)
+			}
+		}
+	}
+}
+
+// checkPlain checks that the short way, where it is taken, reads what the long
+// one does.
+func checkPlain(t *testing.T, text string, want decimal) {
+	t.Helper()
+	var got decimal
+	r := reader{buf: []byte(text), lim: DefaultLimits()}
+	if r.plain(&got) && (got != want || r.pos != len(text)) {
+		t.Errorf("%s is read in short as %+v, in full as %+v", text, got, want)
+	}
+}
+
+// TestFloat32sAgreeWithTheStandardLibrary reads what is printed of float32s and
+// of the middles between them, where one digit decides.
+func TestFloat32sAgreeWithTheStandardLibrary(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 20_000 {
+		f := math.Float32frombits(random.Uint32())
+		if random.IntN(2) == 0 {
+			f = random.Float32()
+		}
+		above := math.Nextafter32(f, math.MaxFloat32)
+		middle := float64(f) + (float64(above)-float64(f))/2
+		if math.IsNaN(middle) || math.IsInf(middle, 0) {
+			continue
+		}
+		for _, text := range []string{
+			strconv.FormatFloat(float64(f), 'g', -1, 32),
+			strconv.FormatFloat(float64(f), 'f', random.IntN(20), 64),
+			strconv.FormatFloat(float64(f), 'g', 17, 64),
+			strconv.FormatFloat(middle, 'g', 15+random.IntN(6), 64),
+			strconv.FormatFloat(math.Nextafter(middle, 0), 'g', 17+random.IntN(2), 64),
+			strconv.FormatFloat(math.Nextafter(middle, math.MaxFloat64), 'g', 17+random.IntN(2), 64),
+		} {
+			want, wantErr := strconv.ParseFloat(text, 32)
+			r := reader{buf: []byte(text), lim: DefaultLimits()}
+			d, err := r.decimal()
+			if err != nil {
+				t.Fatalf("%s: %v", text, err)
+			}
+			checkPlain(t, text, d)
+			got, ok := d.float([]byte(text), 32)
+			if ok != (wantErr == nil) || ok && math.Float32bits(float32(got)) != math.Float32bits(float32(want)) {
+				t.Fatalf("%s is read as %v, %v, by strconv as %v, %v", text, float32(got), ok, float32(want), wantErr)
 			}
 		}
 	}

@@ -4,5 +4,5 @@ package replay
 
 import "time"
 
-// processCPU is not known here; reports then say 0.
-func processCPU() time.Duration { return 0 }
+// ProcessCPU is not known here; reports then say 0.
+func ProcessCPU() time.Duration { return 0 }

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// processCPU is the processor time this process has used so far.
-func processCPU() time.Duration {
+// ProcessCPU is the processor time this process has used so far.
+func ProcessCPU() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 		return 0

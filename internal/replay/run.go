@@ -113,7 +113,7 @@ func Run(ctx context.Context, jobs []Job, send Send, o Options) *Log {
 	log := &Log{jobs: jobs, records: make([]record, len(jobs)), right: make([]bool, items), warmup: o.Warmup,
 		bound: o.Concurrency, mix: map[string]int{}, failures: map[string]int{}}
 	r := &run{log: log, send: send, start: time.Now(), hand: make(chan int)}
-	before := processCPU()
+	before := ProcessCPU()
 	// Answers may outlive the last arrival by the grace, not more.
 	working, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -121,7 +121,7 @@ func Run(ctx context.Context, jobs []Job, send Send, o Options) *Log {
 	defer grace.Stop()
 	r.workers.Go(func() { r.pace(working, o.Concurrency) })
 	r.watch(o.Progress)
-	log.cpu = processCPU() - before
+	log.cpu = ProcessCPU() - before
 	log.length = time.Since(r.start)
 	log.peak = int(r.peak.Load())
 	log.early = int(r.sent.Load()) < len(jobs)

@@ -1,0 +1,152 @@
+// Package modelpkgtest writes model packages for servers that run on the fake
+// runtime: tests and benchmarks of serving, which need models of every shape on
+// disk and nothing computed. A package it writes is sound, with a profile, and
+// loads as any other does; only its graphs have no operators inside.
+package modelpkgtest
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// Measured is what the profile of the package says of one variant.
+type Measured struct {
+	Accuracy float64       // mean, 0..1, of 1000 samples
+	Item     time.Duration // above 0; a batch takes this for each of its items
+}
+
+// device is whose profile is written: the only one there is, so it is found.
+const device = "made-up"
+
+// Write makes a package of the model in a new directory below dir, named as the
+// model is, and returns that as it loads. measured[i] is of m.Variants[i].
+// Inputs of the variants follow from their modalities.
+func Write(dir string, m *modelpkg.Model, measured []Measured) (*modelpkg.Model, error) {
+	dir = filepath.Join(dir, m.Name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	text, err := json.MarshalIndent(declaration(m), "", "  ") // YAML holds JSON
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(dir, modelpkg.FileName), text, 0o644); err != nil {
+		return nil, err
+	}
+	for _, v := range m.Variants {
+		if err := os.WriteFile(filepath.Join(dir, v.Name+".onnx"), graph(m, v), 0o644); err != nil {
+			return nil, err
+		}
+	}
+	loaded, err := modelpkg.Load(dir)
+	if err != nil {
+		return nil, err
+	}
+	return loaded, profile(loaded, measured).Save(loaded.ProfilePath(device))
+}
+
+type (
+	object = map[string]any
+	list   = []any
+)
+
+// declaration is the model as its mosel.yaml says it.
+func declaration(m *modelpkg.Model) object {
+	declared := func(s modelpkg.Spec) object {
+		return object{"name": s.Name, "datatype": s.DType.String(), "shape": append([]int64{}, s.Shape...)}
+	}
+	var modalities, outputs, variants list
+	for _, modality := range m.Modalities {
+		var inputs list
+		for _, i := range modality.Inputs {
+			inputs = append(inputs, declared(m.Inputs[i].Spec))
+		}
+		modalities = append(modalities, object{"name": modality.Name, "inputs": inputs})
+	}
+	for _, out := range m.Outputs {
+		outputs = append(outputs, declared(out))
+	}
+	for _, v := range m.Variants {
+		variants = append(variants, object{"name": v.Name, "modalities": v.Modalities.Names(m.ModalityNames()), "path": v.Name + ".onnx"})
+	}
+	return object{"format": 1, "name": m.Name, "version": m.Version, "task": "classification", "metric": "accuracy",
+		"modalities": modalities, "outputs": outputs, "variants": variants, "limits": object{"max_batch": m.Limits.BatchItemsMax}}
+}
+
+// elements are the element types' numbers in ONNX files.
+var elements = map[tensor.DType]uint64{
+	tensor.FP32: 1, tensor.Uint8: 2, tensor.Int8: 3, tensor.Uint16: 4, tensor.Int16: 5, tensor.Int32: 6, tensor.Int64: 7,
+	tensor.Bool: 9, tensor.FP16: 10, tensor.FP64: 11, tensor.Uint32: 12, tensor.Uint64: 13, tensor.BF16: 16,
+}
+
+// graph is a variant's ONNX file: its inputs and outputs, whose shapes it leaves
+// open. The numbers are those of onnx.proto3.
+func graph(m *modelpkg.Model, v modelpkg.Variant) []byte {
+	value := func(s modelpkg.Spec) []byte {
+		return slices.Concat(message(1, []byte(s.Name)), message(2, message(1, number(1, elements[s.DType]))))
+	}
+	var g []byte
+	for _, in := range m.Inputs {
+		if v.Modalities.Has(1 << in.Modality) {
+			g = append(g, message(11, value(in.Spec))...)
+		}
+	}
+	for _, out := range m.Outputs {
+		g = append(g, message(12, value(out))...)
+	}
+	const irVersion, opset = 8, 17
+	return slices.Concat(number(1, irVersion), message(7, g), message(8, number(2, opset)))
+}
+
+func message(field protowire.Number, body []byte) []byte {
+	return protowire.AppendBytes(protowire.AppendTag(nil, field, protowire.BytesType), body)
+}
+
+func number(field protowire.Number, v uint64) []byte {
+	return protowire.AppendVarint(protowire.AppendTag(nil, field, protowire.VarintType), v)
+}
+
+// profile says of the model what was not measured.
+func profile(m *modelpkg.Model, measured []Measured) *modelpkg.Profile {
+	const samples = 1000
+	p := &modelpkg.Profile{Format: modelpkg.ProfileFormat, Model: m.Name, ModelVersion: m.Version, ModelDigest: m.Digest,
+		Device: device, Threads: 1, Runtime: "fake", RuntimeVersion: "1", Samples: samples}
+	for i, v := range m.Variants {
+		vp := modelpkg.VariantProfile{Name: v.Name, Modalities: v.Modalities.Names(m.ModalityNames()), Precision: v.Precision,
+			Accuracy: modelpkg.MeasuredAccuracy(int(measured[i].Accuracy*samples+0.5), samples)}
+		for _, items := range slices.Compact([]int{1, m.Limits.BatchItemsMax}) {
+			ms := float64(items) * float64(measured[i].Item) / float64(time.Millisecond)
+			vp.Batches = append(vp.Batches, modelpkg.BatchProfile{Items: items, P50MS: ms, P95MS: ms, Runs: 1})
+		}
+		p.Variants = append(p.Variants, vp)
+	}
+	return p
+}
+
+// Model makes a model whose modalities have one input each, of the same name.
+// A variant is the modalities it runs on, joined by "_": "image_text". A name
+// that is no modality's is a mistake of the test, and panics.
+func Model(name string, inputs []modelpkg.Spec, output modelpkg.Spec, variants ...string) *modelpkg.Model {
+	m := &modelpkg.Model{Name: name, Version: "1", Outputs: []modelpkg.Spec{output}, Limits: modelpkg.Limits{BatchItemsMax: 32}}
+	for i, in := range inputs {
+		m.Inputs = append(m.Inputs, modelpkg.Input{Spec: in, Modality: i})
+		m.Modalities = append(m.Modalities, modelpkg.Modality{Name: in.Name, Inputs: []int{i}})
+	}
+	for _, v := range variants {
+		set, err := m.ModalitySet(strings.Split(v, "_"))
+		if err != nil {
+			panic(err)
+		}
+		m.Variants = append(m.Variants, modelpkg.Variant{Name: v, Modalities: set})
+	}
+	return m
+}

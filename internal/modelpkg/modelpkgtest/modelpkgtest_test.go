@@ -1,0 +1,41 @@
+package modelpkgtest_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/modelpkg/modelpkgtest"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// TestPackagesAreSound checks that what is written passes every check that a
+// real package does, and loads as the model that was meant.
+func TestPackagesAreSound(t *testing.T) {
+	m := modelpkgtest.Model("scene", []modelpkg.Spec{
+		{Name: "image", DType: tensor.Uint8, Shape: tensor.Shape{4, 4}},
+		{Name: "wave", DType: tensor.Int16, Shape: tensor.Shape{-1}},
+		{Name: "gain", DType: tensor.FP16},
+	}, modelpkg.Spec{Name: "scores", DType: tensor.FP32, Shape: tensor.Shape{3}}, "image", "image_gain", "image_wave_gain")
+	m.Limits.BatchItemsMax = 8
+	loaded, err := modelpkgtest.Write(t.TempDir(), m, []modelpkgtest.Measured{
+		{Accuracy: 0.8, Item: time.Millisecond}, {Accuracy: 0.9, Item: 2 * time.Millisecond}, {Accuracy: 0.99, Item: time.Second}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if problems := modelpkg.Check(loaded.Dir); len(problems) > 0 {
+		t.Error(problems)
+	}
+	p, err := modelpkg.FindProfile(loaded, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if loaded.Name != "scene" || len(loaded.Inputs) != 3 || !slices.Equal(loaded.Variants[1].Inputs, []int{0, 2}) {
+		t.Errorf("loaded as %+v", loaded)
+	}
+	all := p.Variants[2]
+	if all.Accuracy.Mean != 0.99 || len(all.Batches) != 2 || all.Batches[1].Items != 8 || all.Batches[1].P50MS != 8000 {
+		t.Errorf("the profile says %+v of all three", all)
+	}
+}

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"runtime/pprof"
+	"strconv"
+	"sync"
+
+	"github.com/mosel-serve/mosel/internal/replay"
+	"github.com/mosel-serve/mosel/internal/runtime/fake"
+	"github.com/mosel-serve/mosel/internal/server"
+)
+
+// The roles of child processes.
+const (
+	roleMosel = "mosel"
+	roleEcho  = "echo"
+)
+
+// announcement is what a child says of itself: where it serves.
+type announcement struct {
+	REST string `json:"rest"`
+	GRPC string `json:"grpc"`
+}
+
+// usage is what a child has used so far.
+type usage struct {
+	CPU         int64 `json:"cpu_ns"`
+	Allocations int64 `json:"allocations"`
+}
+
+// serve is the life of a child process: it serves until it is told to end.
+func serve(ctx context.Context, o options) error {
+	switch o.role {
+	case roleMosel:
+		return profiled(o.pprof, func() error { return serveMosel(ctx, o.models) })
+	case roleEcho:
+		return serveEcho(ctx)
+	}
+	return fmt.Errorf("there is no role %q", o.role)
+}
+
+// profiled writes a profile of what run does, if one is wanted.
+func profiled(file string, run func() error) error {
+	if file == "" {
+		return run()
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return err
+	}
+	err = run()
+	pprof.StopCPUProfile()
+	return errors.Join(err, f.Close())
+}
+
+// serveMosel is mosel as `mosel serve` runs it, but that its runtime computes
+// nothing, in no time.
+func serveMosel(ctx context.Context, models string) error {
+	cfg := server.Default(runtime.NumCPU())
+	cfg.ModelsDir, cfg.Addr, cfg.GRPCAddr, cfg.MetricsAddr = models, "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	cfg.Runtime = fake.New(fake.Config{Instant: true})
+	s, err := server.New(cfg)
+	if err != nil {
+		return err
+	}
+	if err := s.Start(); err != nil {
+		return err
+	}
+	if err := s.Warm(ctx); err != nil {
+		return err
+	}
+	err = answerQuestions(ctx, announcement{REST: s.Addr().String(), GRPC: s.GRPCAddr().String()})
+	return errors.Join(err, s.Shutdown(context.WithoutCancel(ctx)))
+}
+
+// serveEcho is the least that a server of each transport can do: read the
+// request to its end, answer with so many bytes.
+func serveEcho(ctx context.Context) error {
+	rest, err := listenHTTP(http.HandlerFunc(echo))
+	if err != nil {
+		return err
+	}
+	rpc, err := listenGRPC()
+	if err != nil {
+		return errors.Join(err, rest.stop())
+	}
+	return errors.Join(answerQuestions(ctx, announcement{REST: rest.addr, GRPC: rpc.addr}), rpc.stop(), rest.stop())
+}
+
+// httpServer serves on a free port until stop.
+type httpServer struct {
+	addr string
+	http *http.Server
+	done chan error
+}
+
+func listenHTTP(h http.Handler) (*httpServer, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	s := &httpServer{addr: l.Addr().String(), http: &http.Server{Handler: h}, done: make(chan error, 1)}
+	go func() { s.done <- s.http.Serve(l) }()
+	return s, nil
+}
+
+func (s *httpServer) stop() error {
+	err := s.http.Close()
+	if served := <-s.done; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
+	return err
+}
+
+// bodyMax bounds what an echo server reads and answers: more than any load here.
+const bodyMax = 1 << 20
+
+var (
+	bodies  = sync.Pool{New: func() any { return new([bodyMax]byte) }}
+	payload [bodyMax]byte // what echo servers answer with, zeros
+)
+
+// echo reads the body, into memory that is used again, and answers with as many
+// bytes as the path says.
+func echo(w http.ResponseWriter, r *http.Request) {
+	size, err := strconv.Atoi(r.URL.Path[1:])
+	if err != nil || size > bodyMax || r.ContentLength < 0 || r.ContentLength > bodyMax {
+		http.Error(w, "only sizes here", http.StatusBadRequest)
+		return
+	}
+	body := bodies.Get().(*[bodyMax]byte)
+	defer bodies.Put(body)
+	if _, err := io.ReadFull(r.Body, body[:r.ContentLength]); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	header := w.Header()
+	header["Content-Type"] = []string{"application/octet-stream"}
+	header["Content-Length"] = []string{strconv.Itoa(size)}
+	w.Write(payload[:size])
+}
+
+// answerQuestions tells the parent where the child serves and, whenever it asks,
+// what the child has used, until ctx ends.
+func answerQuestions(ctx context.Context, a announcement) error {
+	questions := http.NewServeMux()
+	tell := func(path string, answer func() any) {
+		questions.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+			if err := json.NewEncoder(w).Encode(answer()); err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+			}
+		})
+	}
+	tell("/addresses", func() any { return a })
+	tell("/usage", func() any {
+		var memory runtime.MemStats
+		runtime.ReadMemStats(&memory)
+		return usage{CPU: replay.ProcessCPU().Nanoseconds(), Allocations: int64(memory.Mallocs)}
+	})
+	s, err := listenHTTP(questions)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("ready http://%s\n", s.addr)
+	<-ctx.Done()
+	return s.stop()
+}
+
+// child is a child process, seen from its parent.
+type child struct {
+	*replay.Server
+	announcement
+}
+
+// startChild starts this program once more, with arguments that give it a role.
+func startChild(ctx context.Context, args ...string) (*child, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	s, err := replay.StartServer(ctx, append([]string{self}, args...))
+	if err != nil {
+		return nil, err
+	}
+	c := &child{Server: s}
+	if err := c.ask(ctx, "/addresses", &c.announcement); err != nil {
+		c.Stop()
+		return nil, err
+	}
+	return c, nil
+}
+
+// used asks the child what it has used so far.
+func (c *child) used(ctx context.Context) (u usage, err error) {
+	return u, c.ask(ctx, "/usage", &u)
+}
+
+func (c *child) ask(ctx context.Context, path string, answer any) error {
+	if err := c.Died(); err != nil {
+		return err
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL+path, nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	return json.NewDecoder(response.Body).Decode(answer)
+}

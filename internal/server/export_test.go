@@ -1,0 +1,9 @@
+package server
+
+import "github.com/mosel-serve/mosel/internal/sched"
+
+// Counts are the running totals of the core.
+func (s *Server) Counts() sched.Counts {
+	counts, _ := s.engine.Counts()
+	return counts
+}

@@ -1,0 +1,345 @@
+package server_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"compress/zlib"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/runtime"
+	"github.com/mosel-serve/mosel/internal/runtime/fake"
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/oip"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// soakClient is one client.
+type soakClient struct {
+	*soak
+	random    *rand.Rand
+	transport *http.Transport
+	gzip      *gzip.Writer
+	zlib      *zlib.Writer
+	turn      int // of what is not left to chance
+}
+
+func newSoakClient(s *soak, stream uint64) *soakClient {
+	return &soakClient{soak: s, random: rand.New(rand.NewPCG(s.seed, stream)), transport: &http.Transport{DisableCompression: true},
+		gzip: gzip.NewWriter(io.Discard), zlib: zlib.NewWriter(io.Discard), turn: int(stream)}
+}
+
+func (c *soakClient) chance(percent int) bool { return c.random.IntN(100) < percent }
+
+// question is a sound request, and what the client knows of it.
+type question struct {
+	model    soakModel
+	items    []runtime.Item
+	present  slo.Modalities
+	floor    slo.Accuracy
+	deadline time.Duration // 0: none
+	late     bool          // rather than not at all
+	id       string
+	form     oip.Form // of the inputs
+	answer   oip.Form
+}
+
+// ask draws a question that any client might have.
+func (c *soakClient) ask() *question {
+	q := &question{model: c.models[c.random.IntN(len(c.models))], id: strconv.FormatUint(c.random.Uint64(), 36)}
+	q.present = q.model.Variants[c.random.IntN(len(q.model.Variants))].Modalities
+	n := 1
+	if c.chance(50) {
+		n += c.random.IntN(12)
+	}
+	wave := 2 * (1 + c.random.IntN(50)) // bytes of the input without a fixed length
+	q.items = make([]runtime.Item, n)
+	for i := range q.items {
+		q.items[i] = make(runtime.Item, len(q.model.Inputs))
+		for k, in := range q.model.Inputs {
+			if !q.present.Has(1 << in.Modality) {
+				continue
+			}
+			size := runtime.ItemBytes(in.Spec)
+			if slices.Contains(in.Shape, -1) {
+				size = wave
+			}
+			q.items[i][k] = c.data(in.DType, size)
+		}
+	}
+	best := q.best().Float()
+	floors := []float64{0, best - 0.1, best, best, min(best+0.005, 1)}
+	q.floor, _ = slo.AccuracyOf(floors[c.random.IntN(len(floors))]) // always a share
+	q.deadline = []time.Duration{0, 0, 10 * time.Second, 50 * time.Millisecond, time.Millisecond, time.Microsecond}[c.random.IntN(6)]
+	q.late = c.chance(20)
+	q.form, q.answer = oip.Form(c.random.IntN(2)), oip.Form(c.random.IntN(2))
+	return q
+}
+
+// data draws bytes of a type. Floats are numbers that JSON can carry.
+func (c *soakClient) data(d tensor.DType, size int) []byte {
+	data := make([]byte, size)
+	for i := 0; i+8 <= size; i += 8 {
+		binary.LittleEndian.PutUint64(data[i:], c.random.Uint64())
+	}
+	for i := size &^ 7; i < size; i++ {
+		data[i] = byte(c.random.Uint32())
+	}
+	for i := 0; d == tensor.FP32 && i < size; i += 4 {
+		binary.LittleEndian.PutUint32(data[i:], math.Float32bits(c.random.Float32()))
+	}
+	return data
+}
+
+// best is the highest floor that is possible.
+func (q *question) best() slo.Accuracy {
+	best := 0.0
+	for i, v := range q.model.Variants {
+		if q.present.Has(v.Modalities) {
+			best = max(best, q.model.accuracy[i])
+		}
+	}
+	a, _ := slo.AccuracyOf(best) // always a share
+	return a
+}
+
+// inputs gathers the items.
+func (q *question) inputs() (inputs []tensor.Tensor) {
+	for k, in := range q.model.Inputs {
+		if !q.present.Has(1 << in.Modality) {
+			continue
+		}
+		t := tensor.Tensor{Name: in.Name, DType: in.DType, Shape: tensor.Shape{int64(len(q.items))}}
+		for _, d := range in.Shape {
+			if d == -1 {
+				d = int64(len(q.items[0][k]) / in.DType.Size())
+			}
+			t.Shape = append(t.Shape, d)
+		}
+		for _, item := range q.items {
+			t.Data = append(t.Data, item[k]...)
+		}
+		inputs = append(inputs, t)
+	}
+	return inputs
+}
+
+// encode writes the question as a body and the length of its JSON part.
+func (q *question) encode() (body []byte, jsonBytes int, err error) {
+	r := oip.Request{ID: q.id, Inputs: q.inputs(), OutputForm: q.answer}
+	add := func(name string, v oip.Value) {
+		r.Parameters = append(r.Parameters, oip.Parameter{Name: name, Value: v})
+	}
+	if q.floor > 0 {
+		add("min_accuracy", oip.Float(q.floor.Float()))
+	}
+	if q.deadline > 0 {
+		add("deadline_ms", oip.Float(float64(q.deadline)/float64(time.Millisecond)))
+	}
+	if q.late {
+		add("late", oip.String("run"))
+	}
+	return r.Append(nil, q.form)
+}
+
+// request makes the HTTP request of a question, its body perhaps compressed.
+func (c *soakClient) request(ctx context.Context, q *question) (*http.Request, error) {
+	body, n, err := q.encode()
+	if err != nil {
+		return nil, err
+	}
+	header := http.Header{}
+	if n != oip.AllJSON {
+		header.Set(oip.HeaderLength, strconv.Itoa(n))
+	}
+	switch c.random.IntN(6) {
+	case 0:
+		header.Set("Content-Encoding", "gzip")
+		body = compressed(c.gzip, body)
+	case 1:
+		header.Set("Content-Encoding", "deflate")
+		body = compressed(c.zlib, body)
+	}
+	header.Set("Accept-Encoding", []string{"gzip", "deflate", "identity"}[c.random.IntN(3)])
+	return c.post(ctx, "/v2/models/"+q.model.Name+"/infer", header, body)
+}
+
+// compressor is what gzip.Writer and zlib.Writer are to a client. They are large:
+// each client has its own for all its requests.
+type compressor interface {
+	io.WriteCloser
+	Reset(io.Writer)
+}
+
+func compressed(c compressor, body []byte) []byte {
+	var out bytes.Buffer
+	c.Reset(&out)
+	_, _ = c.Write(body) // into memory
+	_ = c.Close()
+	return out.Bytes()
+}
+
+func (c *soakClient) post(ctx context.Context, path string, header http.Header, body []byte) (*http.Request, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.addr+path, bytes.NewReader(body))
+	if err == nil {
+		r.Header = header
+	}
+	return r, err
+}
+
+// reply is an answer as it came.
+type reply struct {
+	status int
+	header http.Header
+	body   []byte // decompressed
+}
+
+// replyMax bounds what a client reads of an answer; no answer here is larger.
+const replyMax = 1 << 20
+
+// do sends a request and reads all of its answer.
+func (c *soakClient) do(r *http.Request) (*reply, error) {
+	answer, err := c.transport.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	return readReply(answer)
+}
+
+func readReply(answer *http.Response) (*reply, error) {
+	defer answer.Body.Close()
+	src := io.Reader(answer.Body)
+	var err error
+	switch answer.Header.Get("Content-Encoding") {
+	case "gzip":
+		src, err = gzip.NewReader(src)
+	case "deflate":
+		src, err = zlib.NewReader(src)
+	}
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(io.LimitReader(src, replyMax))
+	return &reply{answer.StatusCode, answer.Header, body}, err
+}
+
+// soundQuestion asks and looks closely at the answer.
+func (c *soakClient) soundQuestion() int {
+	q := c.ask()
+	r, err := c.request(context.Background(), q)
+	if err != nil {
+		c.fail("a sound question cannot be sent: %v", err)
+		return 0
+	}
+	a, err := c.do(r)
+	if err != nil {
+		c.fail("a sound question has no answer: %v", err)
+		return 0
+	}
+	if wrong := q.check(a); wrong != nil {
+		c.fail("%s, %d items, present %v, floor %v, deadline %v: %v", q.model.Name, len(q.items), q.present, q.floor, q.deadline, wrong)
+	}
+	return a.status
+}
+
+// check says what is wrong with the answer to a question.
+func (q *question) check(a *reply) error {
+	impossible := q.floor > q.best()
+	switch {
+	case a.status == http.StatusOK && !impossible:
+		return q.checkResult(a)
+	case a.status == http.StatusUnprocessableEntity && impossible,
+		a.status == http.StatusTooManyRequests,
+		a.status == http.StatusGatewayTimeout && q.deadline > 0:
+		return checkError(a)
+	}
+	return fmt.Errorf("answered %d: %s", a.status, a.body[:min(len(a.body), 300)])
+}
+
+// checkError holds an error to what the protocol's document says of its status.
+func checkError(a *reply) error {
+	var words oip.ErrorBody
+	if err := json.Unmarshal(a.body, &words); err != nil || words.Error == "" {
+		return fmt.Errorf("answered %d with %q, which has no word in \"error\"", a.status, a.body)
+	}
+	retry := a.status == http.StatusTooManyRequests
+	if retry != (words.RetryAfterMS > 0) || retry != (a.header.Get("Retry-After") != "") {
+		return fmt.Errorf("answered %d, retry after %d ms, header %q", a.status, words.RetryAfterMS, a.header.Get("Retry-After"))
+	}
+	if (a.status == http.StatusUnprocessableEntity) != (words.BestAccuracy != nil) {
+		return fmt.Errorf("answered %d, with the best accuracy: %v", a.status, words.BestAccuracy != nil)
+	}
+	return nil
+}
+
+// checkResult checks that an answer is the one to these items: what ran is told,
+// keeps the floor, and gave every item its own row.
+func (q *question) checkResult(a *reply) error {
+	n := oip.AllJSON
+	if text := a.header.Get(oip.HeaderLength); text != "" {
+		n, _ = strconv.Atoi(text) // what is no number fails to decode
+	}
+	var r oip.Response
+	if err := r.Decode(a.body, n, oip.DefaultLimits()); err != nil {
+		return fmt.Errorf("the answer cannot be read: %w", err)
+	}
+	if r.ModelName != q.model.Name || r.ID != q.id || len(r.Outputs) != 1 || r.Outputs[0].Rows() != len(q.items) {
+		return fmt.Errorf("asked %s %s about %d items, answered by %s to %s with %d outputs", q.model.Name, q.id, len(q.items), r.ModelName, r.ID, len(r.Outputs))
+	}
+	expected, _ := r.Parameters.Get("expected_accuracy")
+	if share, err := expected.Float64(); err != nil || share < q.floor.Float() {
+		return fmt.Errorf("expected accuracy %v, floor %v", expected, q.floor)
+	}
+	variant, _ := r.Parameters.Get("variant")
+	return q.checkRows(variant.Text(), r.Outputs[0])
+}
+
+// checkRows checks every item's row: it must be that of the variant that ran, or
+// of one of them, and as many rows of each as the answer says.
+func (q *question) checkRows(mix string, out tensor.Tensor) error {
+	left := map[int]int{} // rows by variant
+	for part := range strings.SplitSeq(mix, ",") {
+		name, count, several := strings.Cut(part, ":")
+		v := slices.IndexFunc(q.model.Variants, func(v modelpkg.Variant) bool { return v.Name == name })
+		if v < 0 || !q.present.Has(q.model.Variants[v].Modalities) {
+			return fmt.Errorf("ran %q with the modalities %v", mix, q.present)
+		}
+		if left[v] = len(q.items); several {
+			left[v], _ = strconv.Atoi(count) // what is no number leaves rows over
+		}
+	}
+	var ambiguous int // rows that two of the variants would have given
+	for i, item := range q.items {
+		var by []int
+		for v := range left {
+			if bytes.Equal(out.Row(i), fake.Row(q.model.Model, 0, v, item)) {
+				by = append(by, v)
+			}
+		}
+		switch len(by) {
+		case 0:
+			return fmt.Errorf("row %d of %d is not the answer to item %d of the question (ran %s)", i, len(q.items), i, mix)
+		case 1:
+			left[by[0]]--
+		default:
+			ambiguous++
+		}
+	}
+	for _, rest := range left {
+		if ambiguous -= rest; rest < 0 || ambiguous < 0 {
+			return fmt.Errorf("%d items cannot have run on %s", len(q.items), mix)
+		}
+	}
+	return nil
+}
