@@ -229,8 +229,8 @@ func (c *soakClient) givenUp() int {
 	return a.status
 }
 
-// wire is a connection by hand.
-type wire struct {
+// rawWire is a connection by hand.
+type rawWire struct {
 	*net.TCPConn
 	reader *bufio.Reader
 }
@@ -238,7 +238,7 @@ type wire struct {
 // wireMax bounds a connection's life; nothing here takes nearly as long.
 const wireMax = 20 * time.Second
 
-func (c *soakClient) dial() *wire {
+func (c *soakClient) dial() *rawWire {
 	conn, err := net.Dial("tcp", c.addr)
 	if err != nil {
 		c.fail("connect: %v", err)
@@ -247,18 +247,18 @@ func (c *soakClient) dial() *wire {
 	if err := conn.SetDeadline(time.Now().Add(wireMax)); err != nil {
 		c.fail("connect: %v", err)
 	}
-	return &wire{conn.(*net.TCPConn), bufio.NewReader(conn)}
+	return &rawWire{conn.(*net.TCPConn), bufio.NewReader(conn)}
 }
 
 // abort closes the connection with a reset, as a program that is killed does
 // where data are left unread.
-func (w *wire) abort() {
+func (w *rawWire) abort() {
 	_ = w.SetLinger(0)
 	_ = w.Close()
 }
 
 // read reads one answer.
-func (w *wire) read() (*reply, error) {
+func (w *rawWire) read() (*reply, error) {
 	answer, err := http.ReadResponse(w.reader, nil)
 	if err != nil {
 		return nil, err
@@ -266,7 +266,7 @@ func (w *wire) read() (*reply, error) {
 	return readReply(answer)
 }
 
-// raw writes out a question as bytes on the wire.
+// raw writes out a question as bytes on the rawWire.
 func (c *soakClient) raw(q *question) []byte {
 	body, n, err := q.encode()
 	if err != nil {
@@ -381,7 +381,7 @@ func (c *soakClient) pipelined() int {
 }
 
 // readAnswers reads the answers to questions in their order.
-func (c *soakClient) readAnswers(w *wire, questions ...*question) (status int) {
+func (c *soakClient) readAnswers(w *rawWire, questions ...*question) (status int) {
 	for i, q := range questions {
 		a, err := w.read()
 		if err != nil {

@@ -196,12 +196,14 @@ func (r *run) loop() error {
 		err := r.check(e.what, out)
 		for _, a := range out {
 			r.see(a)
-			if a, ok := a.(sched.Abort); ok {
-				r.abort(a)
-			}
 		}
 		if err == nil {
 			err = r.book(e, out)
+		}
+		for _, a := range out { // once it is booked when the batch began
+			if a, ok := a.(sched.Abort); ok {
+				r.abort(a)
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("at %v after %#v: %w", time.Duration(e.at), e.what, err)
