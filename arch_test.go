@@ -99,7 +99,7 @@ var rooms = []room{
 		dir: "cmd/mosel",
 		imports: []string{"tensor", "oip", "client", "internal/slo", "internal/access", "internal/modelpkg", "internal/runtime", "internal/runtime/ort",
 			"internal/runtime/ort/library", "internal/profiler", "internal/media", "internal/plan", "internal/plot", "internal/replay", "internal/demo",
-			"internal/workload", "internal/scenario", "internal/server"},
+			"internal/workload", "internal/scenario", "internal/obs", "internal/server"},
 	},
 }
 

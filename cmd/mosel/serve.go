@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/obs"
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/server"
 	"github.com/spf13/cobra"
@@ -64,6 +65,8 @@ unloaded while it serves. SIGTERM or Ctrl-C lets admitted requests finish.`,
 	f.IntVar(&cfg.QueueItemsMax, "queue-items", cfg.QueueItemsMax, "items that may wait before requests are refused")
 	f.IntVar(&cfg.QueueJobsMax, "queue-jobs", cfg.QueueJobsMax, "requests that may wait before more are refused")
 	f.Int64Var(&cfg.QueueBytesMax, "queue-bytes", cfg.QueueBytesMax, "bytes of tensors that may wait before requests are refused; 0: no bound")
+	f.IntVar(&cfg.ConnectionsMax, "connections", cfg.ConnectionsMax, "connections of each listener that may be open before new ones wait")
+	f.IntVar(&cfg.Recent, "explain", obs.RecentDefault, "requests that are kept, when they have ended, for 'mosel explain'")
 	f.BoolVarP(&verbose, "verbose", "v", false, "log more")
 	return cmd
 }

@@ -56,6 +56,9 @@ type Config struct {
 	QueueJobsMax  int
 	QueueBytesMax int64
 	API           api.Config
+	// Recent is how many requests that have ended are kept for explaining; 0: as
+	// many as package obs finds right.
+	Recent int
 	// ConnectionsMax bounds the connections open at a time; further ones wait.
 	ConnectionsMax int
 
@@ -98,6 +101,7 @@ func (c Config) Validate() error {
 	check(c.Instances >= 1, "instances is %d: at least 1", c.Instances)
 	check(c.Threads >= 1, "threads is %d: at least 1", c.Threads)
 	check(c.QueueItemsMax >= 1 && c.QueueJobsMax >= 1, "queue bounds are %d items and %d jobs: at least 1", c.QueueItemsMax, c.QueueJobsMax)
+	check(c.Recent >= 0, "%d requests are to be kept for explaining: at least 0", c.Recent)
 	check(c.QueueBytesMax >= 0, "the bound on the queue's bytes is %d: at least 0, which is none", c.QueueBytesMax)
 	check(c.WatchEvery >= 0, "the model directory is to be looked at every %v: 0 is never", c.WatchEvery)
 	check(c.ConnectionsMax >= 1, "the bound on connections is %d: at least 1", c.ConnectionsMax)
@@ -272,7 +276,7 @@ func (s *Server) Warm(ctx context.Context) error {
 	}
 	e, err := engine.New(engine.Config{Models: s.models.Found(), Policy: s.cfg.Policy, Instances: s.cfg.Instances, Threads: s.cfg.Threads,
 		QueueItemsMax: s.cfg.QueueItemsMax, QueueJobsMax: s.cfg.QueueJobsMax, QueueBytesMax: s.cfg.QueueBytesMax,
-		Metrics: s.registry, Log: s.cfg.Log}, s.runtime)
+		Metrics: s.registry, Recent: s.cfg.Recent, Log: s.cfg.Log}, s.runtime)
 	if err != nil {
 		return err
 	}

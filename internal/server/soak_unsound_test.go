@@ -486,7 +486,7 @@ func randomBytes(random *rand.Rand, n int) []byte {
 }
 
 // budgetParts is how many of the largest bodies the server takes at a time.
-const budgetParts = 4
+const budgetParts = 5
 
 // wholeBudget checks that the memory for bodies is all free again: as many of the
 // largest as there is room for are admitted at the same time, each of which the
