@@ -12,7 +12,7 @@ ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
 
-.PHONY: help build demo experiments test simulate-soak lint fuzz bench generate setup clean
+.PHONY: help build demo experiments test conformance simulate-soak lint fuzz bench generate setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ experiments: build ## the paper's experiments, simulated, into docs/experiments.
 
 test: setup ## all tests, with the race detector
 	$(GO) test -race ./...
+
+conformance: setup ## the protocol's conformance suite against bin/mosel, from outside
+	GO=$(GO) conformance/run
 
 simulate-soak: ## the simulator's invariants over SEEDS random scenarios (20,000)
 	$(GO) test ./internal/sim -run TestInvariantsHold -seeds $(SEEDS) -timeout 2h

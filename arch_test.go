@@ -74,6 +74,7 @@ var rooms = []room{
 			"internal/engine", "internal/api"},
 		tests: []string{"tensor", "client", "internal/runtime/fake"},
 	},
+	{dir: "conformance", tests: []string{"oip/inference", "internal/modelpkg", "internal/runtime", "internal/runtime/fake", "internal/server"}},
 	{
 		dir: "cmd/mosel",
 		imports: []string{"tensor", "oip", "client", "internal/slo", "internal/modelpkg", "internal/runtime", "internal/runtime/ort",

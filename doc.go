@@ -19,6 +19,7 @@
 //	oip                  the Open Inference Protocol on the wire: JSON and its binary extension
 //	oip/inference        the same protocol over gRPC, generated from its definitions
 //	client               Go SDK: infer, jobs, status
+//	conformance          tests of any server of the protocol, run with go test
 //
 // The spine:
 //
