@@ -204,6 +204,7 @@ func TestBinaryRefusesLengthsThatAreNone(t *testing.T) {
 			strconv.Itoa(n - 1), strconv.Itoa(n + 1), "1"} {
 			t.Run(length, func(t *testing.T) {
 				m.server.post(t, m.path("/infer"), a.body(), headerLength+": "+length).refused(t, http.StatusBadRequest)
+				m.server.ready(t)
 			})
 		}
 		t.Run("none at all", func(t *testing.T) { m.server.post(t, m.path("/infer"), a.body()).refused(t, http.StatusBadRequest) })
@@ -249,6 +250,7 @@ func TestBinaryRefusesSizesThatDoNotAddUp(t *testing.T) {
 					m.server.needsStrict(t)
 				}
 				m.infer(t, a).refused(t, http.StatusBadRequest)
+				m.server.ready(t)
 			})
 		}
 		t.Run("the shape has another size than the bytes", func(t *testing.T) {

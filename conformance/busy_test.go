@@ -121,7 +121,7 @@ func (b *busy) warm(t *testing.T) {
 
 // running is a busy server whose one instance is held up in a run, with the
 // request that it runs.
-func running(t *testing.T) (*busy, *pending) {
+func running(t *testing.T) (*busy, *pending[sent]) {
 	t.Helper()
 	b := starting(t)
 	b.warm(t)
@@ -131,31 +131,99 @@ func running(t *testing.T) (*busy, *pending) {
 	return b, first
 }
 
-// pending is an answer that has not come yet.
-type pending struct {
-	done   chan struct{}
-	answer answer
-	err    error
+// pending is something under way.
+type pending[T any] struct {
+	done chan struct{}
+	got  T // when done is closed
 }
 
-// later sends an inference request on the side.
-func (b *busy) later(ctx context.Context, a ask, headers ...string) *pending {
-	p := &pending{done: make(chan struct{})}
+// later does something on the side.
+func later[T any](do func() T) *pending[T] {
+	p := &pending[T]{done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
-		p.answer, p.err = b.do(ctx, resource{http.MethodPost, b.model.path("/infer")}, a.body(), headers...)
+		p.got = do()
 	}()
 	return p
 }
 
-// wait waits for the answer.
-func (p *pending) wait(t *testing.T) answer {
-	t.Helper()
+// wait waits for the end of it.
+func (p *pending[T]) wait() T {
 	<-p.done
-	if p.err != nil {
-		t.Fatal(p.err)
+	return p.got
+}
+
+// sent is what came of a request over REST.
+type sent struct {
+	answer
+	err error
+}
+
+// must is the answer where there has to be one.
+func (s sent) must(t *testing.T) answer {
+	t.Helper()
+	if s.err != nil {
+		t.Fatal(s.err)
 	}
-	return p.answer
+	return s.answer
+}
+
+// later sends an inference request on the side.
+func (b *busy) later(ctx context.Context, a ask, headers ...string) *pending[sent] {
+	return later(func() sent {
+		got, err := b.do(ctx, resource{http.MethodPost, b.model.path("/infer")}, a.body(), headers...)
+		return sent{got, err}
+	})
+}
+
+// probeTime is how long a request that only looks for room waits in it.
+const probeTime = 50 * time.Millisecond
+
+// full reports whether there is no room for another request.
+func (b *busy) full(t *testing.T) bool {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), probeTime)
+	defer cancel()
+	probe := b.later(ctx, b.model.ask(1)).wait()
+	return probe.err == nil && probe.status == http.StatusTooManyRequests
+}
+
+// occupy sends what shall wait in the one place there is. It is there when twice
+// nobody else finds room: once may be for a probe that has just gone.
+func occupy[T any](t *testing.T, send func() *pending[T], full func() bool) *pending[T] {
+	t.Helper()
+	limit, cancel := context.WithTimeout(t.Context(), settleTimeout)
+	defer cancel()
+	waiting := send()
+	for times := 0; limit.Err() == nil; {
+		if full() {
+			times++
+		} else {
+			times = 0
+		}
+		select {
+		case <-waiting.done: // a probe was there before it
+			waiting, times = send(), 0
+		default:
+			if times == 2 {
+				return waiting
+			}
+		}
+	}
+	t.Fatal("nothing gets to wait")
+	return nil
+}
+
+// vacant waits until there is room again.
+func vacant(t *testing.T, full func() bool) {
+	t.Helper()
+	limit, cancel := context.WithTimeout(t.Context(), settleTimeout)
+	defer cancel()
+	for full() {
+		if limit.Err() != nil {
+			t.Fatal("nobody waits any more, and there is no room")
+		}
+	}
 }
 
 func TestStartingServerIsLiveAndNotReady(t *testing.T) {
@@ -204,7 +272,7 @@ func TestStoppingServerFinishesWhatItHasTaken(t *testing.T) {
 	}
 	b.get(t, "/v2/health/live").ok(t)
 	b.gate.open()
-	b.model.result(t, first.wait(t))
+	b.model.result(t, first.wait().must(t))
 	if err := <-stopped; err != nil {
 		t.Error(err)
 	}
@@ -215,16 +283,12 @@ func TestStoppingServerFinishesWhatItHasTaken(t *testing.T) {
 func TestOverloadIsToldAtOnce(t *testing.T) {
 	b, first := running(t)
 	const rest = 4
-	answers := make(chan *pending, rest+1)
+	answers := make(chan sent, rest+1)
 	for range rest + 1 {
-		p := b.later(t.Context(), b.model.ask(1))
-		go func() {
-			<-p.done
-			answers <- p
-		}()
+		go func() { answers <- b.later(t.Context(), b.model.ask(1)).wait() }()
 	}
 	for range rest {
-		a := (<-answers).wait(t)
+		a := (<-answers).must(t)
 		if a.status != http.StatusTooManyRequests {
 			t.Errorf("%v, want status 429: there is no room", a)
 		}
@@ -232,8 +296,8 @@ func TestOverloadIsToldAtOnce(t *testing.T) {
 	}
 	b.ready(t) // overload is not being unavailable
 	b.gate.open()
-	b.model.result(t, (<-answers).wait(t))
-	b.model.result(t, first.wait(t))
+	b.model.result(t, (<-answers).must(t))
+	b.model.result(t, first.wait().must(t))
 }
 
 // TestOverloadEndsWhenAClientGoesAway lets the request that waits be given up:
@@ -242,46 +306,22 @@ func TestOverloadEndsWhenAClientGoesAway(t *testing.T) {
 	b, first := running(t)
 	ctx, goAway := context.WithCancel(t.Context())
 	defer goAway()
-	limit, cancel := context.WithTimeout(t.Context(), settleTimeout)
-	defer cancel()
-	// occupied reports whether there is no room. A probe that finds some gives up
-	// soon.
-	occupied := func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		defer cancel()
-		probe := b.later(ctx, b.model.ask(1))
-		<-probe.done
-		return probe.err == nil && probe.answer.status == http.StatusTooManyRequests
-	}
-	waiting := b.later(ctx, b.model.ask(1))
-	for !occupied() {
-		select {
-		case <-limit.Done():
-			t.Fatal("the queue does not get full")
-		case <-waiting.done: // a probe was there before it
-			waiting = b.later(ctx, b.model.ask(1))
-		default:
-		}
-	}
+	full := func() bool { return b.full(t) }
+	waiting := occupy(t, func() *pending[sent] { return b.later(ctx, b.model.ask(1)) }, full)
 	goAway()
-	if <-waiting.done; !errors.Is(waiting.err, context.Canceled) {
-		t.Errorf("the request that was given up: %v, %v", waiting.answer, waiting.err)
+	if got := waiting.wait(); !errors.Is(got.err, context.Canceled) {
+		t.Errorf("the request that was given up: %v, %v", got.answer, got.err)
 	}
-	for occupied() {
-		if limit.Err() != nil {
-			t.Fatal("a client has gone away, and its place in the queue is not free")
-		}
-	}
+	vacant(t, full)
 	b.gate.open()
-	b.model.result(t, first.wait(t))
+	b.model.result(t, first.wait().must(t))
 }
 
 func TestDeadlinePassesWhileARequestWaits(t *testing.T) {
 	b, first := running(t)
-	a := b.later(t.Context(), b.model.ask(1).param(`"deadline_ms":200`)).wait(t) // while nothing moves
-	tooLate(t, a)
+	tooLate(t, b.later(t.Context(), b.model.ask(1).param(`"deadline_ms":200`)).wait().must(t)) // while nothing moves
 	b.gate.open()
-	b.model.result(t, first.wait(t))
+	b.model.result(t, first.wait().must(t))
 }
 
 func TestDeadlinePassesWhileARequestRuns(t *testing.T) {
@@ -295,7 +335,7 @@ func TestDeadlinePassesWhileARequestRuns(t *testing.T) {
 	case <-time.After(300 * time.Millisecond): // it runs on, and is late
 		b.gate.open()
 	}
-	p.wait(t).refused(t, http.StatusGatewayTimeout)
+	p.wait().must(t).refused(t, http.StatusGatewayTimeout)
 }
 
 func TestDeadlineBelowTheTimeOfARunIsShed(t *testing.T) {

@@ -125,10 +125,10 @@ func TestInferRefusesElementsThatTheDatatypeDoesNotHave(t *testing.T) {
 					}
 					last := v.with(len(v.text)-1, bad.text)
 					m.infer(t, m.askWith(in.Name, last.object(last.flat()))).refused(t, http.StatusBadRequest)
+					m.server.ready(t)
 				})
 			}
 		}
-		m.server.ready(t)
 	})
 }
 
@@ -161,10 +161,12 @@ func TestInferRefusesDataThatDoesNotFitTheShape(t *testing.T) {
 				cases["arrays of unequal length"] = "[[" + first + "],[" + rest + "]]"
 			}
 			for name, data := range cases {
-				t.Run(in.Name+" "+name, func(t *testing.T) { m.infer(t, m.askWith(in.Name, v.object(data))).refused(t, http.StatusBadRequest) })
+				t.Run(in.Name+" "+name, func(t *testing.T) {
+					m.infer(t, m.askWith(in.Name, v.object(data))).refused(t, http.StatusBadRequest)
+					m.server.ready(t)
+				})
 			}
 		}
-		m.server.ready(t)
 	})
 }
 
@@ -197,8 +199,8 @@ func TestInferRefusesShapesThatMakeNoSense(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				object := strings.Replace(v.object(v.flat()), sound, shape, 1)
 				m.infer(t, m.askWith(in.Name, object)).refused(t, http.StatusBadRequest, http.StatusRequestEntityTooLarge)
+				m.server.ready(t)
 			})
 		}
-		m.server.ready(t)
 	})
 }

@@ -79,9 +79,9 @@ func TestRequestsMayBeCompressed(t *testing.T) {
 			})
 			t.Run(c.name+" and nothing", func(t *testing.T) {
 				m.inferText(t, "", header).refused(t, http.StatusBadRequest)
+				m.server.ready(t)
 			})
 		}
-		m.server.ready(t)
 	})
 }
 

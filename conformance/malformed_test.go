@@ -143,9 +143,9 @@ func refuse(t *testing.T, mistakes []mistake) {
 					m.server.needsStrict(t)
 				}
 				m.inferText(t, tc.text(m)).refused(t, http.StatusBadRequest)
+				m.server.ready(t)
 			})
 		}
-		m.server.ready(t)
 		m.result(t, m.infer(t, m.ask(1)))
 	})
 }
