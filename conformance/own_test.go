@@ -166,7 +166,8 @@ const ownBodyMax = 8 << 20
 // that takes no time.
 func ownConfig(models string) server.Config {
 	cfg := server.Default(2)
-	cfg.ModelsDir, cfg.Addr = models, "127.0.0.1:0"
+	cfg.ModelsDir, cfg.WatchEvery = models, 0
+	cfg.Addr, cfg.GRPCAddr, cfg.MetricsAddr = "127.0.0.1:0", "127.0.0.1:0", ""
 	cfg.API.BodyBytesMax = ownBodyMax
 	cfg.Runtime = fake.New(fake.Config{Instant: true})
 	return cfg
@@ -208,7 +209,7 @@ func start(cfg server.Config) (*ownServer, error) {
 	if err := s.Start(); err != nil {
 		return nil, err
 	}
-	return &ownServer{Server: s, address: address{rest: "http://" + s.Addr().String(), admin: true, bodyMax: cfg.API.BodyBytesMax}}, nil
+	return &ownServer{Server: s, address: address{rest: "http://" + s.Addr().String(), grpc: s.GRPCAddr().String(), admin: true, bodyMax: cfg.API.BodyBytesMax}}, nil
 }
 
 // stopTimeout is how long a server may take to finish what it has admitted.
