@@ -13,7 +13,7 @@ ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
 
-.PHONY: help build demo experiments test soak simulate-soak lint fuzz bench bench-serve generate setup clean
+.PHONY: help build demo experiments test conformance clients soak simulate-soak lint fuzz bench bench-serve generate setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test: setup ## all tests, with the race detector
 
 soak: ## random sound, unsound and cut-off requests to a real server for SOAK (10s); by hand SOAK=10m
 	$(GO) test ./internal/server -run 'TestSoak$$' -v -count 1 -soak $(SOAK) -timeout 0
+
+conformance: setup ## the protocol's conformance suite against bin/mosel, from outside
+	GO=$(GO) conformance/run
 
 simulate-soak: ## the simulator's invariants over SEEDS random scenarios (20,000)
 	$(GO) test ./internal/sim -run TestInvariantsHold -seeds $(SEEDS) -timeout 2h

@@ -95,6 +95,7 @@ var rooms = []room{
 		imports: []string{"tensor", "oip", "oip/inference", "internal/modelpkg", "internal/modelpkg/modelpkgtest", "internal/runtime",
 			"internal/runtime/fake", "internal/replay", "internal/server"},
 	},
+	{dir: "conformance", tests: []string{"oip/inference", "internal/modelpkg", "internal/runtime", "internal/runtime/fake", "internal/server"}},
 	{
 		dir: "cmd/mosel",
 		imports: []string{"tensor", "oip", "client", "internal/slo", "internal/access", "internal/modelpkg", "internal/runtime", "internal/runtime/ort",

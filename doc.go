@@ -20,6 +20,7 @@
 //	oip/inference        the same protocol over gRPC: messages, service, and their way to oip and back
 //	client               Go SDK: calls, asynchronous calls and streams, over REST and gRPC
 //	status               what a server says about itself, and about one job
+//	conformance          tests of any server of the protocol, run with go test
 //
 // The spine:
 //

@@ -1,0 +1,180 @@
+package conformance_test
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/mosel-serve/mosel/oip/inference"
+	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+)
+
+// health asks the health service of gRPC about the whole server.
+func (b *busy) health(t *testing.T) healthpb.HealthCheckResponse_ServingStatus {
+	t.Helper()
+	got, err := healthpb.NewHealthClient(b.conn).Check(t.Context(), &healthpb.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got.GetStatus()
+}
+
+func TestGRPCStartingServerIsLiveAndNotReady(t *testing.T) {
+	b := starting(t)
+	b.needsGRPC(t)
+	if got, err := b.grpc.ServerLive(t.Context(), &inference.ServerLiveRequest{}); err != nil || !got.GetLive() {
+		t.Errorf("ServerLive: %v, %v", got, err)
+	}
+	if got, err := b.grpc.ServerReady(t.Context(), &inference.ServerReadyRequest{}); err != nil || got.GetReady() {
+		t.Errorf("ServerReady: %v, %v", got, err)
+	}
+	if got, err := b.grpc.ModelReady(t.Context(), &inference.ModelReadyRequest{Name: slow.name}); err == nil && got.GetReady() {
+		t.Error("the model is ready")
+	}
+	b.failed(t, b.call(t.Context(), &inferRequest{ModelName: slow.name}).err, codes.Unavailable)
+	_, err := b.grpc.ModelMetadata(t.Context(), &inference.ModelMetadataRequest{Name: slow.name})
+	b.failed(t, err, codes.Unavailable)
+	if got := b.health(t); got != healthpb.HealthCheckResponse_NOT_SERVING {
+		t.Errorf("the health service says %v", got)
+	}
+	watch, err := healthpb.NewHealthClient(b.conn).Watch(t.Context(), &healthpb.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := watch.Recv(); err != nil || got.GetStatus() != healthpb.HealthCheckResponse_NOT_SERVING {
+		t.Errorf("who watches sees %v, %v", got, err)
+	}
+	b.warm(t)
+	if got, err := watch.Recv(); err != nil || got.GetStatus() != healthpb.HealthCheckResponse_SERVING {
+		t.Errorf("when it is warm, who watches sees %v, %v", got, err)
+	}
+	b.readyGRPC(t)
+	b.model.replied(t, b.call(t.Context(), b.model.request(1)))
+}
+
+// called sends a call on the side.
+func (b *busy) called(ctx context.Context, r *inferRequest) *pending[reply] {
+	return later(func() reply { return b.call(ctx, r) })
+}
+
+// noRoom reports whether there is no room for another call.
+func (b *busy) noRoom(t *testing.T) bool {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), probeTime)
+	defer cancel()
+	return status.Code(b.call(ctx, b.model.request(1)).err) == codes.ResourceExhausted
+}
+
+// occupied is a call that waits in the one place there is.
+func (b *busy) occupied(ctx context.Context, t *testing.T) *pending[reply] {
+	t.Helper()
+	return occupy(t, func() *pending[reply] { return b.called(ctx, b.model.request(1)) }, func() bool { return b.noRoom(t) })
+}
+
+func TestGRPCStoppingServerFinishesWhatItHasTaken(t *testing.T) {
+	b, first := running(t)
+	b.needsGRPC(t)
+	second := b.occupied(t.Context(), t)
+	stopped := make(chan error, 1)
+	go func() { stopped <- b.server.Shutdown(context.WithoutCancel(t.Context())) }()
+	limit, cancel := context.WithTimeout(t.Context(), settleTimeout)
+	defer cancel()
+	for b.get(t, "/v2/health/ready").status == http.StatusOK && limit.Err() == nil { // until it has heard of it
+	}
+	if got, err := b.grpc.ServerReady(t.Context(), &inference.ServerReadyRequest{}); err != nil || got.GetReady() {
+		t.Errorf("ServerReady: %v, %v", got, err)
+	}
+	if got := b.health(t); got != healthpb.HealthCheckResponse_NOT_SERVING {
+		t.Errorf("the health service says %v", got)
+	}
+	b.failed(t, b.call(t.Context(), b.model.request(1)).err, codes.Unavailable)
+	b.gate.open()
+	b.model.replied(t, second.wait())
+	b.model.result(t, first.wait().must(t))
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestGRPCOverloadIsToldAtOnce is TestOverloadIsToldAtOnce over gRPC.
+func TestGRPCOverloadIsToldAtOnce(t *testing.T) {
+	b, first := running(t)
+	b.needsGRPC(t)
+	const rest = 4
+	answers := make(chan reply, rest+1)
+	for range rest + 1 {
+		go func() { answers <- b.call(t.Context(), b.model.request(1)) }()
+	}
+	for range rest {
+		got := <-answers
+		if status.Code(got.err) != codes.ResourceExhausted {
+			t.Errorf("%v, want RESOURCE_EXHAUSTED: there is no room", got.err)
+		}
+		tooLateCall(t, got)
+	}
+	b.readyGRPC(t) // overload is not being unavailable
+	b.gate.open()
+	b.model.replied(t, <-answers)
+	b.model.result(t, first.wait().must(t))
+}
+
+// TestGRPCCancelFreesThePlace lets a call that waits be cancelled, and one that
+// waits pass its deadline.
+func TestGRPCCancelFreesThePlace(t *testing.T) {
+	b, first := running(t)
+	b.needsGRPC(t)
+	for want, begin := range map[codes.Code]func() (context.Context, context.CancelFunc){
+		codes.Canceled: func() (context.Context, context.CancelFunc) { return context.WithCancel(t.Context()) },
+		codes.DeadlineExceeded: func() (context.Context, context.CancelFunc) {
+			return context.WithTimeout(t.Context(), time.Second)
+		},
+	} {
+		t.Run(want.String(), func(t *testing.T) {
+			ctx, cancel := begin()
+			defer cancel()
+			waiting := b.occupied(ctx, t)
+			if want == codes.Canceled {
+				cancel()
+			}
+			if got := waiting.wait(); status.Code(got.err) != want {
+				t.Errorf("%v, want %v", got.err, want)
+			}
+			vacant(t, func() bool { return b.noRoom(t) })
+		})
+	}
+	b.gate.open()
+	b.model.result(t, first.wait().must(t))
+}
+
+// TestGRPCStreamUnderOverload checks that a stream for which there is no room is
+// told so, and goes on when there is.
+func TestGRPCStreamUnderOverload(t *testing.T) {
+	b, first := running(t)
+	b.needsGRPC(t)
+	waiting := b.occupied(t.Context(), t)
+	stream := b.stream(t.Context(), t)
+	sendAll(t, stream, b.model.numbered(0), b.model.numbered(1))
+	for range 2 {
+		got, err := stream.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.GetErrorMessage() == "" {
+			t.Errorf("%v, want an error_message: there is no room", got)
+		}
+	}
+	b.gate.open()
+	b.model.replied(t, waiting.wait())
+	sendAll(t, stream, b.model.numbered(2))
+	if got := b.model.streamed(t, stream); got.ID != "number 2" {
+		t.Errorf("the answer has id %q", got.ID)
+	}
+	if err := stream.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	ended(t, stream)
+	b.model.result(t, first.wait().must(t))
+}

@@ -1,0 +1,210 @@
+package conformance_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+)
+
+// byHand speaks gRPC over plain HTTP/2: what grpc-go's client would not send, or
+// would answer by itself, such as a deadline that has passed.
+func byHand() *http.Client {
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Client{Transport: &http.Transport{Protocols: protocols}, Timeout: clientTimeout}
+}
+
+// frame is a message of gRPC with its prefix.
+func frame(content []byte) []byte {
+	return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(content))), content...)
+}
+
+// wireReply is what came back for a call by hand.
+type wireReply struct {
+	http    int
+	code    codes.Code
+	message string
+	trailer http.Header // and the header, where the answer is only that
+	body    []byte
+}
+
+// hangTimeout ends a call that a server does not answer because it waits for more.
+const hangTimeout = 3 * time.Second
+
+// callByHand posts bytes to ModelInfer. An error is one of the connection or the
+// stream.
+func (s *target) callByHand(ctx context.Context, body []byte, headers ...string) (wireReply, error) {
+	client := byHand()
+	defer client.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(ctx, hangTimeout)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.address.grpc+"/"+serviceName+"/ModelInfer", bytes.NewReader(body))
+	if err != nil {
+		return wireReply{}, err
+	}
+	r.Header.Set("Content-Type", "application/grpc")
+	r.Header.Set("TE", "trailers")
+	for _, line := range headers {
+		name, text, _ := strings.Cut(line, ": ")
+		r.Header.Set(name, text)
+	}
+	resp, err := client.Do(r)
+	if err != nil {
+		return wireReply{}, err
+	}
+	defer resp.Body.Close()
+	got := wireReply{http: resp.StatusCode, code: codes.Unknown, trailer: http.Header{}}
+	if got.body, err = io.ReadAll(resp.Body); err != nil {
+		return wireReply{}, err
+	}
+	for _, from := range []http.Header{resp.Header, resp.Trailer} {
+		maps.Copy(got.trailer, from)
+	}
+	if code, err := strconv.ParseUint(got.trailer.Get("Grpc-Status"), 10, 32); err == nil {
+		got.code = codes.Code(code)
+	}
+	got.message = got.trailer.Get("Grpc-Message")
+	return got, nil
+}
+
+// marshal is a request in bytes.
+func marshal(t *testing.T, r *inferRequest) []byte {
+	t.Helper()
+	content, err := proto.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
+}
+
+func TestGRPCWireTakesACallByHand(t *testing.T) {
+	grpcModels(t, func(t *testing.T, m *model) {
+		agree(t, m.plain(t), func() result {
+			got, err := m.server.callByHand(t.Context(), frame(marshal(t, m.request(1))), "grpc-timeout: 20S")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.http != http.StatusOK || got.code != codes.OK || len(got.body) < 5 {
+				t.Fatalf("status %d, code %v, %q, %d bytes", got.http, got.code, got.message, len(got.body))
+			}
+			var response inferResponse
+			if err := proto.Unmarshal(got.body[5:], &response); err != nil {
+				t.Fatal(err)
+			}
+			return m.response(t, &response)
+		})
+	})
+}
+
+// TestGRPCWireKeepsTheDeadline is about the server's own answer: clients end calls
+// by themselves when their deadline has passed.
+func TestGRPCWireKeepsTheDeadline(t *testing.T) {
+	subject.needsGRPC(t)
+	m := subject.models[0]
+	for _, timeout := range []string{"1u", "1000n"} {
+		t.Run(timeout, func(t *testing.T) {
+			got, err := m.server.callByHand(t.Context(), frame(marshal(t, m.request(1))), "grpc-timeout: "+timeout)
+			switch {
+			case err != nil: // the stream was reset, which the client takes for the same
+				m.server.needsStrict(t)
+				t.Error(err)
+			case got.code == codes.ResourceExhausted && m.mosel(): // it was shed, because it could not be on time
+				checkRetry(t, got.trailer.Get("x-mosel-retry-after-ms"))
+			case got.code != codes.DeadlineExceeded:
+				t.Errorf("code %v, %q, want DEADLINE_EXCEEDED", got.code, got.message)
+			}
+		})
+	}
+	m.server.readyGRPC(t)
+}
+
+// checkRetry checks when a client is told to try again.
+func checkRetry(t *testing.T, text string) {
+	t.Helper()
+	if ms, err := strconv.ParseInt(text, 10, 64); err != nil || ms < 1 {
+		t.Errorf("x-mosel-retry-after-ms is %q, want whole milliseconds, at least 1", text)
+	}
+}
+
+func TestGRPCWireRefusesWhatIsNoCall(t *testing.T) {
+	subject.needsGRPC(t)
+	m := subject.models[0]
+	sound := marshal(t, m.request(1))
+	huge := binary.BigEndian.AppendUint32([]byte{0}, 0xffffffff)
+	for name, tc := range map[string]struct {
+		body    []byte
+		headers []string
+		want    []codes.Code // of a server that is held to the letter
+	}{
+		"no message":                              {nil, nil, nil},
+		"an empty message":                        {frame(nil), nil, []codes.Code{codes.InvalidArgument, codes.NotFound}},
+		"a message that is no protobuf":           {frame([]byte("\xff\xff\xff hello")), nil, []codes.Code{codes.Internal, codes.InvalidArgument}},
+		"a message with its last field cut off":   {frame(sound[:len(sound)-1]), nil, []codes.Code{codes.Internal, codes.InvalidArgument}},
+		"a frame that ends too soon":              {frame(sound)[:len(sound)/2], nil, nil},
+		"half a prefix":                           {[]byte{0, 0, 0}, nil, nil},
+		"a frame of 4 GiB that does not come":     {huge, nil, []codes.Code{codes.ResourceExhausted}},
+		"two messages":                            {append(frame(sound), frame(sound)...), nil, nil},
+		"a flag for a compression that is not":    {append([]byte{1}, frame(sound)[1:]...), nil, []codes.Code{codes.Internal}},
+		"an unknown compression":                  {append([]byte{1}, frame(sound)[1:]...), []string{"grpc-encoding: nonsense"}, []codes.Code{codes.Unimplemented}},
+		"gzip that is not":                        {append([]byte{1}, frame(sound)[1:]...), []string{"grpc-encoding: gzip"}, []codes.Code{codes.Internal, codes.InvalidArgument}},
+		"a deadline that is none":                 {frame(sound), []string{"grpc-timeout: soon"}, nil},
+		"a body that is JSON, of another content": {[]byte(`{"model_name":"x"}`), []string{"Content-Type: application/json"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := m.server.callByHand(t.Context(), tc.body, tc.headers...)
+			if err == nil && got.http == http.StatusOK && got.code == codes.OK {
+				if name != "two messages" { // the second may be left unread
+					t.Errorf("it is taken: %d bytes of answer", len(got.body))
+				}
+			}
+			if m.server.strict && tc.want != nil && (err != nil || !slices.Contains(tc.want, got.code)) {
+				t.Errorf("code %v, %q, %v, want %v", got.code, got.message, err, tc.want)
+			}
+			m.server.readyGRPC(t)
+		})
+	}
+	m.replied(t, m.server.call(t.Context(), m.request(1)))
+}
+
+func TestGRPCWireLivesWithOtherProtocols(t *testing.T) {
+	subject.needsGRPC(t)
+	for name, hello := range map[string]string{
+		"HTTP/1.1":                       "GET /v2/health/ready HTTP/1.1\r\nHost: x\r\n\r\n",
+		"TLS":                            "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+		"HTTP/2's preface and no more":   "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+		"HTTP/2 with a frame that is no": "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + strings.Repeat("\xff", 100),
+		"nothing":                        "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := (&net.Dialer{Timeout: clientTimeout}).DialContext(t.Context(), "tcp", subject.address.grpc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if err := conn.SetDeadline(time.Now().Add(clientTimeout)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := fmt.Fprint(conn, hello); err != nil {
+				t.Fatal(err)
+			}
+			if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, conn) // until the server hangs up; a reset is as good
+			subject.readyGRPC(t)
+		})
+	}
+}
