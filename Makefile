@@ -12,7 +12,7 @@ ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
 
-.PHONY: help build demo experiments test simulate-soak lint fuzz bench generate setup clean
+.PHONY: help build demo experiments test clients simulate-soak lint fuzz bench generate setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(MAKEFILE_LIST)
@@ -34,6 +34,10 @@ experiments: build ## the paper's experiments, simulated, into docs/experiments.
 
 test: setup ## all tests, with the race detector
 	$(GO) test -race ./...
+
+clients: setup ## clients of others (tritonclient, KServe, grpcurl, ...) against our server; REQUIRE_CLIENTS=1 allows no skips
+	@if command -v python3 >/dev/null; then conformance/clients/run; \
+	else echo "clients: skipped, python3 is not there"; test -z "$(REQUIRE_CLIENTS)"; fi
 
 simulate-soak: ## the simulator's invariants over SEEDS random scenarios (20,000)
 	$(GO) test ./internal/sim -run TestInvariantsHold -seeds $(SEEDS) -timeout 2h

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import unittest
 
+import documented
 import grpc
 from digits import GRPC, INPUTS, MODEL, SAMPLES, SEVEN, SUBSETS, THREE, right
 from kserve import InferenceGRPCClient, InferInput, InferRequest
@@ -91,6 +92,8 @@ class GRPC2(unittest.IsolatedAsyncioTestCase):
         self.assertEqual((answer.model_name, answer.isLoaded), (MODEL, True))
         self.assertIs(await self.client.is_model_ready(MODEL), True)
 
+
+Documented = documented.case("KServe SDK over gRPC")
 
 if __name__ == "__main__":
     unittest.main()

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import unittest
 
+import documented
 import httpx
 from digits import INPUTS, MODEL, REST, SAMPLES, SEVEN, SUBSETS, THREE, array, right
 from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
@@ -97,6 +98,8 @@ class REST2(unittest.IsolatedAsyncioTestCase):
             self.assertEqual(caught.exception.response.status_code, status)
             self.assertIn(words, str(caught.exception))
 
+
+Documented = documented.case("KServe SDK over REST")
 
 if __name__ == "__main__":
     unittest.main()

@@ -3,6 +3,7 @@
 import queue
 import unittest
 
+import documented
 import tritonclient.grpc as triton
 from digits import GRPC, INPUTS, MODEL, SAMPLES, SEVEN, SUBSETS, THREE, array, right
 from tritonclient.grpc import model_config_pb2
@@ -309,6 +310,8 @@ class Errors(Case):
         self.refused("UNIMPLEMENTED", "", self.client.get_system_shared_memory_status)
         self.refused("UNIMPLEMENTED", "", self.client.get_trace_settings)
 
+
+Documented = documented.case("tritonclient over gRPC")
 
 if __name__ == "__main__":
     unittest.main()

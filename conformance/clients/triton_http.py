@@ -3,6 +3,7 @@
 import unittest
 import urllib.request
 
+import documented
 import tritonclient.http as triton
 from digits import INPUTS, MODEL, REST, SAMPLES, SEVEN, SUBSETS, THREE, array, right
 from tritonclient.utils import InferenceServerException
@@ -238,6 +239,8 @@ class Errors(Case):
         self.refused("404", "nobody", self.client.infer, "nobody", inputs(SAMPLES))
         self.assertEqual(right(self.client.infer(MODEL, inputs([THREE])).as_numpy(OUTPUT), [THREE]), 1)
 
+
+Documented = documented.case("tritonclient over HTTP")
 
 if __name__ == "__main__":
     unittest.main()
