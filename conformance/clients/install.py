@@ -8,7 +8,6 @@ variables GRPCURL and PERF_ANALYZER name executables to use instead of ours.
 
 import contextlib
 import fcntl
-import functools
 import hashlib
 import os
 import pathlib
@@ -30,8 +29,11 @@ class Unavailable(Exception):
     """Why a client cannot be had here, in one line."""
 
 
+failures = {}  # by kind: several scripts use one client, and none tries again what failed
+
+
 def step(*command, cwd=None, environment=None):
-    """Runs one command of an installation; its last line of error is the reason if it fails."""
+    """Runs one command of an installation; its first line of error is the reason if it fails."""
     try:
         done = subprocess.run(command, cwd=cwd, env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL,
                               capture_output=True, text=True, errors="replace", timeout=STEP_SECONDS)
@@ -40,15 +42,16 @@ def step(*command, cwd=None, environment=None):
     except subprocess.TimeoutExpired:
         raise Unavailable(f"{command[0]} took more than {STEP_SECONDS} s") from None
     if done.returncode != 0:
-        lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip() and not line.startswith("go: downloading")]
         errors = [line for line in lines if re.match(r"(?i)error|npm error|go: |E: ", line)]
-        raise Unavailable((errors or lines or [f"{command[0]} ended with {done.returncode}"])[-1].strip())
+        raise Unavailable((errors or lines or [f"{command[0]} ended with {done.returncode}"])[0].strip())
     return done.stdout
 
 
-@functools.lru_cache(maxsize=None)
 def once(kind, build, *pins):
     """A directory in the cache that build has filled: a new one when a pinned file or the machine's Python is another."""
+    if kind in failures:
+        raise failures[kind]
     digest = hashlib.sha256(f"{sys.executable} {sys.version} {platform.machine()}".encode())
     for file in pins:
         digest.update(file.read_bytes())
@@ -60,7 +63,11 @@ def once(kind, build, *pins):
         if not complete.exists():
             shutil.rmtree(home, ignore_errors=True)
             home.mkdir()
-            build(home)
+            try:
+                build(home)
+            except Unavailable as reason:
+                failures[kind] = reason
+                raise
             complete.touch()
     return home
 
