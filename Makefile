@@ -42,6 +42,10 @@ soak: ## random sound, unsound and cut-off requests to a real server for SOAK (1
 conformance: setup ## the protocol's conformance suite against bin/mosel, from outside
 	GO=$(GO) conformance/run
 
+clients: setup ## clients of others (tritonclient, KServe, grpcurl, ...) against our server; REQUIRE_CLIENTS=1 allows no skips
+	@if command -v python3 >/dev/null; then conformance/clients/run; \
+	else echo "clients: skipped, python3 is not there"; test -z "$(REQUIRE_CLIENTS)"; fi
+
 simulate-soak: ## the simulator's invariants over SEEDS random scenarios (20,000)
 	$(GO) test ./internal/sim -run TestInvariantsHold -seeds $(SEEDS) -timeout 2h
 
