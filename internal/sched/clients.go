@@ -181,7 +181,7 @@ func (c *Core) yielding(j *job) []*job {
 			break
 		}
 		richest := c.clients.heap[0]
-		anyHelps := !c.fits(j, out) || c.ahead(j)+c.company(j) <= 0
+		anyHelps := !c.fits(j, out) || c.ahead(j)+c.fullBatch(j) <= 0
 		v := richest.newest
 		for ; v != nil && (v.waiting < v.n || !anyHelps && !v.before(j)); v = v.older {
 			scans++
@@ -212,15 +212,14 @@ func (c *Core) room(j *job, leaving []*job) bool {
 	return c.fits(j, leaving) && (!c.mustFit(j) || c.lateness(j) <= 0)
 }
 
-// ample reports whether there is room, and time for company as well: in a queue
-// that is packed to the last moment, batches too small to keep up make the last
-// one late after all.
+// ample reports whether there is room, and time for a full batch as well: what was
+// taken from others for a job must not be too little after all.
 func (c *Core) ample(j *job, leaving []*job) bool {
-	return c.fits(j, leaving) && (!c.mustFit(j) || c.lateness(j)+c.company(j) <= 0)
+	return c.fits(j, leaving) && (!c.mustFit(j) || c.lateness(j)+c.fullBatch(j) <= 0)
 }
 
-// company is the time of a full batch, or of all there is before the job.
-func (c *Core) company(j *job) time.Duration {
+// fullBatch is the time of a full batch, or of all there is before the job.
+func (c *Core) fullBatch(j *job) time.Duration {
 	m := c.models[j.model]
 	before, _ := c.queue.around(j)
 	return min(time.Duration(before), m.batchTime(j.planned(), m.batchMax(j.planned())))
