@@ -6,31 +6,31 @@ import (
 	"testing"
 )
 
-// pipes is a listener whose connections are the ends of pipes.
-type pipes struct {
+// plugs is a listener whose connections are the ends of plugs.
+type plugs struct {
 	net.Listener
 	conns chan net.Conn
 }
 
-func (p pipes) Accept() (net.Conn, error) { return <-p.conns, nil }
+func (p plugs) Accept() (net.Conn, error) { return <-p.conns, nil }
 
-// named is the end of a pipe with an address of its own.
-type named struct {
+// plug is the end of a pipe with an address of its own.
+type plug struct {
 	net.Conn
 	name string
 }
 
-func (n named) RemoteAddr() net.Addr { return &net.UnixAddr{Name: n.name} }
+func (n plug) RemoteAddr() net.Addr { return &net.UnixAddr{Name: n.name} }
 
 // TestUnfinishedMessagesAreBounded sends over two connections what no handler takes
 // over, until the one that goes on asking for memory is cut off.
 func TestUnfinishedMessagesAreBounded(t *testing.T) {
 	a := &API{bodies: budget{max: 1 << 20}}
-	l := pipes{conns: make(chan net.Conn, 2)}
+	l := plugs{conns: make(chan net.Conn, 2)}
 	in := a.Inflow(l)
 	open := func(name string) (client net.Conn, server *line) {
 		client, conn := net.Pipe()
-		l.conns <- named{conn, name}
+		l.conns <- plug{conn, name}
 		accepted, err := in.Accept()
 		if err != nil {
 			t.Fatal(err)
