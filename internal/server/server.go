@@ -329,7 +329,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) close() {
 	for _, server := range []*http.Server{s.rest, s.metrics} {
 		if server != nil {
-			server.Close()
+			_ = server.Close() // of a listener that has served nobody
 		}
 	}
 	if s.grpc != nil {
