@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"fmt"
 	"io"
 	"maps"
 	"net"
@@ -212,12 +211,7 @@ func TestGRPCWireLivesWithOtherProtocols(t *testing.T) {
 			if err := conn.SetDeadline(time.Now().Add(clientTimeout)); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := fmt.Fprint(conn, hello); err != nil {
-				t.Fatal(err)
-			}
-			if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
-				t.Fatal(err)
-			}
+			breakOff(conn, hello)
 			_, _ = io.Copy(io.Discard, conn) // until the server hangs up; a reset is as good
 			subject.readyGRPC(t)
 		})

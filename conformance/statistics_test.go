@@ -82,8 +82,9 @@ func (m *model) stats(t *testing.T) modelStats {
 	return st
 }
 
-// settleTimeout is how long a server may take to count what it has answered.
-const settleTimeout = 2 * time.Second
+// settleTimeout is how long a server may take to count what it has answered, or to
+// get into a state that a test waits for: far above what one on a busy machine needs.
+const settleTimeout = 10 * time.Second
 
 // settled reads the statistics until so many more requests have succeeded.
 func (m *model) settled(t *testing.T, before modelStats, requests uint64) modelStats {
