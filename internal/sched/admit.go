@@ -64,7 +64,7 @@ func (c *Core) admit(j *job) (slo.Outcome, slo.Reason) {
 		return slo.Shed, slo.ReasonDeadlinePassed
 	case c.room(j, nil) || c.makeRoom(j):
 		return 0, 0
-	case !c.fits(j, nil):
+	case !c.fits(nil):
 		j.finishes.RetryAfter = c.Waiting()
 		return slo.Shed, slo.ReasonQueueFull
 	}
