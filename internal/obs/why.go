@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/account"
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
@@ -150,8 +151,12 @@ func (e *explaining) alternative(v int) string {
 		return e.whyRun(v)
 	case e.running[v] > 0:
 		return fmt.Sprintf("runs %d of %d items now", e.running[v], j.Items)
-	case e.lost[v] > 0:
-		return "ran in a batch that failed or was lost"
+	case e.stopped[v] == account.BatchAborted:
+		return "was running it when nobody wanted it any more"
+	case e.stopped[v] == account.BatchLost:
+		return "was running it when its instance went away"
+	case e.stopped[v] == account.BatchFailed:
+		return "was to run it, and the runtime failed"
 	case variant.Accuracy < j.Objective.Floor && j.Items == 1:
 		return "below the floor"
 	case variant.Accuracy < j.Objective.Floor && e.best() < j.Objective.Floor:
