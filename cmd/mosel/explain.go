@@ -84,8 +84,10 @@ func explanationPage(e status.Explanation, width int, color bool) string {
 	if e.BatchesLeftOut > 0 {
 		p.line("  and %s more, which are not remembered", counted(e.BatchesLeftOut, "batch"))
 	}
-	p.line("")
-	p.alternatives(e.Alternatives)
+	if len(e.Alternatives) > 0 {
+		p.line("")
+		p.alternatives(e.Alternatives)
+	}
 	return p.b.String()
 }
 
@@ -111,7 +113,7 @@ func (p *page) asked(e status.Explanation) {
 	} else {
 		what = append(what, "no deadline")
 	}
-	p.line("%s %s", p.heading("asked"), cut(strings.Join(what, ", "), p.width-labelWidth-1))
+	p.listed(p.heading("asked")+" ", ", ", what...)
 	var from []string
 	if e.Client != "" {
 		from = append(from, "by "+cut(e.Client, 40))
@@ -120,7 +122,10 @@ func (p *page) asked(e status.Explanation) {
 		from = append(from, "as "+cut(e.Request, 40))
 	}
 	from = append(from, "at "+e.Arrived.Format("2006-01-02 15:04:05.000 MST"))
-	p.line("%s %s", p.heading(""), p.styled(dim, cut(strings.Join(from, ", "), p.width-labelWidth-1)))
+	for i := range from {
+		from[i] = p.styled(dim, from[i])
+	}
+	p.listed(p.heading("")+" ", ", ", from...)
 }
 
 // times says how long it took and what came of it.
@@ -142,13 +147,13 @@ func (p *page) times(e status.Explanation) {
 		got = append(got, "worth a retry after "+span(*e.RetryAfterMS/1e3))
 	}
 	if len(got) > 0 {
-		p.line("%s %s", p.heading("got"), strings.Join(got, ", "))
+		p.listed(p.heading("got")+" ", ", ", got...)
 	}
 }
 
 // batch says of one batch what it was and what else it could have been.
 func (p *page) batch(b status.JobBatch, items int) {
-	took := fmt.Sprintf("%s ms, %s predicted", millis(b.MeasuredMS), millis(b.PredictedMS))
+	took := fmt.Sprintf("%s ms (%s predicted)", millis(b.MeasuredMS), millis(b.PredictedMS))
 	if b.State == "running" || b.State == "lost" {
 		took = millis(b.PredictedMS) + " ms predicted"
 	}
@@ -156,8 +161,8 @@ func (p *page) batch(b status.JobBatch, items int) {
 	if others := b.Items - b.JobItems; others > 0 {
 		company = fmt.Sprintf(" with %s of others", grouped(others))
 	}
-	p.line("  %s %s on %s%s: %s, %s", pad("at "+span(b.StartedMS/1e3), 14), fmt.Sprintf("%d of %s", b.JobItems, counted(items, "item")),
-		p.styled(cyan, b.Variant), company, took, b.State)
+	p.listed("  "+pad("at "+span(b.StartedMS/1e3), 15), ", ", fmt.Sprintf("%d of %s on ", b.JobItems, counted(items, "item"))+
+		p.styled(cyan, b.Variant)+company, took, b.State)
 	p.wrapped(17, dim, b.Why)
 	if len(b.Options) < 2 {
 		return
@@ -166,9 +171,10 @@ func (p *page) batch(b status.JobBatch, items int) {
 	for _, o := range b.Options {
 		name = max(name, utf8.RuneCountInString(o.Variant))
 	}
-	p.line("%17s%s", "", p.styled(dim, pad("could have been", name)+fmt.Sprintf("%7s%10s%9s%18s", "items", "accuracy", "ms", "late to come")))
+	name = min(name, p.width-57)
+	p.line("%17s%s", "", p.styled(dim, pad("could have been", name)+fmt.Sprintf("%7s%10s%9s%14s", "items", "accuracy", "ms", "late to come")))
 	for _, o := range b.Options {
-		line := fmt.Sprintf("%s%7d%10.4f%9s%18.2f", pad(o.Variant, name), o.Items, o.Accuracy, millis(o.PredictedMS), o.LateItems)
+		line := fmt.Sprintf("%s%7d%10.4f%9s%14.2f", pad(o.Variant, name), o.Items, o.Accuracy, millis(o.PredictedMS), o.LateItems)
 		mark := "  "
 		if o.Chosen {
 			mark, line = "→ ", p.styled(bold, line)

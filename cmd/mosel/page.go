@@ -77,6 +77,45 @@ func (p *page) wrapped(indent int, style, text string) {
 	}
 }
 
+// listed writes a label and what belongs to it, in as many lines as it takes to
+// keep the parts whole. Parts may be styled, and are cut where one alone is too
+// long for the page.
+func (p *page) listed(label, separator string, parts ...string) {
+	indent := visible(label)
+	line, used := label, indent
+	for i, part := range parts {
+		last := separator
+		if i == len(parts)-1 {
+			last = ""
+		}
+		room := p.width - visible(last)
+		if visible(part) > room-indent && !strings.Contains(part, "\x1b") {
+			part = cut(part, room-indent)
+		}
+		if used > indent && used+visible(part) > room {
+			p.line("%s", strings.TrimRight(line, " "))
+			line, used = strings.Repeat(" ", indent), indent
+		}
+		line += part + last
+		used += visible(part) + visible(last)
+	}
+	p.line("%s", strings.TrimRight(line, " "))
+}
+
+// visible is how many characters of text are seen.
+func visible(text string) int {
+	n := 0
+	for rest := text; rest != ""; {
+		if after, escape := strings.CutPrefix(rest, "\x1b["); escape {
+			_, rest, _ = strings.Cut(after, "m")
+			continue
+		}
+		_, bytes := utf8.DecodeRuneInString(rest)
+		n, rest = n+1, rest[bytes:]
+	}
+	return n
+}
+
 // barGlyphs are eighths of a character.
 var barGlyphs = [...]string{"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"}
 
@@ -103,6 +142,9 @@ func grouped(n int) string {
 func counted(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing
+	}
+	if strings.HasSuffix(thing, "ch") {
+		thing += "e"
 	}
 	return grouped(n) + " " + thing + "s"
 }

@@ -45,7 +45,7 @@ func (p *page) server(s status.Server) {
 		state = p.styled(red, "not ready")
 	}
 	parts := []string{p.styled(bold, s.Name) + " " + s.Version, "policy " + s.Policy, state, "up " + span(s.UptimeS)}
-	p.line("%s   %s", strings.Join(parts, " · "), p.styled(dim, "recent: the last "+span(s.RecentS)))
+	p.listed("", " · ", append(parts, p.styled(dim, "recent: the last "+span(s.RecentS)))...)
 }
 
 func (p *page) model(m status.Model) {
@@ -60,7 +60,8 @@ func (p *page) model(m status.Model) {
 	if len(m.Variants) == 0 {
 		return
 	}
-	p.line("  %s %s", pad("jobs", labelWidth), p.outcomes(m.Recent.Jobs, m.Jobs.Total()))
+	label := func(text string) string { return "  " + pad(text, labelWidth+1) }
+	p.listed(label("jobs"), ", ", p.outcomes(m.Recent.Jobs, m.Jobs.Total())...)
 	if len(m.Reasons) > 0 {
 		var reasons []string
 		for _, r := range slices.SortedFunc(maps.Keys(m.Reasons), func(a, b string) int {
@@ -68,14 +69,18 @@ func (p *page) model(m status.Model) {
 		}) {
 			reasons = append(reasons, strings.ReplaceAll(r, "_", " ")+" "+grouped(m.Reasons[r]))
 		}
-		p.line("  %s %s", pad("not run", labelWidth), p.styled(dim, cut(strings.Join(reasons, ", ")+" altogether", p.width-labelWidth-3)))
+		reasons[0] = "altogether " + reasons[0]
+		p.listed(label("not run"), ", ", reasons...)
 	}
-	p.line("  %s %s recently, %s altogether", pad("accuracy", labelWidth), expected(m.Recent.Accuracy), expected(m.Accuracy))
-	p.line("  %s %s, %s running, %s unfinished", pad("waiting", labelWidth), counted(m.QueuedItems, "item"), grouped(m.RunningItems), counted(m.UnfinishedJobs, "job"))
-	b := m.Recent.Batches
-	p.line("  %s %s recently, %.1f items in the mean, %d at most", pad("batches", labelWidth), grouped(b.Count), b.MeanItems, b.MaxItems)
-	p.line("")
-	p.latencies(m.Recent)
+	p.listed(label("accuracy"), ", ", expected(m.Recent.Accuracy)+" expected recently", expected(m.Accuracy)+" altogether")
+	p.listed(label("waiting"), ", ", counted(m.QueuedItems, "item"), grouped(m.RunningItems)+" running", counted(m.UnfinishedJobs, "job")+" unfinished")
+	if b := m.Recent.Batches; b.Count > 0 {
+		p.listed(label("batches"), ", ", grouped(b.Count)+" recently", fmt.Sprintf("%.1f items in the mean", b.MeanItems), fmt.Sprintf("%d at most", b.MaxItems))
+	}
+	if m.Recent.Total.Count > 0 {
+		p.line("")
+		p.latencies(m.Recent)
+	}
 	p.line("")
 	p.mix(m.Variants)
 }
@@ -90,9 +95,9 @@ func expected(accuracy float64) string {
 
 // outcomes says what became of recent jobs, the good first and the rest only
 // where there is some.
-func (p *page) outcomes(o status.Outcomes, all int) string {
+func (p *page) outcomes(o status.Outcomes, all int) []string {
 	if o.Total() == 0 {
-		return "none recently, " + grouped(all) + " altogether"
+		return []string{"none recently", grouped(all) + " altogether"}
 	}
 	share := float64(o.OnTime) / float64(o.Total())
 	style := green
@@ -111,7 +116,7 @@ func (p *page) outcomes(o status.Outcomes, all int) string {
 			parts = append(parts, grouped(rest.n)+" "+rest.name)
 		}
 	}
-	return strings.Join(parts, ", ") + p.styled(dim, "; "+grouped(all)+" altogether")
+	return append(parts, p.styled(dim, grouped(all)+" altogether"))
 }
 
 func (p *page) latencies(r status.Recent) {
@@ -120,10 +125,6 @@ func (p *page) latencies(r status.Recent) {
 		name string
 		l    status.Latency
 	}{{"queue", r.Queue}, {"compute", r.Compute}, {"total", r.Total}} {
-		if row.l.Count == 0 {
-			p.line("  %s%10s%10s%10s%10s", pad(row.name, labelWidth), "-", "-", "-", "-")
-			continue
-		}
 		p.line("  %s%10s%10s%10s%10s", pad(row.name, labelWidth), millis(row.l.MeanMS), millis(row.l.P50MS), millis(row.l.P95MS), millis(row.l.P99MS))
 	}
 }
@@ -135,24 +136,33 @@ func (p *page) mix(variants []status.Variant) {
 		name = max(name, utf8.RuneCountInString(v.Name))
 		recent, all = recent+v.RecentItems, all+v.Items
 	}
-	name = min(name, p.width/3)
-	const columns = 2 + 10 + 9 + 11 + 2 + 9 + 12 // the indent and all but name and bar
-	wide := max(8, min(30, p.width-name-columns))
-	p.line("  %s", p.styled(dim, fmt.Sprintf("%s%10s%9s%11s  %s%9s%12s", pad("variant", name), "accuracy", "ms/item", "× profile", pad("recent mix", wide), "", "altogether")))
+	const columns, barMin, barMax = 2 + 10 + 9 + 11 + 2 + 9 + 12, 12, 30 // all but name and bar, the indent with it
+	name = min(name, max(10, p.width-columns-barMin))
+	wide := min(barMax, p.width-name-columns)
+	mix := "recent mix"
+	if wide < len(mix) {
+		mix = "recent"
+	}
+	p.line("  %s", p.styled(dim, fmt.Sprintf("%s%10s%9s%11s  %s%9s%12s", pad("variant", name), "accuracy", "ms/item", "× profile", pad(mix, wide), "", "altogether")))
 	for _, v := range variants {
 		scale := fmt.Sprintf("%11.2f", v.TimeScale)
-		if v.TimeScale > 1.25 {
+		if v.TimeScale > scaleNoted {
 			scale = p.styled(yellow, scale)
 		}
 		share := float64(v.RecentItems) / float64(max(1, recent))
-		line := fmt.Sprintf("  %s%10.4f%9s%s  %s%9s%12s", pad(v.Name, name), v.Accuracy, millis(v.ItemMS), scale, p.styled(cyan, bar(share, wide)),
+		p.line("  %s%10.4f%9s%s  %s%9s%12s", pad(v.Name, name), v.Accuracy, millis(v.ItemMS), scale, p.styled(cyan, bar(share, wide)),
 			percent(share), percent(float64(v.Items)/float64(max(1, all))))
+	}
+	for _, v := range variants {
 		if v.Failures > 0 {
-			line += p.styled(red, "  "+counted(v.Failures, "failure"))
+			p.wrapped(2, red, fmt.Sprintf("%s: the runtime failed %s", cut(v.Name, 40), counted(v.Failures, "batch")))
 		}
-		p.line("%s", line)
 	}
 }
+
+// scaleNoted is how much slower than profiled a variant is shown as slow: the
+// profile is of another machine, or this one has other things to do.
+const scaleNoted = 1.25
 
 func (p *page) queue(s status.Status) {
 	q := s.Queue
@@ -169,7 +179,7 @@ func (p *page) queue(s status.Status) {
 	if full > 0.8 {
 		style = red
 	}
-	p.line("%s %s %s", p.heading("queue"), p.styled(style, bar(full, 10)), strings.Join(append(parts, "worked off in "+span(q.WaitingMS/1e3)), " · "))
+	p.listed(p.heading("queue")+" "+p.styled(style, bar(full, 10))+" ", " · ", append(parts, "worked off in "+span(q.WaitingMS/1e3))...)
 }
 
 func (p *page) instances(list []status.Instance) {
@@ -205,11 +215,10 @@ func (p *page) clients(list []status.Client, total int) {
 		}
 		parts = append(parts, fmt.Sprintf("%s %s in %s", cut(name, 24), counted(c.Items, "item"), counted(c.Jobs, "job")))
 	}
-	text := strings.Join(parts, " · ")
 	if total > len(list) {
-		text += fmt.Sprintf(" and %d more", total-len(list))
+		parts = append(parts, fmt.Sprintf("%d more", total-len(list)))
 	}
-	p.line("%s %s", p.heading("clients"), cut(text, p.width-labelWidth-1))
+	p.listed(p.heading("clients")+" ", " · ", parts...)
 }
 
 func (p *page) decisions(s status.Status) {
@@ -229,11 +238,15 @@ func (p *page) decisions(s status.Status) {
 		case "done":
 			state = ""
 		case "failed", "lost":
-			state = ", " + p.styled(red, state)
+			state = p.styled(red, state)
 		default:
-			state = ", " + p.styled(yellow, state)
+			state = p.styled(yellow, state)
 		}
-		p.line("  %s %s%s", pad(ago, 16), cut(fmt.Sprintf("%d × %s %s, %s", d.Items, d.Model, d.Variant, took), p.width-30), state)
+		parts := []string{fmt.Sprintf("%d × %s %s", d.Items, d.Model, d.Variant), took}
+		if state != "" {
+			parts = append(parts, state)
+		}
+		p.listed("  "+pad(ago, 17), ", ", parts...)
 		p.wrapped(19, dim, d.Why)
 	}
 }
