@@ -69,7 +69,7 @@ func (p *page) model(m status.Model) {
 		}) {
 			reasons = append(reasons, strings.ReplaceAll(r, "_", " ")+" "+grouped(m.Reasons[r]))
 		}
-		reasons[0] = "altogether " + reasons[0]
+		reasons[0] = "in all: " + reasons[0]
 		p.listed(label("not run"), ", ", reasons...)
 	}
 	p.listed(label("accuracy"), ", ", expected(m.Recent.Accuracy)+" expected recently", expected(m.Accuracy)+" altogether")
