@@ -101,9 +101,6 @@ func TestPagesFit(t *testing.T) {
 // mixedJob is a job whose items ran on two variants.
 func mixedJob() status.Explanation {
 	ms := func(x float64) *float64 { return &x }
-	option := func(variant string, items int, accuracy, predicted, late float64, chosen bool) status.Option {
-		return status.Option{Variant: variant, Items: items, Accuracy: accuracy, PredictedMS: predicted, LateItems: late, Chosen: chosen}
-	}
 	return status.Explanation{Job: 17, Request: "order-4711", Client: "grader", Model: "digits", Version: "3", Items: 10, Modalities: []string{"image", "text"},
 		Floor: 0.95, DeadlineMS: ms(100), Late: "run", Arrived: statusNow, StartedMS: ms(0.51), EndedMS: ms(90), ComputeMS: 84.2, Outcome: "on_time", Reason: "none",
 		Summary: "done after 90 ms, 10 ms before the deadline", Accuracy: ms(0.954), SlackMS: ms(10),
@@ -112,7 +109,9 @@ func mixedJob() status.Explanation {
 				Why: "as planned, the cheapest that keeps the floors; nothing is more accurate"}, StartedMS: 0.51, JobItems: 6},
 			{Decision: status.Decision{Batch: 9, Variant: "text", Items: 4, PredictedMS: 5, State: "running",
 				Why: "as planned, the cheapest that keeps the floors; image_text would be more accurate, but about 4.9 items to come would be late"},
-				StartedMS: 40, JobItems: 4, Options: []status.Option{option("text", 4, 0.9, 5, 0.35, true), option("image_text", 4, 0.99, 34, 4.9, false)}}},
+				StartedMS: 40, JobItems: 4, Options: []status.Option{
+					{Variant: "text", Items: 4, Accuracy: 0.9, PredictedMS: 5, LateItems: 0.35, Chosen: true},
+					{Variant: "image_text", Items: 4, Accuracy: 0.99, PredictedMS: 34, LateItems: 4.9}}}},
 		BatchesLeftOut: 2,
 		Alternatives: []status.Alternative{
 			{Variant: "text", Accuracy: 0.9, Runnable: true, PredictedMS: 15.7, Items: 4, Why: "ran 4 of 10 items: below the floor by itself; the others raise the mean to it at less cost"},
