@@ -146,7 +146,7 @@ func colored(screen bool) bool { return screen && os.Getenv("NO_COLOR") == "" }
 func reportError(addr string, err error) error {
 	switch {
 	case errors.Is(err, client.ErrUnauthenticated), errors.Is(err, client.ErrForbidden):
-		return fmt.Errorf("%w\nGive the token of an administrator: %s=... mosel ...", err, tokenVariable)
+		return fmt.Errorf("%w\nGive the token of an administrator in the environment variable %s", err, tokenVariable)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("the server at %s did not answer within %v", addr, askTimeout)
 	}
