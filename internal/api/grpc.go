@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -67,9 +68,20 @@ func (a *API) setServing(serving bool) {
 	a.health.SetServingStatus(inference.GRPCInferenceService_ServiceDesc.ServiceName, s)
 }
 
-// expectation is the time that a request has to come.
+// expectation is of a request that is to come.
 type expectation struct {
-	timer *time.Timer
+	timer    *time.Timer // until when
+	line     *line       // over which
+	given    sync.Once
+	watching func() bool // ends the watch for a call that ends before its request has come
+}
+
+// end says that the request has come, with so many bytes, or never will.
+func (e *expectation) end(size int64) {
+	e.given.Do(func() {
+		e.timer.Stop()
+		e.line.taken(size)
+	})
 }
 
 type expectationKey struct{}
@@ -78,17 +90,23 @@ type expectationKey struct{}
 // that send little by little cannot hold memory and streams for ever.
 func (a *API) expect(ctx context.Context, _ *tap.Info) (context.Context, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	timer := time.AfterFunc(a.cfg.ReceiveTime, func() { cancel(errSlow) })
-	return context.WithValue(ctx, expectationKey{}, expectation{timer: timer}), nil
+	e := &expectation{line: a.lineOf(ctx), timer: time.AfterFunc(a.cfg.ReceiveTime, func() { cancel(errSlow) })}
+	e.line.begin()
+	e.watching = context.AfterFunc(ctx, func() { e.end(0) })
+	return context.WithValue(ctx, expectationKey{}, e), nil
 }
 
 var errSlow = slo.E("", slo.KindDeadlineExceeded, "the request took too long to come")
 
-// came ends the expectation: the message is there.
-func came(ctx context.Context) {
-	if e, ok := ctx.Value(expectationKey{}).(expectation); ok {
-		e.timer.Stop()
+// came ends the expectation: the request is there. It returns the line of the call.
+func came(ctx context.Context, request any) *line {
+	e, ok := ctx.Value(expectationKey{}).(*expectation)
+	if !ok {
+		return nil
 	}
+	e.watching()
+	e.end(messageBytes(request))
+	return e.line
 }
 
 // roles of the calls, by the last part of their names; what is not listed, as all
@@ -159,7 +177,7 @@ func (a *API) admit(ctx context.Context, method string) (context.Context, error)
 
 // unary surrounds every call that is answered once.
 func (a *API) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (answer any, err error) {
-	came(ctx)
+	came(ctx, request)
 	defer func() {
 		if p := recover(); p != nil {
 			answer, err = nil, a.panicked(info.FullMethod, p)
@@ -176,7 +194,7 @@ func (a *API) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo
 
 // stream surrounds every call of many messages.
 func (a *API) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
-	came(s.Context())
+	line := came(s.Context(), nil) // what comes over it, comes message by message
 	defer func() {
 		if p := recover(); p != nil {
 			err = a.panicked(info.FullMethod, p)
@@ -189,13 +207,22 @@ func (a *API) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, 
 	if err != nil {
 		return err
 	}
-	return handle(srv, &admitted{ServerStream: s, ctx: ctx})
+	return handle(srv, &admitted{ServerStream: s, ctx: ctx, line: line})
 }
 
 // admitted is a stream whose caller is known.
 type admitted struct {
 	grpc.ServerStream
-	ctx context.Context
+	ctx  context.Context
+	line *line
+}
+
+// RecvMsg implements grpc.ServerStream.
+func (s *admitted) RecvMsg(m any) error {
+	s.line.begin()
+	err := s.ServerStream.RecvMsg(m)
+	s.line.taken(messageBytes(m))
+	return err
 }
 
 // Context implements grpc.ServerStream.

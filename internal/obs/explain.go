@@ -38,7 +38,7 @@ func (o *Observer) Explain(id string) (status.Explanation, bool) {
 			e.running[b.Variant] += share.Items
 		case account.BatchFailed, account.BatchLost:
 			e.lost[b.Variant] += share.Items
-		case account.BatchDone:
+		case account.BatchDone, account.BatchAborted:
 		}
 		if b.Why != nil && b.Why.Chosen.Variant != b.Why.Planned.Variant {
 			e.upgraded[b.Variant] = true

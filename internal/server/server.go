@@ -195,7 +195,8 @@ func (s *Server) listen() error {
 			options = append(options, grpc.Creds(credentials.NewTLS(config)))
 		}
 		s.grpc, s.addrs.grpc = s.api.GRPC(options...), listener.Addr()
-		s.serve("gRPC", func() error { return s.grpc.Serve(listener) })
+		counted := s.api.Inflow(listener)
+		s.serve("gRPC", func() error { return s.grpc.Serve(counted) })
 	}
 	if s.cfg.MetricsAddr != "" {
 		listener, err := s.open("metrics", "--metrics-addr", s.cfg.MetricsAddr)
@@ -328,7 +329,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) close() {
 	for _, server := range []*http.Server{s.rest, s.metrics} {
 		if server != nil {
-			server.Close()
+			_ = server.Close() // of a listener that has served nobody
 		}
 	}
 	if s.grpc != nil {
