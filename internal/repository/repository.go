@@ -519,7 +519,7 @@ func look(dir string) fingerprint {
 			return nil
 		}
 		link, _ := os.Readlink(name) // "" for what is none
-		info, err := os.Stat(name) // what a link leads to counts
+		info, err := os.Stat(name)   // what a link leads to counts
 		if err != nil {
 			fmt.Fprintf(&b, "%q %q %v\n", name, link, err)
 			return nil
