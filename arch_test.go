@@ -77,6 +77,7 @@ var rooms = []room{
 	{
 		dir:     "internal/repository",
 		imports: []string{"internal/slo", "internal/modelpkg", "internal/engine"},
+		tests:   []string{"tensor", "internal/runtime", "internal/modelpkg/modelpkgtest", "internal/plan", "internal/runtime/fake"},
 	},
 	{
 		dir: "internal/api",
