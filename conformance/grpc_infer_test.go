@@ -175,7 +175,18 @@ var wrongContents = []wrongCall{
 	}},
 	{"an empty raw content", false, func(_ *testing.T, _ *model, r *inferRequest) { r.RawInputContents[0] = nil }},
 	{"neither raw nor typed contents", false, func(_ *testing.T, _ *model, r *inferRequest) { r.RawInputContents = nil }},
-	{"raw and typed contents", false, func(_ *testing.T, m *model, r *inferRequest) { r.Inputs[0].Contents = fill(m.Inputs[0], 1).contents() }},
+	{"raw and typed contents", false, func(_ *testing.T, m *model, r *inferRequest) {
+		r.Inputs[0].Contents = fill(m.Inputs[0], 1).contents()
+		if m.halves(m.Inputs[:1]) { // which have no typed contents: an empty message would be none
+			r.Inputs[0].Contents = &contents{Fp32Contents: make([]float32, count(r.Inputs[0].Shape))}
+		}
+	}},
+	{"elements of a type that has no field, beside raw contents", true, func(t *testing.T, m *model, r *inferRequest) {
+		m.needsKind(t, "half")
+		for _, in := range r.Inputs {
+			in.Contents = &contents{Fp64Contents: make([]float64, 1)}
+		}
+	}},
 	{"raw contents for all inputs but one, which has typed ones", true, func(t *testing.T, m *model, r *inferRequest) {
 		if len(m.Inputs) < 2 {
 			t.Skipf("model %s has one input", m.Name)

@@ -80,6 +80,13 @@ func (s *target) callByHand(ctx context.Context, body []byte, headers ...string)
 	return got, nil
 }
 
+// resetInTime reports whether the server has reset a stream as one that nobody
+// waits for any more, which servers of gRPC may do when a deadline has passed in
+// place of a status: a client has seen to the status itself.
+func resetInTime(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "stream error") && strings.Contains(err.Error(), "CANCEL; received from peer")
+}
+
 // marshal is a request in bytes.
 func marshal(t *testing.T, r *inferRequest) []byte {
 	t.Helper()
@@ -118,8 +125,8 @@ func TestGRPCWireKeepsTheDeadline(t *testing.T) {
 		t.Run(timeout, func(t *testing.T) {
 			got, err := m.server.callByHand(t.Context(), frame(marshal(t, m.request(1))), "grpc-timeout: "+timeout)
 			switch {
-			case err != nil: // the stream was reset, which the client takes for the same
-				m.server.needsStrict(t)
+			case resetInTime(err):
+			case err != nil:
 				t.Error(err)
 			case got.code == codes.ResourceExhausted && m.mosel(): // it was shed, because it could not be on time
 				checkRetry(t, got.trailer.Get("x-mosel-retry-after-ms"))
@@ -200,9 +207,7 @@ func TestGRPCWireLivesWithOtherProtocols(t *testing.T) {
 			if _, err := fmt.Fprint(conn, hello); err != nil {
 				t.Fatal(err)
 			}
-			if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
-				t.Fatal(err)
-			}
+			_ = conn.(*net.TCPConn).CloseWrite() // fails where the server has hung up already
 			_, _ = io.Copy(io.Discard, conn) // until the server hangs up; a reset is as good
 			subject.readyGRPC(t)
 		})

@@ -203,9 +203,7 @@ func TestWireLivesWithClientsThatBreakOff(t *testing.T) {
 			if _, err := io.WriteString(conn, request); err != nil {
 				t.Fatal(err)
 			}
-			if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
-				t.Fatal(err)
-			}
+			_ = conn.(*net.TCPConn).CloseWrite() // fails where the server has hung up already
 			if a, err := subject.receive(bufio.NewReader(conn)); err == nil && a.status < 400 {
 				t.Errorf("%v", a)
 			}

@@ -35,13 +35,13 @@ func (a *API) GRPC(options ...grpc.ServerOption) *grpc.Server {
 		grpc.ConnectionTimeout(handshakeTime),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTime, Time: pingEvery, Timeout: pingTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingMin, PermitWithoutStream: true}),
-		grpc.ForceServerCodecV2(newCodec(a.cfg.Tensors)),
+		grpc.ForceServerCodecV2(newCodec()),
 		grpc.InTapHandle(a.expect),
 		grpc.UnaryInterceptor(a.unary),
 		grpc.StreamInterceptor(a.stream),
 	}, options...)
 	s := grpc.NewServer(options...)
-	inference.RegisterGRPCInferenceServiceServer(s, &service{api: a})
+	s.RegisterService(descriptor(), &service{api: a})
 	grpc_health_v1.RegisterHealthServer(s, a.health)
 	reflection.Register(s)
 	return s
@@ -348,13 +348,13 @@ func (s *service) RepositoryModelUnload(_ context.Context, q *inference.Reposito
 	return &inference.RepositoryModelUnloadResponse{ModelName: named(q), IsUnloaded: true}, nil
 }
 
-// ModelInfer implements the protocol.
-func (s *service) ModelInfer(ctx context.Context, q *inference.ModelInferRequest) (*inference.ModelInferResponse, error) {
+// inferOnce is ModelInfer.
+func (s *service) inferOnce(ctx context.Context, m *message) (*inference.ModelInferResponse, error) {
 	b, err := s.api.current()
 	if err != nil {
 		return nil, err
 	}
-	answer, err := s.infer(ctx, b, q, callOf(ctx))
+	answer, err := s.infer(ctx, b, m, callOf(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -369,20 +369,20 @@ func (s *service) ModelInfer(ctx context.Context, q *inference.ModelInferRequest
 }
 
 // infer runs one message, of a call or of a stream.
-func (s *service) infer(ctx context.Context, b *backend, q *inference.ModelInferRequest, c call) (oip.Response, error) {
+func (s *service) infer(ctx context.Context, b *backend, m *message, c call) (oip.Response, error) {
 	from := origin{arrived: b.engine.Now(), header: c.header, client: s.api.client(c.header, c.Caller, c.remote)}
 	from.deadline, _ = ctx.Deadline()
-	l, err := b.engine.Use(q.GetModelName(), q.GetModelVersion())
+	x := newExchange(&s.api.bodies)
+	defer x.release()
+	if err := m.read(x, s.api.cfg.Tensors); err != nil {
+		return oip.Response{}, err
+	}
+	l, err := b.engine.Use(m.request.GetModelName(), m.request.GetModelVersion())
 	if err != nil {
 		return oip.Response{}, err
 	}
 	defer l.Release()
-	x := newExchange(&s.api.bodies)
-	defer x.release()
-	if err := undecodable(inference.DecodeRequest(&x.request, q, s.api.cfg.Tensors)); err != nil {
-		return oip.Response{}, err
-	}
-	if err := x.reserve(dataBytes(x.request.Inputs)); err != nil {
+	if err := m.decode(x, s.api.cfg.Tensors); err != nil {
 		return oip.Response{}, err
 	}
 	answer, _, err := s.api.run(ctx, x, l, from)
@@ -412,96 +412,3 @@ var factKeys = func() map[string]string {
 	}
 	return lower
 }()
-
-// ModelStreamInfer implements Triton's extension: requests one after the other,
-// answered in their order, while up to so many are under way. One that fails is
-// answered with its error and the stream goes on.
-func (s *service) ModelStreamInfer(stream grpc.BidiStreamingServer[inference.ModelInferRequest, inference.ModelStreamInferResponse]) error {
-	b, err := s.api.current()
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancelCause(stream.Context())
-	defer cancel(nil)
-	answers := make(chan chan *inference.ModelStreamInferResponse, s.api.cfg.StreamWindow)
-	sent := make(chan struct{})
-	go func() {
-		defer close(sent)
-		for answer := range answers {
-			if m := <-answer; ctx.Err() == nil {
-				if err := stream.Send(m); err != nil {
-					cancel(err) // what is under way is given up
-				}
-			}
-		}
-	}()
-	c := callOf(ctx)
-	for err == nil && ctx.Err() == nil {
-		var q *inference.ModelInferRequest
-		if q, err = stream.Recv(); err != nil {
-			break
-		}
-		answer := make(chan *inference.ModelStreamInferResponse, 1)
-		answers <- answer // waits while the window is full
-		go func() { answer <- s.streamed(ctx, b, q, c) }()
-	}
-	close(answers)
-	<-sent
-	if cause := context.Cause(ctx); cause != nil {
-		return slo.E("", slo.KindCancelled, "the stream was given up: %w", cause)
-	}
-	return ended(err)
-}
-
-// finalAsked is the parameter by which Triton's clients ask that an answer says
-// whether it is the last to its request, and finalTold how it says so.
-const finalAsked, finalTold = "triton_enable_empty_final_response", "triton_final_response"
-
-// streamed answers one request of a stream.
-func (s *service) streamed(ctx context.Context, b *backend, q *inference.ModelInferRequest, c call) (m *inference.ModelStreamInferResponse) {
-	m = new(inference.ModelStreamInferResponse)
-	var answer oip.Response
-	err := func() (err error) {
-		defer func() {
-			if p := recover(); p != nil {
-				err = s.api.panicked("ModelStreamInfer", p)
-			}
-		}()
-		if answer, err = s.infer(ctx, b, q, c); err == nil {
-			m.InferResponse, err = encode(answer)
-		}
-		return err
-	}()
-	if err != nil {
-		m.ErrorMessage, m.InferResponse = failed(q, failureOf(err))
-	}
-	if q.GetParameters()[finalAsked].GetBoolParam() {
-		if m.InferResponse.Parameters == nil {
-			m.InferResponse.Parameters = map[string]*inference.InferParameter{}
-		}
-		m.InferResponse.Parameters[finalTold] = &inference.InferParameter{ParameterChoice: &inference.InferParameter_BoolParam{BoolParam: true}}
-	}
-	return m
-}
-
-// failed says in a stream what went wrong with a request, and which it was.
-func failed(q *inference.ModelInferRequest, f failure) (string, *inference.ModelInferResponse) {
-	m := &inference.ModelInferResponse{ModelName: q.GetModelName(), ModelVersion: q.GetModelVersion(), Id: q.GetId()}
-	number := func(v int64) *inference.InferParameter {
-		return &inference.InferParameter{ParameterChoice: &inference.InferParameter_Int64Param{Int64Param: v}}
-	}
-	text := func(v string) *inference.InferParameter {
-		return &inference.InferParameter{ParameterChoice: &inference.InferParameter_StringParam{StringParam: v}}
-	}
-	m.Parameters = map[string]*inference.InferParameter{"status": number(int64(f.status))}
-	if f.retry > 0 {
-		m.Parameters["retry_after_ms"] = number(f.body.RetryAfterMS)
-	}
-	if f.body.BestAccuracy != nil {
-		m.Parameters["best_accuracy"] = text(strconv.FormatFloat(*f.body.BestAccuracy, 'f', -1, 64))
-	}
-	if f.body.Job != "" {
-		m.Parameters["job"] = text(f.body.Job)
-	}
-	return f.body.Error, m
-}
