@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"math"
 	"net/netip"
 	"runtime/debug"
@@ -79,7 +80,19 @@ type expectationKey struct{}
 func (a *API) expect(ctx context.Context, _ *tap.Info) (context.Context, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	timer := time.AfterFunc(a.cfg.ReceiveTime, func() { cancel(errSlow) })
-	return context.WithValue(ctx, expectationKey{}, expectation{timer: timer}), nil
+	return hurried{context.WithValue(ctx, expectationKey{}, expectation{timer: timer})}, nil
+}
+
+// hurried is the context of a request that must come: grpc makes the status of
+// one that did not of its error.
+type hurried struct{ context.Context }
+
+// Err implements context.Context.
+func (h hurried) Err() error {
+	if errors.Is(context.Cause(h.Context), errSlow) {
+		return context.DeadlineExceeded
+	}
+	return h.Context.Err()
 }
 
 var errSlow = slo.E("", slo.KindDeadlineExceeded, "the request took too long to come")
