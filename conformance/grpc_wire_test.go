@@ -208,7 +208,7 @@ func TestGRPCWireLivesWithOtherProtocols(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = conn.(*net.TCPConn).CloseWrite() // fails where the server has hung up already
-			_, _ = io.Copy(io.Discard, conn) // until the server hangs up; a reset is as good
+			_, _ = io.Copy(io.Discard, conn)     // until the server hangs up; a reset is as good
 			subject.readyGRPC(t)
 		})
 	}
