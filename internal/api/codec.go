@@ -13,91 +13,82 @@ import (
 	"google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
-	protobuf "google.golang.org/protobuf/proto"
+	pb "google.golang.org/protobuf/proto"
 
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/oip"
 	"github.com/mosel-serve/mosel/oip/inference"
 )
 
-// codec is protobuf, but for one thing: an inference request stays bytes. What is
-// wrong with it is then for its handler to say, in a stream as well, where grpc
-// would end the call with a code for defects; and it can be held against the
-// bounds before it takes the memory of a message.
+// codec is protobuf, but for inference requests: those stay bytes, so that they
+// are held against the bounds before they become values, which a small message may
+// make many of, and so that one that makes no sense is answered in our words. An
+// error of Unmarshal is INTERNAL to gRPC, whatever it says.
 type codec struct{ encoding.CodecV2 }
 
 func newCodec() codec { return codec{encoding.GetCodecV2(proto.Name)} }
 
+// frame is an inference request as it came.
+type frame struct{ buffer mem.Buffer }
+
 // Unmarshal implements encoding.CodecV2.
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
-	m, ok := v.(*message)
+	f, ok := v.(*frame)
 	if !ok {
 		return c.CodecV2.Unmarshal(data, v)
 	}
-	m.wire = data.MaterializeToBuffer(mem.DefaultBufferPool())
+	f.buffer = data.MaterializeToBuffer(mem.DefaultBufferPool())
 	return nil
 }
 
-// message is an inference request: bytes first, and a message once it is read.
-type message struct {
-	wire    mem.Buffer
-	request inference.ModelInferRequest
-}
+// size is the number of bytes of the message.
+func (f *frame) size() int64 { return int64(f.buffer.Len()) }
 
-// read makes a message of the bytes, within the bounds and the exchange's budget.
-func (m *message) read(x *exchange, limits oip.Limits) error {
-	defer m.wire.Free()
-	wire := m.wire.ReadOnlyData()
-	if err := undecodable(inference.CheckRequest(wire, limits)); err != nil {
-		return err
+// decode reads the message, for which there must be room in the exchange's budget.
+// Its bytes are given back, and must not be asked again.
+func (f *frame) decode(q *inference.ModelInferRequest, x *exchange, limits oip.Limits) error {
+	defer f.buffer.Free()
+	wire := f.buffer.ReadOnlyData()
+	if err := inference.CheckRequest(wire, limits); err != nil {
+		return undecodable(err)
 	}
 	if err := x.reserve(inference.RequestMemory(wire)); err != nil {
 		return err
 	}
-	if err := protobuf.Unmarshal(wire, &m.request); err != nil {
+	if err := pb.Unmarshal(wire, q); err != nil {
 		return invalid("the message is no ModelInferRequest: %w", err)
 	}
 	return nil
 }
 
-// decode makes the exchange's request of the message, which needs its tensors no
-// longer.
-func (m *message) decode(x *exchange, limits oip.Limits) error {
-	err := undecodable(inference.DecodeRequest(&x.request, &m.request, limits))
-	m.request.Inputs, m.request.RawInputContents = nil, nil
-	if err == nil {
-		x.hold(dataBytes(x.request.Inputs) - x.reserved)
-	}
-	return err
-}
-
-// descriptor is the protocol's service with handlers of ours for inference, which
-// take a message where the generated ones take what grpc has unmarshaled.
-func descriptor() *grpc.ServiceDesc {
+// description is the protocol's, with its inference requests as frames.
+func description() *grpc.ServiceDesc {
 	d := inference.GRPCInferenceService_ServiceDesc
 	d.Methods, d.Streams = slices.Clone(d.Methods), slices.Clone(d.Streams)
 	for i := range d.Methods {
 		if d.Methods[i].MethodName == "ModelInfer" {
-			d.Methods[i].Handler = inferOnce
+			d.Methods[i].Handler = inferHandler
 		}
 	}
 	for i := range d.Streams {
 		if d.Streams[i].StreamName == "ModelStreamInfer" {
-			d.Streams[i].Handler = func(srv any, stream grpc.ServerStream) error { return srv.(*service).stream(stream) }
+			d.Streams[i].Handler = func(srv any, s grpc.ServerStream) error { return srv.(*service).stream(s) }
 		}
 	}
 	return &d
 }
 
-// inferOnce handles ModelInfer.
-func inferOnce(srv any, ctx context.Context, receive func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) { //nolint:revive // grpc's order
-	m := new(message)
-	if err := receive(m); err != nil {
+// inferHandler is what protoc-gen-go-grpc writes for a call, with a frame.
+//
+//nolint:revive // the order of its parameters is grpc's
+func inferHandler(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+	f := new(frame)
+	if err := decode(f); err != nil {
 		return nil, err
 	}
 	info := &grpc.UnaryServerInfo{Server: srv, FullMethod: inference.GRPCInferenceService_ModelInfer_FullMethodName}
-	return intercept(ctx, m, info, func(ctx context.Context, request any) (any, error) {
-		return srv.(*service).inferOnce(ctx, request.(*message))
+	return interceptor(ctx, f, info, func(ctx context.Context, request any) (any, error) {
+		return srv.(*service).call(ctx, request.(*frame))
 	})
 }
 

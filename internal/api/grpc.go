@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -42,7 +43,7 @@ func (a *API) GRPC(options ...grpc.ServerOption) *grpc.Server {
 		grpc.StreamInterceptor(a.stream),
 	}, options...)
 	s := grpc.NewServer(options...)
-	s.RegisterService(descriptor(), &service{api: a})
+	s.RegisterService(description(), &service{api: a})
 	grpc_health_v1.RegisterHealthServer(s, a.health)
 	reflection.Register(s)
 	return s
@@ -68,9 +69,20 @@ func (a *API) setServing(serving bool) {
 	a.health.SetServingStatus(inference.GRPCInferenceService_ServiceDesc.ServiceName, s)
 }
 
-// expectation is the time that a request has to come.
+// expectation is of a request that is to come.
 type expectation struct {
-	timer *time.Timer
+	timer    *time.Timer // until when
+	line     *line       // over which
+	given    sync.Once
+	watching func() bool // ends the watch for a call that ends before its request has come
+}
+
+// end says that the request has come, with so many bytes, or never will.
+func (e *expectation) end(size int64) {
+	e.given.Do(func() {
+		e.timer.Stop()
+		e.line.taken(size)
+	})
 }
 
 type expectationKey struct{}
@@ -79,12 +91,14 @@ type expectationKey struct{}
 // that send little by little cannot hold memory and streams for ever.
 func (a *API) expect(ctx context.Context, _ *tap.Info) (context.Context, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	timer := time.AfterFunc(a.cfg.ReceiveTime, func() { cancel(errSlow) })
-	return hurried{context.WithValue(ctx, expectationKey{}, expectation{timer: timer})}, nil
+	e := &expectation{line: a.lineOf(ctx), timer: time.AfterFunc(a.cfg.ReceiveTime, func() { cancel(errSlow) })}
+	e.line.begin()
+	e.watching = context.AfterFunc(ctx, func() { e.end(0) })
+	return hurried{context.WithValue(ctx, expectationKey{}, e)}, nil
 }
 
-// hurried is the context of a request that must come: grpc makes the status of
-// one that did not of its error.
+// hurried is the context of a request that is to come: of its error grpc makes the
+// status of one that has not.
 type hurried struct{ context.Context }
 
 // Err implements context.Context.
@@ -97,11 +111,15 @@ func (h hurried) Err() error {
 
 var errSlow = slo.E("", slo.KindDeadlineExceeded, "the request took too long to come")
 
-// came ends the expectation: the message is there.
-func came(ctx context.Context) {
-	if e, ok := ctx.Value(expectationKey{}).(expectation); ok {
-		e.timer.Stop()
+// came ends the expectation: the request is there. It returns the line of the call.
+func came(ctx context.Context, request any) *line {
+	e, ok := ctx.Value(expectationKey{}).(*expectation)
+	if !ok {
+		return nil
 	}
+	e.watching()
+	e.end(messageBytes(request))
+	return e.line
 }
 
 // roles of the calls, by the last part of their names; what is not listed, as all
@@ -172,7 +190,7 @@ func (a *API) admit(ctx context.Context, method string) (context.Context, error)
 
 // unary surrounds every call that is answered once.
 func (a *API) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (answer any, err error) {
-	came(ctx)
+	came(ctx, request)
 	defer func() {
 		if p := recover(); p != nil {
 			answer, err = nil, a.panicked(info.FullMethod, p)
@@ -189,7 +207,7 @@ func (a *API) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo
 
 // stream surrounds every call of many messages.
 func (a *API) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
-	came(s.Context())
+	line := came(s.Context(), nil) // what comes over it, comes message by message
 	defer func() {
 		if p := recover(); p != nil {
 			err = a.panicked(info.FullMethod, p)
@@ -202,13 +220,22 @@ func (a *API) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, 
 	if err != nil {
 		return err
 	}
-	return handle(srv, &admitted{ServerStream: s, ctx: ctx})
+	return handle(srv, &admitted{ServerStream: s, ctx: ctx, line: line})
 }
 
 // admitted is a stream whose caller is known.
 type admitted struct {
 	grpc.ServerStream
-	ctx context.Context
+	ctx  context.Context
+	line *line
+}
+
+// RecvMsg implements grpc.ServerStream.
+func (s *admitted) RecvMsg(m any) error {
+	s.line.begin()
+	err := s.ServerStream.RecvMsg(m)
+	s.line.taken(messageBytes(m))
+	return err
 }
 
 // Context implements grpc.ServerStream.
@@ -361,13 +388,13 @@ func (s *service) RepositoryModelUnload(_ context.Context, q *inference.Reposito
 	return &inference.RepositoryModelUnloadResponse{ModelName: named(q), IsUnloaded: true}, nil
 }
 
-// inferOnce is ModelInfer.
-func (s *service) inferOnce(ctx context.Context, m *message) (*inference.ModelInferResponse, error) {
+// call answers ModelInfer.
+func (s *service) call(ctx context.Context, f *frame) (*inference.ModelInferResponse, error) {
 	b, err := s.api.current()
 	if err != nil {
 		return nil, err
 	}
-	answer, err := s.infer(ctx, b, m, callOf(ctx))
+	answer, err := s.infer(ctx, b, f, new(inference.ModelInferRequest))
 	if err != nil {
 		return nil, err
 	}
@@ -381,23 +408,26 @@ func (s *service) inferOnce(ctx context.Context, m *message) (*inference.ModelIn
 	return encode(answer)
 }
 
-// infer runs one message, of a call or of a stream.
-func (s *service) infer(ctx context.Context, b *backend, m *message, c call) (oip.Response, error) {
+// infer runs one message, of a call or of a stream, which it decodes into q.
+func (s *service) infer(ctx context.Context, b *backend, f *frame, q *inference.ModelInferRequest) (oip.Response, error) {
+	c := callOf(ctx)
 	from := origin{arrived: b.engine.Now(), header: c.header, client: s.api.client(c.header, c.Caller, c.remote)}
 	from.deadline, _ = ctx.Deadline()
 	x := newExchange(&s.api.bodies)
 	defer x.release()
-	if err := m.read(x, s.api.cfg.Tensors); err != nil {
+	if err := f.decode(q, x, s.api.cfg.Tensors); err != nil {
 		return oip.Response{}, err
 	}
-	l, err := b.engine.Use(m.request.GetModelName(), m.request.GetModelVersion())
+	l, err := b.engine.Use(q.GetModelName(), q.GetModelVersion())
 	if err != nil {
 		return oip.Response{}, err
 	}
 	defer l.Release()
-	if err := m.decode(x, s.api.cfg.Tensors); err != nil {
+	if err := undecodable(inference.DecodeRequest(&x.request, q, s.api.cfg.Tensors)); err != nil {
 		return oip.Response{}, err
 	}
+	q.Inputs, q.RawInputContents = nil, nil // the tensors have what is needed
+	x.hold(dataBytes(x.request.Inputs) - x.reserved)
 	answer, _, err := s.api.run(ctx, x, l, from)
 	return answer, err
 }
@@ -425,3 +455,96 @@ var factKeys = func() map[string]string {
 	}
 	return lower
 }()
+
+// stream answers ModelStreamInfer, Triton's extension: requests one after the other,
+// answered in their order, while up to so many are under way. One that fails is
+// answered with its error and the stream goes on.
+func (s *service) stream(stream grpc.ServerStream) error {
+	b, err := s.api.current()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer cancel(nil)
+	answers := make(chan chan *inference.ModelStreamInferResponse, s.api.cfg.StreamWindow)
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		for answer := range answers {
+			if m := <-answer; ctx.Err() == nil {
+				if err := stream.SendMsg(m); err != nil {
+					cancel(err) // what is under way is given up
+				}
+			}
+		}
+	}()
+	for err == nil && ctx.Err() == nil {
+		f := new(frame)
+		if err = stream.RecvMsg(f); err != nil {
+			break
+		}
+		answer := make(chan *inference.ModelStreamInferResponse, 1)
+		answers <- answer // waits while the window is full
+		go func() { answer <- s.streamed(ctx, b, f) }()
+	}
+	close(answers)
+	<-sent
+	if cause := context.Cause(ctx); cause != nil {
+		return slo.E("", slo.KindCancelled, "the stream was given up: %w", cause)
+	}
+	return ended(err)
+}
+
+// finalAsked is the parameter by which Triton's clients ask that an answer says
+// whether it is the last to its request, and finalTold how it says so.
+const finalAsked, finalTold = "triton_enable_empty_final_response", "triton_final_response"
+
+// streamed answers one request of a stream.
+func (s *service) streamed(ctx context.Context, b *backend, f *frame) (m *inference.ModelStreamInferResponse) {
+	m = new(inference.ModelStreamInferResponse)
+	var answer oip.Response
+	q := new(inference.ModelInferRequest)
+	err := func() (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = s.api.panicked("ModelStreamInfer", p)
+			}
+		}()
+		if answer, err = s.infer(ctx, b, f, q); err == nil {
+			m.InferResponse, err = encode(answer)
+		}
+		return err
+	}()
+	if err != nil {
+		m.ErrorMessage, m.InferResponse = failed(q, failureOf(err))
+	}
+	if q.GetParameters()[finalAsked].GetBoolParam() {
+		if m.InferResponse.Parameters == nil {
+			m.InferResponse.Parameters = map[string]*inference.InferParameter{}
+		}
+		m.InferResponse.Parameters[finalTold] = &inference.InferParameter{ParameterChoice: &inference.InferParameter_BoolParam{BoolParam: true}}
+	}
+	return m
+}
+
+// failed says in a stream what went wrong with a request, and which it was.
+func failed(q *inference.ModelInferRequest, f failure) (string, *inference.ModelInferResponse) {
+	m := &inference.ModelInferResponse{ModelName: q.GetModelName(), ModelVersion: q.GetModelVersion(), Id: q.GetId()}
+	number := func(v int64) *inference.InferParameter {
+		return &inference.InferParameter{ParameterChoice: &inference.InferParameter_Int64Param{Int64Param: v}}
+	}
+	text := func(v string) *inference.InferParameter {
+		return &inference.InferParameter{ParameterChoice: &inference.InferParameter_StringParam{StringParam: v}}
+	}
+	m.Parameters = map[string]*inference.InferParameter{"status": number(int64(f.status))}
+	if f.retry > 0 {
+		m.Parameters["retry_after_ms"] = number(f.body.RetryAfterMS)
+	}
+	if f.body.BestAccuracy != nil {
+		m.Parameters["best_accuracy"] = text(strconv.FormatFloat(*f.body.BestAccuracy, 'f', -1, 64))
+	}
+	if f.body.Job != "" {
+		m.Parameters["job"] = text(f.body.Job)
+	}
+	return f.body.Error, m
+}

@@ -1,469 +1,323 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"log/slog"
+	"io"
 	"net"
-	"os"
-	"path/filepath"
+	"slices"
 	"strconv"
-	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/encoding"
-	"google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"github.com/mosel-serve/mosel/internal/access"
-	"github.com/mosel-serve/mosel/internal/engine"
 	"github.com/mosel-serve/mosel/internal/runtime/fake"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/oip/inference"
 )
 
-// dialed is an API behind gRPC, on a network in memory on which time is virtual.
+// dialed is an API over gRPC on a real network.
 type dialed struct {
-	*testing.T
 	inference.GRPCInferenceServiceClient
-	conn   *grpc.ClientConn
-	api    *API
-	engine *engine.Engine
-	muted  chan struct{} // closed: what clients write stays with them
+	conn *grpc.ClientConn
+	api  *API
 }
 
-// overGRPC runs a test against a server, of which nothing may be left when the
-// test ends.
-func overGRPC(t *testing.T, s setup, test func(t *testing.T, d dialed)) {
+// grpcAPI serves the fixture's models over gRPC.
+func grpcAPI(t *testing.T, s setup) dialed {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		a, e := startAPI(t, s)
-		network := &pipes{dialed: make(chan net.Conn), closed: make(chan struct{})}
-		server := a.GRPC()
-		go func() { _ = server.Serve(network) }()
-		muted := make(chan struct{})
-		dial := func(context.Context, string) (net.Conn, error) {
-			return &mutable{Conn: network.dial(), muted: muted, gone: make(chan struct{})}, nil
-		}
-		conn, err := grpc.NewClient("passthrough:///pipes", grpc.WithContextDialer(dial), grpc.WithTransportCredentials(insecure.NewCredentials()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		test(t, dialed{t, inference.NewGRPCInferenceServiceClient(conn), conn, a, e, muted})
-		if err := errors.Join(conn.Close(), e.Drain(context.WithoutCancel(t.Context()))); err != nil {
+	a, e := startAPI(t, s)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := a.GRPC()
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(a.Inflow(l)) }()
+	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		conn.Close()
+		server.Stop()
+		if err := <-served; err != nil {
 			t.Error(err)
 		}
-		server.Stop()
-	})
-}
-
-// mutable is a connection that stops writing when it is told to.
-type mutable struct {
-	net.Conn
-	muted, gone chan struct{}
-}
-
-func (m *mutable) Write(p []byte) (int, error) {
-	select {
-	case <-m.muted:
-		<-m.gone
-		return 0, net.ErrClosed
-	default:
-		return m.Conn.Write(p)
-	}
-}
-
-func (m *mutable) Close() error {
-	defer func() { _ = recover() }() // closed twice
-	close(m.gone)
-	return m.Conn.Close()
-}
-
-// Inputs of the scene as messages of one item.
-func imageInput() *inference.ModelInferRequest_InferInputTensor {
-	return &inference.ModelInferRequest_InferInputTensor{Name: "image", Datatype: "UINT8", Shape: []int64{1, 2, 2},
-		Contents: &inference.InferTensorContents{UintContents: []uint32{1, 2, 3, 4}}}
-}
-
-func textInputs() []*inference.ModelInferRequest_InferInputTensor {
-	return []*inference.ModelInferRequest_InferInputTensor{
-		{Name: "chars", Datatype: "UINT8", Shape: []int64{1, 3}, Contents: &inference.InferTensorContents{UintContents: []uint32{7, 8, 9}}},
-		{Name: "mask", Datatype: "BOOL", Shape: []int64{1, 3}, Contents: &inference.InferTensorContents{BoolContents: []bool{true, true, false}}},
-	}
-}
-
-// question asks scene for scores, with parameters by name.
-func question(params map[string]any, inputs ...*inference.ModelInferRequest_InferInputTensor) *inference.ModelInferRequest {
-	q := &inference.ModelInferRequest{ModelName: "scene", Id: "7", Inputs: inputs, Parameters: map[string]*inference.InferParameter{},
-		Outputs: []*inference.ModelInferRequest_InferRequestedOutputTensor{{Name: "scores"}}}
-	for name, value := range params {
-		p := new(inference.InferParameter)
-		switch v := value.(type) {
-		case bool:
-			p.ParameterChoice = &inference.InferParameter_BoolParam{BoolParam: v}
-		case int:
-			p.ParameterChoice = &inference.InferParameter_Int64Param{Int64Param: int64(v)}
-		case string:
-			p.ParameterChoice = &inference.InferParameter_StringParam{StringParam: v}
+		if err := e.Drain(context.Background()); err != nil {
+			t.Error(err)
 		}
-		q.Parameters[name] = p
+		if used := a.bodies.used.Load(); used != 0 {
+			t.Errorf("%d bytes are counted when all is over", used)
+		}
+	})
+	return dialed{inference.NewGRPCInferenceServiceClient(conn), conn, a}
+}
+
+// picture asks the scene about an image with parameters, which are strings.
+func picture(id string, parameters ...string) *inference.ModelInferRequest {
+	q := &inference.ModelInferRequest{ModelName: "scene", Id: id, Parameters: map[string]*inference.InferParameter{},
+		Inputs:           []*inference.ModelInferRequest_InferInputTensor{{Name: "image", Datatype: "UINT8", Shape: []int64{1, 2, 2}}},
+		Outputs:          []*inference.ModelInferRequest_InferRequestedOutputTensor{{Name: "scores"}},
+		RawInputContents: [][]byte{{1, 2, 3, 4}}}
+	for i := 0; i < len(parameters); i += 2 {
+		q.Parameters[parameters[i]] = &inference.InferParameter{ParameterChoice: &inference.InferParameter_StringParam{StringParam: parameters[i+1]}}
 	}
 	return q
 }
 
-// everyModality runs 10 ms.
-func everyModality() *inference.ModelInferRequest {
-	audio := &inference.ModelInferRequest_InferInputTensor{Name: "audio", Datatype: "INT16", Shape: []int64{1, 2},
-		Contents: &inference.InferTensorContents{IntContents: []int32{1, -2}}}
-	return question(map[string]any{"modalities": "image,audio,text"}, append(textInputs(), imageInput(), audio)...)
-}
-
-// asBytes is a codec for who writes messages by hand.
-type asBytes struct{ encoding.CodecV2 }
-
-func (c asBytes) Marshal(v any) (mem.BufferSlice, error) {
-	if wire, ok := v.([]byte); ok {
-		return mem.BufferSlice{mem.SliceBuffer(wire)}, nil
-	}
-	return c.CodecV2.Marshal(v)
-}
-
-func byHand() grpc.CallOption { return grpc.ForceCodecV2(asBytes{encoding.GetCodecV2(proto.Name)}) }
-
-func TestGRPCAnswersWithFacts(t *testing.T) {
-	overGRPC(t, setup{}, func(t *testing.T, d dialed) {
-		var header metadata.MD
-		got, err := d.ModelInfer(t.Context(), question(map[string]any{"min_accuracy": 900}, append(textInputs(), imageInput())...), grpc.Header(&header))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got.GetId() != "7" || got.GetModelName() != "scene" || got.GetModelVersion() != "3" || len(got.GetOutputs()) != 1 || len(got.GetRawOutputContents()[0]) != 8 {
-			t.Errorf("%v", got)
-		}
-		for name, want := range map[string]string{"variant": "image_text", "modalities": "image,text", "expected_accuracy": "0.95",
-			"queue_us": "0", "compute_us": "4000", "job": got.GetParameters()["job"].GetStringParam()} {
-			p := got.GetParameters()[name]
-			said := p.GetStringParam()
-			if _, whole := p.GetParameterChoice().(*inference.InferParameter_Int64Param); whole {
-				said = strconv.FormatInt(p.GetInt64Param(), 10)
-			}
-			mirrored := header.Get(strings.ToLower(factHeaders[name]))
-			if said != want || want == "" || len(mirrored) != 1 || mirrored[0] != want {
-				t.Errorf("%s: parameter %q, metadata %q, want %q", name, said, mirrored, want)
-			}
-		}
-		late, err := d.ModelInfer(t.Context(), question(map[string]any{"late": "run", "timeout": 1}, imageInput()), grpc.Header(&header))
-		if err != nil || !late.GetParameters()["late"].GetBoolParam() || strings.Join(header.Get("x-mosel-late"), ",") != "true" {
-			t.Errorf("%v, %v, %v: want it late", late, header, err)
-		}
-	})
-}
-
-// grpcFailures has, for every kind of error, a way to get there over gRPC, and
-// what the client must see.
-var grpcFailures = map[slo.Kind]struct {
-	setup    setup
-	do       func(d dialed, trailer grpc.CallOption) error
-	code     codes.Code
-	want     string
-	trailers map[string]string // "*": anything
-}{
-	slo.KindInternal: {
-		setup: setup{fail: func(fake.Run) error { return errors.New("out of luck") }},
-		do:    inferring(question(nil, imageInput())), code: codes.Internal, want: "out of luck", trailers: map[string]string{"x-mosel-job": "*"},
-	},
-	slo.KindInvalid: {
-		do: func(d dialed, trailer grpc.CallOption) error {
-			return d.conn.Invoke(d.Context(), inference.GRPCInferenceService_ModelInfer_FullMethodName, []byte("\xff\xff"), new(inference.ModelInferResponse), byHand(), trailer)
-		},
-		code: codes.InvalidArgument, want: "no ModelInferRequest",
-	},
-	slo.KindNotFound: {
-		do: inferring(&inference.ModelInferRequest{ModelName: "other"}), code: codes.NotFound, want: `no model "other"`,
-	},
-	slo.KindInfeasible: {
-		do:   inferring(question(map[string]any{"min_accuracy": 960}, append(textInputs(), imageInput())...)),
-		code: codes.FailedPrecondition, want: "the best is 0.95", trailers: map[string]string{"x-mosel-best-accuracy": "0.95", "x-mosel-job": "*"},
-	},
-	slo.KindOverloaded: {
-		do: func(d dialed, trailer grpc.CallOption) error {
-			for range 2 {
-				go func() { _, _ = d.ModelInfer(d.Context(), everyModality()) }()
-				synctest.Wait()
-			}
-			return inferring(question(nil, imageInput()))(d, trailer)
-		},
-		code: codes.ResourceExhausted, want: "queue is full", trailers: map[string]string{"x-mosel-retry-after-ms": "10", "x-mosel-job": "*"},
-	},
-	slo.KindDeadlineExceeded: {
-		setup: setup{fail: func(fake.Run) error { time.Sleep(10 * time.Second); return nil }},
-		do:    inferring(question(map[string]any{"deadline_ms": 5000}, imageInput())), code: codes.DeadlineExceeded, want: "deadline",
-		trailers: map[string]string{"x-mosel-job": "*"},
-	},
-	slo.KindTooLarge: {
-		do: inferring(&inference.ModelInferRequest{Inputs: make([]*inference.ModelInferRequest_InferInputTensor, 65)}), code: codes.ResourceExhausted,
-		want: "more than 64 inputs",
-	},
-	slo.KindCancelled: {
-		do: func(d dialed, trailer grpc.CallOption) error {
-			ctx, cancel := context.WithCancel(d.Context())
-			time.AfterFunc(time.Millisecond, cancel)
-			_, err := d.ModelInfer(ctx, everyModality(), trailer)
-			return err
-		},
-		code: codes.Canceled, want: "cancel",
-	},
-	slo.KindUnavailable: {
-		do: func(d dialed, trailer grpc.CallOption) error {
-			if err := d.engine.Drain(d.Context()); err != nil {
-				d.Error(err)
-			}
-			return inferring(question(nil, imageInput()))(d, trailer)
-		},
-		code: codes.Unavailable, want: "shut", trailers: map[string]string{"x-mosel-retry-after-ms": "1000"},
-	},
-	slo.KindUnsupported: {
-		do: func(d dialed, trailer grpc.CallOption) error {
-			in := imageInput()
-			in.Parameters = question(map[string]any{"shared_memory_region": "x"}).GetParameters()
-			return inferring(question(nil, in))(d, trailer)
-		},
-		code: codes.Unimplemented, want: "shared memory",
-	},
-	slo.KindUnauthenticated: {
-		setup: setup{guard: tokens("{name: a, role: infer, sha256: " + strings.Repeat("0", 64) + "}")},
-		do:    inferring(question(nil, imageInput())), code: codes.Unauthenticated, want: "token",
-	},
-	slo.KindForbidden: {
-		do: func(d dialed, trailer grpc.CallOption) error {
-			_, err := d.RepositoryModelUnload(d.Context(), &inference.RepositoryModelUnloadRequest{ModelName: "scene"}, trailer)
-			return err
-		},
-		code: codes.PermissionDenied, want: "only programs of this machine",
-	},
-}
-
-func inferring(q *inference.ModelInferRequest) func(d dialed, trailer grpc.CallOption) error {
-	return func(d dialed, trailer grpc.CallOption) error {
-		_, err := d.ModelInfer(d.Context(), q, trailer)
-		return err
-	}
-}
-
-// tokens is a guard with a tokens file.
-func tokens(entries string) *access.Guard {
-	dir, err := os.MkdirTemp("", "mosel-api-")
-	if err != nil {
-		panic(err)
-	}
-	defer os.RemoveAll(dir)
-	file := filepath.Join(dir, "tokens.yaml")
-	if err := os.WriteFile(file, []byte("tokens: ["+entries+"]"), 0o600); err != nil {
-		panic(err)
-	}
-	guard, _, err := access.New(file, slog.New(slog.DiscardHandler))
-	if err != nil {
-		panic(err)
-	}
-	return guard
-}
-
-func TestGRPCEveryKindEndToEnd(t *testing.T) {
-	for _, kind := range slo.Kinds() {
-		t.Run(kind.String(), func(t *testing.T) {
-			tt, ok := grpcFailures[kind]
-			if !ok {
-				t.Fatal("nobody knows how to get there")
-			}
-			overGRPC(t, tt.setup, func(t *testing.T, d dialed) {
-				var trailer metadata.MD
-				err := tt.do(d, grpc.Trailer(&trailer))
-				if status.Code(err) != tt.code || !strings.Contains(status.Convert(err).Message(), tt.want) {
-					t.Errorf("%v, want code %v and %q", err, tt.code, tt.want)
-				}
-				for _, name := range []string{"x-mosel-job", "x-mosel-retry-after-ms", "x-mosel-best-accuracy"} {
-					said, want := strings.Join(trailer.Get(name), ","), tt.trailers[name]
-					if said != want && (want != "*" || said == "") {
-						t.Errorf("trailer %s is %q, want %q", name, said, want)
-					}
-				}
-				if got, err := d.ServerLive(t.Context(), &inference.ServerLiveRequest{}); err != nil || !got.GetLive() {
-					t.Errorf("the server is not live any more: %v, %v", got, err)
-				}
-			})
-		})
-	}
-}
-
-// TestGRPCAccess makes calls of each role, from this machine and with tokens.
-func TestGRPCAccess(t *testing.T) {
-	user, entryUser, err := access.NewToken("user", access.Infer)
+func TestAnswerOverGRPC(t *testing.T) {
+	d := grpcAPI(t, setup{})
+	var header metadata.MD
+	q := picture("me", "min_accuracy", "0.7", "deadline_ms", "5000")
+	p, err := d.ModelInfer(t.Context(), q, grpc.Header(&header))
 	if err != nil {
 		t.Fatal(err)
 	}
-	admin, entryAdmin, err := access.NewToken("admin", access.Admin)
-	if err != nil {
-		t.Fatal(err)
+	want := fake.Row(scene().Model, 0, 0, [][]byte{{1, 2, 3, 4}, nil, nil, nil})
+	if p.GetModelName() != "scene" || p.GetModelVersion() != "3" || p.GetId() != "me" || len(p.GetOutputs()) != 1 ||
+		!slices.Equal(p.GetOutputs()[0].GetShape(), []int64{1, 2}) || string(p.GetRawOutputContents()[0]) != string(want) {
+		t.Errorf("%v", p)
 	}
-	for name, tt := range map[string]struct {
-		guard *access.Guard
-		token string
-		infer codes.Code
-		admin codes.Code
+	for name, want := range map[string]string{"variant": "image", "modalities": "image", "expected_accuracy": "0.75", "job": "1"} {
+		if got := p.GetParameters()[name].GetStringParam(); got != want {
+			t.Errorf("parameter %s is %q, want %q", name, got, want)
+		}
+		if got := header.Get(factKeys[name]); len(got) != 1 || got[0] != want {
+			t.Errorf("metadata %s is %q, want %q", factKeys[name], got, want)
+		}
+	}
+}
+
+func TestEveryErrorOverGRPC(t *testing.T) {
+	d := grpcAPI(t, setup{config: func(c *Config) { c.BodyBytesMax = 1 << 20 }, fail: func(r fake.Run) error {
+		if r.Items[0][0][0] == 9 {
+			return errors.New("boom")
+		}
+		return nil
+	}})
+	for _, tt := range []struct {
+		name    string
+		ask     func(*inference.ModelInferRequest)
+		code    codes.Code
+		trailer string
 	}{
-		"this machine, without tokens": {nil, "", codes.OK, codes.OK},
-		"no token":                     {tokens(entryUser.String()), "", codes.Unauthenticated, codes.Unauthenticated},
-		"a stranger's token":           {tokens(entryUser.String()), admin, codes.Unauthenticated, codes.Unauthenticated},
-		"the token of a user":          {tokens(entryUser.String()), user, codes.OK, codes.PermissionDenied},
-		"the token of an admin":        {tokens(entryAdmin.String()), admin, codes.OK, codes.OK},
+		{"unknown model", func(q *inference.ModelInferRequest) { q.ModelName = "other" }, codes.NotFound, ""},
+		{"unknown version", func(q *inference.ModelInferRequest) { q.ModelVersion = "7" }, codes.NotFound, ""},
+		{"wrong shape", func(q *inference.ModelInferRequest) { q.Inputs[0].Shape = []int64{1, 4} }, codes.InvalidArgument, ""},
+		{"too few bytes", func(q *inference.ModelInferRequest) { q.RawInputContents[0] = []byte{1} }, codes.InvalidArgument, ""},
+		{"no raw contents", func(q *inference.ModelInferRequest) { q.RawInputContents = nil }, codes.InvalidArgument, ""},
+		{"too many inputs", func(q *inference.ModelInferRequest) { q.Inputs = slices.Repeat(q.Inputs, 100) }, codes.ResourceExhausted, ""},
+		{"too large", func(q *inference.ModelInferRequest) { q.RawInputContents[0] = make([]byte, 2<<20) }, codes.ResourceExhausted, ""},
+		{"a floor beyond reach", func(q *inference.ModelInferRequest) { q.Parameters = picture("", "min_accuracy", "0.99").Parameters }, codes.FailedPrecondition, "x-mosel-best-accuracy"},
+		{"no time", func(q *inference.ModelInferRequest) { q.Parameters = picture("", "deadline_ms", "0.1").Parameters }, codes.ResourceExhausted, "x-mosel-retry-after-ms"},
+		{"a failure", func(q *inference.ModelInferRequest) { q.RawInputContents[0] = []byte{9, 9, 9, 9} }, codes.Internal, "x-mosel-job"},
+		{"shared memory", func(q *inference.ModelInferRequest) {
+			q.Inputs[0].Parameters = picture("", "shared_memory_region", "x").Parameters
+		}, codes.Unimplemented, ""},
 	} {
-		t.Run(name, func(t *testing.T) {
-			a, e := startAPI(t, setup{instant: true, guard: tt.guard})
-			listener, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			server := a.GRPC()
-			go func() { _ = server.Serve(listener) }()
-			defer server.Stop()
-			conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
-			client := inference.NewGRPCInferenceServiceClient(conn)
-			ctx := t.Context()
-			if tt.token != "" {
-				ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+tt.token)
-			}
-			if _, err := client.ServerReady(t.Context(), &inference.ServerReadyRequest{}); err != nil {
-				t.Errorf("health is for all: %v", err)
-			}
-			if _, err := grpc_health_v1.NewHealthClient(conn).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{}); err != nil {
-				t.Errorf("health is for all: %v", err)
-			}
-			_, err = client.ModelInfer(ctx, question(nil, imageInput()))
-			if status.Code(err) != tt.infer {
-				t.Errorf("inference: %v, want %v", err, tt.infer)
-			}
-			stream, err := client.ModelStreamInfer(ctx)
-			if err == nil {
-				_ = stream.Send(question(nil, imageInput())) // the server may have refused already
-				_, err = stream.Recv()
-			}
-			if status.Code(err) != tt.infer {
-				t.Errorf("a stream: %v, want %v", err, tt.infer)
-			}
-			_, err = client.RepositoryModelUnload(ctx, &inference.RepositoryModelUnloadRequest{ModelName: "single"})
-			if status.Code(err) != tt.admin {
-				t.Errorf("administration: %v, want %v", err, tt.admin)
-			}
-			if err := e.Drain(context.WithoutCancel(t.Context())); err != nil {
-				t.Error(err)
-			}
-		})
+		q := picture("")
+		tt.ask(q)
+		var trailer metadata.MD
+		_, err := d.ModelInfer(t.Context(), q, grpc.Trailer(&trailer))
+		if status.Code(err) != tt.code || tt.trailer != "" && len(trailer.Get(tt.trailer)) != 1 {
+			t.Errorf("%s: %v, trailers %v; want %v and %q", tt.name, err, trailer, tt.code, tt.trailer)
+		}
+	}
+	if _, err := d.ModelInfer(t.Context(), picture("")); err != nil {
+		t.Errorf("after all of that: %v", err)
 	}
 }
 
-// TestGRPCEveryCallHasARole guards against a call that is added and forgotten.
-func TestGRPCEveryCallHasARole(t *testing.T) {
-	d := inference.GRPCInferenceService_ServiceDesc
-	for _, m := range d.Methods {
-		if _, ok := roles[m.MethodName]; !ok {
-			t.Errorf("%s has no role", m.MethodName)
+// TestEveryKindHasACode walks the table without a transport.
+func TestEveryKindHasACode(t *testing.T) {
+	for _, kind := range slo.Kinds() {
+		if row, ok := statuses[kind]; !ok || row.code == codes.OK || row.code == codes.Unknown {
+			t.Errorf("%v has the code %v", kind, row.code)
 		}
-	}
-	for _, m := range d.Streams {
-		if _, ok := roles[m.StreamName]; !ok {
-			t.Errorf("%s has no role", m.StreamName)
+		if kind != slo.KindUnavailable && statuses[kind].code == codes.Unavailable {
+			t.Errorf("%v is UNAVAILABLE, which clients retry by themselves", kind)
 		}
-	}
-	if len(roles) != len(d.Methods)+len(d.Streams) {
-		t.Errorf("%d roles for %d calls", len(roles), len(d.Methods)+len(d.Streams))
 	}
 }
 
-// TestGRPCSlowMessagesAreCutOff has a client that begins a message and does not
-// go on.
-func TestGRPCSlowMessagesAreCutOff(t *testing.T) {
-	const patience = 5 * time.Second
-	overGRPC(t, setup{config: func(c *Config) { c.ReceiveTime = patience }}, func(t *testing.T, d dialed) {
-		if _, err := d.ServerLive(t.Context(), &inference.ServerLiveRequest{}); err != nil { // the connection is there
-			t.Fatal(err)
+func TestDeadlineAndCancelOverGRPC(t *testing.T) {
+	d := grpcAPI(t, setup{queueJobs: 10, fail: func(r fake.Run) error {
+		<-r.Context.Done() // for ever, unless somebody gives up
+		return r.Context.Err()
+	}})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := d.ModelInfer(ctx, picture("")); status.Code(err) != codes.DeadlineExceeded {
+		t.Errorf("a call whose deadline goes by while it runs: %v", err)
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	context.AfterFunc(t.Context(), cancel)
+	time.AfterFunc(20*time.Millisecond, cancel)
+	if _, err := d.ModelInfer(ctx, picture("")); status.Code(err) != codes.Canceled {
+		t.Errorf("a call that is given up: %v", err)
+	}
+	for { // the places are free when the server has heard of it
+		counts, _ := d.api.backend.Load().engine.Counts()
+		if counts.Queued+counts.Running == 0 {
+			break
 		}
-		stream, err := d.conn.NewStream(t.Context(), &grpc.StreamDesc{}, inference.GRPCInferenceService_ModelInfer_FullMethodName)
+	}
+}
+
+func TestStreamOverGRPC(t *testing.T) {
+	const requests = 200
+	d := grpcAPI(t, setup{queueJobs: 100, instant: true, config: func(c *Config) { c.StreamWindow = 8 }})
+	s, err := d.ModelStreamInfer(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for i := range requests {
+			q := picture(strconv.Itoa(i), "triton_enable_empty_final_response", "x")
+			q.Parameters[finalAsked] = &inference.InferParameter{ParameterChoice: &inference.InferParameter_BoolParam{BoolParam: i%2 == 0}}
+			switch i % 5 {
+			case 3:
+				q.ModelName = "other"
+			case 4:
+				q.Inputs = slices.Repeat(q.Inputs, 100)
+			}
+			if err := s.Send(q); err != nil {
+				t.Errorf("request %d: %v", i, err)
+				return
+			}
+		}
+		if err := s.CloseSend(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for i := range requests {
+		m, err := s.Recv()
 		if err != nil {
+			t.Fatalf("answer %d: %v", i, err)
+		}
+		p := m.GetInferResponse()
+		wantStatus := map[int]int64{3: 404, 4: 413}[i%5]
+		if (m.GetErrorMessage() != "") != (wantStatus != 0) || p.GetParameters()["status"].GetInt64Param() != wantStatus {
+			t.Errorf("answer %d: %v", i, m)
+		}
+		if i%5 == 4 {
+			continue // a message that is not read has no id
+		}
+		if p.GetId() != strconv.Itoa(i) || p.GetParameters()[finalTold].GetBoolParam() != (i%2 == 0) {
+			t.Errorf("answer %d: %v", i, m)
+		}
+	}
+	if _, err := s.Recv(); !errors.Is(err, io.EOF) {
+		t.Errorf("after the last answer: %v", err)
+	}
+}
+
+func TestStreamIsGivenUp(t *testing.T) {
+	d := grpcAPI(t, setup{queueJobs: 100, fail: func(r fake.Run) error {
+		<-r.Context.Done()
+		return r.Context.Err()
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	s, err := d.ModelStreamInfer(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		if err := s.Send(picture(strconv.Itoa(i))); err != nil {
 			t.Fatal(err)
 		}
-		synctest.Wait() // the head is sent
-		close(d.muted)
-		began := time.Now()
-		if err := stream.SendMsg(question(nil, imageInput())); err != nil {
-			t.Fatal(err)
-		}
-		err = stream.RecvMsg(new(inference.ModelInferResponse))
-		if took := time.Since(began); status.Code(err) != codes.DeadlineExceeded || took != patience {
-			t.Errorf("%v after %v, want DEADLINE_EXCEEDED after %v", err, took, patience)
-		}
-	})
-}
-
-func TestGRPCPanicIsAnsweredAndLogged(t *testing.T) {
-	var log bytes.Buffer
-	a := New(DefaultConfig(), new(access.Guard), newLog(&log))
-	answer, err := a.unary(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: "/grpc.health.v1.Health/Check"},
-		func(context.Context, any) (any, error) { panic("a defect") })
-	if status.Code(err) != codes.Internal || answer != nil || !strings.Contains(err.Error(), "a defect in") {
-		t.Errorf("%v, %v", answer, err)
 	}
-	m := (&service{api: a}).streamed(t.Context(), nil, &message{wire: mem.SliceBuffer(nil)}, call{})
-	if !strings.Contains(m.GetErrorMessage(), "a defect in the server") {
-		t.Errorf("in a stream: %v", m)
+	for { // until they are all there
+		if counts, _ := d.api.backend.Load().engine.Counts(); counts.Queued+counts.Running == 20 {
+			break
+		}
 	}
-	if text := log.String(); strings.Count(text, "grpc_test.go") == 0 || strings.Count(text, "level=ERROR msg=panic") != 2 {
-		t.Errorf("the log has no trace of it: %s", text)
+	cancel()
+	for {
+		if counts, _ := d.api.backend.Load().engine.Counts(); counts.Queued+counts.Running == 0 {
+			break
+		}
 	}
 }
 
-// TestGRPCBudget fills the budget for bodies, and asks whether it is given back.
-func TestGRPCBudget(t *testing.T) {
-	overGRPC(t, setup{config: func(c *Config) { c.BodyBytesMax, c.BodyBytesInFlight = 1000, 5000 }}, func(t *testing.T, d dialed) {
-		d.api.bodies.used.Add(4950)
-		_, err := d.ModelInfer(t.Context(), question(nil, imageInput()))
-		if status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), "5000 bytes") {
-			t.Errorf("%v, want RESOURCE_EXHAUSTED", err)
+func TestWhoMayCallOverGRPC(t *testing.T) {
+	d := grpcAPI(t, setup{})
+	for _, tt := range []struct {
+		name string
+		md   metadata.MD
+		code codes.Code
+	}{
+		{"a program of this machine", nil, codes.OK},
+		{"a proxy", metadata.Pairs("x-forwarded-for", "192.0.2.7"), codes.PermissionDenied},
+	} {
+		ctx := metadata.NewOutgoingContext(t.Context(), tt.md)
+		if _, err := d.RepositoryModelUnload(ctx, &inference.RepositoryModelUnloadRequest{ModelName: "single"}); status.Code(err) != tt.code {
+			t.Errorf("%s unloads: %v, want %v", tt.name, err, tt.code)
 		}
-		d.api.bodies.release(4950)
-		for range 3 {
-			if _, err := d.ModelInfer(t.Context(), question(nil, imageInput())); err != nil {
-				t.Error(err)
+		if _, err := d.ModelInfer(ctx, picture("")); err != nil {
+			t.Errorf("%s infers: %v", tt.name, err)
+		}
+	}
+	// KServe has the name in the other field.
+	p, err := d.RepositoryModelLoad(t.Context(), &inference.RepositoryModelLoadRequest{RepositoryName: "single"})
+	if err != nil || p.GetModelName() != "single" || !p.GetIsLoaded() {
+		t.Errorf("%v, %v", p, err)
+	}
+	for name := range inference.GRPCInferenceService_ServiceDesc.Methods {
+		method := "/inference.GRPCInferenceService/" + inference.GRPCInferenceService_ServiceDesc.Methods[name].MethodName
+		if roleOf(method) == 0 {
+			t.Errorf("%s is for nobody", method)
+		}
+	}
+}
+
+func TestHealthOverGRPC(t *testing.T) {
+	d := grpcAPI(t, setup{})
+	h := grpc_health_v1.NewHealthClient(d.conn)
+	check := func(want grpc_health_v1.HealthCheckResponse_ServingStatus) {
+		t.Helper()
+		for _, service := range []string{"", "inference.GRPCInferenceService"} {
+			if p, err := h.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{Service: service}); err != nil || p.GetStatus() != want {
+				t.Errorf("%q: %v, %v, want %v", service, p, err, want)
 			}
 		}
-		if left := d.api.bodies.used.Load(); left != 0 {
-			t.Errorf("%d bytes of the budget are still held", left)
-		}
-		large := question(map[string]any{"x": strings.Repeat("x", 1000)}, imageInput())
-		if _, err := d.ModelInfer(t.Context(), large); status.Code(err) != codes.ResourceExhausted {
-			t.Errorf("a message above the bound: %v", err)
-		}
-	})
+	}
+	check(grpc_health_v1.HealthCheckResponse_SERVING)
+	d.api.Drain()
+	check(grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 }
 
-func TestGRPCMessagesMayBeDeflated(t *testing.T) {
-	overGRPC(t, setup{}, func(t *testing.T, d dialed) {
-		for _, encoding := range []string{"gzip", "deflate"} {
-			if _, err := d.ModelInfer(t.Context(), question(nil, imageInput()), grpc.UseCompressor(encoding)); err != nil {
-				t.Errorf("%s: %v", encoding, err)
-			}
-		}
-	})
+// TestSlowMessageIsGivenUp begins a call and sends no message.
+func TestSlowMessageIsGivenUp(t *testing.T) {
+	d := grpcAPI(t, setup{config: func(c *Config) { c.ReceiveTime = 20 * time.Millisecond }})
+	s, err := d.conn.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true}, "/inference.GRPCInferenceService/ModelInfer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.RecvMsg(new(inference.ModelInferResponse)); err == nil || status.Code(err) == codes.OK {
+		t.Errorf("a call without a message: %v", err)
+	}
+	if _, err := d.ModelInfer(t.Context(), picture("")); err != nil {
+		t.Errorf("after that: %v", err)
+	}
+}
+
+// TestPanicOverGRPC checks that a defect is answered and the server lives on.
+func TestPanicOverGRPC(t *testing.T) {
+	a, e := startAPI(t, setup{})
+	info := &grpc.UnaryServerInfo{FullMethod: inference.GRPCInferenceService_ModelInfer_FullMethodName}
+	_, err := a.unary(t.Context(), nil, info, func(context.Context, any) (any, error) { panic("a defect") })
+	if status.Code(err) != codes.Internal {
+		t.Errorf("a panic: %v", err)
+	}
+	if err := e.Drain(t.Context()); err != nil {
+		t.Error(err)
+	}
 }

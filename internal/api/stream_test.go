@@ -21,7 +21,7 @@ import (
 )
 
 // stream opens a stream into which messages and bytes can be sent.
-func (d dialed) stream(ctx context.Context) grpc.ClientStream {
+func (d piped) stream(ctx context.Context) grpc.ClientStream {
 	d.Helper()
 	both := &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}
 	stream, err := d.conn.NewStream(ctx, both, inference.GRPCInferenceService_ModelStreamInfer_FullMethodName, byHand())
@@ -32,7 +32,7 @@ func (d dialed) stream(ctx context.Context) grpc.ClientStream {
 }
 
 // sends sends messages and ends the stream's requests.
-func (d dialed) sends(stream grpc.ClientStream, messages ...any) {
+func (d piped) sends(stream grpc.ClientStream, messages ...any) {
 	d.Helper()
 	for _, m := range messages {
 		if err := stream.SendMsg(m); err != nil {
@@ -64,7 +64,7 @@ func withID(id string, q *inference.ModelInferRequest) *inference.ModelInferRequ
 // came in, and every way to fail among them.
 func TestStreamAnswersInOrder(t *testing.T) {
 	config := func(c *Config) { c.BodyBytesMax = 10_000 }
-	overGRPC(t, setup{queueJobs: 10, config: config}, func(t *testing.T, d dialed) {
+	overGRPC(t, setup{queueJobs: 10, config: config}, func(t *testing.T, d piped) {
 		stream := d.stream(t.Context())
 		unknown, many := question(nil, imageInput()), question(nil)
 		unknown.ModelName = "other"
@@ -119,7 +119,7 @@ func TestStreamWindow(t *testing.T) {
 	const window, requests = 3, 20
 	release := make(chan struct{})
 	hold := func(fake.Run) error { <-release; return nil }
-	overGRPC(t, setup{queueJobs: 100, fail: hold, config: func(c *Config) { c.StreamWindow = window }}, func(t *testing.T, d dialed) {
+	overGRPC(t, setup{queueJobs: 100, fail: hold, config: func(c *Config) { c.StreamWindow = window }}, func(t *testing.T, d piped) {
 		stream := d.stream(t.Context())
 		var messages []any
 		for i := range requests {
@@ -152,7 +152,7 @@ func TestStreamCancelled(t *testing.T) {
 		}
 		return nil
 	}
-	overGRPC(t, setup{queueJobs: 100, fail: slow}, func(t *testing.T, d dialed) {
+	overGRPC(t, setup{queueJobs: 100, fail: slow}, func(t *testing.T, d piped) {
 		ctx, cancel := context.WithCancel(t.Context())
 		stream := d.stream(ctx)
 		if err := stream.SendMsg(question(nil, imageInput())); err != nil {
@@ -185,7 +185,7 @@ func TestStreamCancelled(t *testing.T) {
 // TestStreamTooLargeMessageEndsIt is what grpc itself decides: it does not read
 // the message, so nothing behind it can be read.
 func TestStreamTooLargeMessageEndsIt(t *testing.T) {
-	overGRPC(t, setup{queueJobs: 10, config: func(c *Config) { c.BodyBytesMax = 1000 }}, func(t *testing.T, d dialed) {
+	overGRPC(t, setup{queueJobs: 10, config: func(c *Config) { c.BodyBytesMax = 1000 }}, func(t *testing.T, d piped) {
 		stream := d.stream(t.Context())
 		if err := stream.SendMsg(question(nil, imageInput())); err != nil {
 			t.Fatal(err)
@@ -202,7 +202,7 @@ func TestStreamTooLargeMessageEndsIt(t *testing.T) {
 
 // TestStreamsOfOneServer has several clients at once.
 func TestStreamsOfOneServer(t *testing.T) {
-	overGRPC(t, setup{queueJobs: 100, instant: true}, func(t *testing.T, d dialed) {
+	overGRPC(t, setup{queueJobs: 100, instant: true}, func(t *testing.T, d piped) {
 		var all sync.WaitGroup
 		for range 8 {
 			all.Go(func() {
