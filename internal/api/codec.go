@@ -45,20 +45,24 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 func (f *frame) size() int64 { return int64(f.buffer.Len()) }
 
 // decode reads the message, for which there must be room in the exchange's budget.
-// Its bytes are given back, and must not be asked again.
+// Its bytes are given back, and must not be asked again. After an error q has the
+// request's id, if that can be read, and nothing else.
 func (f *frame) decode(q *inference.ModelInferRequest, x *exchange, limits oip.Limits) error {
 	defer f.buffer.Free()
 	wire := f.buffer.ReadOnlyData()
-	if err := inference.CheckRequest(wire, limits); err != nil {
-		return undecodable(err)
+	err := undecodable(inference.CheckRequest(wire, limits))
+	if err == nil {
+		err = x.reserve(inference.RequestMemory(wire))
 	}
-	if err := x.reserve(inference.RequestMemory(wire)); err != nil {
-		return err
+	if err == nil {
+		if err = pb.Unmarshal(wire, q); err == nil {
+			return nil
+		}
+		err = invalid("the message is no ModelInferRequest: %w", err)
 	}
-	if err := pb.Unmarshal(wire, q); err != nil {
-		return invalid("the message is no ModelInferRequest: %w", err)
-	}
-	return nil
+	q.Reset()
+	q.Id = inference.RequestID(wire, limits)
+	return err
 }
 
 // description is the protocol's, with its inference requests as frames.

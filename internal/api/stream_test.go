@@ -93,7 +93,7 @@ func TestStreamAnswersInOrder(t *testing.T) {
 			final  bool
 		}{
 			{id: "0"}, {id: "1"}, {id: "2"}, {id: "3", fault: `no model "other"`, status: 404}, {fault: "no ModelInferRequest", status: 400},
-			{fault: "more than 64 inputs", status: 413}, {id: "6", fault: "the best is 0.95", status: 422}, {id: "7", final: true},
+			{id: "5", fault: "more than 64 inputs", status: 413}, {id: "6", fault: "the best is 0.95", status: 422}, {id: "7", final: true},
 			{id: "8", fault: "deadline_ms", status: 400, final: true},
 		} {
 			m := got[i].GetInferResponse()

@@ -2,6 +2,7 @@ package inference
 
 import (
 	"fmt"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -68,6 +69,21 @@ func RequestMemory(wire []byte) int64 {
 		})
 	})
 	return total
+}
+
+// RequestID is the id in a serialized ModelInferRequest, for whoever answers one
+// that is not to be unmarshaled; "" where it has none, or one that is itself wrong.
+func RequestID(wire []byte, lim oip.Limits) (id string) {
+	_ = walk(wire, func(field protowire.Number, content []byte) error {
+		if field == 3 {
+			id = ""
+			if len(content) <= lim.NameBytes && utf8.Valid(content) {
+				id = string(content)
+			}
+		}
+		return nil
+	})
+	return id
 }
 
 // checkTensor counts what an input holds.

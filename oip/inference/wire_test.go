@@ -112,3 +112,13 @@ func TestRequestMemory(t *testing.T) {
 		t.Errorf("raw contents: %d bytes, the message has %d", got, len(raw))
 	}
 }
+
+func TestRequestID(t *testing.T) {
+	lim := oip.Limits{NameBytes: 4}
+	for wire, want := range map[string]string{"": "", "\x1a\x03abc": "abc", "\x1a\x03abc\x1a\x01d": "d", "\x0a\x01m\x1a\x03abc\xff": "abc",
+		"\x1a\x05abcde": "", "\x1a\x02\xff\xff": "", "\x1a\x09abc": "", "\x18\x01": ""} {
+		if got := RequestID([]byte(wire), lim); got != want {
+			t.Errorf("%q: %q, want %q", wire, got, want)
+		}
+	}
+}
