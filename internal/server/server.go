@@ -308,6 +308,11 @@ func (s *Server) Warm(ctx context.Context) error {
 // Failed tells when a listener broke.
 func (s *Server) Failed() <-chan error { return s.failed }
 
+// lastAnswersTime is how long answers may be on their way over gRPC when all that
+// was admitted has run. A stream with nothing under way and a client that watches
+// the health have no end of their own.
+const lastAnswersTime = 2 * time.Second
+
 // Shutdown refuses new requests, lets what was admitted run to its end and
 // frees everything. When ctx ends before, what is left is cancelled.
 func (s *Server) Shutdown(ctx context.Context) error {
@@ -328,7 +333,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		}
 	}
 	if s.grpc != nil {
-		ended := context.AfterFunc(ctx, s.grpc.Stop)
+		last, cancel := context.WithTimeout(ctx, lastAnswersTime)
+		defer cancel()
+		ended := context.AfterFunc(last, s.grpc.Stop)
 		s.grpc.GracefulStop()
 		ended()
 	}
