@@ -22,10 +22,11 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// config serves the shipped model on a free port of localhost.
+// config serves the shipped model on free ports of localhost.
 func config() server.Config {
 	cfg := server.Default(2)
-	cfg.ModelsDir, cfg.Addr = digitsDir, "127.0.0.1:0"
+	cfg.ModelsDir = digitsDir
+	cfg.Addr, cfg.GRPCAddr, cfg.MetricsAddr = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	return cfg
 }
 
