@@ -29,8 +29,8 @@ type sort struct {
 	send  func(*soakClient) int
 }
 
-// sorts are everything that clients do.
-var sorts = []sort{
+// overHTTP is what clients do over HTTP.
+var overHTTP = []sort{
 	{"sound", 40, (*soakClient).soundQuestion},
 	{"mutated", 25, (*soakClient).mutatedQuestion},
 	{"hostile", 8, (*soakClient).hostileBody},
@@ -45,6 +45,9 @@ var sorts = []sort{
 	{"bomb", 1, (*soakClient).bomb},
 	{"garbage", 4, (*soakClient).garbage},
 }
+
+// sorts are everything that clients do.
+var sorts = slices.Concat(overHTTP, overGRPC, guests)
 
 // anySort draws a sort by its share.
 func (c *soakClient) anySort() sort {
@@ -498,6 +501,7 @@ const (
 // for when it has made room, and one more is not.
 func (s *soak) wholeBudget() {
 	c := newSoakClient(s, soakClients)
+	defer c.leave()
 	for i := range budgetParts + 1 {
 		w := c.dial()
 		if w == nil {
