@@ -192,10 +192,13 @@ func decode(header http.Header, body []byte) (*Response, error) {
 	return newResponse(&wire)
 }
 
-// url is the address of a resource below /v2.
-func (t *rest) url(segments ...string) *url.URL {
+// url is the address of a resource of the protocol.
+func (t *rest) url(segments ...string) *url.URL { return t.below("v2", segments...) }
+
+// below is the address of a resource below /v1, mosel's own, or /v2.
+func (t *rest) below(version string, segments ...string) *url.URL {
 	u := t.base
-	path, escaped := u.Path+"/v2", u.EscapedPath()+"/v2"
+	path, escaped := u.Path+"/"+version, u.EscapedPath()+"/"+version
 	for _, s := range segments {
 		path += "/" + s
 		escaped += "/" + url.PathEscape(s)

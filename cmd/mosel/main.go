@@ -51,6 +51,6 @@ when; mosel runs the cheapest choice of input modalities that keeps both.
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w\nSee '%s --help'", err, cmd.CommandPath())}
 	})
-	root.AddCommand(checkCommand(), profileCommand(), planCommand(), serveCommand(), inferCommand(), replayCommand(), simulateCommand(), demoCommand(), tokenCommand(), runtimeCommand())
+	root.AddCommand(checkCommand(), profileCommand(), planCommand(), serveCommand(), inferCommand(), replayCommand(), simulateCommand(), demoCommand(), statusCommand(), explainCommand(), tokenCommand(), runtimeCommand())
 	return root
 }

@@ -36,13 +36,13 @@ func (a *API) GRPC(options ...grpc.ServerOption) *grpc.Server {
 		grpc.ConnectionTimeout(handshakeTime),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTime, Time: pingEvery, Timeout: pingTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingMin, PermitWithoutStream: true}),
-		grpc.ForceServerCodecV2(newCodec(a.cfg.Tensors)),
+		grpc.ForceServerCodecV2(newCodec()),
 		grpc.InTapHandle(a.expect),
 		grpc.UnaryInterceptor(a.unary),
 		grpc.StreamInterceptor(a.stream),
 	}, options...)
 	s := grpc.NewServer(options...)
-	inference.RegisterGRPCInferenceServiceServer(s, &service{api: a})
+	s.RegisterService(description(), &service{api: a})
 	grpc_health_v1.RegisterHealthServer(s, a.health)
 	reflection.Register(s)
 	return s
@@ -375,9 +375,13 @@ func (s *service) RepositoryModelUnload(_ context.Context, q *inference.Reposito
 	return &inference.RepositoryModelUnloadResponse{ModelName: named(q), IsUnloaded: true}, nil
 }
 
-// ModelInfer implements the protocol.
-func (s *service) ModelInfer(ctx context.Context, q *inference.ModelInferRequest) (*inference.ModelInferResponse, error) {
+// call answers ModelInfer.
+func (s *service) call(ctx context.Context, f *frame) (*inference.ModelInferResponse, error) {
 	b, err := s.api.current()
+	if err != nil {
+		return nil, err
+	}
+	q, err := f.decode(s.api.cfg.Tensors)
 	if err != nil {
 		return nil, err
 	}
@@ -440,10 +444,10 @@ var factKeys = func() map[string]string {
 	return lower
 }()
 
-// ModelStreamInfer implements Triton's extension: requests one after the other,
+// stream answers ModelStreamInfer, Triton's extension: requests one after the other,
 // answered in their order, while up to so many are under way. One that fails is
 // answered with its error and the stream goes on.
-func (s *service) ModelStreamInfer(stream grpc.BidiStreamingServer[inference.ModelInferRequest, inference.ModelStreamInferResponse]) error {
+func (s *service) stream(stream grpc.ServerStream) error {
 	b, err := s.api.current()
 	if err != nil {
 		return err
@@ -456,7 +460,7 @@ func (s *service) ModelStreamInfer(stream grpc.BidiStreamingServer[inference.Mod
 		defer close(sent)
 		for answer := range answers {
 			if m := <-answer; ctx.Err() == nil {
-				if err := stream.Send(m); err != nil {
+				if err := stream.SendMsg(m); err != nil {
 					cancel(err) // what is under way is given up
 				}
 			}
@@ -464,13 +468,13 @@ func (s *service) ModelStreamInfer(stream grpc.BidiStreamingServer[inference.Mod
 	}()
 	c := callOf(ctx)
 	for err == nil && ctx.Err() == nil {
-		var q *inference.ModelInferRequest
-		if q, err = stream.Recv(); err != nil {
+		f := new(frame)
+		if err = stream.RecvMsg(f); err != nil {
 			break
 		}
 		answer := make(chan *inference.ModelStreamInferResponse, 1)
 		answers <- answer // waits while the window is full
-		go func() { answer <- s.streamed(ctx, b, q, c) }()
+		go func() { answer <- s.streamed(ctx, b, f, c) }()
 	}
 	close(answers)
 	<-sent
@@ -485,15 +489,19 @@ func (s *service) ModelStreamInfer(stream grpc.BidiStreamingServer[inference.Mod
 const finalAsked, finalTold = "triton_enable_empty_final_response", "triton_final_response"
 
 // streamed answers one request of a stream.
-func (s *service) streamed(ctx context.Context, b *backend, q *inference.ModelInferRequest, c call) (m *inference.ModelStreamInferResponse) {
+func (s *service) streamed(ctx context.Context, b *backend, f *frame, c call) (m *inference.ModelStreamInferResponse) {
 	m = new(inference.ModelStreamInferResponse)
 	var answer oip.Response
+	q := new(inference.ModelInferRequest)
 	err := func() (err error) {
 		defer func() {
 			if p := recover(); p != nil {
 				err = s.api.panicked("ModelStreamInfer", p)
 			}
 		}()
+		if q, err = f.decode(s.api.cfg.Tensors); err != nil {
+			return err
+		}
 		if answer, err = s.infer(ctx, b, q, c); err == nil {
 			m.InferResponse, err = encode(answer)
 		}

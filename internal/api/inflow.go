@@ -7,8 +7,6 @@ import (
 	"sync"
 
 	"google.golang.org/grpc/peer"
-
-	"github.com/mosel-serve/mosel/oip/inference"
 )
 
 // What gRPC receives of a message is in memory before anything of ours sees it,
@@ -125,13 +123,9 @@ func (a *API) lineOf(ctx context.Context) *line {
 
 // messageBytes is about how much a message holds. Those that are not inference
 // requests are small.
-func messageBytes(m any) (n int64) {
-	q, ok := m.(*inference.ModelInferRequest)
-	if !ok {
-		return 0
+func messageBytes(m any) int64 {
+	if f, ok := m.(*frame); ok && f.buffer != nil {
+		return f.size()
 	}
-	for _, raw := range q.GetRawInputContents() {
-		n += int64(len(raw))
-	}
-	return n
+	return 0
 }
