@@ -170,7 +170,11 @@ func (c *soakClient) stream() int {
 func (c *soakClient) streamGivenUp() int {
 	ctx, cancel := c.wireContext(time.Duration(c.random.IntN(10_000)) * time.Microsecond)
 	defer cancel()
-	_, err := c.streamed(ctx, c.questions(30), c.random.IntN(10))
+	questions := c.questions(30)
+	for _, q := range questions {
+		q.hurried = true
+	}
+	_, err := c.streamed(ctx, questions, c.random.IntN(10))
 	if code := grpcstatus.Code(err); err != nil && code != codes.DeadlineExceeded && code != codes.Canceled {
 		c.fail("gRPC stream, given up: %v", err)
 	}

@@ -63,6 +63,7 @@ type question struct {
 	present  slo.Modalities
 	floor    slo.Accuracy
 	deadline time.Duration // 0: none
+	hurried  bool          // by a deadline of the call it is part of
 	late     bool          // rather than not at all
 	id       string
 	form     oip.Form // of the inputs
@@ -295,7 +296,7 @@ func (q *question) may(status int) (ran bool, err error) {
 	case status == http.StatusUnprocessableEntity && impossible,
 		status == http.StatusTooManyRequests,
 		status == http.StatusNotFound && q.model.Name == guest,
-		status == http.StatusGatewayTimeout && q.deadline > 0:
+		status == http.StatusGatewayTimeout && (q.deadline > 0 || q.hurried):
 		return false, nil
 	}
 	return false, fmt.Errorf("answered %d", status)

@@ -316,7 +316,7 @@ func (c *soakClient) cutOff() int {
 	if err != nil {
 		return 0 // nothing to answer to
 	}
-	if !slices.Contains([]int{400, 413, 429, 499}, a.status) {
+	if !slices.Contains([]int{400, 404, 413, 429, 499}, a.status) {
 		c.fail("the beginning of a request is answered %d: %.300s", a.status, a.body)
 	}
 	return a.status
