@@ -64,6 +64,7 @@ const soakClients = 24
 // soak is one run.
 type soak struct {
 	seed                  uint64
+	clients               int // at the same time
 	dir                   string
 	models                []soakModel
 	server                *server.Server
@@ -94,7 +95,7 @@ const soakBodyMax = 256 << 10
 
 func newSoak(t *testing.T, seed uint64) *soak {
 	t.Helper()
-	s := &soak{seed: seed, dir: filepath.Join(t.TempDir(), "models"), patience: 20 * time.Second, seen: map[int]int{}, sent: map[string]int{}}
+	s := &soak{seed: seed, dir: filepath.Join(t.TempDir(), "models"), clients: soakClients, patience: 20 * time.Second, seen: map[int]int{}, sent: map[string]int{}}
 	spec := func(name string, d tensor.DType, shape ...int64) modelpkg.Spec {
 		return modelpkg.Spec{Name: name, DType: d, Shape: shape}
 	}
@@ -239,7 +240,7 @@ func (s *soak) profiles() (profiles []*modelpkg.Profile, err error) {
 func (s *soak) onslaught(span time.Duration) {
 	began := time.Now()
 	var group sync.WaitGroup
-	for i := range soakClients {
+	for i := range s.clients {
 		group.Go(func() {
 			c := newSoakClient(s, uint64(i))
 			defer c.leave()
@@ -379,6 +380,7 @@ func TestSoakNotices(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			s := newSoak(t, 1)
 			s.patience = time.Second
+			s.clients = 6
 			s.sabotage = func(out []tensor.Tensor) {
 				mu.Lock()
 				defer mu.Unlock()
