@@ -364,11 +364,11 @@ func (s *Server) end(ctx context.Context) error {
 		}
 	}
 	if s.grpc != nil {
-		over := context.AfterFunc(ctx, s.grpc.Stop)
+		late, cancel := context.WithTimeout(ctx, lastAnswersTime)
+		over := context.AfterFunc(late, s.grpc.Stop)
 		s.grpc.GracefulStop()
-		if !over() {
-			errs = append(errs, ctx.Err()) // what clients had left open was cut off
-		}
+		over()
+		cancel()
 	}
 	if s.runtime != nil && s.cfg.Runtime == nil {
 		errs = append(errs, s.runtime.Close())
@@ -377,6 +377,11 @@ func (s *Server) end(ctx context.Context) error {
 	s.ballast = nil
 	return errors.Join(errs...)
 }
+
+// lastAnswersTime is how long clients over gRPC have to take their last answers once
+// all that was admitted has run. Nothing more can come on a stream that one keeps
+// open then, so it is no reason to wait longer, nor an error.
+const lastAnswersTime = 5 * time.Second
 
 // close ends what has been started, at once.
 func (s *Server) close() {
