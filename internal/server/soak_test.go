@@ -64,7 +64,8 @@ const soakClients = 24
 // soak is one run.
 type soak struct {
 	seed                  uint64
-	clients               int // at the same time
+	sorts                 []sort // of what they send
+	clients               int    // at the same time
 	dir                   string
 	models                []soakModel
 	server                *server.Server
@@ -95,7 +96,7 @@ const soakBodyMax = 256 << 10
 
 func newSoak(t *testing.T, seed uint64) *soak {
 	t.Helper()
-	s := &soak{seed: seed, dir: filepath.Join(t.TempDir(), "models"), clients: soakClients, patience: 20 * time.Second, seen: map[int]int{}, sent: map[string]int{}}
+	s := &soak{seed: seed, dir: filepath.Join(t.TempDir(), "models"), sorts: allSorts, clients: soakClients, patience: 20 * time.Second, seen: map[int]int{}, sent: map[string]int{}}
 	spec := func(name string, d tensor.DType, shape ...int64) modelpkg.Spec {
 		return modelpkg.Spec{Name: name, DType: d, Shape: shape}
 	}
@@ -244,9 +245,9 @@ func (s *soak) onslaught(span time.Duration) {
 		group.Go(func() {
 			c := newSoakClient(s, uint64(i))
 			defer c.leave()
-			for n := 0; !s.failed() && (n < len(sorts) || time.Since(began) < span); n++ {
-				if n < len(sorts) {
-					c.send(sorts[(i+n)%len(sorts)])
+			for n := 0; !s.failed() && (n < len(s.sorts) || time.Since(began) < span); n++ {
+				if n < len(s.sorts) {
+					c.send(s.sorts[(i+n)%len(s.sorts)])
 				} else {
 					c.send(c.anySort())
 				}
@@ -357,17 +358,19 @@ func TestSoakNotices(t *testing.T) {
 		}
 	}()
 	var mu sync.Mutex // instances run at the same time
+	swap := func(out []tensor.Tensor) {
+		first, last := out[0].Row(0), out[0].Row(out[0].Rows()-1)
+		for i := range first {
+			first[i], last[i] = last[i], first[i]
+		}
+	}
 	for _, tc := range []struct {
 		name string
 		act  func(out []tensor.Tensor)
 		says string
 	}{
-		{"two items' answers swapped", func(out []tensor.Tensor) {
-			first, last := out[0].Row(0), out[0].Row(out[0].Rows()-1)
-			for i := range first {
-				first[i], last[i] = last[i], first[i]
-			}
-		}, "is not the answer to item"},
+		{"two items' answers swapped", swap, "is not the answer to item"},
+		{"the same, over gRPC", swap, "is not the answer to item"},
 		{"a goroutine left behind", func([]tensor.Tensor) { go func() { <-hold }() }, "goroutines:"},
 		{"a file left open", func([]tensor.Tensor) {
 			if f, err := os.Open(os.DevNull); err == nil {
@@ -381,6 +384,9 @@ func TestSoakNotices(t *testing.T) {
 			s := newSoak(t, 1)
 			s.patience = time.Second
 			s.clients = 6
+			if strings.HasSuffix(tc.name, "over gRPC") {
+				s.sorts = overGRPC
+			}
 			s.sabotage = func(out []tensor.Tensor) {
 				mu.Lock()
 				defer mu.Unlock()

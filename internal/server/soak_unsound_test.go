@@ -46,22 +46,22 @@ var overHTTP = []sort{
 	{"garbage", 4, (*soakClient).garbage},
 }
 
-// sorts are everything that clients do.
-var sorts = slices.Concat(overHTTP, overGRPC, guests)
+// allSorts are everything that clients do.
+var allSorts = slices.Concat(overHTTP, overGRPC, guests)
 
 // anySort draws a sort by its share.
 func (c *soakClient) anySort() sort {
 	total := 0
-	for _, s := range sorts {
+	for _, s := range c.sorts {
 		total += s.share
 	}
 	at := c.random.IntN(total)
-	for _, s := range sorts {
+	for _, s := range c.sorts {
 		if at -= s.share; at < 0 {
 			return s
 		}
 	}
-	return sorts[0]
+	return c.sorts[0]
 }
 
 // answerMax is how long any client may be kept waiting.
