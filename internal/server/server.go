@@ -164,7 +164,7 @@ func New(cfg Config) (*Server, error) {
 		}
 	}
 	s.api = api.New(cfg.API, guard, cfg.Log)
-	if os.Getenv("GOGC") == "" {
+	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
 		s.ballast = make([]byte, ballastBytes)
 	}
 	return s, nil
@@ -175,7 +175,8 @@ func New(cfg Config) (*Server, error) {
 // for that much garbage. What a server keeps between two requests is a few
 // megabytes, and it would run for every few hundred of them: at 15,000 a second
 // nine times a second, some milliseconds each, of which requests that came
-// meanwhile knew. A program whose GOGC is set is left as it is.
+// meanwhile knew. A program whose GOGC or GOMEMLIMIT is set is left as it is: a limit
+// would count the ballast as memory that is used.
 const ballastBytes = 96 << 20
 
 // Start listens and answers at once (live, not ready). Warm makes it ready.
