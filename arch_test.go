@@ -26,9 +26,9 @@ var rooms = []room{
 	{dir: "tensor"},
 	{dir: "oip", imports: []string{"tensor"}},
 	{dir: "oip/inference", imports: []string{"tensor", "oip"}},
-	{dir: "client", imports: []string{"tensor", "oip", "oip/inference"}},
 	// What a server says about itself, for whoever reads it.
 	{dir: "status"},
+	{dir: "client", imports: []string{"tensor", "oip", "oip/inference", "status"}},
 	// The spine: slo -> modelpkg -> plan -> sched -> engine -> api -> server -> cmd.
 	// What hangs off a vertebra stands right after it.
 	{dir: "internal/slo"},
