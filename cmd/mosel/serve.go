@@ -28,7 +28,10 @@ func serveCommand() *cobra.Command {
 		Long: `Serve the model packages in a directory, all or those named, on localhost.
 The server answers at once that it is live, and that it is ready when every
 model is loaded and warm. Packages that change, come or go later are loaded and
-unloaded while it serves. SIGTERM or Ctrl-C lets admitted requests finish.`,
+unloaded while it serves. SIGTERM or Ctrl-C lets admitted requests finish.
+
+'mosel status' shows what the server does, 'mosel explain' what it did with one
+request and why.`,
 		Example: "  mosel serve\n  mosel serve digits --policy all --addr 127.0.0.1:9000",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := plan.ParsePolicy(policy)
