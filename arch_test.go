@@ -99,7 +99,7 @@ var rooms = []room{
 	{dir: "conformance", tests: []string{"oip/inference", "internal/modelpkg", "internal/runtime", "internal/runtime/fake", "internal/server"}},
 	{
 		dir: "cmd/mosel",
-		imports: []string{"tensor", "oip", "status", "client", "internal/board", "internal/slo", "internal/access", "internal/modelpkg", "internal/runtime", "internal/runtime/ort",
+		imports: []string{"tensor", "oip", "client", "internal/board", "internal/slo", "internal/access", "internal/modelpkg", "internal/runtime", "internal/runtime/ort",
 			"internal/runtime/ort/library", "internal/profiler", "internal/media", "internal/plan", "internal/plot", "internal/replay", "internal/demo",
 			"internal/workload", "internal/scenario", "internal/obs", "internal/server"},
 	},

@@ -214,7 +214,7 @@ func (a *API) refuse(ctx context.Context, method string, err error) error {
 		return err
 	}
 	f := failureOf(err)
-	a.log.Log(ctx, f.level(), "request failed", "method", method, "code", f.code.String(), "error", err)
+	a.logFailure(ctx, f, err, "method", method, "code", f.code.String())
 	trailer := metadata.MD{}
 	if f.retry > 0 {
 		trailer.Set(oip.HeaderRetryAfter, strconv.FormatInt(f.body.RetryAfterMS, 10))

@@ -102,7 +102,7 @@ func (s *sheet) wrap(i ink, column int, text string) {
 
 // bar draws a share of a width, to the eighth of a character.
 func (s *sheet) bar(i ink, share float64, width int) {
-	width = min(width, s.Width-s.column)
+	width = max(0, min(width, s.Width-s.column))
 	eighths := int(math.Round(min(1, max(0, share)) * float64(8*width)))
 	if eighths == 0 && share > 0 {
 		eighths = 1
