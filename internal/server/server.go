@@ -16,6 +16,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
@@ -120,7 +121,8 @@ type Server struct {
 	models   *repository.Repository
 	api      *api.API
 	registry *prometheus.Registry
-	tls      *tls.Config // nil: plain text
+	tls      *tls.Config         // nil: plain text
+	tracing  *sdk.TracerProvider // nil: none
 
 	rest, metrics *http.Server
 	grpc          *grpc.Server
@@ -157,6 +159,12 @@ func New(cfg Config) (*Server, error) {
 		if s.tls, err = access.TLS(cfg.TLS, cfg.Log); err != nil {
 			return nil, err
 		}
+	}
+	if s.tracing, err = newTracing(cfg.API.Version, cfg.Log); err != nil {
+		return nil, err
+	}
+	if s.tracing != nil {
+		cfg.API.Tracer = s.tracing.Tracer("github.com/mosel-serve/mosel")
 	}
 	s.api = api.New(cfg.API, guard, cfg.Log)
 	return s, nil
@@ -321,6 +329,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if s.runtime != nil && s.cfg.Runtime == nil {
 		errs = append(errs, s.runtime.Close())
 	}
+	s.flush(ctx)
 	return errors.Join(errs...)
 }
 
@@ -334,4 +343,5 @@ func (s *Server) close() {
 	if s.grpc != nil {
 		s.grpc.Stop()
 	}
+	s.flush(context.Background()) // there is nothing to send
 }
