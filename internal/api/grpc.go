@@ -133,6 +133,7 @@ type call struct {
 	access.Caller
 	header keys
 	remote string
+	trace  *tracing // of one request of it; nil: none
 }
 
 type callKey struct{}
@@ -349,12 +350,15 @@ func (s *service) RepositoryModelUnload(_ context.Context, q *inference.Reposito
 }
 
 // ModelInfer implements the protocol.
-func (s *service) ModelInfer(ctx context.Context, q *inference.ModelInferRequest) (*inference.ModelInferResponse, error) {
+func (s *service) ModelInfer(ctx context.Context, q *inference.ModelInferRequest) (_ *inference.ModelInferResponse, err error) {
 	b, err := s.api.current()
 	if err != nil {
 		return nil, err
 	}
-	answer, err := s.infer(ctx, b, q, callOf(ctx))
+	c := callOf(ctx)
+	c.trace = s.api.trace(ctx, c.header, q.GetModelName(), b.engine.Now())
+	defer func() { c.trace.end(err) }()
+	answer, err := s.infer(ctx, b, q, c)
 	if err != nil {
 		return nil, err
 	}
@@ -370,7 +374,7 @@ func (s *service) ModelInfer(ctx context.Context, q *inference.ModelInferRequest
 
 // infer runs one message, of a call or of a stream.
 func (s *service) infer(ctx context.Context, b *backend, q *inference.ModelInferRequest, c call) (oip.Response, error) {
-	from := origin{arrived: b.engine.Now(), header: c.header, client: s.api.client(c.header, c.Caller, c.remote)}
+	from := origin{arrived: b.engine.Now(), header: c.header, client: s.api.client(c.header, c.Caller, c.remote), trace: c.trace}
 	from.deadline, _ = ctx.Deadline()
 	l, err := b.engine.Use(q.GetModelName(), q.GetModelVersion())
 	if err != nil {
@@ -460,6 +464,7 @@ const finalAsked, finalTold = "triton_enable_empty_final_response", "triton_fina
 // streamed answers one request of a stream.
 func (s *service) streamed(ctx context.Context, b *backend, q *inference.ModelInferRequest, c call) (m *inference.ModelStreamInferResponse) {
 	m = new(inference.ModelStreamInferResponse)
+	c.trace = s.api.trace(ctx, c.header, q.GetModelName(), b.engine.Now())
 	var answer oip.Response
 	err := func() (err error) {
 		defer func() {
@@ -472,6 +477,7 @@ func (s *service) streamed(ctx context.Context, b *backend, q *inference.ModelIn
 		}
 		return err
 	}()
+	c.trace.end(err)
 	if err != nil {
 		m.ErrorMessage, m.InferResponse = failed(q, failureOf(err))
 	}
