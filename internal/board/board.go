@@ -86,7 +86,7 @@ func (s *sheet) line() {
 // last.
 func (s *sheet) wrap(i ink, column int, text string) {
 	column = min(column, s.Width-WidthMin/3)
-	for _, word := range strings.Fields(clean(text)) {
+	for word := range strings.FieldsSeq(clean(text)) {
 		n := utf8.RuneCountInString(word)
 		switch {
 		case s.column > column && s.column+1+n > s.Width:
