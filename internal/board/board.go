@@ -86,17 +86,23 @@ func (s *sheet) line() {
 // last.
 func (s *sheet) wrap(i ink, column int, text string) {
 	column = min(column, s.Width-WidthMin/3)
+	line, length := "", max(s.column, column)
 	for word := range strings.FieldsSeq(clean(text)) {
 		n := utf8.RuneCountInString(word)
 		switch {
-		case s.column > column && s.column+1+n > s.Width:
+		case line != "" && length+1+n > s.Width:
+			s.to(column)
+			s.put(i, "%s", line)
 			s.line()
-		case s.column > column:
-			s.put(i, " ")
+			line, length = word, column+n
+		case line != "":
+			line, length = line+" "+word, length+1+n
+		default:
+			line, length = word, length+n
 		}
-		s.to(column)
-		s.put(i, "%s", word)
 	}
+	s.to(column)
+	s.put(i, "%s", line)
 	s.line()
 }
 
