@@ -33,7 +33,8 @@ experiments: build ## the paper's experiments, simulated, into docs/experiments.
 		bin/mosel simulate scenarios/trace.yaml --trace $$trace --markdown docs/experiments.md >/dev/null || exit 1; \
 	done
 
-test: setup ## all tests, with the race detector
+test: setup ## all tests, with the race detector; budgets of allocations hold only without it
+	$(GO) test ./internal/api -run Allocations
 	$(GO) test -race ./...
 
 soak: ## random sound, unsound and cut-off requests to a real server for SOAK (10s); by hand SOAK=10m

@@ -29,7 +29,6 @@ var rooms = []room{
 	// What a server says about itself, for whoever reads it.
 	{dir: "status"},
 	{dir: "client", imports: []string{"tensor", "oip", "oip/inference", "status"}},
-	{dir: "internal/board", imports: []string{"status"}},
 	// The spine: slo -> modelpkg -> plan -> sched -> engine -> api -> server -> cmd.
 	// What hangs off a vertebra stands right after it.
 	{dir: "internal/slo"},
@@ -78,6 +77,7 @@ var rooms = []room{
 	{
 		dir:     "internal/repository",
 		imports: []string{"internal/slo", "internal/modelpkg", "internal/engine"},
+		tests:   []string{"tensor", "internal/runtime", "internal/modelpkg/modelpkgtest", "internal/plan", "internal/runtime/fake"},
 	},
 	{
 		dir: "internal/api",
@@ -99,10 +99,9 @@ var rooms = []room{
 	{dir: "conformance", tests: []string{"oip/inference", "internal/modelpkg", "internal/runtime", "internal/runtime/fake", "internal/server"}},
 	{
 		dir: "cmd/mosel",
-		imports: []string{"tensor", "oip", "client", "internal/board", "internal/slo", "internal/access", "internal/modelpkg", "internal/runtime", "internal/runtime/ort",
+		imports: []string{"tensor", "oip", "status", "client", "internal/slo", "internal/access", "internal/modelpkg", "internal/runtime", "internal/runtime/ort",
 			"internal/runtime/ort/library", "internal/profiler", "internal/media", "internal/plan", "internal/plot", "internal/replay", "internal/demo",
 			"internal/workload", "internal/scenario", "internal/obs", "internal/server"},
-		tests: []string{"status"},
 	},
 }
 

@@ -42,7 +42,6 @@
 //	internal/access      who may do what: roles, tokens, TLS
 //	internal/media       pictures, recordings and texts become a model's inputs
 //	internal/plot        charts as SVG or PNG
-//	internal/board       a server's status and explanations, on a terminal
 //	internal/workload    loads as they are drawn, for the load generator and the simulator
 //	internal/account     records of jobs and batches, from the core's events and actions
 //	internal/obs         a running server's books: metrics, status, explanations

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/mosel-serve/mosel/oip"
-	"github.com/mosel-serve/mosel/status"
 )
 
 // Options configure a Client. The zero value of each field stands for its
@@ -58,8 +57,6 @@ type transport interface {
 	metadata(ctx context.Context, model string) (oip.ModelMetadata, error)
 	load(ctx context.Context, model string) error
 	unload(ctx context.Context, model string) error
-	status(ctx context.Context) (status.Status, error)
-	explain(ctx context.Context, id string) (status.Explanation, error)
 	// close is called once, when nothing is under way any more.
 	close()
 }
@@ -204,19 +201,6 @@ func (c *Client) Load(ctx context.Context, model string) error {
 func (c *Client) Unload(ctx context.Context, model string) error {
 	_, err := ask(ctx, c, func() (struct{}, error) { return struct{}{}, c.transport.unload(ctx, model) })
 	return err
-}
-
-// Status says what a mosel server does now. Servers may keep this to administrators.
-// It is served over REST only; over gRPC the error is ErrUnsupported.
-func (c *Client) Status(ctx context.Context) (status.Status, error) {
-	return ask(ctx, c, func() (status.Status, error) { return c.transport.status(ctx) })
-}
-
-// Explain says what a mosel server did with one request, and why. The id is the
-// request's job, as answers and errors carry it, or the Request.ID it was sent with.
-// What ended long ago is not found any more. As Status, it is served over REST only.
-func (c *Client) Explain(ctx context.Context, id string) (status.Explanation, error) {
-	return ask(ctx, c, func() (status.Explanation, error) { return c.transport.explain(ctx, id) })
 }
 
 // ask makes one call.

@@ -21,7 +21,6 @@ import (
 
 	"github.com/mosel-serve/mosel/oip"
 	"github.com/mosel-serve/mosel/oip/inference"
-	about "github.com/mosel-serve/mosel/status"
 )
 
 // overGRPC talks to a server in the protocol's gRPC messages, over one connection.
@@ -116,19 +115,6 @@ func (t *overGRPC) load(ctx context.Context, model string) error {
 func (t *overGRPC) unload(ctx context.Context, model string) error {
 	_, err := invoke(ctx, t, t.calls.RepositoryModelUnload, &inference.RepositoryModelUnloadRequest{ModelName: model})
 	return err
-}
-
-func (t *overGRPC) status(context.Context) (about.Status, error) {
-	return about.Status{}, t.onlyREST()
-}
-
-func (t *overGRPC) explain(context.Context, string) (about.Explanation, error) {
-	return about.Explanation{}, t.onlyREST()
-}
-
-// onlyREST is the error of what gRPC does not offer, the same as a server's own.
-func (t *overGRPC) onlyREST() error {
-	return &Error{Status: http.StatusNotImplemented, Message: "status and explanations are served over REST only: ask the server's http address, not grpc://" + t.target}
 }
 
 // infer sends a request. The deadline of ctx travels with the call by itself.

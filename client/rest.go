@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/mosel-serve/mosel/oip"
-	"github.com/mosel-serve/mosel/status"
 )
 
 // rest talks to a server in JSON and in the protocol's binary form over HTTP/1.1.
@@ -91,19 +90,6 @@ func (t *rest) load(ctx context.Context, model string) error {
 
 func (t *rest) unload(ctx context.Context, model string) error {
 	return t.call(ctx, http.MethodPost, t.url("repository", "models", model, "unload"), nil)
-}
-
-func (t *rest) status(ctx context.Context) (answer status.Status, err error) {
-	err = t.call(ctx, http.MethodGet, t.resource("v1", "status"), &answer)
-	return answer, err
-}
-
-func (t *rest) explain(ctx context.Context, id string) (answer status.Explanation, err error) {
-	if id == "" {
-		return answer, &Error{Status: http.StatusNotFound, Message: "no request has an empty id"}
-	}
-	err = t.call(ctx, http.MethodGet, t.resource("v1", "explain", id), &answer)
-	return answer, err
 }
 
 // infer sends a request in the binary form. The server is told to be done before
@@ -207,12 +193,12 @@ func decode(header http.Header, body []byte) (*Response, error) {
 }
 
 // url is the address of a resource of the protocol.
-func (t *rest) url(segments ...string) *url.URL { return t.resource("v2", segments...) }
+func (t *rest) url(segments ...string) *url.URL { return t.below("v2", segments...) }
 
-// resource is the address of a resource of the protocol, v2, or of mosel's own, v1.
-func (t *rest) resource(root string, segments ...string) *url.URL {
+// below is the address of a resource below /v1, mosel's own, or /v2.
+func (t *rest) below(version string, segments ...string) *url.URL {
 	u := t.base
-	path, escaped := u.Path+"/"+root, u.EscapedPath()+"/"+root
+	path, escaped := u.Path+"/"+version, u.EscapedPath()+"/"+version
 	for _, s := range segments {
 		path += "/" + s
 		escaped += "/" + url.PathEscape(s)

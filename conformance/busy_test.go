@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"path/filepath"
 	"sync"
@@ -328,11 +329,16 @@ func TestDeadlinePassesWhileARequestRuns(t *testing.T) {
 	b := starting(t)
 	b.warm(t)
 	b.gate.held.Store(true)
-	p := b.later(t.Context(), b.model.ask(1).param(`"deadline_ms":200`))
-	<-b.gate.running
+	const deadline = 500 * time.Millisecond
+	p := b.later(t.Context(), b.model.ask(1).param(fmt.Sprintf(`"deadline_ms":%d`, deadline.Milliseconds())))
+	select {
+	case <-b.gate.running:
+	case <-p.done:
+		t.Fatalf("%v, before it ran", p.got.must(t))
+	}
 	select {
 	case <-p.done:
-	case <-time.After(300 * time.Millisecond): // it runs on, and is late
+	case <-time.After(deadline): // it runs on, and is late
 		b.gate.open()
 	}
 	p.wait().must(t).refused(t, http.StatusGatewayTimeout)

@@ -60,10 +60,12 @@ func (b *busy) called(ctx context.Context, r *inferRequest) *pending[reply] {
 	return later(func() reply { return b.call(ctx, r) })
 }
 
-// noRoom reports whether there is no room for another call.
+// noRoom reports whether there is no room for another call. The probe is given up
+// and has no deadline of its own, for which it would be refused.
 func (b *busy) noRoom(t *testing.T) bool {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), probeTime)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer time.AfterFunc(probeTime, cancel).Stop()
 	defer cancel()
 	return status.Code(b.call(ctx, b.model.request(1)).err) == codes.ResourceExhausted
 }
@@ -121,32 +123,51 @@ func TestGRPCOverloadIsToldAtOnce(t *testing.T) {
 	b.model.result(t, first.wait().must(t))
 }
 
-// TestGRPCCancelFreesThePlace lets a call that waits be cancelled, and one that
-// waits pass its deadline.
+// TestGRPCCancelFreesThePlace lets a call that waits be cancelled: its place must
+// be free before anything else moves.
 func TestGRPCCancelFreesThePlace(t *testing.T) {
 	b, first := running(t)
 	b.needsGRPC(t)
-	for want, begin := range map[codes.Code]func() (context.Context, context.CancelFunc){
-		codes.Canceled: func() (context.Context, context.CancelFunc) { return context.WithCancel(t.Context()) },
-		codes.DeadlineExceeded: func() (context.Context, context.CancelFunc) {
-			return context.WithTimeout(t.Context(), time.Second)
-		},
-	} {
-		t.Run(want.String(), func(t *testing.T) {
-			ctx, cancel := begin()
-			defer cancel()
-			waiting := b.occupied(ctx, t)
-			if want == codes.Canceled {
-				cancel()
-			}
-			if got := waiting.wait(); status.Code(got.err) != want {
-				t.Errorf("%v, want %v", got.err, want)
-			}
-			vacant(t, func() bool { return b.noRoom(t) })
-		})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	waiting := b.occupied(ctx, t)
+	cancel()
+	if got := waiting.wait(); status.Code(got.err) != codes.Canceled {
+		t.Errorf("%v, want CANCELLED", got.err)
 	}
+	vacant(t, func() bool { return b.noRoom(t) })
 	b.gate.open()
 	b.model.result(t, first.wait().must(t))
+}
+
+// TestGRPCDeadlinePassesWhileACallWaits is answered while nothing moves, and the
+// place is free again.
+func TestGRPCDeadlinePassesWhileACallWaits(t *testing.T) {
+	b, first := running(t)
+	b.needsGRPC(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	tooLateCall(t, b.call(ctx, b.model.request(1)))
+	vacant(t, func() bool { return b.noRoom(t) })
+	b.gate.open()
+	b.model.result(t, first.wait().must(t))
+}
+
+// TestGRPCDeadlineBelowTheTimeOfARunIsShed checks that the server acts on gRPC's
+// deadline: its refusal comes long before the client would give up.
+func TestGRPCDeadlineBelowTheTimeOfARunIsShed(t *testing.T) {
+	b := starting(t)
+	b.warm(t)
+	b.needsGRPC(t)
+	const items = 200 // 1.6 s of work
+	ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
+	defer cancel()
+	got := b.call(ctx, b.model.request(items))
+	if status.Code(got.err) != codes.ResourceExhausted {
+		t.Errorf("%v, want RESOURCE_EXHAUSTED: %d items take %v ms each", got.err, items, slow.itemMS)
+	}
+	tooLateCall(t, got)
+	b.model.replied(t, b.call(t.Context(), b.model.request(1)))
 }
 
 // TestGRPCStreamUnderOverload checks that a stream for which there is no room is

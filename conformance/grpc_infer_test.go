@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding/gzip"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
@@ -175,7 +176,12 @@ var wrongContents = []wrongCall{
 	}},
 	{"an empty raw content", false, func(_ *testing.T, _ *model, r *inferRequest) { r.RawInputContents[0] = nil }},
 	{"neither raw nor typed contents", false, func(_ *testing.T, _ *model, r *inferRequest) { r.RawInputContents = nil }},
-	{"raw and typed contents", false, func(_ *testing.T, m *model, r *inferRequest) { r.Inputs[0].Contents = fill(m.Inputs[0], 1).contents() }},
+	{"raw and typed contents", false, func(_ *testing.T, m *model, r *inferRequest) {
+		r.Inputs[0].Contents = fill(m.Inputs[0], 1).contents()
+		if kind(m.Inputs[0].Datatype) == "half" {
+			r.Inputs[0].Contents = &contents{Fp32Contents: make([]float32, count(r.Inputs[0].Shape))}
+		}
+	}},
 	{"raw contents for all inputs but one, which has typed ones", true, func(t *testing.T, m *model, r *inferRequest) {
 		if len(m.Inputs) < 2 {
 			t.Skipf("model %s has one input", m.Name)
@@ -361,6 +367,20 @@ func TestGRPCMessagesMayBeCompressed(t *testing.T) {
 		m.server.needsBodyMax(t)
 		_, err := m.server.grpc.ModelInfer(t.Context(), padded(m, m.server.bodyMax+1<<20), grpc.UseCompressor(gzip.Name))
 		m.server.failed(t, err, codes.ResourceExhausted)
+	})
+	t.Run("with deflate, as tritonclient can", func(t *testing.T) {
+		body := compression{name: "zlib"}.of(t, string(marshal(t, m.request(1))))
+		content := frame([]byte(body))
+		content[0] = 1 // it is compressed
+		got, err := m.server.callByHand(t.Context(), content, "grpc-encoding: deflate")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.code == codes.Unimplemented && !m.server.strict {
+			m.server.implemented(t, status.Error(got.code, got.message))
+		}
+		response := got.response(t)
+		agree(t, m.plain(t), func() result { return m.response(t, response) })
 	})
 	m.server.readyGRPC(t)
 }

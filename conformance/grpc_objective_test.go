@@ -41,7 +41,8 @@ func TestGRPCObjectivesAnswersSayWhatRan(t *testing.T) {
 		if f := m.facts(t, r); f.late {
 			t.Error("it is late, and had all the time of the world")
 		}
-		for name, want := range map[string]string{"variant": "string", "modalities": "string", "expected_accuracy": "float64", "queue_us": "int64", "compute_us": "int64"} {
+		// KServe's clients know no doubles: a fraction is a string, which all read.
+		for name, want := range map[string]string{"variant": "string", "modalities": "string", "expected_accuracy": "string", "queue_us": "int64", "compute_us": "int64"} {
 			if kind := fmt.Sprintf("%T", r.Parameters[name]); kind != want {
 				t.Errorf("parameter %s is a %s, want a %s", name, kind, want)
 			}
@@ -155,7 +156,10 @@ func TestGRPCObjectivesTheEarliestDeadlineCounts(t *testing.T) {
 				r.Parameters = tc.o.parameters
 				got, err := m.server.callByHand(t.Context(), frame(marshal(t, r)), append(tc.o.metadata, "grpc-timeout: "+tc.timeout)...)
 				if err != nil {
-					t.Fatal(err)
+					if !tc.late || !gaveUp(err) {
+						t.Error(err)
+					}
+					return
 				}
 				refused := got.code == codes.ResourceExhausted || got.code == codes.DeadlineExceeded
 				if refused != tc.late || !refused && got.code != codes.OK {

@@ -157,6 +157,9 @@ func TestStreamGoesOnAfterAnError(t *testing.T) {
 			if got.GetErrorMessage() == "" {
 				t.Errorf("%v, want an error_message", got)
 			}
+			if m.server.strict && got.GetInferResponse().GetId() != r.GetId() { // Triton says which request it was
+				t.Errorf("the error has id %q, its request %q", got.GetInferResponse().GetId(), r.GetId())
+			}
 			if len(got.GetInferResponse().GetOutputs()) > 0 {
 				t.Errorf("an error with outputs: %v", got)
 			}

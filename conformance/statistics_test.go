@@ -29,6 +29,8 @@ type modelStats struct {
 		ComputeInput  duration `json:"compute_input"`
 		ComputeInfer  duration `json:"compute_infer"`
 		ComputeOutput duration `json:"compute_output"`
+		CacheHit      duration `json:"cache_hit"`
+		CacheMiss     duration `json:"cache_miss"`
 	} `json:"inference_stats"`
 	BatchStats []struct {
 		BatchSize     uint64   `json:"batch_size"`
@@ -63,7 +65,8 @@ func (m *model) stats(t *testing.T) modelStats {
 		t.Fatalf("inference_count, execution_count or last_inference is missing: %+v", st)
 	}
 	for name, d := range map[string]duration{"success": st.InferenceStats.Success, "fail": st.InferenceStats.Fail, "queue": st.InferenceStats.Queue,
-		"compute_input": st.InferenceStats.ComputeInput, "compute_infer": st.InferenceStats.ComputeInfer, "compute_output": st.InferenceStats.ComputeOutput} {
+		"compute_input": st.InferenceStats.ComputeInput, "compute_infer": st.InferenceStats.ComputeInfer, "compute_output": st.InferenceStats.ComputeOutput,
+		"cache_hit": st.InferenceStats.CacheHit, "cache_miss": st.InferenceStats.CacheMiss} { // perf_analyzer reads these without looking whether they are there
 		if d.Count == nil || d.NS == nil {
 			t.Fatalf("inference_stats.%s has no count or no ns: %+v", name, st.InferenceStats)
 		}
@@ -79,8 +82,9 @@ func (m *model) stats(t *testing.T) modelStats {
 	return st
 }
 
-// settleTimeout is how long a server may take to count what it has answered.
-const settleTimeout = 2 * time.Second
+// settleTimeout is how long a server may take to count what it has answered, or to
+// get into a state that a test waits for: far above what one on a busy machine needs.
+const settleTimeout = 10 * time.Second
 
 // settled reads the statistics until so many more requests have succeeded.
 func (m *model) settled(t *testing.T, before modelStats, requests uint64) modelStats {

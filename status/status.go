@@ -75,7 +75,7 @@ type Model struct {
 	Name       string    `json:"name"`
 	Version    string    `json:"version"`
 	Digest     string    `json:"digest,omitempty"`
-	State      string    `json:"state"` // "ready", "loading", "unloading", "failed"
+	State      string    `json:"state"` // "ready" or "unavailable"
 	Detail     string    `json:"detail,omitempty"`
 	Modalities []string  `json:"modalities"`
 	Variants   []Variant `json:"variants"`

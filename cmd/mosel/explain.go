@@ -4,51 +4,214 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/mosel-serve/mosel/client"
+	"github.com/mosel-serve/mosel/status"
 	"github.com/spf13/cobra"
 )
 
 func explainCommand() *cobra.Command {
-	var f serverFlags
+	addr, json := defaultAddr, ""
 	cmd := &cobra.Command{
 		Use:   "explain ID",
-		Short: "Show what a server did with one request, and why",
-		Long: `Tell the story of one request: what was asked, what happened and when, what ran,
-and for every variant of the model why it ran or did not. ID is the job that
-answers and errors carry (parameter job, header X-Mosel-Job), or the id that the
-client gave its request; the newest, if it gave it to several. A server keeps
-the latest requests, see --explain of 'mosel serve'.`,
-		Example: "  mosel explain 3010\n  mosel explain my-request --json",
+		Short: "Say of one request what was run for it and why",
+		Long: `Say of one request that a server has had lately what was asked, what became of
+it, which batches it ran in and why they were what they were, and of every
+variant why it ran or did not. ID is the number that the server gave it (header
+x-mosel-job) or the id that the client did; of several of one id it is the
+newest. Where the server asks for tokens, give one of an administrator in the
+environment as ` + tokenVariable + `.`,
+		Example: "  mosel explain 17\n  mosel explain my-request --json -",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 || args[0] == "" {
-				return usageError{fmt.Errorf("name one request, by its job or by the client's id\nSee '%s --help'", cmd.CommandPath())}
+				return usageError{fmt.Errorf("name one request, by its number or its id\nSee '%s --help'", cmd.CommandPath())}
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := f.client()
+			c, err := newClient(addr)
 			if err != nil {
 				return err
 			}
 			defer c.Close()
 			ctx, cancel := context.WithTimeout(cmd.Context(), askTimeout)
 			defer cancel()
-			x, err := c.Explain(ctx, args[0])
-			if e := (*client.Error)(nil); errors.As(err, &e) && errors.Is(err, client.ErrNotFound) {
-				return errors.New(e.Message)
+			e, err := c.Explain(ctx, args[0])
+			if errors.Is(err, client.ErrNotFound) {
+				return fmt.Errorf("the server at %s knows no request %q: it remembers those that are under way and the latest that ended", addr, args[0])
 			}
 			if err != nil {
-				return explain(ctx, c, f.addr, err)
+				return reportError(addr, err)
 			}
-			text := paper(cmd.OutOrStdout()).Explanation(x)
-			if f.json {
-				text, err = jsonText(x, false)
+			if json != "" {
+				return writeJSON(json, cmd.OutOrStdout(), e)
 			}
-			fmt.Fprint(cmd.OutOrStdout(), text)
-			return err
+			width, screen := terminal(cmd.OutOrStdout())
+			fmt.Fprint(cmd.OutOrStdout(), explanationPage(e, width, colored(screen)))
+			return nil
 		},
 	}
-	f.add(cmd)
+	cmd.Flags().StringVar(&addr, "addr", addr, "the server")
+	cmd.Flags().StringVar(&json, "json", "", "write JSON to this file, - for the terminal")
 	return cmd
+}
+
+// explanationPage shows an explanation for people.
+func explanationPage(e status.Explanation, width int, color bool) string {
+	p := newPage(width, color)
+	style := yellow
+	switch e.Outcome {
+	case "on_time":
+		style = green
+	case "failed", "shed", "infeasible":
+		style = red
+	}
+	outcome := strings.ReplaceAll(e.Outcome, "_", " ")
+	p.line("%s of %s %s · %s", p.styled(bold, fmt.Sprintf("request %d", e.Job)), e.Model, e.Version, p.styled(style, outcome))
+	p.wrapped(0, "", e.Summary)
+	p.line("")
+	p.asked(e)
+	p.times(e)
+	if len(e.Batches) > 0 {
+		p.line("")
+		p.line("%s", p.styled(bold, "batches"))
+	}
+	for _, b := range e.Batches {
+		p.batch(b, e.Items)
+	}
+	if e.BatchesLeftOut > 0 {
+		p.line("  and %s more, which are not remembered", counted(e.BatchesLeftOut, "batch"))
+	}
+	if len(e.Alternatives) > 0 {
+		p.line("")
+		p.alternatives(e.Alternatives)
+	}
+	return p.b.String()
+}
+
+// asked says what the client wanted.
+func (p *page) asked(e status.Explanation) {
+	what := []string{counted(e.Items, "item") + " with " + strings.Join(e.Modalities, ", ")}
+	if len(e.Modalities) == 0 {
+		what[0] = counted(e.Items, "item") + " without any modality"
+	}
+	if len(e.Choice) > 0 {
+		what = append(what, "to run exactly "+strings.Join(e.Choice, ", "))
+	}
+	if e.Floor > 0 {
+		what = append(what, fmt.Sprintf("floor %v", e.Floor))
+	} else {
+		what = append(what, "no floor")
+	}
+	if e.DeadlineMS != nil {
+		what = append(what, "deadline "+span(*e.DeadlineMS/1e3))
+		if e.Late == "run" {
+			what = append(what, "late is better than never")
+		}
+	} else {
+		what = append(what, "no deadline")
+	}
+	p.listed(p.heading("asked")+" ", ", ", what...)
+	var from []string
+	if e.Client != "" {
+		from = append(from, "by "+cut(e.Client, 40))
+	}
+	if e.Request != "" {
+		from = append(from, "as "+cut(e.Request, 40))
+	}
+	from = append(from, "at "+e.Arrived.Format("2006-01-02 15:04:05.000 MST"))
+	for i := range from {
+		from[i] = p.styled(dim, from[i])
+	}
+	p.listed(p.heading("")+" ", ", ", from...)
+}
+
+// times says how long it took and what came of it.
+func (p *page) times(e status.Explanation) {
+	var got []string
+	if e.Accuracy != nil {
+		got = append(got, fmt.Sprintf("%.4f expected accuracy", *e.Accuracy))
+	}
+	if e.StartedMS != nil {
+		got = append(got, span(*e.StartedMS/1e3)+" until its first batch", span(e.ComputeMS/1e3)+" in batches")
+	}
+	if e.EndedMS != nil {
+		got = append(got, span(*e.EndedMS/1e3)+" in all")
+	}
+	if e.Best != nil {
+		got = append(got, fmt.Sprintf("the best that could be had was %v", *e.Best))
+	}
+	if e.RetryAfterMS != nil {
+		got = append(got, "worth a retry after "+span(*e.RetryAfterMS/1e3))
+	}
+	if len(got) > 0 {
+		p.listed(p.heading("got")+" ", ", ", got...)
+	}
+}
+
+// batch says of one batch what it was and what else it could have been.
+func (p *page) batch(b status.JobBatch, items int) {
+	took := fmt.Sprintf("%s ms (%s predicted)", millis(b.MeasuredMS), millis(b.PredictedMS))
+	if b.State == "running" || b.State == "lost" {
+		took = millis(b.PredictedMS) + " ms predicted"
+	}
+	company := ""
+	if others := b.Items - b.JobItems; others > 0 {
+		company = fmt.Sprintf(" with %s of others", grouped(others))
+	}
+	p.listed("  "+pad("at "+span(b.StartedMS/1e3), 15), ", ", fmt.Sprintf("%d of %s on ", b.JobItems, counted(items, "item"))+
+		p.styled(cyan, b.Variant)+company, took, b.State)
+	p.wrapped(17, dim, b.Why)
+	if len(b.Options) < 2 {
+		return
+	}
+	name := len("could have been")
+	for _, o := range b.Options {
+		name = max(name, utf8.RuneCountInString(o.Variant))
+	}
+	name = min(name, p.width-57)
+	p.line("%17s%s", "", p.styled(dim, pad("could have been", name)+fmt.Sprintf("%7s%10s%9s%14s", "items", "accuracy", "ms", "late to come")))
+	for _, o := range b.Options {
+		line := fmt.Sprintf("%s%7d%10.4f%9s%14.2f", pad(o.Variant, name), o.Items, o.Accuracy, millis(o.PredictedMS), o.LateItems)
+		mark := "  "
+		if o.Chosen {
+			mark, line = "→ ", p.styled(bold, line)
+		}
+		p.line("%15s%s%s", "", mark, line)
+	}
+}
+
+// alternatives says of every variant why it ran or not.
+func (p *page) alternatives(list []status.Alternative) {
+	name := len("variant")
+	for _, a := range list {
+		name = max(name, utf8.RuneCountInString(a.Variant))
+	}
+	name = min(name, p.width/3)
+	p.line("%s", p.styled(dim, "  "+pad("variant", name)+fmt.Sprintf("%10s%9s  ", "accuracy", "ms now")+"why"))
+	for _, a := range list {
+		mark, style := "  ", ""
+		switch {
+		case a.Items > 0:
+			mark, style = "→ ", bold
+		case !a.Runnable:
+			style = dim
+		}
+		before := name + 23
+		first := true
+		why := newPage(p.width, false)
+		why.wrapped(before, "", a.Why)
+		for line := range strings.Lines(why.b.String()) {
+			line = strings.TrimSpace(line)
+			if first {
+				line = fmt.Sprintf("%s%10.4f%9s  %s", pad(a.Variant, name), a.Accuracy, millis(a.PredictedMS), line)
+				p.line("%s%s", mark, p.styled(style, line))
+				first = false
+				continue
+			}
+			p.line("%*s%s", before, "", p.styled(style, line))
+		}
+	}
 }

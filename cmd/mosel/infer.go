@@ -257,12 +257,9 @@ func inputOf(inputs []modelpkg.Input, kind modelpkg.Media) (string, error) {
 
 // explain adds to an error what its reader can do about it.
 func explain(ctx context.Context, c *client.Client, addr string, err error) error {
-	if refused := (*net.OpError)(nil); errors.As(err, &refused) && refused.Op == "dial" {
-		return fmt.Errorf("no server at %s (%w)\nStart one with 'mosel serve', or say where it is with --addr", addr, refused.Err)
-	}
 	var e *client.Error
 	if !errors.As(err, &e) {
-		return err
+		return notThere(addr, err)
 	}
 	switch {
 	case e.Status == http.StatusNotFound:
@@ -276,6 +273,14 @@ func explain(ctx context.Context, c *client.Client, addr string, err error) erro
 		return fmt.Errorf("%s\nGive it more time with --deadline, or use --late run", e.Message)
 	}
 	return errors.New(e.Message)
+}
+
+// notThere says so where an error means that no server is listening.
+func notThere(addr string, err error) error {
+	if refused := (*net.OpError)(nil); errors.As(err, &refused) && refused.Op == "dial" {
+		return fmt.Errorf("no server at %s (%w)\nStart one with 'mosel serve', or say where it is with --addr", addr, refused.Err)
+	}
+	return err
 }
 
 // floorDown cuts an accuracy to four digits, so that it can be asked for.

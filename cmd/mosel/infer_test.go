@@ -120,10 +120,14 @@ func TestInfer(t *testing.T) {
 			t.Errorf("input %s is %q, want %q", seen.Inputs[i].Name, got, want)
 		}
 	}
-	for name, want := range map[string]string{"min_accuracy": "0.97", "deadline_ms": "50.0", "late": "run", "modalities": "photo,caption"} {
+	for name, want := range map[string]string{"min_accuracy": "0.97", "late": "run", "modalities": "photo,caption"} {
 		if got, _ := seen.Parameters.Get(name); got.Text() != want {
 			t.Errorf("parameter %s is %v, want %s", name, got, want)
 		}
+	}
+	deadline, _ := seen.Parameters.Get("deadline_ms")
+	if ms, err := deadline.Float64(); err != nil || ms <= 0 || ms > 50 { // what is left when it is sent
+		t.Errorf("deadline_ms is %v, want 50 at most", deadline)
 	}
 }
 

@@ -44,8 +44,6 @@ when; mosel runs the cheapest choice of input modalities that keeps both.
 
   mosel serve                       serve the models in ./models on localhost
   mosel infer digits --text seven   ask it something
-  mosel status --watch              see what it does, as it happens
-  mosel explain 17                  see why request 17 got what it got
   mosel demo                        see what it gains over running everything`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -53,6 +51,6 @@ when; mosel runs the cheapest choice of input modalities that keeps both.
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w\nSee '%s --help'", err, cmd.CommandPath())}
 	})
-	root.AddCommand(checkCommand(), profileCommand(), planCommand(), serveCommand(), inferCommand(), statusCommand(), explainCommand(), replayCommand(), simulateCommand(), demoCommand(), tokenCommand(), runtimeCommand())
+	root.AddCommand(checkCommand(), profileCommand(), planCommand(), serveCommand(), inferCommand(), replayCommand(), simulateCommand(), demoCommand(), statusCommand(), explainCommand(), tokenCommand(), runtimeCommand())
 	return root
 }

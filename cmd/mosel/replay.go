@@ -271,6 +271,7 @@ func startServer(ctx context.Context, dir, policy string, flags ...string) (*rep
 	if err != nil {
 		return nil, err
 	}
-	command := []string{self, "serve", "--models", dir, "--policy", policy, "--addr", "127.0.0.1:0"}
+	command := []string{self, "serve", "--models", dir, "--policy", policy, "--addr", "127.0.0.1:0",
+		"--grpc-addr", "", "--metrics-addr", "", "--watch", "0"}
 	return replay.StartServer(ctx, append(command, flags...))
 }

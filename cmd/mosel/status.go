@@ -2,170 +2,156 @@ package main
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/mosel-serve/mosel/client"
-	"github.com/mosel-serve/mosel/internal/board"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
 
-// What the pages are made for, where there is no terminal that says.
-const (
-	paperWidth = 100
-	// watchEvery is as often as a person can follow.
-	watchEvery = time.Second
-	// askTimeout is after which a server that does not answer is called silent.
-	askTimeout = 10 * time.Second
-)
+// watchEvery is how often a page is drawn anew: as fast as a person reads one.
+const watchEvery = time.Second
 
-// tokenVariable has a token that then need not be on the command line, where all
-// users of a machine see it.
+// statusFlags are the flags of `mosel status`.
+type statusFlags struct {
+	addr  string
+	json  string
+	watch bool
+}
+
+func statusCommand() *cobra.Command {
+	var f statusFlags
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show what a server does: models, queues, instances, latest decisions",
+		Long: `Show what a server says of itself: how much of what was asked was answered on
+time, what it ran for it, how long that took, who waits, and why the latest
+batches are what they are. Where the server asks for tokens, give one of an
+administrator in the environment as ` + tokenVariable + `.`,
+		Example: "  mosel status\n  mosel status --watch\n  mosel status --json -",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.watch && f.json != "" {
+				return usageError{errors.New("--watch draws pages: leave out --json")}
+			}
+			return showStatus(cmd, f)
+		},
+	}
+	cmd.Flags().StringVar(&f.addr, "addr", defaultAddr, "the server")
+	cmd.Flags().BoolVarP(&f.watch, "watch", "w", false, "draw the page anew every second, until interrupted")
+	cmd.Flags().StringVar(&f.json, "json", "", "write JSON to this file, - for the terminal")
+	return cmd
+}
+
+// tokenVariable is where a token comes from: a flag would show it to everybody
+// who lists the processes.
 const tokenVariable = "MOSEL_TOKEN"
 
-// serverFlags say which server is asked, and how its answer is shown.
-type serverFlags struct {
-	addr, token string
-	json        bool
-}
-
-func (f *serverFlags) add(cmd *cobra.Command) {
-	flags := cmd.Flags()
-	flags.StringVar(&f.addr, "addr", defaultAddr, "the server, over REST")
-	flags.StringVar(&f.token, "token", "", "administrator's token (default: $"+tokenVariable+")")
-	flags.BoolVar(&f.json, "json", false, "print the server's answer as JSON")
-}
-
-func (f *serverFlags) client() (*client.Client, error) {
-	token := f.token
-	if token == "" {
-		token = os.Getenv(tokenVariable)
-	}
-	c, err := client.New(f.addr, client.Options{Token: token})
+// newClient makes a client of a server, with the token of the environment.
+func newClient(addr string) (*client.Client, error) {
+	c, err := client.New(addr, client.Options{Token: os.Getenv(tokenVariable)})
 	if err != nil {
 		return nil, usageError{err}
 	}
 	return c, nil
 }
 
-func statusCommand() *cobra.Command {
-	var f serverFlags
-	watch := false
-	cmd := &cobra.Command{
-		Use:   "status",
-		Short: "Show what a server does now, and did lately",
-		Long: `Show one page about a server: its queue, its instances, how requests of each
-model ended lately and how long they took, which variants ran, and the latest
-decisions with their reasons. docs/status.md explains every number.`,
-		Example: "  mosel status\n  mosel status --watch\n  mosel status --addr http://127.0.0.1:9000 --json",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := f.client()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			w := cmd.OutOrStdout()
-			page := func(ctx context.Context, height int) (string, error) {
-				ctx, cancel := context.WithTimeout(ctx, askTimeout)
-				defer cancel()
-				s, err := c.Status(ctx)
-				if err != nil {
-					return "", explain(ctx, c, f.addr, err)
-				}
-				if f.json {
-					return jsonText(s, watch)
-				}
-				p := paper(w)
-				p.Height = height
-				return p.Status(s), nil
-			}
-			if watch {
-				return watchPage(cmd.Context(), w, page)
-			}
-			text, err := page(cmd.Context(), 0)
-			fmt.Fprint(w, text)
-			return err
-		},
+// askTimeout is how long a server may take to tell of itself.
+const askTimeout = 10 * time.Second
+
+func showStatus(cmd *cobra.Command, f statusFlags) error {
+	c, err := newClient(f.addr)
+	if err != nil {
+		return err
 	}
-	f.add(cmd)
-	cmd.Flags().BoolVar(&watch, "watch", false, "show it again every second, until Ctrl-C")
-	return cmd
+	defer c.Close()
+	out := cmd.OutOrStdout()
+	if f.watch {
+		return watch(cmd.Context(), out, func(ctx context.Context) (string, error) { return statusText(ctx, c, f.addr, out) })
+	}
+	if f.json == "" {
+		text, err := statusText(cmd.Context(), c, f.addr, out)
+		fmt.Fprint(out, text)
+		return err
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), askTimeout)
+	defer cancel()
+	s, err := c.Status(ctx)
+	if err != nil {
+		return reportError(f.addr, err)
+	}
+	return writeJSON(f.json, out, s)
 }
 
-// jsonText prints a value as JSON, on one line or for people.
-func jsonText(v any, line bool) (string, error) {
-	data, err := json.MarshalIndent(v, "", "  ")
-	if line {
-		data, err = json.Marshal(v)
+// statusText asks for a status and draws it.
+func statusText(ctx context.Context, c *client.Client, addr string, out io.Writer) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	s, err := c.Status(ctx)
+	if err != nil {
+		return "", reportError(addr, err)
 	}
-	return string(data) + "\n", err
+	width, screen := terminal(out)
+	return statusPage(s, width, colored(screen)), nil
 }
 
-// paper is what w is: a terminal, with its width, or anything else.
-func paper(w io.Writer) board.Paper {
-	p := board.Paper{Width: paperWidth}
-	if columns, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && columns > 0 {
-		p.Width = columns
-	}
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		p.Colour = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
-			p.Width = width
-		}
-	}
-	return p
-}
-
-// height is that of the terminal, 0 where w is none.
-func height(w io.Writer) int {
-	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return 0
-	}
-	if _, lines, err := term.GetSize(int(f.Fd())); err == nil && lines > 1 {
-		return lines - 1 // the last is where the cursor rests
-	}
-	return 0
-}
-
-// watchPage shows a page every second: on a terminal in the place of the one
-// before, elsewhere below it. A server that cannot be asked for the first time ends
-// it; one that goes away later is waited for. It ends without error with ctx.
-func watchPage(ctx context.Context, w io.Writer, page func(context.Context, int) (string, error)) error {
-	again := time.NewTicker(watchEvery)
-	defer again.Stop()
-	for first := true; ; first = false {
-		lines := height(w)
-		text, err := page(ctx, lines)
+// watch draws again and again until ctx ends. A server that cannot be asked for a
+// moment, because it starts again, is asked the next time.
+func watch(ctx context.Context, out io.Writer, draw func(ctx context.Context) (string, error)) error {
+	_, screen := terminal(out)
+	ticker := time.NewTicker(watchEvery)
+	defer ticker.Stop()
+	for {
+		text, err := draw(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return nil
-		case err != nil && first:
-			return err
+			return nil // the user has seen enough
 		case err != nil:
-			text = fmt.Sprintln(err)
+			text = err.Error() + "\n"
 		}
-		if lines > 0 {
-			if first {
-				fmt.Fprint(w, "\x1b[2J") // clears the screen
-			}
-			// Each line clears what was behind it, so that nothing flickers.
-			text = "\x1b[H" + strings.ReplaceAll(text, "\n", "\x1b[K\n") + "\x1b[J"
+		if screen {
+			text = "\x1b[H\x1b[2J" + text
 		}
-		if _, err := fmt.Fprint(w, text); err != nil {
-			return err
-		}
+		fmt.Fprint(out, text)
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-again.C:
+		case <-ticker.C:
 		}
 	}
+}
+
+// terminal is how wide a page may be, and whether w is a screen.
+func terminal(w io.Writer) (width int, screen bool) {
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return pageWidthDefault, false
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil || width <= 0 {
+		width = pageWidthDefault
+	}
+	return width, true
+}
+
+// colored reports whether a page may have colours: on a screen, unless the
+// environment says NO_COLOR.
+func colored(screen bool) bool { return screen && os.Getenv("NO_COLOR") == "" }
+
+// reportError adds to an error what its reader can do about it.
+func reportError(addr string, err error) error {
+	switch {
+	case errors.Is(err, client.ErrUnauthenticated), errors.Is(err, client.ErrForbidden):
+		return fmt.Errorf("%w\nGive the token of an administrator in the environment variable %s", err, tokenVariable)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("the server at %s did not answer within %v", addr, askTimeout)
+	}
+	if e, ok := errors.AsType[*client.Error](err); ok {
+		return errors.New(e.Message)
+	}
+	return notThere(addr, err)
 }

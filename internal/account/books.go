@@ -56,7 +56,7 @@ func (b *Books) Step(now slo.Instant, event sched.Event, actions []sched.Action)
 		case sched.Dispatch:
 			err = b.dispatch(now, a)
 		case sched.Abort:
-			b.running[a.Batch].aborted = true
+			err = b.abort(a)
 		case sched.Finish:
 			err = b.finish(a)
 		case sched.FinishJob:
@@ -197,6 +197,16 @@ func (b *Books) lose(instance sched.InstanceID) {
 			return
 		}
 	}
+}
+
+// abort books that a batch may end early.
+func (b *Books) abort(a sched.Abort) error {
+	r := b.running[a.Batch]
+	if r == nil {
+		return fmt.Errorf("I-2: batch %d is aborted and does not run", a.Batch)
+	}
+	r.aborted = true
+	return nil
 }
 
 // end takes a batch out of what runs. Its items wait again until the actions

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"google.golang.org/grpc/health"
@@ -32,6 +33,7 @@ type API struct {
 	bodies  budget
 	backend atomic.Pointer[backend] // nil: the server is starting
 	health  *health.Server          // grpc.health.v1
+	lines   sync.Map                // of gRPC: *line by the other end's address
 }
 
 // Repository is what the API asks of whoever keeps the engine's models: see

@@ -2,43 +2,88 @@ package api
 
 import (
 	"compress/zlib"
+	"context"
 	"errors"
 	"io"
+	"slices"
 
-	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/gzip" // clients may compress with it
 	"google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
+	pb "google.golang.org/protobuf/proto"
 
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/oip"
 	"github.com/mosel-serve/mosel/oip/inference"
 )
 
-// codec is protobuf, but for one thing: an inference request is held against the
-// bounds while it is still bytes, since a small message can be large in memory.
-type codec struct {
-	encoding.CodecV2
-	limits oip.Limits
-}
+// codec is protobuf, but for inference requests: those stay bytes, so that they
+// are held against the bounds before they become values, which a small message may
+// make many of, and so that one that makes no sense is answered in our words. An
+// error of Unmarshal is INTERNAL to gRPC, whatever it says.
+type codec struct{ encoding.CodecV2 }
 
-func newCodec(limits oip.Limits) codec {
-	return codec{encoding.GetCodecV2(proto.Name), limits}
-}
+func newCodec() codec { return codec{encoding.GetCodecV2(proto.Name)} }
+
+// frame is an inference request as it came.
+type frame struct{ buffer mem.Buffer }
 
 // Unmarshal implements encoding.CodecV2.
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
-	if _, ok := v.(*inference.ModelInferRequest); !ok {
+	f, ok := v.(*frame)
+	if !ok {
 		return c.CodecV2.Unmarshal(data, v)
 	}
-	whole := data.MaterializeToBuffer(mem.DefaultBufferPool())
-	defer whole.Free()
-	if err := inference.CheckRequest(whole.ReadOnlyData(), c.limits); err != nil {
-		return status.Error(codes.ResourceExhausted, err.Error())
+	f.buffer = data.MaterializeToBuffer(mem.DefaultBufferPool())
+	return nil
+}
+
+// size is the number of bytes of the message.
+func (f *frame) size() int64 { return int64(f.buffer.Len()) }
+
+// decode reads the message, whose bytes are given back, and must not be asked again.
+func (f *frame) decode(limits oip.Limits) (*inference.ModelInferRequest, error) {
+	defer f.buffer.Free()
+	q := new(inference.ModelInferRequest)
+	if err := inference.CheckRequest(f.buffer.ReadOnlyData(), limits); err != nil {
+		return q, undecodable(err)
 	}
-	return c.CodecV2.Unmarshal(mem.BufferSlice{whole}, v)
+	if err := pb.Unmarshal(f.buffer.ReadOnlyData(), q); err != nil {
+		return q, slo.E("", slo.KindInvalid, "the message is no ModelInferRequest: %w", err)
+	}
+	return q, nil
+}
+
+// description is the protocol's, with its inference requests as frames.
+func description() *grpc.ServiceDesc {
+	d := inference.GRPCInferenceService_ServiceDesc
+	d.Methods, d.Streams = slices.Clone(d.Methods), slices.Clone(d.Streams)
+	for i := range d.Methods {
+		if d.Methods[i].MethodName == "ModelInfer" {
+			d.Methods[i].Handler = inferHandler
+		}
+	}
+	for i := range d.Streams {
+		if d.Streams[i].StreamName == "ModelStreamInfer" {
+			d.Streams[i].Handler = func(srv any, s grpc.ServerStream) error { return srv.(*service).stream(s) }
+		}
+	}
+	return &d
+}
+
+// inferHandler is what protoc-gen-go-grpc writes for a call, with a frame.
+func inferHandler(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+	f := new(frame)
+	if err := decode(f); err != nil {
+		return nil, err
+	}
+	info := &grpc.UnaryServerInfo{Server: srv, FullMethod: inference.GRPCInferenceService_ModelInfer_FullMethodName}
+	return interceptor(ctx, f, info, func(ctx context.Context, request any) (any, error) {
+		return srv.(*service).call(ctx, request.(*frame))
+	})
 }
 
 // ended is the error with which a stream ends that could not be read to its end:

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -35,13 +36,13 @@ func (a *API) GRPC(options ...grpc.ServerOption) *grpc.Server {
 		grpc.ConnectionTimeout(handshakeTime),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTime, Time: pingEvery, Timeout: pingTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingMin, PermitWithoutStream: true}),
-		grpc.ForceServerCodecV2(newCodec(a.cfg.Tensors)),
+		grpc.ForceServerCodecV2(newCodec()),
 		grpc.InTapHandle(a.expect),
 		grpc.UnaryInterceptor(a.unary),
 		grpc.StreamInterceptor(a.stream),
 	}, options...)
 	s := grpc.NewServer(options...)
-	inference.RegisterGRPCInferenceServiceServer(s, &service{api: a})
+	s.RegisterService(description(), &service{api: a})
 	grpc_health_v1.RegisterHealthServer(s, a.health)
 	reflection.Register(s)
 	return s
@@ -67,9 +68,20 @@ func (a *API) setServing(serving bool) {
 	a.health.SetServingStatus(inference.GRPCInferenceService_ServiceDesc.ServiceName, s)
 }
 
-// expectation is the time that a request has to come.
+// expectation is of a request that is to come.
 type expectation struct {
-	timer *time.Timer
+	timer    *time.Timer // until when
+	line     *line       // over which
+	given    sync.Once
+	watching func() bool // ends the watch for a call that ends before its request has come
+}
+
+// end says that the request has come, with so many bytes, or never will.
+func (e *expectation) end(size int64) {
+	e.given.Do(func() {
+		e.timer.Stop()
+		e.line.taken(size)
+	})
 }
 
 type expectationKey struct{}
@@ -78,17 +90,23 @@ type expectationKey struct{}
 // that send little by little cannot hold memory and streams for ever.
 func (a *API) expect(ctx context.Context, _ *tap.Info) (context.Context, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	timer := time.AfterFunc(a.cfg.ReceiveTime, func() { cancel(errSlow) })
-	return context.WithValue(ctx, expectationKey{}, expectation{timer: timer}), nil
+	e := &expectation{line: a.lineOf(ctx), timer: time.AfterFunc(a.cfg.ReceiveTime, func() { cancel(errSlow) })}
+	e.line.begin()
+	e.watching = context.AfterFunc(ctx, func() { e.end(0) })
+	return context.WithValue(ctx, expectationKey{}, e), nil
 }
 
 var errSlow = slo.E("", slo.KindDeadlineExceeded, "the request took too long to come")
 
-// came ends the expectation: the message is there.
-func came(ctx context.Context) {
-	if e, ok := ctx.Value(expectationKey{}).(expectation); ok {
-		e.timer.Stop()
+// came ends the expectation: the request is there. It returns the line of the call.
+func came(ctx context.Context, request any) *line {
+	e, ok := ctx.Value(expectationKey{}).(*expectation)
+	if !ok {
+		return nil
 	}
+	e.watching()
+	e.end(messageBytes(request))
+	return e.line
 }
 
 // roles of the calls, by the last part of their names; what is not listed, as all
@@ -160,7 +178,7 @@ func (a *API) admit(ctx context.Context, method string) (context.Context, error)
 
 // unary surrounds every call that is answered once.
 func (a *API) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (answer any, err error) {
-	came(ctx)
+	came(ctx, request)
 	defer func() {
 		if p := recover(); p != nil {
 			answer, err = nil, a.panicked(info.FullMethod, p)
@@ -177,7 +195,7 @@ func (a *API) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo
 
 // stream surrounds every call of many messages.
 func (a *API) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
-	came(s.Context())
+	line := came(s.Context(), nil) // what comes over it, comes message by message
 	defer func() {
 		if p := recover(); p != nil {
 			err = a.panicked(info.FullMethod, p)
@@ -190,13 +208,22 @@ func (a *API) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, 
 	if err != nil {
 		return err
 	}
-	return handle(srv, &admitted{ServerStream: s, ctx: ctx})
+	return handle(srv, &admitted{ServerStream: s, ctx: ctx, line: line})
 }
 
 // admitted is a stream whose caller is known.
 type admitted struct {
 	grpc.ServerStream
-	ctx context.Context
+	ctx  context.Context
+	line *line
+}
+
+// RecvMsg implements grpc.ServerStream.
+func (s *admitted) RecvMsg(m any) error {
+	s.line.begin()
+	err := s.ServerStream.RecvMsg(m)
+	s.line.taken(messageBytes(m))
+	return err
 }
 
 // Context implements grpc.ServerStream.
@@ -349,15 +376,19 @@ func (s *service) RepositoryModelUnload(_ context.Context, q *inference.Reposito
 	return &inference.RepositoryModelUnloadResponse{ModelName: named(q), IsUnloaded: true}, nil
 }
 
-// ModelInfer implements the protocol.
-func (s *service) ModelInfer(ctx context.Context, q *inference.ModelInferRequest) (_ *inference.ModelInferResponse, err error) {
+// call answers ModelInfer.
+func (s *service) call(ctx context.Context, f *frame) (_ *inference.ModelInferResponse, err error) {
 	b, err := s.api.current()
 	if err != nil {
 		return nil, err
 	}
 	c := callOf(ctx)
-	c.trace = s.api.trace(ctx, c.header, q.GetModelName(), b.engine.Now())
+	c.trace = s.api.trace(ctx, c.header, b.engine.Now())
 	defer func() { c.trace.end(err) }()
+	q, err := f.decode(s.api.cfg.Tensors)
+	if err != nil {
+		return nil, err
+	}
 	answer, err := s.infer(ctx, b, q, c)
 	if err != nil {
 		return nil, err
@@ -375,6 +406,7 @@ func (s *service) ModelInfer(ctx context.Context, q *inference.ModelInferRequest
 // infer runs one message, of a call or of a stream.
 func (s *service) infer(ctx context.Context, b *backend, q *inference.ModelInferRequest, c call) (oip.Response, error) {
 	from := origin{arrived: b.engine.Now(), header: c.header, client: s.api.client(c.header, c.Caller, c.remote), trace: c.trace}
+	from.trace.of(q.GetModelName())
 	from.deadline, _ = ctx.Deadline()
 	l, err := b.engine.Use(q.GetModelName(), q.GetModelVersion())
 	if err != nil {
@@ -417,10 +449,10 @@ var factKeys = func() map[string]string {
 	return lower
 }()
 
-// ModelStreamInfer implements Triton's extension: requests one after the other,
+// stream answers ModelStreamInfer, Triton's extension: requests one after the other,
 // answered in their order, while up to so many are under way. One that fails is
 // answered with its error and the stream goes on.
-func (s *service) ModelStreamInfer(stream grpc.BidiStreamingServer[inference.ModelInferRequest, inference.ModelStreamInferResponse]) error {
+func (s *service) stream(stream grpc.ServerStream) error {
 	b, err := s.api.current()
 	if err != nil {
 		return err
@@ -433,7 +465,7 @@ func (s *service) ModelStreamInfer(stream grpc.BidiStreamingServer[inference.Mod
 		defer close(sent)
 		for answer := range answers {
 			if m := <-answer; ctx.Err() == nil {
-				if err := stream.Send(m); err != nil {
+				if err := stream.SendMsg(m); err != nil {
 					cancel(err) // what is under way is given up
 				}
 			}
@@ -441,13 +473,13 @@ func (s *service) ModelStreamInfer(stream grpc.BidiStreamingServer[inference.Mod
 	}()
 	c := callOf(ctx)
 	for err == nil && ctx.Err() == nil {
-		var q *inference.ModelInferRequest
-		if q, err = stream.Recv(); err != nil {
+		f := new(frame)
+		if err = stream.RecvMsg(f); err != nil {
 			break
 		}
 		answer := make(chan *inference.ModelStreamInferResponse, 1)
 		answers <- answer // waits while the window is full
-		go func() { answer <- s.streamed(ctx, b, q, c) }()
+		go func() { answer <- s.streamed(ctx, b, f, c) }()
 	}
 	close(answers)
 	<-sent
@@ -462,16 +494,20 @@ func (s *service) ModelStreamInfer(stream grpc.BidiStreamingServer[inference.Mod
 const finalAsked, finalTold = "triton_enable_empty_final_response", "triton_final_response"
 
 // streamed answers one request of a stream.
-func (s *service) streamed(ctx context.Context, b *backend, q *inference.ModelInferRequest, c call) (m *inference.ModelStreamInferResponse) {
+func (s *service) streamed(ctx context.Context, b *backend, f *frame, c call) (m *inference.ModelStreamInferResponse) {
 	m = new(inference.ModelStreamInferResponse)
-	c.trace = s.api.trace(ctx, c.header, q.GetModelName(), b.engine.Now())
+	c.trace = s.api.trace(ctx, c.header, b.engine.Now())
 	var answer oip.Response
+	q := new(inference.ModelInferRequest)
 	err := func() (err error) {
 		defer func() {
 			if p := recover(); p != nil {
 				err = s.api.panicked("ModelStreamInfer", p)
 			}
 		}()
+		if q, err = f.decode(s.api.cfg.Tensors); err != nil {
+			return err
+		}
 		if answer, err = s.infer(ctx, b, q, c); err == nil {
 			m.InferResponse, err = encode(answer)
 		}

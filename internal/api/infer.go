@@ -75,8 +75,9 @@ const clientBytesMax = 128
 // infer serves inference over REST.
 func (a *API) infer(w http.ResponseWriter, r *http.Request, args arguments) (err error) {
 	from := origin{arrived: args.engine.Now(), header: r.Header, client: a.client(r.Header, args.caller, r.RemoteAddr)}
-	from.trace = a.trace(r.Context(), r.Header, args.model, from.arrived)
+	from.trace = a.trace(r.Context(), r.Header, from.arrived)
 	defer func() { from.trace.end(err) }()
+	from.trace.of(args.model)
 	l, err := args.engine.Use(args.model, args.version)
 	if err != nil {
 		return err
@@ -255,16 +256,35 @@ func (a *API) answer(w http.ResponseWriter, r *http.Request, x *exchange, answer
 			header.Set("Content-Encoding", encoding)
 		}
 	}
-	header["Content-Type"] = []string{"application/json"}
-	if n != oip.AllJSON {
-		header["Content-Type"] = []string{"application/octet-stream"}
-		header[oip.HeaderLength] = []string{strconv.Itoa(n)}
-	}
-	for _, p := range answer.Parameters {
-		header[factHeaders[p.Name]] = []string{p.Value.Text()}
-	}
-	header["Content-Length"] = []string{strconv.Itoa(len(body))}
+	headed(header, answer.Parameters, n, len(body))
 	w.WriteHeader(http.StatusOK)
 	w.Write(body)
 	return nil
+}
+
+// statedBytesMax is up to where net/http states the length of an answer by itself.
+// It costs less there: what we state are eight headers then, as many as a map
+// holds before it grows, and net/http copies it once more.
+const statedBytesMax = 2048
+
+// headed sets the headers of an answer of so many bytes, jsonBytes of them JSON.
+// All their values are in one piece of memory.
+func headed(header http.Header, facts oip.Parameters, jsonBytes, bytes int) {
+	values := make([]string, 0, len(facts)+3)
+	set := func(name, value string) {
+		values = append(values, value)
+		header[name] = values[len(values)-1 : len(values) : len(values)]
+	}
+	if jsonBytes == oip.AllJSON {
+		set("Content-Type", "application/json")
+	} else {
+		set("Content-Type", "application/octet-stream")
+		set(oip.HeaderLength, strconv.Itoa(jsonBytes))
+	}
+	for _, p := range facts {
+		set(factHeaders[p.Name], p.Value.Text())
+	}
+	if bytes > statedBytesMax {
+		set("Content-Length", strconv.Itoa(bytes))
+	}
 }

@@ -227,7 +227,7 @@ func TestStarting(t *testing.T) {
 
 func TestPanicIsAnsweredAndLogged(t *testing.T) {
 	var log bytes.Buffer
-	with(t, setup{log: &log}, func(f fixture) {
+	with(t, setup{log: &log}, func(fixture) {
 		h := New(DefaultConfig(), new(access.Guard), newLog(&log))
 		broken := h.routed([]route{{"GET", "v2", func(http.ResponseWriter, *http.Request, arguments) error { panic("a defect") }, access.Public}})
 		w := send(broken, httptest.NewRequestWithContext(t.Context(), "GET", "/v2", nil))

@@ -41,7 +41,7 @@ func (carrier) Set(string, string) {}
 func (carrier) Keys() []string { return nil }
 
 // trace begins the trace of an inference, below the caller's span if it has one.
-func (a *API) trace(ctx context.Context, header access.Header, model string, arrived slo.Instant) *tracing {
+func (a *API) trace(ctx context.Context, header access.Header, arrived slo.Instant) *tracing {
 	if a.cfg.Tracer == nil {
 		return nil
 	}
@@ -51,12 +51,18 @@ func (a *API) trace(ctx context.Context, header access.Header, model string, arr
 	if !span.IsRecording() {
 		return nil
 	}
-	span.SetAttributes(attribute.String("mosel.model", model[:min(len(model), modelBytesMax)]))
 	return &tracing{span: span, tracer: a.cfg.Tracer, arrived: arrived, began: began}
 }
 
 // modelBytesMax bounds the name of a model in a trace: there need be no such model.
 const modelBytesMax = 128
+
+// of notes which model is wanted.
+func (t *tracing) of(model string) {
+	if t != nil {
+		t.span.SetAttributes(attribute.String("mosel.model", model[:min(len(model), modelBytesMax)]))
+	}
+}
 
 // asked notes what is asked, once it is decoded.
 func (t *tracing) asked(m *modelpkg.Model, job *engine.Request) {

@@ -177,7 +177,7 @@ func TestCompressedAnswers(t *testing.T) {
 		plain := f.call("POST", inferPath, body)
 		for _, encoding := range []string{"gzip", "deflate"} {
 			w := f.call("POST", inferPath, body, "Accept-Encoding: br;q=1, "+encoding)
-			if w.Header().Get("Content-Encoding") != encoding || w.Header().Get("Content-Length") != strconv.Itoa(w.Body.Len()) ||
+			if w.Header().Get("Content-Encoding") != encoding ||
 				w.Header().Get(oip.HeaderLength) != plain.Header().Get(oip.HeaderLength) {
 				t.Errorf("%s: header %v", encoding, w.Header())
 			}

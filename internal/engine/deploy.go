@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -227,13 +228,20 @@ func (e *Engine) dispose(d *deployment) {
 	})
 }
 
-// prepare loads and measures a model.
-func (e *Engine) prepare(s Served) (*deployment, error) {
+// prepare loads and measures a model. A panic inside the runtime's binding fails
+// the model, not the server.
+func (e *Engine) prepare(s Served) (d *deployment, err error) {
 	planner, err := plan.FromProfile(s.Model, s.Profile)
 	if err != nil {
 		return nil, err
 	}
-	d := &deployment{Served: s, planner: planner, unused: make(chan struct{})}
+	defer func() {
+		if p := recover(); p != nil {
+			e.log.Error("the runtime panicked", "model", s.Model.Name, "panic", p, "stack", string(debug.Stack()))
+			d, err = nil, slo.E("deploy "+s.Model.Name, slo.KindInternal, "the runtime panicked: %v", p)
+		}
+	}()
+	d = &deployment{Served: s, planner: planner, unused: make(chan struct{})}
 	for i := range e.cfg.Instances {
 		instance, err := e.runtime.Load(s.Model, runtime.Options{Threads: e.cfg.Threads})
 		if err != nil {

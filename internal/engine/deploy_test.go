@@ -144,8 +144,11 @@ func TestModelsChangeUnderLoad(t *testing.T) {
 func TestBadDeploymentChangesNothing(t *testing.T) {
 	boom := errors.New("boom")
 	synctest.Test(t, func(t *testing.T) {
-		bad := false
+		bad, panics := false, false
 		e, served := start(t, plan.PolicyAll, 1, func(fake.Run) error {
+			if panics {
+				panic("a defect of the runtime")
+			}
 			if bad {
 				return boom
 			}
@@ -155,7 +158,11 @@ func TestBadDeploymentChangesNothing(t *testing.T) {
 		if err := e.Deploy(version("1")); !errors.Is(err, boom) {
 			t.Errorf("a model that fails when it is warmed up: %v", err)
 		}
-		bad = false
+		panics = true
+		if err := e.Deploy(version("1")); slo.KindOf(err) != slo.KindInternal {
+			t.Errorf("a model at which the runtime panics: %v", err)
+		}
+		bad, panics = false, false
 		broken := version("1")
 		broken.Profile.Variants = broken.Profile.Variants[:1]
 		if err := e.Deploy(broken); slo.KindOf(err) != slo.KindInvalid {

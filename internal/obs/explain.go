@@ -2,7 +2,6 @@ package obs
 
 import (
 	"hash/maphash"
-	"slices"
 	"strconv"
 	"time"
 
@@ -22,7 +21,7 @@ func (o *Observer) Explain(id string) (status.Explanation, bool) {
 		return status.Explanation{}, false
 	}
 	e := explaining{job: j, model: m, policy: o.cfg.Policy, runnable: m.Planner.Runnable(j.Present, j.Choice),
-		ran: make([]int, len(m.variants)), running: make([]int, len(m.variants)), lost: make([]int, len(m.variants)), upgraded: make([]bool, len(m.variants))}
+		ran: make([]int, len(m.variants)), running: make([]int, len(m.variants)), stopped: make([]account.BatchEnd, len(m.variants)), upgraded: make([]bool, len(m.variants))}
 	for _, r := range j.Ran {
 		e.ran[r.Variant] = r.Items
 	}
@@ -36,8 +35,8 @@ func (o *Observer) Explain(id string) (status.Explanation, bool) {
 		switch b.End {
 		case account.BatchRunning:
 			e.running[b.Variant] += share.Items
-		case account.BatchFailed, account.BatchLost:
-			e.lost[b.Variant] += share.Items
+		case account.BatchFailed, account.BatchLost, account.BatchAborted:
+			e.stopped[b.Variant] = b.End
 		case account.BatchDone:
 		}
 		if b.Why != nil && b.Why.Chosen.Variant != b.Why.Planned.Variant {
@@ -96,11 +95,11 @@ type explaining struct {
 	model    *model
 	policy   plan.Policy
 	runnable plan.Set
-	ran      []int        // items, by variant
-	running  []int        // items that run now
-	lost     []int        // items of batches that failed or were lost
-	upgraded []bool       // by variant: a batch of it was more accurate than planned
-	batches  []*keptBatch // that are remembered
+	ran      []int              // items, by variant
+	running  []int              // items that run now
+	stopped  []account.BatchEnd // how a batch ended that did not run to its end
+	upgraded []bool             // by variant: a batch of it was more accurate than planned
+	batches  []*keptBatch       // that are remembered
 }
 
 // explain tells everything but the batches and the alternatives.
@@ -157,9 +156,7 @@ func (e *explaining) batch(d status.Decision, b *keptBatch, items int) status.Jo
 		if o.Batch == b.Why.Planned {
 			*s.Planned = told
 		}
-		if !slices.Contains(s.Options, told) { // the planned one is also one of the smaller ones
-			s.Options = append(s.Options, told)
-		}
+		s.Options = append(s.Options, told)
 	}
 	return s
 }

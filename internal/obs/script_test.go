@@ -115,6 +115,8 @@ func (s *script) step(t testing.TB, at slo.Instant, e sched.Event) string {
 				items += p.Count
 			}
 			fmt.Fprintf(&b, "batch %d on instance %d: %d items on %s\n", a.Batch, a.Instance, items, scriptPlanner(t).Variants()[a.Variant].Name)
+		case sched.Abort:
+			fmt.Fprintf(&b, "batch %d is aborted\n", a.Batch)
 		case sched.FinishJob:
 			fmt.Fprintf(&b, "job %d: %v (%v)\n", a.Job, a.Outcome, a.Reason)
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/account"
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
@@ -23,7 +24,7 @@ func (b *keptBatch) why(policy plan.Policy) string {
 		return "as planned, the cheapest that keeps the floors; " + b.noBetter(d)
 	}
 	variants := b.model.Planner.Variants()
-	planned, chosen := variants[d.Planned.Variant], variants[d.Chosen.Variant]
+	planned := variants[d.Planned.Variant]
 	late := 0.0
 	for _, o := range d.Options {
 		if o.Batch == d.Chosen {
@@ -33,7 +34,7 @@ func (b *keptBatch) why(policy plan.Policy) string {
 	if d.Chosen.Variant == d.Planned.Variant {
 		return fmt.Sprintf("%d items at most, not the %d planned, so that those to come are served sooner; %s", d.Chosen.Items, d.Planned.Items, lateWords(late))
 	}
-	return fmt.Sprintf("more accurate than the planned %s (%v, not %v): %s, and %s", planned.Name, chosen.Accuracy, planned.Accuracy, slackWords(d), lateWords(late))
+	return fmt.Sprintf("more accurate than the planned %s (%v): %s; %s", planned.Name, planned.Accuracy, slackWords(d), lateWords(late))
 }
 
 // noBetter is why nothing more accurate than planned was run.
@@ -65,19 +66,19 @@ func slackWords(d *sched.Decision) string {
 	case d.Slack <= 0:
 		return "there is no slack"
 	case d.Reserve >= d.Slack:
-		return fmt.Sprintf("all of the slack of %s is kept for what comes", short(d.Slack))
+		return fmt.Sprintf("%s of slack, all kept for what comes", short(d.Slack))
 	case d.Reserve > 0:
-		return fmt.Sprintf("the slack is %s, of which %s are kept for what comes", short(d.Slack), short(d.Reserve))
+		return fmt.Sprintf("%s of slack, %s kept for what comes", short(d.Slack), short(d.Reserve))
 	}
-	return fmt.Sprintf("the slack is %s", short(d.Slack))
+	return short(d.Slack) + " of slack"
 }
 
 // lateWords says who is expected to be late for a batch.
 func lateWords(items float64) string {
 	if items < 0.005 {
-		return "nobody to come is expected to be late for it"
+		return "nobody to come would be late"
 	}
-	return fmt.Sprintf("%.2g items to come are expected to be late for it", items)
+	return fmt.Sprintf("about %.2g items to come would be late", items)
 }
 
 // short prints a duration with three digits or so.
@@ -150,8 +151,12 @@ func (e *explaining) alternative(v int) string {
 		return e.whyRun(v)
 	case e.running[v] > 0:
 		return fmt.Sprintf("runs %d of %d items now", e.running[v], j.Items)
-	case e.lost[v] > 0:
-		return "ran in a batch that failed or was lost"
+	case e.stopped[v] == account.BatchAborted:
+		return "was running it when nobody wanted it any more"
+	case e.stopped[v] == account.BatchLost:
+		return "was running it when its instance went away"
+	case e.stopped[v] == account.BatchFailed:
+		return "was to run it, and the runtime failed"
 	case variant.Accuracy < j.Objective.Floor && j.Items == 1:
 		return "below the floor"
 	case variant.Accuracy < j.Objective.Floor && e.best() < j.Objective.Floor:
@@ -184,6 +189,8 @@ func (e *explaining) whyRun(v int) string {
 		text = "the cheapest that reaches the floor"
 	case e.policy == plan.PolicyAll:
 		text = "policy all runs all modalities there are"
+	case e.ran[v] == j.Items:
+		text = "the cheapest that reaches the floor, by the times known then"
 	default:
 		text = "what was planned for the items that were left"
 	}

@@ -140,8 +140,9 @@ func (t *tail) Write(p []byte) (int, error) {
 	t.end = append(t.end, p...)
 	if t.announced != nil {
 		for line := range bytes.Lines(t.end) {
-			if url, ok := bytes.CutPrefix(line, []byte(readyWord)); ok && bytes.HasSuffix(url, []byte("\n")) {
-				t.announced <- string(bytes.TrimSpace(url))
+			if said, ok := bytes.CutPrefix(line, []byte(readyWord)); ok && bytes.HasSuffix(said, []byte("\n")) {
+				url, _, _ := strings.Cut(string(bytes.TrimSpace(said)), " ") // what follows is of other transports
+				t.announced <- url
 				t.announced = nil
 				break
 			}

@@ -10,12 +10,17 @@
 // directory included, at the cost of a few system calls. A package is read when
 // its files have been the same twice in a row, so that one that is being copied is
 // left alone until it is complete.
+//
+// When no package at all is to be found any more, nothing is unloaded: the file
+// system is more likely to be away than the models to be unwanted. Who wants the
+// last one gone unloads it through the API.
 package repository
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -62,11 +67,14 @@ type Entry struct {
 // for concurrent use; changes are made one at a time.
 type Repository struct {
 	cfg    Config
+	single bool // Dir is a package
 	engine *engine.Engine
 
-	changing sync.Mutex // held while packages are read and deployed
-	mu       sync.Mutex // guards packages, for short
-	packages []*pack    // by directory
+	changing sync.Mutex      // held while packages are read and deployed, and what mu guards is changed
+	mu       sync.Mutex      // guards what follows, for short
+	packages []*pack         // by directory
+	off      map[string]bool // models that were unloaded through the API, until they are loaded through it
+	away     bool            // no package is to be found any more
 }
 
 // pack is one package directory.
@@ -78,13 +86,16 @@ type pack struct {
 	served  *modelpkg.Model // that the engine serves; nil: none
 	profile *modelpkg.Profile
 	problem error // why the package as it is on disk is not served
-	off     bool  // unloaded through the API: left alone until it is loaded through it
+	blocked bool  // that is because of another package
+	off     bool  // unloaded through the API, whatever its model is called by now
 }
 
 // Open reads the packages in a directory with their profiles. Nothing is deployed
 // yet. Everything that is wrong with a package is an error.
 func Open(cfg Config) (*Repository, error) {
-	r := &Repository{cfg: cfg}
+	r := &Repository{cfg: cfg, off: map[string]bool{}}
+	_, err := os.Stat(filepath.Join(cfg.Dir, modelpkg.FileName))
+	r.single = err == nil
 	dirs, err := r.dirs()
 	if err != nil {
 		return nil, err
@@ -96,6 +107,11 @@ func Open(cfg Config) (*Repository, error) {
 		if err := r.read(p); err != nil {
 			return nil, err
 		}
+		for _, other := range r.packages {
+			if sameModel(other.found.Model, p.found.Model) {
+				return nil, p.taken(other)
+			}
+		}
 		r.packages = append(r.packages, p)
 	}
 	return r, nil
@@ -103,7 +119,7 @@ func Open(cfg Config) (*Repository, error) {
 
 // dirs lists the package directories: Dir itself if it is one, else those in it.
 func (r *Repository) dirs() ([]string, error) {
-	if _, err := os.Stat(filepath.Join(r.cfg.Dir, modelpkg.FileName)); err == nil {
+	if r.single {
 		return []string{r.cfg.Dir}, nil
 	}
 	var dirs []string
@@ -136,17 +152,11 @@ func escapeGlob(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
-// read reads a package and its profile. It is at fault as well when another
-// package has the same name and version.
+// read reads a package and its profile.
 func (r *Repository) read(p *pack) error {
 	m, err := modelpkg.Load(p.dir)
 	if err != nil {
 		return err
-	}
-	for _, other := range r.packages {
-		if o := other.found.Model; other != p && o != nil && o.Name == m.Name && o.Version == m.Version {
-			return slo.E("load "+p.dir, slo.KindInvalid, "its model is named %q, version %q, as is that of %s", m.Name, m.Version, other.dir)
-		}
 	}
 	profile, err := modelpkg.FindProfile(m, r.cfg.Device)
 	if err != nil {
@@ -158,13 +168,40 @@ func (r *Repository) read(p *pack) error {
 	return nil
 }
 
+// blocker is the package whose model is served under the name and version of
+// another's; nil: none.
+func (r *Repository) blocker(p *pack) *pack {
+	for _, other := range r.packages {
+		if other != p && sameModel(other.served, p.found.Model) {
+			return other
+		}
+	}
+	return nil
+}
+
+func sameModel(a, b *modelpkg.Model) bool {
+	return a != nil && b != nil && a.Name == b.Name && a.Version == b.Version
+}
+
+// taken says that another package has the name and version.
+func (p *pack) taken(by *pack) error {
+	m := p.found.Model
+	return slo.E("load "+p.dir, slo.KindInvalid, "its model is named %q, version %q, as is that of %s", m.Name, m.Version, by.dir)
+}
+
+// isOff reports whether a package was unloaded through the API, itself or as one of
+// its model's.
+func (r *Repository) isOff(p *pack) bool {
+	return p.off || p.found.Model != nil && r.off[p.found.Model.Name]
+}
+
 // Found is what was read and is not unloaded, in the order of the directories.
 func (r *Repository) Found() []engine.Served {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var list []engine.Served
 	for _, p := range r.packages {
-		if p.found.Model != nil && !p.off {
+		if p.found.Model != nil && !r.isOff(p) {
 			list = append(list, p.found)
 		}
 	}
@@ -187,7 +224,19 @@ func (r *Repository) Index() []Entry {
 	defer r.mu.Unlock()
 	var list []Entry
 	for _, p := range r.packages {
-		list = append(list, p.entry())
+		e := p.entry()
+		switch {
+		case e.Reason != "":
+		case p.served != nil && r.away:
+			e.Reason = "no package is to be found in the model directory any more, what was loaded before is served"
+		case p.served == nil && r.isOff(p):
+			e.Reason = "unloaded"
+		case p.served == nil && p.seen == nothing:
+			e.Reason = "there is no package in " + p.dir
+		case p.served == nil:
+			e.Reason = "not loaded yet"
+		}
+		list = append(list, e)
 	}
 	slices.SortStableFunc(list, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
 	return list
@@ -206,10 +255,6 @@ func (p *pack) entry() Entry {
 		e.Reason = "the package has changed and is not right, what was loaded before is served: " + p.problem.Error()
 	case p.problem != nil:
 		e.Reason = p.problem.Error()
-	case p.off:
-		e.Reason = "unloaded"
-	case p.served == nil:
-		e.Reason = "not loaded yet"
 	}
 	return e
 }
@@ -235,7 +280,13 @@ func (r *Repository) Load(name string) error {
 	for _, p := range packs {
 		r.mu.Lock()
 		p.off = false
+		delete(r.off, name)
+		if p.found.Model != nil {
+			delete(r.off, p.found.Model.Name)
+		}
 		r.mu.Unlock()
+	}
+	for _, p := range packs {
 		errs = append(errs, r.renew(p))
 	}
 	return errors.Join(errs...)
@@ -255,6 +306,11 @@ func (r *Repository) Unload(name string) error {
 	for _, p := range packs {
 		r.mu.Lock()
 		p.off = true
+		for _, m := range []*modelpkg.Model{p.found.Model, p.served} {
+			if m != nil {
+				r.off[m.Name] = true
+			}
+		}
 		r.mu.Unlock()
 		errs = append(errs, r.withdraw(p))
 	}
@@ -290,53 +346,61 @@ func (r *Repository) withdraw(p *pack) error {
 	if err := r.engine.Remove(m.Name, m.Version); err != nil {
 		return err
 	}
-	r.settle(p, nil, nil, nil)
+	r.settle(p, nil, nil)
 	r.cfg.Log.Info("unloaded", "model", m.Name, "version", m.Version)
 	return nil
 }
 
-// renew reads a package and deploys it, unless what is served is just that.
+// renew reads a package and deploys it, unless what is served is just that, or it
+// is to stay unloaded.
 func (r *Repository) renew(p *pack) error {
 	files := look(p.dir)
 	err := r.read(p)
 	r.mu.Lock()
 	p.files, p.seen = files, files
+	p.blocked = false
 	old, profile, found := p.served, p.profile, p.found
+	off, by := r.isOff(p), r.blocker(p)
 	r.mu.Unlock()
-	if err != nil {
+	switch {
+	case err != nil:
 		return r.refuse(p, err)
-	}
-	if old != nil && old.Name == found.Model.Name && old.Version == found.Model.Version &&
-		old.Digest == found.Model.Digest && reflect.DeepEqual(profile, found.Profile) {
-		r.settle(p, old, profile, nil)
+	case off, sameModel(old, found.Model) && old.Digest == found.Model.Digest && reflect.DeepEqual(profile, found.Profile):
+		r.settle(p, old, profile)
 		return nil
+	case by != nil:
+		r.mu.Lock()
+		p.blocked = true
+		r.mu.Unlock()
+		return r.refuse(p, p.taken(by))
 	}
 	began := time.Now()
 	if err := r.engine.Deploy(found); err != nil {
 		return r.refuse(p, err)
 	}
-	r.settle(p, found.Model, found.Profile, nil)
-	if old != nil && (old.Name != found.Model.Name || old.Version != found.Model.Version) {
-		if err := r.engine.Remove(old.Name, old.Version); err != nil {
-			return err
-		}
-	}
+	r.settle(p, found.Model, found.Profile)
 	r.cfg.Log.Info("loaded", "model", found.Model.Name, "version", found.Model.Version, "profile", found.Profile.Device,
 		"after", time.Since(began).Round(time.Millisecond))
+	if old != nil && !sameModel(old, found.Model) {
+		return r.engine.Remove(old.Name, old.Version)
+	}
 	return nil
 }
 
 // refuse notes why a package is not served as it is.
 func (r *Repository) refuse(p *pack, err error) error {
 	r.cfg.Log.Error("a model package is not right", "directory", p.dir, "error", err, "served on", p.served != nil)
-	r.settle(p, p.served, p.profile, err)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p.problem = err
 	return err
 }
 
-func (r *Repository) settle(p *pack, served *modelpkg.Model, profile *modelpkg.Profile, problem error) {
+// settle notes that a package is served as it is, or that nothing of it is.
+func (r *Repository) settle(p *pack, served *modelpkg.Model, profile *modelpkg.Profile) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p.served, p.profile, p.problem = served, profile, problem
+	p.served, p.profile, p.problem, p.blocked = served, profile, nil, false
 }
 
 // Watch looks at the directory every so often until ctx ends.
@@ -363,23 +427,38 @@ func (r *Repository) Poll() {
 	for i, p := range r.packages {
 		looks[i] = look(p.dir)
 	}
-	if !slices.ContainsFunc(looks, func(f fingerprint) bool { return f != nothing }) {
-		return // a file system that is away for a moment is no reason to unload everything
+	away := !slices.ContainsFunc(looks, func(f fingerprint) bool { return f != nothing })
+	r.mu.Lock()
+	r.away = away
+	r.mu.Unlock()
+	if away {
+		return
 	}
 	for i, p := range slices.Clone(r.packages) {
-		now := looks[i]
-		settled := now == p.seen && now != p.files
-		p.seen = now
-		switch {
-		case !settled || p.off:
-		case now == nothing:
-			if err := r.withdraw(p); err != nil {
-				r.cfg.Log.Error("a model package is gone, and its model cannot be unloaded", "directory", p.dir, "error", err)
-			}
-			r.forget(p)
-		default:
+		r.follow(p, looks[i])
+	}
+	for _, p := range slices.Clone(r.packages) {
+		if p.blocked && p.seen == p.files && r.blocker(p) == nil {
 			_ = r.renew(p) // refuse has told
 		}
+	}
+}
+
+// follow does what the look of a package asks for.
+func (r *Repository) follow(p *pack, now fingerprint) {
+	settled := now == p.seen && now != p.files
+	r.mu.Lock()
+	p.seen = now
+	r.mu.Unlock()
+	switch {
+	case !settled:
+	case now == nothing:
+		if err := r.withdraw(p); err != nil {
+			r.cfg.Log.Error("a model package is gone, and its model cannot be unloaded", "directory", p.dir, "error", err)
+		}
+		r.forget(p)
+	default:
+		_ = r.renew(p) // refuse has told
 	}
 }
 
@@ -407,7 +486,7 @@ func (r *Repository) forget(p *pack) {
 }
 
 // fingerprint stands for the files of a package as they are: it changes when one
-// comes, goes or is written.
+// comes, goes, is written, or may be read by others than before.
 type fingerprint string
 
 // nothing is the fingerprint of a directory that is not there, or is no package.
@@ -416,28 +495,37 @@ const nothing fingerprint = ""
 // filesMax bounds the files of a package that are looked at; a package has dozens.
 const filesMax = 4096
 
-// look takes a directory's fingerprint.
+// look takes a directory's fingerprint. What cannot be looked at is part of it:
+// only a package that is surely not there is nothing.
 func look(dir string) fingerprint {
-	if _, err := os.Stat(filepath.Join(dir, modelpkg.FileName)); err != nil {
+	if _, err := os.Stat(filepath.Join(dir, modelpkg.FileName)); errors.Is(err, fs.ErrNotExist) {
 		return nothing
 	}
-	var b strings.Builder
 	root, err := filepath.EvalSymlinks(dir)
 	if err != nil {
-		return nothing
+		return fingerprint(err.Error())
 	}
+	var b strings.Builder
 	count := 0
-	err = filepath.WalkDir(root, func(name string, entry os.DirEntry, err error) error {
-		if count++; err != nil || count > filesMax {
-			return err
+	_ = filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error { // its errors are noted
+		if count++; count > filesMax {
+			return fs.SkipAll
 		}
-		if info, err := os.Stat(name); err == nil && !info.IsDir() { // what a link leads to counts
-			fmt.Fprintf(&b, "%s %d %d %v\n", name, info.Size(), info.ModTime().UnixNano(), entry.Type())
+		if err != nil {
+			fmt.Fprintf(&b, "%q %v\n", name, err)
+			return nil
 		}
+		if entry.IsDir() {
+			return nil
+		}
+		link, _ := os.Readlink(name) // "" for what is none
+		info, err := os.Stat(name)   // what a link leads to counts
+		if err != nil {
+			fmt.Fprintf(&b, "%q %q %v\n", name, link, err)
+			return nil
+		}
+		fmt.Fprintf(&b, "%q %q %v %d %d\n", name, link, info.Mode(), info.Size(), info.ModTime().UnixNano())
 		return nil
 	})
-	if err != nil {
-		return nothing
-	}
 	return fingerprint(b.String())
 }

@@ -64,7 +64,7 @@ func (c *Core) admit(j *job) (slo.Outcome, slo.Reason) {
 		return slo.Shed, slo.ReasonDeadlinePassed
 	case c.room(j, nil) || c.makeRoom(j):
 		return 0, 0
-	case !c.fits(j, nil):
+	case !c.fits(nil):
 		j.finishes.RetryAfter = c.Waiting()
 		return slo.Shed, slo.ReasonQueueFull
 	}
@@ -90,7 +90,28 @@ func (c *Core) lateness(j *job) time.Duration {
 // is queued before it.
 func (c *Core) ahead(j *job) time.Duration {
 	before, _ := c.queue.around(j)
-	return time.Duration(int64(c.now) + int64(c.busyTime()) + before - int64(j.latest))
+	return time.Duration(int64(c.now) + int64(c.busyTime()) + before + c.company(j, before) - int64(j.latest))
+}
+
+// company is by how much longer a job takes in a batch with others, of whom so
+// much work is queued before it, than alone. In a queue that is packed without it
+// every batch is led by a job at its last moment and cut to what that one's
+// deadline leaves: batches become small, and fewer items are served than could
+// be. How large a batch is worth its time is a matter of both: of what a larger
+// one saves by the item, and of the part of the deadline that it takes.
+func (c *Core) company(j *job, before int64) int64 {
+	m := c.models[j.model]
+	v := j.planned()
+	curve := m.Planner.Variants()[v].Curve
+	left := float64(j.objective.Deadline.Sub(c.now))
+	best, served := 1, 0.0
+	for b := 1; b <= m.batchMax(v); b *= 2 {
+		time := float64(m.batchTime(v, b))
+		if s := float64(b) * curve.PerItem() / float64(curve.Batch(b)) * (1 - time/left); s > served {
+			best, served = b, s
+		}
+	}
+	return max(0, min(before, int64(m.batchTime(v, best)))-int64(m.batchTime(v, min(j.waiting, best))))
 }
 
 // reachable is the highest accuracy with which a refused job could have been on

@@ -181,7 +181,7 @@ func (c *Core) yielding(j *job) []*job {
 			break
 		}
 		richest := c.clients.heap[0]
-		anyHelps := !c.fits(j, out) || c.ahead(j)+c.company(j) <= 0
+		anyHelps := !c.fits(out) || c.ahead(j)+c.fullBatch(j) <= 0
 		v := richest.newest
 		for ; v != nil && (v.waiting < v.n || !anyHelps && !v.before(j)); v = v.older {
 			scans++
@@ -209,18 +209,17 @@ func (c *Core) yielding(j *job) []*job {
 // room reports whether the queue has room for a job that has been counted, once
 // those that leave it have been counted out.
 func (c *Core) room(j *job, leaving []*job) bool {
-	return c.fits(j, leaving) && (!c.mustFit(j) || c.lateness(j) <= 0)
+	return c.fits(leaving) && (!c.mustFit(j) || c.lateness(j) <= 0)
 }
 
-// ample reports whether there is room, and time for company as well: in a queue
-// that is packed to the last moment, batches too small to keep up make the last
-// one late after all.
+// ample reports whether there is room, and time for a full batch as well: what was
+// taken from others for a job must not be too little after all.
 func (c *Core) ample(j *job, leaving []*job) bool {
-	return c.fits(j, leaving) && (!c.mustFit(j) || c.lateness(j)+c.company(j) <= 0)
+	return c.fits(leaving) && (!c.mustFit(j) || c.lateness(j)+c.fullBatch(j) <= 0)
 }
 
-// company is the time of a full batch, or of all there is before the job.
-func (c *Core) company(j *job) time.Duration {
+// fullBatch is the time of a full batch, or of all there is before the job.
+func (c *Core) fullBatch(j *job) time.Duration {
 	m := c.models[j.model]
 	before, _ := c.queue.around(j)
 	return min(time.Duration(before), m.batchTime(j.planned(), m.batchMax(j.planned())))
@@ -232,8 +231,8 @@ func (c *Core) mustFit(j *job) bool {
 	return j.objective.Late == slo.LateDrop && j.objective.Deadline != slo.Never && !c.cfg.Policy.Replans()
 }
 
-// fits reports whether the bounds of the queue hold with the job.
-func (c *Core) fits(j *job, leaving []*job) bool {
+// fits reports whether the bounds of the queue hold when some have left it.
+func (c *Core) fits(leaving []*job) bool {
 	items, bytes, jobs := c.items+c.counts.Running, c.bytes, len(c.jobs)-len(leaving)
 	for _, v := range leaving {
 		items, bytes = items-v.waiting, bytes-v.bytes

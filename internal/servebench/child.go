@@ -35,6 +35,7 @@ type announcement struct {
 type usage struct {
 	CPU         int64 `json:"cpu_ns"`
 	Allocations int64 `json:"allocations"`
+	Allocated   int64 `json:"allocated_bytes"`
 }
 
 // serve is the life of a child process: it serves until it is told to end.
@@ -167,7 +168,7 @@ func answerQuestions(ctx context.Context, a announcement) error {
 	tell("/usage", func() any {
 		var memory runtime.MemStats
 		runtime.ReadMemStats(&memory)
-		return usage{CPU: replay.ProcessCPU().Nanoseconds(), Allocations: int64(memory.Mallocs)}
+		return usage{CPU: replay.ProcessCPU().Nanoseconds(), Allocations: int64(memory.Mallocs), Allocated: int64(memory.TotalAlloc)}
 	})
 	s, err := listenHTTP(questions)
 	if err != nil {

@@ -59,6 +59,8 @@ func (r *result) print(out io.Writer) (sound bool) {
 	t.numbers("processor, us/item", "%.1f", cost, fmt.Sprintf("%.2f", cost[brief]/cost[mosel]), "")
 	objects := of(saturated, allocationsOf)
 	t.numbers("allocations/item", "%.1f", objects, fmt.Sprintf("%+.1f", objects[mosel]-objects[brief]), "")
+	memory := of(saturated, allocatedOf)
+	t.numbers("allocated, bytes/item", "%.0f", memory, fmt.Sprintf("%+.0f", memory[mosel]-memory[brief]), "")
 	middle := of(r.open, p50Of)
 	t.numbers(fmt.Sprintf("at %.0f/s, 50%% below, ms", r.rate), "%.3f", middle, fmt.Sprintf("%+.3f", middle[mosel]-middle[brief]), "")
 	tail, bound := of(r.open, p99Of), ""

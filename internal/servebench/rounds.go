@@ -125,7 +125,7 @@ func (s subject) saturate(ctx context.Context, n int, span time.Duration) (m mea
 		return m, err
 	}
 	m.rate, m.requests = float64(answered)/took.Seconds(), answered
-	m.used = usage{CPU: after.CPU - before.CPU, Allocations: after.Allocations - before.Allocations}
+	m.used = usage{CPU: after.CPU - before.CPU, Allocations: after.Allocations - before.Allocations, Allocated: after.Allocated - before.Allocated}
 	return m, ctx.Err()
 }
 
@@ -152,6 +152,7 @@ func p50Of(m measurement) float64         { return m.p50 }
 func p99Of(m measurement) float64         { return m.p99 }
 func processorOf(m measurement) float64   { return float64(m.used.CPU) / 1e3 / float64(m.requests) } // microseconds
 func allocationsOf(m measurement) float64 { return float64(m.used.Allocations) / float64(m.requests) }
+func allocatedOf(m measurement) float64   { return float64(m.used.Allocated) / float64(m.requests) }
 
 // median over the rounds of one number of one subject.
 func median(rounds []round, subject int, of func(measurement) float64) float64 {

@@ -189,7 +189,7 @@ func (s *soak) start() (err error) {
 	cfg.QueueItemsMax, cfg.QueueJobsMax = 60, 20
 	cfg.API.BodyBytesMax = soakBodyMax
 	cfg.Recent = 100 // a ring that fills is no leak
-	cfg.API.BodyBytesInFlight = budgetParts * (soakBodyMax + 1)
+	cfg.API.BodyBytesInFlight = budgetParts * (partBytes + 1)
 	cfg.API.ItemsMax = 40
 	profiles, err := s.profiles()
 	if err != nil {

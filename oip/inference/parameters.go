@@ -41,7 +41,7 @@ func (b bounds) parameters(list oip.Parameters, messages map[string]*InferParame
 		if err := b.name("the name of a parameter", name); err != nil {
 			return list, err
 		}
-		value, err := decodeParameter(m)
+		value, err := b.value(m)
 		if err != nil {
 			return list, fmt.Errorf("parameter %q: %w", name, err)
 		}
@@ -53,8 +53,8 @@ func (b bounds) parameters(list oip.Parameters, messages map[string]*InferParame
 	return list, nil
 }
 
-// decodeParameter reads a value; a message without one is the zero Value.
-func decodeParameter(m *InferParameter) (oip.Value, error) {
+// value reads a value; a message without one is the zero Value.
+func (b bounds) value(m *InferParameter) (oip.Value, error) {
 	switch choice := m.GetParameterChoice().(type) {
 	case *InferParameter_BoolParam:
 		return oip.Bool(choice.BoolParam), nil
@@ -63,6 +63,9 @@ func decodeParameter(m *InferParameter) (oip.Value, error) {
 	case *InferParameter_Uint64Param:
 		return oip.Uint(choice.Uint64Param), nil
 	case *InferParameter_StringParam:
+		if len(choice.StringParam) > b.ValueBytes {
+			return oip.Value{}, fmt.Errorf("it has %d bytes, the bound is %d: %w", len(choice.StringParam), b.ValueBytes, oip.ErrTooLarge)
+		}
 		return oip.String(choice.StringParam), nil
 	case *InferParameter_DoubleParam:
 		value := oip.Float(choice.DoubleParam)

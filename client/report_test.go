@@ -1,0 +1,48 @@
+package client
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/mosel-serve/mosel/status"
+)
+
+func TestReports(t *testing.T) {
+	told := status.Status{Server: status.Server{Name: "mosel", Policy: "mosel", Ready: true, Now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)},
+		Models: []status.Model{{Name: "digits", Reasons: map[string]int{"yielded": 2}}}}
+	slack := -1.5
+	explained := status.Explanation{Job: 17, Request: "a b/c", SlackMS: &slack, Batches: []status.JobBatch{{Decision: status.Decision{Batch: 3, Why: "so"}, Head: 17}}}
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		var answer any = told
+		switch r.Method + " " + r.URL.EscapedPath() {
+		case "GET /v1/status":
+		case "GET /v1/explain/a%20b%2Fc":
+			answer = explained
+		default:
+			sendError(w, &Error{Status: http.StatusNotFound, Message: "not known"})
+			return
+		}
+		_ = json.NewEncoder(w).Encode(answer)
+	})
+	if got, err := c.Status(t.Context()); err != nil || !reflect.DeepEqual(got, told) {
+		t.Errorf("status %+v, %v", got, err)
+	}
+	if got, err := c.Explain(t.Context(), "a b/c"); err != nil || !reflect.DeepEqual(got, explained) {
+		t.Errorf("explanation %+v, %v", got, err)
+	}
+	if _, err := c.Explain(t.Context(), "18"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("of a job that nobody knows: %v", err)
+	}
+	other, err := New("grpc://127.0.0.1:1", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if _, err := other.Status(t.Context()); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("over gRPC: %v", err)
+	}
+}

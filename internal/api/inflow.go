@@ -1,0 +1,131 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+
+	"google.golang.org/grpc/peer"
+)
+
+// What gRPC receives of a message is in memory before anything of ours sees it,
+// and a connection may carry a thousand messages at a time of which the last byte
+// never comes. So bytes are counted where they come in, by connection, until the
+// message they belong to is handed over; what is on its way to all handlers shares
+// one budget with the bodies of REST. Where that is used up, the connection that
+// asks for more is closed.
+
+// Inflow makes a listener for gRPC whose connections are counted.
+func (a *API) Inflow(l net.Listener) net.Listener { return &inflow{Listener: l, api: a} }
+
+type inflow struct {
+	net.Listener
+	api *API
+}
+
+// Accept implements net.Listener.
+func (l *inflow) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	c := &line{Conn: conn, budget: &l.api.bodies, lines: &l.api.lines}
+	l.api.lines.Store(conn.RemoteAddr().String(), c)
+	return c, nil
+}
+
+// line is a connection and what it has received that no handler has taken over.
+type line struct {
+	net.Conn
+	budget *budget
+	lines  *sync.Map
+
+	mu      sync.Mutex
+	coming  int   // calls of which a message is on its way
+	pending int64 // bytes
+	closed  bool
+}
+
+// lineFree is what a connection may hold whatever the budget: the small messages
+// and the control frames of a connection that does no harm.
+const lineFree = 256 << 10
+
+// Read implements net.Conn.
+func (c *line) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return n, err
+	}
+	c.pending += int64(n)
+	c.budget.used.Add(int64(n))
+	if err == nil && c.pending > lineFree && c.budget.used.Load() > c.budget.max {
+		return 0, fmt.Errorf("%d bytes of unfinished messages on a connection, while the requests under way hold all of the %d bytes there are", c.pending, c.budget.max)
+	}
+	return n, err
+}
+
+// begin counts a message that is to come. A connection that is not counted has no
+// line; what is called on that does nothing.
+func (c *line) begin() {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.coming++
+}
+
+// taken counts out a message that has been handed over, or given up, with what
+// surrounds it on the wire. When no other is on its way, nothing is.
+func (c *line) taken(size int64) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.coming = max(0, c.coming-1)
+	if size += size/50 + 512; c.coming == 0 || size > c.pending { // frames, headers, TLS
+		size = c.pending
+	}
+	c.free(size)
+}
+
+func (c *line) free(n int64) {
+	c.pending -= n
+	c.budget.release(n)
+}
+
+// Close implements net.Conn.
+func (c *line) Close() error {
+	c.mu.Lock()
+	if !c.closed {
+		c.closed = true
+		c.free(c.pending)
+		c.lines.CompareAndDelete(c.RemoteAddr().String(), c)
+	}
+	c.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// lineOf is the connection of a call, nil where it is not counted.
+func (a *API) lineOf(ctx context.Context) *line {
+	p, ok := peer.FromContext(ctx)
+	if !ok || p.Addr == nil {
+		return nil
+	}
+	c, _ := a.lines.Load(p.Addr.String())
+	l, _ := c.(*line)
+	return l
+}
+
+// messageBytes is about how much a message holds. Those that are not inference
+// requests are small.
+func messageBytes(m any) int64 {
+	if f, ok := m.(*frame); ok && f.buffer != nil {
+		return f.size()
+	}
+	return 0
+}
