@@ -164,6 +164,7 @@ type call struct {
 	access.Caller
 	header keys
 	remote string
+	trace  *tracing // of one request of it; nil: none
 }
 
 type callKey struct{}
@@ -254,7 +255,7 @@ func (a *API) refuse(ctx context.Context, method string, err error) error {
 		return err
 	}
 	f := failureOf(err)
-	a.log.Log(ctx, f.level(), "request failed", "method", method, "code", f.code.String(), "error", err)
+	a.logFailure(ctx, f, err, "method", method, "code", f.code.String())
 	trailer := metadata.MD{}
 	if f.retry > 0 {
 		trailer.Set(oip.HeaderRetryAfter, strconv.FormatInt(f.body.RetryAfterMS, 10))
@@ -389,12 +390,14 @@ func (s *service) RepositoryModelUnload(_ context.Context, q *inference.Reposito
 }
 
 // call answers ModelInfer.
-func (s *service) call(ctx context.Context, f *frame) (*inference.ModelInferResponse, error) {
+func (s *service) call(ctx context.Context, f *frame) (_ *inference.ModelInferResponse, err error) {
 	b, err := s.api.current()
 	if err != nil {
 		return nil, err
 	}
-	answer, err := s.infer(ctx, b, f, new(inference.ModelInferRequest))
+	trace := s.api.trace(ctx, callOf(ctx).header, b.engine.Now())
+	defer func() { trace.end(err) }()
+	answer, err := s.infer(ctx, b, f, new(inference.ModelInferRequest), trace)
 	if err != nil {
 		return nil, err
 	}
@@ -409,15 +412,16 @@ func (s *service) call(ctx context.Context, f *frame) (*inference.ModelInferResp
 }
 
 // infer runs one message, of a call or of a stream, which it decodes into q.
-func (s *service) infer(ctx context.Context, b *backend, f *frame, q *inference.ModelInferRequest) (oip.Response, error) {
+func (s *service) infer(ctx context.Context, b *backend, f *frame, q *inference.ModelInferRequest, t *tracing) (oip.Response, error) {
 	c := callOf(ctx)
-	from := origin{arrived: b.engine.Now(), header: c.header, client: s.api.client(c.header, c.Caller, c.remote)}
+	from := origin{arrived: b.engine.Now(), header: c.header, client: s.api.client(c.header, c.Caller, c.remote), trace: t}
 	from.deadline, _ = ctx.Deadline()
 	x := newExchange(&s.api.bodies)
 	defer x.release()
 	if err := f.decode(q, x, s.api.cfg.Tensors); err != nil {
 		return oip.Response{}, err
 	}
+	t.of(q.GetModelName())
 	l, err := b.engine.Use(q.GetModelName(), q.GetModelVersion())
 	if err != nil {
 		return oip.Response{}, err
@@ -502,6 +506,7 @@ const finalAsked, finalTold = "triton_enable_empty_final_response", "triton_fina
 // streamed answers one request of a stream.
 func (s *service) streamed(ctx context.Context, b *backend, f *frame) (m *inference.ModelStreamInferResponse) {
 	m = new(inference.ModelStreamInferResponse)
+	trace := s.api.trace(ctx, callOf(ctx).header, b.engine.Now())
 	var answer oip.Response
 	q := new(inference.ModelInferRequest)
 	err := func() (err error) {
@@ -510,11 +515,12 @@ func (s *service) streamed(ctx context.Context, b *backend, f *frame) (m *infere
 				err = s.api.panicked("ModelStreamInfer", p)
 			}
 		}()
-		if answer, err = s.infer(ctx, b, f, q); err == nil {
+		if answer, err = s.infer(ctx, b, f, q, trace); err == nil {
 			m.InferResponse, err = encode(answer)
 		}
 		return err
 	}()
+	trace.end(err)
 	if err != nil {
 		m.ErrorMessage, m.InferResponse = failed(q, failureOf(err))
 	}

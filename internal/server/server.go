@@ -18,6 +18,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
@@ -122,7 +123,8 @@ type Server struct {
 	models   *repository.Repository
 	api      *api.API
 	registry *prometheus.Registry
-	tls      *tls.Config // nil: plain text
+	tls      *tls.Config         // nil: plain text
+	tracing  *sdk.TracerProvider // nil: none
 
 	ballast       []byte // see ballastBytes
 	rest, metrics *http.Server
@@ -162,6 +164,12 @@ func New(cfg Config) (*Server, error) {
 		if s.tls, err = access.TLS(cfg.TLS, cfg.Log); err != nil {
 			return nil, err
 		}
+	}
+	if s.tracing, err = newTracing(cfg.API.Version, cfg.Log); err != nil {
+		return nil, err
+	}
+	if s.tracing != nil {
+		cfg.API.Tracer = s.tracing.Tracer("github.com/mosel-serve/mosel")
 	}
 	s.api = api.New(cfg.API, guard, cfg.Log)
 	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
@@ -375,6 +383,7 @@ func (s *Server) end(ctx context.Context) error {
 		errs = append(errs, s.runtime.Close())
 		s.runtime = nil
 	}
+	s.flush(ctx)
 	s.ballast = nil
 	return errors.Join(errs...)
 }
@@ -397,4 +406,5 @@ func (s *Server) close() {
 	if s.grpc != nil {
 		s.grpc.Stop()
 	}
+	s.flush(context.Background()) // there is nothing to send
 }
