@@ -101,6 +101,35 @@ func TestGRPCStoppingServerFinishesWhatItHasTaken(t *testing.T) {
 	}
 }
 
+// TestGRPCStoppingServerDoesNotWaitForTheIdle has a client that watches the health
+// and one whose stream has nothing under way: neither has an end of its own.
+func TestGRPCStoppingServerDoesNotWaitForTheIdle(t *testing.T) {
+	b := starting(t)
+	b.needsGRPC(t)
+	b.warm(t)
+	stream := b.stream(t.Context(), t)
+	sendAll(t, stream, b.model.numbered(0))
+	b.model.streamed(t, stream)
+	watch, err := healthpb.NewHealthClient(b.conn).Watch(t.Context(), &healthpb.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := watch.Recv(); err != nil || got.GetStatus() != healthpb.HealthCheckResponse_SERVING {
+		t.Fatalf("who watches sees %v, %v", got, err)
+	}
+	limit, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := b.server.Shutdown(limit); err != nil || limit.Err() != nil {
+		t.Errorf("%v, %v", err, limit.Err())
+	}
+	if got, err := watch.Recv(); err != nil || got.GetStatus() != healthpb.HealthCheckResponse_NOT_SERVING {
+		t.Errorf("who watches sees %v, %v", got, err)
+	}
+	if _, err := stream.Recv(); status.Code(err) != codes.Unavailable {
+		t.Errorf("the stream ends with %v, want UNAVAILABLE", err)
+	}
+}
+
 // TestGRPCOverloadIsToldAtOnce is TestOverloadIsToldAtOnce over gRPC.
 func TestGRPCOverloadIsToldAtOnce(t *testing.T) {
 	b, first := running(t)
