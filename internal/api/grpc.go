@@ -164,7 +164,6 @@ type call struct {
 	access.Caller
 	header keys
 	remote string
-	trace  *tracing // of one request of it; nil: none
 }
 
 type callKey struct{}
@@ -506,7 +505,7 @@ const finalAsked, finalTold = "triton_enable_empty_final_response", "triton_fina
 // streamed answers one request of a stream.
 func (s *service) streamed(ctx context.Context, b *backend, f *frame) (m *inference.ModelStreamInferResponse) {
 	m = new(inference.ModelStreamInferResponse)
-	trace := s.api.trace(ctx, callOf(ctx).header, b.engine.Now())
+	var trace *tracing
 	var answer oip.Response
 	q := new(inference.ModelInferRequest)
 	err := func() (err error) {
@@ -515,6 +514,7 @@ func (s *service) streamed(ctx context.Context, b *backend, f *frame) (m *infere
 				err = s.api.panicked("ModelStreamInfer", p)
 			}
 		}()
+		trace = s.api.trace(ctx, callOf(ctx).header, b.engine.Now())
 		if answer, err = s.infer(ctx, b, f, q, trace); err == nil {
 			m.InferResponse, err = encode(answer)
 		}

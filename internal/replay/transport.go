@@ -45,7 +45,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		if err == nil {
 			return answer, nil
 		}
-		c.Close()
+		_ = c.Close() // it is given up
 		if !c.used || r.GetBody == nil || r.Context().Err() != nil {
 			if cause := context.Cause(r.Context()); cause != nil {
 				err = cause
@@ -86,7 +86,7 @@ func (t *transport) exchange(c *kept, r *http.Request) (*http.Response, error) {
 		if answer, err = http.ReadResponse(c.reader, r); err == nil {
 			answer.Body = &body{ReadCloser: answer.Body, left: answer.ContentLength, done: func(whole bool) {
 				if !stop() || !whole || answer.Close {
-					c.Close()
+					_ = c.Close() // it is given up
 					return
 				}
 				t.keep(c)
@@ -125,7 +125,7 @@ func (t *transport) keep(c *kept) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
-		c.Close()
+		_ = c.Close() // it is given up
 		return
 	}
 	t.idle = append(t.idle, c)
@@ -137,7 +137,7 @@ func (t *transport) CloseIdleConnections() {
 	defer t.mu.Unlock()
 	t.closed = true
 	for _, c := range t.idle {
-		c.Close()
+		_ = c.Close() // it is given up
 	}
 	t.idle = nil
 }

@@ -94,6 +94,7 @@ func warming(t *testing.T) (s *server.Server, gate chan struct{}, warm chan erro
 	t.Helper()
 	cfg := config()
 	atOnce(&cfg)
+	cfg.Instances = 2 // the second waits
 	gate, warm = make(chan struct{}), make(chan error, 1)
 	cfg.Runtime = slowLoad{cfg.Runtime, gate}
 	s, err := server.New(cfg)
