@@ -165,6 +165,7 @@ func (s *soak) summary() string {
 
 // run starts the server, lets the clients loose and looks at what is left.
 func (s *soak) run(span time.Duration) {
+	bombs() // takes seconds to make, which no client is to blame the server for
 	before := takeStock()
 	if err := s.start(); err != nil {
 		s.fail("start: %v", err)
