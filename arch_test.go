@@ -111,9 +111,15 @@ var onlyIn = map[string][]string{
 	"unsafe":                          {"internal/runtime/ort", "oip/inference"}, // the latter is generated
 	"github.com/yalue/onnxruntime_go": {"internal/runtime/ort"},
 	"github.com/spf13/cobra":          {"cmd/mosel"},
-	"github.com/prometheus/client_golang/prometheus":            {"internal/obs", "internal/engine", "internal/server"},
-	"github.com/prometheus/client_golang/prometheus/collectors": {"internal/obs"},
-	"github.com/prometheus/client_golang/prometheus/promhttp":   {"internal/obs", "internal/server"}, // of the first only its tests
+	"github.com/prometheus/client_golang/prometheus":                  {"internal/obs", "internal/engine", "internal/server"},
+	"github.com/prometheus/client_golang/prometheus/collectors":       {"internal/obs"},
+	"github.com/prometheus/client_golang/prometheus/promhttp":         {"internal/obs", "internal/server"}, // of the first only its tests
+	"go.opentelemetry.io/otel":                                        {"internal/server"},
+	"go.opentelemetry.io/otel/trace":                                  {"internal/api", "internal/server"},
+	"go.opentelemetry.io/otel/sdk/resource":                           {"internal/server"},
+	"go.opentelemetry.io/otel/sdk/trace":                              {"internal/server"},
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp": {"internal/server"},
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc": {"internal/server"},
 	"math/rand": {}, // math/rand/v2, with a seed
 	"io/ioutil": {}, // deprecated
 	"log":       {}, // log/slog, passed in

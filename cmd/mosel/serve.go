@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"runtime"
@@ -21,14 +22,17 @@ const drainTimeout = 25 * time.Second
 
 func serveCommand() *cobra.Command {
 	cfg := server.Default(runtime.NumCPU())
-	policy, verbose := "mosel", false
+	policy, format, verbose := "mosel", "text", false
 	cmd := &cobra.Command{
 		Use:   "serve [MODEL...]",
 		Short: "Serve model packages over the Open Inference Protocol (REST and gRPC)",
 		Long: `Serve the model packages in a directory, all or those named, on localhost.
 The server answers at once that it is live, and that it is ready when every
 model is loaded and warm. Packages that change, come or go later are loaded and
-unloaded while it serves. SIGTERM or Ctrl-C lets admitted requests finish.`,
+unloaded while it serves. SIGTERM or Ctrl-C lets admitted requests finish.
+
+'mosel status' shows what the server does, 'mosel explain' what it did with one
+request and why.`,
 		Example: "  mosel serve\n  mosel serve digits --policy all --addr 127.0.0.1:9000",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := plan.ParsePolicy(policy)
@@ -39,11 +43,9 @@ unloaded while it serves. SIGTERM or Ctrl-C lets admitted requests finish.`,
 			if len(args) > 0 {
 				cfg.Only = args
 			}
-			level := slog.LevelInfo
-			if verbose {
-				level = slog.LevelDebug
+			if cfg.Log, err = newLog(cmd.ErrOrStderr(), format, verbose); err != nil {
+				return usageError{err}
 			}
-			cfg.Log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
 			return serve(cmd.Context(), cfg)
 		},
 	}
@@ -67,8 +69,24 @@ unloaded while it serves. SIGTERM or Ctrl-C lets admitted requests finish.`,
 	f.Int64Var(&cfg.QueueBytesMax, "queue-bytes", cfg.QueueBytesMax, "bytes of tensors that may wait before requests are refused; 0: no bound")
 	f.IntVar(&cfg.ConnectionsMax, "connections", cfg.ConnectionsMax, "connections of each listener that may be open before new ones wait")
 	f.IntVar(&cfg.Recent, "explain", obs.RecentDefault, "requests that are kept, when they have ended, for 'mosel explain'")
-	f.BoolVarP(&verbose, "verbose", "v", false, "log more")
+	f.StringVar(&format, "log-format", format, "form of the log on standard error: text or json, one object on each line")
+	f.BoolVarP(&verbose, "verbose", "v", false, "log more, such as every request that failed")
 	return cmd
+}
+
+// newLog makes the log of a server.
+func newLog(w io.Writer, format string, verbose bool) (*slog.Logger, error) {
+	options := &slog.HandlerOptions{Level: slog.LevelInfo}
+	if verbose {
+		options.Level = slog.LevelDebug
+	}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, options)), nil
+	}
+	return nil, fmt.Errorf("--log-format %q is neither text nor json", format)
 }
 
 // addresses are where a server listens, and the line that tells programs that it

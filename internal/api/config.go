@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/oip"
 )
@@ -44,6 +46,8 @@ type Config struct {
 	Tensors oip.Limits
 	// Version of the server, as its metadata tells it.
 	Version string
+	// Tracer, if not nil, gets a span of every inference and of each of its stages.
+	Tracer trace.Tracer
 }
 
 // DefaultConfig has bounds that no ordinary client meets: bodies of 64 MiB (a

@@ -22,6 +22,7 @@ type origin struct {
 	header   access.Header
 	deadline time.Time // of the transport; zero: none
 	client   string    // who asks, for fairness
+	trace    *tracing  // nil: none
 }
 
 // run does what a decoded request asks for: the one thing that matters. The
@@ -35,9 +36,11 @@ func (a *API) run(ctx context.Context, x *exchange, l engine.Lease, from origin)
 	if err != nil {
 		return oip.Response{}, nil, err
 	}
+	from.trace.asked(l.Model, &job)
 	x.engaged = true
 	result, err := l.Infer(ctx, job)
 	x.engaged = false
+	from.trace.ran(l.Model, &result, err)
 	if err != nil {
 		return oip.Response{}, nil, err
 	}
@@ -70,8 +73,11 @@ func (a *API) client(header access.Header, caller access.Caller, remote string) 
 const clientBytesMax = 128
 
 // infer serves inference over REST.
-func (a *API) infer(w http.ResponseWriter, r *http.Request, args arguments) error {
+func (a *API) infer(w http.ResponseWriter, r *http.Request, args arguments) (err error) {
 	from := origin{arrived: args.engine.Now(), header: r.Header, client: a.client(r.Header, args.caller, r.RemoteAddr)}
+	from.trace = a.trace(r.Context(), r.Header, from.arrived)
+	defer func() { from.trace.end(err) }()
+	from.trace.of(args.model)
 	l, err := args.engine.Use(args.model, args.version)
 	if err != nil {
 		return err

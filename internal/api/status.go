@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -99,10 +100,18 @@ func (f failure) level() slog.Level {
 	return slog.LevelDebug
 }
 
+// logFailure says in the log that a request failed, with its job if it became one.
+func (a *API) logFailure(ctx context.Context, f failure, err error, facts ...any) {
+	if f.body.Job != "" {
+		facts = append(facts, "job", f.body.Job)
+	}
+	a.log.Log(ctx, f.level(), "request failed", append(facts, "error", err)...)
+}
+
 // fail answers a request with an error.
 func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 	f := failureOf(err)
-	a.log.Log(r.Context(), f.level(), "request failed", "method", r.Method, "path", r.URL.Path, "status", f.status, "error", err)
+	a.logFailure(r.Context(), f, err, "method", r.Method, "path", r.URL.Path, "status", f.status)
 	if d, ok := w.(*download); ok && f.status != http.StatusRequestTimeout {
 		d.refused()
 	}

@@ -72,10 +72,10 @@ func (c *call) result() (Response, error) {
 		f.Outcome = slo.OnTime // in the time that was kept for the answer's way
 	}
 	if !f.Outcome.Ran() || (f.Outcome == slo.Late && c.Objective.Late == slo.LateDrop) {
-		return Response{}, c.failure()
+		return Response{Job: uint64(c.job), Compute: c.compute, Started: c.started, Ended: c.ended}, c.failure()
 	}
 	r := Response{Job: uint64(c.job), Outputs: c.outputs, Variants: c.variants, ExpectedAccuracy: f.Expected, Outcome: f.Outcome,
-		Queue: c.started.Sub(c.arrived), Compute: c.compute}
+		Queue: c.started.Sub(c.arrived), Compute: c.compute, Started: c.started, Ended: c.ended}
 	for _, v := range c.variants {
 		r.Modalities |= c.served.Model.Variants[v].Modalities
 	}

@@ -23,7 +23,8 @@ type loop struct {
 	lastJob     sched.JobID
 	out         []sched.Action
 	timer       *time.Timer
-	ending      bool // drained: end as soon as nothing is left
+	wake        slo.Instant // for which the timer is set; slo.Never: it is not
+	ending      bool        // drained: end as soon as nothing is left
 }
 
 func newLoop(e *Engine, core *sched.Core, observer *obs.Observer, served []*deployment) *loop {
@@ -44,6 +45,7 @@ func (l *loop) run() {
 		case m := <-l.engine.inbox:
 			m(l)
 		case <-l.timer.C:
+			l.wake = slo.Never
 			l.step(sched.Tick{})
 		}
 	}
@@ -80,11 +82,18 @@ func (l *loop) refuseRest() {
 
 // setTimer wakes the loop when the core wants a tick.
 func (l *loop) setTimer() {
-	if at, ok := l.core.Next(); ok {
-		l.timer.Reset(at.Sub(l.engine.Now()))
-	} else {
-		l.timer.Stop()
+	at, ok := l.core.Next()
+	if !ok {
+		at = slo.Never
 	}
+	if at == l.wake {
+		return
+	}
+	if l.wake = at; at == slo.Never {
+		l.timer.Stop()
+		return
+	}
+	l.timer.Reset(at.Sub(l.engine.Now()))
 }
 
 // step tells the core what happened and carries out what it asks for.

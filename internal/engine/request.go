@@ -29,4 +29,8 @@ type Response struct {
 	Outcome          slo.Outcome     // OnTime or Late; everything else is an error
 	Queue            time.Duration   // from arrival to the start of the first batch
 	Compute          time.Duration   // summed over the batches its items ran in
+	// Started is when its first batch was, 0 where there was none, and Ended when it
+	// was over, on the engine's clock. Beside an error, Job, Compute and these two
+	// are all there is, where it became a job.
+	Started, Ended slo.Instant
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
@@ -122,7 +123,8 @@ type Server struct {
 	models   *repository.Repository
 	api      *api.API
 	registry *prometheus.Registry
-	tls      *tls.Config // nil: plain text
+	tls      *tls.Config         // nil: plain text
+	tracing  *sdk.TracerProvider // nil: none
 
 	ballast       []byte // see ballastBytes
 	rest, metrics *http.Server
@@ -163,8 +165,14 @@ func New(cfg Config) (*Server, error) {
 			return nil, err
 		}
 	}
+	if s.tracing, err = newTracing(cfg.API.Version, cfg.Log); err != nil {
+		return nil, err
+	}
+	if s.tracing != nil {
+		cfg.API.Tracer = s.tracing.Tracer("github.com/mosel-serve/mosel")
+	}
 	s.api = api.New(cfg.API, guard, cfg.Log)
-	if os.Getenv("GOGC") == "" {
+	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
 		s.ballast = make([]byte, ballastBytes)
 	}
 	return s, nil
@@ -175,7 +183,8 @@ func New(cfg Config) (*Server, error) {
 // for that much garbage. What a server keeps between two requests is a few
 // megabytes, and it would run for every few hundred of them: at 15,000 a second
 // nine times a second, some milliseconds each, of which requests that came
-// meanwhile knew. A program whose GOGC is set is left as it is.
+// meanwhile knew. A program whose GOGC or GOMEMLIMIT is set is left as it is: a limit
+// would count the ballast as memory that is used.
 const ballastBytes = 96 << 20
 
 // Start listens and answers at once (live, not ready). Warm makes it ready.
@@ -374,6 +383,7 @@ func (s *Server) end(ctx context.Context) error {
 		errs = append(errs, s.runtime.Close())
 		s.runtime = nil
 	}
+	s.flush(ctx)
 	s.ballast = nil
 	return errors.Join(errs...)
 }
@@ -396,4 +406,5 @@ func (s *Server) close() {
 	if s.grpc != nil {
 		s.grpc.Stop()
 	}
+	s.flush(context.Background()) // there is nothing to send
 }
