@@ -35,7 +35,7 @@ func writeGuest(dir string, batch int) (*modelpkg.Model, error) {
 	m := modelpkgtest.Model(guest, []modelpkg.Spec{{Name: "x", DType: tensor.Uint8, Shape: tensor.Shape{100}}},
 		modelpkg.Spec{Name: "scores", DType: tensor.FP32, Shape: tensor.Shape{499}}, "x")
 	m.Limits.BatchItemsMax = batch
-	if _, err := modelpkgtest.Write(temp, m, []modelpkgtest.Measured{{Accuracy: 0.7, Item: 50 * time.Microsecond}}); err != nil {
+	if _, err := modelpkgtest.Write(temp, m, []modelpkgtest.Measured{{Accuracy: 0.7, Item: 20 * time.Microsecond, Batch: 200 * time.Microsecond}}); err != nil {
 		return nil, err
 	}
 	at := filepath.Join(dir, guest)

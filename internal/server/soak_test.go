@@ -119,7 +119,7 @@ func (s *soak) add(t *testing.T, m *modelpkg.Model, accuracy ...float64) {
 	m.Limits.BatchItemsMax = 8
 	var measured []modelpkgtest.Measured
 	for i, a := range accuracy {
-		measured = append(measured, modelpkgtest.Measured{Accuracy: a, Item: time.Duration(i+1) * 50 * time.Microsecond})
+		measured = append(measured, modelpkgtest.Measured{Accuracy: a, Item: time.Duration(i+1) * 20 * time.Microsecond, Batch: 200 * time.Microsecond})
 	}
 	loaded, err := modelpkgtest.Write(s.dir, m, measured)
 	if err != nil {
@@ -165,6 +165,7 @@ func (s *soak) summary() string {
 
 // run starts the server, lets the clients loose and looks at what is left.
 func (s *soak) run(span time.Duration) {
+	bombs() // takes seconds to make, which no client is to blame the server for
 	before := takeStock()
 	if err := s.start(); err != nil {
 		s.fail("start: %v", err)
@@ -394,7 +395,7 @@ func TestSoakNotices(t *testing.T) {
 			}
 			s.run(300 * time.Millisecond)
 			if !slices.ContainsFunc(s.failures, func(f string) bool { return strings.Contains(f, tc.says) }) {
-				t.Errorf("the soak did not notice; it says %q", s.failures)
+				t.Errorf("the soak did not notice; it says %q; %s", s.failures, s.summary())
 			}
 		})
 	}

@@ -22,6 +22,7 @@ import (
 type Measured struct {
 	Accuracy float64       // mean, 0..1, of 1000 samples
 	Item     time.Duration // above 0; a batch takes this for each of its items
+	Batch    time.Duration // and this however many they are: what makes batches worth their while
 }
 
 // device is whose profile is written: the only one there is, so it is found.
@@ -124,7 +125,7 @@ func profile(m *modelpkg.Model, measured []Measured) *modelpkg.Profile {
 		vp := modelpkg.VariantProfile{Name: v.Name, Modalities: v.Modalities.Names(m.ModalityNames()), Precision: v.Precision,
 			Accuracy: modelpkg.MeasuredAccuracy(int(measured[i].Accuracy*samples+0.5), samples)}
 		for _, items := range slices.Compact([]int{1, m.Limits.BatchItemsMax}) {
-			ms := float64(items) * float64(measured[i].Item) / float64(time.Millisecond)
+			ms := float64(measured[i].Batch+time.Duration(items)*measured[i].Item) / float64(time.Millisecond)
 			vp.Batches = append(vp.Batches, modelpkg.BatchProfile{Items: items, P50MS: ms, P95MS: ms, Runs: 1})
 		}
 		p.Variants = append(p.Variants, vp)
