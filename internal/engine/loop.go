@@ -23,7 +23,8 @@ type loop struct {
 	lastJob     sched.JobID
 	out         []sched.Action
 	timer       *time.Timer
-	ending      bool // drained: end as soon as nothing is left
+	wake        slo.Instant // for which the timer is set; slo.Never: it is not
+	ending      bool        // drained: end as soon as nothing is left
 }
 
 func newLoop(e *Engine, core *sched.Core, observer *obs.Observer, served []*deployment) *loop {
@@ -44,6 +45,7 @@ func (l *loop) run() {
 		case m := <-l.engine.inbox:
 			m(l)
 		case <-l.timer.C:
+			l.wake = slo.Never
 			l.step(sched.Tick{})
 		}
 	}
@@ -80,11 +82,18 @@ func (l *loop) refuseRest() {
 
 // setTimer wakes the loop when the core wants a tick.
 func (l *loop) setTimer() {
-	if at, ok := l.core.Next(); ok {
-		l.timer.Reset(at.Sub(l.engine.Now()))
-	} else {
-		l.timer.Stop()
+	at, ok := l.core.Next()
+	if !ok {
+		at = slo.Never
 	}
+	if at == l.wake {
+		return
+	}
+	if l.wake = at; at == slo.Never {
+		l.timer.Stop()
+		return
+	}
+	l.timer.Reset(at.Sub(l.engine.Now()))
 }
 
 // step tells the core what happened and carries out what it asks for.
@@ -197,6 +206,11 @@ func (l *loop) revive(w *worker, served []*deployment, fresh []runtime.Instance)
 		}
 	}
 	l.step(sched.InstanceUp{Instance: w.id})
+}
+
+// lacking is what is served and not loaded on a worker.
+func (l *loop) lacking(w *worker) []*deployment {
+	return slices.DeleteFunc(l.served(), func(d *deployment) bool { return d.instances[w.id] != nil })
 }
 
 // served is what is loaded, by number.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 )
@@ -28,4 +29,22 @@ func busyTime() time.Duration {
 		}
 	}
 	return time.Duration(ticks) * tick
+}
+
+// waitedTime is how long the threads of this process have been ready to run and
+// waited for a core, all together; those that have ended are not counted.
+func waitedTime() (sum time.Duration) {
+	files, _ := filepath.Glob("/proc/self/task/*/schedstat") // the pattern is sound
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // the thread has ended
+		}
+		// Nanoseconds on a core, nanoseconds of waiting for one, turns.
+		if fields := bytes.Fields(text); len(fields) == 3 {
+			waited, _ := strconv.ParseInt(string(fields[1]), 10, 64)
+			sum += time.Duration(waited)
+		}
+	}
+	return sum
 }

@@ -36,6 +36,13 @@ type usage struct {
 	CPU         int64 `json:"cpu_ns"`
 	Allocations int64 `json:"allocations"`
 	Allocated   int64 `json:"allocated_bytes"`
+	Waited      int64 `json:"waited_ns"` // that its threads, ready to run, waited for a core
+}
+
+// since is what was used after an earlier usage.
+func (u usage) since(before usage) usage {
+	return usage{CPU: u.CPU - before.CPU, Allocations: u.Allocations - before.Allocations, Allocated: u.Allocated - before.Allocated,
+		Waited: u.Waited - before.Waited}
 }
 
 // serve is the life of a child process: it serves until it is told to end.
@@ -168,7 +175,8 @@ func answerQuestions(ctx context.Context, a announcement) error {
 	tell("/usage", func() any {
 		var memory runtime.MemStats
 		runtime.ReadMemStats(&memory)
-		return usage{CPU: replay.ProcessCPU().Nanoseconds(), Allocations: int64(memory.Mallocs), Allocated: int64(memory.TotalAlloc)}
+		return usage{CPU: replay.ProcessCPU().Nanoseconds(), Allocations: int64(memory.Mallocs), Allocated: int64(memory.TotalAlloc),
+			Waited: waitedTime().Nanoseconds()}
 	})
 	s, err := listenHTTP(questions)
 	if err != nil {

@@ -69,6 +69,14 @@ func (r *result) print(out io.Writer) (sound bool) {
 		bound = t.judge(fmt.Sprintf("<= %.1f ms", r.addedMax), added <= r.addedMax)
 	}
 	t.numbers(fmt.Sprintf("at %.0f/s, 99%% below, ms", r.rate), "%.3f", tail, fmt.Sprintf("%+.3f", added), bound)
+	var whole [subjectsEnd]float64
+	for i := range whole {
+		whole[i] = together(r.open, i, 0.99)
+	}
+	t.numbers("  99% of all rounds together, ms", "%.3f", whole, fmt.Sprintf("%+.3f", whole[mosel]-whole[brief]), "")
+	ran, waited := of(r.open, processorOf), of(r.open, waitedOf)
+	t.numbers("  processor, us/item", "%.1f", ran, "", "")
+	t.numbers("  threads waited for a core, us/item", "%.1f", waited, fmt.Sprintf("%+.1f", waited[mosel]-waited[brief]), "")
 	_ = t.out.Flush() // to the terminal
 	r.warn(out)
 	return !t.missed

@@ -29,7 +29,8 @@ type measurement struct {
 	rate     float64 // requests per second
 	p50, p99 float64 // milliseconds
 	requests int
-	used     usage // by the server's process
+	used     usage     // by the server's process
+	took     latencies // in the open loop
 }
 
 // round is one turn of every subject under the same load.
@@ -125,7 +126,7 @@ func (s subject) saturate(ctx context.Context, n int, span time.Duration) (m mea
 		return m, err
 	}
 	m.rate, m.requests = float64(answered)/took.Seconds(), answered
-	m.used = usage{CPU: after.CPU - before.CPU, Allocations: after.Allocations - before.Allocations, Allocated: after.Allocated - before.Allocated}
+	m.used = after.since(before)
 	return m, ctx.Err()
 }
 
@@ -136,11 +137,20 @@ func (s subject) pace(ctx context.Context, at []time.Duration) (m measurement, e
 		return m, err
 	}
 	defer closeAll(callers)
-	took, err := openLoop(ctx, callers, at)
+	before, err := s.child.used(ctx)
 	if err != nil {
 		return m, err
 	}
-	m.p50, m.p99 = milliseconds(took.quantile(0.5)), milliseconds(took.quantile(0.99))
+	m.took, err = openLoop(ctx, callers, at)
+	if err != nil {
+		return m, err
+	}
+	after, err := s.child.used(ctx)
+	if err != nil {
+		return m, err
+	}
+	m.requests, m.used = len(at), after.since(before)
+	m.p50, m.p99 = milliseconds(m.took.quantile(0.5)), milliseconds(m.took.quantile(0.99))
 	return m, nil
 }
 
@@ -153,6 +163,20 @@ func p99Of(m measurement) float64         { return m.p99 }
 func processorOf(m measurement) float64   { return float64(m.used.CPU) / 1e3 / float64(m.requests) } // microseconds
 func allocationsOf(m measurement) float64 { return float64(m.used.Allocations) / float64(m.requests) }
 func allocatedOf(m measurement) float64   { return float64(m.used.Allocated) / float64(m.requests) }
+
+func waitedOf(m measurement) float64 { return float64(m.used.Waited) / 1e3 / float64(m.requests) } // microseconds
+
+// together is a quantile, in milliseconds, of all latencies of one subject in the
+// open loop. What happens in a few rounds only, as a run of the garbage collector
+// does, is in it, and not in the median of the rounds.
+func together(rounds []round, subject int, q float64) float64 {
+	var all latencies
+	for _, r := range rounds {
+		all = append(all, r.of[subject].took...)
+	}
+	slices.Sort(all)
+	return milliseconds(all.quantile(q))
+}
 
 // median over the rounds of one number of one subject.
 func median(rounds []round, subject int, of func(measurement) float64) float64 {
