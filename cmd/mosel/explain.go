@@ -61,6 +61,7 @@ environment as ` + tokenVariable + `.`,
 // explanationPage shows an explanation for people.
 func explanationPage(e status.Explanation, width int, color bool) string {
 	p := newPage(width, color)
+	e.Request, e.Client = printable(e.Request), printable(e.Client)
 	style := yellow
 	switch e.Outcome {
 	case "on_time":

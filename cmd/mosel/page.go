@@ -5,6 +5,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -100,6 +101,17 @@ func (p *page) listed(label, separator string, parts ...string) {
 		used += visible(part) + visible(last)
 	}
 	p.line("%s", strings.TrimRight(line, " "))
+}
+
+// printable is text that somebody else chose, with what a terminal would obey
+// replaced.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
 }
 
 // visible is how many characters of text are seen.

@@ -209,7 +209,7 @@ func (p *page) clients(list []status.Client, total int) {
 	}
 	var parts []string
 	for _, c := range list {
-		name := c.Name
+		name := printable(c.Name)
 		if name == "" {
 			name = "(no name)"
 		}

@@ -98,6 +98,18 @@ func TestPagesFit(t *testing.T) {
 	}
 }
 
+// TestPagesObeyNobody checks that what clients call themselves and their requests
+// does not reach the terminal as orders.
+func TestPagesObeyNobody(t *testing.T) {
+	s, e := busyStatus(), mixedJob()
+	s.Clients = []status.Client{{Name: "a\x1b[2Jb\n", Jobs: 1, Items: 1}}
+	e.Request, e.Client = "\x1b]0;title\a", "c\rd\x9b2J"
+	page := statusPage(s, 100, false) + explanationPage(e, 100, false)
+	if strings.ContainsAny(page, "\x1b\a\r\u009b") || strings.Contains(page, "b\n ") || !strings.Contains(page, "a�[2Jb�") {
+		t.Errorf("the page has orders:\n%q", page)
+	}
+}
+
 // mixedJob is a job whose items ran on two variants.
 func mixedJob() status.Explanation {
 	ms := func(x float64) *float64 { return &x }

@@ -394,9 +394,9 @@ func (s *service) call(ctx context.Context, f *frame) (_ *inference.ModelInferRe
 	if err != nil {
 		return nil, err
 	}
-	trace := s.api.trace(ctx, callOf(ctx).header, b.engine.Now())
-	defer func() { trace.end(err) }()
-	answer, err := s.infer(ctx, b, f, new(inference.ModelInferRequest), trace)
+	t := s.api.trace(ctx, callOf(ctx).header, b.engine.Now())
+	defer func() { t.end(err) }()
+	answer, err := s.infer(ctx, b, f, new(inference.ModelInferRequest), t)
 	if err != nil {
 		return nil, err
 	}
@@ -410,7 +410,8 @@ func (s *service) call(ctx context.Context, f *frame) (_ *inference.ModelInferRe
 	return encode(answer)
 }
 
-// infer runs one message, of a call or of a stream, which it decodes into q.
+// infer runs one message, of a call or of a stream, which it decodes into q; t is its
+// trace, nil for none.
 func (s *service) infer(ctx context.Context, b *backend, f *frame, q *inference.ModelInferRequest, t *tracing) (oip.Response, error) {
 	c := callOf(ctx)
 	from := origin{arrived: b.engine.Now(), header: c.header, client: s.api.client(c.header, c.Caller, c.remote), trace: t}
@@ -420,6 +421,7 @@ func (s *service) infer(ctx context.Context, b *backend, f *frame, q *inference.
 	if err := f.decode(q, x, s.api.cfg.Tensors); err != nil {
 		return oip.Response{}, err
 	}
+	t.of(q.GetModelName())
 	t.of(q.GetModelName())
 	l, err := b.engine.Use(q.GetModelName(), q.GetModelVersion())
 	if err != nil {
@@ -505,7 +507,6 @@ const finalAsked, finalTold = "triton_enable_empty_final_response", "triton_fina
 // streamed answers one request of a stream.
 func (s *service) streamed(ctx context.Context, b *backend, f *frame) (m *inference.ModelStreamInferResponse) {
 	m = new(inference.ModelStreamInferResponse)
-	var trace *tracing
 	var answer oip.Response
 	q := new(inference.ModelInferRequest)
 	err := func() (err error) {
@@ -514,13 +515,13 @@ func (s *service) streamed(ctx context.Context, b *backend, f *frame) (m *infere
 				err = s.api.panicked("ModelStreamInfer", p)
 			}
 		}()
-		trace = s.api.trace(ctx, callOf(ctx).header, b.engine.Now())
-		if answer, err = s.infer(ctx, b, f, q, trace); err == nil {
+		t := s.api.trace(ctx, callOf(ctx).header, b.engine.Now())
+		defer func() { t.end(err) }()
+		if answer, err = s.infer(ctx, b, f, q, t); err == nil {
 			m.InferResponse, err = encode(answer)
 		}
 		return err
 	}()
-	trace.end(err)
 	if err != nil {
 		m.ErrorMessage, m.InferResponse = failed(q, failureOf(err))
 	}

@@ -209,7 +209,7 @@ func TestTraces(t *testing.T) {
 		"mosel.floor": "0.7", "mosel.outcome": slo.OnTime.String(), "mosel.request": "mine", "mosel.job": "1", "mosel.expected_accuracy": "0.7935"})
 	c.check(t, traceOf(2), []string{"decode", "queue"}, map[string]string{"error.type": "infeasible", "mosel.job": "2", "mosel.variant": ""})
 	c.check(t, traceOf(3), []string{"decode"}, map[string]string{"error.type": "invalid", "mosel.job": ""})
-	c.check(t, traceOf(5), all, map[string]string{"mosel.variant": "text", "mosel.deadline_ms": ""})
+	c.check(t, traceOf(5), all, map[string]string{"mosel.model": "digits", "mosel.variant": "text", "mosel.deadline_ms": ""})
 	c.check(t, traceOf(6), all, map[string]string{"mosel.variant": "text"})
 	if len(c.requests) != 5 || c.requests[0].GetName() != "infer digits" || !slices.Contains(c.service, "mosel") {
 		t.Errorf("%d requests of services %q, the first called %q; the one that its caller does not sample is not to be there", len(c.requests), c.service, c.requests[0].GetName())
