@@ -24,7 +24,7 @@ type loop struct {
 	out         []sched.Action
 	timer       *time.Timer
 	wake        slo.Instant // for which the timer is set; slo.Never: it is not
-	ending      bool // drained: end as soon as nothing is left
+	ending      bool        // drained: end as soon as nothing is left
 }
 
 func newLoop(e *Engine, core *sched.Core, observer *obs.Observer, served []*deployment) *loop {
