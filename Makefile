@@ -37,7 +37,7 @@ test: setup ## all tests, with the race detector; budgets of allocations hold on
 	$(GO) test ./internal/api -run Allocations
 	$(GO) test -race ./...
 
-soak: ## random sound, unsound and cut-off requests to a real server for SOAK (10s); by hand SOAK=10m
+soak: ## random sound, unsound and cut-off requests over REST and gRPC to a real server for SOAK (10s); by hand SOAK=10m
 	$(GO) test ./internal/server -run 'TestSoak$$' -v -count 1 -soak $(SOAK) -timeout 0
 
 conformance: setup ## the protocol's conformance suite against bin/mosel, from outside

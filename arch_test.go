@@ -89,7 +89,7 @@ var rooms = []room{
 		dir: "internal/server",
 		imports: []string{"internal/slo", "internal/access", "internal/runtime", "internal/runtime/ort", "internal/plan", "internal/sched",
 			"internal/obs", "internal/engine", "internal/repository", "internal/api"},
-		tests: []string{"tensor", "oip", "client", "internal/modelpkg", "internal/modelpkg/modelpkgtest", "internal/runtime/fake"},
+		tests: []string{"tensor", "oip", "oip/inference", "client", "internal/modelpkg", "internal/modelpkg/modelpkgtest", "internal/runtime/fake"},
 	},
 	{
 		dir: "internal/servebench",

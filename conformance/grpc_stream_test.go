@@ -133,7 +133,12 @@ func TestStreamGoesOnAfterAnError(t *testing.T) {
 	unknown.ModelName = "no_such_model"
 	shape.Inputs[0].Shape = []int64{-1}
 	wrong := map[string]*inferRequest{"an unknown model": unknown, "no inputs": empty, "a wrong shape": shape, "nothing": {}}
+	many := m.numbered(1)
+	for len(many.Inputs) < 65 {
+		many.Inputs, many.RawInputContents = append(many.Inputs, many.Inputs[0]), append(many.RawInputContents, many.RawInputContents[0])
+	}
 	if m.mosel() {
+		wrong["too many inputs"] = many
 		floor, late := m.numbered(1), m.numbered(1)
 		floor.Parameters = map[string]*parameter{"min_accuracy": paramDouble(1)}
 		late.Parameters = map[string]*parameter{"timeout": paramInt(1)}

@@ -69,7 +69,7 @@ class GRPC2(unittest.IsolatedAsyncioTestCase):
             await self.client.infer(request([SEVEN], ["text"]), headers=(("x-mosel-min-accuracy", "0.97"),))
 
     async def test_many_at_once(self):
-        responses = await asyncio.gather(*(self.client.infer(request([s], request_id=str(i))) for i, s in enumerate(SAMPLES)))
+        responses = await asyncio.gather(*(self.client.infer(request([s], request_id=str(i), parameters={"min_accuracy": "0.97"})) for i, s in enumerate(SAMPLES)))
         self.assertEqual([r.id for r in responses], [str(i) for i in range(len(SAMPLES))])
         self.assertGreaterEqual(sum(right(probabilities(r), [s]) for r, s in zip(responses, SAMPLES)), 0.9 * len(SAMPLES))
 

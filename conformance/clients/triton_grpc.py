@@ -10,6 +10,7 @@ from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import InferenceServerException
 
 OUTPUT = "probabilities"
+SLOW = {"modalities": "image,audio,text"}  # with hundreds of samples: half a second at the least
 
 
 def inputs(samples, modalities=INPUTS):
@@ -150,9 +151,13 @@ class Infer(Case):
             self.assertLess(fact(result, "queue_us") + fact(result, "compute_us"), 5_000_000)
 
     def test_deadline_that_cannot_be_kept(self):
-        for asked in ({"parameters": {"deadline_ms": 0.001}}, {"timeout": 1}, {"client_timeout": 0.0001}):
+        for samples, asked in (
+            ([SEVEN], {"parameters": {"deadline_ms": 0.001}}),
+            ([SEVEN], {"timeout": 1}),
+            (SAMPLES * 10, {"parameters": SLOW, "client_timeout": 0.05}),
+        ):
             with self.assertRaises(InferenceServerException) as caught:
-                self.infer([SEVEN], **asked)
+                self.infer(samples, **asked)
             self.assertIn(caught.exception.status(), ("StatusCode.RESOURCE_EXHAUSTED", "StatusCode.DEADLINE_EXCEEDED"), caught.exception)
 
     def test_priority_and_sequence_are_ignored(self):
@@ -177,7 +182,7 @@ class Infer(Case):
     def test_async(self):
         done = queue.Queue()
         for i, s in enumerate(SAMPLES):
-            self.client.async_infer(MODEL, inputs([s]), lambda result, error: done.put((result, error)), request_id=str(i))
+            self.client.async_infer(MODEL, inputs([s]), lambda result, error: done.put((result, error)), request_id=str(i), parameters={"min_accuracy": 0.97})
         found = {}
         for _ in SAMPLES:
             result, error = done.get(timeout=30)
@@ -196,7 +201,7 @@ class Infer(Case):
     def test_cancel(self):
         """A call that is taken back leaves a server that serves on."""
         done = queue.Queue()
-        call = self.client.async_infer(MODEL, inputs(SAMPLES * 10), lambda result, error: done.put((result, error)))
+        call = self.client.async_infer(MODEL, inputs(SAMPLES * 10), lambda result, error: done.put((result, error)), parameters=SLOW)
         call.cancel()
         result, error = done.get(timeout=30)
         self.assertEqual(error.status(), "StatusCode.CANCELLED")

@@ -44,17 +44,25 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 // size is the number of bytes of the message.
 func (f *frame) size() int64 { return int64(f.buffer.Len()) }
 
-// decode reads the message, whose bytes are given back, and must not be asked again.
-func (f *frame) decode(limits oip.Limits) (*inference.ModelInferRequest, error) {
+// decode reads the message, for which there must be room in the exchange's budget.
+// Its bytes are given back, and must not be asked again. After an error q has the
+// request's id, if that can be read, and nothing else.
+func (f *frame) decode(q *inference.ModelInferRequest, x *exchange, limits oip.Limits) error {
 	defer f.buffer.Free()
-	q := new(inference.ModelInferRequest)
-	if err := inference.CheckRequest(f.buffer.ReadOnlyData(), limits); err != nil {
-		return q, undecodable(err)
+	wire := f.buffer.ReadOnlyData()
+	err := undecodable(inference.CheckRequest(wire, limits))
+	if err == nil {
+		err = x.reserve(inference.RequestMemory(wire))
 	}
-	if err := pb.Unmarshal(f.buffer.ReadOnlyData(), q); err != nil {
-		return q, slo.E("", slo.KindInvalid, "the message is no ModelInferRequest: %w", err)
+	if err == nil {
+		if err = pb.Unmarshal(wire, q); err == nil {
+			return nil
+		}
+		err = invalid("the message is no ModelInferRequest: %w", err)
 	}
-	return q, nil
+	q.Reset()
+	q.Id = inference.RequestID(wire, limits)
+	return err
 }
 
 // description is the protocol's, with its inference requests as frames.
@@ -75,6 +83,8 @@ func description() *grpc.ServiceDesc {
 }
 
 // inferHandler is what protoc-gen-go-grpc writes for a call, with a frame.
+//
+//nolint:revive // the order of its parameters is grpc's
 func inferHandler(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
 	f := new(frame)
 	if err := decode(f); err != nil {

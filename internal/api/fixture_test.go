@@ -84,6 +84,7 @@ type fixture struct {
 type setup struct {
 	config    func(*Config)
 	fail      func(fake.Run) error // asked once the engine is warm
+	guard     *access.Guard        // nil: one without tokens
 	instant   bool                 // runs take no time
 	queueJobs int
 	log       io.Writer
@@ -184,7 +185,11 @@ func startAPI(t testing.TB, s setup) (*API, *engine.Engine) {
 		t.Fatal(err)
 	}
 	warm.Store(true)
-	a := New(cfg, new(access.Guard), log)
+	guard := s.guard
+	if guard == nil {
+		guard = new(access.Guard)
+	}
+	a := New(cfg, guard, log)
 	a.Open(e, shelf{e, served})
 	return a, e
 }

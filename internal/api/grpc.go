@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"math"
 	"net/netip"
 	"runtime/debug"
@@ -93,7 +94,19 @@ func (a *API) expect(ctx context.Context, _ *tap.Info) (context.Context, error) 
 	e := &expectation{line: a.lineOf(ctx), timer: time.AfterFunc(a.cfg.ReceiveTime, func() { cancel(errSlow) })}
 	e.line.begin()
 	e.watching = context.AfterFunc(ctx, func() { e.end(0) })
-	return context.WithValue(ctx, expectationKey{}, e), nil
+	return hurried{context.WithValue(ctx, expectationKey{}, e)}, nil
+}
+
+// hurried is the context of a request that is to come: of its error grpc makes the
+// status of one that has not.
+type hurried struct{ context.Context }
+
+// Err implements context.Context.
+func (h hurried) Err() error {
+	if errors.Is(context.Cause(h.Context), errSlow) {
+		return context.DeadlineExceeded
+	}
+	return h.Context.Err()
 }
 
 var errSlow = slo.E("", slo.KindDeadlineExceeded, "the request took too long to come")
@@ -381,11 +394,7 @@ func (s *service) call(ctx context.Context, f *frame) (*inference.ModelInferResp
 	if err != nil {
 		return nil, err
 	}
-	q, err := f.decode(s.api.cfg.Tensors)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := s.infer(ctx, b, q, callOf(ctx))
+	answer, err := s.infer(ctx, b, f, new(inference.ModelInferRequest))
 	if err != nil {
 		return nil, err
 	}
@@ -399,23 +408,26 @@ func (s *service) call(ctx context.Context, f *frame) (*inference.ModelInferResp
 	return encode(answer)
 }
 
-// infer runs one message, of a call or of a stream.
-func (s *service) infer(ctx context.Context, b *backend, q *inference.ModelInferRequest, c call) (oip.Response, error) {
+// infer runs one message, of a call or of a stream, which it decodes into q.
+func (s *service) infer(ctx context.Context, b *backend, f *frame, q *inference.ModelInferRequest) (oip.Response, error) {
+	c := callOf(ctx)
 	from := origin{arrived: b.engine.Now(), header: c.header, client: s.api.client(c.header, c.Caller, c.remote)}
 	from.deadline, _ = ctx.Deadline()
+	x := newExchange(&s.api.bodies)
+	defer x.release()
+	if err := f.decode(q, x, s.api.cfg.Tensors); err != nil {
+		return oip.Response{}, err
+	}
 	l, err := b.engine.Use(q.GetModelName(), q.GetModelVersion())
 	if err != nil {
 		return oip.Response{}, err
 	}
 	defer l.Release()
-	x := newExchange(&s.api.bodies)
-	defer x.release()
 	if err := undecodable(inference.DecodeRequest(&x.request, q, s.api.cfg.Tensors)); err != nil {
 		return oip.Response{}, err
 	}
-	if err := x.reserve(dataBytes(x.request.Inputs)); err != nil {
-		return oip.Response{}, err
-	}
+	q.Inputs, q.RawInputContents = nil, nil // the tensors have what is needed
+	x.hold(dataBytes(x.request.Inputs) - x.reserved)
 	answer, _, err := s.api.run(ctx, x, l, from)
 	return answer, err
 }
@@ -466,7 +478,6 @@ func (s *service) stream(stream grpc.ServerStream) error {
 			}
 		}
 	}()
-	c := callOf(ctx)
 	for err == nil && ctx.Err() == nil {
 		f := new(frame)
 		if err = stream.RecvMsg(f); err != nil {
@@ -474,7 +485,7 @@ func (s *service) stream(stream grpc.ServerStream) error {
 		}
 		answer := make(chan *inference.ModelStreamInferResponse, 1)
 		answers <- answer // waits while the window is full
-		go func() { answer <- s.streamed(ctx, b, f, c) }()
+		go func() { answer <- s.streamed(ctx, b, f) }()
 	}
 	close(answers)
 	<-sent
@@ -489,7 +500,7 @@ func (s *service) stream(stream grpc.ServerStream) error {
 const finalAsked, finalTold = "triton_enable_empty_final_response", "triton_final_response"
 
 // streamed answers one request of a stream.
-func (s *service) streamed(ctx context.Context, b *backend, f *frame, c call) (m *inference.ModelStreamInferResponse) {
+func (s *service) streamed(ctx context.Context, b *backend, f *frame) (m *inference.ModelStreamInferResponse) {
 	m = new(inference.ModelStreamInferResponse)
 	var answer oip.Response
 	q := new(inference.ModelInferRequest)
@@ -499,10 +510,7 @@ func (s *service) streamed(ctx context.Context, b *backend, f *frame, c call) (m
 				err = s.api.panicked("ModelStreamInfer", p)
 			}
 		}()
-		if q, err = f.decode(s.api.cfg.Tensors); err != nil {
-			return err
-		}
-		if answer, err = s.infer(ctx, b, q, c); err == nil {
+		if answer, err = s.infer(ctx, b, f, q); err == nil {
 			m.InferResponse, err = encode(answer)
 		}
 		return err

@@ -172,13 +172,17 @@ func (e *Engine) List() []Served {
 func (e *Engine) Deploy(s Served) error {
 	e.deploying.Lock()
 	defer e.deploying.Unlock()
+	ended := slo.E("deploy "+s.Model.Name, slo.KindUnavailable, "the server has shut down")
+	if e.closed { // the runtime may be closed too
+		return ended
+	}
 	d, err := e.prepare(s)
 	if err != nil {
 		return err
 	}
-	if e.closed || !e.ask(func(l *loop) { l.serve(d) }) {
+	if !e.ask(func(l *loop) { l.serve(d) }) {
 		e.closeAll(d.instances)
-		return slo.E("deploy "+s.Model.Name, slo.KindUnavailable, "the server has shut down")
+		return ended
 	}
 	list := slices.Clone(e.catalogue.Load().list)
 	at := slices.IndexFunc(list, func(o *deployment) bool { return o.Model.Name == s.Model.Name && o.Model.Version == s.Model.Version })

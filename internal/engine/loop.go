@@ -208,6 +208,11 @@ func (l *loop) revive(w *worker, served []*deployment, fresh []runtime.Instance)
 	l.step(sched.InstanceUp{Instance: w.id})
 }
 
+// lacking is what is served and not loaded on a worker.
+func (l *loop) lacking(w *worker) []*deployment {
+	return slices.DeleteFunc(l.served(), func(d *deployment) bool { return d.instances[w.id] != nil })
+}
+
 // served is what is loaded, by number.
 func (l *loop) served() []*deployment {
 	return slices.DeleteFunc(slices.Clone(l.deployments), func(d *deployment) bool { return d == nil })

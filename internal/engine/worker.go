@@ -170,7 +170,8 @@ const (
 )
 
 // reload loads a lost instance's models until that succeeds or the engine ends,
-// then reports the instance up.
+// then reports the instance up. A model that cannot be loaded any more, because its
+// files have changed, holds the instance up only as long as it is served.
 func (w *worker) reload(e *Engine, served []*deployment) {
 	for pause := reloadPauseMin; ; pause = min(2*pause, reloadPauseMax) {
 		fresh, err := e.loadAll(served)
@@ -184,6 +185,9 @@ func (w *worker) reload(e *Engine, served []*deployment) {
 		select {
 		case <-time.After(pause):
 		case <-e.stopped:
+			return
+		}
+		if !e.ask(func(l *loop) { served = l.lacking(w) }) {
 			return
 		}
 	}

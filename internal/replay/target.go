@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/mosel-serve/mosel/client"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
@@ -111,7 +112,11 @@ func (s *Samples) Inputs(samples []int32) []tensor.Tensor {
 // NewTarget aims at the samples' model on the server at url, with at most so
 // many requests in flight.
 func NewTarget(url string, samples *Samples, concurrency int) (*Target, error) {
-	c, err := client.New(url, client.Options{ConnectionsMax: concurrency})
+	options := client.Options{ConnectionsMax: concurrency}
+	if !strings.HasPrefix(url, "grpc") && !strings.HasPrefix(url, "https:") {
+		options.Transport = &transport{}
+	}
+	c, err := client.New(url, options)
 	if err != nil {
 		return nil, err
 	}

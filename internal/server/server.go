@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -127,9 +128,11 @@ type Server struct {
 	rest, metrics *http.Server
 	grpc          *grpc.Server
 	addrs         struct{ rest, grpc, metrics net.Addr }
+	listeners     []net.Listener
 	failed        chan error
 
-	mu       sync.Mutex // guards what Warm makes and Shutdown ends
+	ended    atomic.Bool   // Shutdown has been called
+	turn     chan struct{} // has room for one: who makes or ends what follows
 	engine   *engine.Engine
 	runtime  runtime.Runtime
 	stop     context.CancelFunc // ends the watch
@@ -142,7 +145,7 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, registry: obs.Registry(), failed: make(chan error, 3)}
+	s := &Server{cfg: cfg, registry: obs.Registry(), failed: make(chan error, 3), turn: make(chan struct{}, 1)}
 	var err error
 	s.models, err = repository.Open(repository.Config{Dir: cfg.ModelsDir, Only: cfg.Only, Device: cfg.Device, Log: cfg.Log})
 	if err != nil {
@@ -179,6 +182,7 @@ const ballastBytes = 96 << 20
 // Start listens and answers at once (live, not ready). Warm makes it ready.
 func (s *Server) Start() error {
 	if err := s.listen(); err != nil {
+		s.ended.Store(true)
 		s.close()
 		return err
 	}
@@ -230,7 +234,9 @@ func (s *Server) open(what, flag, addr string) (net.Listener, error) {
 	if err != nil {
 		return nil, slo.E("listen for "+what, slo.KindUnavailable, "%w: is another server running? choose another address with %s", err, flag)
 	}
-	return bounded(l, s.cfg.ConnectionsMax, s.cfg.Log), nil
+	l = bounded(l, s.cfg.ConnectionsMax, s.cfg.Log)
+	s.listeners = append(s.listeners, l)
+	return l, nil
 }
 
 func (s *Server) httpServer(h http.Handler) *http.Server {
@@ -258,7 +264,7 @@ func http1() *http.Protocols {
 // serve runs a listener until it is closed.
 func (s *Server) serve(what string, serve func() error) {
 	go func() {
-		if err := serve(); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		if err := serve(); err != nil && !s.ended.Load() && !errors.Is(err, http.ErrServerClosed) {
 			s.failed <- fmt.Errorf("serve %s: %w", what, err)
 		}
 	}()
@@ -277,10 +283,14 @@ func (s *Server) MetricsAddr() net.Addr { return s.addrs.metrics }
 func (s *Server) Served() []engine.Served { return s.models.Found() }
 
 // Warm loads the models, runs every variant once or more and opens the API. It
-// takes seconds; until it returns the server is live but not ready.
+// takes seconds; until it returns the server is live but not ready. It is called
+// once. When Shutdown comes before it has ended, its error has kind unavailable.
 func (s *Server) Warm(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
+	if s.ended.Load() {
+		return errEnded
+	}
 	s.runtime = s.cfg.Runtime
 	if s.runtime == nil {
 		rt, err := ort.Open(ctx, ort.Config{})
@@ -295,7 +305,10 @@ func (s *Server) Warm(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.engine = e
+	s.engine = e // Shutdown ends it
+	if s.ended.Load() {
+		return errEnded
+	}
 	s.models.Serve(e)
 	s.api.Open(e, s.models)
 	if s.cfg.WatchEvery > 0 {
@@ -306,15 +319,38 @@ func (s *Server) Warm(ctx context.Context) error {
 	return nil
 }
 
+var errEnded = slo.E("warm up", slo.KindUnavailable, "the server has been shut down")
+
 // Failed tells when a listener broke.
 func (s *Server) Failed() <-chan error { return s.failed }
 
 // Shutdown refuses new requests, lets what was admitted run to its end and
-// frees everything. When ctx ends before, what is left is cancelled.
+// frees everything. When ctx ends before, what is left is cancelled. While Warm is
+// under way, it waits for that; when ctx ends before, the connections are closed
+// at once and the rest is freed as soon as Warm has ended. It may be called more
+// than once.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.ended.Store(true)
 	s.api.Drain()
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		s.close()
+		go func() {
+			s.turn <- struct{}{}
+			if err := s.end(ctx); err != nil && !errors.Is(err, ctx.Err()) {
+				s.cfg.Log.Error("shutting down", "error", err)
+			}
+		}()
+		return ctx.Err()
+	}
+	return s.end(ctx)
+}
+
+// end ends everything, and with it the caller's turn.
+func (s *Server) end(ctx context.Context) error {
+	defer func() { <-s.turn }()
+	s.api.Drain() // Warm may have opened it since
 	if s.stop != nil {
 		s.stop()
 		s.watching.Wait()
@@ -329,22 +365,33 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		}
 	}
 	if s.grpc != nil {
-		ended := context.AfterFunc(ctx, s.grpc.Stop)
+		late, cancel := context.WithTimeout(ctx, lastAnswersTime)
+		over := context.AfterFunc(late, s.grpc.Stop)
 		s.grpc.GracefulStop()
-		ended()
+		over()
+		cancel()
 	}
 	if s.runtime != nil && s.cfg.Runtime == nil {
 		errs = append(errs, s.runtime.Close())
+		s.runtime = nil
 	}
 	s.ballast = nil
 	return errors.Join(errs...)
 }
 
+// lastAnswersTime is how long clients over gRPC have to take their last answers once
+// all that was admitted has run. Nothing more can come on a stream that one keeps
+// open then, so it is no reason to wait longer, nor an error.
+const lastAnswersTime = 5 * time.Second
+
 // close ends what has been started, at once.
 func (s *Server) close() {
+	for _, l := range s.listeners {
+		_ = l.Close() // of one that no server has taken yet, too
+	}
 	for _, server := range []*http.Server{s.rest, s.metrics} {
 		if server != nil {
-			_ = server.Close() // of a listener that has served nobody
+			_ = server.Close()
 		}
 	}
 	if s.grpc != nil {

@@ -12,6 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	grpcstatus "google.golang.org/grpc/status"
+
 	"github.com/mosel-serve/mosel/client"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/runtime"
@@ -19,13 +25,15 @@ import (
 	"github.com/mosel-serve/mosel/internal/runtime/ort"
 	"github.com/mosel-serve/mosel/internal/server"
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/oip/inference"
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// config serves the shipped model on a free port of localhost.
+// config serves the shipped model on free ports of localhost.
 func config() server.Config {
 	cfg := server.Default(2)
-	cfg.ModelsDir, cfg.Addr = digitsDir, "127.0.0.1:0"
+	cfg.ModelsDir = digitsDir
+	cfg.Addr, cfg.GRPCAddr, cfg.MetricsAddr = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	return cfg
 }
 
@@ -99,6 +107,47 @@ func TestLiveAtOnceReadyWhenWarm(t *testing.T) {
 	}
 	if _, err := net.DialTimeout("tcp", s.Addr().String(), time.Second); err == nil {
 		t.Error("still listening after the shutdown")
+	}
+}
+
+// TestShutdownDoesNotWaitForIdleStreams has a client that watches the health and
+// one whose stream has nothing under way.
+func TestShutdownDoesNotWaitForIdleStreams(t *testing.T) {
+	s := startServer(t, func(c *server.Config) {
+		c.Runtime = fake.New(fake.Config{Instant: true})
+	})
+	conn, err := grpc.NewClient(s.GRPCAddr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	stream, err := inference.NewGRPCInferenceServiceClient(conn).ModelStreamInfer(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&inference.ModelInferRequest{ModelName: "other"}); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := stream.Recv(); err != nil || m.GetErrorMessage() == "" {
+		t.Fatalf("%v, %v", m, err)
+	}
+	watch, err := healthpb.NewHealthClient(conn).Watch(t.Context(), &healthpb.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := watch.Recv(); err != nil || m.GetStatus() != healthpb.HealthCheckResponse_SERVING {
+		t.Fatalf("%v, %v", m, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil || ctx.Err() != nil {
+		t.Errorf("%v, %v", err, ctx.Err())
+	}
+	if m, err := watch.Recv(); err != nil || m.GetStatus() != healthpb.HealthCheckResponse_NOT_SERVING {
+		t.Errorf("who watches sees %v, %v", m, err)
+	}
+	if _, err := stream.Recv(); grpcstatus.Code(err) != codes.Unavailable {
+		t.Errorf("the stream ends with %v, want UNAVAILABLE", err)
 	}
 }
 

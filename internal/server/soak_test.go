@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	goruntime "runtime"
 	"slices"
 	"strings"
@@ -62,14 +63,18 @@ const soakClients = 24
 
 // soak is one run.
 type soak struct {
-	seed     uint64
-	dir      string
-	models   []soakModel
-	server   *server.Server
-	addr     string
-	sabotage func(answered []tensor.Tensor) // of every run of the runtime once it is warm; nil: none
-	warm     atomic.Bool
-	patience time.Duration // how long what was given up may take to be gone
+	seed                  uint64
+	sorts                 []sort // of what they send
+	clients               int    // at the same time
+	dir                   string
+	models                []soakModel
+	server                *server.Server
+	addr                  string
+	grpcAddr, metricsAddr string
+	visits                sync.Mutex                     // held while the guest comes or goes
+	sabotage              func(answered []tensor.Tensor) // of every run of the runtime once it is warm; nil: none
+	warm                  atomic.Bool
+	patience              time.Duration // how long what was given up may take to be gone
 
 	mu       sync.Mutex
 	failures []string
@@ -91,7 +96,7 @@ const soakBodyMax = 256 << 10
 
 func newSoak(t *testing.T, seed uint64) *soak {
 	t.Helper()
-	s := &soak{seed: seed, dir: t.TempDir(), patience: 20 * time.Second, seen: map[int]int{}, sent: map[string]int{}}
+	s := &soak{seed: seed, dir: filepath.Join(t.TempDir(), "models"), sorts: allSorts, clients: soakClients, patience: 20 * time.Second, seen: map[int]int{}, sent: map[string]int{}}
 	spec := func(name string, d tensor.DType, shape ...int64) modelpkg.Spec {
 		return modelpkg.Spec{Name: name, DType: d, Shape: shape}
 	}
@@ -100,6 +105,11 @@ func newSoak(t *testing.T, seed uint64) *soak {
 	s.add(t, modelpkgtest.Model("bytes", []modelpkg.Spec{spec("x", tensor.Uint8, 1000)}, scores, "x"), 0.8)
 	s.add(t, modelpkgtest.Model("scene", []modelpkg.Spec{spec("image", tensor.Uint8, 6, 6), spec("wave", tensor.Int16, -1), spec("text", tensor.Uint8, 12)},
 		scores, "text", "image", "image_text", "image_wave_text"), 0.6, 0.8, 0.9, 0.99)
+	visitor, err := writeGuest(s.dir, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.models = append(s.models, soakModel{visitor, []float64{0.7}})
 	return s
 }
 
@@ -202,7 +212,7 @@ func (s *soak) start() (err error) {
 	if err := s.server.Start(); err != nil {
 		return err
 	}
-	s.addr = s.server.Addr().String()
+	s.addr, s.grpcAddr, s.metricsAddr = s.server.Addr().String(), s.server.GRPCAddr().String(), s.server.MetricsAddr().String()
 	err = s.server.Warm(context.Background())
 	s.warm.Store(true)
 	return err
@@ -231,13 +241,13 @@ func (s *soak) profiles() (profiles []*modelpkg.Profile, err error) {
 func (s *soak) onslaught(span time.Duration) {
 	began := time.Now()
 	var group sync.WaitGroup
-	for i := range soakClients {
+	for i := range s.clients {
 		group.Go(func() {
 			c := newSoakClient(s, uint64(i))
-			defer c.transport.CloseIdleConnections()
-			for n := 0; !s.failed() && (n < len(sorts) || time.Since(began) < span); n++ {
-				if n < len(sorts) {
-					c.send(sorts[(i+n)%len(sorts)])
+			defer c.leave()
+			for n := 0; !s.failed() && (n < len(s.sorts) || time.Since(began) < span); n++ {
+				if n < len(s.sorts) {
+					c.send(s.sorts[(i+n)%len(s.sorts)])
 				} else {
 					c.send(c.anySort())
 				}
@@ -348,17 +358,19 @@ func TestSoakNotices(t *testing.T) {
 		}
 	}()
 	var mu sync.Mutex // instances run at the same time
+	swap := func(out []tensor.Tensor) {
+		first, last := out[0].Row(0), out[0].Row(out[0].Rows()-1)
+		for i := range first {
+			first[i], last[i] = last[i], first[i]
+		}
+	}
 	for _, tc := range []struct {
 		name string
 		act  func(out []tensor.Tensor)
 		says string
 	}{
-		{"two items' answers swapped", func(out []tensor.Tensor) {
-			first, last := out[0].Row(0), out[0].Row(out[0].Rows()-1)
-			for i := range first {
-				first[i], last[i] = last[i], first[i]
-			}
-		}, "is not the answer to item"},
+		{"two items' answers swapped", swap, "is not the answer to item"},
+		{"the same, over gRPC", swap, "is not the answer to item"},
 		{"a goroutine left behind", func([]tensor.Tensor) { go func() { <-hold }() }, "goroutines:"},
 		{"a file left open", func([]tensor.Tensor) {
 			if f, err := os.Open(os.DevNull); err == nil {
@@ -371,6 +383,10 @@ func TestSoakNotices(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			s := newSoak(t, 1)
 			s.patience = time.Second
+			s.clients = 6
+			if strings.HasSuffix(tc.name, "over gRPC") {
+				s.sorts = overGRPC
+			}
 			s.sabotage = func(out []tensor.Tensor) {
 				mu.Lock()
 				defer mu.Unlock()

@@ -29,8 +29,8 @@ type sort struct {
 	send  func(*soakClient) int
 }
 
-// sorts are everything that clients do.
-var sorts = []sort{
+// overHTTP is what clients do over HTTP.
+var overHTTP = []sort{
 	{"sound", 40, (*soakClient).soundQuestion},
 	{"mutated", 25, (*soakClient).mutatedQuestion},
 	{"hostile", 8, (*soakClient).hostileBody},
@@ -46,19 +46,22 @@ var sorts = []sort{
 	{"garbage", 4, (*soakClient).garbage},
 }
 
+// allSorts are everything that clients do.
+var allSorts = slices.Concat(overHTTP, overGRPC, guests)
+
 // anySort draws a sort by its share.
 func (c *soakClient) anySort() sort {
 	total := 0
-	for _, s := range sorts {
+	for _, s := range c.sorts {
 		total += s.share
 	}
 	at := c.random.IntN(total)
-	for _, s := range sorts {
+	for _, s := range c.sorts {
 		if at -= s.share; at < 0 {
 			return s
 		}
 	}
-	return sorts[0]
+	return c.sorts[0]
 }
 
 // answerMax is how long any client may be kept waiting.
@@ -313,7 +316,7 @@ func (c *soakClient) cutOff() int {
 	if err != nil {
 		return 0 // nothing to answer to
 	}
-	if !slices.Contains([]int{400, 413, 429, 499}, a.status) {
+	if !slices.Contains([]int{400, 404, 413, 429, 499}, a.status) {
 		c.fail("the beginning of a request is answered %d: %.300s", a.status, a.body)
 	}
 	return a.status
@@ -498,6 +501,7 @@ const (
 // for when it has made room, and one more is not.
 func (s *soak) wholeBudget() {
 	c := newSoakClient(s, soakClients)
+	defer c.leave()
 	for i := range budgetParts + 1 {
 		w := c.dial()
 		if w == nil {

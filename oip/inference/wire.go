@@ -2,6 +2,7 @@ package inference
 
 import (
 	"fmt"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -37,6 +38,52 @@ func CheckRequest(wire []byte, lim oip.Limits) error {
 		}
 		return nil
 	})
+}
+
+// memoryPerByte is by how much a byte of contents grows at most, as a list of Go
+// and as a tensor, by the field of InferTensorContents: a small number takes a byte
+// here and eight there, twice.
+var memoryPerByte = [...]int64{1: 2, 2: 8, 3: 16, 4: 8, 5: 16, 6: 3, 7: 3, 8: 26}
+
+// RequestMemory is an upper bound of the memory that a serialized
+// ModelInferRequest takes when it is unmarshaled and decoded. Raw contents take
+// what they take on the wire; elements by type can take several times that.
+func RequestMemory(wire []byte) int64 {
+	total := int64(len(wire))
+	_ = walk(wire, func(field protowire.Number, input []byte) error {
+		if field != 5 {
+			return nil
+		}
+		return walk(input, func(field protowire.Number, contents []byte) error {
+			var most int64
+			if field == 5 {
+				_ = walk(contents, func(kind protowire.Number, _ []byte) error {
+					if int(kind) < len(memoryPerByte) {
+						most = max(most, memoryPerByte[kind])
+					}
+					return nil
+				})
+			}
+			total += int64(len(contents)) * most
+			return nil
+		})
+	})
+	return total
+}
+
+// RequestID is the id in a serialized ModelInferRequest, for whoever answers one
+// that is not to be unmarshaled; "" where it has none, or one that is itself wrong.
+func RequestID(wire []byte, lim oip.Limits) (id string) {
+	_ = walk(wire, func(field protowire.Number, content []byte) error {
+		if field == 3 {
+			id = ""
+			if len(content) <= lim.NameBytes && utf8.Valid(content) {
+				id = string(content)
+			}
+		}
+		return nil
+	})
+	return id
 }
 
 // checkTensor counts what an input holds.

@@ -77,3 +77,48 @@ func BenchmarkCheckRequest(b *testing.B) {
 		}
 	}
 }
+
+// TestRequestMemory holds the bound against what a request of many small elements
+// really takes, in the worst spelling of each type.
+func TestRequestMemory(t *testing.T) {
+	const n = 1000
+	for name, tt := range map[string]struct {
+		c    *InferTensorContents
+		real int64 // of the list in the message and of the tensor
+	}{
+		"BOOL":   {&InferTensorContents{BoolContents: make([]bool, n)}, n * (1 + 1)},
+		"INT32":  {&InferTensorContents{IntContents: make([]int32, n)}, n * (4 + 4)},
+		"INT64":  {&InferTensorContents{Int64Contents: make([]int64, n)}, n * (8 + 8)},
+		"UINT32": {&InferTensorContents{UintContents: make([]uint32, n)}, n * (4 + 4)},
+		"UINT64": {&InferTensorContents{Uint64Contents: make([]uint64, n)}, n * (8 + 8)},
+		"FP32":   {&InferTensorContents{Fp32Contents: make([]float32, n)}, n * (4 + 4)},
+		"FP64":   {&InferTensorContents{Fp64Contents: make([]float64, n)}, n * (8 + 8)},
+		"BYTES":  {&InferTensorContents{BytesContents: make([][]byte, n)}, n * (24 + 4)},
+	} {
+		m := &ModelInferRequest{Inputs: []*ModelInferRequest_InferInputTensor{{Name: "x", Datatype: name, Shape: []int64{n}, Contents: tt.c}}}
+		wire, err := proto.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := RequestMemory(wire); got < tt.real || got > 3*tt.real {
+			t.Errorf("%s: %d bytes, it takes %d", name, got, tt.real)
+		}
+	}
+	raw, err := proto.Marshal(&ModelInferRequest{ModelName: "m", RawInputContents: [][]byte{make([]byte, n)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := RequestMemory(raw); got != int64(len(raw)) {
+		t.Errorf("raw contents: %d bytes, the message has %d", got, len(raw))
+	}
+}
+
+func TestRequestID(t *testing.T) {
+	lim := oip.Limits{NameBytes: 4}
+	for wire, want := range map[string]string{"": "", "\x1a\x03abc": "abc", "\x1a\x03abc\x1a\x01d": "d", "\x0a\x01m\x1a\x03abc\xff": "abc",
+		"\x1a\x05abcde": "", "\x1a\x02\xff\xff": "", "\x1a\x09abc": "", "\x18\x01": ""} {
+		if got := RequestID([]byte(wire), lim); got != want {
+			t.Errorf("%q: %q, want %q", wire, got, want)
+		}
+	}
+}

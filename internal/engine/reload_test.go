@@ -1,0 +1,79 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/engine"
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/runtime"
+	"github.com/mosel-serve/mosel/internal/runtime/fake"
+)
+
+// onlyOnce is a runtime that loads version 1 no more when its files have changed.
+type onlyOnce struct {
+	runtime.Runtime
+	changed *atomic.Bool
+}
+
+func (r onlyOnce) Load(m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
+	if m.Version == "1" && r.changed.Load() {
+		return nil, errors.New("the file has changed since it was checked")
+	}
+	return r.Runtime.Load(m, opts)
+}
+
+// TestLostInstanceWhoseModelHasChanged loses the only instance when the files of
+// what it served have changed: it comes back with what has replaced it.
+func TestLostInstanceWhoseModelHasChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var changed, pull atomic.Bool
+		rt := onlyOnce{fake.New(fake.Config{Fail: func(fake.Run) error {
+			if pull.CompareAndSwap(true, false) {
+				return fmt.Errorf("cable pulled: %w", runtime.ErrLost)
+			}
+			return nil
+		}}), &changed}
+		e, err := engine.New(engine.Config{Models: []engine.Served{pair()}, Policy: plan.PolicyAll, Instances: 1, Threads: 1,
+			QueueItemsMax: 100, QueueJobsMax: 50, Log: discard}, rt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		random := rand.New(rand.NewPCG(1, 1))
+		changed.Store(true)
+		pull.Store(true)
+		waiting, giveUp := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() {
+			_, err := e.Infer(waiting, "pair", "1", request(items(random, 1), 0))
+			ended <- err
+		}()
+		time.Sleep(5 * time.Second) // virtual: loading it has been tried
+		giveUp()
+		<-ended // whatever came of it
+		if err := e.Deploy(version("2")); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Remove("pair", "1"); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		r := request(items(rand.New(rand.NewPCG(2, 2)), 2), 0)
+		got, err := e.Infer(ctx, "pair", "", r)
+		if err == nil {
+			err = checkAnswers(version("2"), r, got)
+		}
+		if err != nil {
+			t.Errorf("the instance has not come back: %v", err)
+		}
+		drain(t, e)
+	})
+}
