@@ -116,7 +116,7 @@ func TestEveryErrorOverGRPC(t *testing.T) {
 		{"too many inputs", func(q *inference.ModelInferRequest) { q.Inputs = slices.Repeat(q.Inputs, 100) }, codes.ResourceExhausted, ""},
 		{"too large", func(q *inference.ModelInferRequest) { q.RawInputContents[0] = make([]byte, 2<<20) }, codes.ResourceExhausted, ""},
 		{"a floor beyond reach", func(q *inference.ModelInferRequest) { q.Parameters = picture("", "min_accuracy", "0.99").Parameters }, codes.FailedPrecondition, "x-mosel-best-accuracy"},
-		{"no time", func(q *inference.ModelInferRequest) { q.Parameters = picture("", "deadline_ms", "0.1").Parameters }, codes.ResourceExhausted, "x-mosel-retry-after-ms"},
+		{"no time", func(q *inference.ModelInferRequest) { q.Parameters = picture("", "deadline_ms", "0.9").Parameters }, codes.ResourceExhausted, "x-mosel-retry-after-ms"},
 		{"a failure", func(q *inference.ModelInferRequest) { q.RawInputContents[0] = []byte{9, 9, 9, 9} }, codes.Internal, "x-mosel-job"},
 		{"shared memory", func(q *inference.ModelInferRequest) {
 			q.Inputs[0].Parameters = picture("", "shared_memory_region", "x").Parameters

@@ -106,12 +106,12 @@ func (c *Core) company(j *job, before int64) int64 {
 	left := float64(j.objective.Deadline.Sub(c.now))
 	best, served := 1, 0.0
 	for b := 1; b <= m.batchMax(v); b *= 2 {
-		time := float64(m.batchTime(v, b))
+		time := float64(m.safeTime(v, b)) // which a batch must leave, see gather
 		if s := float64(b) * curve.PerItem() / float64(curve.Batch(b)) * (1 - time/left); s > served {
 			best, served = b, s
 		}
 	}
-	return max(0, min(before, int64(m.batchTime(v, best)))-int64(m.batchTime(v, min(j.waiting, best))))
+	return max(0, min(before, int64(m.safeTime(v, best)))-int64(m.batchTime(v, min(j.waiting, best))))
 }
 
 // reachable is the highest accuracy with which a refused job could have been on
