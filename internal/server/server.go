@@ -185,7 +185,7 @@ func New(cfg Config) (*Server, error) {
 // nine times a second, some milliseconds each, of which requests that came
 // meanwhile knew. A program whose GOGC or GOMEMLIMIT is set is left as it is: a limit
 // would count the ballast as memory that is used.
-const ballastBytes = 192 << 20
+const ballastBytes = 128 << 20
 
 // Start listens and answers at once (live, not ready). Warm makes it ready.
 func (s *Server) Start() error {
