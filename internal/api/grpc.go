@@ -422,7 +422,6 @@ func (s *service) infer(ctx context.Context, b *backend, f *frame, q *inference.
 		return oip.Response{}, err
 	}
 	t.of(q.GetModelName())
-	t.of(q.GetModelName())
 	l, err := b.engine.Use(q.GetModelName(), q.GetModelVersion())
 	if err != nil {
 		return oip.Response{}, err
