@@ -184,7 +184,10 @@ func (c *Core) yielding(j *job) []*job {
 		anyHelps := !c.fits(out) || c.ahead(j)+c.fullBatch(j) <= 0
 		v := richest.newest
 		for ; v != nil && (v.waiting < v.n || !anyHelps && !v.before(j)); v = v.older {
-			scans++
+			if scans++; scans == yieldScanMax {
+				v = nil
+				break
+			}
 		}
 		if v == nil {
 			heap.Pop(&c.clients)

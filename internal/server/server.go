@@ -1,6 +1,6 @@
 // Package server is the composition root: it puts runtime, models, engine and
 // API together, and is the one place that knows all of them. A program needs
-// New, Start, Ready and Shutdown.
+// New, Start, Warm and Shutdown.
 package server
 
 import (
