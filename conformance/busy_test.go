@@ -47,9 +47,9 @@ func newGate(profile *modelpkg.Profile) *gate {
 }
 
 // Load waits at the gate, then loads.
-func (g *gate) Load(m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
+func (g *gate) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
 	<-g.loading
-	return g.Runtime.Load(m, opts)
+	return g.Runtime.Load(ctx, m, opts)
 }
 
 // hold keeps a run from ending.

@@ -247,7 +247,7 @@ func (e *Engine) prepare(s Served) (d *deployment, err error) {
 	}()
 	d = &deployment{Served: s, planner: planner, unused: make(chan struct{})}
 	for i := range e.cfg.Instances {
-		instance, err := e.runtime.Load(s.Model, runtime.Options{Threads: e.cfg.Threads})
+		instance, err := e.runtime.Load(context.Background(), s.Model, runtime.Options{Threads: e.cfg.Threads})
 		if err != nil {
 			e.closeAll(d.instances)
 			return nil, fmt.Errorf("instance %d: %w", i, err)

@@ -252,8 +252,8 @@ func TestNothingIsRunForNobody(t *testing.T) {
 }
 
 // Load implements runtime.Runtime.
-func (c *counting) Load(m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
-	instance, err := c.Runtime.Load(m, opts)
+func (c *counting) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
+	instance, err := c.Runtime.Load(ctx, m, opts)
 	if err == nil {
 		c.open++
 	}

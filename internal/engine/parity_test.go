@@ -87,8 +87,8 @@ type slowToAbort struct {
 }
 
 // Load implements runtime.Runtime.
-func (r slowToAbort) Load(m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
-	instance, err := r.Runtime.Load(m, opts)
+func (r slowToAbort) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
+	instance, err := r.Runtime.Load(ctx, m, opts)
 	*r.loaded++
 	return &slowInstance{Instance: instance, parity: r.parity, number: (*r.loaded - 1) % r.instances}, err
 }

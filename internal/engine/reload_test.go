@@ -23,11 +23,11 @@ type onlyOnce struct {
 	changed *atomic.Bool
 }
 
-func (r onlyOnce) Load(m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
+func (r onlyOnce) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
 	if m.Version == "1" && r.changed.Load() {
 		return nil, errors.New("the file has changed since it was checked")
 	}
-	return r.Runtime.Load(m, opts)
+	return r.Runtime.Load(ctx, m, opts)
 }
 
 // TestLostInstanceWhoseModelHasChanged loses the only instance when the files of

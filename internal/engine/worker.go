@@ -197,7 +197,7 @@ func (w *worker) reload(e *Engine, served []*deployment) {
 func (e *Engine) loadAll(served []*deployment) ([]runtime.Instance, error) {
 	var instances []runtime.Instance
 	for _, d := range served {
-		instance, err := e.runtime.Load(d.Model, runtime.Options{Threads: e.cfg.Threads})
+		instance, err := e.runtime.Load(context.Background(), d.Model, runtime.Options{Threads: e.cfg.Threads})
 		if err != nil {
 			e.closeAll(instances)
 			return nil, err

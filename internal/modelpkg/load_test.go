@@ -28,11 +28,11 @@ func TestLoad(t *testing.T) {
 		Task: "classification", Metric: "accuracy",
 		Modalities: []Modality{{"image", []int{0}}, {"sound", []int{1, 2}}},
 		Inputs: []Input{
-			{Spec: Spec{"image", tensor.Uint8, tensor.Shape{2, 2}}, Media: MediaImage},
-			{Spec: Spec{"wave", tensor.Int16, tensor.Shape{-1}}, Modality: 1, Media: MediaAudio, SampleRate: 8000},
-			{Spec: Spec{"gain", tensor.FP32, nil}, Modality: 1},
+			{Spec: Spec{Name: "image", DType: tensor.Uint8, Shape: tensor.Shape{2, 2}}, Media: MediaImage},
+			{Spec: Spec{Name: "wave", DType: tensor.Int16, Shape: tensor.Shape{-1}}, Modality: 1, Media: MediaAudio, SampleRate: 8000},
+			{Spec: Spec{Name: "gain", DType: tensor.FP32, Shape: nil}, Modality: 1},
 		},
-		Outputs: []Spec{{"scores", tensor.FP32, tensor.Shape{2}}},
+		Outputs: []Spec{{Name: "scores", DType: tensor.FP32, Shape: tensor.Shape{2}}},
 		Variants: []Variant{
 			{"image", 1, []int{0}, "onnx/image.onnx", "fp32"},
 			{"all", 3, []int{0, 1, 2}, "onnx/all.onnx", "int8"},

@@ -46,6 +46,7 @@ type Spec struct {
 	Name  string
 	DType tensor.DType
 	Shape tensor.Shape // -1: dynamic
+	Max   int64        // largest size of the dimension that is -1; 0: none is declared
 }
 
 // Input is a declared input tensor.
@@ -54,7 +55,31 @@ type Input struct {
 	Modality   int   // index into Model.Modalities
 	Media      Media // how an ordinary file becomes this tensor; MediaNone if it cannot
 	SampleRate int   // Hz, MediaAudio only
+	Absent     Absence
+	Range      *Range // of every element; nil: any value
+	Unbatched  bool   // the graph's tensor has no batch dimension: one value for the whole batch
 }
+
+// Absence says what an input looks like that is not there although a tensor was
+// sent for it. The zero value declares nothing: every value counts as present.
+type Absence struct {
+	Kind  AbsentKind
+	Below float64 // AbsentSilence: root mean square as a share of full scale
+}
+
+// AbsentKind is a way of looking absent.
+type AbsentKind string
+
+// The ways of looking absent.
+const (
+	AbsentNever   AbsentKind = ""
+	AbsentZeros   AbsentKind = "zeros"   // every element is zero
+	AbsentSilence AbsentKind = "silence" // quieter than Below; INT16 and FP32
+	AbsentBlank   AbsentKind = "blank"   // text codes: zeros and white space only
+)
+
+// Range is the least and the greatest value that an element may have.
+type Range struct{ Low, High float64 }
 
 // Media names the kind of ordinary file a command-line user may give for an
 // input: a picture, a sound or a text.

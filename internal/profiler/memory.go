@@ -19,7 +19,7 @@ func (r *run) scout(variant int) error {
 		return err
 	}
 	defer rt.Close()
-	instance, err := rt.Load(r.m, runtime.Options{Threads: r.o.Threads, Variants: []int{variant}})
+	instance, err := rt.Load(r.ctx, r.m, runtime.Options{Threads: r.o.Threads, Variants: []int{variant}})
 	if err != nil {
 		return err
 	}

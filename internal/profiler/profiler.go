@@ -204,7 +204,7 @@ func (r *run) measure() error {
 	defer rt.Close()
 	r.name, r.version = rt.Name(), rt.Version()
 	r.samples.Origin = modelpkg.Origin{ModelDigest: r.m.Digest, DatasetDigest: r.set.Digest, Runtime: r.name, RuntimeVersion: r.version}
-	instance, err := rt.Load(r.m, runtime.Options{Threads: r.o.Threads})
+	instance, err := rt.Load(r.ctx, r.m, runtime.Options{Threads: r.o.Threads})
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func (d *double) Name() string    { return "double" }
 func (d *double) Version() string { return "7" }
 func (d *double) Close() error    { d.opened--; return nil }
 
-func (d *double) Load(_ *modelpkg.Model, o runtime.Options) (runtime.Instance, error) {
+func (d *double) Load(_ context.Context, _ *modelpkg.Model, o runtime.Options) (runtime.Instance, error) {
 	d.loads = append(d.loads, o.Variants)
 	return d.instance(), nil
 }

@@ -19,9 +19,10 @@ type Runtime interface {
 	Name() string
 	Version() string
 	// Load makes one instance of the model with every variant of opts ready to
-	// run. Errors have kind invalid (the graph is at fault), not found, or
+	// run. Errors have kind invalid (the graph is at fault), not found, cancelled
+	// or deadline exceeded (ctx ended first; what is loading ends by itself), or
 	// internal.
-	Load(m *modelpkg.Model, opts Options) (Instance, error)
+	Load(ctx context.Context, m *modelpkg.Model, opts Options) (Instance, error)
 	// Close releases the runtime. All its instances must be closed before.
 	Close() error
 }

@@ -45,7 +45,7 @@ func BenchmarkServeAgainstBareLoop(b *testing.B) {
 		b.Fatal(err)
 	}
 	all := slices.IndexFunc(m.Variants, func(v modelpkg.Variant) bool { return v.Modalities == m.AllModalities() })
-	bare, err := rt.Load(m, runtime.Options{Threads: 1, Variants: []int{all}})
+	bare, err := rt.Load(b.Context(), m, runtime.Options{Threads: 1, Variants: []int{all}})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -54,9 +54,9 @@ type slowLoad struct {
 	gate chan struct{}
 }
 
-func (r slowLoad) Load(m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
+func (r slowLoad) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
 	<-r.gate
-	return r.Runtime.Load(m, opts)
+	return r.Runtime.Load(ctx, m, opts)
 }
 
 func status(t *testing.T, s *server.Server, path string) int {

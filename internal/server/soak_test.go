@@ -334,8 +334,8 @@ type sabotaged struct {
 	act func([]tensor.Tensor)
 }
 
-func (r saboteur) Load(m *modelpkg.Model, o runtime.Options) (runtime.Instance, error) {
-	in, err := r.Runtime.Load(m, o)
+func (r saboteur) Load(ctx context.Context, m *modelpkg.Model, o runtime.Options) (runtime.Instance, error) {
+	in, err := r.Runtime.Load(ctx, m, o)
 	return sabotaged{in, r.act}, err
 }
 

@@ -73,7 +73,7 @@ func (*Runtime) Version() string { return "1" }
 func (*Runtime) Close() error { return nil }
 
 // Load makes an instance. Threads do not make it faster.
-func (r *Runtime) Load(m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
+func (r *Runtime) Load(_ context.Context, m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
 	op := "load " + m.Name
 	if opts.Threads < 1 {
 		return nil, slo.E(op, slo.KindInvalid, "%d intra-op threads: at least 1 is needed", opts.Threads)

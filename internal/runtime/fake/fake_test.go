@@ -57,7 +57,7 @@ func items(n int) []runtime.Item {
 
 func load(t *testing.T, config fake.Config) runtime.Instance {
 	t.Helper()
-	in, err := fake.New(config).Load(model(), runtime.Options{Threads: 1})
+	in, err := fake.New(config).Load(t.Context(), model(), runtime.Options{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,10 +167,10 @@ func TestAProfileMustCoverWhatIsLoaded(t *testing.T) {
 	p := profile()
 	p.Variants = p.Variants[:1]
 	rt := fake.New(fake.Config{Profiles: []*modelpkg.Profile{p}})
-	if _, err := rt.Load(model(), runtime.Options{Threads: 1}); slo.KindOf(err) != slo.KindInvalid {
+	if _, err := rt.Load(t.Context(), model(), runtime.Options{Threads: 1}); slo.KindOf(err) != slo.KindInvalid {
 		t.Errorf("%v, want an error of kind invalid", err)
 	}
-	if _, err := rt.Load(model(), runtime.Options{Threads: 1, Variants: []int{0}}); err != nil {
+	if _, err := rt.Load(t.Context(), model(), runtime.Options{Threads: 1, Variants: []int{0}}); err != nil {
 		t.Error(err)
 	}
 }

@@ -34,7 +34,7 @@ func TestLoadedModelOutlivesItsFiles(t *testing.T) {
 	}
 	temporary := t.TempDir()
 	t.Setenv("TMPDIR", temporary)
-	in, err := rt.Load(m, runtime.Options{Threads: 1})
+	in, err := rt.Load(t.Context(), m, runtime.Options{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func TestLoadedModelOutlivesItsFiles(t *testing.T) {
 			t.Errorf("variant %s answers otherwise when the files have changed: %v", m.Variants[v].Name, err)
 		}
 	}
-	if _, err := rt.Load(m, runtime.Options{Threads: 2}); slo.KindOf(err) != slo.KindInvalid {
+	if _, err := rt.Load(t.Context(), m, runtime.Options{Threads: 2}); slo.KindOf(err) != slo.KindInvalid {
 		t.Errorf("files that have changed since they were checked are loaded: %v", err)
 	}
 	if err := in.Close(); err != nil {

@@ -35,7 +35,7 @@ type instance struct {
 
 // Load makes an instance. With one thread its sessions are shared with the
 // other instances of the same Model value.
-func (r *Runtime) Load(m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
+func (r *Runtime) Load(_ context.Context, m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
 	op := "load " + m.Name
 	if opts.Threads < 1 {
 		return nil, slo.E(op, slo.KindInvalid, "%d intra-op threads: at least 1 is needed", opts.Threads)

@@ -34,7 +34,7 @@ func open(t testing.TB) *Runtime {
 func load(t testing.TB, m *modelpkg.Model) runtime.Instance {
 	t.Helper()
 	rt := open(t)
-	in, err := rt.Load(m, runtime.Options{Threads: 1})
+	in, err := rt.Load(t.Context(), m, runtime.Options{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func TestElementTypes(t *testing.T) {
 func refuseLoad(t *testing.T, m *modelpkg.Model, kind slo.Kind, want string) {
 	t.Helper()
 	rt := open(t)
-	_, err := rt.Load(m, runtime.Options{Threads: 1})
+	_, err := rt.Load(t.Context(), m, runtime.Options{Threads: 1})
 	if err == nil || slo.KindOf(err) != kind || !strings.Contains(err.Error(), want) {
 		t.Errorf("%v (kind %v), want %q of kind %v", err, slo.KindOf(err), want, kind)
 	}
@@ -307,7 +307,7 @@ func TestInstancesShareSessions(t *testing.T) {
 	rt, m := open(t), twoModalities(t)
 	var all []runtime.Instance
 	add := func(m *modelpkg.Model, threads int) {
-		in, err := rt.Load(m, runtime.Options{Threads: threads})
+		in, err := rt.Load(t.Context(), m, runtime.Options{Threads: threads})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -338,7 +338,7 @@ func TestInstancesShareSessions(t *testing.T) {
 	if err := rt.Close(); err != nil || len(rt.sessions) != 0 {
 		t.Errorf("%v, %d sessions left", err, len(rt.sessions))
 	}
-	if _, err := rt.Load(m, runtime.Options{Threads: 1}); slo.KindOf(err) != slo.KindUnavailable {
+	if _, err := rt.Load(t.Context(), m, runtime.Options{Threads: 1}); slo.KindOf(err) != slo.KindUnavailable {
 		t.Errorf("load after close: %v", err)
 	}
 }
@@ -348,7 +348,7 @@ func TestOpenIsCounted(t *testing.T) {
 	if err := errors.Join(first.Close(), first.Close()); err != nil {
 		t.Error(err)
 	}
-	in, err := second.Load(twoModalities(t), runtime.Options{Threads: 1})
+	in, err := second.Load(t.Context(), twoModalities(t), runtime.Options{Threads: 1})
 	if err != nil {
 		t.Fatal(err) // the environment is still there
 	}

@@ -76,7 +76,7 @@ type fixture struct {
 // load makes an instance of all variants; the suite closes it before the runtime.
 func (f *fixture) load(variants ...int) runtime.Instance {
 	f.Helper()
-	in, err := f.runtime.Load(f.Model, runtime.Options{Threads: 1, Variants: variants})
+	in, err := f.runtime.Load(f.Context(), f.Model, runtime.Options{Threads: 1, Variants: variants})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -422,7 +422,7 @@ func (f *fixture) options() {
 		{Threads: 1, Variants: []int{-1}},
 		{Threads: 1, Variants: []int{0, len(f.Model.Variants)}},
 	} {
-		if _, err := f.runtime.Load(f.Model, opts); slo.KindOf(err) != slo.KindInvalid {
+		if _, err := f.runtime.Load(f.Context(), f.Model, opts); slo.KindOf(err) != slo.KindInvalid {
 			f.Errorf("%+v: %v, want an error of kind invalid", opts, err)
 		}
 	}
@@ -437,7 +437,7 @@ func (f *fixture) instances() {
 		want = append(want, f.run(reference, v, items))
 	}
 	others := []runtime.Instance{f.load(), f.load()}
-	threaded, err := f.runtime.Load(f.Model, runtime.Options{Threads: 2})
+	threaded, err := f.runtime.Load(f.Context(), f.Model, runtime.Options{Threads: 2})
 	if err != nil {
 		f.Fatal(err)
 	}
