@@ -1,0 +1,67 @@
+package plan
+
+import (
+	"sort"
+
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// Group is a number of items of one job that may run on the same variants:
+// those that carry the same modalities.
+type Group struct {
+	Items   int // >= 1
+	Allowed Set // not empty
+}
+
+// Split shares out over the groups of a job what its items must score together:
+// the goals sum up to at least target, and reaching each by itself costs about
+// as little time as reaching the target together can. It reports false when the
+// target is out of reach; MaxScore says what is in reach.
+//
+// It is the linear relaxation of the joint problem, solved exactly: every group
+// starts at its cheapest corner of its hull, and steps along the hulls are taken
+// where a point of score costs the least time, over all groups, until the target
+// is reached. The last step is taken in part, which the strategy of that group
+// then mixes.
+func (p *Planner) Split(groups []Group, target slo.Score) (goals []slo.Score, ok bool) {
+	type step struct {
+		group int
+		gain  slo.Score
+		slope float64 // time for a unit of score
+	}
+	goals = make([]slo.Score, len(groups))
+	var steps []step
+	missing := target
+	for i, g := range groups {
+		var variants []int
+		for v := range p.variants {
+			if g.Allowed.Has(v) {
+				variants = append(variants, v)
+			}
+		}
+		hull := p.hullOf(variants)
+		goals[i] = slo.Accuracy(hull[0].acc).Times(g.Items)
+		missing -= goals[i]
+		for k := 1; k < len(hull); k++ {
+			a, b := hull[k-1], hull[k]
+			steps = append(steps, step{i, slo.Accuracy(b.acc - a.acc).Times(g.Items), (b.time - a.time) / (b.acc - a.acc)})
+		}
+	}
+	sort.SliceStable(steps, func(i, j int) bool { return steps[i].slope < steps[j].slope })
+	for _, s := range steps {
+		if missing <= 0 {
+			break
+		}
+		goals[s.group] += min(s.gain, missing)
+		missing -= s.gain
+	}
+	return goals, missing <= 0
+}
+
+// MaxScore is the highest score that the groups can be expected to reach.
+func (p *Planner) MaxScore(groups []Group) (sum slo.Score) {
+	for _, g := range groups {
+		sum += p.MaxAccuracy(g.Allowed).Times(g.Items)
+	}
+	return sum
+}
