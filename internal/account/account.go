@@ -107,7 +107,7 @@ type Batch struct {
 	Started        slo.Instant
 	Took           time.Duration // measured; 0 while it runs and when it was lost
 	End            BatchEnd
-	FailedItems    int // items of parts that the runtime failed to run
+	FailedItems    int // items that the runtime failed to run, or that have no answer
 }
 
 // BatchEnd is how a batch ended.

@@ -166,16 +166,22 @@ func (b *Books) done(e sched.Done) error {
 	}
 	r.Took, r.Batch.End = e.Took, BatchDone
 	var last *Job
+	item := 0
 	for i, p := range r.Parts {
 		j := r.jobs[i]
+		alone := e.FailedItems(p, item)
+		item += p.Count
 		if j != last {
 			j.Compute += e.Took
 			last = j
 		}
 		if e.PartFailed(i) {
 			r.FailedItems += p.Count
-		} else {
-			j.ran(r.Variant, p.Count)
+			continue
+		}
+		r.FailedItems += alone
+		if ran := p.Count - alone; ran > 0 {
+			j.ran(r.Variant, ran)
 		}
 	}
 	switch {

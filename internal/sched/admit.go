@@ -19,44 +19,69 @@ func (c *Core) arrive(e Arrive) {
 		panic(fmt.Sprintf("sched: I-2: job %d arrived twice", e.Job))
 	}
 	m := c.models[e.Model]
-	j := &job{id: e.Job, client: e.Client, model: e.Model, n: e.Items, bytes: e.Bytes, objective: e.Objective,
-		allowed: m.Planner.Runnable(e.Present, e.Choice), waiting: e.Items}
-	j.pending = append(j.pending, span{0, e.Items})
+	j := newJob(e, m.Planner)
 	c.jobs[j.id] = j
 	c.counts.Jobs++
-	c.counts.Arrived += j.n
+	c.counts.Arrived += e.Items
 	c.bytes += j.bytes
 	m.jobs++
-	c.pend(j, j.n)
-	outcome, reason := c.admit(j)
-	if j.strategy != nil && !c.draining {
+	for g := j; g != nil; g = g.other {
+		c.pend(g, g.waiting)
+	}
+	outcome, reason := c.plan(j)
+	if outcome == 0 {
 		// What is refused for want of room tells of what will come as well: a server
 		// that learnt only from what it admits would think itself idle in a flood.
-		c.forecast.arrive(c.now, j, c.work(j), j.latest.Sub(c.now))
+		if !c.draining {
+			var work int64
+			latest := slo.Never
+			for g := j; g != nil; g = g.other {
+				work, latest = work+c.work(g), min(latest, g.latest)
+			}
+			c.forecast.arrive(c.now, e.Items, j.objective.Deadline, work, latest.Sub(c.now))
+		}
+		for g := j; g != nil && outcome == 0; g = g.other {
+			if outcome, reason = c.admit(g); outcome == 0 {
+				c.enqueue(g)
+			}
+		}
 	}
 	if outcome != 0 {
 		c.giveUp(j, outcome, reason)
-		return
 	}
-	c.enqueue(j)
 }
 
-// admit plans a job and returns outcome 0 if it may be queued.
-func (c *Core) admit(j *job) (slo.Outcome, slo.Reason) {
+// plan gives the groups of a job that has come their strategies; outcome 0 where
+// there are some that reach the floor.
+func (c *Core) plan(j *job) (slo.Outcome, slo.Reason) {
 	m := c.models[j.model]
-	if j.allowed == 0 {
-		return slo.Infeasible, slo.ReasonNoVariant
+	for g := j; g != nil; g = g.other {
+		if g.allowed == 0 {
+			return slo.Infeasible, slo.ReasonNoVariant
+		}
 	}
-	s, ok := c.cfg.Policy.Strategy(m.Planner, j.n, j.target(), j.allowed)
-	if !ok {
-		j.finishes.Best = m.Planner.MaxAccuracy(j.allowed)
+	if best, ok := j.setGoals(m.Planner); !ok {
+		j.finishes.Best = best
 		return slo.Infeasible, slo.ReasonFloor
 	}
-	j.strategy = s.Items
-	j.latest = c.latestStart(j)
+	for g := j; g != nil; g = g.other {
+		s, ok := c.cfg.Policy.Strategy(m.Planner, g.n, g.target(), g.allowed)
+		if !ok {
+			j.finishes.Best = m.Planner.MaxAccuracy(g.allowed)
+			return slo.Infeasible, slo.ReasonFloor
+		}
+		g.strategy = s.Items
+		g.latest = c.latestStart(g)
+	}
+	return 0, 0
+}
+
+// admit returns outcome 0 if a planned group of a job may be queued.
+func (c *Core) admit(j *job) (slo.Outcome, slo.Reason) {
 	if j.objective.Deadline == slo.Never {
 		c.clients.takeTurn(j, c.work(j))
 	}
+	facts := &j.first.finishes
 	switch {
 	case c.draining:
 		return slo.Shed, slo.ReasonDraining
@@ -65,11 +90,11 @@ func (c *Core) admit(j *job) (slo.Outcome, slo.Reason) {
 	case c.room(j, nil) || c.makeRoom(j):
 		return 0, 0
 	case !c.fits(nil):
-		j.finishes.RetryAfter = c.Waiting()
+		facts.RetryAfter = c.Waiting()
 		return slo.Shed, slo.ReasonQueueFull
 	}
-	j.finishes.RetryAfter = c.lateness(j)
-	j.finishes.Best = c.reachable(j)
+	facts.RetryAfter = c.lateness(j)
+	facts.Best = c.reachable(j)
 	return slo.Shed, slo.ReasonTooBusy
 }
 
@@ -176,17 +201,22 @@ func (c *Core) busyTime() time.Duration {
 // giveUp ends a job before its items have run: pending items finish at once,
 // running ones when their batch is done. The outcome stays whatever they do.
 func (c *Core) giveUp(j *job, outcome slo.Outcome, reason slo.Reason) {
-	j.ended, j.reason = outcome, reason
-	if j.queued {
-		c.dequeue(j)
+	running := 0
+	c.expiry.drop(j.first)
+	for g := j.first; g != nil; g = g.other {
+		g.ended, g.reason = outcome, reason
+		if g.queued {
+			c.dequeue(g)
+		}
+		for _, s := range g.pending {
+			c.finish(Finish{Part: Part{Job: g.id, First: s.first, Count: s.count}, Variant: -1, Outcome: outcome, Reason: reason})
+		}
+		c.pend(g, -g.waiting)
+		g.pending, g.waiting = nil, 0
+		running += g.running
 	}
-	for _, s := range j.pending {
-		c.finish(Finish{Part: Part{Job: j.id, First: s.first, Count: s.count}, Variant: -1, Outcome: outcome, Reason: reason})
-	}
-
-	c.pend(j, -j.waiting)
-	j.pending, j.waiting = nil, 0
-	if j.running > 0 {
+	if running > 0 {
+		c.out = append(c.out, GiveUp{j.first.end()})
 		c.abort(j)
 	}
 	c.finishJob(j)
@@ -200,21 +230,34 @@ func (c *Core) finish(f Finish) {
 
 // finishJob ends the job if nothing of it is pending or running.
 func (c *Core) finishJob(j *job) {
-	if j.waiting > 0 || j.running > 0 {
-		return
+	j = j.first
+	var score slo.Score
+	n := 0
+	for g := j; g != nil; g = g.other {
+		if g.waiting > 0 || g.running > 0 {
+			return
+		}
+		score, n = score+g.committed, n+g.n
 	}
-	f := j.finishes
-	f.Job, f.Outcome, f.Reason = j.id, j.ended, j.reason
+	f := j.end()
 	if j.ended == 0 {
 		f.Outcome = slo.OnTime
 		if c.now > j.objective.Deadline {
 			f.Outcome = slo.Late
 		}
-		f.Expected = j.committed.Mean(j.n)
+		f.Expected = score.Mean(n)
 	}
+	c.expiry.drop(j)
 	delete(c.jobs, j.id)
 	c.counts.Jobs--
 	c.bytes -= j.bytes
 	c.models[j.model].jobs--
 	c.out = append(c.out, f)
+}
+
+// end is how a job that was given up ends.
+func (j *job) end() FinishJob {
+	f := j.finishes
+	f.Job, f.Outcome, f.Reason = j.id, j.ended, j.reason
+	return f
 }

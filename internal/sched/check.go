@@ -1,6 +1,10 @@
 package sched
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/mosel-serve/mosel/internal/slo"
+)
 
 // Check verifies the invariants that can be seen in the core's state. It visits
 // everything, so it is for tests and simulation; production compares Counts.
@@ -8,8 +12,8 @@ func (c *Core) Check() error {
 	if c.counts.Arrived != c.counts.Finished+c.counts.Queued+c.counts.Running {
 		return fmt.Errorf("I-1: %+v", c.counts)
 	}
-	if c.items > c.cfg.QueueItemsMax || c.queue.jobs > c.cfg.QueueJobsMax {
-		return fmt.Errorf("I-9: %d items of %d jobs are queued", c.items, c.queue.jobs)
+	if c.items > c.cfg.QueueItemsMax || len(c.jobs) > c.cfg.QueueJobsMax {
+		return fmt.Errorf("I-9: %d items are queued, %d jobs unfinished", c.items, len(c.jobs))
 	}
 	if len(c.idle) > 0 && c.queue.root != nil {
 		return fmt.Errorf("I-8: %d idle instances while jobs wait", len(c.idle))
@@ -19,8 +23,10 @@ func (c *Core) Check() error {
 		if err := c.checkJob(j); err != nil {
 			return fmt.Errorf("job %d: %w", id, err)
 		}
-		running += j.running
-		waiting += j.waiting
+		for g := j; g != nil; g = g.other {
+			running += g.running
+			waiting += g.waiting
+		}
 	}
 	if running != c.counts.Running || waiting != c.counts.Queued || waiting != c.items {
 		return fmt.Errorf("I-1: %d running and %d waiting in jobs, %+v", running, waiting, c.counts)
@@ -34,10 +40,26 @@ func (c *Core) Check() error {
 	return c.checkQueue()
 }
 
+// checkJob checks a job and its groups.
 func (c *Core) checkJob(j *job) error {
-	if j.waiting+j.running == 0 {
+	left, n := 0, 0
+	var goal slo.Score
+	for g := j; g != nil; g = g.other {
+		if err := c.checkGroup(g); err != nil {
+			return fmt.Errorf("group %d: %w", g.group, err)
+		}
+		left, n, goal = left+g.waiting+g.running, n+g.n, goal+g.goal
+	}
+	if left == 0 {
 		return fmt.Errorf("I-2: nothing of it waits or runs")
 	}
+	if j.ended == 0 && goal < j.objective.Floor.Times(n) {
+		return fmt.Errorf("I-5: its goals are %d, %d items at its floor score %d", goal, n, j.objective.Floor.Times(n))
+	}
+	return nil
+}
+
+func (c *Core) checkGroup(j *job) error {
 	if j.queued != (j.waiting > 0) {
 		return fmt.Errorf("queued %v with %d items waiting", j.queued, j.waiting)
 	}
@@ -63,7 +85,7 @@ func (c *Core) checkBatches() error {
 		items := 0
 		for _, p := range b.Parts {
 			items += p.Count
-			if !c.jobs[p.Job].allowed.Has(b.Variant) {
+			if !c.group(p).allowed.Has(b.Variant) {
 				return fmt.Errorf("I-6: batch %d runs job %d on variant %d", id, p.Job, b.Variant)
 			}
 		}

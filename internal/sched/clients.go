@@ -163,8 +163,10 @@ const (
 func (c *Core) makeRoom(j *job) bool {
 	yielding := c.yielding(j)
 	for _, v := range yielding {
-		v.finishes.RetryAfter = c.Waiting()
-		c.giveUp(v, slo.Shed, slo.ReasonYielded)
+		if v.ended == 0 { // else it has yielded as another group of its job
+			v.first.finishes.RetryAfter = c.Waiting()
+			c.giveUp(v, slo.Shed, slo.ReasonYielded)
+		}
 	}
 	return yielding != nil
 }
@@ -183,7 +185,7 @@ func (c *Core) yielding(j *job) []*job {
 		richest := c.clients.heap[0]
 		anyHelps := !c.fits(out) || c.ahead(j)+c.fullBatch(j) <= 0
 		v := richest.newest
-		for ; v != nil && (v.waiting < v.n || !anyHelps && !v.before(j)); v = v.older {
+		for ; v != nil && (v.begun() || !anyHelps && !v.before(j)); v = v.older {
 			if scans++; scans == yieldScanMax {
 				v = nil
 				break
@@ -237,7 +239,7 @@ func (c *Core) mustFit(j *job) bool {
 // fits reports whether the bounds of the queue hold when some have left it.
 func (c *Core) fits(leaving []*job) bool {
 	items, bytes, jobs := c.items+c.counts.Running, c.bytes, len(c.jobs)-len(leaving)
-	for _, v := range leaving {
+	for _, v := range leaving { // of a job of several groups this is less than leaves
 		items, bytes = items-v.waiting, bytes-v.bytes
 	}
 	return items <= c.cfg.QueueItemsMax && jobs <= c.cfg.QueueJobsMax && (c.cfg.QueueBytesMax == 0 || bytes <= c.cfg.QueueBytesMax)

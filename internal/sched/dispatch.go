@@ -3,6 +3,7 @@ package sched
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/plan"
@@ -36,7 +37,7 @@ func (c *Core) shedHopeless() {
 		if c.now >= j.objective.Deadline {
 			reason = slo.ReasonDeadlinePassed
 		}
-		j.finishes.RetryAfter = c.Waiting()
+		j.first.finishes.RetryAfter = c.Waiting()
 		c.giveUp(j, slo.Shed, reason)
 	}
 }
@@ -232,6 +233,7 @@ func (c *Core) start(instance InstanceID, g *gather, why *Decision) {
 		t.job.spend(g.variant, t.items, variants)
 		t.job.committed += variants[g.variant].Accuracy.Times(t.items)
 		t.job.running += t.items
+		c.expiry.add(t.job.first)
 		c.pend(t.job, -t.items)
 		c.counts.Running += t.items
 		c.requeue(t.job)
@@ -286,8 +288,14 @@ func (c *Core) done(e Done) {
 	if !e.Failed && e.FailedParts == nil {
 		c.models[b.Model].observe(b.Variant, e.Took, b.nominal)
 	}
+	item := 0
 	for i, p := range b.Parts {
-		j := c.jobs[p.Job]
+		j := c.group(p)
+		var verdicts []Verdict
+		if e.Verdicts != nil {
+			verdicts = e.Verdicts[item : item+p.Count]
+			item += p.Count
+		}
 		c.unrun(j, b, p.Count, e.PartFailed(i))
 		f := Finish{Part: p, Variant: b.Variant, Outcome: j.ended, Reason: j.reason}
 		switch {
@@ -299,8 +307,12 @@ func (c *Core) done(e Done) {
 		default:
 			f.Outcome = slo.OnTime
 		}
-		c.finish(f)
-		c.settle(j, f)
+		if !f.Outcome.Ran() || !slices.Contains(verdicts, Fail) {
+			c.finish(f)
+			c.settle(j, f)
+			continue
+		}
+		c.finishApart(j, f, verdicts)
 	}
 }
 

@@ -26,17 +26,42 @@ type ClientID uint64
 type Event interface{ event() }
 
 // Done answers a Dispatch: its batch ended after Took. It failed as a whole, or
-// some of its parts did.
+// some of its parts did, each of which ends its job, or some of its items did,
+// which end alone.
 type Done struct {
 	Batch       BatchID
 	Took        time.Duration
 	Failed      bool
-	FailedParts []bool // by part of the Dispatch; nil: none but what Failed says
+	FailedParts []bool    // by part of the Dispatch; nil: none but what Failed says
+	Verdicts    []Verdict // by item, in the order of the parts; nil: Accept for all
 }
+
+// Verdict is what the driver says of one item that ran.
+type Verdict uint8
+
+// The verdicts.
+const (
+	Accept Verdict = iota // its outputs are its answer
+	Fail                  // it has no answer; the rest of its job goes on
+)
 
 // PartFailed reports whether a part of the batch failed.
 func (d Done) PartFailed(part int) bool {
 	return d.Failed || (part < len(d.FailedParts) && d.FailedParts[part])
+}
+
+// FailedItems is how many of a part's items failed alone; first is the place of
+// its first item in the batch.
+func (d Done) FailedItems(part Part, first int) (n int) {
+	if d.Verdicts == nil {
+		return 0
+	}
+	for _, v := range d.Verdicts[first : first+part.Count] {
+		if v == Fail {
+			n++
+		}
+	}
+	return n
 }
 
 // InstanceDown takes an instance away. The batch it was running is lost; no
@@ -67,9 +92,22 @@ type Arrive struct {
 	Model     int // index into Config.Models, or the number of its Serve
 	Items     int
 	Bytes     int64          // of memory that its payload holds until it ends
-	Present   slo.Modalities // what every item carries
+	Present   slo.Modalities // what every item carries; of a mixed job, what any does
 	Choice    slo.Modalities // not 0: run exactly this subset
 	Objective slo.Objective
+	// Mixed says what the items carry where that differs: runs of items, in their
+	// order, that add up to Items. Nil: Present and Choice hold for all.
+	Mixed []Run
+	// Expires is when a job that is dropped when late is given up although its items
+	// run; it is not before the deadline. 0 is the deadline.
+	Expires slo.Instant
+}
+
+// Run is a number of consecutive items that carry the same.
+type Run struct {
+	Items   int // >= 1
+	Present slo.Modalities
+	Choice  slo.Modalities // not 0: run exactly this subset
 }
 
 // Drain refuses everything that arrives from now on; what is queued runs.
@@ -140,6 +178,11 @@ type Abort struct {
 	Instance InstanceID
 }
 
+// GiveUp says that a job will end as given although some of its items still run:
+// whoever waits for it may be told now. Its FinishJob, which says the same, comes
+// when the last of its batches has ended; until then the driver keeps its payload.
+type GiveUp struct{ FinishJob }
+
 // Finish ends items of a job for ever. Variant is -1 when they did not run.
 type Finish struct {
 	Part
@@ -154,12 +197,13 @@ type FinishJob struct {
 	Job        JobID
 	Outcome    slo.Outcome
 	Reason     slo.Reason
-	Expected   slo.Accuracy  // mean over the items, when they ran
+	Expected   slo.Accuracy  // mean over the items that ran and did not fail
 	RetryAfter time.Duration // shed: when a retry has a chance
 	Best       slo.Accuracy  // infeasible: the highest accuracy there is; shed: the highest by the deadline, 0 if none
 }
 
 func (Dispatch) action()  {}
 func (Abort) action()     {}
+func (GiveUp) action()    {}
 func (Finish) action()    {}
 func (FinishJob) action() {}

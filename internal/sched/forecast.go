@@ -78,8 +78,9 @@ func (s *spread) variation() float64 {
 	return max(0, s.square/(s.mean*s.mean)-1)
 }
 
-// arrive learns from a job.
-func (f *forecast) arrive(now slo.Instant, j *job, work int64, wait time.Duration) {
+// arrive learns from a job of so many items that is due at deadline, brings work
+// and can wait so long for its start.
+func (f *forecast) arrive(now slo.Instant, items int, deadline slo.Instant, work int64, wait time.Duration) {
 	share := max(forget, 1/float64(f.jobs+1)) // a plain mean at first
 	if f.jobs > 0 {
 		gap := float64(now - f.last)
@@ -87,7 +88,7 @@ func (f *forecast) arrive(now slo.Instant, j *job, work int64, wait time.Duratio
 		f.gap.see(gap, gapShare)
 		f.pace.see(gap/f.lastSize, gapShare)
 	}
-	size := float64(j.n)
+	size := float64(items)
 	f.items += share * (size - f.items)
 	f.work += share * (float64(work) - f.work)
 	weight := share * size / max(f.items, 1)
@@ -96,8 +97,8 @@ func (f *forecast) arrive(now slo.Instant, j *job, work int64, wait time.Duratio
 	}
 	wait = min(wait, max(patience, time.Duration(work)))
 	reach, endless := wait, 1.0
-	if j.objective.Deadline != slo.Never {
-		reach, endless = j.objective.Deadline.Sub(now), 0
+	if deadline != slo.Never {
+		reach, endless = deadline.Sub(now), 0
 	}
 	f.reach += share * (float64(reach) - f.reach)
 	f.endless += min(1, weight) * (endless - f.endless)

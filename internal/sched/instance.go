@@ -30,7 +30,7 @@ func (c *Core) instanceDown(id InstanceID) {
 	b := c.batches[batchID]
 	c.release(b)
 	for _, p := range b.Parts {
-		j := c.jobs[p.Job]
+		j := c.group(p)
 		c.unrun(j, b, p.Count, true)
 		c.lose(j, p, b)
 	}

@@ -10,16 +10,25 @@ import (
 
 // job is one job's ledger: what its finished and running items are expected to
 // score, hence what the pending ones must still score, and the strategy by
-// which they will.
+// which they will. A job whose items do not all carry the same is a chain of such
+// ledgers, one for each group of items that may run on the same variants; each is
+// queued and planned for itself, and all end together.
 type job struct {
 	node
 	id        JobID
+	group     int  // 0 of the first
+	first     *job // of the chain; itself if it is alone
+	other     *job // the next of the chain
+	runs      []span
 	client    ClientID
 	model     int
-	n         int
-	bytes     int64
+	n         int       // items that have not failed
+	goal      slo.Score // what these must score
+	bytes     int64     // of the first: of the whole job
 	allowed   plan.Set
 	objective slo.Objective
+	expires   slo.Instant
+	expiring  int // of the first: its place among those that run and expire, counted from 1
 
 	pending   []span    // items not dispatched, ascending
 	waiting   int       // number of pending items
@@ -51,9 +60,7 @@ type job struct {
 type span struct{ first, count int }
 
 // target is the score the pending items must still reach.
-func (j *job) target() slo.Score {
-	return max(0, j.objective.Floor.Times(j.n)-j.committed)
-}
+func (j *job) target() slo.Score { return max(0, j.goal-j.committed) }
 
 // take removes x pending items and appends them to parts.
 func (j *job) take(x int, parts []Part) []Part {

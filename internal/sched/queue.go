@@ -6,7 +6,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// queue holds the jobs with pending items in order of (deadline, turn, id) and knows,
+// queue holds the jobs with pending items in order of (deadline, turn, id, group) and knows,
 // without visiting them, how much work is before any point of that order and by
 // how much the tightest job would be on time. It is a treap whose nodes carry
 // sums over their subtrees: insert, remove and the questions below cost
@@ -42,12 +42,15 @@ func (j *job) before(k *job) bool {
 	if j.turn != k.turn {
 		return j.turn < k.turn
 	}
-	return j.id < k.id
+	if j.id != k.id {
+		return j.id < k.id
+	}
+	return j.group < k.group
 }
 
 // priority spreads ids evenly (the finaliser of a well-known 64-bit hash).
 func (j *job) priority() uint64 {
-	x := uint64(j.id) + 0x9e3779b97f4a7c15
+	x := uint64(j.id) + uint64(j.group)<<32 + 0x9e3779b97f4a7c15
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return x ^ x>>31

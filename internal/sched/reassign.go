@@ -25,6 +25,9 @@ func (c *Core) reassign() {
 	}
 	drop := c.cfg.Policy.Reassign(queue)
 	for i, j := range jobs {
+		if j.ended != 0 {
+			continue // with another group of its job
+		}
 		if slices.Contains(drop, i) {
 			c.giveUp(j, slo.Shed, slo.ReasonTooBusy)
 			continue

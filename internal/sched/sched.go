@@ -76,6 +76,7 @@ type Core struct {
 	idle      []InstanceID // in the order in which they became idle
 	busy      map[InstanceID]BatchID
 	busyUntil int64 // sum over the running batches of when they should end
+	expiry    expiry
 	forecast  forecast
 	options   []plan.Batch // of the last choice, kept for its memory
 	items     int          // pending items over all jobs
@@ -180,6 +181,7 @@ func (c *Core) Step(now slo.Instant, event Event, out []Action) []Action {
 	default:
 		panic(fmt.Sprintf("sched: unknown event %T", event))
 	}
+	c.expire()
 	c.dispatchAll()
 	out, c.out = c.out, nil
 	return out
@@ -189,11 +191,14 @@ func (c *Core) Step(now slo.Instant, event Event, out []Action) []Action {
 // work that can no longer be on time is told so when that becomes true and not
 // when an instance is free. It reports false when nothing waits for time.
 func (c *Core) Next() (slo.Instant, bool) {
-	j := c.queue.first()
-	if j == nil || j.objective.Late != slo.LateDrop || j.latest == slo.Never {
+	at := c.expiry.first()
+	if j := c.queue.first(); j != nil && j.objective.Late == slo.LateDrop {
+		at = min(at, j.latest)
+	}
+	if at == slo.Never {
 		return 0, false
 	}
-	return max(c.now, j.latest) + 1, true
+	return max(c.now, at) + 1, true
 }
 
 // Idle reports whether nothing is queued or running: after a Drain, that it is

@@ -84,7 +84,8 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	case "arrive":
 		return s.step(t, at, arrival(t, arg, number))
 	case "done":
-		return s.step(t, at, sched.Done{Batch: sched.BatchID(number("batch", 1)), Took: time.Duration(instant(t, arg("took", "0s"))), Failed: d.HasArg("failed")})
+		return s.step(t, at, sched.Done{Batch: sched.BatchID(number("batch", 1)), Took: time.Duration(instant(t, arg("took", "0s"))),
+			Failed: d.HasArg("failed"), Verdicts: verdicts(arg("verdicts", ""))})
 	case "cancel":
 		return s.step(t, at, sched.Cancel{Job: sched.JobID(number("job", 1))})
 	case "down":
@@ -102,6 +103,34 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	}
 	d.Fatalf(t, "unknown command %q", d.Cmd)
 	return ""
+}
+
+// verdicts reads "aafa": items accepted, and failed.
+func verdicts(text string) (list []sched.Verdict) {
+	for _, c := range text {
+		verdict := sched.Accept
+		if c == 'f' {
+			verdict = sched.Fail
+		}
+		list = append(list, verdict)
+	}
+	return list
+}
+
+// carrying reads "3*a+b,2*a": what so many items carry.
+func carrying(t *testing.T, text string) (runs []sched.Run, items int) {
+	for run := range strings.SplitSeq(text, ",") {
+		var r sched.Run
+		var what string
+		if _, err := fmt.Sscanf(run, "%d*%s", &r.Items, &what); err != nil {
+			t.Fatal(err)
+		}
+		if r.Present = 3; what == "a" {
+			r.Present = 1
+		}
+		runs, items = append(runs, r), items+r.Items
+	}
+	return runs, items
 }
 
 func ups(n int) []sched.Event {
@@ -129,9 +158,13 @@ func arrival(t *testing.T, arg func(key, unset string) string, number func(key s
 	if arg("present", "a+b") == "a" {
 		present = 1
 	}
-	return sched.Arrive{Job: sched.JobID(number("job", 1)), Client: sched.ClientID(number("client", 0)), Model: number("model", 0),
+	e := sched.Arrive{Job: sched.JobID(number("job", 1)), Client: sched.ClientID(number("client", 0)), Model: number("model", 0),
 		Items: number("items", 1), Bytes: int64(number("bytes", 0)), Present: present,
-		Objective: slo.Objective{Floor: floor, Deadline: deadline, Late: late}}
+		Objective: slo.Objective{Floor: floor, Deadline: deadline, Late: late}, Expires: instant(t, arg("expires", "0s"))}
+	if mixed := arg("mixed", ""); mixed != "" {
+		e.Mixed, e.Items = carrying(t, mixed)
+	}
+	return e
 }
 
 func instant(t *testing.T, text string) slo.Instant {
@@ -161,6 +194,8 @@ func (s *script) step(t *testing.T, at slo.Instant, e sched.Event) string {
 			b.WriteString(reasons(a.Why))
 		case sched.Abort:
 			fmt.Fprintf(&b, "abort batch %d on instance %d\n", a.Batch, a.Instance)
+		case sched.GiveUp:
+			fmt.Fprintf(&b, "give up job %d: %v (%v)\n", a.Job, a.Outcome, a.Reason)
 		case sched.Finish:
 			fmt.Fprintf(&b, "finish %s: %v (%v)\n", parts([]sched.Part{a.Part}), a.Outcome, a.Reason)
 		case sched.FinishJob:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
 )
@@ -20,12 +21,12 @@ type audit struct {
 // audited is a job as its actions have made it.
 type audited struct {
 	Arrival
-	best    slo.Accuracy // of the variants it may run on
 	items   []itemState
-	unsent  int       // items never dispatched, or lost
+	unsent  slo.Score // the best that items can score which were never dispatched, or lost
 	score   slo.Score // of items that run or have run
 	expects slo.Score // of items that have finished after running
 	ran     int
+	failed  int // items that failed alone
 }
 
 // itemState is where an item is.
@@ -33,6 +34,9 @@ type itemState struct {
 	running  bool
 	finished bool
 	variant  int
+	present  slo.Modalities
+	choice   slo.Modalities
+	best     slo.Accuracy // of the variants it may run on
 }
 
 func newAudit(cfg Config) *audit {
@@ -70,7 +74,19 @@ func (a *audit) step(now slo.Instant, e sched.Event, out []sched.Action) error {
 
 func (a *audit) arrive(j Arrival) {
 	p := a.models[j.Model].Planner
-	a.jobs[j.Job] = &audited{Arrival: j, best: p.MaxAccuracy(p.Runnable(j.Present, j.Choice)), items: make([]itemState, j.Items), unsent: j.Items}
+	job := &audited{Arrival: j}
+	runs := j.Mixed
+	if runs == nil {
+		runs = []sched.Run{{Items: j.Items, Present: j.Present, Choice: j.Choice}}
+	}
+	for _, r := range runs {
+		best := p.MaxAccuracy(p.Runnable(r.Present, r.Choice))
+		for range r.Items {
+			job.items = append(job.items, itemState{present: r.Present, choice: r.Choice, best: best})
+		}
+		job.unsent += best.Times(r.Items)
+	}
+	a.jobs[j.Job] = job
 }
 
 // dispatch checks a batch: bounds (I-4), floors (I-5), modalities (I-6) and that
@@ -93,12 +109,10 @@ func (a *audit) dispatch(d sched.Dispatch, now slo.Instant) error {
 		if j == nil || j.Model != d.Model || p.Count < 1 || p.First < 0 || p.First+p.Count > len(j.items) {
 			return fmt.Errorf("I-2: batch %d has items %+v that are not there", d.Batch, p)
 		}
-		if err := a.send(j, p, d.Variant, v.Accuracy); err != nil {
+		if err := a.send(j, p, d.Variant, v); err != nil {
 			return err
 		}
 		switch {
-		case !j.Present.Has(v.Modalities) || j.Choice != 0 && j.Choice != v.Modalities:
-			return fmt.Errorf("I-6: job %d carries %b and chose %b; batch %d runs %b", p.Job, j.Present, j.Choice, d.Batch, v.Modalities)
 		case j.Objective.Late == slo.LateDrop && now.Add(min(d.Predicted, v.Curve.Batch(total))) > j.Objective.Deadline:
 			return fmt.Errorf("I-7: batch %d should end at %v, job %d is due at %v", d.Batch, time.Duration(now.Add(d.Predicted)), p.Job,
 				time.Duration(j.Objective.Deadline))
@@ -111,17 +125,22 @@ func (a *audit) dispatch(d sched.Dispatch, now slo.Instant) error {
 }
 
 // send books items as running.
-func (a *audit) send(j *audited, p sched.Part, variant int, accuracy slo.Accuracy) error {
+func (a *audit) send(j *audited, p sched.Part, variant int, v plan.Variant) error {
 	for i := p.First; i < p.First+p.Count; i++ {
-		if j.items[i].running || j.items[i].finished {
+		s := &j.items[i]
+		switch {
+		case s.running || s.finished:
 			return fmt.Errorf("I-2: item %d of job %d runs twice", i, p.Job)
+		case !s.present.Has(v.Modalities) || s.choice != 0 && s.choice != v.Modalities:
+			return fmt.Errorf("I-6: item %d of job %d carries %b and chose %b; it runs on %b", i, p.Job, s.present, s.choice, v.Modalities)
 		}
-		j.items[i] = itemState{running: true, variant: variant}
+		s.running, s.variant = true, variant
+		j.unsent -= slo.Score(s.best)
 	}
-	j.unsent -= p.Count
-	j.score += accuracy.Times(p.Count)
-	if best := j.score + j.best.Times(j.unsent); best < j.Objective.Floor.Times(len(j.items)) {
-		return fmt.Errorf("I-5: job %d can score %d at best, its floor is %d", p.Job, best, j.Objective.Floor.Times(len(j.items)))
+	j.score += v.Accuracy.Times(p.Count)
+	n := len(j.items) - j.failed
+	if best := j.score + j.unsent; best < j.Objective.Floor.Times(n) {
+		return fmt.Errorf("I-5: job %d can score %d at best, its floor is %d", p.Job, best, j.Objective.Floor.Times(n))
 	}
 	return nil
 }
@@ -137,8 +156,8 @@ func (a *audit) end(d sched.Dispatch, lost bool) {
 		j := a.jobs[p.Job]
 		for i := p.First; i < p.First+p.Count; i++ {
 			j.items[i].running = false
+			j.unsent += slo.Score(j.items[i].best)
 		}
-		j.unsent += p.Count
 		j.score -= accuracy.Times(p.Count)
 	}
 }
@@ -163,6 +182,10 @@ func (a *audit) finish(f sched.Finish, now slo.Instant) error {
 			j.expects += a.accuracy(j, f.Variant)
 			j.ran++
 		}
+		if f.Outcome == slo.Failed && s.running { // it failed alone: its job goes on without it
+			j.failed++
+			j.score -= a.accuracy(j, s.variant)
+		}
 	}
 	return nil
 }
@@ -178,7 +201,7 @@ func (a *audit) finishJob(f sched.FinishJob) error {
 	if !f.Outcome.Ran() {
 		return nil
 	}
-	if j.ran != len(j.items) || f.Expected != j.expects.Mean(j.ran) || j.expects < j.Objective.Floor.Times(j.ran) {
+	if j.ran != len(j.items)-j.failed || f.Expected != j.expects.Mean(j.ran) || j.expects < j.Objective.Floor.Times(j.ran) {
 		return fmt.Errorf("I-5: job %d of %d items ends %v with %d run and %v expected; they score %d, its floor is %v",
 			f.Job, len(j.items), f.Outcome, j.ran, f.Expected, j.expects, j.Objective.Floor)
 	}

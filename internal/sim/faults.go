@@ -19,6 +19,8 @@ type Faults struct {
 	Slowdowns []Slowdown
 	// FailShare is the share of batches that fail.
 	FailShare float64
+	// FailItemShare is the share of items that run and have no answer.
+	FailItemShare float64
 	// LoseEvery is the mean time between losses of some instance; 0 = never. It
 	// comes back after LoseFor.
 	LoseEvery, LoseFor time.Duration
@@ -42,11 +44,25 @@ type Outage struct {
 
 // draws are the random streams of the faults, one for each purpose: the n-th
 // batch is disturbed alike whether batches fail or not.
-type draws struct{ noise, failure, loss *rand.Rand }
+type draws struct{ noise, failure, loss, item *rand.Rand }
 
 func newDraws(seed uint64) draws {
 	stream := func(purpose uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0x6d6f73656c<<8+purpose)) }
-	return draws{noise: stream(1), failure: stream(2), loss: stream(3)}
+	return draws{noise: stream(1), failure: stream(2), loss: stream(3), item: stream(4)}
+}
+
+// verdicts draws which items of a batch have no answer; nil: all have one.
+func (d *draws) verdicts(f *Faults, items int) []sched.Verdict {
+	if f.FailItemShare == 0 {
+		return nil
+	}
+	list := make([]sched.Verdict, items)
+	for i := range list {
+		if d.item.Float64() < f.FailItemShare {
+			list[i] = sched.Fail
+		}
+	}
+	return list
 }
 
 // batch is how long a batch takes that should take nominal, and whether it fails.

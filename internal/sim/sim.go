@@ -339,7 +339,8 @@ func (r *run) Started(b *account.Batch) {
 		nominal := r.cfg.True[b.Model].Variants()[b.Variant].Curve.Batch(b.Items)
 		took, failed = r.draw.batch(&r.cfg.Faults, nominal, b.Instance, r.now)
 	}
-	r.push(event{at: r.now.Add(took), what: sched.Done{Batch: b.Batch, Took: took, Failed: failed}, instance: b.Instance})
+	done := sched.Done{Batch: b.Batch, Took: took, Failed: failed, Verdicts: r.draw.verdicts(&r.cfg.Faults, b.Items)}
+	r.push(event{at: r.now.Add(took), what: done, instance: b.Instance})
 }
 
 // Ended implements account.Sink.

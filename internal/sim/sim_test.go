@@ -100,6 +100,9 @@ func scenario(t testing.TB, seed uint64) (sim.Config, []sim.Arrival) {
 		cfg.Faults.FailShare = 0.05
 	}
 	if rng.IntN(4) == 0 {
+		cfg.Faults.FailItemShare = 0.1 * rng.Float64()
+	}
+	if rng.IntN(4) == 0 {
 		cfg.Faults.Slowdowns = []sim.Slowdown{{Instance: sched.InstanceID(rng.IntN(cfg.Instances)), Factor: 1 + 5*rng.Float64(),
 			From: slo.Instant(rng.IntN(1e8)), Til: slo.Instant(1e8 + rng.IntN(1e9))}}
 	}
@@ -143,12 +146,40 @@ func arrivals(rng *rand.Rand, cfg sim.Config, jobs int) []sim.Arrival {
 		if rng.IntN(5) > 0 {
 			a.Objective.Deadline = a.At.Add(time.Duration(rng.IntN(100)-2) * time.Millisecond)
 		}
+		if a.Items > 1 && rng.IntN(2) == 0 {
+			a.Mixed = mixed(rng, a.Items, mods)
+		}
+		if rng.IntN(4) == 0 {
+			a.Expires = a.Objective.Deadline.Add(time.Duration(rng.IntN(10)) * time.Millisecond)
+		}
 		if rng.IntN(12) == 0 {
 			a.Cancel = a.At.Add(time.Duration(rng.IntN(20)) * time.Millisecond)
 		}
 		list = append(list, a)
 	}
 	return list
+}
+
+// mixed draws what the items of a job carry: at most four different things, in
+// runs of any length.
+func mixed(rng *rand.Rand, items int, all slo.Modalities) (runs []sched.Run) {
+	var kinds []sched.Run
+	for range 1 + rng.IntN(4) {
+		k := sched.Run{Present: all}
+		if rng.IntN(2) == 0 {
+			k.Present = slo.Modalities(rng.IntN(int(all) + 1))
+		}
+		if rng.IntN(8) == 0 {
+			k.Choice = slo.Modalities(1 + rng.IntN(int(all)))
+		}
+		kinds = append(kinds, k)
+	}
+	for items > 0 {
+		r := kinds[rng.IntN(len(kinds))]
+		r.Items = 1 + rng.IntN(min(items, 1+rng.IntN(20)))
+		runs, items = append(runs, r), items-r.Items
+	}
+	return runs
 }
 
 func TestInvariantsHoldInRandomScenarios(t *testing.T) {

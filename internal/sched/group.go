@@ -1,0 +1,231 @@
+package sched
+
+import (
+	"slices"
+	"sort"
+
+	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// newJob makes the ledgers of a job that has come: one if its items all carry the
+// same, else one for each set of variants that items may run on.
+func newJob(e Arrive, p *plan.Planner) *job {
+	first := newGroup(e, nil)
+	if e.Mixed == nil {
+		first.allowed = p.Runnable(e.Present, e.Choice)
+		first.put(span{0, e.Items})
+		return first
+	}
+	byAllowed := map[plan.Set]*job{}
+	last, at := first, 0
+	for _, r := range e.Mixed {
+		allowed := p.Runnable(r.Present, r.Choice)
+		g := byAllowed[allowed]
+		switch {
+		case g != nil:
+		case len(byAllowed) == 0:
+			g = first
+		default:
+			g = newGroup(e, last)
+			last = g
+		}
+		g.allowed, byAllowed[allowed] = allowed, g
+		g.put(span{at, r.Items})
+		at += r.Items
+	}
+	if at != e.Items {
+		panic("sched: the runs of a mixed job do not add up to its items")
+	}
+	for g := first; g != nil && first.other != nil; g = g.other {
+		g.runs = slices.Clone(g.pending)
+	}
+	return first
+}
+
+// newGroup makes an empty ledger, behind the last of a job's so far.
+func newGroup(e Arrive, last *job) *job {
+	g := &job{id: e.Job, client: e.Client, model: e.Model, objective: e.Objective, expires: max(e.Expires, e.Objective.Deadline)}
+	if last == nil {
+		g.first, g.bytes = g, e.Bytes
+		return g
+	}
+	g.first, g.group = last.first, last.group+1
+	last.other = g
+	return g
+}
+
+// put adds items behind those there are.
+func (j *job) put(s span) {
+	j.n += s.count
+	j.waiting += s.count
+	if k := len(j.pending) - 1; k >= 0 && j.pending[k].first+j.pending[k].count == s.first {
+		j.pending[k].count += s.count
+		return
+	}
+	j.pending = append(j.pending, s)
+}
+
+// has reports whether an item is one of the group's, in a job of several groups.
+func (j *job) has(item int) bool {
+	i := sort.Search(len(j.runs), func(i int) bool { return j.runs[i].first > item })
+	return i > 0 && item < j.runs[i-1].first+j.runs[i-1].count
+}
+
+// group is the group of a job to which the items of a part belong.
+func (c *Core) group(p Part) *job {
+	j := c.jobs[p.Job]
+	for j.other != nil && !j.has(p.First) {
+		j = j.other
+	}
+	return j
+}
+
+// begun reports whether some of the job's items have been dispatched.
+func (j *job) begun() bool {
+	for g := j.first; g != nil; g = g.other {
+		if g.waiting < g.n {
+			return true
+		}
+	}
+	return false
+}
+
+// setGoals says what each group must score so that together they keep the floor.
+// It reports false, and the best mean there is, where that is out of reach.
+func (j *job) setGoals(p *plan.Planner) (best slo.Accuracy, ok bool) {
+	if j.other == nil {
+		j.goal = j.objective.Floor.Times(j.n)
+		best = p.MaxAccuracy(j.allowed)
+		return best, best >= j.objective.Floor
+	}
+	var groups []plan.Group
+	n := 0
+	for g := j; g != nil; g = g.other {
+		groups = append(groups, plan.Group{Items: g.n, Allowed: g.allowed})
+		n += g.n
+	}
+	goals, ok := p.Split(groups, j.objective.Floor.Times(n))
+	for g := j; g != nil; g = g.other {
+		g.goal = goals[g.group]
+	}
+	return p.MaxScore(groups).Mean(n), ok
+}
+
+// finishApart ends the items of a part of which some have failed. These leave the
+// job: its floor holds for the mean of the others. Where the others cannot keep it
+// any more, or none is left, the job has failed.
+func (c *Core) finishApart(j *job, f Finish, verdicts []Verdict) {
+	accuracy := c.models[j.model].Planner.Variants()[f.Variant].Accuracy
+	part := f.Part
+	for first := 0; first < part.Count; {
+		verdict, count := verdicts[first], 1
+		for first+count < part.Count && verdicts[first+count] == verdict {
+			count++
+		}
+		ended := f
+		ended.First, ended.Count = part.First+first, count
+		if verdict == Fail {
+			ended.Outcome, ended.Reason = slo.Failed, slo.ReasonRuntime
+			j.n -= count
+			j.goal -= j.objective.Floor.Times(count)
+			j.committed -= accuracy.Times(count)
+		}
+		c.finish(ended)
+		first += count
+	}
+	left := 0
+	for g := j.first; g != nil; g = g.other {
+		left += g.n
+	}
+	best := c.models[j.model].Planner.MaxAccuracy(j.allowed)
+	switch {
+	case left == 0 || best.Times(j.waiting) < j.target():
+		c.giveUp(j, slo.Failed, slo.ReasonRuntime)
+	case j.waiting > 0:
+		j.stale = true
+		c.requeue(j)
+	default:
+		c.finishJob(j)
+	}
+}
+
+// expiry holds the jobs of which items have run and that are given up at an
+// instant, the earliest first: a heap, by their first groups.
+type expiry struct{ jobs []*job }
+
+// first is when the earliest expires; Never: none does.
+func (h *expiry) first() slo.Instant {
+	if len(h.jobs) == 0 {
+		return slo.Never
+	}
+	return h.jobs[0].expires
+}
+
+// add puts a job in that expires, unless it is there.
+func (h *expiry) add(j *job) {
+	if j.expiring != 0 || j.expires == slo.Never || j.objective.Late != slo.LateDrop {
+		return
+	}
+	h.jobs = append(h.jobs, j)
+	h.up(len(h.jobs) - 1)
+}
+
+// drop takes a job out, if it is there.
+func (h *expiry) drop(j *job) {
+	if j.expiring == 0 {
+		return
+	}
+	at, last := j.expiring-1, len(h.jobs)-1
+	moved := h.jobs[last]
+	h.jobs[last] = nil
+	h.jobs = h.jobs[:last]
+	j.expiring = 0
+	if at < last {
+		h.place(moved, at)
+		h.down(at)
+		h.up(moved.expiring - 1)
+	}
+}
+
+func (h *expiry) place(j *job, at int) { h.jobs[at], j.expiring = j, at+1 }
+
+func (h *expiry) less(j, k *job) bool {
+	return j.expires < k.expires || j.expires == k.expires && j.id < k.id
+}
+
+func (h *expiry) up(at int) {
+	j := h.jobs[at]
+	for at > 0 && h.less(j, h.jobs[(at-1)/2]) {
+		h.place(h.jobs[(at-1)/2], at)
+		at = (at - 1) / 2
+	}
+	h.place(j, at)
+}
+
+func (h *expiry) down(at int) {
+	j := h.jobs[at]
+	for {
+		child := 2*at + 1
+		if child >= len(h.jobs) {
+			break
+		}
+		if child+1 < len(h.jobs) && h.less(h.jobs[child+1], h.jobs[child]) {
+			child++
+		}
+		if !h.less(h.jobs[child], j) {
+			break
+		}
+		h.place(h.jobs[child], at)
+		at = child
+	}
+	h.place(j, at)
+}
+
+// expire gives up the jobs whose time is over although their items run: whoever
+// waits for them is told at that instant, whatever runs.
+func (c *Core) expire() {
+	for c.expiry.first() < c.now {
+		c.giveUp(c.expiry.jobs[0], slo.Shed, slo.ReasonDeadlinePassed)
+	}
+}
