@@ -29,40 +29,53 @@ type call struct {
 	err      error // of the last batch that failed
 }
 
-// deliver takes the rows of one part out of a finished batch. A part that is
-// the whole job keeps views of the batch's outputs; else the rows are copied to
-// their place among the job's.
-func (c *call) deliver(p sched.Part, b *running, row int, err error) {
+// deliver takes the result of one part out of a finished batch; false when it
+// failed.
+func (c *call) deliver(p sched.Part, b *running, r partResult) bool {
 	if c.batch != b.dispatch.Batch {
 		c.batch = b.dispatch.Batch // it may have several parts in one
 		c.compute += b.took
 	}
+	err := r.failure()
+	if err == nil {
+		err = c.place(p, r.outputs)
+	}
 	if err != nil {
 		c.err = err
-		return
+		return false
 	}
 	if c.variants == nil {
 		c.variants = make([]int, len(c.Items))
-		c.outputs = make([]tensor.Tensor, len(b.outputs))
 	}
 	for i := range p.Count {
 		c.variants[p.First+i] = b.dispatch.Variant
 	}
-	for i, out := range b.outputs {
-		size := len(out.Data) / out.Rows()
-		rows := out.Data[row*size : (row+p.Count)*size : (row+p.Count)*size]
-		if c.outputs[i].Data == nil {
+	return true
+}
+
+// place puts the rows of a part to their places among the job's. A part that is the
+// whole job is not copied. The error is that of a job whose items' answers differ in
+// size, so that they are not one tensor.
+func (c *call) place(p sched.Part, outputs []tensor.Tensor) error {
+	if p.Count == len(c.Items) {
+		c.outputs = outputs
+		return nil
+	}
+	if c.outputs == nil {
+		for _, out := range outputs {
 			shape := slices.Clone(out.Shape)
 			shape[0] = int64(len(c.Items))
-			c.outputs[i] = tensor.Tensor{Name: out.Name, DType: out.DType, Shape: shape}
-			if p.Count == len(c.Items) {
-				c.outputs[i].Data = rows
-				continue
-			}
-			c.outputs[i].Data = make([]byte, len(c.Items)*size)
+			c.outputs = append(c.outputs, tensor.Tensor{Name: out.Name, DType: out.DType, Shape: shape,
+				Data: make([]byte, len(out.Row(0))*len(c.Items))})
 		}
-		copy(c.outputs[i].Data[p.First*size:], rows)
 	}
+	for i, out := range outputs {
+		if !out.Shape[1:].Equal(c.outputs[i].Shape[1:]) {
+			return differ(out.Name, c.outputs[i].Shape, out.Shape)
+		}
+		copy(c.outputs[i].Data[p.First*len(out.Row(0)):], out.Data)
+	}
+	return nil
 }
 
 // result is what the caller gets once done is closed.

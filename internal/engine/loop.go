@@ -166,16 +166,14 @@ func (l *loop) dispatch(d sched.Dispatch) {
 // instance that was lost with the batch is loaded anew; its items wait again.
 func (l *loop) done(b *running) {
 	b.abort()
-	row := 0
-	var failed []bool
+	var failed []bool // by part; nil: none
 	for i, p := range b.dispatch.Parts {
-		err := b.err
-		if b.partErrs != nil {
-			err = b.partErrs[i]
-			failed = append(failed, err != nil)
+		if !l.calls[p.Job].deliver(p, b, b.results[i]) && b.err == nil {
+			if failed == nil {
+				failed = make([]bool, len(b.results))
+			}
+			failed[i] = true
 		}
-		l.calls[p.Job].deliver(p, b, row, err)
-		row += p.Count
 	}
 	if errors.Is(b.err, runtime.ErrLost) {
 		l.lose(l.engine.workers[b.dispatch.Instance])
@@ -278,6 +276,7 @@ func (c *call) failure() error {
 	case slo.ReasonInstanceLost:
 		text = "the instance was lost"
 	case slo.ReasonRuntime:
+		kind = slo.KindOf(c.err)
 	}
 	err := slo.E("infer "+c.served.Model.Name, kind, "%s", text)
 	if c.err != nil {

@@ -2,18 +2,14 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"math"
-	"runtime/debug"
 	"slices"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/sched"
-	"github.com/mosel-serve/mosel/internal/slo"
-	"github.com/mosel-serve/mosel/tensor"
 )
 
 // worker is one instance of the core: a goroutine that runs one batch at a time,
@@ -32,135 +28,20 @@ type running struct {
 	instance runtime.Instance
 	ctx      context.Context    // of the run
 	abort    context.CancelFunc // ends it early
-	items    []runtime.Item
-	outputs  []tensor.Tensor
+	items    []runtime.Item     // of the dispatch's parts, one after the other
+	results  []partResult       // by part of the dispatch
 	took     time.Duration
-	err      error
-	partErrs []error // by part of the dispatch, when they were run apart after an error
+	err      error // of the whole batch: the instance was lost, or no part has a result
 }
 
 func (w *worker) run(e *Engine) {
 	for b := range w.batches {
 		began := time.Now()
-		b.outputs, b.err = w.execute(b, b.items)
-		if b.err != nil && b.ctx.Err() == nil { // else nobody waits for it
-			e.log.Error("a batch failed", "model", b.served.Model.Name, "variant", b.served.Model.Variants[b.dispatch.Variant].Name,
-				"items", len(b.items), "error", b.err)
-			if len(b.dispatch.Parts) > 1 && slo.KindOf(b.err) != slo.KindUnavailable {
-				w.isolate(b)
-			}
-		}
+		b.compute(w)
 		b.took = time.Since(began)
 		clear(b.items)
 		e.inbox <- func(l *loop) { l.done(b) }
 	}
-}
-
-// isolate runs the parts of a failed batch one by one: one client's bad item
-// must not fail the others that shared its batch. (An instance that is not
-// available fails them all.)
-func (w *worker) isolate(b *running) {
-	b.partErrs = make([]error, len(b.dispatch.Parts))
-	row := 0
-	for i, p := range b.dispatch.Parts {
-		var part []tensor.Tensor
-		part, b.partErrs[i] = w.execute(b, b.items[row:row+p.Count])
-		if b.partErrs[i] == nil {
-			rows := make([]int, p.Count)
-			for k := range rows {
-				rows[k] = row + k
-			}
-			b.outputs, b.partErrs[i] = scatter(b.outputs, part, rows, len(b.items))
-			b.err = nil // of the whole
-		}
-		row += p.Count
-	}
-}
-
-// execute runs items of a batch. A panic inside the runtime's binding fails
-// them, not the server.
-func (w *worker) execute(b *running, items []runtime.Item) (outputs []tensor.Tensor, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			w.log.Error("the runtime panicked", "panic", p, "stack", string(debug.Stack()))
-			err = fmt.Errorf("the runtime panicked: %v", p)
-		}
-	}()
-	if alike(items, b.inputs()) {
-		return b.instance.Run(b.ctx, b.dispatch.Variant, items)
-	}
-	return b.runApart(items)
-}
-
-// inputs are the indices of those that the batch's variant reads.
-func (b *running) inputs() []int { return b.served.Model.Variants[b.dispatch.Variant].Inputs }
-
-// alike reports whether all items agree in the sizes of these inputs, as they do
-// unless the model has dynamic dimensions.
-func alike(items []runtime.Item, inputs []int) bool {
-	for _, item := range items[1:] {
-		if !sameSizes(item, items[0], inputs) {
-			return false
-		}
-	}
-	return true
-}
-
-func sameSizes(a, b runtime.Item, inputs []int) bool {
-	for _, i := range inputs {
-		if len(a[i]) != len(b[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-// runApart runs a batch whose items differ in size: the core does not see
-// tensors, a runtime needs equal ones, so items of equal sizes run together.
-func (b *running) runApart(items []runtime.Item) ([]tensor.Tensor, error) {
-	var outputs []tensor.Tensor
-	done := make([]bool, len(items))
-	for first := range items {
-		if done[first] {
-			continue
-		}
-		var same []runtime.Item
-		var rows []int
-		for i := first; i < len(items); i++ {
-			if !done[i] && sameSizes(items[i], items[first], b.inputs()) {
-				done[i] = true
-				same, rows = append(same, items[i]), append(rows, i)
-			}
-		}
-		part, err := b.instance.Run(b.ctx, b.dispatch.Variant, same)
-		if err != nil {
-			return nil, err
-		}
-		if outputs, err = scatter(outputs, part, rows, len(items)); err != nil {
-			return nil, err
-		}
-	}
-	return outputs, nil
-}
-
-// scatter copies rows of part to their places in the outputs of n items.
-func scatter(outputs, part []tensor.Tensor, rows []int, n int) ([]tensor.Tensor, error) {
-	if outputs == nil {
-		for _, p := range part {
-			shape := slices.Clone(p.Shape)
-			shape[0] = int64(n)
-			outputs = append(outputs, tensor.Tensor{Name: p.Name, DType: p.DType, Shape: shape, Data: make([]byte, len(p.Row(0))*n)})
-		}
-	}
-	for o, p := range part {
-		for i, row := range rows {
-			if len(p.Row(i)) != len(outputs[o].Row(row)) {
-				return nil, fmt.Errorf("output %q has rows of different sizes for inputs of different sizes: such items cannot share a batch", p.Name)
-			}
-			copy(outputs[o].Row(row), p.Row(i))
-		}
-	}
-	return outputs, nil
 }
 
 // The pauses between attempts to load a lost instance anew.

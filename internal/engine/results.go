@@ -1,0 +1,246 @@
+package engine
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+
+	"github.com/mosel-serve/mosel/internal/runtime"
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// partResult is what came of one part of a dispatch. Parts do not share it: a
+// part keeps its outputs whatever happened to its neighbours, with the shape that
+// its own items gave.
+type partResult struct {
+	outputs []tensor.Tensor // Model.Outputs, in order; the first dimension is the part's items; nil after err
+	errs    []error         // by item of the part, nil where it went well; nil: all went well
+	err     error           // of the whole part
+}
+
+// failure is the part's error, or the first of its items.
+func (r partResult) failure() error {
+	if r.err != nil {
+		return r.err
+	}
+	for _, err := range r.errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ran is a run that has ended.
+type ran struct {
+	outputs []tensor.Tensor
+	err     error
+}
+
+// itemResult is where the answer to one item is: a row of a run's outputs.
+type itemResult struct {
+	*ran
+	row int
+}
+
+// compute runs the batch and sets the results of its parts. The core does not see
+// tensors, so its batches may hold items that cannot share a run: those run apart.
+// It sets err when the instance was lost or no part has a result.
+func (b *running) compute(w *worker) {
+	items := make([]itemResult, len(b.items))
+	for _, group := range b.groups() {
+		if b.err = w.runGroup(b, group, items); b.err != nil {
+			break
+		}
+	}
+	b.results = make([]partResult, len(b.dispatch.Parts))
+	first, failed := 0, 0
+	for i, p := range b.dispatch.Parts {
+		if b.err != nil {
+			b.results[i].err = b.err
+			continue
+		}
+		if b.results[i] = join(items[first : first+p.Count]); b.results[i].err != nil {
+			failed++
+		}
+		first += p.Count
+	}
+	if b.err == nil && failed == len(b.results) {
+		b.err = b.results[0].err
+	}
+}
+
+// groups lists the items of the batch by what may share a run.
+func (b *running) groups() [][]int {
+	var groups [][]int
+next:
+	for i, item := range b.items {
+		for g, group := range groups {
+			if b.alike(item, b.items[group[0]]) {
+				groups[g] = append(group, i)
+				continue next
+			}
+		}
+		groups = append(groups, append(make([]int, 0, len(b.items)-i), i))
+	}
+	return groups
+}
+
+// alike reports whether two items may share a run: the inputs that the variant
+// reads have the same sizes, as they do unless the model has dynamic dimensions,
+// and the inputs that stand for the whole batch have the same value.
+func (b *running) alike(a, c runtime.Item) bool {
+	m := b.served.Model
+	for _, i := range m.Variants[b.dispatch.Variant].Inputs {
+		if len(a[i]) != len(c[i]) || (m.Inputs[i].Unbatched && !bytes.Equal(a[i], c[i])) {
+			return false
+		}
+	}
+	return true
+}
+
+// runGroup runs items of the batch together and, when that fails, those of each
+// part by themselves: one client's bad item must not fail the others that shared
+// its batch. It returns an error only when nothing else can run either: the
+// instance is not available, or nobody waits for the batch any more.
+func (w *worker) runGroup(b *running, group []int, results []itemResult) error {
+	err := w.runInto(b, group, results)
+	if err == nil || b.hopeless(err) {
+		return err
+	}
+	parts := b.byPart(group)
+	if len(parts) == 1 {
+		return nil
+	}
+	for _, part := range parts {
+		if err := w.runInto(b, part, results); err != nil && b.hopeless(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// hopeless reports whether after this error nothing of the batch is worth running.
+func (b *running) hopeless(err error) bool {
+	return b.ctx.Err() != nil || errors.Is(err, runtime.ErrLost) || slo.KindOf(err) == slo.KindUnavailable
+}
+
+// runInto runs items of the batch together and notes what came of each.
+func (w *worker) runInto(b *running, group []int, results []itemResult) error {
+	run := new(ran)
+	run.outputs, run.err = w.execute(b, b.pick(group))
+	for row, i := range group {
+		results[i] = itemResult{run, row}
+	}
+	return run.err
+}
+
+// pick is these items of the batch; the batch's own slice where that is all.
+func (b *running) pick(group []int) []runtime.Item {
+	if len(group) == len(b.items) {
+		return b.items
+	}
+	items := make([]runtime.Item, len(group))
+	for k, i := range group {
+		items[k] = b.items[i]
+	}
+	return items
+}
+
+// byPart splits items of the batch, in ascending order, by the part they are of.
+func (b *running) byPart(group []int) [][]int {
+	var parts [][]int
+	end := 0
+	for _, p := range b.dispatch.Parts {
+		end += p.Count
+		n := 0
+		for n < len(group) && group[n] < end {
+			n++
+		}
+		if n > 0 {
+			parts, group = append(parts, group[:n]), group[n:]
+		}
+	}
+	return parts
+}
+
+// execute runs items of a batch and holds what comes back against the contract of
+// Run. A panic inside the runtime's binding fails the items, not the server.
+func (w *worker) execute(b *running, items []runtime.Item) (outputs []tensor.Tensor, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			w.log.Error("the runtime panicked", "panic", p, "stack", string(debug.Stack()))
+			outputs, err = nil, fmt.Errorf("the runtime panicked: %v", p)
+		}
+	}()
+	if outputs, err = b.instance.Run(b.ctx, b.dispatch.Variant, items); err == nil {
+		err = checkOutputs(outputs, len(b.served.Model.Outputs), len(items))
+	}
+	if err != nil {
+		if b.ctx.Err() == nil { // else nobody waits for it
+			w.log.Error("a run failed", "model", b.served.Model.Name, "variant", b.served.Model.Variants[b.dispatch.Variant].Name,
+				"items", len(items), "error", err)
+		}
+		return nil, err
+	}
+	return outputs, nil
+}
+
+// checkOutputs refuses outputs that cannot be taken apart by items.
+func checkOutputs(outputs []tensor.Tensor, want, items int) error {
+	if len(outputs) != want {
+		return fmt.Errorf("the runtime returned %d outputs; the model has %d", len(outputs), want)
+	}
+	for _, out := range outputs {
+		if out.Rows() != items || len(out.Data)%items != 0 {
+			return fmt.Errorf("output %q has shape %v and %d bytes for %d items: its first dimension must be the items", out.Name, out.Shape, len(out.Data), items)
+		}
+	}
+	return nil
+}
+
+// join makes a part's outputs from those of its items: views of a run's rows where
+// they follow each other there, else copies.
+func join(items []itemResult) partResult {
+	for _, item := range items {
+		if item.err != nil {
+			return partResult{err: item.err}
+		}
+	}
+	first := items[0]
+	adjacent := true
+	for i, item := range items {
+		adjacent = adjacent && item.ran == first.ran && item.row == first.row+i
+	}
+	r := partResult{outputs: make([]tensor.Tensor, len(first.outputs))}
+	for o, out := range first.outputs {
+		shape := slices.Clone(out.Shape)
+		shape[0] = int64(len(items))
+		size := len(out.Data) / out.Rows()
+		t := tensor.Tensor{Name: out.Name, DType: out.DType, Shape: shape}
+		if adjacent {
+			end := (first.row + len(items)) * size
+			t.Data = out.Data[first.row*size : end : end]
+		} else {
+			t.Data = make([]byte, 0, len(items)*size)
+			for _, item := range items {
+				other := item.outputs[o]
+				if !other.Shape[1:].Equal(out.Shape[1:]) {
+					return partResult{err: differ(out.Name, out.Shape, other.Shape)}
+				}
+				t.Data = append(t.Data, other.Row(item.row)...)
+			}
+		}
+		r.outputs[o] = t
+	}
+	return r
+}
+
+// differ is the error of a job whose items' answers have no common shape.
+func differ(output string, a, b tensor.Shape) error {
+	return slo.E("", slo.KindInvalid, "output %q has shape %v for one item of the request and %v for another: they cannot be one tensor; send items with answers of different sizes in requests of their own",
+		output, tensor.Shape(a[1:]), tensor.Shape(b[1:]))
+}
