@@ -35,9 +35,19 @@ type Config struct {
 	// run, with its kind if it is a *slo.Error, else as internal; one that wraps
 	// runtime.ErrLost loses the instance. Instances call it concurrently.
 	Fail func(Run) error
+	// HangLoad, if set, is asked at the beginning of a Load, which then waits until
+	// the channel is closed or its context ends. nil: no wait.
+	HangLoad func(*modelpkg.Model) <-chan struct{}
+	// HangRun, if set, is asked when a run has taken its time. The run then waits
+	// until the channel is closed, whatever its context says, as an operator does
+	// that cannot be interrupted. nil: no wait.
+	HangRun func(Run) <-chan struct{}
+	// Answer, if set, makes the outputs of a run instead of Row: it is how a test
+	// gets outputs whose size depends on the data. Errors are treated as Fail's.
+	Answer func(Run) ([]tensor.Tensor, error)
 }
 
-// Run tells a Config.Fail which run it is.
+// Run tells the functions of a Config which run it is.
 type Run struct {
 	Context  context.Context // of the run
 	Model    string
@@ -73,7 +83,7 @@ func (*Runtime) Version() string { return "1" }
 func (*Runtime) Close() error { return nil }
 
 // Load makes an instance. Threads do not make it faster.
-func (r *Runtime) Load(_ context.Context, m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
+func (r *Runtime) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
 	op := "load " + m.Name
 	if opts.Threads < 1 {
 		return nil, slo.E(op, slo.KindInvalid, "%d intra-op threads: at least 1 is needed", opts.Threads)
@@ -82,6 +92,9 @@ func (r *Runtime) Load(_ context.Context, m *modelpkg.Model, opts runtime.Option
 		if v < 0 || v >= len(m.Variants) {
 			return nil, slo.E(op, slo.KindInvalid, "there is no variant %d; the model has %d", v, len(m.Variants))
 		}
+	}
+	if err := r.hang(ctx, m); err != nil {
+		return nil, ended(op, err)
 	}
 	in := &instance{
 		config:  r.config,
@@ -101,6 +114,32 @@ func (r *Runtime) Load(_ context.Context, m *modelpkg.Model, opts runtime.Option
 	}
 	in.number = int(r.instances.Add(1) - 1)
 	return in, nil
+}
+
+// hang waits as HangLoad says.
+func (r *Runtime) hang(ctx context.Context, m *modelpkg.Model) error {
+	if ctx.Err() != nil || r.config.HangLoad == nil {
+		return ctx.Err()
+	}
+	released := r.config.HangLoad(m)
+	if released == nil {
+		return nil
+	}
+	select {
+	case <-released:
+		return ctx.Err()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// ended is the error of what a context ended.
+func ended(op string, err error) error {
+	kind := slo.KindCancelled
+	if errors.Is(err, context.DeadlineExceeded) {
+		kind = slo.KindDeadlineExceeded
+	}
+	return slo.E(op, kind, "%w", err)
 }
 
 // batches lists what was measured of a variant; nothing if runs take no time.
@@ -139,17 +178,25 @@ func (in *instance) Run(ctx context.Context, variant int, items []runtime.Item) 
 	op := "run " + in.model.Name + "/" + in.model.Variants[variant].Name
 	defer func() { in.runs++ }()
 	if err := in.wait(ctx, variant, len(items)); err != nil {
-		kind := slo.KindCancelled
-		if errors.Is(err, context.DeadlineExceeded) {
-			kind = slo.KindDeadlineExceeded
+		return nil, ended(op, err)
+	}
+	run := Run{Context: ctx, Model: in.model.Name, Variant: variant, Instance: in.number, Number: in.runs, Items: items}
+	if in.config.HangRun != nil {
+		if released := in.config.HangRun(run); released != nil {
+			<-released
 		}
-		return nil, slo.E(op, kind, "%w", err)
 	}
 	if in.config.Fail != nil {
-		run := Run{Context: ctx, Model: in.model.Name, Variant: variant, Instance: in.number, Number: in.runs, Items: items}
 		if err := in.config.Fail(run); err != nil {
 			return nil, in.failed(op, err)
 		}
+	}
+	if in.config.Answer != nil {
+		outputs, err := in.config.Answer(run)
+		if err != nil {
+			return nil, in.failed(op, err)
+		}
+		return outputs, nil
 	}
 	return in.outputs(op, variant, items)
 }

@@ -174,3 +174,59 @@ func TestAProfileMustCoverWhatIsLoaded(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestHangLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		rt := fake.New(fake.Config{HangLoad: func(m *modelpkg.Model) <-chan struct{} {
+			if m.Name != "m" {
+				t.Errorf("asked for %q", m.Name)
+			}
+			return release
+		}})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := rt.Load(ctx, model(), runtime.Options{Threads: 1}); slo.KindOf(err) != slo.KindDeadlineExceeded || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a load that hangs: %v", err)
+		}
+		time.AfterFunc(time.Second, func() { close(release) })
+		if _, err := rt.Load(t.Context(), model(), runtime.Options{Threads: 1}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestHangRunIgnoresTheContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		in := load(t, fake.Config{HangRun: func(r fake.Run) <-chan struct{} {
+			if r.Number > 0 {
+				return nil
+			}
+			return release
+		}})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		time.AfterFunc(time.Minute, func() { close(release) })
+		began := time.Now()
+		for range 2 {
+			_, _ = in.Run(ctx, 0, items(1))
+		}
+		if took := time.Since(began); took != time.Minute {
+			t.Errorf("the runs took %v, want a minute", took)
+		}
+	})
+}
+
+func TestAnswer(t *testing.T) {
+	want := []tensor.Tensor{{Name: "any", Shape: tensor.Shape{1, 0}}}
+	answer := error(nil)
+	in := load(t, fake.Config{Answer: func(fake.Run) ([]tensor.Tensor, error) { return want, answer }})
+	if got, err := in.Run(t.Context(), 0, items(1)); err != nil || len(got) != 1 || got[0].Name != "any" {
+		t.Errorf("%v, %v", got, err)
+	}
+	answer = slo.E("", slo.KindInvalid, "no")
+	if _, err := in.Run(t.Context(), 0, items(1)); slo.KindOf(err) != slo.KindInvalid {
+		t.Error(err)
+	}
+}
