@@ -184,7 +184,11 @@ func (b *backend) describeModel(name, version string) (oip.ModelMetadata, error)
 		}
 	}
 	for _, in := range m.Inputs {
-		answer.Inputs = append(answer.Inputs, describe(in.Spec))
+		described := describe(in.Spec)
+		if in.Unbatched {
+			described.Shape = append(tensor.Shape{}, in.Shape...)
+		}
+		answer.Inputs = append(answer.Inputs, described)
 	}
 	for _, out := range m.Outputs {
 		answer.Outputs = append(answer.Outputs, describe(out))
@@ -227,6 +231,12 @@ func properties(s engine.Served) map[string]string {
 		if in.SampleRate > 0 {
 			p["sample_rate."+in.Name] = strconv.Itoa(in.SampleRate)
 		}
+		declarations(p, in)
+	}
+	for _, out := range m.Outputs {
+		if out.Max > 0 {
+			p["max."+out.Name] = strconv.FormatInt(out.Max, 10)
+		}
 	}
 	for _, v := range s.Profile.Variants {
 		p["accuracy."+v.Name] = strconv.FormatFloat(v.Accuracy.Mean, 'f', -1, 64)
@@ -237,6 +247,25 @@ func properties(s engine.Served) map[string]string {
 		}
 	}
 	return p
+}
+
+// declarations are what a package says of an input beyond its tensor.
+func declarations(p map[string]string, in modelpkg.Input) {
+	if in.Max > 0 {
+		p["max."+in.Name] = strconv.FormatInt(in.Max, 10)
+	}
+	if in.Absent.Kind != modelpkg.AbsentNever {
+		p["absent."+in.Name] = string(in.Absent.Kind)
+	}
+	if in.Absent.Kind == modelpkg.AbsentSilence {
+		p["silence_below."+in.Name] = strconv.FormatFloat(in.Absent.Below, 'f', -1, 64)
+	}
+	if in.Range != nil {
+		p["range."+in.Name] = strconv.FormatFloat(in.Range.Low, 'f', -1, 64) + "," + strconv.FormatFloat(in.Range.High, 'f', -1, 64)
+	}
+	if in.Unbatched {
+		p["batched."+in.Name] = "false"
+	}
 }
 
 func variantNames(m *modelpkg.Model) []string {

@@ -19,13 +19,13 @@ import (
 var (
 	nameForm     = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$`)
 	modalityForm = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
-	tensorForm   = regexp.MustCompile(`^[!-~]{1,256}$`)
+	tensorForm   = regexp.MustCompile(`^[^\x00-\x1f\x7f-\x9f]{1,256}$`)
 )
 
 const (
 	nameWant     = "letters, digits, '.', '_' and '-', at most 64, beginning and ending with a letter or digit"
 	modalityWant = "a small letter, then small letters, digits and '_', at most 32"
-	tensorWant   = "printable ASCII without spaces, at most 256"
+	tensorWant   = "at most 256 characters, none of them a control character"
 )
 
 const (
@@ -40,7 +40,7 @@ const (
 // model is meaningful only when nothing was noted.
 func (r *report) build(s *spec) *Model {
 	m := &Model{
-		Name:        r.name(s.name, nameForm, nameWant),
+		Name:        r.modelName(s.name),
 		Version:     r.name(s.version.Or(versionDefault), nameForm, nameWant),
 		Description: s.about.Text,
 		Task:        r.OneOf(s.task.Or(taskOnly), "task", taskOnly),
@@ -68,6 +68,14 @@ func (r *report) name(w word, form *regexp.Regexp, want string) string {
 		r.At(w.Place, "the name %q must be %s", strictyaml.Clip(w.Text, 80), want)
 	}
 	return w.Text
+}
+
+// modelName checks the model's name, which is a part of the path of requests.
+func (r *report) modelName(w word) string {
+	if w.Text == "stats" {
+		r.At(w.Place, "a model cannot be named stats: requests to /v2/models/stats ask for the statistics of all models")
+	}
+	return r.name(w, nameForm, nameWant)
 }
 
 // inside checks that a path stays within the package. Links are checked where
@@ -130,6 +138,7 @@ func (r *report) buildModalities(m *Model, s *spec) {
 			modality.Inputs = append(modality.Inputs, len(m.Inputs))
 			in := Input{Spec: r.tensorOf(ts), Modality: len(m.Modalities), SampleRate: int(ts.rate.Value)}
 			in.Media = r.media(ts, in.Spec)
+			r.declareInput(&in, ts)
 			m.Inputs = append(m.Inputs, in)
 		}
 		m.Modalities = append(m.Modalities, modality)
@@ -174,18 +183,33 @@ func (r *report) tensorOf(ts tensorSpec) Spec {
 	if dynamic > 1 {
 		r.At(ts.shaped, "%s has %d dynamic dimensions; at most one may be -1, so that its size follows from the data's length", ts.name.Text, dynamic)
 	}
-	r.elements(ts, spec.Shape)
+	if ts.most.Given() {
+		spec.Max = ts.most.Value
+		if dynamic == 0 {
+			r.At(ts.most.Place, "max is the largest size of a dimension that is -1; the shape %v has none", spec.Shape)
+		}
+	}
+	r.elements(ts, spec)
 	return spec
 }
 
 // tensorBytesMax bounds one sample of one tensor.
 const tensorBytesMax = 1 << 31
 
-func (r *report) elements(ts tensorSpec, shape tensor.Shape) {
-	fixed := slices.DeleteFunc(slices.Clone(shape), func(d int64) bool { return d <= 0 })
-	n, err := fixed.Elements()
-	if err != nil || n > tensorBytesMax/8 {
-		r.At(ts.shaped, "the shape %v is too large", shape)
+func (r *report) elements(ts tensorSpec, spec Spec) {
+	full := slices.Clone(spec.Shape)
+	for i, d := range full {
+		if d <= 0 { // the dimension that is -1, or one that was reported
+			full[i] = max(1, spec.Max)
+		}
+	}
+	n, err := full.Elements()
+	switch {
+	case err == nil && n <= tensorBytesMax/8:
+	case ts.most.Given():
+		r.At(ts.most.Place, "the shape %v with a max of %d is too large", spec.Shape, spec.Max)
+	default:
+		r.At(ts.shaped, "the shape %v is too large", spec.Shape)
 	}
 }
 
@@ -259,6 +283,9 @@ func (r *report) buildVariants(m *Model, s *spec) {
 				v.Inputs = append(v.Inputs, i)
 			}
 		}
+		if len(v.Inputs) > 0 && !slices.ContainsFunc(v.Inputs, func(i int) bool { return !m.Inputs[i].Unbatched }) {
+			r.At(vs.Place, "variant %s has inputs with batched: false only; one of its inputs must have a batch", v.Name)
+		}
 		m.Variants = append(m.Variants, v)
 	}
 	r.Unique(names, "variant")
@@ -271,19 +298,18 @@ func (r *report) classes(m *Model, s *spec) {
 		return
 	}
 	first, declared := m.Outputs[0], s.outputs[0]
-	if len(first.Shape) != 1 || (first.DType != tensor.FP32 && first.DType != tensor.Invalid) {
-		r.At(declared.Place, "classification needs a first output of FP32 [classes] with a score for every class, not %v %v", first.DType, first.Shape)
-		return
+	for _, d := range declared.shape {
+		if !d.Given() {
+			return // reported already
+		}
 	}
-	classes := first.Shape[0]
 	switch {
-	case !declared.shape[0].Given():
-	case classes < 2:
-		r.At(declared.shaped, "the first output must have a fixed number of classes, at least 2, not %d", classes)
-	case len(s.labels) > 0 && int64(len(s.labels)) != classes:
-		r.At(s.labels[0].Place, "there are %d labels for the %d classes of output %q", len(s.labels), classes, first.Name)
+	case first.DType != tensor.Invalid && !isScore(first.DType), len(first.Shape) == 0, len(first.Shape) > 1 && !isClasses(first.Shape):
+		r.At(declared.Place, "classification needs a first output of FP32, FP16 or FP64 [classes] with a score for every class (further dimensions may be 1), not %v %v",
+			first.DType, first.Shape)
+	case m.Classes() < 2:
+		r.At(declared.shaped, "the first output must have a fixed number of classes, at least 2, not %d", m.Classes())
+	case len(s.labels) > 0 && len(s.labels) != m.Classes():
+		r.At(s.labels[0].Place, "there are %d labels for the %d classes of output %q", len(s.labels), m.Classes(), first.Name)
 	}
 }
-
-// Classes is the number of classes the model tells apart.
-func (m *Model) Classes() int { return int(m.Outputs[0].Shape[0]) }

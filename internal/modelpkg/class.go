@@ -1,7 +1,6 @@
 package modelpkg
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math"
 
@@ -9,21 +8,50 @@ import (
 )
 
 // BestClass reads the answer for one item of a batch: the class with the highest
-// score, the first of equals, and that score. Scores are FP32 [items, classes].
+// score, the first of equals, and that score. Scores are FP32, FP16 or FP64, [items,
+// classes] with any further dimensions of 1.
 func BestClass(scores tensor.Tensor, item int) (class int, score float32, err error) {
-	if scores.DType != tensor.FP32 || len(scores.Shape) != 2 || scores.Shape[1] < 1 || item >= scores.Rows() {
-		return 0, 0, fmt.Errorf("the output %s is %v %v, not FP32 [items, classes] of more than %d items", scores.Name, scores.DType, scores.Shape, item)
+	d := scores.DType
+	if !isScore(d) || len(scores.Shape) < 2 || item >= scores.Rows() || !isClasses(scores.Shape[1:]) {
+		return 0, 0, fmt.Errorf("the output %s is %v %v, not scores (FP32, FP16 or FP64 [items, classes]) of more than %d items",
+			scores.Name, scores.DType, scores.Shape, item)
 	}
-	data := scores.Row(item)
-	score = float32(math.Inf(-1))
-	for i := 0; i < len(data)/4; i++ {
-		s := math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
+	data, size := scores.Row(item), d.Size()
+	best := math.Inf(-1)
+	for i := range len(data) / size {
+		s := floatAt(d, data[i*size:])
 		if s != s {
 			return 0, 0, fmt.Errorf("the score of class %d is not a number", i)
 		}
-		if s > score {
-			class, score = i, s
+		if s > best {
+			class, best = i, s
 		}
 	}
-	return class, score, nil
+	return class, float32(best), nil
+}
+
+// isScore reports whether the element type may score classes.
+func isScore(d tensor.DType) bool { return d == tensor.FP32 || d == tensor.FP16 || d == tensor.FP64 }
+
+// isClasses reports whether a shape has one dimension of classes, and ones.
+func isClasses(s tensor.Shape) bool {
+	classes := 0
+	for _, d := range s {
+		if d < 1 {
+			return false
+		}
+		if d > 1 {
+			classes++
+		}
+	}
+	return classes == 1 || len(s) == 1
+}
+
+// Classes is the number of classes the model tells apart.
+func (m *Model) Classes() int {
+	n := int64(1)
+	for _, d := range m.Outputs[0].Shape {
+		n *= d
+	}
+	return int(n)
 }

@@ -23,15 +23,37 @@ func TestBestClass(t *testing.T) {
 		t.Errorf("score %v", score)
 	}
 	wrong := scores
-	wrong.DType = tensor.FP64
+	wrong.DType = tensor.Int32
 	for name, call := range map[string]func() error{
 		"a NaN":        func() error { _, _, err := BestClass(scores, 2); return err },
 		"no such item": func() error { _, _, err := BestClass(scores, 3); return err },
 		"a type":       func() error { _, _, err := BestClass(wrong, 0); return err },
-		"nothing":      func() error { _, _, err := BestClass(tensor.Tensor{}, 0); return err },
+		"two dimensions of classes": func() error {
+			_, _, err := BestClass(tensor.Tensor{DType: tensor.FP32, Shape: tensor.Shape{1, 3, 3}, Data: data}, 0)
+			return err
+		},
+		"nothing": func() error { _, _, err := BestClass(tensor.Tensor{}, 0); return err },
 	} {
 		if call() == nil {
 			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+// TestBestClassOfOtherForms checks the scores that exported models really have.
+func TestBestClassOfOtherForms(t *testing.T) {
+	for _, d := range []tensor.DType{tensor.FP16, tensor.FP32, tensor.FP64} {
+		for _, shape := range []tensor.Shape{{2, 3}, {2, 3, 1, 1}, {2, 1, 3}} {
+			data := encode(d, 0.25, 0.5, 0.125, 1, -1, 0)
+			if d == tensor.FP16 {
+				data = []byte{0, 0x34, 0, 0x38, 0, 0x30, 0, 0x3c, 0, 0xbc, 0, 0}
+			}
+			scores := tensor.Tensor{Name: "p", DType: d, Shape: shape, Data: data}
+			first, score, err := BestClass(scores, 0)
+			second, _, err2 := BestClass(scores, 1)
+			if err != nil || err2 != nil || first != 1 || score != 0.5 || second != 0 {
+				t.Errorf("%v %v: class %d with %v, then %d; %v %v", d, shape, first, score, second, err, err2)
+			}
 		}
 	}
 }

@@ -14,22 +14,22 @@ import (
 // places. What is loaded from there is what was checked, whatever becomes of the
 // package meanwhile: a file that has changed since is an error of kind invalid.
 func (m *Model) Copy(dir string) error {
-	root, err := os.OpenRoot(m.Dir)
+	h, err := openHome(m.models, m.Dir)
 	if err != nil {
 		return slo.E("copy "+m.Dir, slo.KindNotFound, "%w", err)
 	}
-	defer root.Close()
+	defer h.close()
 	for name, sum := range m.Files {
-		if err := m.copyFile(root, name, sum, filepath.Join(dir, filepath.FromSlash(name))); err != nil {
+		if err := m.copyFile(h, name, sum, filepath.Join(dir, filepath.FromSlash(name))); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (m *Model) copyFile(root *os.Root, name, sum, to string) error {
+func (m *Model) copyFile(h *home, name, sum, to string) error {
 	op := "copy " + m.File(name)
-	from, err := root.Open(name)
+	from, _, err := h.open(name)
 	if err != nil {
 		return slo.E(op, slo.KindInvalid, "%w", err)
 	}

@@ -3,24 +3,22 @@ package modelpkg
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 )
 
 // manifest is the files a model consists of, each read and hashed once however
 // many graphs share it.
 type manifest struct {
-	root  *os.Root
+	home  *home
 	sums  map[string]string
 	sizes map[string]int64
 }
 
-func newManifest(root *os.Root) *manifest {
-	return &manifest{root, map[string]string{}, map[string]int64{}}
+func newManifest(h *home) *manifest {
+	return &manifest{h, map[string]string{}, map[string]int64{}}
 }
 
 // add notes a file whose content is at hand.
@@ -50,16 +48,9 @@ func (f *manifest) graph(name string) (g *graph, err error) {
 	return g, err
 }
 
-// read hashes what use reads of a file. The root refuses links that lead out.
+// read hashes what use reads of a file. Links that lead out are refused.
 func (f *manifest) read(name string, use func(io.Reader, int64) error) error {
-	info, err := f.root.Stat(name)
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() { // opening a pipe would wait for its writer
-		return errors.New("not a regular file")
-	}
-	file, err := f.root.Open(name)
+	file, info, err := f.home.open(name)
 	if err != nil {
 		return err
 	}

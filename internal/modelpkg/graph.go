@@ -21,7 +21,7 @@ func (r *report) checkGraphs(m *Model, s *spec, files *manifest) {
 		at := s.variants[i].path.Place
 		g, err := files.graph(v.Path)
 		if err != nil {
-			r.At(at, "variant %s: %s: %s", v.Name, v.Path, reason(err))
+			r.unread(at, err, "variant %s: %s", v.Name, v.Path)
 			continue
 		}
 		if g.opset < opsetMin {
@@ -43,7 +43,7 @@ func (r *report) checkExternal(v Variant, at place, g *graph, files *manifest) {
 		size, err := files.file(path.Join(path.Dir(v.Path), location))
 		switch {
 		case err != nil:
-			r.At(at, "variant %s: %s keeps weights in %s: %s", v.Name, v.Path, location, reason(err))
+			r.unread(at, err, "variant %s: %s keeps weights in %s", v.Name, v.Path, location)
 		case size < g.external[location]:
 			r.At(at, "variant %s: %s needs %d bytes of %s, which has only %d", v.Name, v.Path, g.external[location], location, size)
 		}
@@ -57,6 +57,14 @@ func (r *report) checkInputs(m *Model, s *spec, variant int, g *graph) {
 		found := slices.IndexFunc(g.inputs, func(in Spec) bool { return in.Name == m.Inputs[i].Name })
 		if found < 0 {
 			r.At(at, "variant %s: %s has no input %q; it has %s", v.Name, v.Path, m.Inputs[i].Name, specNames(g.inputs))
+			continue
+		}
+		if m.Inputs[i].Unbatched {
+			r.compareUnbatched(m, variant, m.Inputs[i].Spec, g.inputs[found], declared)
+			continue
+		}
+		if shape := g.inputs[found].Shape; shape != nil && len(shape) == 0 {
+			r.inVariant(v, declared.shaped, "%s must have the batch as its first dimension (or batched: false, if one value holds for a whole batch), but has no dimensions", m.Inputs[i].Name)
 			continue
 		}
 		r.compare(m, variant, m.Inputs[i].Spec, g.inputs[found], declared)
@@ -105,6 +113,18 @@ func (r *report) compare(m *Model, variant int, declared, found Spec, at tensorS
 	rest := found.Shape[1:]
 	if !fits(declared.Shape, rest) {
 		r.inVariant(v, at.shaped, "%s is declared %v, but is %v after the batch dimension", declared.Name, declared.Shape, rest)
+	}
+}
+
+// compareUnbatched holds a tensor that has no batch dimension against its
+// declaration.
+func (r *report) compareUnbatched(m *Model, variant int, declared, found Spec, at tensorSpec) {
+	v := m.Variants[variant]
+	if found.DType != declared.DType {
+		r.inVariant(v, at.dtype.Place, "%s is declared %v, but is %s", declared.Name, declared.DType, graphType(found.DType))
+	}
+	if found.Shape != nil && !fits(declared.Shape, found.Shape) {
+		r.inVariant(v, at.shaped, "%s is declared %v without a batch (batched: false), but is %v", declared.Name, declared.Shape, found.Shape)
 	}
 }
 

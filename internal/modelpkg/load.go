@@ -3,7 +3,6 @@ package modelpkg
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,45 +15,89 @@ const FileName = "mosel.yaml"
 
 // Load reads the package in a directory and checks all of it against its
 // graphs, except evaluation sets and profiles: a server may do without. Weights
-// are hashed, not held. Errors have kind not found (no such package) or invalid;
-// the latter wrap Problems.
-func Load(dir string) (*Model, error) {
-	m, _, problems := load(dir)
-	if len(problems) == 0 {
+// are hashed, not held. Errors have kind not found (no such package), invalid
+// (these wrap Problems) or unavailable: the system could not read it now, see
+// IsSystemFault, and the package is not to blame. What is sound and worth a
+// look is in the model's Warnings.
+func Load(dir string) (*Model, error) { return LoadIn("", dir) }
+
+// LoadIn is Load for a package of a directory of models: links in the package
+// may lead to any file inside models. With "", or a package that is not inside
+// models, they may lead to files of the package only.
+func LoadIn(models, dir string) (*Model, error) {
+	m, _, err := load(models, dir)
+	if err == nil {
 		return m, nil
 	}
 	kind := slo.KindInvalid
-	if _, err := os.Stat(filepath.Join(dir, FileName)); errors.Is(err, fs.ErrNotExist) {
+	switch _, broken := errors.AsType[Problems](err); {
+	case !broken:
+		kind = slo.KindUnavailable
+	case isMissing(dir):
 		kind = slo.KindNotFound
 	}
-	return nil, &slo.Error{Op: "load " + dir, Kind: kind, Err: problems}
+	return nil, &slo.Error{Op: "load " + dir, Kind: kind, Err: err}
+}
+
+func isMissing(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, FileName))
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// Findings is what a check of a package found.
+type Findings struct {
+	Model    *Model   // nil where mosel.yaml itself is not sound
+	Problems Problems // in the order of the file; none: the package is sound
+	Warnings []string // what is sound and worth a look
 }
 
 // Check validates everything in the package, evaluation sets and profiles
 // included, and returns all that is wrong, in the order of the file.
-func Check(dir string) []Problem {
-	m, s, problems := load(dir)
+func Check(dir string) []Problem { return CheckIn("", dir).Problems }
+
+// CheckIn is Check for a package whose links may lead anywhere inside models, as
+// LoadIn has it, and tells what is worth a look, too.
+func CheckIn(models, dir string) Findings {
+	m, s, err := load(models, dir)
+	f := Findings{Model: m}
+	if err != nil {
+		problems, broken := errors.AsType[Problems](err)
+		if !broken {
+			problems = Problems{{File: dir, Message: "it cannot be read now: " + err.Error()}}
+		}
+		f.Problems = problems
+	}
 	if m == nil {
-		return problems
+		return f
 	}
-	problems = append(problems, checkEvaluation(m, s)...)
-	if len(problems) == 0 { // with a broken package every profile would be of another model
-		problems = checkProfiles(m)
+	problems, warnings := checkEvaluation(m, s)
+	f.Problems = append(f.Problems, problems...)
+	f.Warnings = append(append(f.Warnings, m.Warnings...), warnings...)
+	if len(f.Problems) == 0 { // with a broken package every profile would be of another model
+		problems, warnings = checkProfiles(m)
+		f.Problems, f.Warnings = problems, append(f.Warnings, warnings...)
 	}
-	return problems
+	return f
 }
 
-// load returns the model with the spec it was built from and the problems its
-// graphs have; no model where mosel.yaml itself is not sound.
-func load(dir string) (*Model, *spec, Problems) {
+// load returns the model with the spec it was built from. Its error is Problems,
+// in the order of the file, or the system's fault. There is no model where
+// mosel.yaml itself is not sound.
+func load(models, dir string) (*Model, *spec, error) {
 	r := newReport(filepath.Join(dir, FileName))
-	root, err := os.OpenRoot(dir)
+	h, err := openHome(models, dir)
 	if err != nil {
+		if IsSystemFault(err) {
+			return nil, nil, err
+		}
 		return nil, nil, Problems{{File: dir, Message: "no such model package: " + reason(err)}}
 	}
-	defer root.Close()
-	text, err := readBounded(root, FileName, yamlBytesMax)
+	defer h.close()
+	text, err := h.read(FileName, yamlBytesMax)
 	if err != nil {
+		if IsSystemFault(err) {
+			return nil, nil, err
+		}
 		return nil, nil, Problems{{File: r.File, Message: reason(err)}}
 	}
 	s := r.readSpec(text)
@@ -62,36 +105,33 @@ func load(dir string) (*Model, *spec, Problems) {
 	if len(r.Problems) > 0 {
 		return nil, nil, r.Sorted()
 	}
-	m.Dir = dir
-	files := newManifest(root)
+	m.Dir, m.models = dir, models
+	files := newManifest(h)
 	files.add(FileName, text)
 	r.checkGraphs(m, &s, files)
+	r.checkLengths(m, &s, h)
 	m.Digest, m.Files = files.digest(), files.sums
-	return m, &s, r.Sorted()
-}
-
-// File returns where a file of the package is, given its path inside.
-func (m *Model) File(path string) string { return filepath.Join(m.Dir, filepath.FromSlash(path)) }
-
-// reason is an error's cause without the operation and path around it, which
-// the message's own beginning says.
-func reason(err error) string {
-	if perr, ok := errors.AsType[*fs.PathError](err); ok {
-		return perr.Err.Error()
+	m.Warnings = r.warnings
+	switch {
+	case r.system != nil:
+		return nil, nil, r.system
+	case len(r.Problems) > 0:
+		return m, &s, r.Sorted()
 	}
-	return err.Error()
+	return m, &s, nil
 }
 
-// readBounded reads a whole file of at most so many bytes.
-func readBounded(root *os.Root, name string, most int64) ([]byte, error) {
-	f, err := root.Open(name)
+// read reads a whole file of the package.
+func (h *home) read(name string, most int64) ([]byte, error) {
+	f, _, err := h.open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err == nil && int64(len(text)) > most {
-		err = fmt.Errorf("is larger than %d bytes", most)
-	}
-	return text, err
+	return readAll(f, most)
 }
+
+func errTooLarge(most int64) error { return fmt.Errorf("is larger than %d bytes", most) }
+
+// File returns where a file of the package is, given its path inside.
+func (m *Model) File(path string) string { return filepath.Join(m.Dir, filepath.FromSlash(path)) }

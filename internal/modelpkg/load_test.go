@@ -29,7 +29,7 @@ func TestLoad(t *testing.T) {
 		Modalities: []Modality{{"image", []int{0}}, {"sound", []int{1, 2}}},
 		Inputs: []Input{
 			{Spec: Spec{Name: "image", DType: tensor.Uint8, Shape: tensor.Shape{2, 2}}, Media: MediaImage},
-			{Spec: Spec{Name: "wave", DType: tensor.Int16, Shape: tensor.Shape{-1}}, Modality: 1, Media: MediaAudio, SampleRate: 8000},
+			{Spec: Spec{Name: "wave", DType: tensor.Int16, Shape: tensor.Shape{-1}, Max: 16000}, Modality: 1, Media: MediaAudio, SampleRate: 8000},
 			{Spec: Spec{Name: "gain", DType: tensor.FP32, Shape: nil}, Modality: 1},
 		},
 		Outputs: []Spec{{Name: "scores", DType: tensor.FP32, Shape: tensor.Shape{2}}},
@@ -114,7 +114,7 @@ var yamlProblems = []struct {
 	{"label twice", "[no, yes]", "[no, no]", []string{`20:14: the label "no" occurs twice; the first is on line 20`}},
 	{"label missing", "[no, yes]", "[no]", []string{`20:10: there are 1 labels for the 2 classes of output "scores"`}},
 	{"not scores", "{name: scores, datatype: FP32, shape: [2]}", "{name: scores, datatype: INT64, shape: []}",
-		[]string{`16:5: classification needs a first output of FP32 [classes] with a score for every class, not INT64 []`}},
+		[]string{`16:5: classification needs a first output of FP32, FP16 or FP64 [classes] with a score for every class (further dimensions may be 1), not INT64 []`}},
 	{"task", "task: classification", "task: regression", []string{`5:7: the task "regression" is not supported; known: classification`}},
 	{"alias", "[no, yes]", "[&a no, *a]", []string{`20:10: a label: anchors and aliases are not supported`, `20:17: a label: anchors and aliases are not supported`}},
 	{"tag", "name: pair", "name: !!binary cGFpcg==", []string{`2:7: name: the tag !!binary is not supported`}},
@@ -183,7 +183,7 @@ func TestGraphProblems(t *testing.T) {
 		{"fixed batch", graphSpec{17, []value{{"image", 2, []int64{1, 2, 2}}}, []value{scores}, nil, nil}, []string{
 			`10:47: the batch dimension of image must be dynamic (or 1 with limits.max_batch: 1), but is 1 in variant image (onnx/image.onnx)`}},
 		{"no batch", graphSpec{17, []value{{"image", 2, []int64{}}}, []value{scores}, nil, nil},
-			[]string{`10:47: image must have the batch as its first dimension, but has no dimensions in variant image (onnx/image.onnx)`}},
+			[]string{`10:47: image must have the batch as its first dimension (or batched: false, if one value holds for a whole batch), but has no dimensions in variant image (onnx/image.onnx)`}},
 		{"output name", graphSpec{17, []value{imageIn}, []value{{"logits", 1, nil}}, nil, nil},
 			[]string{`18:46: variant image: onnx/image.onnx has no output "scores"; it has logits`}},
 		{"external file missing", graphSpec{17, []value{imageIn}, []value{scores}, []weight{{"w", "gone.bin", "0", "1"}}, nil},
@@ -231,9 +231,9 @@ func TestEscapes(t *testing.T) {
 		}
 	}
 	want := []string{
-		`18:46: variant image: onnx/image.onnx keeps weights in weights.bin: path escapes from parent`,
-		`19:51: variant all: onnx/all.onnx: path escapes from parent`,
-		`25:12: evaluation set eval/profile.npz: path escapes from parent`,
+		`18:46: variant image: onnx/image.onnx keeps weights in weights.bin: a link leads out of the package (links must be relative, and stay inside the package or the models directory)`,
+		`19:51: variant all: onnx/all.onnx: a link leads out of the package (links must be relative, and stay inside the package or the models directory)`,
+		`25:12: evaluation set eval/profile.npz: a link leads out of the package (links must be relative, and stay inside the package or the models directory)`,
 	}
 	if got := lines(dir, Check(dir)); !slices.Equal(got, want) {
 		t.Errorf("got\n%s", strings.Join(got, "\n"))

@@ -33,6 +33,9 @@ type Model struct {
 	Labels      []string // names of the classes, may be empty
 	Limits      Limits
 	Evaluation  Evaluation
+	Warnings    []string // what is sound and worth a look, one line each
+
+	models string // inside which links may lead, see LoadIn
 }
 
 // Modality is one kind of input and owns one or more named input tensors.

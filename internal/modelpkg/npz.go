@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,7 +23,7 @@ const (
 	npzArraysMax  = 1024
 	npyHeaderMax  = 64 << 10
 	deflateGain   = 1032
-	npzNameMax    = 256
+	npzNameMax    = 1024
 	npyMagic      = "\x93NUMPY"
 	npyDataOffset = 64 // numpy aligns data to this
 )
@@ -38,25 +39,19 @@ var npyCodes = map[tensor.DType]string{
 	tensor.FP16: "<f2", tensor.FP32: "<f4", tensor.FP64: "<f8",
 }
 
-// ReadNPZ reads all arrays of numpy's zip archive, in the file's order. It
-// takes little-endian arrays in C order, of element types the protocol knows,
-// of together at most bytesMax bytes.
-func ReadNPZ(r io.ReaderAt, size, bytesMax int64) ([]tensor.Tensor, error) {
-	archive, err := zip.NewReader(r, size)
+// ReadNPZ reads arrays of numpy's zip archive, in the file's order. It takes
+// little-endian arrays in C order, of element types the protocol knows, of
+// together at most bytesMax bytes. With names it reads only the arrays of these
+// names; whatever else is in the archive, arrays of texts or objects too, may be
+// anything and is not looked at.
+func ReadNPZ(r io.ReaderAt, size, bytesMax int64, names ...string) ([]tensor.Tensor, error) {
+	entries, err := entriesNPZ(r, size, names)
 	if err != nil {
-		return nil, fmt.Errorf("not an .npz file: %w", err)
+		return nil, err
 	}
-	if len(archive.File) > npzArraysMax {
-		return nil, fmt.Errorf("the file has %d arrays; at most %d are read", len(archive.File), npzArraysMax)
-	}
-	arrays := make([]tensor.Tensor, 0, len(archive.File))
-	seen := make(map[string]bool, len(archive.File))
-	for _, f := range archive.File {
-		name, isArray := strings.CutSuffix(f.Name, ".npy")
-		if !isArray || len(name) > npzNameMax || seen[name] {
-			return nil, fmt.Errorf("the entry %q is not an array, or is there twice", strictyaml.Clip(f.Name, 80))
-		}
-		seen[name] = true
+	arrays := make([]tensor.Tensor, 0, len(entries))
+	for _, f := range entries {
+		name := strings.TrimSuffix(f.Name, npySuffix)
 		array, err := readEntryNPY(f, name, size, bytesMax)
 		if err != nil {
 			return nil, fmt.Errorf("array %s: %w", strictyaml.Clip(name, 80), err)
@@ -65,6 +60,66 @@ func ReadNPZ(r io.ReaderAt, size, bytesMax int64) ([]tensor.Tensor, error) {
 		arrays = append(arrays, array)
 	}
 	return arrays, nil
+}
+
+// ShapesNPZ reads the shapes of an archive's arrays by name, not their data. Arrays
+// that ReadNPZ would refuse are left out.
+func ShapesNPZ(r io.ReaderAt, size int64) (map[string]tensor.Shape, error) {
+	archive, err := openNPZ(r, size)
+	if err != nil {
+		return nil, err
+	}
+	shapes := make(map[string]tensor.Shape, len(archive.File))
+	for _, f := range archive.File {
+		name, isArray := strings.CutSuffix(f.Name, npySuffix)
+		body, err := f.Open()
+		if !isArray || err != nil {
+			continue
+		}
+		if header, err := readHeaderNPY(bufio.NewReader(body)); err == nil {
+			if _, shape, err := parseHeaderNPY(header); err == nil {
+				shapes[name] = shape
+			}
+		}
+		_ = body.Close() // it was only read
+	}
+	return shapes, nil
+}
+
+const npySuffix = ".npy"
+
+func openNPZ(r io.ReaderAt, size int64) (*zip.Reader, error) {
+	archive, err := zip.NewReader(r, size)
+	if err != nil {
+		return nil, fmt.Errorf("not an .npz file: %w", err)
+	}
+	if len(archive.File) > npzArraysMax {
+		return nil, fmt.Errorf("the file has %d arrays; at most %d are read", len(archive.File), npzArraysMax)
+	}
+	return archive, nil
+}
+
+// entriesNPZ picks the arrays with these names, all with none, and refuses two of
+// the same name.
+func entriesNPZ(r io.ReaderAt, size int64, names []string) ([]*zip.File, error) {
+	archive, err := openNPZ(r, size)
+	if err != nil {
+		return nil, err
+	}
+	var entries []*zip.File
+	seen := make(map[string]bool, len(archive.File))
+	for _, f := range archive.File {
+		name, isArray := strings.CutSuffix(f.Name, npySuffix)
+		if len(names) > 0 && (!isArray || !slices.Contains(names, name)) {
+			continue
+		}
+		if !isArray || len(name) > npzNameMax || seen[name] {
+			return nil, fmt.Errorf("the entry %q is not an array, or is there twice", strictyaml.Clip(f.Name, 80))
+		}
+		seen[name] = true
+		entries = append(entries, f)
+	}
+	return entries, nil
 }
 
 func readEntryNPY(f *zip.File, name string, fileSize, bytesMax int64) (tensor.Tensor, error) {

@@ -25,7 +25,7 @@ modalities:
       - {name: image, datatype: UINT8, shape: [2, 2], media: image}
   - name: sound
     inputs:
-      - {name: wave, datatype: INT16, shape: [-1], media: audio, sample_rate: 8000}
+      - {name: wave, datatype: INT16, shape: [-1], media: audio, sample_rate: 8000, max: 16000}
       - {name: gain, datatype: FP32, shape: []}
 outputs:
   - {name: scores, datatype: FP32, shape: [2]}

@@ -25,7 +25,28 @@ type (
 // report collects the problems of a package.
 type report struct {
 	strictyaml.Report
-	told map[string]*sharers // by place and text
+	told     map[string]*sharers // by place and text
+	warnings []string
+	system   error // the first fault of the system
+}
+
+// warn notes what is sound and worth a look.
+func (r *report) warn(p place, format string, args ...any) {
+	if len(r.warnings) < strictyaml.ProblemsMax {
+		r.warnings = append(r.warnings, fmt.Sprintf("%s:%d: %s", FileName, p.Line, fmt.Sprintf(format, args...)))
+	}
+}
+
+// unread notes a file that could not be read: a problem of the package, unless
+// it is the system's fault.
+func (r *report) unread(p place, err error, format string, args ...any) {
+	if IsSystemFault(err) {
+		if r.system == nil {
+			r.system = err
+		}
+		return
+	}
+	r.At(p, "%s: %s", fmt.Sprintf(format, args...), reason(err))
 }
 
 // sharers are the variants that share one problem, which is told once.

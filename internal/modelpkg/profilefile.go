@@ -255,17 +255,3 @@ func deviceSlug(brand string) string {
 	name := "cpu-" + strings.Trim(deviceGap.ReplaceAllString(plain, "-"), "-.")
 	return strings.TrimRight(name[:min(len(name), 64)], "-.")
 }
-
-// checkProfiles reads every profile of the package.
-func checkProfiles(m *Model) Problems {
-	var problems Problems
-	for _, name := range profileNames(m) {
-		if _, err := LoadProfile(m, m.ProfilePath(name)); err != nil {
-			if e, ok := errors.AsType[*slo.Error](err); ok {
-				err = e.Err
-			}
-			problems = append(problems, Problem{File: m.ProfilePath(name), Message: err.Error()})
-		}
-	}
-	return problems
-}

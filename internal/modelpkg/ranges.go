@@ -97,6 +97,21 @@ func (r *Range) outside(d tensor.DType, data []byte) int {
 	return -1
 }
 
+// notFinite returns the number of the first element that is NaN or infinite, -1
+// if there is none.
+func notFinite(d tensor.DType, data []byte) int {
+	if !isFloat(d) {
+		return -1
+	}
+	size := d.Size()
+	for i := 0; i+size <= len(data); i += size {
+		if v := floatAt(d, data[i:]); math.IsNaN(v) || math.IsInf(v, 0) {
+			return i / size
+		}
+	}
+	return -1
+}
+
 // elementText prints the first element of the data.
 func elementText(d tensor.DType, data []byte) string {
 	switch {

@@ -7,9 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -52,14 +50,23 @@ func OpenSet(path string, m *Model) (*Set, error) {
 	if err != nil {
 		return nil, fileError(op, err)
 	}
-	sum := sha256.Sum256(file)
-	arrays, err := ReadNPZ(bytes.NewReader(file), int64(len(file)), setBytesMax)
+	s, err := newSet(path, file, m)
 	if err != nil {
 		return nil, &slo.Error{Op: op, Kind: slo.KindInvalid, Err: err}
 	}
+	return s, nil
+}
+
+// newSet reads a set from a file's content.
+func newSet(path string, file []byte, m *Model) (*Set, error) {
+	sum := sha256.Sum256(file)
+	arrays, err := ReadNPZ(bytes.NewReader(file), int64(len(file)), setBytesMax, wanted(m)...)
+	if err != nil {
+		return nil, err
+	}
 	s := &Set{Path: path, Digest: "sha256:" + hex.EncodeToString(sum[:])}
 	if err := s.bind(m, arrays); err != nil {
-		return nil, &slo.Error{Op: op, Kind: slo.KindInvalid, Err: err}
+		return nil, err
 	}
 	return s, nil
 }
@@ -67,32 +74,33 @@ func OpenSet(path string, m *Model) (*Set, error) {
 // bind ties arrays to the model's inputs, telling all that does not fit.
 func (s *Set) bind(m *Model, arrays []tensor.Tensor) error {
 	labels, faults := labelsOf(arrays, m.Classes())
-	inputs := make([]tensor.Tensor, len(m.Inputs))
+	rows := make([]func(int) []byte, len(m.Inputs))
 	for i, in := range m.Inputs {
 		array, ok := arrayNamed(arrays, in.Name)
-		switch {
-		case !ok:
+		if !ok {
 			faults = append(faults, fmt.Errorf("it has no array %q", in.Name))
-		case !sameType(array.DType, in.DType):
-			faults = append(faults, fmt.Errorf("array %q is %v; the input is %v", in.Name, array.DType, in.DType))
-		case len(array.Shape) == 0 || !array.Shape[1:].Fits(in.Shape):
-			faults = append(faults, fmt.Errorf("array %q has shape %v; it must be the number of samples, then %v", in.Name, array.Shape, in.Shape))
-		case labels != nil && array.Rows() != len(labels):
-			faults = append(faults, fmt.Errorf("array %q has %d samples; there are %d labels", in.Name, array.Rows(), len(labels)))
+			continue
 		}
-		inputs[i] = array
+		row, err := bindInput(in, array, len(labels))
+		if err != nil {
+			faults = append(faults, err)
+		}
+		rows[i] = row
 	}
 	if len(faults) > 0 {
 		return oneLine(faults)
 	}
 	s.Labels = labels
 	s.items = make([][][]byte, len(labels))
-	views := make([][]byte, len(labels)*len(inputs))
+	views := make([][]byte, len(labels)*len(rows))
 	for i := range s.items {
-		s.items[i], views = views[:len(inputs):len(inputs)], views[len(inputs):]
-		for k, array := range inputs {
-			s.items[i][k] = array.Row(i)
+		s.items[i], views = views[:len(rows):len(rows)], views[len(rows):]
+		for k, row := range rows {
+			s.items[i][k] = row(i)
 		}
+	}
+	if faults := s.checkRanges(m); len(faults) > 0 {
+		return oneLine(faults)
 	}
 	return nil
 }
@@ -170,65 +178,21 @@ func integers(array tensor.Tensor) ([]int, error) {
 
 // readFile reads an ordinary file of at most so many bytes.
 func readFile(path string, most int64) ([]byte, error) {
-	f, err := os.Open(path)
+	f, _, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	content, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err == nil && int64(len(content)) > most {
-		err = fmt.Errorf("is larger than %d bytes", most)
-	}
-	return content, err
+	return readAll(f, most)
 }
 
 // fileError gives a failure to read a file its kind.
 func fileError(op string, err error) error {
-	kind := slo.KindInvalid
-	if errors.Is(err, os.ErrNotExist) {
-		kind = slo.KindNotFound
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return slo.E(op, slo.KindNotFound, "%s", reason(err))
+	case IsSystemFault(err):
+		return &slo.Error{Op: op, Kind: slo.KindUnavailable, Err: err}
 	}
-	return slo.E(op, kind, "%s", reason(err))
-}
-
-// checkEvaluation reads both evaluation sets in depth.
-func checkEvaluation(m *Model, s *spec) Problems {
-	r := newReport(filepath.Join(m.Dir, FileName))
-	digests := map[string]string{}
-	for _, w := range []word{s.profile, s.heldOut} {
-		if !w.Given() {
-			continue
-		}
-		set, err := openInside(m, w.Text)
-		if err != nil {
-			r.At(w.Place, "evaluation set %s: %s", w.Text, err.Error())
-			continue
-		}
-		if other := digests[set.Digest]; other != "" {
-			r.At(w.Place, "evaluation set %s is the same as %s; held-out samples must be others", w.Text, other)
-		}
-		digests[set.Digest] = w.Text
-	}
-	return r.Sorted()
-}
-
-// openInside opens a set of the package, which links must not leave.
-func openInside(m *Model, path string) (*Set, error) {
-	root, err := os.OpenRoot(m.Dir)
-	if err != nil {
-		return nil, errors.New(reason(err))
-	}
-	defer root.Close()
-	info, err := root.Stat(path)
-	if err != nil {
-		return nil, errors.New(reason(err))
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("not a regular file")
-	}
-	set, err := OpenSet(m.File(path), m)
-	if e, ok := errors.AsType[*slo.Error](err); ok {
-		return nil, e.Err
-	}
-	return set, err
+	return slo.E(op, slo.KindInvalid, "%s", reason(err))
 }

@@ -1,6 +1,8 @@
 package modelpkg
 
 import (
+	"math"
+
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/internal/strictyaml"
 	"go.yaml.in/yaml/v3"
@@ -18,6 +20,8 @@ const (
 	labelsMax     = 65536
 	batchItemsMax = 512 // planning tables are of its square
 	sampleRateMax = 768_000
+
+	silenceBelowMin = 1e-9 // of full scale: far below what 24 bits can tell
 )
 
 // packageFormat is the version of mosel.yaml this code reads.
@@ -53,8 +57,24 @@ type tensorSpec struct {
 	dtype  word
 	shape  []number
 	shaped place
+	most   number // max
 	media  word
 	rate   number
+	absent word
+	below  level // silence_below
+	span   span  // range
+	batch  strictyaml.Flag
+}
+
+// level is a share of full scale, and span two bounds, each with its place.
+type level struct {
+	value float64
+	place
+}
+
+type span struct {
+	low, high float64
+	place
 }
 
 type variantSpec struct {
@@ -126,8 +146,31 @@ func (r *report) input(n *yaml.Node) tensorSpec {
 	r.Mapping(n, "an input", append(r.tensorFields(&t, "an input"),
 		strictyaml.Optional("media", r.Into(&t.media, "an input's media")),
 		strictyaml.Optional("sample_rate", func(n *yaml.Node) { t.rate = r.Whole(n, "sample_rate", 1, sampleRateMax) }),
+		strictyaml.Optional("absent", r.Into(&t.absent, "an input's absent")),
+		strictyaml.Optional("silence_below", func(n *yaml.Node) {
+			t.below = level{r.Real(n, "silence_below", silenceBelowMin, 1), strictyaml.PlaceOf(n)}
+		}),
+		strictyaml.Optional("range", func(n *yaml.Node) { t.span = r.span(n) }),
+		strictyaml.Optional("batched", func(n *yaml.Node) { t.batch = r.Bool(n, "batched") }),
 	))
 	return t
+}
+
+// span reads a list of two numbers.
+func (r *report) span(n *yaml.Node) span {
+	var ends []float64
+	before := len(r.Problems)
+	r.List(n, "range", 2, func(n *yaml.Node) {
+		ends = append(ends, r.Real(n, "an end of range", -math.MaxFloat64, math.MaxFloat64))
+	})
+	if len(r.Problems) > before {
+		return span{}
+	}
+	if len(ends) != 2 {
+		r.At(strictyaml.PlaceOf(n), "range must be two numbers, the least and the greatest value: [low, high]")
+		return span{}
+	}
+	return span{ends[0], ends[1], strictyaml.PlaceOf(n)}
 }
 
 func (r *report) tensor(n *yaml.Node, what string) tensorSpec {
@@ -141,6 +184,7 @@ func (r *report) tensorFields(t *tensorSpec, what string) []field {
 		strictyaml.Required("name", r.Into(&t.name, what+"'s name")),
 		strictyaml.Required("datatype", r.Into(&t.dtype, what+"'s datatype")),
 		strictyaml.Required("shape", func(n *yaml.Node) { t.shaped, t.shape = strictyaml.PlaceOf(n), r.shape(n) }),
+		strictyaml.Optional("max", func(n *yaml.Node) { t.most = r.Whole(n, "max", 1, dimensionMax) }),
 	}
 }
 

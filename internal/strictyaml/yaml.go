@@ -283,6 +283,24 @@ func (r *Report) Real(n *yaml.Node, what string, low, high float64) float64 {
 	return v
 }
 
+// Flag is a boolean of the file and where it stands.
+type Flag struct {
+	Value bool
+	Place
+}
+
+// Bool reads true or false.
+func (r *Report) Bool(n *yaml.Node, what string) Flag {
+	if !r.kind(n, yaml.ScalarNode, what, "true or false") {
+		return Flag{}
+	}
+	if n.Tag != "!!bool" {
+		r.At(PlaceOf(n), "%s must be true or false, not %s", what, kindName(n))
+		return Flag{}
+	}
+	return Flag{strings.EqualFold(n.Value, "true"), PlaceOf(n)}
+}
+
 // Entries reads a mapping of 1 to most keys that are the file's own, each at
 // most once.
 func (r *Report) Entries(n *yaml.Node, what string, most int, each func(key Word, value *yaml.Node)) {

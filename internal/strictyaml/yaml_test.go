@@ -15,6 +15,7 @@ type form struct {
 	share  float64
 	colors []string
 	sizes  map[string]float64
+	bold   strictyaml.Flag
 }
 
 func read(text string) (form, strictyaml.Problems) {
@@ -25,6 +26,7 @@ func read(text string) (form, strictyaml.Problems) {
 			strictyaml.Required("name", r.Into(&f.name, "name")),
 			strictyaml.Optional("count", func(n *yaml.Node) { f.count = r.Whole(n, "count", 1, 9) }),
 			strictyaml.Optional("share", func(n *yaml.Node) { f.share = r.Real(n, "share", 0, 1) }),
+			strictyaml.Optional("bold", func(n *yaml.Node) { f.bold = r.Bool(n, "bold") }),
 			strictyaml.Optional("colors", func(n *yaml.Node) {
 				r.List(n, "colors", 2, func(n *yaml.Node) {
 					f.colors = append(f.colors, r.OneOf(r.Text(n, "a color"), "color", "red", "green"))
@@ -39,8 +41,8 @@ func read(text string) (form, strictyaml.Problems) {
 }
 
 func TestReads(t *testing.T) {
-	f, problems := read("name: 1.10\ncount: 3\nshare: 0.5\ncolors: [red]\nsizes: {a: 1, b: 2.5}\n")
-	if len(problems) > 0 || f.name.Text != "1.10" || f.count.Value != 3 || f.share != 0.5 || f.colors[0] != "red" || f.sizes["b"] != 2.5 {
+	f, problems := read("name: 1.10\ncount: 3\nshare: 0.5\ncolors: [red]\nsizes: {a: 1, b: 2.5}\nbold: true\n")
+	if len(problems) > 0 || !f.bold.Value || f.bold.Line != 6 || f.name.Text != "1.10" || f.count.Value != 3 || f.share != 0.5 || f.colors[0] != "red" || f.sizes["b"] != 2.5 {
 		t.Errorf("%+v %v", f, problems)
 	}
 	if f.count.Line != 2 || f.count.Column != 8 || f.name.Or("x").Text != "1.10" || (strictyaml.Word{}).Or("x").Text != "x" {
@@ -77,6 +79,8 @@ func TestForms(t *testing.T) {
 		"name: x\nsizes: {}":                 "the mapping is empty",
 		"name: x\nsizes: [1]":                "sizes must be a mapping, not a list",
 		"name: x\ncolors: [gren]":            `the color "gren" is not supported; did you mean "green"?`,
+		"name: x\nbold: maybe":               "bold must be true or false, not \"maybe\"",
+		"name: x\nbold:":                     "bold is empty; it must be true or false",
 		"name: x\nshare: .nan":               `share must be a number, not ".nan"`,
 		"name: x\nname: y":                   "the form has name twice; the first is on line 1",
 		"name: x\n? [a]\n: 1":                "a key must be a word, not a list",

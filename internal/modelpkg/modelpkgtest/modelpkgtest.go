@@ -62,14 +62,11 @@ type (
 
 // declaration is the model as its mosel.yaml says it.
 func declaration(m *modelpkg.Model) object {
-	declared := func(s modelpkg.Spec) object {
-		return object{"name": s.Name, "datatype": s.DType.String(), "shape": append([]int64{}, s.Shape...)}
-	}
 	var modalities, outputs, variants list
 	for _, modality := range m.Modalities {
 		var inputs list
 		for _, i := range modality.Inputs {
-			inputs = append(inputs, declared(m.Inputs[i].Spec))
+			inputs = append(inputs, input(m.Inputs[i]))
 		}
 		modalities = append(modalities, object{"name": modality.Name, "inputs": inputs})
 	}
@@ -81,6 +78,46 @@ func declaration(m *modelpkg.Model) object {
 	}
 	return object{"format": 1, "name": m.Name, "version": m.Version, "task": "classification", "metric": "accuracy",
 		"modalities": modalities, "outputs": outputs, "variants": variants, "limits": object{"max_batch": m.Limits.BatchItemsMax}}
+}
+
+// maxDefault is the largest size of an input's dimension that is -1 where the
+// test's model gives none: a package must have one.
+const maxDefault = 1024
+
+// declared is a tensor as mosel.yaml says it.
+func declared(s modelpkg.Spec) object {
+	o := object{"name": s.Name, "datatype": s.DType.String(), "shape": append([]int64{}, s.Shape...)}
+	if s.Max > 0 {
+		o["max"] = s.Max
+	}
+	return o
+}
+
+// input is an input as mosel.yaml says it.
+func input(in modelpkg.Input) object {
+	if in.Max == 0 && slices.Contains(in.Shape, -1) {
+		in.Max = maxDefault
+	}
+	o := declared(in.Spec)
+	if in.Media != modelpkg.MediaNone {
+		o["media"] = string(in.Media)
+	}
+	if in.SampleRate > 0 {
+		o["sample_rate"] = in.SampleRate
+	}
+	if in.Absent.Kind != modelpkg.AbsentNever {
+		o["absent"] = string(in.Absent.Kind)
+	}
+	if in.Absent.Kind == modelpkg.AbsentSilence && in.Absent.Below > 0 {
+		o["silence_below"] = in.Absent.Below
+	}
+	if in.Range != nil {
+		o["range"] = []float64{in.Range.Low, in.Range.High}
+	}
+	if in.Unbatched {
+		o["batched"] = false
+	}
+	return o
 }
 
 // elements are the element types' numbers in ONNX files.

@@ -1,6 +1,7 @@
 package modelpkgtest_test
 
 import (
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -37,5 +38,29 @@ func TestPackagesAreSound(t *testing.T) {
 	all := p.Variants[2]
 	if all.Accuracy.Mean != 0.99 || len(all.Batches) != 2 || all.Batches[1].Items != 8 || all.Batches[1].P50MS != 8000 {
 		t.Errorf("the profile says %+v of all three", all)
+	}
+}
+
+// TestPackagesKeepDeclarations checks that what a model says of its inputs comes
+// back when its package is loaded.
+func TestPackagesKeepDeclarations(t *testing.T) {
+	m := modelpkgtest.Model("scene", []modelpkg.Spec{
+		{Name: "wave", DType: tensor.Int16, Shape: tensor.Shape{-1}, Max: 16000},
+		{Name: "ids", DType: tensor.Int64, Shape: tensor.Shape{-1}},
+		{Name: "heat", DType: tensor.FP32},
+	}, modelpkg.Spec{Name: "scores", DType: tensor.FP32, Shape: tensor.Shape{3}}, "wave_ids_heat")
+	m.Inputs[0].Media, m.Inputs[0].SampleRate = modelpkg.MediaAudio, 16000
+	m.Inputs[0].Absent = modelpkg.Absence{Kind: modelpkg.AbsentSilence, Below: 0.01}
+	m.Inputs[1].Range = &modelpkg.Range{Low: 0, High: 29999}
+	m.Inputs[1].Absent = modelpkg.Absence{Kind: modelpkg.AbsentZeros}
+	m.Inputs[2].Unbatched = true
+	loaded, err := modelpkgtest.Write(t.TempDir(), m, []modelpkgtest.Measured{{Accuracy: 0.8, Item: time.Millisecond}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := slices.Clone(m.Inputs)
+	want[1].Max = 1024 // a package must have one
+	if len(loaded.Warnings) > 0 || !reflect.DeepEqual(loaded.Inputs, want) {
+		t.Errorf("got  %+v\nwant %+v\n%q", loaded.Inputs, want, loaded.Warnings)
 	}
 }

@@ -1,0 +1,59 @@
+package modelpkg
+
+import (
+	"errors"
+	"os"
+	"syscall"
+	"testing"
+
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+func mkfifo(path string) error { return syscall.Mkfifo(path, 0o600) }
+
+// TestTooManyOpenFiles reads a sound package in a process that may open no
+// further file. It lowers the limit of its own process, so it does not run beside others.
+func TestTooManyOpenFiles(t *testing.T) {
+	dir := writePackage(t)
+	var before syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &before); err != nil {
+		t.Skip(err)
+	}
+	probe, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := uint64(probe.Fd())
+	if err := probe.Close(); err != nil {
+		t.Fatal(err)
+	}
+	hits := 0
+	for extra := range uint64(3) { // the directory, mosel.yaml, a graph
+		limit := before
+		limit.Cur = next + extra
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+			t.Skip(err)
+		}
+		_, err := Load(dir)
+		problems := Check(dir)
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &before); err != nil {
+			t.Fatal(err)
+		}
+		if err == nil {
+			continue // enough, where freed descriptors are lower
+		}
+		hits++
+		if !errors.Is(err, syscall.EMFILE) || !IsSystemFault(err) || slo.KindOf(err) != slo.KindUnavailable {
+			t.Errorf("%d files more: kind %v: %v", extra, slo.KindOf(err), err)
+		}
+		if len(problems) != 1 || problems[0].Line != 0 || problems[0].Message[:24] != "it cannot be read now: o" {
+			t.Errorf("%d files more: %v", extra, problems)
+		}
+	}
+	if hits == 0 {
+		t.Error("the limit was never felt")
+	}
+	if _, err := Load(dir); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}

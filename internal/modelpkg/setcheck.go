@@ -1,0 +1,133 @@
+package modelpkg
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// FewSamples is how many samples leave an accuracy so uncertain that a person is
+// told: with fewer, a share near 0.97 is known to a point at best.
+const FewSamples = 1000
+
+// bindInput ties an array to an input and says what does not fit.
+func bindInput(in Input, array tensor.Tensor, samples int) (func(sample int) []byte, error) {
+	shared := in.Unbatched && (array.Shape.Equal(in.Shape) || samples != 1 && array.Shape.Equal(append(tensor.Shape{1}, in.Shape...)))
+	switch {
+	case !sameType(array.DType, in.DType):
+		return nil, fmt.Errorf("array %q is %v; the input is %v", in.Name, array.DType, in.DType)
+	case shared:
+		return func(int) []byte { return array.Data }, nil
+	case len(array.Shape) == 0 || !array.Shape[1:].Fits(in.Shape):
+		return nil, fmt.Errorf("array %q has shape %v; it must be the number of samples, then %v", in.Name, array.Shape, in.Shape)
+	case samples > 0 && array.Rows() != samples:
+		return nil, fmt.Errorf("array %q has %d samples; there are %d labels", in.Name, array.Rows(), samples)
+	case array.Rows() == 0:
+		return nil, fmt.Errorf("array %q has no samples", in.Name)
+	case len(array.Data) == 0:
+		return nil, fmt.Errorf("array %q has shape %v; its samples are empty", in.Name, array.Shape)
+	}
+	if axis := dynamicAxis(in.Shape); axis >= 0 && in.Max > 0 && array.Shape[1+axis] > in.Max {
+		return nil, fmt.Errorf("the samples of array %q have a size of %d where the input has -1; its max is %d", in.Name, array.Shape[1+axis], in.Max)
+	}
+	return array.Row, nil
+}
+
+// checkRanges holds every sample against the declared ranges, and names the first
+// sample of each array that breaks one.
+func (s *Set) checkRanges(m *Model) []error {
+	var faults []error
+	for k, in := range m.Inputs {
+		if in.Range == nil {
+			continue
+		}
+		for i, item := range s.items {
+			if err := in.CheckRange(item[k]); err != nil {
+				faults = append(faults, fmt.Errorf("sample %d of array %q: %w", i, in.Name, err))
+				break
+			}
+		}
+	}
+	return faults
+}
+
+// look goes through the samples as only `mosel check` does: problems are what no
+// measurement on them could be right with.
+func (s *Set) look(m *Model) (problems, warnings []string) {
+	for k, in := range m.Inputs {
+		absent, first := 0, -1
+		for i, item := range s.items {
+			if at := notFinite(in.DType, item[k]); at >= 0 {
+				problems = append(problems, fmt.Sprintf("array %q: element %d of sample %d is %s; save finite numbers",
+					in.Name, at, i, elementText(in.DType, item[k][at*in.DType.Size():])))
+				break
+			}
+			if in.IsAbsent(item[k]) {
+				if absent++; first < 0 {
+					first = i
+				}
+			}
+		}
+		switch {
+		case absent == s.Len():
+			problems = append(problems, fmt.Sprintf("array %q: every sample looks absent, as absent: %s says; nothing can be measured on them", in.Name, in.Absent.Kind))
+		case absent > 0:
+			warnings = append(warnings, fmt.Sprintf("array %q: %d of %d samples look absent (absent: %s), sample %d first; a server will not run the modality on them",
+				in.Name, absent, s.Len(), in.Absent.Kind, first))
+		}
+	}
+	return problems, warnings
+}
+
+// checkEvaluation reads both evaluation sets in depth.
+func checkEvaluation(m *Model, s *spec) (Problems, []string) {
+	r := newReport(filepath.Join(m.Dir, FileName))
+	digests := map[string]string{}
+	for _, w := range []word{s.profile, s.heldOut} {
+		if !w.Given() {
+			continue
+		}
+		set, err := openInside(m, w.Text)
+		if err != nil {
+			r.At(w.Place, "evaluation set %s: %s", w.Text, err.Error())
+			continue
+		}
+		if other := digests[set.Digest]; other != "" {
+			r.At(w.Place, "evaluation set %s is the same as %s; held-out samples must be others", w.Text, other)
+		}
+		digests[set.Digest] = w.Text
+		problems, warnings := set.look(m)
+		for _, p := range problems {
+			r.At(w.Place, "evaluation set %s: %s", w.Text, p)
+		}
+		for _, p := range warnings {
+			r.warn(w.Place, "evaluation set %s: %s", w.Text, p)
+		}
+		if w == s.profile && set.Len() < FewSamples {
+			r.warn(w.Place, "evaluation set %s has %d samples, which leave accuracies uncertain: one near 0.9 is known to %s; 1,000 or more are advised",
+				w.Text, set.Len(), plusMinus(MeasuredAccuracy(set.Len()*9/10, set.Len())))
+		}
+	}
+	return r.Sorted(), r.warnings
+}
+
+// openInside opens a set of the package, which links must not leave.
+func openInside(m *Model, path string) (*Set, error) {
+	h, err := openHome(m.models, m.Dir)
+	if err != nil {
+		return nil, errors.New(reason(err))
+	}
+	defer h.close()
+	file, err := h.read(path, setFileBytesMax)
+	if err != nil {
+		return nil, errors.New(reason(err))
+	}
+	set, err := newSet(m.File(path), file, m)
+	if e, ok := errors.AsType[*slo.Error](err); ok {
+		return nil, e.Err
+	}
+	return set, err
+}

@@ -1,0 +1,54 @@
+package modelpkg
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// Warnings tells what of a profile a person should know before relying on it:
+// accuracies that were measured on few samples, each with its interval. One line
+// for each thing.
+func (p *Profile) Warnings() []string {
+	var few []string
+	least := FewSamples
+	for _, v := range p.Variants {
+		if a := v.Accuracy; a.Samples < FewSamples {
+			least = min(least, a.Samples)
+			few = append(few, fmt.Sprintf("%s %.3f %s", v.Name, a.Mean, plusMinus(a)))
+		}
+	}
+	if len(few) == 0 {
+		return nil
+	}
+	if len(few) > warnedVariants {
+		few = append(few[:warnedVariants], fmt.Sprintf("and %d more", len(few)-warnedVariants))
+	}
+	return []string{fmt.Sprintf("profile %s: %d samples leave accuracies uncertain (%s); profile on 1,000 or more", p.Device, least, strings.Join(few, ", "))}
+}
+
+// warnedVariants bounds the variants that one warning names.
+const warnedVariants = 8
+
+// plusMinus prints half the interval's width in points of a hundred.
+func plusMinus(a AccuracyMean) string {
+	return fmt.Sprintf("±%.1f points", 50*(a.High-a.Low))
+}
+
+// checkProfiles reads every profile of the package.
+func checkProfiles(m *Model) (problems Problems, warnings []string) {
+	for _, name := range profileNames(m) {
+		p, err := LoadProfile(m, m.ProfilePath(name))
+		if err != nil {
+			if e, ok := errors.AsType[*slo.Error](err); ok {
+				err = e.Err
+			}
+			problems = append(problems, Problem{File: m.ProfilePath(name), Message: err.Error()})
+			continue
+		}
+		warnings = append(warnings, p.Warnings()...)
+	}
+	return problems, warnings
+}
