@@ -102,6 +102,7 @@ var rooms = []room{
 		imports: []string{"tensor", "oip", "status", "client", "internal/slo", "internal/access", "internal/modelpkg", "internal/runtime", "internal/runtime/ort",
 			"internal/runtime/ort/library", "internal/profiler", "internal/media", "internal/plan", "internal/plot", "internal/replay", "internal/demo",
 			"internal/workload", "internal/scenario", "internal/obs", "internal/server"},
+		tests: []string{"internal/modelpkg/modelpkgtest"},
 	},
 }
 

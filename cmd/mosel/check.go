@@ -1,44 +1,114 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/profiler"
+	"github.com/mosel-serve/mosel/internal/runtime/ort"
+	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/spf13/cobra"
 )
 
+// checkFlags are those of `mosel check`.
+type checkFlags struct {
+	models string
+	noRun  bool
+}
+
 func checkCommand() *cobra.Command {
-	return &cobra.Command{
+	var f checkFlags
+	cmd := &cobra.Command{
 		Use:   "check MODEL",
 		Short: "Validate a model package: mosel.yaml, graphs, evaluation sets, profiles",
 		Long: `Validate a model package against its ONNX files and print every problem with
 file and line. MODEL is a directory, or the name of one in ./models. The format
-is described in docs/model-package.md.`,
-		Example: "  mosel check models/digits",
-		Args:    oneModel,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			dir := modelDir(args[0])
-			problems := modelpkg.Check(dir)
-			for _, p := range problems {
-				fmt.Fprintln(cmd.OutOrStdout(), p)
-			}
-			switch len(problems) {
-			case 0:
-			case 1:
-				return fmt.Errorf("%s has 1 problem", dir)
-			default:
-				return fmt.Errorf("%s has %d problems", dir, len(problems))
-			}
-			m, err := modelpkg.Load(dir)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s is sound: %s %s, modalities %s, %d variants\n",
-				dir, m.Name, m.Version, strings.Join(m.ModalityNames(), ", "), len(m.Variants))
-			return nil
-		},
+is described in docs/model-package.md.
+
+Where ONNX Runtime is installed, every graph is run on a few samples too: one at
+a time, in a batch of 2 and, where that is quick, in the largest batch. Outputs
+must be as they are declared, and no item's answer may depend on the others of
+its batch. Nothing is downloaded; "mosel runtime install" installs the library.
+
+What is sound and worth a look is printed with "look:" and is no problem.`,
+		Example: `  mosel check models/digits
+  mosel check models/digits --no-run`,
+		Args: oneModel,
+		RunE: func(cmd *cobra.Command, args []string) error { return f.check(cmd, args[0]) },
 	}
+	cmd.Flags().BoolVar(&f.noRun, "no-run", false, "do not run the graphs")
+	addModelsFlag(cmd, &f.models)
+	return cmd
+}
+
+// addModelsFlag adds the flag that says where links of a package may lead.
+func addModelsFlag(cmd *cobra.Command, models *string) {
+	cmd.Flags().StringVar(models, "models", "", "directory inside which links in the package may lead (default: the package; ./models for a name in it)")
+}
+
+// linksWithin is where the links of a package may lead.
+func linksWithin(models, arg, dir string) string {
+	if models == "" && arg != dir { // a name in ./models
+		return filepath.Dir(dir)
+	}
+	return models
+}
+
+func (f checkFlags) check(cmd *cobra.Command, arg string) error {
+	dir, out := modelDir(arg), cmd.OutOrStdout()
+	found := modelpkg.CheckIn(linksWithin(f.models, arg, dir), dir)
+	ran := "not run (--no-run)"
+	if len(found.Problems) == 0 && !f.noRun {
+		var err error
+		if ran, err = tryGraphs(cmd, &found); err != nil {
+			return err
+		}
+	}
+	for _, p := range found.Problems {
+		fmt.Fprintln(out, p)
+	}
+	for _, w := range found.Warnings {
+		fmt.Fprintln(out, "look:", w)
+	}
+	switch n := len(found.Problems); n {
+	case 0:
+	case 1:
+		return fmt.Errorf("%s has 1 problem", dir)
+	default:
+		return fmt.Errorf("%s has %d problems", dir, n)
+	}
+	m := found.Model
+	fmt.Fprintf(out, "%s is sound: %s %s, modalities %s, %d variants; graphs: %s\n",
+		dir, m.Name, m.Version, strings.Join(m.ModalityNames(), ", "), len(m.Variants), ran)
+	return nil
+}
+
+// tryGraphs runs the graphs, adds what came of it and says what was done.
+func tryGraphs(cmd *cobra.Command, found *modelpkg.Findings) (ran string, err error) {
+	rt, err := ort.Open(cmd.Context(), ort.Config{NoInstall: true})
+	if kind := slo.KindOf(err); err != nil && (kind == slo.KindNotFound || kind == slo.KindUnsupported) {
+		return "not run, because ONNX Runtime is not installed (\"mosel runtime install\" installs it)", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	m := found.Model
+	var set *modelpkg.Set
+	if m.Evaluation.Profile != "" {
+		if set, err = modelpkg.OpenSet(m.File(m.Evaluation.Profile), m); err != nil {
+			return "", errors.Join(err, rt.Close())
+		}
+	}
+	trial, err := profiler.Try(cmd.Context(), rt, m, set)
+	if err = errors.Join(err, rt.Close()); err != nil {
+		return "", err
+	}
+	found.Problems = append(found.Problems, trial.Problems...)
+	found.Warnings = append(found.Warnings, trial.Warnings...)
+	return fmt.Sprintf("run on samples with %s %s", rt.Name(), rt.Version()), nil
 }
 
 // oneModel is the rule for commands that work on one package.

@@ -22,6 +22,7 @@ import (
 
 // profileFlags are those of `mosel profile`.
 type profileFlags struct {
+	models       string
 	device       string
 	threads      int
 	batches      []int
@@ -55,7 +56,8 @@ where it was, and a repeated one only takes the times again.`,
 					return usageError{err}
 				}
 			}
-			m, err := modelpkg.Load(modelDir(args[0]))
+			dir := modelDir(args[0])
+			m, err := modelpkg.LoadIn(linksWithin(f.models, args[0], dir), dir)
 			if err != nil {
 				return err
 			}
@@ -67,6 +69,7 @@ where it was, and a repeated one only takes the times again.`,
 	}
 	_, threads := moselruntime.Defaults(runtime.NumCPU())
 	flags := cmd.Flags()
+	addModelsFlag(cmd, &f.models)
 	flags.StringVar(&f.device, "device", "", "name of the profile (default: this machine's processor)")
 	flags.IntVar(&f.threads, "threads", threads, "threads of one instance, as will serve")
 	flags.IntSliceVar(&f.batches, "batches", nil, "batch sizes to time (default: 1, 2, 4, ... up to the model's limit)")
@@ -114,6 +117,9 @@ func measureProfile(cmd *cobra.Command, m *modelpkg.Model, f profileFlags) error
 	rt, err := open(cmd.Context())
 	if err != nil {
 		return err
+	}
+	for _, w := range m.Warnings {
+		fmt.Fprintln(note, "look:", w)
 	}
 	origin := modelpkg.Origin{ModelDigest: m.Digest, DatasetDigest: set.Digest, Runtime: rt.Name(), RuntimeVersion: rt.Version()}
 	if err := rt.Close(); err != nil {

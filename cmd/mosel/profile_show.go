@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -22,6 +23,9 @@ func profileTable(m *modelpkg.Model, p *modelpkg.Profile) (string, error) {
 		p.Runtime, p.RuntimeVersion, p.Created.Format("2006-01-02"))
 	fmt.Fprintf(&b, "%d samples of %s; brackets are 95 %% intervals; times are medians; * is on the frontier\n\n",
 		p.Variants[0].Accuracy.Samples, p.Dataset)
+	for _, name := range slices.Sorted(maps.Keys(p.Lengths)) {
+		fmt.Fprintf(&b, "times hold for %s of size %d\n\n", name, p.Lengths[name])
+	}
 	columns := shownBatches(p)
 	rows := [][]string{{"", "variant", "modalities", "precision"}}
 	for i, v := range p.Variants {

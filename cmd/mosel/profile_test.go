@@ -68,6 +68,16 @@ func TestProfileTable(t *testing.T) {
 	}
 }
 
+// TestProfileTableOfLengths checks that a person sees for which sizes times hold.
+func TestProfileTableOfLengths(t *testing.T) {
+	m, p := measured()
+	p.Lengths = map[string]int64{"ids": 40}
+	got, err := profileTable(m, p)
+	if err != nil || !strings.Contains(got, "times hold for ids of size 40\n") {
+		t.Errorf("%v\n%s", err, got)
+	}
+}
+
 func TestPrintProfileJSON(t *testing.T) {
 	m, p := measured()
 	var out bytes.Buffer

@@ -30,6 +30,20 @@ func BestClass(scores tensor.Tensor, item int) (class int, score float32, err er
 	return class, float32(best), nil
 }
 
+// Floats are the numbers of one item of a batch of a floating-point output; nil
+// for another element type.
+func Floats(output tensor.Tensor, item int) []float64 {
+	if !isFloat(output.DType) || item >= output.Rows() {
+		return nil
+	}
+	data, size := output.Row(item), output.DType.Size()
+	numbers := make([]float64, len(data)/size)
+	for i := range numbers {
+		numbers[i] = floatAt(output.DType, data[i*size:])
+	}
+	return numbers
+}
+
 // isScore reports whether the element type may score classes.
 func isScore(d tensor.DType) bool { return d == tensor.FP32 || d == tensor.FP16 || d == tensor.FP64 }
 

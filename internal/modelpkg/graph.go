@@ -54,7 +54,7 @@ func (r *report) checkInputs(m *Model, s *spec, variant int, g *graph) {
 	v, at := m.Variants[variant], s.variants[variant].path.Place
 	for _, i := range v.Inputs {
 		declared := s.input(i)
-		found := slices.IndexFunc(g.inputs, func(in Spec) bool { return in.Name == m.Inputs[i].Name })
+		found := slices.IndexFunc(g.inputs, func(in graphValue) bool { return in.Name == m.Inputs[i].Name })
 		if found < 0 {
 			r.At(at, "variant %s: %s has no input %q; it has %s", v.Name, v.Path, m.Inputs[i].Name, specNames(g.inputs))
 			continue
@@ -84,7 +84,7 @@ func (r *report) checkInputs(m *Model, s *spec, variant int, g *graph) {
 func (r *report) checkOutputs(m *Model, s *spec, variant int, g *graph) {
 	v := m.Variants[variant]
 	for i, out := range m.Outputs {
-		found := slices.IndexFunc(g.outputs, func(o Spec) bool { return o.Name == out.Name })
+		found := slices.IndexFunc(g.outputs, func(o graphValue) bool { return o.Name == out.Name })
 		if found < 0 {
 			r.At(s.variants[variant].path.Place, "variant %s: %s has no output %q; it has %s", v.Name, v.Path, out.Name, specNames(g.outputs))
 			continue
@@ -95,10 +95,10 @@ func (r *report) checkOutputs(m *Model, s *spec, variant int, g *graph) {
 
 // compare holds one tensor of a graph against its declaration, which lacks the
 // batch dimension.
-func (r *report) compare(m *Model, variant int, declared, found Spec, at tensorSpec) {
+func (r *report) compare(m *Model, variant int, declared Spec, found graphValue, at tensorSpec) {
 	v := m.Variants[variant]
 	if found.DType != declared.DType {
-		r.inVariant(v, at.dtype.Place, "%s is declared %v, but is %s", declared.Name, declared.DType, graphType(found.DType))
+		r.inVariant(v, at.dtype.Place, "%s is declared %v, but is %s", declared.Name, declared.DType, graphType(found))
 	}
 	if found.Shape == nil {
 		return // the graph leaves it open
@@ -118,10 +118,10 @@ func (r *report) compare(m *Model, variant int, declared, found Spec, at tensorS
 
 // compareUnbatched holds a tensor that has no batch dimension against its
 // declaration.
-func (r *report) compareUnbatched(m *Model, variant int, declared, found Spec, at tensorSpec) {
+func (r *report) compareUnbatched(m *Model, variant int, declared Spec, found graphValue, at tensorSpec) {
 	v := m.Variants[variant]
 	if found.DType != declared.DType {
-		r.inVariant(v, at.dtype.Place, "%s is declared %v, but is %s", declared.Name, declared.DType, graphType(found.DType))
+		r.inVariant(v, at.dtype.Place, "%s is declared %v, but is %s", declared.Name, declared.DType, graphType(found))
 	}
 	if found.Shape != nil && !fits(declared.Shape, found.Shape) {
 		r.inVariant(v, at.shaped, "%s is declared %v without a batch (batched: false), but is %v", declared.Name, declared.Shape, found.Shape)
@@ -141,14 +141,19 @@ func fits(declared, found tensor.Shape) bool {
 	return true
 }
 
-func graphType(d tensor.DType) string {
-	if d == tensor.Invalid {
-		return "of a type mosel does not know"
+// graphType names the type of a graph's tensor as mosel.yaml does, or as ONNX does
+// where mosel has no name for it, and says what to do about a common one.
+func graphType(v graphValue) string {
+	switch {
+	case v.DType != tensor.Invalid:
+		return v.DType.String()
+	case strings.Contains(v.kind, "map("): // what converters add to classifiers
+		return "of ONNX type " + strictyaml.Clip(v.kind, 120) + ", which is no tensor (export with zipmap=False)"
 	}
-	return d.String()
+	return "of ONNX type " + strictyaml.Clip(v.kind, 120) + ", which mosel does not serve"
 }
 
-func specNames(specs []Spec) string {
+func specNames(specs []graphValue) string {
 	names := make([]string, len(specs))
 	for i, s := range specs {
 		names[i] = strictyaml.Clip(s.Name, 80)

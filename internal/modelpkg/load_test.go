@@ -176,7 +176,7 @@ func TestGraphProblems(t *testing.T) {
 		{"datatype", graphSpec{17, []value{{"image", 1, []int64{-1, 2, 2}}}, []value{scores}, nil, nil},
 			[]string{`10:33: image is declared UINT8, but is FP32 in variant image (onnx/image.onnx)`}},
 		{"unknown datatype", graphSpec{17, []value{{"image", 99, []int64{-1, 2, 2}}}, []value{scores}, nil, nil},
-			[]string{`10:33: image is declared UINT8, but is of a type mosel does not know in variant image (onnx/image.onnx)`}},
+			[]string{`10:33: image is declared UINT8, but is of ONNX type tensor(type 99), which mosel does not serve in variant image (onnx/image.onnx)`}},
 		{"shape", graphSpec{17, []value{{"image", 2, []int64{-1, 4}}}, []value{{"scores", 1, []int64{-1, 3}}}, nil, nil}, []string{
 			`10:47: image is declared [2,2], but is [4] after the batch dimension in variant image (onnx/image.onnx)`,
 			`16:43: scores is declared [2], but is [3] after the batch dimension in variant image (onnx/image.onnx)`}},

@@ -9,7 +9,6 @@ import (
 	"strconv"
 
 	"github.com/mosel-serve/mosel/internal/strictyaml"
-	"github.com/mosel-serve/mosel/tensor"
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
@@ -17,8 +16,8 @@ import (
 // which files hold its weights.
 type graph struct {
 	opset    int64 // of the standard operators
-	inputs   []Spec
-	outputs  []Spec
+	inputs   []graphValue
+	outputs  []graphValue
 	external map[string]int64 // location -> bytes it must have at least
 }
 
@@ -247,53 +246,6 @@ func readEntry(d *decoder) (key, value string, err error) {
 	return key, value, err
 }
 
-// readValue reads a ValueInfoProto. Shape is nil where the graph gives none;
-// -1 stands for a dimension that is named or unknown.
-func readValue(d *decoder) (Spec, error) {
-	var s Spec
-	tensorType := func(number protowire.Number, kind protowire.Type) (err error) {
-		switch {
-		case number == 1 && kind == protowire.VarintType: // elem_type
-			var code int64
-			code, err = d.varint()
-			s.DType = onnxDType(code)
-		case number == 2 && kind == protowire.BytesType: // shape
-			s.Shape = tensor.Shape{}
-			err = d.message(func(n protowire.Number, k protowire.Type) error {
-				if n != 1 || k != protowire.BytesType {
-					return d.skip(k)
-				}
-				dim, err := readDimension(d)
-				if len(s.Shape) > dimensionsMax {
-					return errors.New("too many dimensions")
-				}
-				s.Shape = append(s.Shape, dim)
-				return err
-			})
-		default:
-			err = d.skip(kind)
-		}
-		return err
-	}
-	err := d.message(func(number protowire.Number, kind protowire.Type) (err error) {
-		switch {
-		case number == 1 && kind == protowire.BytesType:
-			s.Name, err = d.text()
-		case number == 2 && kind == protowire.BytesType: // type
-			err = d.message(func(n protowire.Number, k protowire.Type) error {
-				if n == 1 && k == protowire.BytesType { // tensor_type; sequences and maps stay Invalid
-					return d.message(tensorType)
-				}
-				return d.skip(k)
-			})
-		default:
-			err = d.skip(kind)
-		}
-		return err
-	})
-	return s, err
-}
-
 func readDimension(d *decoder) (int64, error) {
 	size := int64(-1)
 	err := d.message(func(number protowire.Number, kind protowire.Type) (err error) {
@@ -307,15 +259,4 @@ func readDimension(d *decoder) (int64, error) {
 		return d.skip(kind)
 	})
 	return size, err
-}
-
-// onnxDType maps TensorProto.DataType; what the protocol cannot name is Invalid.
-func onnxDType(code int64) tensor.DType {
-	table := [...]tensor.DType{1: tensor.FP32, 2: tensor.Uint8, 3: tensor.Int8, 4: tensor.Uint16, 5: tensor.Int16,
-		6: tensor.Int32, 7: tensor.Int64, 8: tensor.Bytes, 9: tensor.Bool, 10: tensor.FP16, 11: tensor.FP64,
-		12: tensor.Uint32, 13: tensor.Uint64, 16: tensor.BF16}
-	if code < 0 || code >= int64(len(table)) {
-		return tensor.Invalid
-	}
-	return table[code]
 }

@@ -16,10 +16,11 @@ type Profile struct {
 	Runtime        string           `json:"runtime"`         // "onnxruntime"
 	RuntimeVersion string           `json:"runtime_version"` // "1.24.3"
 	Created        time.Time        `json:"created"`
-	Dataset        string           `json:"dataset"`        // path of the labelled set, in the package
-	DatasetDigest  string           `json:"dataset_digest"` // "sha256:..."
-	Samples        int              `json:"samples"`        // in the labelled set
-	Variants       []VariantProfile `json:"variants"`       // in the model's order
+	Dataset        string           `json:"dataset"`           // path of the labelled set, in the package
+	DatasetDigest  string           `json:"dataset_digest"`    // "sha256:..."
+	Samples        int              `json:"samples"`           // in the labelled set
+	Lengths        map[string]int64 `json:"lengths,omitempty"` // of dynamic inputs in the samples, by name; times hold for these
+	Variants       []VariantProfile `json:"variants"`          // in the model's order
 }
 
 // ProfileFormat is the version of the profile file this code reads and writes.

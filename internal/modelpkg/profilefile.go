@@ -122,6 +122,11 @@ func (p *Profile) fits(m *Model) error {
 	case len(p.Variants) != len(m.Variants):
 		return fmt.Errorf("it has %d variants; the model has %d", len(p.Variants), len(m.Variants))
 	}
+	for name, n := range p.Lengths {
+		if n < 1 || !slices.ContainsFunc(m.Inputs, func(in Input) bool { return in.Name == name }) {
+			return fmt.Errorf("lengths has %q: %d, which is no size of an input of the model", name, n)
+		}
+	}
 	if err := CheckDevice(p.Device); err != nil {
 		return err
 	}

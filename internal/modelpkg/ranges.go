@@ -112,6 +112,9 @@ func notFinite(d tensor.DType, data []byte) int {
 	return -1
 }
 
+// IsFinite reports whether no element is NaN or infinite; whole numbers never are.
+func (in Input) IsFinite(data []byte) bool { return notFinite(in.DType, data) < 0 }
+
 // elementText prints the first element of the data.
 func elementText(d tensor.DType, data []byte) string {
 	switch {

@@ -106,7 +106,16 @@ func checkEvaluation(m *Model, s *spec) (Problems, []string) {
 		for _, p := range warnings {
 			r.warn(w.Place, "evaluation set %s: %s", w.Text, p)
 		}
-		if w == s.profile && set.Len() < FewSamples {
+		if w != s.profile {
+			continue
+		}
+		for k, in := range m.Inputs {
+			if n := set.LongestSample(in, k); n > 0 && n < in.Max {
+				r.warn(w.Place, "evaluation set %s: the samples of %q have size %d, and up to %d (max) is served: the profile's times hold for %d",
+					w.Text, in.Name, n, in.Max, n)
+			}
+		}
+		if set.Len() < FewSamples {
 			r.warn(w.Place, "evaluation set %s has %d samples, which leave accuracies uncertain: one near 0.9 is known to %s; 1,000 or more are advised",
 				w.Text, set.Len(), plusMinus(MeasuredAccuracy(set.Len()*9/10, set.Len())))
 		}

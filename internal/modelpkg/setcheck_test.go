@@ -118,6 +118,7 @@ func TestSampleWarnings(t *testing.T) {
 	f := CheckIn("", dir)
 	want := []string{
 		`mosel.yaml:25: evaluation set eval/profile.npz: array "image": 1 of 4 samples look absent (absent: zeros), sample 0 first; a server will not run the modality on them`,
+		`mosel.yaml:25: evaluation set eval/profile.npz: the samples of "wave" have size 5, and up to 16000 (max) is served: the profile's times hold for 5`,
 		`mosel.yaml:25: evaluation set eval/profile.npz has 4 samples, which leave accuracies uncertain: one near 0.9 is known to ±32.7 points; 1,000 or more are advised`,
 		`mosel.yaml:26: evaluation set eval/heldout.npz: array "image": 1 of 3 samples look absent (absent: zeros), sample 0 first; a server will not run the modality on them`,
 	}

@@ -2,6 +2,7 @@ package profiler
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/runtime"
@@ -16,21 +17,11 @@ func (r *run) answer(instance runtime.Instance, variant int) error {
 	if _, known := r.samples.Variants[name]; known {
 		return nil
 	}
-	n, last := len(r.pick), len(r.o.Batches)-1
-	answers := modelpkg.VariantSamples{Predicted: make([]int, 0, n), Confidence: make([]float32, 0, n)}
-	for from := 0; from < n; from += r.o.Batches[last] {
-		if err := r.ctx.Err(); err != nil {
+	answers := modelpkg.VariantSamples{Predicted: make([]int, len(r.pick)), Confidence: make([]float32, len(r.pick))}
+	for _, group := range r.groups {
+		if err := r.answerGroup(instance, variant, group, answers); err != nil {
 			return err
 		}
-		count := min(r.o.Batches[last], n-from)
-		outputs, err := instance.Run(r.ctx, variant, r.items(from, count))
-		if err != nil {
-			return err
-		}
-		if err := classify(&answers, outputs, count, r.m.Classes()); err != nil {
-			return slo.E("profile "+r.m.Name, slo.KindInvalid, "variant %s, samples from %d on: %w", name, from, err)
-		}
-		r.meter.advance(r, "accuracy", r.timings[variant][last].first)
 	}
 	r.samples.Variants[name] = answers
 	if r.o.Keep != nil {
@@ -39,20 +30,48 @@ func (r *run) answer(instance runtime.Instance, variant int) error {
 	return nil
 }
 
-// classify appends the class with the highest score of each row of the first
-// output, and that score.
-func classify(answers *modelpkg.VariantSamples, outputs []tensor.Tensor, rows, classes int) error {
-	scores := outputs[0] // the contract: the outputs of the model, which has at least one
-	if scores.DType != tensor.FP32 || !scores.Shape.Equal(tensor.Shape{int64(rows), int64(classes)}) {
-		return fmt.Errorf("the output %s is %v %v, not FP32 [%d,%d]", scores.Name, scores.DType, scores.Shape, rows, classes)
-	}
-	for row := range rows {
-		best, confidence, err := modelpkg.BestClass(scores, row)
-		if err != nil {
+// answerGroup runs one variant over samples that may share batches.
+func (r *run) answerGroup(instance runtime.Instance, variant int, group []int, answers modelpkg.VariantSamples) error {
+	last := len(r.o.Batches) - 1
+	for places := range slices.Chunk(group, r.o.Batches[last]) {
+		if err := r.ctx.Err(); err != nil {
 			return err
 		}
-		answers.Predicted = append(answers.Predicted, best)
-		answers.Confidence = append(answers.Confidence, confidence)
+		outputs, err := instance.Run(r.ctx, variant, r.items(places[0], len(places)))
+		if err != nil {
+			return r.explained(variant, err)
+		}
+		if err := r.classify(answers, outputs[0], places); err != nil {
+			return slo.E("profile "+r.m.Name, slo.KindInvalid, "variant %s, %w", r.m.Variants[variant].Name, err)
+		}
+		r.meter.advance(r, "accuracy", r.timings[variant][last].first)
 	}
 	return nil
+}
+
+// classify notes the class with the highest score of each row of the first output,
+// and that score, at the rows' places.
+func (r *run) classify(answers modelpkg.VariantSamples, scores tensor.Tensor, places []int) error {
+	want := append(tensor.Shape{int64(len(places))}, r.m.Outputs[0].Shape...)
+	if scores.DType != r.m.Outputs[0].DType || !scores.Shape.Equal(want) {
+		return fmt.Errorf("the output %s is %v %v, not %v %v", scores.Name, scores.DType, scores.Shape, r.m.Outputs[0].DType, want)
+	}
+	for row, place := range places {
+		best, confidence, err := modelpkg.BestClass(scores, row)
+		if err != nil {
+			return fmt.Errorf("sample %d: %w%s", r.pick[place], err, r.notFinite(r.pick[place]))
+		}
+		answers.Predicted[place], answers.Confidence[place] = best, confidence
+	}
+	return nil
+}
+
+// notFinite says that a sample is to blame, if it is.
+func (r *run) notFinite(sample int) string {
+	for i, in := range r.m.Inputs {
+		if !in.IsFinite(r.set.Item(sample)[i]) {
+			return fmt.Sprintf(" (array %q of that sample has NaN or infinite numbers, too)", in.Name)
+		}
+	}
+	return ""
 }

@@ -36,7 +36,7 @@ func (r *run) scout(variant int) error {
 		}
 		took, err := r.once(instance, variant, b, 0)
 		if err != nil {
-			return err
+			return r.explained(variant, batchFails(r.o.Batches[b], err))
 		}
 		used := residentBytes(peak)
 		r.timings[variant][b] = timing{first: max(took, time.Microsecond), memory: max(0, used-loaded)}

@@ -84,7 +84,8 @@ type run struct {
 	m       *modelpkg.Model
 	set     *modelpkg.Set
 	o       Options
-	pick    []int // the samples of the set that are used
+	pick    []int   // the samples of the set that are used
+	groups  [][]int // of places in pick: the samples that may share a batch
 
 	timings [][]timing // [variant][batch]
 	trials  int        // timed runs of every batch size
@@ -125,7 +126,7 @@ func Run(ctx context.Context, open Open, m *modelpkg.Model, set *modelpkg.Set, o
 		return nil, err
 	}
 	p := r.profile()
-	return &Result{Profile: p, Samples: r.samples, Warnings: oddities(p)}, nil
+	return &Result{Profile: p, Samples: r.samples, Warnings: append(oddities(p), r.shorter(p)...)}, nil
 }
 
 // prepare settles batch sizes, samples and what need not be measured again.
@@ -150,6 +151,7 @@ func (r *run) prepare() error {
 	if r.samples == nil || !slices.Equal(r.samples.Labels, r.labels()) {
 		r.samples = &modelpkg.Samples{Labels: r.labels(), Variants: map[string]modelpkg.VariantSamples{}}
 	}
+	r.groups = r.grouped()
 	r.timings = make([][]timing, len(r.m.Variants))
 	for v := range r.timings {
 		r.timings[v] = make([]timing, len(r.o.Batches))
@@ -178,13 +180,59 @@ func (r *run) labels() []int {
 	return labels
 }
 
-// items are so many samples from the i-th on, beginning again at the end.
+// grouped are the places in pick of the samples that may share a batch: those with
+// the same values of the inputs that hold for a whole batch.
+func (r *run) grouped() [][]int {
+	var groups [][]int
+	known := map[string]int{}
+	for place, at := range r.pick {
+		var setting []byte
+		for i, in := range r.m.Inputs {
+			if in.Unbatched {
+				setting = append(setting, r.set.Item(at)[i]...)
+			}
+		}
+		key := string(setting)
+		group, ok := known[key]
+		if !ok {
+			group = len(groups)
+			known[key] = group
+			groups = append(groups, nil)
+		}
+		groups[group] = append(groups[group], place)
+	}
+	return groups
+}
+
+// items are so many samples from a place on that may share a batch, beginning
+// again at the end.
 func (r *run) items(from, count int) []runtime.Item {
+	from %= len(r.pick)
+	group, at := r.groups[0], from
+	if len(r.groups) > 1 {
+		for _, g := range r.groups {
+			if i, ok := slices.BinarySearch(g, from); ok {
+				group, at = g, i
+			}
+		}
+	}
 	items := make([]runtime.Item, count)
 	for i := range items {
-		items[i] = r.set.Item(r.pick[(from+i)%len(r.pick)])
+		items[i] = r.set.Item(r.pick[group[(at+i)%len(group)]])
 	}
 	return items
+}
+
+// lengths are the sizes of the dynamic inputs in the samples, for which the times
+// of the profile hold.
+func (r *run) lengths() map[string]int64 {
+	lengths := map[string]int64{}
+	for i, in := range r.m.Inputs {
+		if n := r.set.LongestSample(in, i); n > 0 {
+			lengths[in.Name] = n
+		}
+	}
+	return lengths
 }
 
 // measure does the three parts: each variant alone for its memory, then all
@@ -210,6 +258,9 @@ func (r *run) measure() error {
 	}
 	defer instance.Close()
 	for v := range r.m.Variants {
+		if err := alone(r.ctx, instance, r.m, v, r.items(0, r.o.Batches[len(r.o.Batches)-1])); err != nil {
+			return r.explained(v, err)
+		}
 		if err := r.answer(instance, v); err != nil {
 			return err
 		}
@@ -218,6 +269,11 @@ func (r *run) measure() error {
 		return nil
 	}
 	return r.time(instance)
+}
+
+// explained names the variant of an error.
+func (r *run) explained(variant int, err error) error {
+	return slo.E("profile "+r.m.Name, slo.KindOf(err), "variant %s: %w", r.m.Variants[variant].Name, err)
 }
 
 // warmBelow is the time of a batch from which it hardly matters what the
@@ -277,7 +333,7 @@ func (r *run) profile() *modelpkg.Profile {
 		Format: modelpkg.ProfileFormat, Model: r.m.Name, ModelVersion: r.m.Version, ModelDigest: r.m.Digest,
 		Device: r.o.Device, DeviceDetail: r.o.Detail, Threads: r.o.Threads,
 		Runtime: r.name, RuntimeVersion: r.version, Created: time.Now().UTC().Truncate(time.Second),
-		Dataset: r.m.Evaluation.Profile, DatasetDigest: r.set.Digest, Samples: r.set.Len(),
+		Dataset: r.m.Evaluation.Profile, DatasetDigest: r.set.Digest, Samples: r.set.Len(), Lengths: r.lengths(),
 	}
 	for i, v := range r.m.Variants {
 		vp := modelpkg.VariantProfile{
@@ -339,8 +395,16 @@ func oddities(p *modelpkg.Profile) []string {
 	if noisy*4 > cells {
 		odd = append(odd, "times vary much (p95 more than half above p50 in a quarter of the cells): profile on a quiet machine")
 	}
-	if a := p.Variants[0].Accuracy; a.Samples < 400 {
-		odd = append(odd, fmt.Sprintf("%d samples leave accuracies uncertain, see their intervals; 1,000 or more are advised", a.Samples))
+	return append(odd, p.Warnings()...)
+}
+
+// shorter tells of inputs whose samples are shorter than what will be served.
+func (r *run) shorter(p *modelpkg.Profile) []string {
+	var told []string
+	for _, in := range r.m.Inputs {
+		if n := p.Lengths[in.Name]; n > 0 && n < in.Max {
+			told = append(told, fmt.Sprintf("times hold for %s of size %d; up to %d (max) is served, which may take longer: profile on samples as long as those to come", in.Name, n, in.Max))
+		}
 	}
-	return odd
+	return told
 }

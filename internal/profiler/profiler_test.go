@@ -127,6 +127,35 @@ func testModel(t *testing.T, n int) (*modelpkg.Model, *modelpkg.Set) {
 	return m, set
 }
 
+// withRate is the set with a second input: three rates, one sample after another.
+func withRate(t *testing.T, m *modelpkg.Model, set *modelpkg.Set) *modelpkg.Set {
+	t.Helper()
+	n := set.Len()
+	x, rate, labels := make([]byte, n), make([]byte, n), make([]byte, n)
+	for i := range n {
+		x[i], rate[i], labels[i] = set.Item(i)[0][0], byte(8+i%3), byte(set.Labels[i])
+	}
+	shape := tensor.Shape{int64(n)}
+	var file bytes.Buffer
+	err := modelpkg.WriteNPZ(&file, []tensor.Tensor{
+		{Name: "x", DType: tensor.Uint8, Shape: shape, Data: x},
+		{Name: "rate", DType: tensor.Uint8, Shape: shape, Data: rate},
+		{Name: "label", DType: tensor.Uint8, Shape: shape, Data: labels},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(m.Dir, "rates.npz")
+	if err := os.WriteFile(path, file.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	made, err := modelpkg.OpenSet(path, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
 func options() Options {
 	o := Default()
 	o.Device, o.Detail, o.Threads, o.Budget = "test", "a test", 2, 0
@@ -241,7 +270,9 @@ func TestAnswersAreKept(t *testing.T) {
 			}
 			return d.runs
 		}
-		const scout, timed, answers = 2 * 4, 13 * (2*4 + 5), 10 // 5 cells are short: they run twice
+		const timed, answers = 13 * (2*4 + 5), 10 // 5 cells are short: they run twice
+		const alone = 2 * (1 + 6)                 // a batch of each variant, and its items by themselves
+		const scout = 2*4 + alone
 		o := options()
 		o.Answers = first.Samples
 		o.Items = 20 // quick: but all are known
@@ -256,7 +287,7 @@ func TestAnswersAreKept(t *testing.T) {
 		}
 		o = options()
 		o.Timed = first.Profile
-		if got := runs(o); got != 2+2*answers {
+		if got := runs(o); got != 2+alone+2*answers {
 			t.Errorf("%d runs for the answers alone", got)
 		}
 		other := *first.Samples
@@ -281,7 +312,7 @@ func TestQuick(t *testing.T) {
 		if a := got.Profile.Variants[1].Accuracy; a.Samples != 30 || a.Correct != 30 || got.Profile.Samples != 100 {
 			t.Errorf("accuracy %+v of %d", a, got.Profile.Samples)
 		}
-		if len(got.Warnings) != 1 || !strings.Contains(got.Warnings[0], "30 samples leave accuracies uncertain") {
+		if len(got.Warnings) != 1 || !strings.Contains(got.Warnings[0], "30 samples leave accuracies uncertain (half 0.667 ±") {
 			t.Errorf("warnings: %q", got.Warnings)
 		}
 	})
@@ -332,7 +363,7 @@ func TestRunErrors(t *testing.T) {
 		{"large batch", func(o *Options, _ *double) { o.Batches = []int{1, 7} }, slo.KindInvalid, "the model's limit of 6"},
 		{"threads", func(o *Options, _ *double) { o.Threads = 0 }, slo.KindInvalid, "threads and trials must be at least 1"},
 		{"not a number", func(_ *Options, d *double) { d.score = float32(math.NaN()) }, slo.KindInvalid,
-			"variant half, samples from 0 on: the score of class 0 is not a number"},
+			"variant half, sample 0: the score of class 0 is not a number"},
 		{"run", func(_ *Options, d *double) {
 			d.fail = func(int) error { return slo.E("run", slo.KindInternal, "no luck") }
 		}, slo.KindInternal, "no luck"},
@@ -354,7 +385,7 @@ func TestRunErrors(t *testing.T) {
 // TestCancelled checks that every stage ends soon, and that what was kept is
 // complete for the variants in it.
 func TestCancelled(t *testing.T) {
-	for _, at := range []int{1, 12, 30, 60} { // scouting, the first variant's answers, the second's, timing
+	for _, at := range []int{1, 12, 20, 35, 50, 70} { // scouting, the first variant alone, its answers, the second's, timing
 		synctest.Test(t, func(t *testing.T) {
 			m, set := testModel(t, 100)
 			ctx, cancel := context.WithCancel(t.Context())

@@ -1,0 +1,259 @@
+package profiler
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/runtime"
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// Trial is what a few runs of every graph showed.
+type Trial struct {
+	Problems []modelpkg.Problem // each with the graph's file
+	Warnings []string
+}
+
+// What the largest batch may be expected to take in a trial, in time and in memory
+// for its inputs.
+const (
+	cheapBatch = 2 * time.Second
+	cheapBytes = 256 << 20
+)
+
+// madeUpLength is the size of a made-up sample's dynamic dimension, if its max
+// is not smaller.
+const madeUpLength = 64
+
+// Try runs every variant of a model on a few samples, one at a time and in batches
+// of 2 and, where that is quick, of the model's limit: what a graph's declarations
+// promise, its operators may not keep. Without a set it runs on made-up samples,
+// and what fails then is a warning only. Its error is that of ctx.
+func Try(ctx context.Context, rt runtime.Runtime, m *modelpkg.Model, set *modelpkg.Set) (Trial, error) {
+	var t Trial
+	for v := range m.Variants {
+		err := try(ctx, rt, m, set, v)
+		if ctx.Err() != nil {
+			return t, slo.E("check "+m.Name, slo.KindCancelled, "stopped")
+		}
+		if err == nil {
+			continue
+		}
+		text := fmt.Sprintf("variant %s: %s", m.Variants[v].Name, plain(err))
+		if set == nil && slo.KindOf(err) != slo.KindInvalid {
+			t.Warnings = append(t.Warnings, text+" (on made-up samples, all zeros: evaluation.profile names no better ones)")
+			continue
+		}
+		t.Problems = append(t.Problems, modelpkg.Problem{File: m.File(m.Variants[v].Path), Message: text})
+	}
+	return t, nil
+}
+
+// try loads one variant and runs it.
+func try(ctx context.Context, rt runtime.Runtime, m *modelpkg.Model, set *modelpkg.Set, variant int) error {
+	instance, err := rt.Load(ctx, m, runtime.Options{Threads: 1, Variants: []int{variant}})
+	if err != nil {
+		return slo.E("", slo.KindInvalid, "it cannot be loaded: %w", err)
+	}
+	defer instance.Close()
+	items := trialItems(m, set, m.Limits.BatchItemsMax)
+	run := func(n int) error {
+		outputs, err := instance.Run(ctx, variant, items[:n])
+		if err != nil {
+			return batchFails(n, err)
+		}
+		return asDeclared(m, outputs, n)
+	}
+	start := time.Now()
+	for n := 1; n <= min(2, len(items)); n++ {
+		if err := run(n); err != nil {
+			return err
+		}
+	}
+	each := time.Since(start) / 3
+	if n := len(items); n > 2 && each*time.Duration(n) <= cheapBatch && n*itemBytes(items[0]) <= cheapBytes {
+		if err := run(n); err != nil {
+			return err
+		}
+	}
+	return alone(ctx, instance, m, variant, items)
+}
+
+func itemBytes(item runtime.Item) int {
+	n := 0
+	for _, data := range item {
+		n += len(data)
+	}
+	return n
+}
+
+// trialItems are so many samples that may share a run, spread over the set and
+// repeated where it has too few; without a set, one that is made up.
+func trialItems(m *modelpkg.Model, set *modelpkg.Set, most int) []runtime.Item {
+	var found []runtime.Item
+	if set == nil {
+		found = []runtime.Item{madeUp(m)}
+	} else {
+		for _, at := range spread(set.Len(), 8*most) {
+			if item := set.Item(at); len(found) == 0 || len(found) < most && shareRun(m, found[0], item) {
+				found = append(found, item)
+			}
+		}
+	}
+	items := make([]runtime.Item, most)
+	for i := range items {
+		items[i] = found[i%len(found)]
+	}
+	return items
+}
+
+// shareRun reports whether two items have the same values of all inputs that
+// hold for a whole batch.
+func shareRun(m *modelpkg.Model, a, b runtime.Item) bool {
+	for i, in := range m.Inputs {
+		if in.Unbatched && !bytes.Equal(a[i], b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// madeUp is an item of zeros, or of the least value where zero is not allowed.
+func madeUp(m *modelpkg.Model) runtime.Item {
+	item := make(runtime.Item, len(m.Inputs))
+	for i, in := range m.Inputs {
+		item[i] = make([]byte, runtime.ItemBytes(in.Spec)*int(min(max(1, in.Max), madeUpLength)))
+		if in.CheckRange(item[i]) == nil || in.DType != tensor.Int64 && in.DType != tensor.Int32 {
+			continue
+		}
+		low := binary.LittleEndian.AppendUint64(nil, uint64(int64(in.Range.Low)))
+		for at := 0; at < len(item[i]); at += in.DType.Size() {
+			copy(item[i][at:], low[:in.DType.Size()])
+		}
+	}
+	return item
+}
+
+// batchFails says that a batch cannot be run, and what that is usually due to.
+func batchFails(items int, err error) error {
+	kind := slo.KindOf(err)
+	if items == 1 {
+		return slo.E("", kind, "it fails: %w", err)
+	}
+	return slo.E("", slo.KindInvalid, "one item at a time it runs, but a batch of %d fails: %w. Is there an operator that fixes the batch, such as a Reshape to [1, ...]? "+
+		"Export the graph with a dynamic batch, or set limits.max_batch: 1", items, err)
+}
+
+// asDeclared holds the outputs of a batch against the declarations.
+func asDeclared(m *modelpkg.Model, outputs []tensor.Tensor, items int) error {
+	for i, spec := range m.Outputs {
+		want := append(tensor.Shape{int64(items)}, spec.Shape...)
+		got := outputs[i]
+		if got.DType != spec.DType || !got.Shape.Fits(want) {
+			return slo.E("", slo.KindInvalid, "in a batch of %d the output %q is %v %v; it is declared %v %v", items, spec.Name, got.DType, got.Shape, spec.DType, want)
+		}
+	}
+	return nil
+}
+
+// How far the numbers of an item's answer may be from those it has alone, as a
+// share of the largest, before its neighbours in the batch are to blame. Reduced
+// precision and other kernels for other batch sizes make some difference; scales
+// that are computed over the whole batch, as dynamic quantization does, make more.
+const (
+	fullTolerance    = 0.05 // of a variant in full precision
+	reducedTolerance = 0.2
+	aloneItems       = 8 // compared
+)
+
+// alone checks that an item's answer does not depend on the other items of its
+// batch: servers put strangers' items into one. It is at fault when more than half
+// of the items get another answer.
+func alone(ctx context.Context, instance runtime.Instance, m *modelpkg.Model, variant int, items []runtime.Item) error {
+	items = items[:min(len(items), aloneItems)]
+	if len(items) < 2 {
+		return nil
+	}
+	tolerance := fullTolerance
+	if m.Variants[variant].Precision != "fp32" {
+		tolerance = reducedTolerance
+	}
+	together, err := instance.Run(ctx, variant, items)
+	if err != nil {
+		return batchFails(len(items), err)
+	}
+	type fault struct {
+		items int
+		off   float64
+	}
+	faults := make([]fault, len(together))
+	for i := range items {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		single, err := instance.Run(ctx, variant, items[i:i+1])
+		if err != nil {
+			return batchFails(1, err)
+		}
+		for k, out := range together {
+			if slices.Contains(m.Outputs[k].Shape, -1) || single[k].Rows() != 1 || out.Rows() != len(items) {
+				continue // its size depends on the data
+			}
+			off := distance(modelpkg.Floats(single[k], 0), modelpkg.Floats(out, i))
+			if off > tolerance {
+				faults[k] = fault{faults[k].items + 1, max(faults[k].off, off)}
+			}
+		}
+	}
+	for k, f := range faults {
+		if 2*f.items > len(items) {
+			return slo.E("", slo.KindInvalid, "the output %q of an item depends on the other items of its batch: alone and in a batch of %d, %d of %d answers differ by up to %.0f %% of their largest number. "+
+				"Is there an operator over the batch axis, such as a Softmax or a normalization over axis 0?", m.Outputs[k].Name, len(items), f.items, len(items), 100*f.off)
+		}
+	}
+	return nil
+}
+
+// distance is the largest difference of two lists of numbers, as a share of the
+// largest number; 0 where nothing can be compared.
+func distance(a, b []float64) float64 {
+	if len(a) != len(b) {
+		return 0
+	}
+	off, scale := 0.0, 0.0
+	for i := range a {
+		off = max(off, math.Abs(a[i]-b[i]))
+		scale = max(scale, math.Abs(a[i]), math.Abs(b[i]))
+	}
+	if scale == 0 || math.IsNaN(off) || math.IsInf(scale, 0) {
+		return 0
+	}
+	return off / scale
+}
+
+// plainWords are what ONNX Runtime says of graphs it cannot load, and what it means.
+var plainWords = []struct{ says, means string }{
+	{"max supported IR version", "the graph's IR version is newer than the installed ONNX Runtime can read: export it with an older onnx package, or install a newer ONNX Runtime"},
+	{"is under development and support for this is limited", "the graph's opset is newer than the installed ONNX Runtime knows: export it with a lower opset (17 is advised), or install a newer ONNX Runtime"},
+	{"is not a registered function/op", "the graph has an operator that ONNX Runtime does not know (a custom domain, or a newer opset): export it with standard operators only"},
+	{"No opset import for domain", "the graph has an operator of a domain that it does not import: export it again"},
+}
+
+// plain is an error in words that say what to do.
+func plain(err error) string {
+	text := err.Error()
+	for _, w := range plainWords {
+		if strings.Contains(text, w.says) {
+			return w.means + " (" + text + ")"
+		}
+	}
+	return text
+}
