@@ -84,6 +84,7 @@ func TestProfileDigits(t *testing.T) {
 			t.Errorf("%s is right on %v of its own labelled set", v.Name, v.Accuracy.Mean)
 		}
 	}
+	sameAsShipped(t, answers)
 	if _, err := os.Stat(filepath.Join(dir, "profiles", "test.svg")); err != nil {
 		t.Error(err)
 	}
@@ -94,5 +95,38 @@ func TestProfileDigits(t *testing.T) {
 	shown, err := runMosel("profile", dir, "--show")
 	if err != nil || !strings.Contains(shown, "digits 1 on test") || strings.Count(shown, "\n") != 12 {
 		t.Errorf("%v\n%s", err, shown)
+	}
+}
+
+// sameAsShipped checks that the shipped profile is of the shipped graphs: their
+// answers to the first samples are those that it was made of. Processors differ
+// in the last bits, so that a close call may be another.
+func sameAsShipped(t *testing.T, got *modelpkg.Samples) {
+	t.Helper()
+	m, err := modelpkg.Load(filepath.FromSlash("../../models/digits"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := modelpkg.LoadProfile(m, m.ProfilePath("cpu"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	shipped, err := modelpkg.LoadSamples(m, p.Origin(), m.SamplesPath("cpu"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, v := range p.Variants {
+		if v.Accuracy.Correct != shipped.Correct(v.Name) {
+			t.Errorf("%s: the profile has %d right answers, its samples %d", v.Name, v.Accuracy.Correct, shipped.Correct(v.Name))
+		}
+		others := 0
+		for k, class := range got.Variants[v.Name].Predicted {
+			if class != shipped.Variants[v.Name].Predicted[k] {
+				others++
+			}
+		}
+		if others > 1 {
+			t.Errorf("variant %d, %s: %d of %d answers are not those of the shipped profile", i, v.Name, others, len(got.Labels))
+		}
 	}
 }

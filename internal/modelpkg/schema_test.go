@@ -154,7 +154,43 @@ func TestDocumentedPackage(t *testing.T) {
 // TestShippedModel checks the example that mosel comes with.
 func TestShippedModel(t *testing.T) {
 	dir := filepath.FromSlash("../../models/digits")
-	for _, p := range Check(dir) {
+	f := CheckIn("", dir)
+	for _, p := range f.Problems {
 		t.Error(p)
+	}
+	for _, w := range f.Warnings {
+		t.Error(w)
+	}
+}
+
+// TestShippedModelDeclaresAbsence checks that no genuine sample of the example
+// counts as absent, by a margin, and that a sensor which sends nothing does.
+func TestShippedModelDeclaresAbsence(t *testing.T) {
+	m, err := Load(filepath.FromSlash("../../models/digits"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stricter := slices.Clone(m.Inputs)
+	for i, in := range stricter {
+		if in.Absent.Kind == AbsentNever {
+			t.Errorf("%s declares nothing", in.Name)
+		}
+		stricter[i].Absent.Below *= 5
+		if !in.IsAbsent(make([]byte, 2*8000)) {
+			t.Errorf("zeros of %s count as present", in.Name)
+		}
+	}
+	for _, name := range []string{m.Evaluation.Profile, m.Evaluation.HeldOut} {
+		set, err := OpenSet(m.File(name), m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range set.Len() {
+			for k, in := range stricter {
+				if in.IsAbsent(set.Item(i)[k]) {
+					t.Errorf("%s: sample %d of %s counts as absent", name, i, in.Name)
+				}
+			}
+		}
 	}
 }
