@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,7 +72,11 @@ func (spec modelSpec) write(dir string) error {
 	fmt.Fprintf(&text, "format: 1\nname: %s\nversion: \"1\"\nmodalities:\n", spec.name)
 	list := func(specs []tensorSpec, indent string) {
 		for _, s := range specs {
-			fmt.Fprintf(&text, "%s- {name: %s, datatype: %s, shape: %s}\n", indent, s.Name, s.Datatype, dims(s.Shape))
+			most := ""
+			if slices.Contains(s.Shape, -1) {
+				most = ", max: 1024"
+			}
+			fmt.Fprintf(&text, "%s- {name: %s, datatype: %s, shape: %s%s}\n", indent, s.Name, s.Datatype, dims(s.Shape), most)
 		}
 	}
 	for _, m := range spec.modalities {

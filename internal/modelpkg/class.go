@@ -13,7 +13,7 @@ import (
 func BestClass(scores tensor.Tensor, item int) (class int, score float32, err error) {
 	d := scores.DType
 	if !isScore(d) || len(scores.Shape) < 2 || item >= scores.Rows() || !isClasses(scores.Shape[1:]) {
-		return 0, 0, fmt.Errorf("the output %s is %v %v, not scores (FP32, FP16 or FP64 [items, classes]) of more than %d items",
+		return 0, 0, fmt.Errorf("the output %s is %v %v, not FP32, FP16 or FP64 [items, classes] of more than %d items",
 			scores.Name, scores.DType, scores.Shape, item)
 	}
 	data, size := scores.Row(item), d.Size()
