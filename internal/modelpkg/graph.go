@@ -30,6 +30,7 @@ func (r *report) checkGraphs(m *Model, s *spec, files *manifest) {
 		r.checkExternal(v, at, g, files)
 		r.checkInputs(m, s, i, g)
 		r.checkOutputs(m, s, i, g)
+		r.checkDivisions(m, i, at, g)
 	}
 }
 

@@ -19,6 +19,8 @@ type graph struct {
 	inputs   []graphValue
 	outputs  []graphValue
 	external map[string]int64 // location -> bytes it must have at least
+	nodes    []node           // of the main graph, see arithmetic.go
+	kept     int              // bytes of their names
 }
 
 // Bounds of an ONNX file. Protobuf itself ends at 2 GiB.
@@ -98,7 +100,7 @@ func (g *graph) graphField(d *decoder, number protowire.Number, kind protowire.T
 	}
 	switch number {
 	case 1: // node
-		return d.message(func(n protowire.Number, k protowire.Type) error { return g.nodeField(d, n, k) })
+		return g.readNode(d)
 	case 5: // initializer
 		name, err := g.readWeight(d)
 		if len(weights) >= onnxWeightsMax {

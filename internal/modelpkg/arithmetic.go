@@ -1,0 +1,162 @@
+package modelpkg
+
+import (
+	"io"
+	"slices"
+
+	"github.com/mosel-serve/mosel/internal/strictyaml"
+	"github.com/mosel-serve/mosel/tensor"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// This file looks for whole numbers that are divided by what a client sends. The
+// least integer divided by -1 has no result: the processor raises a signal that
+// ends the process with all its models.
+
+// node is an operator of the main graph, as far as the search needs it.
+type node struct {
+	op      string
+	inputs  []string
+	outputs []string
+	to      int64 // of a Cast: the type
+}
+
+// nodeNamesMax bounds the names that are kept, in bytes. Larger graphs are not searched.
+const nodeNamesMax = 16 << 20
+
+// readNode reads a NodeProto, and what its attributes hold.
+func (g *graph) readNode(d *decoder) error {
+	var n node
+	err := d.message(func(number protowire.Number, kind protowire.Type) (err error) {
+		if kind != protowire.BytesType {
+			return d.skip(kind)
+		}
+		name := ""
+		switch number {
+		case 1:
+			name, err = g.keptName(d)
+			n.inputs = append(n.inputs, name)
+		case 2:
+			name, err = g.keptName(d)
+			n.outputs = append(n.outputs, name)
+		case 4:
+			n.op, err = g.keptName(d)
+		case 5:
+			var code int64
+			err = d.message(func(number protowire.Number, kind protowire.Type) (err error) {
+				if number == 3 && kind == protowire.VarintType { // i: of a Cast only "to" matters
+					code, err = d.varint()
+					return err
+				}
+				return g.attributeField(d, number, kind)
+			})
+			n.to = max(n.to, code)
+		default:
+			err = d.skip(kind)
+		}
+		return err
+	})
+	if g.kept += nodeCost; g.kept <= nodeNamesMax {
+		g.nodes = append(g.nodes, n)
+	} else {
+		g.nodes = nil
+	}
+	return err
+}
+
+// nodeCost is what a name or a node costs beyond its bytes.
+const nodeCost = 64
+
+// keptName reads a name, or skips it when enough are kept or it is too long.
+func (g *graph) keptName(d *decoder) (string, error) {
+	n, err := d.length()
+	if err != nil {
+		return "", err
+	}
+	if n > onnxNameMax {
+		g.kept = nodeNamesMax + 1 // no search without it
+	}
+	if g.kept > nodeNamesMax {
+		return "", d.discard(n)
+	}
+	b := make([]byte, n)
+	_, err = io.ReadFull(d.r, b)
+	d.pos += n
+	g.kept += int(n) + nodeCost
+	return string(b), err
+}
+
+// flow is what is known of a tensor inside a graph.
+type flow struct {
+	whole  bool // whole numbers
+	client bool // made of what a client sends, without bounds
+}
+
+// divisions returns the operators that divide whole numbers by what a client
+// sends. bounded inputs, those with a range, are trusted.
+func (g *graph) divisions(bounded func(input string) bool) []string {
+	known := map[string]flow{}
+	for _, in := range g.inputs {
+		whole := in.DType != tensor.Invalid && !isFloat(in.DType) && in.DType != tensor.Bool && in.DType != tensor.Bytes
+		known[in.Name] = flow{whole, !bounded(in.Name)}
+	}
+	var found []string
+	for _, n := range g.nodes {
+		var of flow
+		for i, name := range n.inputs {
+			of.client = of.client || known[name].client
+			if i == kindSource(n.op) {
+				of.whole = known[name].whole
+			}
+		}
+		if (n.op == "Div" || n.op == "Mod") && len(n.inputs) == 2 && known[n.inputs[1]].client && (of.whole || known[n.inputs[1]].whole) {
+			found = append(found, n.op)
+		}
+		for _, name := range n.outputs {
+			known[name] = n.result(of)
+		}
+	}
+	return slices.Compact(found)
+}
+
+// kindSource is the input whose element type an operator's result has.
+func kindSource(op string) int {
+	switch op {
+	case "Where", "CastLike":
+		return 1
+	case "OneHot":
+		return 2
+	}
+	return 0
+}
+
+// result is what an operator makes of its inputs.
+func (n node) result(of flow) flow {
+	switch n.op {
+	case "Cast":
+		d := onnxDType(n.to)
+		of.whole = d != tensor.Invalid && !isFloat(d) && d != tensor.Bool && d != tensor.Bytes
+	case "Shape", "Size":
+		return flow{whole: true} // sizes, which have their own bounds
+	case "ArgMax", "ArgMin", "NonZero":
+		of.whole = true
+	case "Max", "Clip": // a graph that guards its divisor does it so
+		of.client = false
+	case "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "And", "Or", "Xor", "IsNaN", "IsInf",
+		"Loop", "If", "Scan", "DequantizeLinear", "DynamicQuantizeLinear":
+		of.whole = false
+	}
+	return of
+}
+
+// checkDivisions warns of graphs with which a client can end the process.
+func (r *report) checkDivisions(m *Model, variant int, at place, g *graph) {
+	bounded := func(name string) bool {
+		return slices.ContainsFunc(m.Inputs, func(in Input) bool { return in.Name == name && in.Range != nil })
+	}
+	v := m.Variants[variant]
+	for _, op := range g.divisions(bounded) {
+		r.warn(at, "variant %s: %s divides whole numbers by what a client sends (%s): the least number divided by -1 ends the process of the server; "+
+			"give the input a range, guard the divisor with Max, or compute with floating-point numbers", v.Name, strictyaml.Clip(v.Path, 80), op)
+	}
+}
