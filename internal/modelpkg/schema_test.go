@@ -67,6 +67,45 @@ func TestSchema(t *testing.T) {
 	}
 }
 
+// TestSchemaOfDeclarations checks what the schema sees of an input's declarations.
+func TestSchemaOfDeclarations(t *testing.T) {
+	schema := loadSchema(t)
+	const image = "shape: [2, 2], media: image}"
+	for text, sound := range map[string]bool{
+		"shape: [-1, 2], max: 4}":                              true,
+		"shape: [2, 2], max: 4}":                               false,
+		"shape: [-1, 2], max: 0}":                              false,
+		"shape: [2, 2], absent: zeros}":                        true,
+		"shape: [2, 2], absent: nothing}":                      false,
+		"shape: [2, 2], absent: silence, silence_below: 0.01}": true,
+		"shape: [2, 2], absent: silence, silence_below: 0}":    false,
+		"shape: [2, 2], absent: zeros, silence_below: 0.01}":   false,
+		"shape: [2, 2], silence_below: 0.01}":                  false,
+		"shape: [2, 2], range: [0, 29999]}":                    true,
+		"shape: [2, 2], range: [0]}":                           false,
+		"shape: [2, 2], range: [0, 1, 2]}":                     false,
+		"shape: [2, 2], batched: false}":                       true,
+		"shape: [2, 2], batched: maybe}":                       false,
+	} {
+		var document any
+		if err := yaml.Unmarshal([]byte(strings.Replace(goodYAML, image, text, 1)), &document); err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(document); (err == nil) != sound {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	for name, sound := range map[string]bool{"a b": true, "/head/größe:0": true, "tab\there": false} {
+		var document any
+		if err := yaml.Unmarshal([]byte(strings.Replace(goodYAML, "{name: scores,", `{name: "`+name+`",`, 1)), &document); err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(document); (err == nil) != sound {
+			t.Errorf("the name %q: %v", name, err)
+		}
+	}
+}
+
 // TestSchemaHasTheKeys compares the keys at every level, and which are required,
 // with those that the loader knows.
 func TestSchemaHasTheKeys(t *testing.T) {

@@ -84,7 +84,8 @@ func try(ctx context.Context, rt runtime.Runtime, m *modelpkg.Model, set *modelp
 			return err
 		}
 	}
-	return alone(ctx, instance, m, variant, items)
+	few := int(cheapBatch / max(each, time.Microsecond)) // of a slow model
+	return alone(ctx, instance, m, variant, items[:min(len(items), max(2, few))])
 }
 
 func itemBytes(item runtime.Item) int {
