@@ -228,3 +228,33 @@ func TestHalfPrecisionScores(t *testing.T) {
 		t.Fatalf("profile: %v\n%s", err, out)
 	}
 }
+
+// TestCheckLinks checks a package whose graph is a link to a file beside the
+// package: it is taken where the directory of both is named, and run from there.
+func TestCheckLinks(t *testing.T) {
+	var g modelpkgtest.Graph
+	linear(&g)
+	g.Node("Relu", []string{"y"}, []string{"p"})
+	g.Output("p", tensor.FP32, modelpkgtest.Batch, 2)
+	models := t.TempDir()
+	dir := filepath.Join(models, "single")
+	if err := os.CopyFS(dir, os.DirFS(packaged(t, single, &g))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(dir, "m.onnx"), filepath.Join(models, "shared.onnx")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.FromSlash("../shared.onnx"), filepath.Join(dir, "m.onnx")); err != nil {
+		t.Skip("no symbolic links here")
+	}
+	out, err := runMosel("check", dir)
+	if err == nil || !strings.Contains(out, "m.onnx: a link leads out of the package (links must be relative, and stay inside the package or the models directory)") {
+		t.Errorf("the package alone: %v\n%s", err, out)
+	}
+	if out, err := runMosel("check", dir, "--models", models); err != nil || !strings.Contains(out, "graphs: run on samples") {
+		t.Errorf("within the models directory: %v\n%s", err, out)
+	}
+	if out, err := runMosel("profile", dir, "--models", models, "--quick", "--device", "test"); err != nil {
+		t.Errorf("profile: %v\n%s", err, out)
+	}
+}
