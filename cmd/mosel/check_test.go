@@ -29,6 +29,14 @@ limits: {max_batch: 8}
 evaluation: {profile: eval.npz}
 `
 
+// needRuntime installs ONNX Runtime where it is not: check itself does not.
+func needRuntime(t *testing.T) {
+	t.Helper()
+	if out, err := runMosel("runtime", "install"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
 func floats(values ...float32) []byte {
 	var data []byte
 	for _, v := range values {
@@ -139,6 +147,7 @@ var brokenInside = []struct {
 // TestCheckRunsTheGraphs checks that what the declarations of a graph promise and
 // its operators do not keep is told by check, not only by profile.
 func TestCheckRunsTheGraphs(t *testing.T) {
+	needRuntime(t)
 	for _, c := range brokenInside {
 		t.Run(c.name, func(t *testing.T) {
 			var g modelpkgtest.Graph
@@ -197,6 +206,7 @@ func TestCheckZipMap(t *testing.T) {
 // TestServedForms takes a model as they really are through check and profile:
 // scores of [classes, 1, 1] and a name that is no plain word.
 func TestServedForms(t *testing.T) {
+	needRuntime(t)
 	const name = "/head/größe p:0"
 	yaml := strings.Replace(single, "{name: p, datatype: FP32, shape: [2]}", `{name: "`+name+`", datatype: FP32, shape: [2, 1, 1]}`, 1)
 	var g modelpkgtest.Graph
@@ -215,6 +225,7 @@ func TestServedForms(t *testing.T) {
 
 // TestHalfPrecisionScores profiles a model whose scores are FP16.
 func TestHalfPrecisionScores(t *testing.T) {
+	needRuntime(t)
 	const fp16 = 10
 	var g modelpkgtest.Graph
 	linear(&g)
@@ -232,6 +243,7 @@ func TestHalfPrecisionScores(t *testing.T) {
 // TestCheckLinks checks a package whose graph is a link to a file beside the
 // package: it is taken where the directory of both is named, and run from there.
 func TestCheckLinks(t *testing.T) {
+	needRuntime(t)
 	var g modelpkgtest.Graph
 	linear(&g)
 	g.Node("Relu", []string{"y"}, []string{"p"})
