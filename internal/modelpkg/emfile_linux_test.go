@@ -3,6 +3,7 @@ package modelpkg
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -55,5 +56,33 @@ func TestTooManyOpenFiles(t *testing.T) {
 	}
 	if _, err := Load(dir); err != nil {
 		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// TestTooManyOpenFilesForAProfile checks that a profile which cannot be read now is
+// not said to be missing.
+func TestTooManyOpenFilesForAProfile(t *testing.T) {
+	m, err := Load(filepath.FromSlash("../../models/digits"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &before); err != nil {
+		t.Skip(err)
+	}
+	none := before
+	none.Cur = 0
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none); err != nil {
+		t.Skip(err)
+	}
+	_, err = FindProfile(m, "")
+	_, named := FindProfile(m, "cpu")
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{err, named} {
+		if !errors.Is(err, syscall.EMFILE) || slo.KindOf(err) != slo.KindUnavailable {
+			t.Errorf("kind %v: %v", slo.KindOf(err), err)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -38,8 +39,8 @@ func (m *Model) SamplesPath(device string) string {
 // FindProfile returns the profile to use. A named device must have one. With
 // "" it is that of this machine's Device, else the only one there is; the
 // caller sees from its Device which it was. Errors have kind not found where
-// there is none to choose, and invalid where the chosen one is of another model
-// or malformed.
+// there is none to choose, invalid where the chosen one is of another model
+// or malformed, and unavailable where the system could not read it now.
 func FindProfile(m *Model, device string) (*Profile, error) {
 	op := "find a profile of " + m.Name
 	if device != "" {
@@ -48,7 +49,10 @@ func FindProfile(m *Model, device string) (*Profile, error) {
 		}
 		return LoadProfile(m, m.ProfilePath(device))
 	}
-	names := profileNames(m)
+	names, err := profileNames(m)
+	if err != nil {
+		return nil, fileError(op, err)
+	}
 	own, _ := Device()
 	switch {
 	case slices.Contains(names, own):
@@ -62,14 +66,19 @@ func FindProfile(m *Model, device string) (*Profile, error) {
 		own, m.Dir, strings.Join(names, ", "))
 }
 
-// profileNames lists the devices the package has profiles for.
-func profileNames(m *Model) []string {
-	files, _ := filepath.Glob(filepath.Join(m.Dir, profilesDir, "*.json")) // its only error is a bad pattern
+// profileNames lists the devices the package has profiles for, by name.
+func profileNames(m *Model) ([]string, error) {
+	files, err := os.ReadDir(filepath.Join(m.Dir, profilesDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	var names []string
 	for _, f := range files {
-		names = append(names, strings.TrimSuffix(filepath.Base(f), ".json"))
+		if name, ok := strings.CutSuffix(f.Name(), ".json"); ok && name != "" {
+			names = append(names, name)
+		}
 	}
-	return names
+	return names, nil
 }
 
 // LoadProfile reads a profile and refuses one of another model: another

@@ -3,6 +3,7 @@ package modelpkg
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/mosel-serve/mosel/internal/slo"
@@ -39,7 +40,11 @@ func plusMinus(a AccuracyMean) string {
 
 // checkProfiles reads every profile of the package.
 func checkProfiles(m *Model) (problems Problems, warnings []string) {
-	for _, name := range profileNames(m) {
+	names, err := profileNames(m)
+	if err != nil {
+		return Problems{{File: filepath.Join(m.Dir, profilesDir), Message: reason(err)}}, nil
+	}
+	for _, name := range names {
 		p, err := LoadProfile(m, m.ProfilePath(name))
 		if err != nil {
 			if e, ok := errors.AsType[*slo.Error](err); ok {
