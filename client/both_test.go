@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"runtime"
 	"runtime/pprof"
@@ -40,7 +41,8 @@ func TestInfer(t *testing.T) {
 		return oip.Response{ModelName: "a/b", ModelVersion: "3", ID: c.q.ID,
 			Parameters: oip.Parameters{{Name: "variant", Value: oip.String("image:24,all:8")}, {Name: "modalities", Value: oip.String("image,text")},
 				{Name: "expected_accuracy", Value: oip.Float(0.9712)}, {Name: "queue_us", Value: oip.Int(1500)},
-				{Name: "compute_us", Value: oip.Int(250)}, {Name: "late", Value: oip.Bool(true)}, {Name: "job", Value: oip.String("n1-42")}},
+				{Name: "compute_us", Value: oip.Int(250)}, {Name: "late", Value: oip.Bool(true)}, {Name: "job", Value: oip.String("n1-42")},
+				{Name: "min_accuracy", Value: oip.String("0.97")}, {Name: "deadline_ms", Value: oip.Float(12499.5)}},
 			Outputs: []tensor.Tensor{{Name: "scores", DType: tensor.Int8, Shape: tensor.Shape{32}, Data: make([]byte, 32)}}}, nil
 	}}
 	over(t, f, Options{}, func(t *testing.T, c *Client) {
@@ -49,7 +51,8 @@ func TestInfer(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got.Model != "a/b" || got.Version != "3" || got.ID != "7" || got.Variant != "image:24,all:8" || !slices.Equal(got.Modalities, []string{"image", "text"}) ||
-			got.ExpectedAccuracy != 0.9712 || got.Queue != 1500*time.Microsecond || got.Compute != 250*time.Microsecond || !got.Late || got.Job != "n1-42" {
+			got.ExpectedAccuracy != 0.9712 || got.Queue != 1500*time.Microsecond || got.Compute != 250*time.Microsecond || !got.Late || got.Job != "n1-42" ||
+			got.MinAccuracy != 0.97 || got.Deadline != 12499500*time.Microsecond {
 			t.Errorf("got %+v", got)
 		}
 		if want := []VariantItems{{"image", 24}, {"all", 8}}; !slices.Equal(got.Mix(), want) {
@@ -191,6 +194,8 @@ func TestInferFailsBeforeSending(t *testing.T) {
 			"unsound tensor": {t.Context(), Request{Model: "m", Inputs: []tensor.Tensor{{Name: "x", DType: tensor.FP32, Shape: tensor.Shape{2}}}},
 				"needs 2 elements"},
 			"negative deadline": {t.Context(), Request{Model: "m", Deadline: -1}, "deadline -1ns is negative"},
+			"percent":           {t.Context(), Request{Model: "m", MinAccuracy: 97}, "MinAccuracy is 97: an accuracy is between 0 and 1"},
+			"no number":         {t.Context(), Request{Model: "m", MinAccuracy: math.NaN()}, "MinAccuracy is NaN"},
 			"NaN":               {t.Context(), Request{Model: "m", Parameters: oip.Parameters{{Name: "p"}}}, `parameter "p" has no value`},
 			"not UTF-8":         {t.Context(), Request{Model: "m", ID: "\xff"}, "UTF-8"},
 			"context ended":     {gone, Request{Model: "m"}, context.DeadlineExceeded.Error()},

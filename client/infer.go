@@ -23,7 +23,7 @@ type Request struct {
 	Inputs  []tensor.Tensor
 	Outputs []string // wanted, in this order; nil: all
 
-	MinAccuracy float64       // least expected accuracy of the mean over the items, 0..1; 0: any
+	MinAccuracy float64       // least expected accuracy of the mean over the items, 0..1 (0.97, not 97); 0: any
 	Deadline    time.Duration // time for it all from now on: queue, run, answer; 0: no deadline of its own
 	Late        Late          // what becomes of it when it cannot be on time
 	Modalities  []string      // run exactly these; nil: the server chooses
@@ -53,6 +53,8 @@ type Response struct {
 	Queue            time.Duration // from arrival to the start of the first batch
 	Compute          time.Duration // summed over the batches in which the items ran
 	Late             bool          // ready after the deadline; only with LateRun
+	MinAccuracy      float64       // the floor as the server understood it; 0: none
+	Deadline         time.Duration // the deadline as the server understood it, from the arrival of the request; 0: none
 	Job              string        // the server's id of the request, by which it can be explained
 	Parameters       oip.Parameters
 }
@@ -143,6 +145,8 @@ func (r *Request) message(wire *oip.Request, deadline time.Duration) error {
 		return errors.New("no model is named")
 	case r.Deadline < 0:
 		return fmt.Errorf("deadline %v is negative", r.Deadline)
+	case !(r.MinAccuracy >= 0 && r.MinAccuracy <= 1):
+		return fmt.Errorf("MinAccuracy is %v: an accuracy is between 0 and 1, such as 0.97", r.MinAccuracy)
 	}
 	wire.ID, wire.OutputForm = r.ID, oip.Binary
 	wire.Inputs = append(wire.Inputs[:0], r.Inputs...)
@@ -183,6 +187,10 @@ func newResponse(wire *oip.Response) (*Response, error) {
 			r.Modalities = strings.Split(p.Value.Text(), ",")
 		case "expected_accuracy":
 			r.ExpectedAccuracy, err = p.Value.Float64()
+		case "min_accuracy":
+			r.MinAccuracy, err = p.Value.Float64()
+		case "deadline_ms":
+			r.Deadline, err = milliseconds(p.Value)
 		case "queue_us":
 			r.Queue, err = microseconds(p.Value)
 		case "compute_us":
@@ -197,6 +205,14 @@ func newResponse(wire *oip.Response) (*Response, error) {
 		}
 	}
 	return r, nil
+}
+
+func milliseconds(v oip.Value) (time.Duration, error) {
+	ms, err := v.Float64()
+	if err == nil && !(ms >= 0 && ms < float64(math.MaxInt64/time.Millisecond)) {
+		err = fmt.Errorf("%v is not a duration in milliseconds", ms)
+	}
+	return time.Duration(math.Round(ms*1000)) * time.Microsecond, err
 }
 
 func microseconds(v oip.Value) (time.Duration, error) {

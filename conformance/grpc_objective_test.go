@@ -41,6 +41,13 @@ func TestGRPCObjectivesAnswersSayWhatRan(t *testing.T) {
 		if f := m.facts(t, r); f.late {
 			t.Error("it is late, and had all the time of the world")
 		}
+		// What was asked for is repeated.
+		again := m.replied(t, m.with(t, objective{parameters: map[string]*parameter{"min_accuracy": paramDouble(0.01), "deadline_ms": paramDouble(5000.5)}}))
+		for name, want := range map[string]string{"min_accuracy": "0.01", "deadline_ms": "5000.5"} {
+			if header := again.header.Get("x-mosel-" + strings.ReplaceAll(name, "_", "-")); again.Parameters[name] != want || header != want {
+				t.Errorf("%s is repeated as %v, in the metadata as %q, want %q", name, again.Parameters[name], header, want)
+			}
+		}
 		// KServe's clients know no doubles: a fraction is a string, which all read.
 		for name, want := range map[string]string{"variant": "string", "modalities": "string", "expected_accuracy": "string", "queue_us": "int64", "compute_us": "int64"} {
 			if kind := fmt.Sprintf("%T", r.Parameters[name]); kind != want {
@@ -57,9 +64,6 @@ func grpcFloors(thousandths int) map[string]objective {
 	return map[string]objective{
 		"a double":                    {parameters: map[string]*parameter{"min_accuracy": paramDouble(share)}},
 		"a string":                    {parameters: map[string]*parameter{"min_accuracy": paramText(text)}},
-		"thousandths, as KServe can":  {parameters: map[string]*parameter{"min_accuracy": paramInt(int64(thousandths))}},
-		"thousandths without a sign":  {parameters: map[string]*parameter{"min_accuracy": paramUint(uint64(thousandths))}},
-		"a string of thousandths":     {parameters: map[string]*parameter{"min_accuracy": paramText(strconv.Itoa(thousandths))}},
 		"metadata":                    {metadata: []string{"x-mosel-min-accuracy", text}},
 		"metadata above a parameter":  {map[string]*parameter{"min_accuracy": paramDouble(0.001)}, []string{"x-mosel-min-accuracy", text}},
 		"a parameter above metadata":  {map[string]*parameter{"min_accuracy": paramDouble(share)}, []string{"x-mosel-min-accuracy", "0.001"}},
@@ -207,12 +211,12 @@ func TestGRPCObjectivesThatMakeNoSenseAreRefused(t *testing.T) {
 	m := subject.models[0]
 	m.needsMosel(t)
 	for name, list := range map[string][]*parameter{
-		"min_accuracy": {paramBool(true), paramDouble(math.NaN()), paramDouble(math.Inf(1)), paramDouble(-0.1), paramDouble(1.5), paramInt(-1), paramInt(1001),
-			paramUint(math.MaxUint64), paramText("much"), paramText("")},
-		"deadline_ms": {paramBool(true), paramDouble(math.NaN()), paramDouble(math.Inf(1)), paramDouble(-1), paramDouble(0), paramInt(0), paramText("soon"), paramText("")},
-		"timeout":     {paramBool(true), paramInt(-1), paramDouble(1.5), paramText("soon")},
-		"late":        {paramBool(true), paramInt(1), paramText("maybe"), paramText("")},
-		"modalities":  {paramText("nothing"), paramText(""), paramInt(1)},
+		"min_accuracy": {paramBool(true), paramDouble(math.NaN()), paramDouble(math.Inf(1)), paramDouble(-0.1), paramDouble(1.5), paramInt(-1), paramInt(97), paramInt(970), paramInt(1001),
+			paramUint(math.MaxUint64), paramUint(97), paramDouble(97), paramText("97"), paramText("much"), paramText(""), paramText("0x1p-1"), {}},
+		"deadline_ms": {paramBool(true), paramDouble(math.NaN()), paramDouble(math.Inf(1)), paramDouble(-1), paramDouble(0), paramInt(0), paramText("soon"), paramText(""), paramText("1_000"), {}},
+		"timeout":     {paramBool(true), paramInt(-1), paramDouble(1.5), paramText("soon"), {}},
+		"late":        {paramBool(true), paramInt(1), paramText("maybe"), paramText(""), {}},
+		"modalities":  {paramText("nothing"), paramText(""), paramInt(1), {}},
 	} {
 		for _, p := range list {
 			t.Run(fmt.Sprintf("%s %v", name, plainParameter(p)), func(t *testing.T) {
@@ -220,7 +224,7 @@ func TestGRPCObjectivesThatMakeNoSenseAreRefused(t *testing.T) {
 			})
 		}
 	}
-	for _, pair := range [][]string{{"x-mosel-min-accuracy", "much"}, {"x-mosel-min-accuracy", "2.5"}, {"x-mosel-deadline-ms", "soon"}, {"x-mosel-deadline-ms", "-1"}} {
+	for _, pair := range [][]string{{"x-mosel-min-accuracy", "much"}, {"x-mosel-min-accuracy", "2.5"}, {"x-mosel-min-accuracy", "97"}, {"x-mosel-min-accuracy", ""}, {"x-mosel-min-accuracy", "0.1", "x-mosel-min-accuracy", "97"}, {"x-mosel-deadline-ms", "soon"}, {"x-mosel-deadline-ms", "-1"}} {
 		t.Run(strings.Join(pair, " "), func(t *testing.T) {
 			m.server.failed(t, m.with(t, objective{metadata: pair}).err, codes.InvalidArgument)
 		})

@@ -141,11 +141,8 @@ func floors(thousandths int) map[string]ask {
 	list := map[string]ask{
 		"a number":                    {parameters: []string{`"min_accuracy":` + share}},
 		"a string":                    {parameters: []string{`"min_accuracy":"` + share + `"`}},
-		"thousandths":                 {parameters: []string{fmt.Sprintf(`"min_accuracy":%d`, thousandths)}},
-		"a string of thousandths":     {parameters: []string{fmt.Sprintf(`"min_accuracy":"%d"`, thousandths)}},
 		"a number with an exponent":   {parameters: []string{fmt.Sprintf(`"min_accuracy":%de-3`, thousandths)}},
 		"a header":                    {more: []string{"x-mosel-min-accuracy: " + share}},
-		"a header of thousandths":     {more: []string{fmt.Sprintf("X-Mosel-Min-Accuracy: %d", thousandths)}},
 		"a header above a parameter":  {parameters: []string{`"min_accuracy":0.001`}, more: []string{"x-mosel-min-accuracy: " + share}},
 		"a parameter above a header":  {parameters: []string{`"min_accuracy":` + share}, more: []string{"x-mosel-min-accuracy: 0.001"}},
 		"a parameter among strangers": {parameters: []string{`"x":1`, `"min_accuracy":` + share, `"priority":0`}},
@@ -171,10 +168,44 @@ func TestObjectivesFloorIsKept(t *testing.T) {
 			})
 		}
 		t.Run("none", func(t *testing.T) {
-			for _, none := range []string{`"min_accuracy":0`, `"min_accuracy":0.0`, `"min_accuracy":"0"`, `"min_accuracy":null`} {
+			for _, none := range []string{`"min_accuracy":0`, `"min_accuracy":0.0`, `"min_accuracy":"0"`} {
 				m.facts(t, m.result(t, m.infer(t, m.ask(1).param(none))))
 			}
 		})
+	})
+}
+
+// TestObjectivesAreRepeated: an answer says which floor and which deadline were
+// understood, in its parameters and headers, and nothing of what was not asked for.
+func TestObjectivesAreRepeated(t *testing.T) {
+	moselModels(t, func(t *testing.T, m *model) {
+		type said struct{ Floor, Deadline string }
+		for name, tt := range map[string]struct {
+			ask  ask
+			want said
+		}{
+			"nothing":         {ask{}, said{}},
+			"both":            {ask{parameters: []string{`"min_accuracy":"0.010"`, `"deadline_ms":` + generousMS}}, said{"0.01", generousMS}},
+			"a fraction":      {ask{parameters: []string{`"deadline_ms":60000.25`}}, said{"", "60000.25"}},
+			"the stricter":    {ask{parameters: []string{`"min_accuracy":0.01`, `"timeout":50000000`}, more: []string{"x-mosel-min-accuracy: 0.02", "x-mosel-deadline-ms: 55000"}}, said{"0.02", "50000"}},
+			"none, in words":  {ask{parameters: []string{`"min_accuracy":0`, `"timeout":0`}}, said{}},
+			"ages, which are": {ask{parameters: []string{`"deadline_ms":1e300`}}, said{}},
+		} {
+			t.Run(name, func(t *testing.T) {
+				a := m.inferWith(t, tt.ask)
+				m.result(t, a)
+				var body struct{ Parameters map[string]json.RawMessage }
+				if err := json.Unmarshal(a.body, &body); err != nil {
+					t.Fatalf("%v: %v", a, err)
+				}
+				if got := (said{string(body.Parameters["min_accuracy"]), string(body.Parameters["deadline_ms"])}); got != tt.want {
+					t.Errorf("the parameters say %q, want %q", got, tt.want)
+				}
+				if got := (said{a.header.Get("x-mosel-min-accuracy"), a.header.Get("x-mosel-deadline-ms")}); got != tt.want {
+					t.Errorf("the headers say %q, want %q", got, tt.want)
+				}
+			})
+		}
 	})
 }
 
@@ -315,15 +346,18 @@ func TestObjectivesThatMakeNoSenseAreRefused(t *testing.T) {
 	m := subject.models[0]
 	m.needsMosel(t)
 	for _, member := range []string{
-		`"min_accuracy":-0.1`, `"min_accuracy":1.1`, `"min_accuracy":1001`, `"min_accuracy":-5`, `"min_accuracy":2.5`, `"min_accuracy":"much"`, `"min_accuracy":""`,
-		`"min_accuracy":true`, `"min_accuracy":"NaN"`, `"min_accuracy":"Inf"`, `"min_accuracy":1e400`,
-		`"deadline_ms":0`, `"deadline_ms":-1`, `"deadline_ms":"soon"`, `"deadline_ms":""`, `"deadline_ms":true`, `"deadline_ms":"NaN"`, `"deadline_ms":"Inf"`,
-		`"timeout":-1`, `"timeout":1.5`, `"timeout":"soon"`, `"timeout":true`, `"timeout":99999999999999999999`,
-		`"late":"maybe"`, `"late":true`, `"late":1`, `"late":""`,
+		`"min_accuracy":-0.1`, `"min_accuracy":1.1`, `"min_accuracy":2`, `"min_accuracy":97`, `"min_accuracy":"97"`, `"min_accuracy":970`, `"min_accuracy":1000`, `"min_accuracy":1001`,
+		`"min_accuracy":-5`, `"min_accuracy":2.5`, `"min_accuracy":"much"`, `"min_accuracy":""`,
+		`"min_accuracy":true`, `"min_accuracy":"NaN"`, `"min_accuracy":"Inf"`, `"min_accuracy":1e400`, `"min_accuracy":null`, `"min_accuracy":"0x1p-1"`, `"min_accuracy":"0.9_7"`,
+		`"deadline_ms":0`, `"deadline_ms":-1`, `"deadline_ms":"soon"`, `"deadline_ms":""`, `"deadline_ms":true`, `"deadline_ms":"NaN"`, `"deadline_ms":"Inf"`, `"deadline_ms":null`, `"deadline_ms":"1_000"`, `"deadline_ms":"0x1p9"`,
+		`"timeout":-1`, `"timeout":1.5`, `"timeout":"soon"`, `"timeout":true`, `"timeout":99999999999999999999`, `"timeout":null`, `"timeout":"1_000"`,
+		`"late":"maybe"`, `"late":true`, `"late":1`, `"late":""`, `"late":null`,
+		`"modalities":""`, `"modalities":null`, `"modalities":1`, `"modalities":true`,
 	} {
 		t.Run(member, func(t *testing.T) { m.infer(t, m.ask(1).param(member)).refused(t, http.StatusBadRequest) })
 	}
-	for _, header := range []string{"x-mosel-min-accuracy: much", "x-mosel-min-accuracy: -1", "x-mosel-min-accuracy: 1.5", "x-mosel-min-accuracy: 0.5, 0.6",
+	for _, header := range []string{"x-mosel-min-accuracy: much", "x-mosel-min-accuracy: -1", "x-mosel-min-accuracy: 1.5", "x-mosel-min-accuracy: 0.5, 0.6", "x-mosel-min-accuracy: 97",
+		"x-mosel-min-accuracy: ", "x-mosel-deadline-ms: ", "x-mosel-deadline-ms: 1_000",
 		"x-mosel-deadline-ms: soon", "x-mosel-deadline-ms: 0", "x-mosel-deadline-ms: -1", "x-mosel-deadline-ms: 50ms"} {
 		t.Run(header, func(t *testing.T) { m.infer(t, m.ask(1), header).refused(t, http.StatusBadRequest) })
 	}

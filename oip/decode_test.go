@@ -79,7 +79,7 @@ func TestDecodeEnvelope(t *testing.T) {
 		t.Errorf("id %q, output form %v", q.ID, q.OutputForm)
 	}
 	wantParams := Parameters{{"min_accuracy", Float(0.97)}, {"deadline_ms", String("50")}, {"late", String("run")},
-		{"priority", Int(3)}, {"flag", Bool(true)}}
+		{"priority", Int(3)}, {"nothing", Null()}, {"flag", Bool(true)}}
 	if !slices.Equal(q.Parameters, wantParams) {
 		t.Errorf("parameters %v, want %v", q.Parameters, wantParams)
 	}

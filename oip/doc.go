@@ -16,7 +16,8 @@
 //
 // Where the protocol leaves a choice:
 //   - unknown fields, and null for a known field, are ignored; a known field
-//     given twice is an error;
+//     given twice is an error; a request's parameter that is null is kept as [Null],
+//     since only the server knows whether it can do without the value;
 //   - data is flat, or nested along the shape, in all its dimensions or in some:
 //     every array of one depth has as many elements as some of the last
 //     dimensions together;

@@ -356,6 +356,8 @@ func (r *reader) value(what string, old Value) (Value, error) {
 		return Bool(true), nil
 	case r.word("false"):
 		return Bool(false), nil
+	case r.word("null"):
+		return Null(), nil
 	default:
 		return Value{}, r.unexpected(what + " (a string, number or boolean)")
 	}

@@ -119,15 +119,16 @@ func (p *parameterList) read(r *reader, q *Request) error {
 			}
 			return err
 		}
+		if q == nil && r.word("null") {
+			return nil // of an answer: what the server does not say
+		}
 		return p.add(r, key)
 	})
 }
 
-// add reads the value of one parameter. One that is null is not there.
+// add reads the value of one parameter.
 func (p *parameterList) add(r *reader, key []byte) error {
 	switch {
-	case r.word("null"):
-		return nil
 	case p.n >= r.lim.Parameters:
 		return r.fail("more than %d parameters: %w", r.lim.Parameters, ErrTooLarge)
 	case len(key) > r.lim.NameBytes:

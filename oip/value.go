@@ -4,12 +4,13 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 )
 
-// Value is the value of a parameter: a string, a number or a boolean. Numbers
-// keep the text they were written as, so that 1 and 1.0 stay apart and 64-bit
-// integers keep all their digits. Values can be compared with ==. The zero
-// Value is none of the three and cannot be encoded.
+// Value is the value of a parameter: a string, a number, a boolean, or null.
+// Numbers keep the text they were written as, so that 1 and 1.0 stay apart and
+// 64-bit integers keep all their digits. Values can be compared with ==. The zero
+// Value is none of these and cannot be encoded.
 type Value struct {
 	kind valueKind
 	text string
@@ -22,6 +23,7 @@ const (
 	kindString
 	kindNumber
 	kindBool
+	kindNull
 )
 
 // String makes a string value.
@@ -51,6 +53,13 @@ func Float(f float64) Value {
 // Bool makes a boolean value.
 func Bool(b bool) Value { return Value{kindBool, strconv.FormatBool(b)} }
 
+// Null makes the value of a parameter that was named and given none: null in JSON,
+// a message without a choice over gRPC.
+func Null() Value { return Value{kind: kindNull} }
+
+// IsNull reports whether the value is null.
+func (v Value) IsNull() bool { return v.kind == kindNull }
+
 // IsString reports whether the value is a string.
 func (v Value) IsString() bool { return v.kind == kindString }
 
@@ -58,7 +67,7 @@ func (v Value) IsString() bool { return v.kind == kindString }
 func (v Value) IsNumber() bool { return v.kind == kindNumber }
 
 // Text is the value in words: a string's content, a number as it was written,
-// "true" or "false".
+// "true" or "false", "" for null.
 func (v Value) Text() string { return v.text }
 
 // Bool returns a boolean's value and fails for any other.
@@ -83,13 +92,14 @@ func (v Value) Int64() (int64, error) {
 }
 
 // Float64 returns the finite number that a number or the text of a string
-// stands for.
+// stands for. It is written in decimal: hexadecimal floats and digits with
+// underscores, as Go's source has them, are no numbers here.
 func (v Value) Float64() (float64, error) {
 	if v.kind != kindNumber && v.kind != kindString {
 		return 0, fmt.Errorf("%s is not a number", v)
 	}
 	f, err := strconv.ParseFloat(v.text, 64)
-	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
+	if err != nil || strings.ContainsAny(v.text, "_xXnN") { // n: nan and inf
 		return 0, fmt.Errorf("%s is not a number", v)
 	}
 	return f, nil
@@ -106,6 +116,8 @@ func (v Value) String() string {
 		return strconv.Quote(text)
 	case kindNumber, kindBool:
 		return text
+	case kindNull:
+		return "null"
 	default:
 		return "nothing"
 	}

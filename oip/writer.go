@@ -102,6 +102,8 @@ func (w *writer) parameters(list Parameters) {
 			w.text(p.Value.text)
 		case kindNumber, kindBool:
 			w.raw(p.Value.text)
+		case kindNull:
+			w.raw("null")
 		default:
 			w.fail(fmt.Errorf("parameter %q has no value", p.Name))
 		}

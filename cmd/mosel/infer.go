@@ -29,7 +29,7 @@ const defaultAddr = "http://127.0.0.1:8000"
 type inferFlags struct {
 	inputs      []string
 	media       map[modelpkg.Media]*string
-	minAccuracy float64
+	minAccuracy accuracyFlag
 	deadline    time.Duration
 	modalities  []string
 	late        string
@@ -68,7 +68,7 @@ chooses what to run among the modalities that are there.`,
 		f.media[kind] = flags.String(string(kind), "", usage+" for the model's input of this kind")
 	}
 	flags.StringArrayVar(&f.inputs, "input", nil, "`NAME=FILE`, or NAME=TEXT or NAME=@FILE for a text; may be repeated")
-	flags.Float64Var(&f.minAccuracy, "min-accuracy", 0, "the floor: least expected accuracy, 0 to 1")
+	flags.Var(&f.minAccuracy, "min-accuracy", "the floor: least expected accuracy, 0 to 1, such as 0.97")
 	flags.DurationVar(&f.deadline, "deadline", 0, "when the answer is needed, e.g. 50ms (default: any time)")
 	flags.StringSliceVar(&f.modalities, "modalities", nil, "run exactly these, comma separated (default: the server chooses)")
 	flags.StringVar(&f.late, "late", "drop", "what becomes of the request if it cannot be on time: drop or run")
@@ -80,8 +80,6 @@ chooses what to run among the modalities that are there.`,
 // validate finds mistakes that need no server.
 func (f inferFlags) validate() error {
 	switch {
-	case !(f.minAccuracy >= 0 && f.minAccuracy <= 1):
-		return usageError{fmt.Errorf("--min-accuracy %v is not between 0 and 1", f.minAccuracy)}
 	case f.deadline < 0:
 		return usageError{fmt.Errorf("--deadline %v is negative", f.deadline)}
 	case f.late != string(client.LateDrop) && f.late != string(client.LateRun):
@@ -110,7 +108,7 @@ func infer(cmd *cobra.Command, model string, f inferFlags) error {
 		return err
 	}
 	began := time.Now()
-	answer, err := c.Infer(ctx, client.Request{Model: model, Inputs: inputs, MinAccuracy: f.minAccuracy, Deadline: f.deadline,
+	answer, err := c.Infer(ctx, client.Request{Model: model, Inputs: inputs, MinAccuracy: f.minAccuracy.Float(), Deadline: f.deadline,
 		Late: client.Late(f.late), Modalities: f.modalities})
 	if err != nil {
 		return explain(ctx, c, f.addr, err)
@@ -123,7 +121,7 @@ func infer(cmd *cobra.Command, model string, f inferFlags) error {
 	if f.json != "" {
 		return writeJSON(f.json, cmd.OutOrStdout(), r)
 	}
-	r.print(cmd.OutOrStdout(), f)
+	r.print(cmd.OutOrStdout())
 	return nil
 }
 

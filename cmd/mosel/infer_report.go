@@ -29,6 +29,8 @@ type inferReport struct {
 	ComputeMS        float64     `json:"compute_ms"`
 	TotalMS          float64     `json:"total_ms"`
 	Late             bool        `json:"late"`
+	MinAccuracy      float64     `json:"min_accuracy,omitempty"` // as the server understood it
+	DeadlineMS       float64     `json:"deadline_ms,omitempty"`  // likewise
 }
 
 // candidate is a class with its score.
@@ -42,7 +44,8 @@ const topCandidates = 3
 
 func newInferReport(served oip.ModelMetadata, answer *client.Response, total time.Duration) (inferReport, error) {
 	r := inferReport{Model: served.Name, Version: answer.Version, Variant: answer.Variant, Modalities: answer.Modalities,
-		ExpectedAccuracy: answer.ExpectedAccuracy, QueueMS: ms(answer.Queue), ComputeMS: ms(answer.Compute), TotalMS: ms(total), Late: answer.Late}
+		ExpectedAccuracy: answer.ExpectedAccuracy, QueueMS: ms(answer.Queue), ComputeMS: ms(answer.Compute), TotalMS: ms(total), Late: answer.Late,
+		MinAccuracy: answer.MinAccuracy, DeadlineMS: ms(answer.Deadline)}
 	if len(answer.Outputs) == 0 {
 		return r, fmt.Errorf("the answer has no outputs")
 	}
@@ -74,7 +77,7 @@ func newInferReport(served oip.ModelMetadata, answer *client.Response, total tim
 }
 
 // print shows the answer, then what it took.
-func (r inferReport) print(w io.Writer, f inferFlags) {
+func (r inferReport) print(w io.Writer) {
 	width := 0
 	for _, c := range r.Top {
 		width = max(width, len(c.Label))
@@ -84,12 +87,12 @@ func (r inferReport) print(w io.Writer, f inferFlags) {
 	}
 	fmt.Fprintf(w, "\nran       %s (%s)\n", r.Variant, strings.Join(r.Modalities, ", "))
 	fmt.Fprintf(w, "accuracy  %.4f expected", r.ExpectedAccuracy)
-	if f.minAccuracy > 0 {
-		fmt.Fprintf(w, ", at least %v asked for", f.minAccuracy)
+	if r.MinAccuracy > 0 {
+		fmt.Fprintf(w, ", at least %v asked for", r.MinAccuracy)
 	}
 	fmt.Fprintf(w, "\ntime      %.1f ms: %.1f queue, %.1f compute", r.TotalMS, r.QueueMS, r.ComputeMS)
-	if f.deadline > 0 {
-		fmt.Fprintf(w, "; deadline %v", f.deadline)
+	if r.DeadlineMS > 0 {
+		fmt.Fprintf(w, "; deadline %.1f ms", r.DeadlineMS)
 	}
 	if r.Late {
 		fmt.Fprint(w, ", missed")

@@ -54,7 +54,8 @@ func answering(t *testing.T, status int, body string) (addr string, seen *oip.Re
 		}
 		answer := oip.Response{ModelName: "m", ModelVersion: "3", Parameters: oip.Parameters{{Name: "variant", Value: oip.String("photo")},
 			{Name: "modalities", Value: oip.String("photo,caption")}, {Name: "expected_accuracy", Value: oip.Float(0.9712)},
-			{Name: "queue_us", Value: oip.Int(1500)}, {Name: "compute_us", Value: oip.Int(2500)}},
+			{Name: "queue_us", Value: oip.Int(1500)}, {Name: "compute_us", Value: oip.Int(2500)},
+			{Name: "min_accuracy", Value: oip.Float(0.97)}, {Name: "deadline_ms", Value: oip.Float(49.87)}},
 			Outputs: []tensor.Tensor{{Name: "p", DType: tensor.FP32, Shape: tensor.Shape{1, 4}, Data: scores}}}
 		text, n, _ := answer.Append(nil, []oip.Form{oip.Binary})
 		w.Header().Set(oip.HeaderLength, strconv.Itoa(n))
@@ -110,7 +111,7 @@ func TestInfer(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, say := range []string{"dog   65.0 %\nfox   20.0 %\neel   10.0 %\n", "ran       photo (photo, caption)", "0.9712 expected, at least 0.97 asked for",
-		"1.5 queue, 2.5 compute; deadline 50ms"} {
+		"1.5 queue, 2.5 compute; deadline 49.9 ms"} {
 		if !strings.Contains(out, say) {
 			t.Errorf("it does not say %q:\n%s", say, out)
 		}
@@ -142,7 +143,7 @@ func TestInferJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, field := range []string{"model", "version", "label", "confidence", "top", "variant", "modalities", "expected_accuracy",
-		"queue_ms", "compute_ms", "total_ms", "late"} {
+		"queue_ms", "compute_ms", "total_ms", "late", "min_accuracy", "deadline_ms"} {
 		if _, ok := got[field]; !ok {
 			t.Errorf("no field %q in %s", field, out)
 		}
@@ -170,6 +171,9 @@ func TestInferMistakes(t *testing.T) {
 		{[]string{"m", "--image", photo, "--input", "photo=" + photo}, true, "given twice"},
 		{[]string{"m", "--input", "raw=" + photo}, false, "needs 2 elements"},
 		{[]string{"m", "--text", "a", "--min-accuracy", "1.5"}, true, "between 0 and 1"},
+		{[]string{"m", "--text", "a", "--min-accuracy", "97"}, true, "97: an accuracy is between 0 and 1; did you mean 0.97?"},
+		{[]string{"m", "--text", "a", "--min-accuracy", "0x1p-3"}, true, "a number between 0 and 1"},
+		{[]string{"m", "--text", "a", "--min-accuracy", "nan"}, true, "a number between 0 and 1"},
 		{[]string{"m", "--text", "a", "--deadline", "-1s"}, true, "negative"},
 		{[]string{"m", "--text", "a", "--late", "maybe"}, true, "neither drop nor run"},
 		{[]string{"m", "--text", "a", "--colour", "red"}, true, "unknown flag"},

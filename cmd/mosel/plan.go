@@ -18,7 +18,7 @@ import (
 // planFlags are the flags of `mosel plan`.
 type planFlags struct {
 	size        int
-	minAccuracy float64
+	minAccuracy accuracyFlag
 	deadline    time.Duration
 	modalities  []string
 	device      string
@@ -53,7 +53,7 @@ MODEL is a package directory, or the name of one in ./models.`,
 	}
 	fl := cmd.Flags()
 	fl.IntVar(&f.size, "size", 32, "items of the job (with --matrix: the largest size)")
-	fl.Float64Var(&f.minAccuracy, "min-accuracy", 0, "the floor: least expected mean accuracy, 0 to 1")
+	fl.Var(&f.minAccuracy, "min-accuracy", "the floor: least expected mean accuracy, 0 to 1, such as 0.97")
 	fl.DurationVar(&f.deadline, "deadline", 0, "time the job may take, e.g. 200ms (default: any)")
 	fl.StringSliceVar(&f.modalities, "modalities", nil, "modalities that are present, comma separated (default: all)")
 	fl.StringVar(&f.device, "device", "", "name of the profile to plan by (default: this machine's, or the only one)")
@@ -115,10 +115,7 @@ type planReport struct {
 
 func (p planning) strategy(w io.Writer, f planFlags) error {
 	op := "plan " + p.model.Name
-	floor, err := slo.AccuracyOf(f.minAccuracy)
-	if err != nil {
-		return usageError{fmt.Errorf("--min-accuracy: %w", err)}
-	}
+	floor := f.minAccuracy.Accuracy
 	s, ok := p.planner.Cheapest(f.size, floor.Times(f.size), p.allowed)
 	if !ok {
 		best := p.planner.MaxAccuracy(p.allowed)

@@ -57,7 +57,7 @@ class GRPC2(unittest.IsolatedAsyncioTestCase):
                     self.assertEqual(right(probabilities(response), [SEVEN]), 1)
 
     async def test_objective(self):
-        for floor in ("0.97", 970):
+        for floor in ("0.97", "9.7e-1"):
             response = await self.client.infer(request(SAMPLES, parameters={"min_accuracy": floor, "deadline_ms": 10_000}), timeout=10)
             self.assertGreaterEqual(float(fact(response, "expected_accuracy")), 0.97)
             self.assertGreaterEqual(right(probabilities(response), SAMPLES), 0.9 * len(SAMPLES))
@@ -77,7 +77,8 @@ class GRPC2(unittest.IsolatedAsyncioTestCase):
         status = grpc.StatusCode
         await self.refused(status.NOT_FOUND, "nobody", self.client.infer(request([SEVEN], model="nobody")))
         await self.refused(status.INVALID_ARGUMENT, "min_accuracy", self.client.infer(request([SEVEN], parameters={"min_accuracy": "much"})))
-        await self.refused(status.FAILED_PRECONDITION, "0.79", self.client.infer(request([SEVEN], ["text"], parameters={"min_accuracy": 970})))
+        await self.refused(status.INVALID_ARGUMENT, "did you mean 0.97", self.client.infer(request([SEVEN], parameters={"min_accuracy": 97})))
+        await self.refused(status.FAILED_PRECONDITION, "0.79", self.client.infer(request([SEVEN], ["text"], parameters={"min_accuracy": "0.97"})))
         short = InferInput(name="text", shape=[1, 12], datatype=INPUTS["text"][0], data=[1, 2, 3])
         await self.refused(status.INVALID_ARGUMENT, "text", self.client.infer(InferRequest(model_name=MODEL, infer_inputs=[short])))
         beyond = InferInput(name="text", shape=[1, 12], datatype=INPUTS["text"][0], data=[300] * 12)

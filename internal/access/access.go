@@ -87,9 +87,13 @@ type Peer struct {
 	Header Header
 }
 
-// Header finds the first value of a header by its name as HTTP writes it
-// ("X-Forwarded-For"), "" if there is none. net/http's Header is one.
-type Header interface{ Get(name string) string }
+// Header finds the values of a header by its name as HTTP writes it
+// ("X-Forwarded-For"): Get the first, "" if there is none, Values all, of which some
+// may be empty. net/http's Header is one.
+type Header interface {
+	Get(name string) string
+	Values(name string) []string
+}
 
 func (p Peer) header(name string) string {
 	if p.Header == nil {

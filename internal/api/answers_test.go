@@ -30,7 +30,7 @@ func TestAnswersToInferences(t *testing.T) {
 		everything := []string{imageJSON, audioJSON, textJSON}
 		s.say("POST", inferPath, `{"id":"a \"1\"","inputs":[`+strings.Join(everything, ",")+`],"outputs":[{"name":"scores"}],`+
 			`"parameters":{"modalities":"image,audio,text","priority":2},"model_name":"ignored"}`)
-		s.say("POST", inferPath, ask(`"min_accuracy":950,"deadline_ms":50,"modalities":"image,text"`, everything...),
+		s.say("POST", inferPath, ask(`"min_accuracy":0.95,"deadline_ms":50,"modalities":"image,text"`, everything...),
 			"Content-Type: application/x-www-form-urlencoded")
 		s.say("POST", "/v2/models/scene/versions/3/infer/", ask(`"modalities":" text "`, everything...))
 		s.say("POST", inferPath, ask(``, imageJSON))
@@ -74,9 +74,9 @@ func TestAnswersThatAreErrors(t *testing.T) {
 			ask(``, audioJSON),
 			ask(`"modalities":"video"`, imageJSON), ask(`"modalities":"text"`, imageJSON), ask(`"modalities":"image,audio"`, imageJSON, audioJSON),
 			ask(`"modalities":""`, imageJSON), ask(`"modalities":1`, imageJSON),
-			ask(`"min_accuracy":97.5`, imageJSON), ask(`"min_accuracy":1001`, imageJSON), ask(`"min_accuracy":-1`, imageJSON),
+			ask(`"min_accuracy":97`, imageJSON), ask(`"min_accuracy":null`, imageJSON), ask(`"modalities":["image"]`, imageJSON), ask(`"min_accuracy":97.5`, imageJSON), ask(`"min_accuracy":1001`, imageJSON), ask(`"min_accuracy":-1`, imageJSON),
 			ask(`"min_accuracy":true`, imageJSON), ask(`"min_accuracy":"high"`, imageJSON), ask(`"min_accuracy":0.99`, imageJSON),
-			ask(`"deadline_ms":0`, imageJSON), ask(`"deadline_ms":"soon"`, imageJSON), ask(`"timeout":-1`, imageJSON), ask(`"timeout":1.5`, imageJSON),
+			ask(`"deadline_ms":0`, imageJSON), ask(`"deadline_ms":"soon"`, imageJSON), ask(`"deadline_ms":"1_000"`, imageJSON), ask(`"deadline_ms":null`, imageJSON), ask(`"timeout":-1`, imageJSON), ask(`"timeout":1.5`, imageJSON),
 			ask(`"late":"maybe"`, imageJSON), ask(`"late":true`, imageJSON),
 			`{"inputs":[` + imageJSON + `],"outputs":[{"name":"label"}]}`,
 			`{"inputs":[` + imageJSON + `],"outputs":[{"name":"scores"},{"name":"scores"}]}`,

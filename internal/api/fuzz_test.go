@@ -17,7 +17,7 @@ import (
 func FuzzInfer(f *testing.F) {
 	head := `{"inputs":[{"name":"image","shape":[1,2,2],"datatype":"UINT8","parameters":{"binary_data_size":4}}],"parameters":{"binary_data_output":true}}`
 	f.Add("scene", []byte(head+"\x01\x02\x03\x04"), fmt.Sprint(len(head)), "", "gzip")
-	f.Add("scene", []byte(ask(`"min_accuracy":750,"deadline_ms":"50","late":"run","modalities":"image"`, imageJSON, audioJSON, textJSON)), "", "", "deflate;q=0")
+	f.Add("scene", []byte(ask(`"min_accuracy":0.75,"deadline_ms":"50","late":"run","modalities":"image"`, imageJSON, audioJSON, textJSON)), "", "", "deflate;q=0")
 	f.Add("single", []byte("\x01\x02\x03\x04"), "0", "", "")
 	f.Add("scene", compressed(f, "gzip", []byte(ask(``, imageJSON))), "", "gzip", "")
 	f.Add("scene", compressed(f, "zlib", []byte(ask(``, imageJSON))), "", "deflate", "")

@@ -146,6 +146,14 @@ type keys metadata.MD
 
 // Get implements access.Header.
 func (k keys) Get(name string) string {
+	if values := k.Values(name); len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}
+
+// Values implements access.Header.
+func (k keys) Values(name string) []string {
 	var room [64]byte
 	lower := append(room[:0], name...)
 	for i, c := range lower {
@@ -153,10 +161,7 @@ func (k keys) Get(name string) string {
 			lower[i] = c + 'a' - 'A'
 		}
 	}
-	if values := k[string(lower)]; len(values) > 0 {
-		return values[0]
-	}
-	return ""
+	return k[string(lower)]
 }
 
 // call is what is known of a caller over gRPC.
@@ -440,7 +445,8 @@ func (s *service) infer(ctx context.Context, b *backend, f *frame, q *inference.
 // some clients have no field for numbers that are not whole, and all read those.
 func encode(answer oip.Response) (*inference.ModelInferResponse, error) {
 	for i, p := range answer.Parameters {
-		if p.Name == "expected_accuracy" {
+		switch p.Name {
+		case "expected_accuracy", "min_accuracy", "deadline_ms":
 			answer.Parameters[i].Value = oip.String(p.Value.Text())
 		}
 	}

@@ -161,7 +161,7 @@ var grpcFailures = map[slo.Kind]struct {
 		do: inferring(&inference.ModelInferRequest{ModelName: "other"}), code: codes.NotFound, want: `no model "other"`,
 	},
 	slo.KindInfeasible: {
-		do:   inferring(question(map[string]any{"min_accuracy": 960}, append(textInputs(), imageInput())...)),
+		do:   inferring(question(map[string]any{"min_accuracy": "0.96"}, append(textInputs(), imageInput())...)),
 		code: codes.FailedPrecondition, want: "the best is 0.95", trailers: map[string]string{"x-mosel-best-accuracy": "0.95", "x-mosel-job": "*"},
 	},
 	slo.KindOverloaded: {

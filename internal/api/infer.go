@@ -45,7 +45,7 @@ func (a *API) run(ctx context.Context, x *exchange, l engine.Lease, from origin)
 		return oip.Response{}, nil, err
 	}
 	x.hold(dataBytes(result.Outputs))
-	answer = oip.Response{ModelName: l.Model.Name, ModelVersion: l.Model.Version, ID: x.request.ID, Parameters: facts(l.Model, result)}
+	answer = oip.Response{ModelName: l.Model.Name, ModelVersion: l.Model.Version, ID: x.request.ID, Parameters: understood(facts(l.Model, result), job.Objective, from.arrived)}
 	for _, i := range outputs {
 		answer.Outputs = append(answer.Outputs, result.Outputs[i])
 	}
@@ -230,6 +230,8 @@ var factHeaders = map[string]string{
 	"queue_us":          "X-Mosel-Queue-Us",
 	"compute_us":        "X-Mosel-Compute-Us",
 	"late":              "X-Mosel-Late",
+	"min_accuracy":      headerMinAccuracy,
+	"deadline_ms":       headerDeadline,
 }
 
 // answer encodes and sends the answer to an inference.

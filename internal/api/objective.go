@@ -3,7 +3,6 @@ package api
 import (
 	"fmt"
 	"math"
-	"strconv"
 	"strings"
 	"time"
 
@@ -26,23 +25,21 @@ func objective(params oip.Parameters, header access.Header, arrived slo.Instant)
 	o := slo.Objective{Deadline: slo.Never}
 	for _, p := range params {
 		if err := state(&o, p.Name, p.Value, arrived); err != nil {
-			return o, slo.E("", slo.KindInvalid, "parameter %s: %w", p.Name, err)
+			return o, slo.E("", slo.KindInvalid, "parameter %s is %w", p.Name, err)
 		}
 	}
-	if text := header.Get(headerMinAccuracy); text != "" {
-		if err := state(&o, "min_accuracy", oip.String(text), arrived); err != nil {
-			return o, slo.E("", slo.KindInvalid, "header %s: %w", headerMinAccuracy, err)
-		}
-	}
-	if text := header.Get(headerDeadline); text != "" {
-		if err := state(&o, "deadline_ms", oip.String(text), arrived); err != nil {
-			return o, slo.E("", slo.KindInvalid, "header %s: %w", headerDeadline, err)
+	for _, h := range [...]struct{ header, name string }{{headerMinAccuracy, "min_accuracy"}, {headerDeadline, "deadline_ms"}} {
+		for _, text := range header.Values(h.header) {
+			if err := state(&o, h.name, oip.String(strings.TrimSpace(text)), arrived); err != nil {
+				return o, slo.E("", slo.KindInvalid, "header %s is %w", h.header, err)
+			}
 		}
 	}
 	return o, nil
 }
 
-// state takes one statement into the objective; other parameters it leaves be.
+// state takes one statement into the objective; other parameters it leaves be. Its
+// errors begin with the value.
 func state(o *slo.Objective, name string, value oip.Value, arrived slo.Instant) error {
 	switch name {
 	case "min_accuracy":
@@ -60,44 +57,56 @@ func state(o *slo.Objective, name string, value oip.Value, arrived slo.Instant) 
 		}
 		return err
 	case "late":
-		if !value.IsString() {
-			return fmt.Errorf("%v is neither \"drop\" nor \"run\"", value)
+		late, err := slo.ParseLateRule(value.Text())
+		if err != nil || !value.IsString() {
+			return fmt.Errorf("%v: it must be \"drop\" or \"run\"", value)
 		}
-		var err error
-		o.Late, err = slo.ParseLateRule(value.Text())
-		return err
+		o.Late = late
 	}
 	return nil
 }
 
-// perMille is the integer that stands for the accuracy 1. Some clients cannot
-// send fractions.
-const perMille = 1000
-
-// accuracy reads a floor: a share between 0 and 1, or a whole number from 2 to
-// 1000 in thousandths. 0 and 1 mean 0.0 and 1.0.
-func accuracy(value oip.Value) (slo.Accuracy, error) {
-	text := strings.TrimSpace(value.Text())
-	if thousandths, err := strconv.Atoi(text); err == nil && thousandths > 1 && thousandths <= perMille {
-		return slo.Accuracy(thousandths) * (slo.AccuracyUnit / perMille), nil
+// understood adds to the facts of an answer what was asked for, as it was
+// understood: the floor, and the time from the request's arrival to its deadline.
+// What was not asked for is not there.
+func understood(p oip.Parameters, o slo.Objective, arrived slo.Instant) oip.Parameters {
+	if o.Floor > 0 {
+		p = append(p, oip.Parameter{Name: "min_accuracy", Value: oip.Float(o.Floor.Float())})
 	}
-	share, err := oip.String(text).Float64()
-	if err == nil {
-		if a, err := slo.AccuracyOf(share); err == nil {
-			return a, nil
+	if o.Deadline != slo.Never {
+		us := o.Deadline.Sub(arrived).Round(time.Microsecond).Microseconds()
+		left := oip.Int(us / 1000)
+		if us%1000 != 0 {
+			left = oip.Float(float64(us) / 1000)
 		}
+		p = append(p, oip.Parameter{Name: "deadline_ms", Value: left})
 	}
-	return 0, fmt.Errorf("%v is neither a share between 0 and 1 nor a whole number of thousandths between 2 and %d", value, perMille)
+	return p
+}
+
+// accuracy reads a floor: a share between 0 and 1. Larger numbers are refused, since
+// nobody can know whether 97 is percent or thousandths.
+func accuracy(value oip.Value) (slo.Accuracy, error) {
+	share, err := trimmed(value).Float64()
+	if err != nil {
+		return 0, fmt.Errorf("%v: an accuracy is a number between 0 and 1, such as 0.97", value)
+	}
+	return slo.AccuracyOf(share)
+}
+
+// trimmed is a string's value without white space around it; other values stay.
+func trimmed(value oip.Value) oip.Value {
+	if !value.IsString() {
+		return value
+	}
+	return oip.String(strings.TrimSpace(value.Text()))
 }
 
 // milliseconds reads a time that is left, which may have a fraction.
 func milliseconds(value oip.Value) (time.Duration, error) {
-	ms, err := value.Float64()
-	if err != nil {
-		return 0, fmt.Errorf("%w of milliseconds", err)
-	}
-	if ms <= 0 {
-		return 0, fmt.Errorf("%v is not a time that is left: milliseconds above 0 are", value)
+	ms, err := trimmed(value).Float64()
+	if err != nil || ms <= 0 {
+		return 0, fmt.Errorf("%v: it must be a number of milliseconds above 0, such as 50", value)
 	}
 	if ms >= float64(math.MaxInt64/time.Millisecond) {
 		return math.MaxInt64, nil
@@ -107,12 +116,9 @@ func milliseconds(value oip.Value) (time.Duration, error) {
 
 // microseconds reads Triton's timeout, where 0 stands for none.
 func microseconds(value oip.Value) (left time.Duration, limited bool, err error) {
-	us, err := value.Int64()
-	if err != nil {
-		return 0, false, fmt.Errorf("%w: a timeout is one of microseconds", err)
-	}
-	if us < 0 {
-		return 0, false, fmt.Errorf("%v is negative", value)
+	us, err := trimmed(value).Int64()
+	if err != nil || us < 0 {
+		return 0, false, fmt.Errorf("%v: it must be a whole number of microseconds, 0 for none", value)
 	}
 	if us > math.MaxInt64/int64(time.Microsecond) {
 		return math.MaxInt64, true, nil
@@ -128,6 +134,9 @@ func choice(params oip.Parameters, m *modelpkg.Model, present slo.Modalities) (s
 		return 0, nil
 	}
 	all := m.ModalityNames()
+	if !value.IsString() || strings.TrimSpace(value.Text()) == "" {
+		return 0, slo.E("", slo.KindInvalid, "parameter modalities is %v: it must name modalities of %s in a string, comma separated: %s", value, m.Name, strings.Join(all, ","))
+	}
 	var set slo.Modalities
 	for name := range strings.SplitSeq(value.Text(), ",") {
 		name = strings.TrimSpace(name)

@@ -63,7 +63,7 @@ var failures = map[slo.Kind]struct {
 	},
 	slo.KindInfeasible: {
 		do: func(f fixture) *httptest.ResponseRecorder {
-			return f.call("POST", inferPath, ask(`"min_accuracy":960`, imageJSON, textJSON))
+			return f.call("POST", inferPath, ask(`"min_accuracy":0.96`, imageJSON, textJSON))
 		},
 		status: 422,
 		want:   oip.ErrorBody{Error: "the best is 0.95", BestAccuracy: new(0.95)},

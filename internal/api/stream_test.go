@@ -78,7 +78,7 @@ func TestStreamAnswersInOrder(t *testing.T) {
 			withID("3", unknown),                     // has failed long ago
 			[]byte("\xff\xff\xff no message"),        // 4
 			withID("5", many),                        // 5
-			withID("6", question(map[string]any{"min_accuracy": 960}, append(textInputs(), imageInput())...)),
+			withID("6", question(map[string]any{"min_accuracy": "0.96"}, append(textInputs(), imageInput())...)),
 			withID("7", question(map[string]any{finalAsked: true}, imageInput())),
 			withID("8", question(map[string]any{finalAsked: true, "deadline_ms": "soon"}, imageInput())),
 		)

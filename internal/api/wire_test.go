@@ -108,10 +108,10 @@ func TestTritonClient(t *testing.T) {
 }
 
 // TestKServeClient sends what the KServe SDK does: JSON over a chunked body, a
-// floor in thousandths, since it has no floats, and an encoding it would accept.
+// floor in a string, since it has no floats, and an encoding it would accept.
 func TestKServeClient(t *testing.T) {
 	server := listen(t, setup{})
-	body := ask(`"min_accuracy":750`, imageJSON)
+	body := ask(`"min_accuracy":"0.75"`, imageJSON)
 	status, header, got := dial(t, server, "POST /v2/models/scene/infer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAccept-Encoding: gzip, deflate\r\n"+
 		"Transfer-Encoding: chunked\r\n\r\n"+fmt.Sprintf("%x\r\n%s\r\n", 10, body[:10])+fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(body)-10, body[10:]))
 	if status != http.StatusOK || header.Get("Content-Encoding") != "" || !strings.Contains(got, `"variant":"image"`) {

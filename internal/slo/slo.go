@@ -51,12 +51,33 @@ const AccuracyUnit Accuracy = 1_000_000
 type Score int64
 
 // AccuracyOf converts a share in [0, 1] to the nearest unit. It fails for NaN
-// and for values outside the interval.
+// and for values outside the interval, and says what may have been meant: "97: an
+// accuracy is between 0 and 1; did you mean 0.97?".
 func AccuracyOf(share float64) (Accuracy, error) {
-	if !(share >= 0 && share <= 1) {
-		return 0, fmt.Errorf("accuracy %v is not between 0 and 1", share)
+	if share >= 0 && share <= 1 {
+		return Accuracy(math.Round(share * float64(AccuracyUnit))), nil
 	}
-	return Accuracy(math.Round(share * float64(AccuracyUnit))), nil
+	meant := 0.0
+	switch {
+	case share >= 10 && share <= 100: // percent
+		meant = share / 100
+	case share > 100 && share <= 1000 && share == math.Trunc(share): // thousandths
+		meant = share / 1000
+	}
+	if meant > 0 {
+		return 0, fmt.Errorf("%v: an accuracy is between 0 and 1; did you mean %v?", share, Accuracy(math.Round(meant*float64(AccuracyUnit))))
+	}
+	return 0, fmt.Errorf("%v: an accuracy is between 0 and 1", share)
+}
+
+// ParseAccuracy reads a share in [0, 1] that is written in decimal, such as
+// "0.97". Errors name the text, as those of AccuracyOf name the number.
+func ParseAccuracy(text string) (Accuracy, error) {
+	share, err := strconv.ParseFloat(text, 64)
+	if err != nil || strings.ContainsAny(text, "_xXnN") { // hexadecimal, with underscores, nan, inf
+		return 0, fmt.Errorf("%.40q: an accuracy is a number between 0 and 1, such as 0.97", text)
+	}
+	return AccuracyOf(share)
 }
 
 // Float returns the accuracy as a share between 0 and 1.

@@ -40,6 +40,24 @@ func TestAccuracies(t *testing.T) {
 			t.Errorf("%v is accepted as %d", share, got)
 		}
 	}
+	for text, want := range map[string]string{
+		"97": "97: an accuracy is between 0 and 1; did you mean 0.97?", "973": "973: an accuracy is between 0 and 1; did you mean 0.973?",
+		"97.3": "97.3: an accuracy is between 0 and 1; did you mean 0.973?", "100": "100: an accuracy is between 0 and 1; did you mean 1?",
+		"9.7": "9.7: an accuracy is between 0 and 1", "2": "2: an accuracy is between 0 and 1", "973.5": "973.5: an accuracy is between 0 and 1",
+		"1001": "1001: an accuracy is between 0 and 1", "-1": "-1: an accuracy is between 0 and 1",
+		"NaN":     `"NaN": an accuracy is a number between 0 and 1, such as 0.97`,
+		"+Inf":    `"+Inf": an accuracy is a number between 0 and 1, such as 0.97`,
+		"0x1p-3":  `"0x1p-3": an accuracy is a number between 0 and 1, such as 0.97`,
+		"0.9_7":   `"0.9_7": an accuracy is a number between 0 and 1, such as 0.97`,
+		"97%":     `"97%": an accuracy is a number between 0 and 1, such as 0.97`,
+		"":        `"": an accuracy is a number between 0 and 1, such as 0.97`,
+		"1e-2000": "", "1": "", "0": "", ".97": "", "9.7e-1": "",
+	} {
+		got, err := slo.ParseAccuracy(text)
+		if err == nil && want != "" || err != nil && err.Error() != want {
+			t.Errorf("%q is read as %v, %v; want %q", text, got, err, want)
+		}
+	}
 	if s := slo.Accuracy(970_000).String(); s != "0.97" {
 		t.Errorf("0.97 is printed as %q", s)
 	}

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/mosel-serve/mosel/internal/slo"
 )
 
 // Spread is a distribution of floors or deadlines: uniform between Low and
@@ -54,13 +56,10 @@ func ParseSpread(s string, parse func(string) (float64, error)) (Spread, error) 
 	return spread, nil
 }
 
-// ParseShare reads a share such as "0.97".
+// ParseShare reads a floor such as "0.97", as package slo reads accuracies.
 func ParseShare(s string) (float64, error) {
-	v, err := strconv.ParseFloat(s, 64)
-	if err != nil || !(v >= 0 && v <= 1) {
-		return 0, fmt.Errorf("%q is not a number between 0 and 1", s)
-	}
-	return v, nil
+	a, err := slo.ParseAccuracy(s)
+	return a.Float(), err
 }
 
 // ParseSeconds reads a duration such as "100ms" and returns seconds; "0" is no deadline.

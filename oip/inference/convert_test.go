@@ -109,7 +109,7 @@ func TestDecodeRequest(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := oip.Parameters{{Name: "deadline_ms", Value: oip.String("50")}, {Name: "flag", Value: oip.Bool(true)},
-			{Name: "min_accuracy", Value: oip.Float(0.97)}, {Name: "priority", Value: oip.Uint(math.MaxUint64)}, {Name: "timeout", Value: oip.Int(-1)}}
+			{Name: "min_accuracy", Value: oip.Float(0.97)}, {Name: "nothing", Value: oip.Null()}, {Name: "priority", Value: oip.Uint(math.MaxUint64)}, {Name: "timeout", Value: oip.Int(-1)}}
 		if q.ID != "7" || q.OutputForm != oip.Binary || !slices.Equal(q.Parameters, want) || !slices.Equal(q.Outputs, []oip.Output{{Name: "y", Form: oip.Binary}}) {
 			t.Errorf("got %+v", q)
 		}

@@ -32,7 +32,8 @@ func (b bounds) count(n int) error {
 	return nil
 }
 
-// parameters reads those of a message behind list, sorted by name.
+// parameters reads those of a message behind list, sorted by name. One without a
+// value is oip.Null.
 func (b bounds) parameters(list oip.Parameters, messages map[string]*InferParameter) (oip.Parameters, error) {
 	if err := b.count(len(messages)); err != nil {
 		return list, err
@@ -45,7 +46,7 @@ func (b bounds) parameters(list oip.Parameters, messages map[string]*InferParame
 		if err != nil {
 			return list, fmt.Errorf("parameter %q: %w", name, err)
 		}
-		if value != (oip.Value{}) && name != "binary_data_output" {
+		if name != "binary_data_output" {
 			list = append(list, oip.Parameter{Name: name, Value: value})
 		}
 	}
@@ -53,7 +54,7 @@ func (b bounds) parameters(list oip.Parameters, messages map[string]*InferParame
 	return list, nil
 }
 
-// value reads a value; a message without one is the zero Value.
+// value reads a value.
 func (b bounds) value(m *InferParameter) (oip.Value, error) {
 	switch choice := m.GetParameterChoice().(type) {
 	case *InferParameter_BoolParam:
@@ -74,7 +75,7 @@ func (b bounds) value(m *InferParameter) (oip.Value, error) {
 		}
 		return value, nil
 	default:
-		return oip.Value{}, nil
+		return oip.Null(), nil
 	}
 }
 
@@ -105,6 +106,8 @@ func encodeParameter(v oip.Value) (isInferParameter_ParameterChoice, error) {
 	switch {
 	case v == oip.Value{}:
 		return nil, errors.New("has no value")
+	case v.IsNull():
+		return nil, nil
 	case v.IsString():
 		if !utf8.ValidString(v.Text()) {
 			return nil, errors.New("is not UTF-8")

@@ -1,6 +1,8 @@
 package inference
 
 import (
+	"slices"
+
 	"github.com/mosel-serve/mosel/oip"
 )
 
@@ -18,6 +20,7 @@ func DecodeResponse(p *oip.Response, m *ModelInferResponse, lim oip.Limits) erro
 	if p.Parameters, err = b.parameters(p.Parameters[:0], m.GetParameters()); err != nil {
 		return err
 	}
+	p.Parameters = slices.DeleteFunc(p.Parameters, func(p oip.Parameter) bool { return p.Value.IsNull() }) // what the server does not say
 	p.Outputs, err = decodeTensors(b, p.Outputs[:0], m.GetOutputs(), m.GetRawOutputContents())
 	return err
 }
