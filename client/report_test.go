@@ -15,13 +15,16 @@ func TestReports(t *testing.T) {
 	told := status.Status{Server: status.Server{Name: "mosel", Policy: "mosel", Ready: true, Now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)},
 		Models: []status.Model{{Name: "digits", Reasons: map[string]int{"yielded": 2}}}}
 	slack := -1.5
-	explained := status.Explanation{Job: 17, Request: "a b/c", SlackMS: &slack, Batches: []status.JobBatch{{Decision: status.Decision{Batch: 3, Why: "so"}, Head: 17}}}
+	explained := status.Explanation{Job: "j-17", Request: "a b/c", SlackMS: &slack, Batches: []status.JobBatch{{Decision: status.Decision{Batch: 3, Why: "so"}, Head: "j-17"}}}
+	listed := status.Requests{ClientID: "a b/c&d", Total: 30, Requests: []status.Request{{Job: "j-17", Model: "digits", Outcome: "late"}}}
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		var answer any = told
-		switch r.Method + " " + r.URL.EscapedPath() {
+		switch r.Method + " " + r.URL.RequestURI() {
 		case "GET /v1/status":
 		case "GET /v1/explain/a%20b%2Fc":
 			answer = explained
+		case "GET /v1/explain?client_id=a+b%2Fc%26d":
+			answer = listed
 		default:
 			sendError(w, &Error{Status: http.StatusNotFound, Message: "not known"})
 			return
@@ -33,6 +36,12 @@ func TestReports(t *testing.T) {
 	}
 	if got, err := c.Explain(t.Context(), "a b/c"); err != nil || !reflect.DeepEqual(got, explained) {
 		t.Errorf("explanation %+v, %v", got, err)
+	}
+	if got, err := c.Requests(t.Context(), "a b/c&d"); err != nil || !reflect.DeepEqual(got, listed) {
+		t.Errorf("requests %+v, %v", got, err)
+	}
+	if _, err := c.Requests(t.Context(), "e"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("of an id that nobody gave: %v", err)
 	}
 	if _, err := c.Explain(t.Context(), "18"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("of a job that nobody knows: %v", err)

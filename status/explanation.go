@@ -4,7 +4,7 @@ import "time"
 
 // Explanation says of one job what was asked, what was done and why.
 type Explanation struct {
-	Job     uint64 `json:"job"`
+	Job     string `json:"job"`               // the server's id of it
 	Request string `json:"request,omitempty"` // the client's own id
 	Client  string `json:"client,omitempty"`
 	Model   string `json:"model"`
@@ -45,13 +45,35 @@ type Explanation struct {
 	Alternatives []Alternative `json:"alternatives"`
 }
 
+// Requests are those to which clients gave one id of their own. Clients that know
+// nothing of each other may give the same, and one may give it twice.
+type Requests struct {
+	ClientID string    `json:"client_id"`
+	Total    int       `json:"total"`    // that are known
+	Requests []Request `json:"requests"` // the newest RequestsMax of them, newest first
+}
+
+// RequestsMax bounds the requests of one id that are listed.
+const RequestsMax = 20
+
+// Request is one of several that share an id.
+type Request struct {
+	Job     string    `json:"job"`              // the server's id, by which it is explained
+	Client  string    `json:"client,omitempty"` // who sent it
+	Model   string    `json:"model"`
+	Version string    `json:"version"`
+	Items   int       `json:"items"`
+	Arrived time.Time `json:"arrived"`
+	Outcome string    `json:"outcome"` // as in an Explanation
+}
+
 // JobBatch is a batch that some items of a job ran in.
 type JobBatch struct {
 	Decision
 	StartedMS float64 `json:"started_ms"` // from the job's arrival
 	JobItems  int     `json:"job_items"`  // of this job
 	// The rest is there if the policy looked ahead.
-	Head        uint64   `json:"head,omitempty"` // the most urgent job, which led the batch
+	Head        string   `json:"head,omitempty"` // the most urgent job, which led the batch
 	QueuedItems int      `json:"queued_items"`   // of the model that waited
 	Planned     *Option  `json:"planned,omitempty"`
 	Options     []Option `json:"options,omitempty"`

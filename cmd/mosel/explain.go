@@ -13,20 +13,20 @@ import (
 )
 
 func explainCommand() *cobra.Command {
-	addr, json := defaultAddr, ""
+	addr, json, clientID := defaultAddr, "", ""
 	cmd := &cobra.Command{
-		Use:   "explain ID",
+		Use:   "explain [ID]",
 		Short: "Say of one request what was run for it and why",
 		Long: `Say of one request that a server has had lately what was asked, what became of
 it, which batches it ran in and why they were what they were, and of every
-variant why it ran or did not. ID is the number that the server gave it (header
-x-mosel-job) or the id that the client did; of several of one id it is the
-newest. Where the server asks for tokens, give one of an administrator in the
-environment as ` + tokenVariable + `.`,
-		Example: "  mosel explain 17\n  mosel explain my-request --json -",
+variant why it ran or did not. ID is what the server calls it: the answer's
+parameter job, the header x-mosel-job. With --client-id ID it is the id that the
+client gave it; where several have that one, they are listed. Where the server
+asks for tokens, give one of an administrator in the environment as ` + tokenVariable + `.`,
+		Example: "  mosel explain j-ehhu6gkrahjnzawqyzyiuwfb4e\n  mosel explain --client-id my-request --json -",
 		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 || args[0] == "" {
-				return usageError{fmt.Errorf("name one request, by its number or its id\nSee '%s --help'", cmd.CommandPath())}
+			if given := cmd.Flags().Changed("client-id"); len(args) > 1 || (len(args) == 1 && args[0] != "") == given || given && clientID == "" {
+				return usageError{fmt.Errorf("name one request, by the server's id or with --client-id by the client's\nSee '%s --help'", cmd.CommandPath())}
 			}
 			return nil
 		},
@@ -38,24 +38,64 @@ environment as ` + tokenVariable + `.`,
 			defer c.Close()
 			ctx, cancel := context.WithTimeout(cmd.Context(), askTimeout)
 			defer cancel()
-			e, err := c.Explain(ctx, args[0])
+			answer, show, err := explained(ctx, c, args, clientID)
 			if errors.Is(err, client.ErrNotFound) {
-				return fmt.Errorf("the server at %s knows no request %q: it remembers those that are under way and the latest that ended", addr, args[0])
+				return fmt.Errorf("the server at %s knows no such request: %w", addr, err)
 			}
 			if err != nil {
 				return reportError(addr, err)
 			}
 			if json != "" {
-				return writeJSON(json, cmd.OutOrStdout(), e)
+				return writeJSON(json, cmd.OutOrStdout(), answer)
 			}
 			width, screen := terminal(cmd.OutOrStdout())
-			fmt.Fprint(cmd.OutOrStdout(), explanationPage(e, width, colored(screen)))
+			fmt.Fprint(cmd.OutOrStdout(), show(width, colored(screen)))
 			return nil
 		},
 	}
 	cmd.Flags().StringVar(&addr, "addr", addr, "the server")
+	cmd.Flags().StringVar(&clientID, "client-id", "", "the `id` that the client gave the request, in place of the server's")
 	cmd.Flags().StringVar(&json, "json", "", "write JSON to this file, - for the terminal")
 	return cmd
+}
+
+// explained asks the server about the request that is meant: it is an explanation,
+// or a list where several have the client's id. show makes a page of it.
+func explained(ctx context.Context, c *client.Client, args []string, clientID string) (answer any, show func(width int, color bool) string, err error) {
+	var id string
+	if clientID == "" {
+		id = args[0]
+	} else {
+		list, err := c.Requests(ctx, clientID)
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(list.Requests) != 1 {
+			return list, func(width int, color bool) string { return requestsPage(list, width, color) }, nil
+		}
+		id = list.Requests[0].Job
+	}
+	e, err := c.Explain(ctx, id)
+	return e, func(width int, color bool) string { return explanationPage(e, width, color) }, err
+}
+
+// requestsPage lists requests that have one id.
+func requestsPage(list status.Requests, width int, color bool) string {
+	p := newPage(width, color)
+	p.line("%s have the id %s; mosel explain tells of each by the server's id:", counted(list.Total, "request"), cut(printable(list.ClientID), 40))
+	p.line("")
+	for _, r := range list.Requests {
+		p.line("%s", p.styled(bold, printable(r.Job)))
+		what := []string{strings.ReplaceAll(r.Outcome, "_", " "), counted(r.Items, "item") + " for " + r.Model + " " + r.Version}
+		if r.Client != "" {
+			what = append(what, "by "+cut(printable(r.Client), 40))
+		}
+		p.listed("  ", ", ", append(what, "at "+r.Arrived.Format("2006-01-02 15:04:05.000 MST"))...)
+	}
+	if left := list.Total - len(list.Requests); left > 0 {
+		p.line("and %d older", left)
+	}
+	return p.b.String()
 }
 
 // explanationPage shows an explanation for people.
@@ -70,7 +110,7 @@ func explanationPage(e status.Explanation, width int, color bool) string {
 		style = red
 	}
 	outcome := strings.ReplaceAll(e.Outcome, "_", " ")
-	p.line("%s of %s %s · %s", p.styled(bold, fmt.Sprintf("request %d", e.Job)), e.Model, e.Version, p.styled(style, outcome))
+	p.line("%s of %s %s · %s", p.styled(bold, "request "+printable(e.Job)), e.Model, e.Version, p.styled(style, outcome))
 	p.wrapped(0, "", e.Summary)
 	p.line("")
 	p.asked(e)

@@ -113,7 +113,7 @@ func TestPagesObeyNobody(t *testing.T) {
 // mixedJob is a job whose items ran on two variants.
 func mixedJob() status.Explanation {
 	ms := func(x float64) *float64 { return &x }
-	return status.Explanation{Job: 17, Request: "order-4711", Client: "grader", Model: "digits", Version: "3", Items: 10, Modalities: []string{"image", "text"},
+	return status.Explanation{Job: "j-ehhu6gkrahjnzawqyzyiuwfb4e", Request: "order-4711", Client: "grader", Model: "digits", Version: "3", Items: 10, Modalities: []string{"image", "text"},
 		Floor: 0.95, DeadlineMS: ms(100), Late: "run", Arrived: statusNow, StartedMS: ms(0.51), EndedMS: ms(90), ComputeMS: 84.2, Outcome: "on_time", Reason: "none",
 		Summary: "done after 90 ms, 10 ms before the deadline", Accuracy: ms(0.954), SlackMS: ms(10),
 		Batches: []status.JobBatch{
@@ -132,11 +132,20 @@ func mixedJob() status.Explanation {
 			{Variant: "all", Accuracy: 0.998, MeetsFloor: true, PredictedMS: 1120, Why: "needs audio, which the job does not carry"}}}
 }
 
+// sharedID are requests that have one id.
+func sharedID() status.Requests {
+	return status.Requests{ClientID: "2", Total: 23, Requests: []status.Request{
+		{Job: mixedJob().Job, Client: "grader", Model: "digits", Version: "3", Items: 10, Arrived: statusNow, Outcome: "on_time"},
+		{Job: "j-7nqbuvpzrq4vezlsbqbk5lhwqy", Model: "digits", Version: "3", Items: 1, Arrived: statusNow, Outcome: "queued"}}}
+}
+
+func TestRequestsPage(t *testing.T) { golden(t, "requests.txt", requestsPage(sharedID(), 100, false)) }
+
 func TestExplanationPage(t *testing.T) {
 	golden(t, "explain.txt", explanationPage(mixedJob(), 100, false))
 	golden(t, "explain-color.txt", explanationPage(mixedJob(), 100, true))
 	best, retry := 0.94, 9.2
-	refused := status.Explanation{Job: 18, Model: "digits", Version: "3", Items: 1, Choice: []string{"audio"}, Late: "drop", Arrived: statusNow, Outcome: "shed",
+	refused := status.Explanation{Job: "j-7nqbuvpzrq4vezlsbqbk5lhwqy", Model: "digits", Version: "3", Items: 1, Choice: []string{"audio"}, Late: "drop", Arrived: statusNow, Outcome: "shed",
 		Reason: "queue_full", Summary: "refused: the queue was full", Best: &best, RetryAfterMS: &retry}
 	golden(t, "explain-refused.txt", explanationPage(refused, 100, false))
 }
@@ -151,8 +160,12 @@ func telling(t *testing.T) string {
 			answer, code = map[string]string{"error": "this needs the role admin"}, http.StatusForbidden
 		case r.URL.Path == "/v1/status":
 			answer, code = busyStatus(), http.StatusOK
-		case r.URL.Path == "/v1/explain/order-4711":
+		case r.URL.Path == "/v1/explain/"+mixedJob().Job:
 			answer, code = mixedJob(), http.StatusOK
+		case r.URL.RequestURI() == "/v1/explain?client_id=order-4711":
+			answer, code = status.Requests{ClientID: "order-4711", Total: 1, Requests: sharedID().Requests[:1]}, http.StatusOK
+		case r.URL.RequestURI() == "/v1/explain?client_id=2":
+			answer, code = sharedID(), http.StatusOK
 		case r.URL.Path == "/v1/explain/broken":
 			answer, code = map[string]string{"error": "it broke"}, http.StatusInternalServerError
 		}
@@ -168,7 +181,13 @@ func TestStatusAndExplain(t *testing.T) {
 	if out, err := command(t, "status", "--addr", addr); err != nil || out != statusPage(busyStatus(), pageWidthDefault, false) {
 		t.Errorf("%v: %s", err, out)
 	}
-	if out, err := command(t, "explain", "order-4711", "--addr", addr); err != nil || out != explanationPage(mixedJob(), pageWidthDefault, false) {
+	if out, err := command(t, "explain", "--client-id", "2", "--addr", addr); err != nil || out != requestsPage(sharedID(), pageWidthDefault, false) {
+		t.Errorf("%v: %s", err, out)
+	}
+	if out, err := command(t, "explain", mixedJob().Job, "--addr", addr); err != nil || out != explanationPage(mixedJob(), pageWidthDefault, false) {
+		t.Errorf("%v: %s", err, out)
+	}
+	if out, err := command(t, "explain", "--client-id", "order-4711", "--addr", addr); err != nil || out != explanationPage(mixedJob(), pageWidthDefault, false) {
 		t.Errorf("%v: %s", err, out)
 	}
 	var s status.Status
@@ -177,8 +196,8 @@ func TestStatusAndExplain(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 	var e status.Explanation
-	out, err = command(t, "explain", "order-4711", "--addr", addr, "--json", "-")
-	if err != nil || json.Unmarshal([]byte(out), &e) != nil || e.Job != 17 || len(e.Alternatives) != 4 {
+	out, err = command(t, "explain", "--client-id", "order-4711", "--addr", addr, "--json", "-")
+	if err != nil || json.Unmarshal([]byte(out), &e) != nil || e.Job != mixedJob().Job || len(e.Alternatives) != 4 {
 		t.Errorf("%v: %s", err, out)
 	}
 }
@@ -201,7 +220,10 @@ func TestStatusAndExplainMistakes(t *testing.T) {
 		{[]string{"explain", "1", "--addr", nobody}, "", "Start one with 'mosel serve'", false},
 		{[]string{"status", "--addr", addr}, "wrong", "MOSEL_TOKEN", false},
 		{[]string{"explain", "1", "--addr", addr}, "wrong", "MOSEL_TOKEN", false},
-		{[]string{"explain", "18", "--addr", addr}, "", `knows no request "18"`, false},
+		{[]string{"explain", "18", "--addr", addr}, "", "knows no such request", false},
+		{[]string{"explain", "--client-id", "18", "--addr", addr}, "", "knows no such request", false},
+		{[]string{"explain", "--client-id", "", "--addr", addr}, "", "name one request", true},
+		{[]string{"explain", "1", "--client-id", "2", "--addr", addr}, "", "name one request", true},
 		{[]string{"explain", "broken", "--addr", addr}, "", "it broke", false},
 		{[]string{"explain", "--addr", addr}, "", "name one request", true},
 		{[]string{"explain", "1", "--addr", "ftp://x"}, "", "ftp", true},

@@ -120,6 +120,7 @@ func (a *API) routes() []route {
 		{get, "v2/models/{model}/stats", a.stats, access.Infer},
 		{get, "v2/models/{model}/versions/{version}/stats", a.stats, access.Infer},
 		{get, "v1/status", a.status, access.Admin},
+		{get, "v1/explain", a.requests, access.Admin},
 		{get, "v1/explain/{id}", a.explain, access.Admin},
 		{post, "v2/models/{model}/jobs", unsupported("durable jobs are"), access.Infer},
 		{post, "v2/repository/index", a.index, access.Infer},

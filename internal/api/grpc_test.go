@@ -85,8 +85,8 @@ func TestAnswerOverGRPC(t *testing.T) {
 		!slices.Equal(p.GetOutputs()[0].GetShape(), []int64{1, 2}) || string(p.GetRawOutputContents()[0]) != string(want) {
 		t.Errorf("%v", p)
 	}
-	for name, want := range map[string]string{"variant": "image", "modalities": "image", "expected_accuracy": "0.75", "job": "1"} {
-		if got := p.GetParameters()[name].GetStringParam(); got != want {
+	for name, want := range map[string]string{"variant": "image", "modalities": "image", "expected_accuracy": "0.75", "job": p.GetParameters()["job"].GetStringParam()} {
+		if got := p.GetParameters()[name].GetStringParam(); got != want || name == "job" && !jobIDs.MatchString(got) {
 			t.Errorf("parameter %s is %q, want %q", name, got, want)
 		}
 		if got := header.Get(factKeys[name]); len(got) != 1 || got[0] != want {

@@ -189,7 +189,7 @@ func (x *exchange) job(m *modelpkg.Model, from origin, itemsMax int) (engine.Req
 // facts are the parameters of an answer: what ran and what to expect of it.
 func facts(m *modelpkg.Model, r engine.Response) oip.Parameters {
 	p := oip.Parameters{
-		{Name: "job", Value: oip.String(strconv.FormatUint(r.Job, 10))},
+		{Name: "job", Value: oip.String(r.Job)},
 		{Name: "variant", Value: oip.String(mix(m, r.Variants))},
 		{Name: "modalities", Value: oip.String(strings.Join(r.Modalities.Names(m.ModalityNames()), ","))},
 		{Name: "expected_accuracy", Value: oip.Float(r.ExpectedAccuracy.Float())},

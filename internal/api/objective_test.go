@@ -131,9 +131,9 @@ func TestAnswersSayWhatWasUnderstood(t *testing.T) {
 func TestFactsOfAMixedJob(t *testing.T) {
 	m := scene().Model
 	variants := slices.Concat(slices.Repeat([]int{3}, 8), slices.Repeat([]int{0}, 24))
-	got := facts(m, engine.Response{Job: 7, Variants: variants, Modalities: 7, ExpectedAccuracy: 807_500, Outcome: slo.Late,
+	got := facts(m, engine.Response{Job: "j-7", Variants: variants, Modalities: 7, ExpectedAccuracy: 807_500, Outcome: slo.Late,
 		Queue: 1500 * time.Nanosecond, Compute: 2 * time.Second})
-	want := oip.Parameters{{Name: "job", Value: oip.String("7")}, {Name: "variant", Value: oip.String("image:24,all:8")}, {Name: "modalities", Value: oip.String("image,audio,text")},
+	want := oip.Parameters{{Name: "job", Value: oip.String("j-7")}, {Name: "variant", Value: oip.String("image:24,all:8")}, {Name: "modalities", Value: oip.String("image,audio,text")},
 		{Name: "expected_accuracy", Value: oip.Float(0.8075)}, {Name: "queue_us", Value: oip.Int(1)}, {Name: "compute_us", Value: oip.Int(2_000_000)},
 		{Name: "late", Value: oip.Bool(true)}}
 	if !slices.Equal(got, want) {

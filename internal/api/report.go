@@ -42,6 +42,19 @@ func (*API) explain(w http.ResponseWriter, _ *http.Request, args arguments) erro
 	return writeJSON(w, http.StatusOK, x)
 }
 
+// requests lists the jobs of an id that a client gave: several may share it.
+func (*API) requests(w http.ResponseWriter, r *http.Request, args arguments) error {
+	ids := r.URL.Query()["client_id"]
+	if len(ids) != 1 || ids[0] == "" {
+		return slo.E("", slo.KindInvalid, "give the server's id of one request in the path, /v1/explain/ID, or the client's own as /v1/explain?client_id=ID")
+	}
+	list := args.engine.Requests(ids[0])
+	if list.Total == 0 {
+		return slo.E("", slo.KindNotFound, "no request with the client's id %.80q is known: unfinished ones are, and the last ones that ended", ids[0])
+	}
+	return writeJSON(w, http.StatusOK, list)
+}
+
 // statistics are those of one version of a model, of all its versions, or, without
 // a name, of all models.
 func (b *backend) statistics(name, version string) (oip.Statistics, error) {

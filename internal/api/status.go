@@ -79,9 +79,7 @@ func failureOf(err error) failure {
 		best := facts.Best.Float()
 		f.body.BestAccuracy = &best
 	}
-	if facts.Job > 0 {
-		f.body.Job = strconv.FormatUint(facts.Job, 10)
-	}
+	f.body.Job = facts.Job
 	if row.retry {
 		if f.retry = facts.RetryAfter; f.retry <= 0 {
 			f.retry = retryDefault

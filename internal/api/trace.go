@@ -90,8 +90,8 @@ func (t *tracing) ran(m *modelpkg.Model, r *engine.Response, err error) {
 		return
 	}
 	t.inferred = time.Now()
-	if r.Job > 0 {
-		t.span.SetAttributes(attribute.Int64("mosel.job", int64(r.Job)))
+	if r.Job != "" {
+		t.span.SetAttributes(attribute.String("mosel.job", r.Job))
 		started, ended := t.at(r.Started), t.at(r.Ended)
 		if r.Started == 0 {
 			started = ended // it never ran

@@ -169,7 +169,7 @@ func TestCompressedRequests(t *testing.T) {
 }
 
 // jobs is where answers to the same request differ.
-var jobs = regexp.MustCompile(`"job":"[0-9]+",`)
+var jobs = regexp.MustCompile(`"job":"j-[a-z2-7]{26}",`)
 
 func TestCompressedAnswers(t *testing.T) {
 	with(t, setup{config: func(c *Config) { c.CompressBytesMin = 100 }}, func(f fixture) {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/obs"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/tensor"
@@ -15,6 +16,7 @@ import (
 type call struct {
 	Request
 	served  *deployment
+	ids     *obs.JobIDs
 	job     sched.JobID
 	arrived slo.Instant
 	started slo.Instant // of the first batch; 0: not yet
@@ -85,9 +87,9 @@ func (c *call) result() (Response, error) {
 		f.Outcome = slo.OnTime // in the time that was kept for the answer's way
 	}
 	if !f.Outcome.Ran() || (f.Outcome == slo.Late && c.Objective.Late == slo.LateDrop) {
-		return Response{Job: uint64(c.job), Compute: c.compute, Started: c.started, Ended: c.ended}, c.failure()
+		return Response{Job: c.ids.Of(c.job), Compute: c.compute, Started: c.started, Ended: c.ended}, c.failure()
 	}
-	r := Response{Job: uint64(c.job), Outputs: c.outputs, Variants: c.variants, ExpectedAccuracy: f.Expected, Outcome: f.Outcome,
+	r := Response{Job: c.ids.Of(c.job), Outputs: c.outputs, Variants: c.variants, ExpectedAccuracy: f.Expected, Outcome: f.Outcome,
 		Queue: c.started.Sub(c.arrived), Compute: c.compute, Started: c.started, Ended: c.ended}
 	for _, v := range c.variants {
 		r.Modalities |= c.served.Model.Variants[v].Modalities

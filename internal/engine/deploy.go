@@ -306,7 +306,7 @@ func (l Lease) Infer(ctx context.Context, r Request) (Response, error) {
 		return Response{}, slo.E("", slo.KindInvalid, "a request without items")
 	}
 	e := l.engine
-	c := &call{Request: r, served: l.deployment, arrived: e.Now(), done: make(chan struct{})}
+	c := &call{Request: r, served: l.deployment, ids: e.ids, arrived: e.Now(), done: make(chan struct{})}
 	if !e.post(func(l *loop) { l.submit(c) }) {
 		return Response{}, slo.E("", slo.KindUnavailable, "the server has shut down")
 	}

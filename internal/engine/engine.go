@@ -52,6 +52,7 @@ type Engine struct {
 	deploying  sync.Mutex   // held while the catalogue changes
 	closed     bool         // guarded by deploying: it changes no more
 	seed       maphash.Seed // of the clients' ids
+	ids        *obs.JobIDs
 	inbox      chan message
 	workers    []*worker
 	ready      atomic.Bool
@@ -77,7 +78,7 @@ func New(cfg Config, rt runtime.Runtime) (*Engine, error) {
 	if cfg.Instances < 1 || cfg.Threads < 1 {
 		return nil, slo.E("start engine", slo.KindInvalid, "%d instances of %d threads: both must be at least 1", cfg.Instances, cfg.Threads)
 	}
-	e := &Engine{cfg: cfg, runtime: rt, log: cfg.Log, seed: maphash.MakeSeed(),
+	e := &Engine{cfg: cfg, runtime: rt, log: cfg.Log, seed: maphash.MakeSeed(), ids: obs.NewJobIDs(),
 		inbox: make(chan message, inboxSize), stopped: make(chan struct{})}
 	core := sched.Config{Explain: true, Policy: cfg.Policy, QueueItemsMax: cfg.QueueItemsMax, QueueJobsMax: cfg.QueueJobsMax, QueueBytesMax: cfg.QueueBytesMax}
 	var served []*deployment
@@ -97,7 +98,7 @@ func New(cfg Config, rt runtime.Runtime) (*Engine, error) {
 		return nil, slo.E("start engine", slo.KindInvalid, "%w", err)
 	}
 	e.epoch = time.Now()
-	observer, err := obs.New(obs.Config{Registerer: cfg.Metrics, Recent: cfg.Recent, Epoch: e.epoch, Policy: cfg.Policy,
+	observer, err := obs.New(obs.Config{Registerer: cfg.Metrics, Recent: cfg.Recent, Epoch: e.epoch, IDs: e.ids, Policy: cfg.Policy,
 		QueueItemsMax: cfg.QueueItemsMax, QueueJobsMax: cfg.QueueJobsMax, QueueBytesMax: cfg.QueueBytesMax, Log: cfg.Log})
 	if err != nil {
 		e.free(served)
@@ -172,14 +173,20 @@ func (e *Engine) Status() (s status.Status, ok bool) {
 }
 
 // Explain says why a recent job ended as it did and ran as it ran. The id is the
-// engine's, or the client's own name for the request. The error has kind not found.
+// engine's, see Response.Job. The error has kind not found.
 func (e *Engine) Explain(id string) (x status.Explanation, err error) {
 	found := false
 	e.ask(func(l *loop) { x, found = l.observer.Explain(id) })
 	if !found {
-		return x, slo.E("", slo.KindNotFound, "no request %.80q is known: unfinished ones are, and the last %d that ended", id, cmp.Or(e.cfg.Recent, obs.RecentDefault))
+		return x, slo.E("", slo.KindNotFound, "no request with the server's id %.80q is known: unfinished ones are, and the last %d that ended; those with an id of the client's own are listed by client_id", id, cmp.Or(e.cfg.Recent, obs.RecentDefault))
 	}
 	return x, nil
+}
+
+// Requests lists the recent jobs whose requests have this id of the client's own.
+func (e *Engine) Requests(clientID string) (list status.Requests) {
+	e.ask(func(l *loop) { list = l.observer.Requests(clientID) })
+	return list
 }
 
 // Statistics are what a version of a model has done since it was deployed.

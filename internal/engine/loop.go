@@ -282,7 +282,7 @@ func (c *call) failure() error {
 	if c.err != nil {
 		err = slo.E("infer "+c.served.Model.Name, kind, "%s: %w", text, c.err)
 	}
-	err.Best, err.Job = f.Best, uint64(c.job)
+	err.Best, err.Job = f.Best, c.ids.Of(c.job)
 	if kind == slo.KindOverloaded {
 		err.RetryAfter = max(retryMin, f.RetryAfter)
 	}

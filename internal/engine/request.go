@@ -21,7 +21,7 @@ type Request struct {
 
 // Response is a finished job.
 type Response struct {
-	Job              uint64          // its id, by which it can be explained
+	Job              string          // its id, by which it can be explained
 	Outputs          []tensor.Tensor // the model's outputs, first dimension = items, in the items' order
 	Variants         []int           // per item: the variant that ran it
 	Modalities       slo.Modalities  // union of what was run

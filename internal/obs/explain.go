@@ -1,20 +1,19 @@
 package obs
 
 import (
+	"cmp"
 	"hash/maphash"
-	"strconv"
+	"slices"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/account"
 	"github.com/mosel-serve/mosel/internal/plan"
-	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/status"
 )
 
-// Explain says of one job what was done and why. The id is the job's number, or
-// what the client called its request; of several requests of one name it is the
-// newest. False: there is no such job, or it has been forgotten.
+// Explain says of one job, by its id, what was done and why. False: there is no such
+// job, or it has been forgotten.
 func (o *Observer) Explain(id string) (status.Explanation, bool) {
 	j, m := o.find(id)
 	if j == nil {
@@ -26,6 +25,7 @@ func (o *Observer) Explain(id string) (status.Explanation, bool) {
 		e.ran[r.Variant] = r.Items
 	}
 	s := e.explain(o.wall(j.Arrived))
+	s.Job = o.cfg.IDs.Of(j.Job)
 	for _, share := range j.Shares {
 		b := o.kept.find(share.Batch)
 		if b == nil {
@@ -42,7 +42,11 @@ func (o *Observer) Explain(id string) (status.Explanation, bool) {
 		if b.Why != nil && b.Why.Chosen.Variant != b.Why.Planned.Variant {
 			e.upgraded[b.Variant] = true
 		}
-		s.Batches = append(s.Batches, e.batch(o.decision(b), b, share.Items))
+		told := e.batch(o.decision(b), b, share.Items)
+		if b.Why != nil {
+			told.Head = o.cfg.IDs.Of(b.Why.Head)
+		}
+		s.Batches = append(s.Batches, told)
 	}
 	s.BatchesLeftOut = j.Batches - len(s.Batches)
 	s.Alternatives = e.alternatives()
@@ -51,42 +55,68 @@ func (o *Observer) Explain(id string) (status.Explanation, bool) {
 
 // find is a job that is unfinished or remembered, with its model.
 func (o *Observer) find(id string) (*account.Job, *model) {
-	if number, err := strconv.ParseUint(id, 10, 64); err == nil {
-		if j := o.books.Job(sched.JobID(number)); j != nil {
-			return j, o.models[j.Model]
-		}
-		for i := range o.kept.jobs {
-			if k := &o.kept.jobs[i]; k.job != nil && k.id == sched.JobID(number) {
-				return k.job, k.model
-			}
-		}
-	}
-	return o.findRequest(cut(id))
-}
-
-// findRequest is the newest job that a client called so.
-func (o *Observer) findRequest(name string) (best *account.Job, m *model) {
-	if name == "" {
+	number, ok := o.cfg.IDs.Job(id)
+	if !ok {
 		return nil, nil
 	}
-	hash := maphash.String(o.seed, name)
-	newer := func(j *account.Job) bool {
-		return j != nil && j.Request == name && (best == nil || j.Arrived > best.Arrived || j.Arrived == best.Arrived && j.Job > best.Job)
+	if j := o.books.Job(number); j != nil {
+		return j, o.models[j.Model]
 	}
 	for i := range o.kept.jobs {
-		if k := &o.kept.jobs[i]; k.request == hash && newer(k.job) {
-			best, m = k.job, k.model
+		if k := &o.kept.jobs[i]; k.job != nil && k.id == number {
+			return k.job, k.model
+		}
+	}
+	return nil, nil
+}
+
+// Requests lists the jobs that are unfinished or remembered of requests to which
+// their clients gave this id, the newest first.
+func (o *Observer) Requests(clientID string) status.Requests {
+	list := status.Requests{ClientID: clientID, Requests: []status.Request{}}
+	name := cut(clientID)
+	if name == "" {
+		return list
+	}
+	hash := maphash.String(o.seed, name)
+	type found struct {
+		*account.Job
+		model *model
+	}
+	var jobs []found
+	for i := range o.kept.jobs {
+		if k := &o.kept.jobs[i]; k.request == hash && k.job != nil && k.job.Request == name {
+			jobs = append(jobs, found{k.job, k.model})
 		}
 	}
 	for _, a := range o.kept.asked {
 		if a.request != hash {
 			continue
 		}
-		if j := o.books.Job(a.id); newer(j) {
-			best, m = j, o.models[j.Model]
+		if j := o.books.Job(a.id); j != nil && j.Request == name {
+			jobs = append(jobs, found{j, o.models[j.Model]})
 		}
 	}
-	return best, m
+	slices.SortFunc(jobs, func(a, b found) int {
+		return cmp.Or(cmp.Compare(b.Arrived, a.Arrived), cmp.Compare(b.Job.Job, a.Job.Job))
+	})
+	list.Total = len(jobs)
+	for _, j := range jobs[:min(len(jobs), status.RequestsMax)] {
+		list.Requests = append(list.Requests, status.Request{Job: o.cfg.IDs.Of(j.Job.Job), Client: j.Sender, Model: j.model.Name, Version: j.model.Version,
+			Items: j.Items, Arrived: o.wall(j.Arrived), Outcome: outcome(j.Job)})
+	}
+	return list
+}
+
+// outcome is how a job ended, or how far it is.
+func outcome(j *account.Job) string {
+	switch {
+	case j.End.Outcome != 0:
+		return j.End.Outcome.String()
+	case j.Batches > 0:
+		return "running"
+	}
+	return "queued"
 }
 
 // explaining is a job with what is needed to explain it.
@@ -105,10 +135,10 @@ type explaining struct {
 // explain tells everything but the batches and the alternatives.
 func (e *explaining) explain(arrived time.Time) status.Explanation {
 	j := e.job
-	s := status.Explanation{Job: uint64(j.Job), Request: j.Request, Client: j.Sender, Model: e.model.Name, Version: e.model.Version,
+	s := status.Explanation{Request: j.Request, Client: j.Sender, Model: e.model.Name, Version: e.model.Version,
 		Items: j.Items, Modalities: j.Present.Names(e.model.Modalities), Choice: j.Choice.Names(e.model.Modalities),
 		Floor: j.Objective.Floor.Float(), Late: j.Objective.Late.String(), Arrived: arrived, ComputeMS: ms(j.Compute),
-		Outcome: j.End.Outcome.String(), Reason: j.End.Reason.String(), Summary: e.ended(), Batches: []status.JobBatch{}}
+		Outcome: outcome(j), Reason: j.End.Reason.String(), Summary: e.ended(), Batches: []status.JobBatch{}}
 	if j.Objective.Deadline != slo.Never {
 		s.DeadlineMS = new(ms(j.Objective.Deadline.Sub(j.Arrived)))
 	}
@@ -116,10 +146,6 @@ func (e *explaining) explain(arrived time.Time) status.Explanation {
 		s.StartedMS = new(ms(j.Started.Sub(j.Arrived)))
 	}
 	if j.End.Outcome == 0 {
-		s.Outcome = "queued"
-		if j.Batches > 0 {
-			s.Outcome = "running"
-		}
 		return s
 	}
 	s.EndedMS = new(ms(j.Total()))
@@ -144,7 +170,7 @@ func (e *explaining) batch(d status.Decision, b *keptBatch, items int) status.Jo
 	if b.Why == nil {
 		return s
 	}
-	s.Head, s.QueuedItems = uint64(b.Why.Head), b.Why.Queued
+	s.QueuedItems = b.Why.Queued
 	s.SlackMS, s.ReserveMS = ms(b.Why.Slack), ms(b.Why.Reserve)
 	variants := e.model.Planner.Variants()
 	planned := variants[b.Why.Planned.Variant]

@@ -35,7 +35,9 @@ type Config struct {
 	// Epoch is the wall-clock time of instant 0.
 	Epoch time.Time
 	// Policy and the bounds of the queue are the core's, to be told.
-	Policy        plan.Policy
+	Policy plan.Policy
+	// IDs are by what name a job is told of and asked for.
+	IDs           *JobIDs
 	QueueItemsMax int
 	QueueJobsMax  int
 	QueueBytesMax int64

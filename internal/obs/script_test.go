@@ -162,6 +162,8 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 			return sentences(e)
 		}
 		return indented(t, e)
+	case "requests":
+		return indented(t, s.observer.Requests(args.text("id", "a")))
 	case "statistics":
 		return indented(t, s.observer.Statistics(args.number("number", 0)))
 	case "metrics":
@@ -229,7 +231,7 @@ func recent(s status.Status) string {
 // sentences prints what an explanation says in words.
 func sentences(e status.Explanation) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "job %d of %s %s: %s (%s), %s\n", e.Job, e.Model, e.Version, e.Outcome, e.Reason, e.Summary)
+	fmt.Fprintf(&b, "job %s of %s %s: %s (%s), %s\n", e.Job, e.Model, e.Version, e.Outcome, e.Reason, e.Summary)
 	for _, batch := range e.Batches {
 		fmt.Fprintf(&b, "  batch %d, %s, %d of %d items (%s): %s\n", batch.Batch, batch.Variant, batch.JobItems, batch.Items, batch.State, batch.Why)
 	}

@@ -57,7 +57,7 @@ type Error struct {
 	Err        error         // the cause, in words for a person
 	RetryAfter time.Duration // > 0: worth a retry after this long
 	Best       Accuracy      // > 0: the highest accuracy that was possible
-	Job        uint64        // > 0: the job's id, by which it can be explained
+	Job        string        // the job's id, by which it can be explained; "": it became none
 }
 
 // E builds an Error. The cause may carry %w.
