@@ -268,7 +268,7 @@ func TestHeadersAreBounded(t *testing.T) {
 	m.server.needsStrict(t)
 	const bound = 1 << 20
 	conn := m.server.dialTCP(t)
-	head := "GET /v2 HTTP/1.1\r\nHost: x\r\nX-Long: " + strings.Repeat("a", bound) + "\r\n\r\n"
+	head := "GET /v2 HTTP/1.1\r\nHost: localhost\r\nX-Long: " + strings.Repeat("a", bound) + "\r\n\r\n"
 	if a, err := tryExchange(conn, head); err == nil && a.status != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("%v, a header of %d bytes is beyond any use", a, bound)
 	}

@@ -133,8 +133,8 @@ func TestWireGoesOnAfterAnError(t *testing.T) {
 	for _, request := range []string{
 		m.head("Content-Length: 1") + "\r\n{",
 		m.head("Transfer-Encoding: chunked") + "\r\n" + chunks("hello", 2),
-		"GET /v2/models/no_such_model HTTP/1.1\r\nHost: x\r\n\r\n",
-		"DELETE /v2 HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET /v2/models/no_such_model HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"DELETE /v2 HTTP/1.1\r\nHost: localhost\r\n\r\n",
 	} {
 		exchange(t, conn, request).refused(t, http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed)
 	}
@@ -198,7 +198,7 @@ func TestWireLivesWithClientsThatBreakOff(t *testing.T) {
 		"in a chunk":               m.head("Transfer-Encoding: chunked") + "\r\nff\r\n{",
 		"before the last chunk":    m.head("Transfer-Encoding: chunked") + "\r\n" + strings.TrimSuffix(chunks(m.ask(1).text(), 100), "0\r\n\r\n"),
 		"after a chunk that is no": m.head("Transfer-Encoding: chunked") + "\r\nxyz\r\n{}\r\n0\r\n\r\n",
-		"after a length that is no": "POST " + m.path("/infer") + " HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n" +
+		"after a length that is no": "POST " + m.path("/infer") + " HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n" +
 			m.ask(1).text(),
 		"after two lengths":      m.head("Content-Length: 5", "Content-Length: 6") + "\r\n{}{}{}",
 		"after no HTTP":          "hello\r\n\r\n",

@@ -4,9 +4,11 @@
 //
 // # Rules without tokens
 //
-// Inference is open to everybody who can reach the server. Administration is
+// Inference, and asking about models, is open to everybody who can reach the
+// server; where it listens on loopback only, a request over REST must also be for a
+// Host of loopback, see below. Administration is
 // for programs of this machine only: the connection must come from a loopback
-// address and no header may say that a proxy passed the request on. The user of
+// address and there must be no header of those that proxies add. The user of
 // this machine also runs a browser, which visits strangers' pages, and those can
 // make it send requests here. So the Host must be a name or an address of
 // loopback (a page whose own name was made to resolve to 127.0.0.1 sends its own
@@ -83,8 +85,28 @@ type Peer struct {
 	// Host is what the caller takes the server for: HTTP's Host, gRPC's
 	// :authority.
 	Host string
-	// Header is what came with the request; nil for nothing.
-	Header Header
+	// Local is where the server listens for such callers.
+	Local Listener
+	// Header is what came with the request, by name in whatever case; nil for nothing.
+	Header map[string][]string
+}
+
+// Listener is what a server knows of where it listens. The zero value is reached
+// from a network.
+type Listener struct {
+	Loopback bool   // only programs of this machine reach it
+	Host     string // by which name or address it was told to listen there, without port
+}
+
+// ListenerAt describes a listener that was opened at host:port, and the address
+// that this came to.
+func ListenerAt(hostPort string, at net.Addr) Listener {
+	host, _, err := net.SplitHostPort(hostPort)
+	if err != nil {
+		host = ""
+	}
+	tcp, ok := at.(*net.TCPAddr)
+	return Listener{Loopback: ok && tcp.IP.IsLoopback(), Host: host}
 }
 
 // Header finds the values of a header by its name as HTTP writes it
@@ -95,11 +117,25 @@ type Header interface {
 	Values(name string) []string
 }
 
-func (p Peer) header(name string) string {
-	if p.Header == nil {
-		return ""
+// values are those of a header by its canonical name.
+func (p Peer) values(name string) []string {
+	if values, ok := p.Header[name]; ok {
+		return values
 	}
-	return p.Header.Get(name)
+	for other, values := range p.Header {
+		if strings.EqualFold(other, name) {
+			return values
+		}
+	}
+	return nil
+}
+
+// header is the first value of a header, "" if there is none.
+func (p Peer) header(name string) string {
+	if values := p.values(name); len(values) > 0 {
+		return values[0]
+	}
+	return ""
 }
 
 // Caller is who was let in.
@@ -143,6 +179,10 @@ func (g *Guard) Check(need Role, p Peer) (Caller, error) {
 	case g.tokens != nil:
 		return g.tokens.current().check(need, p)
 	case need == Infer:
+		if p.Local.Loopback && !p.Local.answersTo(p.Host) {
+			return Caller{}, slo.E("", slo.KindForbidden,
+				"this server listens on this machine only and has no tokens, so it answers requests for the host localhost; this one is for %.80q, as a page in a browser would send that has its name lead here: call it by localhost, or start it with --tokens FILE", p.Host)
+		}
 		return Caller{Role: Infer}, nil
 	}
 	if reason := foreign(p); reason != "" {
@@ -152,9 +192,41 @@ func (g *Guard) Check(need Role, p Peer) (Caller, error) {
 	return Caller{Role: Admin}, nil
 }
 
+// answersTo reports whether a request for this Host may be of a program of this
+// machine. One without a Host is not of a browser.
+func (l Listener) answersTo(host string) bool {
+	if host == "" || loopbackHost(host) {
+		return true
+	}
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	return l.Host != "" && strings.EqualFold(host, l.Host)
+}
+
 // proxyHeaders tell that a request was passed on, so that the other end of its
-// connection is not who sent it.
-var proxyHeaders = [...]string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via"}
+// connection is not who sent it: by proxies, load balancers, content networks and
+// meshes. That one is there counts, whatever it says: a client can send an empty
+// one first, and the proxy adds its own behind it. Names that end in "-" begin
+// those of a family.
+var proxyHeaders = [...]string{
+	"forwarded", "via", "x-forwarded", "x-forwarded-", "x-original-", "x-real-ip", "x-client-ip", "client-ip", "x-cluster-client-ip", "true-client-ip",
+	"x-proxyuser-ip", "x-remote-ip", "x-remote-addr", "early-data", "client-cert", "client-cert-chain", "x-client-cert", "ssl-client-cert", "x-ssl-",
+	"cdn-loop", "cf-", "fastly-", "x-amzn-", "x-amz-cf-", "x-appengine-", "x-azure-", "x-arr-", "x-varnish", "x-envoy-", "l5d-",
+}
+
+// passedOn is a header by which a proxy shows, "" if there is none.
+func (p Peer) passedOn() string {
+	for name := range p.Header {
+		trimmed := strings.TrimSpace(name)
+		for _, known := range proxyHeaders {
+			if n := len(known); len(trimmed) >= n && strings.EqualFold(trimmed[:n], known) && (len(trimmed) == n || known[n-1] == '-') {
+				return name
+			}
+		}
+	}
+	return ""
+}
 
 // foreign says why a request is not from a program of this machine, "" if it is.
 func foreign(p Peer) string {
@@ -164,19 +236,21 @@ func foreign(p Peer) string {
 		}
 		return "this request came from " + p.Remote.Addr().String()
 	}
-	for _, name := range proxyHeaders {
-		if p.header(name) != "" {
-			return "this request came through a proxy (header " + name + ")"
-		}
+	if name := p.passedOn(); name != "" {
+		return fmt.Sprintf("this request came through a proxy (header %.80s)", name)
 	}
 	if !loopbackHost(p.Host) {
 		return fmt.Sprintf("this request is for the host %.80q, not for localhost", p.Host)
 	}
-	if site := p.header("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
-		return fmt.Sprintf("this request was sent by a page of another site (header Sec-Fetch-Site %.80q)", site)
+	for _, site := range p.values("Sec-Fetch-Site") {
+		if site != "same-origin" && site != "none" {
+			return fmt.Sprintf("this request was sent by a page of another site (header Sec-Fetch-Site %.80q)", site)
+		}
 	}
-	if origin := p.header("Origin"); origin != "" && !sameOrigin(origin, p.Host) {
-		return fmt.Sprintf("this request was sent by a page of %.80q (header Origin)", origin)
+	for _, origin := range p.values("Origin") {
+		if !sameOrigin(origin, p.Host) {
+			return fmt.Sprintf("this request was sent by a page of %.80q (header Origin)", origin)
+		}
 	}
 	return ""
 }

@@ -3,6 +3,7 @@ package access
 import (
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -73,6 +74,7 @@ func TestWithoutTokensAdminIsForThisMachine(t *testing.T) {
 		{"every address", peer(local, "0.0.0.0:8000"), "for the host"},
 		{"another address of ours", peer(local, "192.0.2.1:8000"), "for the host"},
 		{"no host", peer(local, ""), `for the host ""`},
+		{"an origin of its own, then another", Peer{Remote: netip.MustParseAddrPort(local), Host: host, Header: http.Header{"Origin": {"http://" + host, "https://evil.example"}}}, "a page of"},
 		{"another site", peer(local, host, "Sec-Fetch-Site: cross-site"), "a page of another site"},
 		{"another port of this machine", peer(local, host, "Sec-Fetch-Site: same-site"), "a page of another site"},
 		{"another origin", peer(local, host, "Origin: https://evil.example"), `a page of "https://evil.example"`},
@@ -91,6 +93,77 @@ func TestWithoutTokensAdminIsForThisMachine(t *testing.T) {
 				t.Errorf("refused, and yet %+v", got)
 			}
 		})
+	}
+}
+
+// TestProxyHeaders has every header that proxies add, in every spelling in which a
+// transport may hand it on, with a value, empty, and empty before another value:
+// that it is there is enough.
+func TestProxyHeaders(t *testing.T) {
+	names := []string{"Forwarded", "Via", "X-Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Server", "X-Forwarded-Port",
+		"X-Forwarded-Prefix", "X-Forwarded-Client-Cert", "X-Forwarded-Scheme", "X-Real-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "Client-Ip", "True-Client-Ip",
+		"Cf-Connecting-Ip", "CF-Ray", "Cf-Visitor", "Cdn-Loop", "Fastly-Client-Ip", "X-Envoy-External-Address", "x-envoy-internal", "X-Envoy-Attempt-Count",
+		"X-Envoy-Original-Path", "X-Amzn-Trace-Id", "X-Amz-Cf-Id", "X-Original-Host", "X-Original-Url", "X-Original-Forwarded-For", "X-Appengine-Remote-Addr",
+		"X-Azure-Ref", "X-Arr-Ssl", "Early-Data", "Client-Cert", "X-Ssl-Client-Verify", "L5d-Client-Id"}
+	for _, name := range names {
+		for _, spelling := range []string{http.CanonicalHeaderKey(name), strings.ToLower(name), strings.ToUpper(name), name, name + " "} {
+			for _, values := range [][]string{{"127.0.0.1"}, {""}, {"", "192.0.2.7"}, {}, nil} {
+				p := Peer{Remote: netip.MustParseAddrPort("127.0.0.1:40000"), Host: "localhost:8000", Header: map[string][]string{"Accept": {"*/*"}, spelling: values}}
+				if got, err := new(Guard).Check(Admin, p); err == nil || slo.KindOf(err) != slo.KindForbidden || !strings.Contains(err.Error(), "a proxy (header "+spelling) {
+					t.Errorf("%q: %q is let in as %+v, %v", spelling, values, got, err)
+				}
+			}
+		}
+	}
+	for _, name := range []string{"Accept", "X-Mosel-Client", "Viable", "X-Forward", "Cf", "X-Request-Id", "Traceparent", ":authority", "user-agent", "X-Sslx"} {
+		p := Peer{Remote: netip.MustParseAddrPort("127.0.0.1:40000"), Host: "localhost:8000", Header: map[string][]string{name: {"x"}}}
+		if _, err := new(Guard).Check(Admin, p); err != nil {
+			t.Errorf("%s is taken for a proxy's: %v", name, err)
+		}
+	}
+}
+
+// TestHostsOfALoopbackListener: without tokens a page of a stranger whose name was
+// made to lead to this machine gets nothing out of a server that listens here only.
+func TestHostsOfALoopbackListener(t *testing.T) {
+	inside, named, outside := Listener{Loopback: true, Host: "127.0.0.1"}, Listener{Loopback: true, Host: "Workstation.lan"}, Listener{Host: "0.0.0.0"}
+	remote := netip.MustParseAddrPort("127.0.0.1:40000")
+	_, entry := newToken(t, "a", Infer)
+	withTokens := guard(t, "tokens: ["+entry.String()+"]")
+	for _, tt := range []struct {
+		at   Listener
+		host string
+		ok   bool
+	}{
+		{inside, "localhost:8000", true}, {inside, "LOCALHOST", true}, {inside, "127.0.0.1:8000", true}, {inside, "127.1.2.3", true}, {inside, "[::1]:8000", true},
+		{inside, "", true}, // of a program that speaks HTTP/1.0
+		{inside, "evil.example:8000", false}, {inside, "evil.example", false}, {inside, "localhost.evil.example:8000", false}, {inside, "127.0.0.1.evil.example", false},
+		{inside, "192.0.2.1:8000", false}, {inside, "0.0.0.0:8000", false}, {inside, "localhost:8000:evil", false},
+		{named, "workstation.lan:8000", true}, {named, "workstation.lan", true}, {named, "evil.example", false}, {named, "localhost", true},
+		{outside, "evil.example:8000", true}, {outside, "mosel.default.svc", true}, {outside, "10.0.0.7:8000", true}, {Listener{}, "anything", true},
+	} {
+		p := Peer{Remote: remote, Host: tt.host, Local: tt.at}
+		if _, err := new(Guard).Check(Public, p); err != nil {
+			t.Errorf("health for %q: %v", tt.host, err)
+		}
+		_, err := new(Guard).Check(Infer, p)
+		if (err == nil) != tt.ok || err != nil && (slo.KindOf(err) != slo.KindForbidden || !strings.Contains(err.Error(), "--tokens FILE")) {
+			t.Errorf("%+v, host %q: %v, want let in: %t", tt.at, tt.host, err, tt.ok)
+		}
+		if _, err := withTokens.Check(Infer, p); slo.KindOf(err) != slo.KindUnauthenticated {
+			t.Errorf("with tokens, host %q: %v", tt.host, err)
+		}
+	}
+	for at, want := range map[string]Listener{"127.0.0.1:0": {true, "127.0.0.1"}, "[::1]:0": {true, "::1"}, "localhost:0": {true, "localhost"}, ":0": {false, ""}, "0.0.0.0:0": {false, "0.0.0.0"}} {
+		l, err := net.Listen("tcp", at)
+		if err != nil {
+			t.Log(err) // no IPv6
+			continue
+		}
+		if got := ListenerAt(at, l.Addr()); got != want {
+			t.Errorf("%s is %+v, want %+v", at, got, want)
+		}
+		l.Close()
 	}
 }
 

@@ -34,6 +34,8 @@ type API struct {
 	backend atomic.Pointer[backend] // nil: the server is starting
 	health  *health.Server          // grpc.health.v1
 	lines   sync.Map                // of gRPC: *line by the other end's address
+
+	listener access.Listener // of REST
 }
 
 // Repository is what the API asks of whoever keeps the engine's models: see
@@ -56,6 +58,10 @@ func New(cfg Config, guard *access.Guard, log *slog.Logger) *API {
 	a.setServing(false)
 	return a
 }
+
+// Listens says where REST listens, before anything is served. Of gRPC nobody need
+// know: no page in a browser can speak it.
+func (a *API) Listens(at access.Listener) { a.listener = at }
 
 // Open lets requests through to an engine, and to the repository that keeps its
 // models.
@@ -212,7 +218,7 @@ func (t table) serve(w http.ResponseWriter, r *http.Request) error {
 // follow lets a caller in who may and serves the route.
 func (a *API) follow(to route, w http.ResponseWriter, r *http.Request, args arguments) (err error) {
 	remote, _ := netip.ParseAddrPort(r.RemoteAddr) // what is none is not of this machine
-	if args.caller, err = a.guard.Check(to.role, access.Peer{Remote: remote, Host: r.Host, Header: r.Header}); err != nil {
+	if args.caller, err = a.guard.Check(to.role, access.Peer{Remote: remote, Host: r.Host, Local: a.listener, Header: r.Header}); err != nil {
 		return err
 	}
 	if to.role != access.Public {

@@ -254,6 +254,8 @@ func TestWhoMayCallOverGRPC(t *testing.T) {
 	}{
 		{"a program of this machine", nil, codes.OK},
 		{"a proxy", metadata.Pairs("x-forwarded-for", "192.0.2.7"), codes.PermissionDenied},
+		{"a proxy, behind an empty one", metadata.Pairs("x-forwarded-for", "", "x-forwarded-for", "192.0.2.7"), codes.PermissionDenied},
+		{"an empty one", metadata.Pairs("X-Envoy-Internal", ""), codes.PermissionDenied},
 	} {
 		ctx := metadata.NewOutgoingContext(t.Context(), tt.md)
 		if _, err := d.RepositoryModelUnload(ctx, &inference.RepositoryModelUnloadRequest{ModelName: "single"}); status.Code(err) != tt.code {

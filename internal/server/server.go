@@ -202,6 +202,7 @@ func (s *Server) listen() error {
 	if err != nil {
 		return err
 	}
+	s.api.Listens(access.ListenerAt(s.cfg.Addr, rest.Addr()))
 	s.rest, s.addrs.rest = s.httpServer(s.api.REST()), rest.Addr()
 	if s.tls != nil {
 		config := s.tls.Clone()

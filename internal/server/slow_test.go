@@ -69,7 +69,7 @@ func (w wire) answer(within time.Duration) (status int, body string, err error) 
 	return r.StatusCode, string(text), err
 }
 
-const alive = "GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+const alive = "GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 func TestConnectionsBeyondTheBoundWait(t *testing.T) {
 	s := served(t, func(cfg *server.Config) { cfg.ConnectionsMax = 1 })
@@ -101,11 +101,11 @@ func TestClientsThatStop(t *testing.T) {
 	}{
 		"before a request":     {"", 0},
 		"in the header":        {"POST /v2/models/digits/infer HTTP/1.1\r\nHost:", 0},
-		"before the body":      {"POST /v2/models/digits/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", 408},
-		"in the body":          {"POST /v2/models/digits/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{", 408},
-		"in a body of nobody":  {"POST /v2/nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{", 404},
-		"in a chunk":           {"POST /v2/models/digits/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{", 408},
-		"with another request": {"POST /v2/repository/index HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}POST /v2", 200},
+		"before the body":      {"POST /v2/models/digits/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n", 408},
+		"in the body":          {"POST /v2/models/digits/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{", 408},
+		"in a body of nobody":  {"POST /v2/nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{", 404},
+		"in a chunk":           {"POST /v2/models/digits/infer HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{", 408},
+		"with another request": {"POST /v2/repository/index HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}POST /v2", 200},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := dial(t, s, tt.text)

@@ -475,7 +475,7 @@ func (c *soakClient) garbage() int {
 	if err != nil {
 		return 0
 	}
-	if known := append([]int{405, 408, 415, 417, 431, 499, 505}, mistakes...); !slices.Contains(known, a.status) {
+	if known := append([]int{403, 405, 408, 415, 417, 431, 499, 505}, mistakes...); !slices.Contains(known, a.status) {
 		c.fail("garbage %.200q is answered %d: %.300s", text, a.status, a.body)
 	}
 	return 0
