@@ -40,6 +40,9 @@ type Server struct {
 	Now      time.Time `json:"now"`
 	UptimeS  float64   `json:"uptime_s"`
 	RecentS  float64   `json:"recent_s"` // length of what is called recent
+	// TokensStale says why the tokens in force are older than their file: it cannot be
+	// read, or is wrong. Absent: they are what the file says, or there are none.
+	TokensStale string `json:"tokens_stale,omitempty"`
 }
 
 // Queue is what is unfinished, over all models, beside its bounds (0: none).

@@ -54,7 +54,7 @@ request and why.`,
 	f.StringVar(&cfg.Device, "device", "", "name of the profile to plan by (default: this machine's, or the only one)")
 	f.StringVar(&cfg.Addr, "addr", cfg.Addr, "address of REST; port 0 picks a free one")
 	f.StringVar(&cfg.GRPCAddr, "grpc-addr", cfg.GRPCAddr, "address of gRPC; empty: none")
-	f.StringVar(&cfg.MetricsAddr, "metrics-addr", cfg.MetricsAddr, "address of Prometheus metrics; empty: none")
+	f.StringVar(&cfg.MetricsAddr, "metrics-addr", cfg.MetricsAddr, "address of Prometheus metrics and of health for probes, with TLS and tokens as REST has them; empty: none")
 	f.StringVar(&cfg.TLS.Certificate, "tls-cert", "", "file of the server's certificate chain (PEM): serve over TLS")
 	f.StringVar(&cfg.TLS.Key, "tls-key", "", "file of the certificate's private key (PEM)")
 	f.StringVar(&cfg.TLS.ClientCAs, "tls-client-ca", "", "file of authorities (PEM) that must have signed a client's certificate")
@@ -67,7 +67,7 @@ request and why.`,
 	f.IntVar(&cfg.QueueItemsMax, "queue-items", cfg.QueueItemsMax, "items that may wait before requests are refused")
 	f.IntVar(&cfg.QueueJobsMax, "queue-jobs", cfg.QueueJobsMax, "requests that may wait before more are refused")
 	f.Int64Var(&cfg.QueueBytesMax, "queue-bytes", cfg.QueueBytesMax, "bytes of tensors that may wait before requests are refused; 0: no bound")
-	f.IntVar(&cfg.ConnectionsMax, "connections", cfg.ConnectionsMax, "connections of each listener that may be open before new ones wait")
+	f.IntVar(&cfg.ConnectionsMax, "connections", cfg.ConnectionsMax, "connections of REST, and of gRPC, that may be open before new ones wait; fewer where the system has no room for as many files")
 	f.IntVar(&cfg.Recent, "explain", obs.RecentDefault, "requests that are kept, when they have ended, for 'mosel explain'")
 	f.StringVar(&format, "log-format", format, "form of the log on standard error: text or json, one object on each line")
 	f.BoolVarP(&verbose, "verbose", "v", false, "log more, such as every request that failed")
@@ -103,7 +103,7 @@ func addresses(s *server.Server, encrypted bool) (list []string, ready string) {
 		ready += " grpc " + addr.String()
 	}
 	if addr := s.MetricsAddr(); addr != nil {
-		list = append(list, "http://"+addr.String()+"/metrics")
+		list = append(list, scheme+addr.String()+"/metrics")
 		ready += " metrics " + addr.String()
 	}
 	return list, ready

@@ -46,6 +46,9 @@ func (p *page) server(s status.Server) {
 	}
 	parts := []string{p.styled(bold, s.Name) + " " + s.Version, "policy " + s.Policy, state, "up " + span(s.UptimeS)}
 	p.listed("", " · ", append(parts, p.styled(dim, "recent: the last "+span(s.RecentS)))...)
+	if s.TokensStale != "" {
+		p.wrapped(2, yellow, "the tokens in force are older than their file: "+printable(s.TokensStale))
+	}
 }
 
 func (p *page) model(m status.Model) {

@@ -176,6 +176,15 @@ func telling(t *testing.T) string {
 	return s.URL
 }
 
+// TestStaleTokensAreShown: withdrawn tokens that still work are worth a line.
+func TestStaleTokensAreShown(t *testing.T) {
+	s := busyStatus()
+	s.Server.TokensStale = "tokens.yaml:2:1: not YAML"
+	if page := statusPage(s, 100, false); !strings.Contains(page, "the tokens in force are older than their file: tokens.yaml:2:1: not YAML") {
+		t.Error(page)
+	}
+}
+
 func TestStatusAndExplain(t *testing.T) {
 	addr := telling(t)
 	if out, err := command(t, "status", "--addr", addr); err != nil || out != statusPage(busyStatus(), pageWidthDefault, false) {

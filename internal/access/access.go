@@ -157,7 +157,8 @@ func New(tokensFile string, log *slog.Logger) (g *Guard, warning string, err err
 	if tokensFile == "" {
 		return &Guard{}, "", nil
 	}
-	f := &followed[tokens]{what: "tokens", names: []string{tokensFile}, bytesMax: tokensBytesMax, make: makeTokens, log: log}
+	f := &followed[tokens]{what: "tokens", names: []string{tokensFile}, bytesMax: tokensBytesMax, make: makeTokens,
+		remark: func(t *tokens) string { return t.warning }, log: log}
 	if err := f.start(); err != nil {
 		return nil, "", err
 	}
@@ -166,6 +167,15 @@ func New(tokensFile string, log *slog.Logger) (g *Guard, warning string, err err
 
 // HasTokens reports whether callers need a token.
 func (g *Guard) HasTokens() bool { return g.tokens != nil }
+
+// TokensStale says why the tokens in force are those that the file had before: it
+// cannot be read, or is wrong. "" if they are what it says.
+func (g *Guard) TokensStale() string {
+	if g.tokens == nil {
+		return ""
+	}
+	return g.tokens.staleness()
+}
 
 // Check lets a caller in or says why not, and what to do about it. need is what
 // the call needs. Errors are of kind unauthenticated (no token, or none of ours)

@@ -37,6 +37,7 @@ type followed[T any] struct {
 	names    []string
 	bytesMax int64 // of each file
 	make     func([]content) (*T, error)
+	remark   func(*T) string // what the log is told of a new value, "" for nothing; may be nil
 	log      *slog.Logger
 	clock    func() time.Time
 	began    time.Time
@@ -44,10 +45,11 @@ type followed[T any] struct {
 	value atomic.Pointer[T]
 	due   atomic.Int64 // when, since began, to look again
 
-	mu     sync.Mutex        // held while looking
-	digest [sha256.Size]byte // of the files as they were last read
-	wrong  error             // with what they said
-	told   string            // the last error in the log
+	mu     sync.Mutex             // held while looking
+	digest [sha256.Size]byte      // of the files as they were last read
+	wrong  error                  // with what they said
+	told   string                 // the last error in the log
+	stale  atomic.Pointer[string] // the error because of which the value is an old one; nil: it is not
 }
 
 // start reads the files for the first time, when what is wrong with them is the
@@ -74,6 +76,15 @@ func (f *followed[T]) current() *T {
 	return f.value.Load()
 }
 
+// staleness is why the value is made of what the files once said, "" if it is not.
+func (f *followed[T]) staleness() string {
+	f.current()
+	if why := f.stale.Load(); why != nil {
+		return *why
+	}
+	return ""
+}
+
 // renew looks at the files again. What is wrong with them is told once.
 func (f *followed[T]) renew() {
 	before := f.value.Load()
@@ -81,10 +92,15 @@ func (f *followed[T]) renew() {
 	case err == nil:
 		if f.told != "" || f.value.Load() != before {
 			f.log.Info("read anew", "what", f.what, "files", strings.Join(f.names, ", "))
+			if value := f.value.Load(); f.remark != nil && value != before && f.remark(value) != "" {
+				f.log.Warn(f.remark(value))
+			}
 		}
 		f.told = ""
+		f.stale.Store(nil)
 	case err.Error() != f.told:
 		f.told = err.Error()
+		f.stale.Store(new(f.told))
 		f.log.Error("not read anew, what was read before stays in force", "what", f.what, "error", err)
 	}
 }

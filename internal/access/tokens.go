@@ -82,6 +82,9 @@ func makeTokens(files []content) (*tokens, error) {
 	if root := r.Document(file.text); root != nil {
 		r.Mapping(root, "the file", []strictyaml.Field{
 			strictyaml.Required("tokens", func(n *yaml.Node) {
+				if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
+					return // nobody may call: the last token has been withdrawn
+				}
 				r.List(n, "tokens", tokensMax, func(n *yaml.Node) { entries = append(entries, readEntry(r, n)) })
 			}),
 		})
@@ -97,6 +100,9 @@ func makeTokens(files []content) (*tokens, error) {
 	}
 	t := &tokens{callers: make(map[hash]Caller, len(entries)),
 		warning: file.openness("the names and roles of all tokens, and hashes that tell a weak token")}
+	if len(entries) == 0 {
+		t.warning = fmt.Sprintf("the list of tokens in %s is empty: nobody may call this server, except for health", file.name)
+	}
 	for _, e := range entries {
 		t.callers[e.hash] = e.caller
 	}

@@ -94,7 +94,8 @@ func TestTokensFilesWithMistakes(t *testing.T) {
 		want       []string
 	}{
 		{"empty", "", []string{"1:1: the file is empty"}},
-		{"no tokens", "tokens: []", []string{"1:9: tokens: the list is empty"}},
+		{"no list", "tokens:", []string{"tokens is empty; it must be a list"}},
+		{"a list of nothing", "tokens:\n  -\n", []string{"a token is empty; it must be a mapping"}},
 		{"another key", "token:\n  - x", []string{`1:1: the file has no key "token"; did you mean "tokens"?`, "1:1: the file has no tokens"}},
 		{"everything wrong", "tokens:\n" +
 			"  - {name: a, role: infer, sha256: " + sum + "}\n" +
@@ -264,6 +265,74 @@ func TestTokensAreReadAnew(t *testing.T) {
 	expect("when they may not any more", true, false, "read anew")
 }
 
+// TestTheLastTokenIsWithdrawn: an empty list means nobody, in a running server and in
+// one that starts with it.
+func TestTheLastTokenIsWithdrawn(t *testing.T) {
+	token, entry := newToken(t, "last", Admin)
+	file := write(t, filepath.Join(t.TempDir(), "tokens.yaml"), "tokens: ["+entry.String()+"]")
+	var logged bytes.Buffer
+	g, _, err := New(file, slog.New(slog.NewTextHandler(&logged, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c clock
+	c.follow(&g.tokens.began, &g.tokens.clock)
+	if _, err := g.Check(Admin, bearer(token)); err != nil {
+		t.Fatal(err)
+	}
+	write(t, file, "tokens: []")
+	c.pass(lookEvery)
+	for _, p := range []Peer{bearer(token), {}, peer("127.0.0.1:40000", "localhost:8000")} {
+		if caller, err := g.Check(Infer, p); slo.KindOf(err) != slo.KindUnauthenticated {
+			t.Errorf("%+v is let in as %+v, %v", p, caller, err)
+		}
+	}
+	if _, err := g.Check(Public, Peer{}); err != nil {
+		t.Errorf("health: %v", err)
+	}
+	if log := logged.String(); !strings.Contains(log, "read anew") || !strings.Contains(log, "nobody may call this server") {
+		t.Errorf("the log says %q", log)
+	}
+	g, warning, err := New(file, discard())
+	if err != nil || !g.HasTokens() || !strings.Contains(warning, "nobody may call this server") {
+		t.Fatalf("a server that starts with it: %v, warning %q", err, warning)
+	}
+	if _, err := g.Check(Infer, peer("127.0.0.1:40000", "localhost:8000")); slo.KindOf(err) != slo.KindUnauthenticated {
+		t.Errorf("a server that starts with it: %v", err)
+	}
+}
+
+// TestStaleTokensAreTold: while the file cannot be read anew, whoever asks is told why,
+// also where nobody calls.
+func TestStaleTokensAreTold(t *testing.T) {
+	_, entry := newToken(t, "a", Infer)
+	good := "tokens: [" + entry.String() + "]"
+	file := write(t, filepath.Join(t.TempDir(), "tokens.yaml"), good)
+	g, _, err := New(file, discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c clock
+	c.follow(&g.tokens.began, &g.tokens.clock)
+	for _, step := range []struct{ text, want string }{{good, ""}, {"tokens: [", "not YAML"}, {"tokens: [{}]", "has no name"}, {good, ""}, {"", "the file is empty"}, {"tokens: []", ""}} {
+		write(t, file, step.text)
+		c.pass(lookEvery)
+		if why := g.TokensStale(); !strings.Contains(why, step.want) || (why == "") != (step.want == "") {
+			t.Errorf("%q: stale because of %q, want %q", step.text, why, step.want)
+		}
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	c.pass(lookEvery)
+	if why := g.TokensStale(); !strings.Contains(why, "no such file") {
+		t.Errorf("without the file: %q", why)
+	}
+	if why := new(Guard).TokensStale(); why != "" {
+		t.Errorf("without tokens: %q", why)
+	}
+}
+
 // TestTokensAreReadAnewUnderLoad has many callers ask while the file changes
 // between two lists of one token: each gets an answer by one of them.
 func TestTokensAreReadAnewUnderLoad(t *testing.T) {
@@ -325,7 +394,7 @@ func FuzzTokensFile(f *testing.F) {
 			}
 			return
 		}
-		if len(got.callers) == 0 || len(got.callers) > tokensMax {
+		if len(got.callers) > tokensMax {
 			t.Fatalf("%d tokens", len(got.callers))
 		}
 		names := map[string]bool{}

@@ -145,12 +145,33 @@ func unsupported(what string) func(http.ResponseWriter, *http.Request, arguments
 // REST is the handler of everything over HTTP.
 func (a *API) REST() http.Handler { return a.routed(a.routes()) }
 
-// routed serves routes, and turns errors and panics into answers.
+// Metrics is the handler of a listener that clients do not use: metrics, which are
+// for whoever may ask about models, and health once more, for probes that must get
+// an answer when REST has no place left.
+func (a *API) Metrics(metrics http.Handler, at access.Listener) http.Handler {
+	scrape := func(w http.ResponseWriter, r *http.Request, _ arguments) error {
+		metrics.ServeHTTP(w, r)
+		return nil
+	}
+	return table{api: a, at: at, early: true}.serving([]route{
+		{http.MethodGet, "metrics", scrape, access.Infer},
+		{http.MethodGet, "v2/health/live", a.serverLive, access.Public},
+		{http.MethodGet, "v2/health/ready", a.serverReady, access.Public},
+	})
+}
+
+// routed serves routes where REST listens.
 func (a *API) routed(routes []route) http.Handler {
-	t := table{api: a, routes: make([]struct {
+	return table{api: a, at: a.listener}.serving(routes)
+}
+
+// serving makes a handler of routes, which turns errors and panics into answers.
+func (t table) serving(routes []route) http.Handler {
+	a := t.api
+	t.routes = make([]struct {
 		route
 		segments []string
-	}, len(routes))}
+	}, len(routes))
 	for i, r := range routes {
 		t.routes[i].route, t.routes[i].segments = r, strings.Split(r.pattern, "/")
 	}
@@ -169,6 +190,8 @@ const segmentsMax = 8
 // table is the routes with their patterns taken apart.
 type table struct {
 	api    *API
+	at     access.Listener
+	early  bool // its routes need no engine
 	routes []struct {
 		route
 		segments []string
@@ -202,7 +225,7 @@ func (t table) serve(w http.ResponseWriter, r *http.Request) error {
 		switch {
 		case !ok:
 		case candidate.method == method:
-			return t.api.follow(candidate.route, w, r, args)
+			return t.follow(candidate.route, w, r, args)
 		default:
 			allowed = append(allowed, candidate.method)
 		}
@@ -216,12 +239,13 @@ func (t table) serve(w http.ResponseWriter, r *http.Request) error {
 }
 
 // follow lets a caller in who may and serves the route.
-func (a *API) follow(to route, w http.ResponseWriter, r *http.Request, args arguments) (err error) {
+func (t table) follow(to route, w http.ResponseWriter, r *http.Request, args arguments) (err error) {
+	a := t.api
 	remote, _ := netip.ParseAddrPort(r.RemoteAddr) // what is none is not of this machine
-	if args.caller, err = a.guard.Check(to.role, access.Peer{Remote: remote, Host: r.Host, Local: a.listener, Header: r.Header}); err != nil {
+	if args.caller, err = a.guard.Check(to.role, access.Peer{Remote: remote, Host: r.Host, Local: t.at, Header: r.Header}); err != nil {
 		return err
 	}
-	if to.role != access.Public {
+	if to.role != access.Public && !t.early {
 		if args.backend, err = a.current(); err != nil {
 			return err
 		}

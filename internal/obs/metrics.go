@@ -15,6 +15,18 @@ func Registry() *prometheus.Registry {
 	return r
 }
 
+// TokensStale adds the metric of whether the tokens in force are older than their
+// file, which stale tells. Its error is the registerer's.
+func TokensStale(r prometheus.Registerer, stale func() bool) error {
+	return r.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mosel_tokens_stale",
+		Help: "Whether the tokens in force are older than their file, which cannot be read or is wrong (1), or not (0)."}, func() float64 {
+		if stale() {
+			return 1
+		}
+		return 0
+	}))
+}
+
 // The buckets of the histograms.
 var (
 	// From what a small model takes to what nobody waits for.

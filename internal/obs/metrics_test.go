@@ -55,6 +55,10 @@ func TestDocument(t *testing.T) {
 	if _, err := obs.New(obs.Config{Registerer: registry}); err != nil {
 		t.Fatal(err)
 	}
+	kinds["mosel_tokens_stale"] = "gauge" // of servers with tokens
+	if err := obs.TokensStale(registry, func() bool { return true }); err != nil {
+		t.Fatal(err)
+	}
 	desc := regexp.MustCompile(`fqName: "(\w+)", help: ".*", constLabels: {}, variableLabels: {([\w,]*)}`)
 	for _, d := range registry.descs {
 		m := desc.FindStringSubmatch(d.String())

@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
@@ -248,6 +249,7 @@ func TestTLSAndTokens(t *testing.T) {
 			c.Close()
 		}
 	}
+	metricsFor(t, s, authorities, inferToken, adminToken)
 	for _, addr := range []string{"http://" + s.Addr().String(), "grpc://" + s.GRPCAddr().String(), "https://" + s.Addr().String(), "grpcs://" + s.GRPCAddr().String()} {
 		c, err := client.New(addr, client.Options{Token: inferToken}) // without TLS, or without the authority
 		if err != nil {
@@ -262,6 +264,40 @@ func TestTLSAndTokens(t *testing.T) {
 	}
 	if err := s.Shutdown(context.Background()); err != nil {
 		t.Error(err)
+	}
+}
+
+// metricsFor checks who gets what of the metrics' listener, over TLS.
+func metricsFor(t *testing.T, s *server.Server, authorities *x509.CertPool, inferToken, adminToken string) {
+	t.Helper()
+	https := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authorities, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}}
+	for path, tokens := range map[string]map[string]int{
+		"/metrics":         {inferToken: http.StatusOK, adminToken: http.StatusOK, "": http.StatusUnauthorized, "another": http.StatusUnauthorized},
+		"/v2/health/live":  {"": http.StatusOK},
+		"/v2/health/ready": {"": http.StatusOK},
+		"/v2/models":       {inferToken: http.StatusNotFound},
+	} {
+		for token, want := range tokens {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+s.MetricsAddr().String()+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if token != "" {
+				r.Header.Set("Authorization", "Bearer "+token)
+			}
+			answer, err := https.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(answer.Body)
+			answer.Body.Close()
+			if err != nil || answer.StatusCode != want {
+				t.Errorf("%s of the metrics' listener with token %q: %d, %v, want %d", path, token, answer.StatusCode, err, want)
+			}
+			if want == http.StatusOK && path == "/metrics" && !strings.Contains(string(body), "\nmosel_tokens_stale 0\n") {
+				t.Error("the metrics do not say whether the tokens are stale")
+			}
+		}
 	}
 }
 

@@ -1,16 +1,18 @@
 package server
 
 import (
+	"errors"
 	"log/slog"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
 // ConnectionsMax is the default bound on the connections of a listener. One that
-// is idle takes some 20 KiB, so all of them take 80 MiB; the number is also below
-// the file descriptors that systems give a process (Go raises the limit to the
-// highest it may). More clients than this come through a load balancer.
+// is idle takes some 20 KiB, so all of them take 80 MiB. It is lowered where the
+// system gives the process fewer file descriptors, see places. More clients than
+// this come through a load balancer.
 const ConnectionsMax = 4096
 
 // fullEvery is how often the log is told that connections wait.
@@ -32,15 +34,38 @@ type boundedListener struct {
 	closed chan struct{}
 	once   sync.Once
 	log    *slog.Logger
-	told   time.Time // by Accept, which net/http and gRPC call from one goroutine
+	// By Accept, which net/http and gRPC call from one goroutine: when the log was
+	// last told that there are no places, and no files.
+	told, short time.Time
+}
+
+// toldOften reports whether the log has been told of something lately, and notes
+// that it is told now where it has not.
+func (*boundedListener) toldOften(last *time.Time) bool {
+	now := time.Now()
+	if now.Sub(*last) < fullEvery {
+		return true
+	}
+	*last = now
+	return false
+}
+
+// shortage reports whether a connection could not be accepted for want of file
+// descriptors or memory. It passes: net/http and gRPC try again after a moment.
+func shortage(err error) bool {
+	for _, cause := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
+		if errors.Is(err, cause) {
+			return true
+		}
+	}
+	return false
 }
 
 func (l *boundedListener) Accept() (net.Conn, error) {
 	select {
 	case l.places <- struct{}{}:
 	default:
-		if now := time.Now(); now.Sub(l.told) >= fullEvery {
-			l.told = now
+		if !l.toldOften(&l.told) {
 			l.log.Warn("new connections wait until others are closed", "addr", l.Addr(), "open", cap(l.places))
 		}
 		select {
@@ -52,6 +77,9 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err != nil {
 		<-l.places
+		if shortage(err) && !l.toldOften(&l.short) {
+			l.log.Warn("no new connections: the process, or the system, has no room for more open files", "addr", l.Addr(), "error", err)
+		}
 		return nil, err
 	}
 	return &boundedConn{Conn: conn, leave: func() { <-l.places }}, nil

@@ -129,3 +129,21 @@ func TestConnectionsCloseInTwoSteps(t *testing.T) {
 		t.Errorf("%q, %v", text, err)
 	}
 }
+
+// TestPlaces has limits on open files beside the connections that they leave room for.
+func TestPlaces(t *testing.T) {
+	for _, tt := range []struct {
+		limit                   uint64
+		want, listeners, models int
+		places                  int // 0: an error
+	}{
+		{0, 4096, 2, 1, 4096}, {1 << 40, 4096, 2, 1, 4096}, {1 << 20, 4096, 2, 1, 4096}, {1 << 20, 10, 2, 1, 10},
+		{1024, 4096, 2, 1, (1024 - 64 - 4 - 64) / 2}, {1024, 4096, 1, 1, 1024 - 64 - 4 - 64}, {1024, 4096, 2, 100, (1024 - 64 - 400 - 64) / 2},
+		{1024, 100, 2, 1, 100}, {134, 4096, 2, 1, 1}, {133, 4096, 2, 1, 0}, {1, 1, 1, 0, 0},
+	} {
+		got, err := places(tt.limit, tt.want, tt.listeners, tt.models)
+		if got != tt.places || (err == nil) != (tt.places > 0) || err != nil && !strings.Contains(err.Error(), "ulimit -n") {
+			t.Errorf("%+v: %d, %v", tt, got, err)
+		}
+	}
+}

@@ -47,7 +47,7 @@ type Config struct {
 
 	Addr        string // of REST, host:port; port 0 picks a free one
 	GRPCAddr    string // of gRPC; "": none
-	MetricsAddr string // of Prometheus metrics; "": none
+	MetricsAddr string // of Prometheus metrics, and of health; "": none
 	TLS         access.TLSFiles
 	TokensFile  string // who may call; "": see package access
 
@@ -62,7 +62,8 @@ type Config struct {
 	// Recent is how many requests that have ended are kept for explaining; 0: as
 	// many as package obs finds right.
 	Recent int
-	// ConnectionsMax bounds the connections open at a time; further ones wait.
+	// ConnectionsMax bounds the connections of REST, and those of gRPC, that are open
+	// at a time; further ones wait. It is lowered to what the system has room for.
 	ConnectionsMax int
 
 	// Runtime runs the graphs; nil opens ONNX Runtime.
@@ -160,6 +161,11 @@ func New(cfg Config) (*Server, error) {
 	if warning != "" {
 		cfg.Log.Warn(warning)
 	}
+	if guard.HasTokens() {
+		if err := obs.TokensStale(s.registry, func() bool { return guard.TokensStale() != "" }); err != nil {
+			return nil, err
+		}
+	}
 	if cfg.TLS != (access.TLSFiles{}) {
 		if s.tls, err = access.TLS(cfg.TLS, cfg.Log); err != nil {
 			return nil, err
@@ -198,20 +204,28 @@ func (s *Server) Start() error {
 }
 
 func (s *Server) listen() error {
-	rest, err := s.open("REST", "--addr", s.cfg.Addr)
+	clients := 1
+	if s.cfg.GRPCAddr != "" {
+		clients = 2
+	}
+	room, err := places(filesMax(), s.cfg.ConnectionsMax, clients, len(s.models.Found()))
+	if err != nil {
+		return err
+	}
+	if room < s.cfg.ConnectionsMax {
+		s.cfg.Log.Warn("fewer connections than configured: the system lets the process have no more files open; raise the limit (ulimit -n, LimitNOFILE)",
+			"connections", room, "configured", s.cfg.ConnectionsMax, "files", filesMax())
+	}
+	rest, err := s.open("REST", "--addr", s.cfg.Addr, room)
 	if err != nil {
 		return err
 	}
 	s.api.Listens(access.ListenerAt(s.cfg.Addr, rest.Addr()))
 	s.rest, s.addrs.rest = s.httpServer(s.api.REST()), rest.Addr()
-	if s.tls != nil {
-		config := s.tls.Clone()
-		config.NextProtos = []string{"http/1.1"}
-		rest = tls.NewListener(rest, config)
-	}
+	rest = s.encrypted(rest)
 	s.serve("REST", func() error { return s.rest.Serve(rest) })
 	if s.cfg.GRPCAddr != "" {
-		listener, err := s.open("gRPC", "--grpc-addr", s.cfg.GRPCAddr)
+		listener, err := s.open("gRPC", "--grpc-addr", s.cfg.GRPCAddr, room)
 		if err != nil {
 			return err
 		}
@@ -226,24 +240,36 @@ func (s *Server) listen() error {
 		s.serve("gRPC", func() error { return s.grpc.Serve(counted) })
 	}
 	if s.cfg.MetricsAddr != "" {
-		listener, err := s.open("metrics", "--metrics-addr", s.cfg.MetricsAddr)
+		listener, err := s.open("metrics", "--metrics-addr", s.cfg.MetricsAddr, metricsPlaces)
 		if err != nil {
 			return err
 		}
-		mux := http.NewServeMux()
-		mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
-		s.metrics, s.addrs.metrics = s.httpServer(mux), listener.Addr()
+		metrics := promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{})
+		s.metrics = s.httpServer(s.api.Metrics(metrics, access.ListenerAt(s.cfg.MetricsAddr, listener.Addr())))
+		s.addrs.metrics = listener.Addr()
+		listener = s.encrypted(listener)
 		s.serve("metrics", func() error { return s.metrics.Serve(listener) })
 	}
 	return nil
 }
 
-func (s *Server) open(what, flag, addr string) (net.Listener, error) {
+// encrypted speaks TLS over a listener for HTTP if the server is to.
+func (s *Server) encrypted(l net.Listener) net.Listener {
+	if s.tls == nil {
+		return l
+	}
+	config := s.tls.Clone()
+	config.NextProtos = []string{"http/1.1"}
+	return tls.NewListener(l, config)
+}
+
+// open listens for something, with so many connections at most.
+func (s *Server) open(what, flag, addr string, most int) (net.Listener, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, slo.E("listen for "+what, slo.KindUnavailable, "%w: is another server running? choose another address with %s", err, flag)
 	}
-	l = bounded(l, s.cfg.ConnectionsMax, s.cfg.Log)
+	l = bounded(l, most, s.cfg.Log)
 	s.listeners = append(s.listeners, l)
 	return l, nil
 }

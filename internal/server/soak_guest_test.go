@@ -92,7 +92,7 @@ func (c *soakClient) replace() int {
 
 // operate looks at what operators look at.
 func (c *soakClient) operate() int {
-	address, paths := c.addr, []string{"/v1/status", "/v2/models/stats", "/v2/models/scene/stats", "/v1/explain/" + strconv.Itoa(c.random.IntN(5000)), "/metrics"}
+	address, paths := c.addr, []string{"/v1/status", "/v2/models/stats", "/v2/models/scene/stats", "/v1/explain?client_id=" + strconv.Itoa(c.random.IntN(5000)), "/metrics"}
 	at := c.random.IntN(len(paths))
 	statuses := []int{200}
 	switch paths[at] {
