@@ -207,8 +207,14 @@ func (a *API) recovered(w http.ResponseWriter, r *http.Request) {
 	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		panic(p)
 	}
-	a.log.Error("panic", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
-	a.fail(w, r, slo.E("", slo.KindInternal, "a defect in the server; its log says more"))
+	id := incident()
+	a.log.Error("panic", "incident", id, "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+	a.fail(w, r, defect(id))
+}
+
+// defect is the error of a call whose handler panicked.
+func defect(id string) error {
+	return slo.E("", slo.KindInternal, "a defect in the server; its log says more of incident %s", id)
 }
 
 // serve finds the route of a request and follows it.

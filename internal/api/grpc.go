@@ -248,8 +248,9 @@ func (s *admitted) Context() context.Context { return s.ctx }
 
 // panicked notes a defect; the server lives on.
 func (a *API) panicked(method string, p any) error {
-	a.log.Error("panic", "method", method, "panic", p, "stack", string(debug.Stack()))
-	return slo.E("", slo.KindInternal, "a defect in the server; its log says more")
+	id := incident()
+	a.log.Error("panic", "incident", id, "method", method, "panic", p, "stack", string(debug.Stack()))
+	return defect(id)
 }
 
 // refuse makes a status of an error, with the facts as trailers. What is a status

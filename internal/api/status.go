@@ -68,6 +68,9 @@ func failureOf(err error) failure {
 	kind := slo.KindOf(err)
 	row := statuses[kind]
 	f := failure{status: row.status, code: row.code, body: oip.ErrorBody{Error: err.Error()}}
+	if row.status == http.StatusInternalServerError {
+		f.body.Error = publicText(err)
+	}
 	if own, ok := errors.AsType[httpError](err); ok {
 		f.status, row.retry = own.status, false
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -231,8 +232,12 @@ func TestPanicIsAnsweredAndLogged(t *testing.T) {
 		h := New(DefaultConfig(), new(access.Guard), newLog(&log))
 		broken := h.routed([]route{{"GET", "v2", func(http.ResponseWriter, *http.Request, arguments) error { panic("a defect") }, access.Public}})
 		w := send(broken, httptest.NewRequestWithContext(t.Context(), "GET", "/v2", nil))
-		if w.Code != 500 || strings.TrimSpace(w.Body.String()) != `{"error":"a defect in the server; its log says more"}` {
-			t.Errorf("%d %s", w.Code, w.Body)
+		said := regexp.MustCompile(`^\{"error":"a defect in the server; its log says more of incident (e-[a-z2-7]{26})"\}\n$`).FindStringSubmatch(w.Body.String())
+		if w.Code != 500 || said == nil {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		if !strings.Contains(log.String(), "incident="+said[1]) {
+			t.Errorf("the log does not have the incident %s: %s", said[1], log.String())
 		}
 		if text := log.String(); !strings.Contains(text, "a defect") || !strings.Contains(text, "status_test.go") {
 			t.Errorf("the log has no trace of it: %s", text)
