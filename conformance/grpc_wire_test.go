@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"maps"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -216,4 +218,32 @@ func TestGRPCWireLivesWithOtherProtocols(t *testing.T) {
 			subject.readyGRPC(t)
 		})
 	}
+}
+
+// TestGRPCWireEmptyFramesEndTheConnection sends frames of a type that nobody knows,
+// which HTTP/2 has servers ignore, and nothing else.
+func TestGRPCWireEmptyFramesEndTheConnection(t *testing.T) {
+	subject.needsGRPC(t)
+	subject.models[0].needsMosel(t)
+	conn, err := (&net.Dialer{Timeout: clientTimeout}).DialContext(t.Context(), "tcp", subject.address.grpc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(clientTimeout)); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, _ = io.Copy(io.Discard, conn) }()
+	settings, empty := "\x00\x00\x00\x04\x00\x00\x00\x00\x00", "\x00\x00\x00\xbb\x00\x00\x00\x00\x00"
+	_, err = io.WriteString(conn, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"+settings)
+	for sent := 0; err == nil; sent += 1000 {
+		if sent > 1e6 {
+			t.Fatalf("%d empty frames and no end", sent)
+		}
+		_, err = io.WriteString(conn, strings.Repeat(empty, 1000))
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the server neither reads on nor ends the connection: %v", err)
+	}
+	subject.readyGRPC(t)
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc/peer"
 )
@@ -30,7 +32,8 @@ func (l *inflow) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &line{Conn: conn, budget: &l.api.bodies, lines: &l.api.lines}
+	c := &line{Conn: conn, budget: &l.api.bodies, lines: &l.api.lines, messageMax: l.api.cfg.BodyBytesMax, limit: l.api.cfg.ReceiveTime,
+		silence: silence{since: time.Now()}}
 	l.api.lines.Store(conn.RemoteAddr().String(), c)
 	return c, nil
 }
@@ -41,9 +44,14 @@ type line struct {
 	budget *budget
 	lines  *sync.Map
 
+	messageMax int64         // bytes of a message
+	limit      time.Duration // in which one must come
+	written    atomic.Int64  // bytes, since the last message
+
 	mu      sync.Mutex
 	coming  int   // calls of which a message is on its way
 	pending int64 // bytes
+	silence silence
 	closed  bool
 }
 
@@ -61,11 +69,33 @@ func (c *line) Read(p []byte) (int, error) {
 	}
 	c.pending += int64(n)
 	c.budget.used.Add(int64(n))
-	if err == nil && c.pending > lineFree && c.budget.used.Load() > c.budget.max {
-		return 0, fmt.Errorf("%d bytes of unfinished messages on a connection, while the requests under way hold all of the %d bytes there are", c.pending, c.budget.max)
+	if err != nil {
+		return n, err
 	}
+	switch most := lineFree + int64(c.coming)*(c.messageMax+wireExtra(c.messageMax)); {
+	case c.pending > lineFree && c.budget.used.Load() > c.budget.max:
+		err = fmt.Errorf("%d bytes of unfinished messages on a connection, while the requests under way hold all of the %d bytes there are", c.pending, c.budget.max)
+	case c.coming > 0 && c.pending > most:
+		err = fmt.Errorf("%d bytes on a connection for %d messages of %d bytes at most", c.pending, c.coming, c.messageMax)
+	default:
+		err = c.silence.hear(n, c.written.Load(), c.coming > 0, c.limit, time.Now())
+	}
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+// Write implements net.Conn.
+func (c *line) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.written.Add(int64(n))
 	return n, err
 }
+
+// wireExtra is what surrounds a message of so many bytes on the wire: frames,
+// headers, TLS.
+func wireExtra(size int64) int64 { return size/50 + 512 }
 
 // begin counts a message that is to come. A connection that is not counted has no
 // line; what is called on that does nothing.
@@ -87,7 +117,9 @@ func (c *line) taken(size int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.coming = max(0, c.coming-1)
-	if size += size/50 + 512; c.coming == 0 || size > c.pending { // frames, headers, TLS
+	c.silence.end(time.Now())
+	c.written.Store(0)
+	if size += wireExtra(size); c.coming == 0 || size > c.pending {
 		size = c.pending
 	}
 	c.free(size)

@@ -4,6 +4,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 )
 
 // plugs is a listener whose connections are the ends of plugs.
@@ -25,7 +26,7 @@ func (n plug) RemoteAddr() net.Addr { return &net.UnixAddr{Name: n.name} }
 // TestUnfinishedMessagesAreBounded sends over two connections what no handler takes
 // over, until the one that goes on asking for memory is cut off.
 func TestUnfinishedMessagesAreBounded(t *testing.T) {
-	a := &API{bodies: budget{max: 1 << 20}}
+	a := &API{bodies: budget{max: 1 << 20}, cfg: Config{BodyBytesMax: 64 << 20, ReceiveTime: time.Minute}}
 	l := plugs{conns: make(chan net.Conn, 2)}
 	in := a.Inflow(l)
 	open := func(name string) (client net.Conn, server *line) {

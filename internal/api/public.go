@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"io/fs"
-	"path/filepath"
 	"regexp"
 	"strings"
 )
@@ -26,13 +25,14 @@ var panicText = regexp.MustCompile(`(?s)panicked: .*`)
 func publicText(err error) string {
 	text := err.Error()
 	if file, ok := errors.AsType[*fs.PathError](err); ok && file.Path != "" {
-		text = strings.ReplaceAll(text, file.Path, filepath.Base(file.Path))
+		text = strings.ReplaceAll(text, file.Path, lastOf(file.Path))
 	}
 	text = panicText.ReplaceAllString(text, "panicked; the server's log says more")
-	return sourcePath.ReplaceAllStringFunc(text, func(path string) string {
-		return path[strings.LastIndexAny(path, `/\`)+1:]
-	})
+	return sourcePath.ReplaceAllStringFunc(text, lastOf)
 }
+
+// lastOf is the last element of a path of any system.
+func lastOf(path string) string { return path[strings.LastIndexAny(path, `/\`)+1:] }
 
 // incident is an id by which a client and the log speak of the same defect.
 func incident() string { return "e-" + strings.ToLower(rand.Text()) }
