@@ -270,6 +270,20 @@ func TestTable(t *testing.T) {
 	golden(t, "table.txt", b.Bytes())
 }
 
+// TestPromisesThatDoNotHoldAreTold: a demonstration on data for which the profile
+// promises too much says so.
+func TestPromisesThatDoNotHoldAreTold(t *testing.T) {
+	r := found()
+	r.Policies[1].Confirmed.Accuracy.Expected, r.Policies[1].Confirmed.Accuracy.ExpectedIs = 0.99, "above"
+	var b bytes.Buffer
+	if err := r.WriteTable(&b); err != nil {
+		t.Fatal(err)
+	}
+	if want := "Policy mosel: expected 0.9900 lies above the 95 % interval 0.9600-0.9740"; !strings.Contains(b.String(), want) || strings.Contains(b.String(), "Policy all: expected") {
+		t.Errorf("it does not say %q, and of mosel only:\n%s", want, b.String())
+	}
+}
+
 // TestJSONIsStable: a field that is renamed, dropped or changes its type breaks
 // those who read the result. New fields may be added.
 func TestJSONIsStable(t *testing.T) {

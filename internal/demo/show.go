@@ -74,6 +74,11 @@ func (r *Result) WriteTable(w io.Writer) error {
 			fmt.Fprintf(w, "\nPolicy %s: %.0f %% of the requests could not be sent on time; something else is busy on this machine.\n", p.Policy, 100*g.LagShare)
 		}
 	}
+	for _, p := range r.Policies {
+		if verdict := p.Confirmed.Accuracy.Verdict(); verdict != "" {
+			fmt.Fprintf(w, "\nPolicy %s: %s\n", p.Policy, verdict)
+		}
+	}
 	if r.MeasuredAccuracy < r.Floor {
 		fmt.Fprintf(w, "\nThe measured accuracy is below the floor: the profile promised more than held-out samples show.\n")
 	}

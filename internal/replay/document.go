@@ -162,6 +162,9 @@ func (r RunOut) warnings() []string {
 	} else if g.LagShare > 0.01 {
 		say("%.1f %% of requests were sent more than 5 ms late: the generator (%.2f cores) did not get the processor it needs.", 100*g.LagShare, g.CPU)
 	}
+	if verdict := r.Report.Accuracy.Verdict(); verdict != "" {
+		say("%s", verdict)
+	}
 	if a := r.Report.Accuracy; a.BelowFloor > 0 {
 		say("%d jobs were promised less than they asked for: please report this.", a.BelowFloor)
 	}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/mosel-serve/mosel/internal/slo"
 )
 
 var rewrite = flag.Bool("rewrite", false, "rewrite the golden files")
@@ -39,7 +41,7 @@ func example() Document {
 		Served:   Amount{3200, 3200, 106.0},
 		Jobs:     Outcomes{OnTime: 3100, Late: 100, Shed: 1280, Failed: 20, OnTimeShare: 0.6889, LateShare: 0.3111},
 		Items:    Outcomes{OnTime: 3100, Late: 100, Shed: 1280, Failed: 20, OnTimeShare: 0.6889, LateShare: 0.3111},
-		Accuracy: Accuracy{Measured: 0.985, Low: 0.978, High: 0.991, Expected: 0.986, Right: 3152, Items: 3200, Samples: 1500, Floor: 0.96},
+		Accuracy: Accuracy{Measured: 0.985, Low: 0.978, High: 0.991, Expected: 0.986, ExpectedIs: "within", Right: 3152, Items: 3200, Samples: 1500, Floor: 0.96},
 		JCT:      JCT{Mean: 71.24, P50: 70, P90: 95, P99: 101.5, Max: 120},
 		Variants: []VariantItems{{"all", 3200}},
 		Generator: Generator{CPU: 0.21, LagP99MS: 7.5, LagMaxMS: 12, LagShare: 0.02, InFlightMax: 40,
@@ -52,7 +54,7 @@ func example() Document {
 		Served:   Amount{4500, 4500, 149.5},
 		Jobs:     Outcomes{OnTime: 4490, Late: 10, OnTimeShare: 0.9978, LateShare: 0.0022},
 		Items:    Outcomes{OnTime: 4490, Late: 10, OnTimeShare: 0.9978, LateShare: 0.0022},
-		Accuracy: Accuracy{Measured: 0.972, Low: 0.963, High: 0.979, Expected: 0.971, Right: 4374, Items: 4500, Samples: 1500, Floor: 0.96},
+		Accuracy: Accuracy{Measured: 0.972, Low: 0.963, High: 0.979, Expected: 0.981, ExpectedIs: "above", Right: 4374, Items: 4500, Samples: 1500, Floor: 0.96},
 		JCT:      JCT{Mean: 6.31, P50: 5.2, P90: 9, P99: 21.04, Max: 107},
 		Variants: []VariantItems{{"image_text", 4000}, {"all", 500}},
 		Generator: Generator{CPU: 0.2, LagP99MS: 1.1, LagMaxMS: 3, InFlightMax: 9,
@@ -79,6 +81,36 @@ func TestJSONIsStable(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, "document.json", append(text, '\n'))
+}
+
+// TestExpectationsThatDoNotHold: what the labels show beside what was promised is said
+// plainly, and only where chance does not explain it.
+func TestExpectationsThatDoNotHold(t *testing.T) {
+	for _, tt := range []struct {
+		right, items int
+		promised     float64
+		is, verdict  string
+	}{
+		{0, 0, 0, "", ""},
+		{830, 1000, 0.9885, "above", "expected 0.9885 lies above the 95 % interval 0.8055-0.8520 of what was measured: the model does worse on this data than its profile says."},
+		{998, 1000, 0.9, "below", "expected 0.9000 lies below the 95 % interval 0.9927-0.9995 of what was measured: the model does better on this data than its profile says."},
+		{970, 1000, 0.975, "within", ""},
+		{1000, 1000, 1, "within", ""},
+	} {
+		var answers tally
+		for i := range tt.items {
+			answers.add(int32(i), i < tt.right)
+		}
+		expected, err := slo.AccuracyOf(tt.promised)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var r Report
+		r.accuracy(answers, 0, expected.Times(tt.items))
+		if a := r.Accuracy; a.ExpectedIs != tt.is || a.Verdict() != tt.verdict {
+			t.Errorf("%d of %d right, %v promised: %q, %q", tt.right, tt.items, tt.promised, a.ExpectedIs, a.Verdict())
+		}
+	}
 }
 
 func TestWarnings(t *testing.T) {

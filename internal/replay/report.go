@@ -2,6 +2,7 @@ package replay
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -51,10 +52,13 @@ type Outcomes struct {
 // Accuracy sets the accuracy that labels show beside the promised one, over
 // the items that have a result.
 type Accuracy struct {
-	Measured   float64 `json:"measured"`
-	Low        float64 `json:"low"` // of the 95 % interval, for samples never seen
-	High       float64 `json:"high"`
-	Expected   float64 `json:"expected"` // mean of what the server promised
+	Measured float64 `json:"measured"`
+	Low      float64 `json:"low"` // of the 95 % interval, for samples never seen
+	High     float64 `json:"high"`
+	Expected float64 `json:"expected"` // mean of what the server promised
+	// ExpectedIs says where Expected lies: "within" the interval, "above" or "below"
+	// it; "" where nothing was measured.
+	ExpectedIs string  `json:"expected_is"`
 	Right      int     `json:"right"`
 	Items      int     `json:"items"`
 	Samples    int     `json:"samples"`     // different ones
@@ -195,6 +199,30 @@ func (r *Report) accuracy(answers tally, floors, promised slo.Score) {
 	a.Measured, a.Low, a.High = share.mean, share.low, share.high
 	a.Items, a.Right, a.Samples = items, right, len(answers.items)
 	a.Floor, a.Expected = floors.Mean(items).Float(), promised.Mean(items).Float()
+	switch {
+	case items == 0:
+	case a.Expected > a.High:
+		a.ExpectedIs = "above"
+	case a.Expected < a.Low:
+		a.ExpectedIs = "below"
+	default:
+		a.ExpectedIs = "within"
+	}
+}
+
+// Verdict says in a sentence that the promised accuracy is not what was measured, ""
+// if it may be.
+func (a Accuracy) Verdict() string {
+	how := "worse"
+	switch a.ExpectedIs {
+	case "above":
+	case "below":
+		how = "better"
+	default:
+		return ""
+	}
+	return fmt.Sprintf("expected %.4f lies %s the 95 %% interval %.4f-%.4f of what was measured: the model does %s on this data than its profile says.",
+		a.Expected, a.ExpectedIs, a.Low, a.High, how)
 }
 
 func (l *Log) generator(lags []time.Duration, late int) Generator {
