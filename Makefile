@@ -13,13 +13,16 @@ ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
 
-.PHONY: help build demo experiments test conformance clients soak simulate-soak lint fuzz bench bench-serve generate setup clean
+.PHONY: help build install demo experiments test conformance clients soak simulate-soak lint fuzz bench bench-serve generate setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(MAKEFILE_LIST)
 
 build: ## build bin/mosel
 	$(GO) build -o bin/mosel ./cmd/mosel
+
+install: ## install mosel for this user, in $(go env GOBIN) or $(go env GOPATH)/bin
+	$(GO) install ./cmd/mosel
 
 demo: setup ## the main job: one request, then the capacity of "all" and of "mosel" on the shipped model
 	bin/mosel demo

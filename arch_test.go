@@ -29,6 +29,10 @@ var rooms = []room{
 	// What a server says about itself, for whoever reads it.
 	{dir: "status"},
 	{dir: "client", imports: []string{"tensor", "oip", "oip/inference", "status"}},
+	// The example package, inside the program.
+	{dir: "models"},
+	{dir: "internal/cachedir"},
+	{dir: "internal/example", imports: []string{"models", "internal/cachedir"}},
 	// The spine: slo -> modelpkg -> plan -> sched -> engine -> api -> server -> cmd.
 	// What hangs off a vertebra stands right after it.
 	{dir: "internal/slo"},
@@ -45,7 +49,7 @@ var rooms = []room{
 		imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime"},
 		tests:   []string{"internal/runtime/runtimetest"},
 	},
-	{dir: "internal/runtime/ort/library", imports: []string{"internal/slo"}},
+	{dir: "internal/runtime/ort/library", imports: []string{"internal/slo", "internal/cachedir"}},
 	{
 		dir:     "internal/runtime/ort",
 		imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime", "internal/runtime/ort/library"},
@@ -101,7 +105,7 @@ var rooms = []room{
 		dir: "cmd/mosel",
 		imports: []string{"tensor", "oip", "status", "client", "internal/slo", "internal/access", "internal/modelpkg", "internal/runtime", "internal/runtime/ort",
 			"internal/runtime/ort/library", "internal/profiler", "internal/media", "internal/plan", "internal/plot", "internal/replay", "internal/demo",
-			"internal/workload", "internal/scenario", "internal/obs", "internal/server"},
+			"internal/workload", "internal/scenario", "internal/obs", "internal/server", "internal/example"},
 		tests: []string{"internal/modelpkg/modelpkgtest"},
 	},
 }

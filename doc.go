@@ -20,6 +20,7 @@
 //	oip/inference        the same protocol over gRPC: messages, service, and their way to oip and back
 //	client               Go SDK: calls, asynchronous calls and streams, over REST and gRPC
 //	status               what a server says about itself, and about one job
+//	models               the example model package, inside the program
 //	conformance          tests of any server of the protocol, run with go test
 //
 // The spine:
@@ -49,6 +50,8 @@
 //	internal/scenario    experiments as files, run in the simulator under every policy
 //	internal/replay      offers load to a server from outside and reports what came of it
 //	internal/servebench  a program that measures what serving itself costs
+//	internal/cachedir    where files are kept that can be made again
+//	internal/example     the example package as a directory
 //	internal/demo        the main job: what policy "mosel" carries beside policy "all"
 //
 // # Reading order

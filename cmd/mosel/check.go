@@ -25,8 +25,8 @@ func checkCommand() *cobra.Command {
 		Use:   "check MODEL",
 		Short: "Validate a model package: mosel.yaml, graphs, evaluation sets, profiles",
 		Long: `Validate a model package against its ONNX files and print every problem with
-file and line. MODEL is a directory, or the name of one in ./models. The format
-is described in docs/model-package.md.
+file and line. MODEL is a directory, the name of one in ./models, or digits, the
+built-in example. The format is described in docs/model-package.md.
 
 Where ONNX Runtime is installed, every graph is run on a few samples too: one at
 a time, in a batch of 2 and, where that is quick, in the largest batch. Outputs
@@ -34,8 +34,8 @@ must be as they are declared, and no item's answer may depend on the others of
 its batch. Nothing is downloaded; "mosel runtime install" installs the library.
 
 What is sound and worth a look is printed with "look:" and is no problem.`,
-		Example: `  mosel check models/digits
-  mosel check models/digits --no-run`,
+		Example: `  mosel check my-model
+  mosel check digits --no-run`,
 		Args: oneModel,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.check(cmd, args[0]) },
 	}
@@ -58,11 +58,14 @@ func linksWithin(models, arg, dir string) string {
 }
 
 func (f checkFlags) check(cmd *cobra.Command, arg string) error {
-	dir, out := modelDir(arg), cmd.OutOrStdout()
+	dir, err := modelDir(arg)
+	if err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
 	found := modelpkg.CheckIn(linksWithin(f.models, arg, dir), dir)
 	ran := "not run (--no-run)"
 	if len(found.Problems) == 0 && !f.noRun {
-		var err error
 		if ran, err = tryGraphs(cmd, &found); err != nil {
 			return err
 		}
@@ -114,7 +117,7 @@ func tryGraphs(cmd *cobra.Command, found *modelpkg.Findings) (ran string, err er
 // oneModel is the rule for commands that work on one package.
 func oneModel(cmd *cobra.Command, args []string) error {
 	if len(args) != 1 {
-		return usageError{fmt.Errorf("name one model package, a directory or a name in ./models\nSee '%s --help'", cmd.CommandPath())}
+		return usageError{fmt.Errorf("name one model package: a directory, a name in ./models, or the built-in example, digits\nSee '%s --help'", cmd.CommandPath())}
 	}
 	return nil
 }

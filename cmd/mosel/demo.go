@@ -31,8 +31,9 @@ choosing them per request (policy mosel). For both, find the highest rate that
 keeps 99 % of the items on time, and measure accuracy on held-out samples; then
 offer 1.5 times what running all can take, and compare completion times.
 
-Everything else that keeps the processor busy changes the result. docs/demo.md
-explains every number.`,
+The model is the only one in ./models, or the built-in example. Everything else
+that keeps the processor busy changes the result. docs/demo.md explains every
+number.`,
 		Example: "  mosel demo\n  mosel demo --json demo.json",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -40,7 +41,7 @@ explains every number.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.modelDir, "model-dir", "", "the model package (default: ./models/MODEL, or the only one there)")
+	flags.StringVar(&f.modelDir, "model-dir", "", "the model package (default: ./models/MODEL, the only one there, or the built-in example)")
 	flags.StringVar(&f.device, "device", "", "name of the profile to plan by (default: this machine's, or the only one)")
 	flags.DurationVar(&f.deadline, "deadline", 100*time.Millisecond, "of every request")
 	flags.Uint64Var(&f.seed, "seed", 1, "the same seed offers the same load")

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -42,15 +43,55 @@ func rootCommand() *cobra.Command {
 		Long: `mosel serves multi-modal models. A client states the accuracy it needs and by
 when; mosel runs the cheapest choice of input modalities that keeps both.
 
-  mosel serve                       serve the models in ./models on localhost
+  mosel serve                       serve the models in ./models on localhost,
+                                    or a built-in example where there are none
   mosel infer digits --text seven   ask it something
   mosel demo                        see what it gains over running everything`,
+		Version:       thisVersion().Version,
+		Args:          knownCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w\nSee '%s --help'", err, cmd.CommandPath())}
 	})
-	root.AddCommand(checkCommand(), profileCommand(), planCommand(), serveCommand(), inferCommand(), replayCommand(), simulateCommand(), demoCommand(), statusCommand(), explainCommand(), tokenCommand(), runtimeCommand())
+	root.SetVersionTemplate(thisVersion().String() + "\n")
+	root.AddCommand(checkCommand(), profileCommand(), planCommand(), serveCommand(), inferCommand(), replayCommand(), simulateCommand(), demoCommand(), statusCommand(), explainCommand(), tokenCommand(), runtimeCommand(), exampleCommand(), versionCommand())
+	usageErrors(root)
 	return root
+}
+
+// suggestionDistance is how many letters a command may be away from what was typed
+// to be suggested.
+const suggestionDistance = 2
+
+// knownCommand refuses what is no command and names those that look like it.
+func knownCommand(root *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	root.SuggestionsMinimumDistance = suggestionDistance
+	hint := ""
+	if like := root.SuggestionsFor(args[0]); len(like) > 0 {
+		hint = ": did you mean " + strings.Join(like, " or ") + "?"
+	}
+	return fmt.Errorf("unknown command %q%s", args[0], hint)
+}
+
+// usageErrors makes mistakes in the arguments of a command and its subcommands
+// usage errors.
+func usageErrors(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			err := check(cmd, args)
+			if err == nil || errors.As(err, new(usageError)) {
+				return err
+			}
+			return usageError{fmt.Errorf("%w\nSee '%s --help'", err, cmd.CommandPath())}
+		}
+	}
+	for _, sub := range c.Commands() {
+		usageErrors(sub)
+	}
 }

@@ -37,7 +37,8 @@ func planCommand() *cobra.Command {
 		Short: "Show the cheapest strategy for a job, or for every job size and floor",
 		Long: `Show how the items of a job are best shared out over the model's variants: the
 exact cheapest strategy whose expected mean accuracy is at least the floor.
-MODEL is a package directory, or the name of one in ./models.`,
+MODEL is a package directory, the name of one in ./models, or digits, the
+built-in example.`,
 		Example: "  mosel plan digits --size 32 --min-accuracy 0.97\n  mosel plan digits --matrix --plot matrix.svg",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -75,7 +76,11 @@ func loadPlanning(arg string, f planFlags) (planning, error) {
 	if f.size < 1 || f.size > planSizeMax {
 		return planning{}, usageError{fmt.Errorf("--size %d is not between 1 and %d", f.size, planSizeMax)}
 	}
-	m, err := modelpkg.Load(modelDir(arg))
+	dir, err := modelDir(arg)
+	if err != nil {
+		return planning{}, err
+	}
+	m, err := modelpkg.Load(dir)
 	if err != nil {
 		return planning{}, err
 	}

@@ -42,11 +42,11 @@ func profileCommand() *cobra.Command {
 		Long: `Measure every variant of a model on this machine: accuracy over its labelled
 set, latency and memory by batch size. Writes profiles/<device>.json in the
 package, a picture and the answer to every sample beside it. MODEL is a
-directory, or the name of one in ./models.
+directory, the name of one in ./models, or digits, the built-in example.
 
 Answers are kept, also by a run that is interrupted: the same command goes on
 where it was, and a repeated one only takes the times again.`,
-		Example: `  mosel profile models/digits
+		Example: `  mosel profile my-model
   mosel profile digits --show
   mosel profile digits --show --plot digits.png`,
 		Args: oneModel,
@@ -56,7 +56,10 @@ where it was, and a repeated one only takes the times again.`,
 					return usageError{err}
 				}
 			}
-			dir := modelDir(args[0])
+			dir, err := modelDir(args[0])
+			if err != nil {
+				return err
+			}
 			m, err := modelpkg.LoadIn(linksWithin(f.models, args[0], dir), dir)
 			if err != nil {
 				return err

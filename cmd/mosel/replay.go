@@ -11,8 +11,10 @@ import (
 	"time"
 
 	"github.com/mosel-serve/mosel/client"
+	"github.com/mosel-serve/mosel/internal/example"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/replay"
+	"github.com/mosel-serve/mosel/internal/runtime/ort/library"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/internal/workload"
 	"github.com/spf13/cobra"
@@ -45,8 +47,9 @@ func replayCommand() *cobra.Command {
 		Short: "Offer load to a server and check its promises",
 		Long: `Send the held-out samples of a model to a server at given times, whether it
 keeps up or not, and report what was on time, how long it took, what ran, and
-the accuracy that the labels show beside the one that was promised. MODEL is the
-name of a package in ./models, and may be left out where there is only one.
+the accuracy that the labels show beside the one that was promised. MODEL is a
+package directory or the name of one in ./models. It may be left out where there
+is only one; where there is none, it is the built-in example.
 
 Ctrl-C ends the load early and still prints the report. docs/replay.md explains
 every number.`,
@@ -72,7 +75,7 @@ every number.`,
 	flags.Uint64Var(&f.seed, "seed", 1, "the same seed offers the same load")
 	flags.IntVar(&f.concurrency, "concurrency", replay.ConcurrencyDefault, "most requests in flight")
 	flags.StringVar(&f.addr, "addr", defaultAddr, "the server")
-	flags.StringVar(&f.modelDir, "model-dir", "", "the model package with the held-out samples (default: ./models/MODEL)")
+	flags.StringVar(&f.modelDir, "model-dir", "", "the model package with the held-out samples (default: ./models/MODEL, or the built-in example)")
 	flags.StringSliceVar(&f.policies, "policies", nil, "start a server for each of these policies, one after the other, in place of --addr")
 	flags.StringVar(&f.json, "json", "", "write JSON to this file, - for the terminal in place of the table")
 	return cmd
@@ -188,11 +191,14 @@ func packageDir(args []string, given string) (string, error) {
 		return given, nil
 	}
 	if len(args) == 1 {
-		return modelDir(args[0]), nil
+		return modelDir(args[0])
 	}
 	found, err := filepath.Glob(filepath.Join(modelsDir, "*", modelpkg.FileName))
 	if err != nil {
 		return "", err
+	}
+	if len(found) == 0 {
+		return modelDir(example.Name)
 	}
 	if len(found) != 1 {
 		return "", usageError{fmt.Errorf("name a model: there are %d packages in ./%s", len(found), modelsDir)}
@@ -267,6 +273,10 @@ func progressText(policy string, p replay.Progress) string {
 // startServer runs `mosel serve` of this very program for one package, with
 // further flags if there are any.
 func startServer(ctx context.Context, dir, policy string, flags ...string) (*replay.Server, error) {
+	// An installation may take longer than a server has to become ready.
+	if _, err := (library.Config{Progress: os.Stderr}).Find(ctx, nil); err != nil {
+		return nil, err
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err

@@ -6,10 +6,12 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/example"
 	"github.com/mosel-serve/mosel/internal/obs"
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/server"
@@ -27,7 +29,8 @@ func serveCommand() *cobra.Command {
 		Use:   "serve [MODEL...]",
 		Short: "Serve model packages over the Open Inference Protocol (REST and gRPC)",
 		Long: `Serve the model packages in a directory, all or those named, on localhost.
-The server answers at once that it is live, and that it is ready when every
+Without --models they are those in ./models; where that is not there, the
+built-in example digits is served. The server answers at once that it is live, and that it is ready when every
 model is loaded and warm. Packages that change, come or go later are loaded and
 unloaded while it serves. SIGTERM or Ctrl-C lets admitted requests finish.
 
@@ -46,11 +49,17 @@ request and why.`,
 			if cfg.Log, err = newLog(cmd.ErrOrStderr(), format, verbose); err != nil {
 				return usageError{err}
 			}
+			cfg.API.Version = thisVersion().Version
+			if !cmd.Flags().Changed("models") {
+				if err := findModels(&cfg, args); err != nil {
+					return err
+				}
+			}
 			return serve(cmd.Context(), cfg)
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&cfg.ModelsDir, "models", "models", "directory of model packages, or one package")
+	f.StringVar(&cfg.ModelsDir, "models", "models", "`directory` of model packages, or one package (without ./models: the built-in example)")
 	f.StringVar(&cfg.Device, "device", "", "name of the profile to plan by (default: this machine's, or the only one)")
 	f.StringVar(&cfg.Addr, "addr", cfg.Addr, "address of REST; port 0 picks a free one")
 	f.StringVar(&cfg.GRPCAddr, "grpc-addr", cfg.GRPCAddr, "address of gRPC; empty: none")
@@ -72,6 +81,20 @@ request and why.`,
 	f.StringVar(&format, "log-format", format, "form of the log on standard error: text or json, one object on each line")
 	f.BoolVarP(&verbose, "verbose", "v", false, "log more, such as every request that failed")
 	return cmd
+}
+
+// findModels sets the directory to serve where the command line names none.
+func findModels(cfg *server.Config, only []string) error {
+	dir, builtIn, err := servedDir(only)
+	if err != nil {
+		return err
+	}
+	cfg.ModelsDir = dir
+	if builtIn {
+		cfg.Log.Info("there is no directory ./models: serving the built-in example; serve your own models with --models DIRECTORY",
+			"model", example.Name, "directory", filepath.Join(dir, example.Name))
+	}
+	return nil
 }
 
 // newLog makes the log of a server.

@@ -328,7 +328,7 @@ func (s *Server) Warm(ctx context.Context) error {
 	}
 	s.runtime = s.cfg.Runtime
 	if s.runtime == nil {
-		rt, err := ort.Open(ctx, ort.Config{})
+		rt, err := ort.Open(ctx, ort.Config{Progress: progress{s.cfg.Log}})
 		if err != nil {
 			return err
 		}

@@ -4,7 +4,8 @@
 // registries, and can be tested without loading anything.
 //
 // The order is: the file that MOSEL_ONNXRUNTIME names, the usual system
-// directories, the user's cache, and then an installation into that cache. What
+// directories, the user's cache (or, where there is none that can be written, a
+// temporary directory of the user), and then an installation into that cache. What
 // is downloaded is pinned by version and SHA-256 (see pins.go); a cached
 // library is held against the digest that was recorded when it was installed,
 // every time it is used.
@@ -61,7 +62,7 @@ type Config struct {
 	Progress io.Writer
 	// NoInstall makes it an error that no library is there.
 	NoInstall bool
-	// CacheDir is used instead of os.UserCacheDir()/mosel/onnxruntime.
+	// CacheDir is used instead of the directories of package cachedir.
 	CacheDir string
 	// SystemDirs are used instead of the usual system directories; tests pass
 	// an empty, non-nil slice for a machine without any.
@@ -133,22 +134,20 @@ func (c Config) system(accept func(Location) error, tried *attempts) (Location, 
 	return Location{}, false
 }
 
-// cached looks in the user's cache and installs there what is not yet there.
+// cached looks in the caches and, where none has the library, installs it in the
+// first that can be written.
 func (c Config) cached(ctx context.Context, accept func(Location) error, tried *attempts) (Location, error) {
 	const op = "find the ONNX Runtime library"
-	store, err := c.store()
-	if err != nil {
-		tried.add("%v", err)
-		return Location{}, slo.E(op, slo.KindNotFound, "%w", tried.failure())
-	}
-	at, err := store.lookup()
+	at, err := c.lookup(tried)
 	switch {
 	case err == nil:
 	case c.NoInstall:
-		tried.add("%v", err)
 		return Location{}, slo.E(op, slo.KindNotFound, "%w", tried.failure())
 	default:
-		tried.add("%v", err)
+		store := firstWritable(c.stores(), tried)
+		if store == nil {
+			return Location{}, slo.E(op, slo.KindUnavailable, "%w", tried.failure())
+		}
 		if at, err = store.install(ctx, tried); err != nil {
 			return Location{}, err
 		}
@@ -158,6 +157,30 @@ func (c Config) cached(ctx context.Context, accept func(Location) error, tried *
 		return Location{}, slo.E(op, slo.KindInternal, "%w", tried.failure())
 	}
 	return at, nil
+}
+
+// lookup finds a library that is installed in one of the caches.
+func (c Config) lookup(tried *attempts) (at Location, err error) {
+	for _, store := range c.stores() {
+		if at, err = store.lookup(); err == nil {
+			return at, nil
+		}
+		tried.add("%v", err)
+	}
+	return Location{}, err
+}
+
+// firstWritable is the first cache in which files can be created, nil if there
+// is none.
+func firstWritable(stores []*store, tried *attempts) *store {
+	for _, s := range stores {
+		err := s.cache.Make()
+		if err == nil {
+			return s
+		}
+		tried.add("nothing can be installed in %s: %v", s.root, err)
+	}
+	return nil
 }
 
 // attempts collects what was tried, for the error that says so.

@@ -6,9 +6,11 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/mosel-serve/mosel/internal/cachedir"
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
@@ -119,9 +121,12 @@ func TestTheErrorSaysWhatWasTriedAndWhatToDo(t *testing.T) {
 func TestTheCacheIsTheUsers(t *testing.T) {
 	c := nowhere(t)
 	c.CacheDir = ""
+	temporary := t.TempDir()
+	t.Setenv("TMPDIR", temporary)
 	t.Setenv("XDG_CACHE_HOME", "")
 	t.Setenv("HOME", "")
-	if _, err := c.Find(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "no cache directory for this user") {
+	own := filepath.Join(temporary, "mosel-"+strconv.Itoa(os.Getuid()), "onnxruntime")
+	if _, err := c.Find(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "nothing is installed in "+own) {
 		t.Error(err)
 	}
 	if runtime.GOOS != "linux" {
@@ -131,6 +136,51 @@ func TestTheCacheIsTheUsers(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", dir)
 	if _, err := c.Find(t.Context(), nil); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "mosel", "onnxruntime", Version)) {
 		t.Error(err)
+	}
+}
+
+// TestTheFirstCacheThatCanBeWrittenIsUsed: without a home, or with one that is
+// read-only, the library goes to the temporary directory of the user.
+func TestTheFirstCacheThatCanBeWrittenIsUsed(t *testing.T) {
+	file := touch(t, filepath.Join(t.TempDir(), "file"))
+	blocked := &store{cache: cachedir.At(filepath.Join(file, "x")), root: "no"}
+	good := &store{cache: cachedir.At(t.TempDir()), root: "yes"}
+	var tried attempts
+	if s := firstWritable([]*store{blocked, good}, &tried); s != good || len(tried) != 1 {
+		t.Errorf("%+v, tried %q", s, tried)
+	}
+	if s := firstWritable([]*store{blocked}, &tried); s != nil || !strings.HasPrefix(tried[1], "nothing can be installed in no: ") {
+		t.Errorf("%+v, tried %q", s, tried)
+	}
+}
+
+// TestALibraryThatOthersMayReplaceIsNotUsed: it would be loaded into the process.
+func TestALibraryThatOthersMayReplaceIsNotUsed(t *testing.T) {
+	c := nowhere(t)
+	c.CacheDir = ""
+	t.Setenv("TMPDIR", t.TempDir())
+	t.Setenv("XDG_CACHE_HOME", "")
+	t.Setenv("HOME", "")
+	s := c.stores()[0]
+	if err := s.cache.Make(); err != nil {
+		t.Fatal(err)
+	}
+	content := touch(t, s.file())
+	digest, err := Digest(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writeOrigin(filepath.Join(s.dir(), originFile), origin{Channel: PyPI, SHA256: digest}); err != nil {
+		t.Fatal(err)
+	}
+	if at, err := c.Find(t.Context(), nil); err != nil || at.Path != s.file() {
+		t.Fatalf("%+v, %v", at, err)
+	}
+	if err := os.Chmod(filepath.Dir(s.root), 0o777); err != nil { //nolint:gosec // it is the case
+		t.Fatal(err)
+	}
+	if at, err := c.Find(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "nobody else can write") {
+		t.Errorf("%+v, %v", at, err)
 	}
 }
 

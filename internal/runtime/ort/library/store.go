@@ -16,6 +16,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"github.com/mosel-serve/mosel/internal/cachedir"
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
@@ -34,7 +35,8 @@ const (
 // library and the record of where it came from. That directory appears by one
 // rename, complete, or not at all.
 type store struct {
-	root         string
+	cache        cachedir.Dir
+	root         string // the path of it
 	goos, goarch string
 	pins         map[Channel]pin // of this platform, empty if there is no build for it
 	sources      []source
@@ -47,23 +49,24 @@ type origin struct {
 	SHA256  string  `json:"sha256"` // of the library itself
 }
 
-func (c Config) store() (*store, error) {
-	root := c.CacheDir
-	if root == "" {
-		dir, err := os.UserCacheDir()
-		if err != nil {
-			return nil, fmt.Errorf("there is no cache directory for this user: %w", err)
-		}
-		root = filepath.Join(dir, "mosel", "onnxruntime")
+// stores lists the caches in the order in which they are used.
+func (c Config) stores() []*store {
+	dirs := cachedir.Find("onnxruntime")
+	if c.CacheDir != "" {
+		dirs = []cachedir.Dir{cachedir.At(c.CacheDir)}
 	}
-	s := &store{
-		root: root, goos: runtime.GOOS, goarch: runtime.GOARCH,
-		pins: pins[runtime.GOOS+"/"+runtime.GOARCH], sources: sources(), progress: c.Progress,
+	progress := c.Progress
+	if progress == nil {
+		progress = io.Discard
 	}
-	if s.progress == nil {
-		s.progress = io.Discard
+	var all []*store
+	for _, dir := range dirs {
+		all = append(all, &store{
+			cache: dir, root: dir.Path, goos: runtime.GOOS, goarch: runtime.GOARCH,
+			pins: pins[runtime.GOOS+"/"+runtime.GOARCH], sources: sources(), progress: progress,
+		})
 	}
-	return s, nil
+	return all
 }
 
 // dir is where the library of this version and platform belongs.
@@ -73,6 +76,9 @@ func (s *store) file() string { return filepath.Join(s.dir(), fileName(s.goos)) 
 
 // lookup returns the installed library if it is there and intact.
 func (s *store) lookup() (Location, error) {
+	if err := s.cache.Trust(); err != nil {
+		return Location{}, err
+	}
 	record, err := readOrigin(filepath.Join(s.dir(), originFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return Location{}, fmt.Errorf("nothing is installed in %s", s.dir())
@@ -164,7 +170,7 @@ func (s *store) sweep() {
 // installFrom downloads from one source into a temporary directory beside the
 // final one, verifies, unpacks and moves into place.
 func (s *store) installFrom(ctx context.Context, from source, p pin) (Location, error) {
-	fmt.Fprintf(s.progress, "ONNX Runtime %s is needed once: %s ...\n", Version, from)
+	fmt.Fprintf(s.progress, "installing ONNX Runtime %s, which is needed once: %s ...\n", Version, from)
 	temporary, err := os.MkdirTemp(s.root, incomplete)
 	if err != nil {
 		return Location{}, err

@@ -129,7 +129,7 @@ func TestInstall(t *testing.T) {
 		t.Fatalf("%+v, %v", at, err)
 	}
 	installed(t, s, Release, "from the release")
-	want := "ONNX Runtime " + Version + " is needed once: the release shop ...\nONNX Runtime " + Version + " is installed in " + s.dir() + "\n"
+	want := "installing ONNX Runtime " + Version + ", which is needed once: the release shop ...\nONNX Runtime " + Version + " is installed in " + s.dir() + "\n"
 	if said.String() != want {
 		t.Errorf("said %q, want %q", said.String(), want)
 	}

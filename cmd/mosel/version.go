@@ -1,0 +1,100 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// version is what is known of the program's source: the JSON of `mosel version`.
+type version struct {
+	Version  string `json:"version"`            // such as v1.2.3, or "devel" where nobody recorded one
+	Commit   string `json:"commit,omitempty"`   // of the repository, in hex; "": unknown
+	Date     string `json:"date,omitempty"`     // of the commit, RFC 3339; "": unknown
+	Modified bool   `json:"modified,omitempty"` // the source was not as it is in the commit
+	Go       string `json:"go"`                 // the version of Go that built it
+	Platform string `json:"platform"`           // such as linux/amd64
+}
+
+// devel is the version of a program that was built without one.
+const devel = "devel"
+
+// pseudoVersion is the end of a version that Go makes of a commit: its time in UTC
+// and its first twelve digits.
+var pseudoVersion = regexp.MustCompile(`[-.](\d{14})-([0-9a-f]{12})(\+.*)?$`)
+
+// thisVersion is the version of this program, from what the Go toolchain recorded.
+func thisVersion() version {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		info = &debug.BuildInfo{}
+	}
+	return versionOf(info)
+}
+
+// versionOf reads a version off a build's record: of a release that was installed
+// as a module, of a commit of one, or of a build in a clone.
+func versionOf(info *debug.BuildInfo) version {
+	v := version{Version: devel, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	if info.Main.Version != "" && info.Main.Version != "(devel)" {
+		v.Version = info.Main.Version
+	}
+	if m := pseudoVersion.FindStringSubmatch(v.Version); m != nil {
+		v.Commit = m[2]
+		if at, err := time.Parse("20060102150405", m[1]); err == nil {
+			v.Date = at.Format(time.RFC3339)
+		}
+	}
+	v.Modified = strings.HasSuffix(v.Version, "+dirty")
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			v.Commit = s.Value
+		case "vcs.time":
+			v.Date = s.Value
+		case "vcs.modified":
+			v.Modified = s.Value == "true"
+		}
+	}
+	return v
+}
+
+// String is one line for people.
+func (v version) String() string {
+	var about []string
+	if v.Commit != "" {
+		commit := "commit " + v.Commit[:min(12, len(v.Commit))]
+		if v.Modified {
+			commit += " with changes"
+		}
+		about = append(about, commit)
+	}
+	if date, _, _ := strings.Cut(v.Date, "T"); date != "" {
+		about = append(about, date)
+	}
+	about = append(about, v.Go, v.Platform)
+	return fmt.Sprintf("mosel %s (%s)", v.Version, strings.Join(about, ", "))
+}
+
+func versionCommand() *cobra.Command {
+	asJSON := false
+	cmd := &cobra.Command{
+		Use:   "version",
+		Short: "Print the version of this program",
+		Args:  noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if asJSON {
+				return writeJSON("-", cmd.OutOrStdout(), thisVersion())
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), thisVersion())
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
