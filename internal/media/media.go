@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	// FileBytesMax bounds a file: a minute of stereo 24-bit sound at 96 kHz, or a
-	// raw 10-megapixel PNG, fits.
-	FileBytesMax = 64 << 20
+	// FileBytesMax bounds a file: 7 minutes of stereo 24-bit sound at 96 kHz, or a
+	// PNG of a 100-megapixel photograph, fit.
+	FileBytesMax = 256 << 20
 	// elementsMax bounds the tensor made of one file, whatever a (remote) model
 	// declares: 16 Mi elements are a 2300x2300 RGB picture or 5 minutes at 48 kHz.
 	elementsMax = 16 << 20

@@ -264,7 +264,7 @@ func TestText(t *testing.T) {
 
 func TestErrors(t *testing.T) {
 	wav := wavFile(wavePCM, 1, 8000, 16, pcm16(1, 2))
-	mulaw := wavFile(7, 1, 8000, 8, []byte{1, 2})
+	adpcm := wavFile(2, 1, 8000, 4, []byte{1, 2})
 	png := pngOf(t, picture(4, 4))
 	huge := append([]byte(nil), png...)
 	binary.BigEndian.PutUint32(huge[16:], 1<<20) // the header's width; its checksum is tested after
@@ -285,7 +285,7 @@ func TestErrors(t *testing.T) {
 		{"a picture to a line", input(modelpkg.MediaImage, tensor.Uint8, 0, 28), png, slo.KindUnsupported},
 		{"absurd target", input(modelpkg.MediaImage, tensor.Uint8, 0, 1<<40, 1<<40), png, slo.KindTooLarge},
 		{"a picture as WAV", audio, png, slo.KindInvalid},
-		{"mu-law", audio, mulaw, slo.KindUnsupported},
+		{"ADPCM", audio, adpcm, slo.KindUnsupported},
 		{"no channels", audio, wavFile(wavePCM, 0, 8000, 16, nil), slo.KindInvalid},
 		{"no rate", audio, wavFile(wavePCM, 1, 0, 16, pcm16(1)), slo.KindInvalid},
 		{"no samples", audio, wavFile(wavePCM, 1, 8000, 16, nil), slo.KindInvalid},
@@ -350,6 +350,11 @@ func FuzzWAV(f *testing.F) {
 	f.Add(wavFile(wavePCM, 2, 44100, 24, make([]byte, 60)))
 	f.Add(streamed(wavFile(waveFloat, 1, 16000, 32, make([]byte, 40))))
 	f.Add(extensible(wavFile(wavePCM, 1, 8000, 8, []byte{1, 2, 3})))
+	f.Add(with(mono16(), func(l *layoutWAV) { l.bits, l.width, l.data = 24, 4, make([]byte, 16) }))
+	f.Add(with(mono16(), func(l *layoutWAV) { l.extended, l.valid, l.bits, l.width = true, 12, 16, 2 }))
+	f.Add(with(mono16(), func(l *layoutWAV) { l.tag, l.bits, l.width = waveMuLaw, 8, 1 }))
+	f.Add(with(mono16(), func(l *layoutWAV) { l.tag, l.bits, l.width, l.data = waveFloat, 64, 8, floats64(1, -1) }))
+	f.Add(with(mono16(), func(l *layoutWAV) { l.form, l.before, l.size, l.sizeGiven = "RF64", chunk("ds64", "\x00\x00\x00\x00\x00\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00"), unknownSize, true }))
 	in := input(modelpkg.MediaAudio, tensor.Int16, 8000, 100)
 	f.Fuzz(func(t *testing.T, file []byte) {
 		out, err := Encode(in, file)

@@ -2,132 +2,139 @@ package media
 
 import (
 	"encoding/binary"
-	"math"
+	"strings"
 
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Bounds of a WAV file's header. Rates below or above are not sound a model is
-// trained on, and an absurd rate would make the resampler's work absurd.
+// Bounds of a WAV file. Rates below or above are not sound a model is trained on,
+// and an absurd rate would make the resampler's work absurd; framesMax samples take
+// half a gigabyte while they are resampled.
 const (
 	rateMin     = 1000
 	rateMax     = 384_000
 	channelsMax = 16
+	framesMax   = 64 << 20
 )
 
-// WAV format tags.
+// Sizes of a data chunk that are no sizes. Programs that write to a pipe do not know
+// the length when they write the header and cannot go back to correct it: they write
+// all ones, or the largest number that they deem safe.
 const (
-	wavePCM        = 1
-	waveFloat      = 3
-	waveExtensible = 0xFFFE
+	unknownSize = 0xFFFFFFFF
+	streamSize  = 0x7FFF0000 // this and more
 )
 
-// wave is the format chunk of a WAV file.
-type wave struct {
-	tag      uint16
-	channels int
-	rate     int
-	bits     int
+// recording is a WAV file that has been taken apart.
+type recording struct {
+	format *format
+	data   []byte // the frames
 }
 
-// readWAV decodes a RIFF/WAVE file of linear PCM (8, 16, 24 or 32 bits) or IEEE
-// float (32 bits) and mixes its channels down. Samples are in [-1, 1). A data
-// chunk longer than the file, as written by programs that stream to a pipe and
-// cannot go back to correct the length, is read to the end of the file.
+// readWAV decodes a RIFF/WAVE file, also of the 64-bit forms RF64 and BW64, and
+// mixes its channels down. Samples are in [-1, 1]. What a file says of itself must
+// fit together; nothing is guessed. The one exception is a length that the program
+// that wrote it could not know.
 //
-// The reader is our own because those at hand either trust chunk sizes for
-// their allocations or read floats as integers.
+// The reader is our own because those at hand trust chunk sizes for their
+// allocations, read floats as integers, or take whatever follows an empty data
+// chunk for sound.
 func readWAV(file []byte) (samples []float64, rate int, err *slo.Error) {
-	if len(file) < 12 || string(file[0:4]) != "RIFF" || string(file[8:12]) != "WAVE" {
-		return nil, 0, slo.E("", slo.KindInvalid, "not a WAV file")
+	r, err := openWAV(file)
+	if err != nil {
+		return nil, 0, err
 	}
-	var format *wave
+	samples, err = r.format.decode(r.data)
+	return samples, r.format.rate, err
+}
+
+// openWAV finds the format and the data.
+func openWAV(file []byte) (r recording, err *slo.Error) {
+	if err := isWAV(file); err != nil {
+		return r, err
+	}
+	var data64 uint64 // the size of the data that an RF64 file gives apart
 	rest := file[12:]
 	for len(rest) >= 8 {
 		name, size := string(rest[:4]), uint64(binary.LittleEndian.Uint32(rest[4:8]))
 		body := rest[8:]
 		chunk := body[:min(size, uint64(len(body)))]
 		switch name {
+		case "ds64":
+			if len(chunk) >= 16 {
+				data64 = binary.LittleEndian.Uint64(chunk[8:])
+			}
 		case "fmt ":
-			if format, err = readFormat(chunk); err != nil {
-				return nil, 0, err
+			if r.format != nil {
+				return r, slo.E("", slo.KindInvalid, "the WAV file has two formats")
+			}
+			if r.format, err = readFormat(chunk); err != nil {
+				return r, err
 			}
 		case "data":
-			if format == nil {
-				return nil, 0, slo.E("", slo.KindInvalid, "the WAV file has sound before it says in which format")
+			if r.format == nil {
+				return r, slo.E("", slo.KindInvalid, "the WAV file has sound before it says in which format")
 			}
-			if size == 0 {
-				chunk = body
+			if size == unknownSize && data64 > 0 {
+				size = data64
 			}
-			return format.mixDown(chunk), format.rate, nil
+			r.data, err = dataOf(file, body, size)
+			return r, err
 		}
 		next := min(size+size&1, uint64(len(body))) // chunks are padded to an even length
 		rest = body[next:]
 	}
-	return nil, 0, slo.E("", slo.KindInvalid, "the WAV file holds no sound")
+	return r, slo.E("", slo.KindInvalid, "the WAV file holds no sound")
 }
 
-// readFormat reads and checks a format chunk.
-func readFormat(chunk []byte) (*wave, *slo.Error) {
-	if len(chunk) < 16 {
-		return nil, slo.E("", slo.KindInvalid, "the WAV file's format chunk is cut short")
+// isWAV looks at the first twelve bytes.
+func isWAV(file []byte) *slo.Error {
+	if len(file) < 12 || string(file[8:12]) != "WAVE" {
+		return slo.E("", slo.KindInvalid, "not a WAV file%s", otherKind(file))
 	}
-	w := &wave{
-		tag:      binary.LittleEndian.Uint16(chunk[0:]),
-		channels: int(binary.LittleEndian.Uint16(chunk[2:])),
-		bits:     int(binary.LittleEndian.Uint16(chunk[14:])),
+	switch form := string(file[:4]); form {
+	case "RIFF", "RF64", "BW64":
+		return nil
+	case "RIFX":
+		return slo.E("", slo.KindUnsupported, "a big-endian WAV file (RIFX); save it as an ordinary one (RIFF)")
 	}
-	rate := binary.LittleEndian.Uint32(chunk[4:])
-	if w.tag == waveExtensible && len(chunk) >= 26 {
-		w.tag = binary.LittleEndian.Uint16(chunk[24:]) // the sub-format's first two bytes
-	}
-	pcm := w.tag == wavePCM && (w.bits == 8 || w.bits == 16 || w.bits == 24 || w.bits == 32)
-	if !pcm && (w.tag != waveFloat || w.bits != 32) {
-		return nil, slo.E("", slo.KindUnsupported,
-			"WAV format %d with %d bits; 8, 16, 24 and 32-bit PCM and 32-bit float are read", w.tag, w.bits)
-	}
-	if w.channels < 1 || w.channels > channelsMax {
-		return nil, slo.E("", slo.KindInvalid, "%d channels; 1 to %d are read", w.channels, channelsMax)
-	}
-	if rate < rateMin || rate > rateMax {
-		return nil, slo.E("", slo.KindInvalid, "a sample rate of %d Hz; %d to %d are read", rate, rateMin, rateMax)
-	}
-	w.rate = int(rate)
-	return w, nil
+	return slo.E("", slo.KindInvalid, "not a WAV file")
 }
 
-// mixDown decodes the whole frames of data and averages each frame's channels.
-func (w *wave) mixDown(data []byte) []float64 {
-	size := w.bits / 8
-	frames := len(data) / (size * w.channels)
-	samples := make([]float64, frames)
-	for i := range samples {
-		sum := 0.0
-		for range w.channels {
-			sum += w.sample(data)
-			data = data[size:]
-		}
-		samples[i] = sum / float64(w.channels)
-	}
-	return samples
-}
-
-// sample decodes the sample at the head of data. Floats outside [-1, 1] are
-// clipped and those that are no number are silence.
-func (w *wave) sample(data []byte) float64 {
+// dataOf is the content of a data chunk of the given size, of which body begins with
+// what there is.
+func dataOf(file, body []byte, size uint64) ([]byte, *slo.Error) {
+	riff := binary.LittleEndian.Uint32(file[4:8])
 	switch {
-	case w.tag == waveFloat:
-		v := float64(math.Float32frombits(binary.LittleEndian.Uint32(data)))
-		if math.IsNaN(v) {
-			return 0
-		}
-		return min(max(v, -1), 1)
-	case w.bits == 8: // the only unsigned width
-		return (float64(data[0]) - 128) / (1 << 7)
-	case w.bits == 16:
-		return float64(int16(binary.LittleEndian.Uint16(data))) / (1 << 15)
-	case w.bits == 24:
-		return float64(int32(uint32(data[0])<<8|uint32(data[1])<<16|uint32(data[2])<<24)) / (1 << 31)
+	case size >= streamSize && size <= unknownSize:
+		return body, nil
+	case size == 0 && (riff == 0 || riff >= streamSize):
+		return body, nil // neither length was known
+	case size == 0 && len(body) > 0 && uint64(riff)+8 <= uint64(len(file)-len(body)):
+		return nil, slo.E("", slo.KindInvalid, "the WAV file says that it holds no sound, but %d bytes follow: its header was never completed", len(body))
+	case size == 0:
+		return nil, slo.E("", slo.KindInvalid, "the WAV file holds no sound")
+	case size > uint64(len(body)):
+		return nil, slo.E("", slo.KindInvalid, "the WAV file is cut off: it announces %d bytes of sound and has %d", size, len(body))
 	}
-	return float64(int32(binary.LittleEndian.Uint32(data))) / (1 << 31)
+	return body[:size], nil
+}
+
+// otherKinds are the beginnings of sounds that people take for WAV files.
+var otherKinds = []struct{ prefix, kind string }{
+	{"ID3", "MP3"}, {"\xff\xfb", "MP3"}, {"OggS", "Ogg"}, {"fLaC", "FLAC"}, {"FORM", "AIFF"}, {"\x1aE\xdf\xa3", "WebM"},
+	{"caff", "CAF"}, {".snd", "AU"}, {"#!AMR", "AMR"},
+}
+
+// otherKind says which other kind of sound a file is, "" if that is not known.
+func otherKind(file []byte) string {
+	for _, other := range otherKinds {
+		if strings.HasPrefix(string(file[:min(len(file), 8)]), other.prefix) {
+			return " but " + other.kind + ": convert it, for example with ffmpeg -i FILE sound.wav"
+		}
+	}
+	if len(file) >= 8 && string(file[4:8]) == "ftyp" {
+		return " but MP4 or M4A: convert it, for example with ffmpeg -i FILE sound.wav"
+	}
+	return ""
 }
