@@ -43,8 +43,8 @@ func inferCommand() *cobra.Command {
 		Use:   "infer MODEL",
 		Short: "Ask a served model about a picture, a recording, a text",
 		Long: `Send ordinary files to a model on a server and print its answer, what it ran
-and how long that took. Pictures are PNG or JPEG, recordings WAV; both are
-brought to the size and rate the model declares. Give what you have: the server
+and how long that took. Pictures are PNG, JPEG or WebP, recordings WAV; both
+are brought to the size and rate the model declares. Give what you have: the server
 chooses what to run among the modalities that are there.`,
 		Example: `  mosel infer digits --image seven.png --audio seven.wav --text sevne --min-accuracy 0.97 --deadline 50ms
   mosel infer digits --text sevne
@@ -61,7 +61,7 @@ chooses what to run among the modalities that are there.`,
 	}
 	flags := cmd.Flags()
 	for kind, usage := range map[modelpkg.Media]string{
-		modelpkg.MediaImage: "a PNG or JPEG `file`",
+		modelpkg.MediaImage: "a PNG, JPEG or WebP `file`",
 		modelpkg.MediaAudio: "a WAV `file`",
 		modelpkg.MediaText:  "the `text` itself, or @FILE",
 	} {

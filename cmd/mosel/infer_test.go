@@ -165,7 +165,7 @@ func TestInferMistakes(t *testing.T) {
 		{[]string{"m"}, true, "give at least one of the model's inputs, photo, caption, raw"},
 		{[]string{"m", "--image", "nope.png"}, false, "nope.png: no such file"},
 		{[]string{"m", "--audio", photo}, true, "none of the model's inputs takes this"},
-		{[]string{"m", "--image", file(t, "x.png", []byte("x"))}, false, "not a PNG or JPEG"},
+		{[]string{"m", "--image", file(t, "x.png", []byte("x"))}, false, "not a PNG, JPEG or WebP"},
 		{[]string{"m", "--input", "photo"}, true, "not NAME=VALUE"},
 		{[]string{"m", "--input", "foto=" + photo}, true, `no input "foto"`},
 		{[]string{"m", "--image", photo, "--input", "photo=" + photo}, true, "given twice"},

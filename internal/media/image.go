@@ -1,11 +1,8 @@
 package media
 
 import (
-	"bytes"
 	"image"
 	"image/color"
-	_ "image/jpeg" // registers the JPEG decoder
-	_ "image/png"  // registers the PNG decoder
 
 	"golang.org/x/image/draw"
 
@@ -15,16 +12,17 @@ import (
 )
 
 const (
-	// pixelsMax bounds a picture before it is decoded: 24 megapixels is a
-	// full-frame camera, and at most about 300 MB while a progressive JPEG of it
-	// is decoded.
-	pixelsMax = 24 << 20
-	// sideMax keeps a picture of one row and millions of columns out of the
-	// scaler, whose scratch space grows with one side.
-	sideMax = 16 << 10
-	// scratchMax bounds the scaler's scratch space: 32 bytes for each of (target
-	// width x picture height) cells.
-	scratchMax = 16 << 20
+	// workBytesMax bounds the memory that a picture takes at any time: decoded, and
+	// scaled. 100 megapixels of an ordinary JPEG take 200 MB, of a progressive one a
+	// gigabyte.
+	workBytesMax = 3 << 29
+	// pixelsMax bounds a picture before anything else: 128 Mi pixels.
+	pixelsMax = 128 << 20
+	// sideMax is the longest side that a JPEG can have.
+	sideMax = 1<<16 - 1
+	// scratchBytes is the scaler's scratch space for each of (target width x picture
+	// height) cells.
+	scratchBytes = 32
 )
 
 // layout is how an input lays out a picture. Dynamic sides are -1.
@@ -62,53 +60,75 @@ func (l layout) shape() tensor.Shape {
 	return tensor.Shape{l.height, l.width, int64(l.channels)}
 }
 
-// resolve gives dynamic sides the picture's own size and checks the bounds.
-func (l layout) resolve(picture image.Config) (layout, *slo.Error) {
-	if picture.Width <= 0 || picture.Height <= 0 {
+// resolve gives dynamic sides the picture's own size, as it is seen, and checks the
+// bounds.
+func (l layout) resolve(p stored) (layout, *slo.Error) {
+	if p.width <= 0 || p.height <= 0 {
 		return l, slo.E("", slo.KindInvalid, "the picture is empty")
 	}
-	if picture.Width > sideMax || picture.Height > sideMax || picture.Width*picture.Height > pixelsMax {
-		return l, slo.E("", slo.KindTooLarge, "a picture of %dx%d pixels; at most %d pixels and %d on a side are read",
-			picture.Width, picture.Height, pixelsMax, sideMax)
+	if p.width > sideMax || p.height > sideMax || p.width*p.height > pixelsMax {
+		return l, slo.E("", slo.KindTooLarge, "a picture of %dx%d pixels; at most %d megapixels and %d pixels on a side are read: scale it down first",
+			p.width, p.height, pixelsMax/1_000_000, sideMax)
+	}
+	width, height := int64(p.width), int64(p.height)
+	if p.turn.turned() {
+		width, height = height, width
 	}
 	if l.height < 0 {
-		l.height = int64(picture.Height)
+		l.height = height
 	}
 	if l.width < 0 {
-		l.width = int64(picture.Width)
+		l.width = width
 	}
-	if l.height == 0 || l.width == 0 || l.height > sideMax || l.width > sideMax ||
-		l.height*l.width*int64(max(l.channels, 1)) > elementsMax || l.width*int64(picture.Height) > scratchMax {
-		return l, slo.E("", slo.KindTooLarge, "cannot scale a picture of %dx%d pixels to %dx%d",
-			picture.Width, picture.Height, l.width, l.height)
+	if l.height == 0 || l.width == 0 || l.height > sideMax || l.width > sideMax || l.height*l.width*int64(max(l.channels, 1)) > elementsMax {
+		return l, slo.E("", slo.KindTooLarge, "cannot make an input of %dx%d from a picture of %dx%d pixels: at most %d values are made from a file",
+			l.width, l.height, width, height, elementsMax)
+	}
+	if need := p.bytes + l.scratch(p); need > workBytesMax {
+		return l, slo.E("", slo.KindTooLarge, "a picture of %dx%d pixels takes %d MB to decode and scale to %dx%d, more than %d: scale it down first",
+			width, height, need>>20, l.width, l.height, int64(workBytesMax)>>20)
 	}
 	return l, nil
 }
 
-// encodeImage decodes a PNG or JPEG and scales it, without keeping its aspect,
-// to the declared height and width. Transparent pixels show white behind them.
+// scratch is the memory that scaling takes, for a picture that is turned before it is.
+func (l layout) scratch(p stored) int64 {
+	width := l.width
+	if p.turn.turned() {
+		width = l.height
+	}
+	return width*int64(p.height)*scratchBytes + 8*l.width*l.height
+}
+
+// encodeImage decodes a PNG, JPEG or WebP picture, turns it upright as its Exif data
+// say and scales it, without keeping its aspect, to the declared height and width.
+// Transparent pixels show white behind them.
 func encodeImage(spec modelpkg.Spec, file []byte) (tensor.Shape, []byte, *slo.Error) {
 	l, err := layoutOf(spec)
 	if err != nil {
 		return nil, nil, err
 	}
-	config, _, derr := image.DecodeConfig(bytes.NewReader(file))
-	if derr != nil {
-		return nil, nil, slo.E("", slo.KindInvalid, "not a PNG or JPEG picture: %w", derr)
-	}
-	if l, err = l.resolve(config); err != nil {
+	p, err := inspect(file)
+	if err != nil {
 		return nil, nil, err
 	}
-	picture, _, derr := image.Decode(bytes.NewReader(file))
-	if derr != nil {
-		return nil, nil, slo.E("", slo.KindInvalid, "broken picture: %w", derr)
+	if l, err = l.resolve(p); err != nil {
+		return nil, nil, err
 	}
-	return l.shape(), l.bytes(l.scale(picture)), nil
+	picture, err := p.picture(file)
+	if err != nil {
+		return nil, nil, err
+	}
+	width, height := int(l.width), int(l.height)
+	if p.turn.turned() { // scaling first leaves fewer pixels to turn
+		width, height = height, width
+	}
+	return l.shape(), l.bytes(p.turn.apply(scale(picture, width, height))), nil
 }
 
-// scale brings a picture to the layout's size, over white.
-func (l layout) scale(picture image.Image) *image.RGBA {
-	size := image.Rect(0, 0, int(l.width), int(l.height))
+// scale brings a picture to a size, over white.
+func scale(picture image.Image, width, height int) *image.RGBA {
+	size := image.Rect(0, 0, width, height)
 	out := image.NewRGBA(size)
 	draw.Draw(out, size, image.NewUniform(color.White), image.Point{}, draw.Src)
 	if picture.Bounds().Size() == size.Size() {

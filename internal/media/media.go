@@ -1,4 +1,4 @@
-// Package media turns ordinary files into model inputs: a PNG or JPEG picture,
+// Package media turns ordinary files into model inputs: a PNG, JPEG or WebP picture,
 // a WAV recording or a text becomes the tensor that an input declares. It
 // exists so that a person can try a model from the command line with the files
 // at hand. Models do their own preprocessing; here a file is only brought to

@@ -313,20 +313,26 @@ func TestErrors(t *testing.T) {
 
 func TestImageBounds(t *testing.T) {
 	cases := []struct {
-		picture       image.Config
-		height, width int64
+		width, height int
+		bytes         int64 // by pixel
+		l             layout
 		fits          bool
 	}{
-		{image.Config{Width: 6000, Height: 4000}, 28, 28, true},
-		{image.Config{Width: 6000, Height: 5000}, 28, 28, false},
-		{image.Config{Width: 1, Height: sideMax + 1}, 28, 28, false},
-		{image.Config{Width: 0, Height: 5}, 28, 28, false},
-		{image.Config{Width: 1000, Height: sideMax}, 28, 2000, false}, // scratch
-		{image.Config{Width: 6000, Height: 4000}, -1, -1, false},      // elements
-		{image.Config{Width: 3000, Height: 4000}, -1, -1, true},
+		{6000, 4000, 3, layout{height: 28, width: 28}, true},
+		{10000, 10000, 2, layout{height: 224, width: 224}, true},
+		{11000, 11000, 10, layout{height: 224, width: 224}, true},
+		{10000, 10000, 2, layout{height: 2048, width: 2048}, true},
+		{10000, 10000, 17, layout{height: 28, width: 28}, false}, // memory
+		{12000, 12000, 3, layout{height: 28, width: 28}, false},  // pixels
+		{1, sideMax + 1, 3, layout{height: 28, width: 28}, false},
+		{0, 5, 3, layout{height: 28, width: 28}, false},
+		{1000, sideMax, 3, layout{height: 28, width: 2000}, false}, // scratch
+		{6000, 4000, 3, layout{height: -1, width: -1}, false},      // elements
+		{3000, 4000, 3, layout{height: -1, width: -1}, true},
 	}
 	for _, c := range cases {
-		if _, err := (layout{height: c.height, width: c.width}).resolve(c.picture); (err == nil) != c.fits {
+		p := stored{width: c.width, height: c.height, bytes: c.bytes * int64(c.width) * int64(c.height)}
+		if _, err := c.l.resolve(p); (err == nil) != c.fits {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}
@@ -335,6 +341,10 @@ func TestImageBounds(t *testing.T) {
 func FuzzImage(f *testing.F) {
 	f.Add(pngOf(f, picture(5, 3)))
 	f.Add(jpegOf(f, picture(9, 9)))
+	for name := range fixtures {
+		f.Add(fixture(f, name))
+	}
+	f.Add(inPNG(pngOf(f, picture(5, 3)), exif(binary.BigEndian, 5)))
 	f.Add(pngOf(f, image.NewPaletted(image.Rect(0, 0, 3, 3), color.Palette{color.Black, color.White})))
 	in := input(modelpkg.MediaImage, tensor.Uint8, 0, 28, 28)
 	f.Fuzz(func(t *testing.T, file []byte) {
@@ -354,7 +364,9 @@ func FuzzWAV(f *testing.F) {
 	f.Add(with(mono16(), func(l *layoutWAV) { l.extended, l.valid, l.bits, l.width = true, 12, 16, 2 }))
 	f.Add(with(mono16(), func(l *layoutWAV) { l.tag, l.bits, l.width = waveMuLaw, 8, 1 }))
 	f.Add(with(mono16(), func(l *layoutWAV) { l.tag, l.bits, l.width, l.data = waveFloat, 64, 8, floats64(1, -1) }))
-	f.Add(with(mono16(), func(l *layoutWAV) { l.form, l.before, l.size, l.sizeGiven = "RF64", chunk("ds64", "\x00\x00\x00\x00\x00\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00"), unknownSize, true }))
+	f.Add(with(mono16(), func(l *layoutWAV) {
+		l.form, l.before, l.size, l.sizeGiven = "RF64", chunk("ds64", "\x00\x00\x00\x00\x00\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00"), unknownSize, true
+	}))
 	in := input(modelpkg.MediaAudio, tensor.Int16, 8000, 100)
 	f.Fuzz(func(t *testing.T, file []byte) {
 		out, err := Encode(in, file)

@@ -1,8 +1,8 @@
 package media
 
 import (
+	"bytes"
 	"encoding/binary"
-	"strings"
 
 	"github.com/mosel-serve/mosel/internal/slo"
 )
@@ -129,7 +129,7 @@ var otherKinds = []struct{ prefix, kind string }{
 // otherKind says which other kind of sound a file is, "" if that is not known.
 func otherKind(file []byte) string {
 	for _, other := range otherKinds {
-		if strings.HasPrefix(string(file[:min(len(file), 8)]), other.prefix) {
+		if bytes.HasPrefix(file, []byte(other.prefix)) {
 			return " but " + other.kind + ": convert it, for example with ffmpeg -i FILE sound.wav"
 		}
 	}

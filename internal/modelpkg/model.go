@@ -91,7 +91,7 @@ type Media string
 // The media kinds. Raw values only for MediaNone.
 const (
 	MediaNone  Media = ""
-	MediaImage Media = "image" // PNG or JPEG; scaled to the input's height and width
+	MediaImage Media = "image" // PNG, JPEG or WebP; scaled to the input's height and width
 	MediaAudio Media = "audio" // WAV; resampled to SampleRate, cut or padded with zeros
 	MediaText  Media = "text"  // UTF-8; bytes, cut or padded with zeros
 )
