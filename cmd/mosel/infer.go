@@ -45,10 +45,15 @@ func inferCommand() *cobra.Command {
 		Long: `Send ordinary files to a model on a server and print its answer, what it ran
 and how long that took. Pictures are PNG, JPEG or WebP, recordings WAV; both
 are brought to the size and rate the model declares. Give what you have: the server
-chooses what to run among the modalities that are there.`,
+chooses what to run among the modalities that are there.
+
+Any input takes an .npy file, an array as numpy.save writes it, of one item or, with
+one dimension more, of several. An input without a kind also takes raw bytes.`,
 		Example: `  mosel infer digits --image seven.png --audio seven.wav --text sevne --min-accuracy 0.97 --deadline 50ms
   mosel infer digits --text sevne
-  mosel infer mymodel --input left=a.png --input right=b.png --input caption=@caption.txt`,
+  mosel infer my-model --input left=a.png --input right=b.png --input caption=@caption.txt
+  mosel infer my-model --input ids=tokens.npy
+  cd "$(mosel example)/samples"     # has pictures and recordings for the example, digits`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usageError{fmt.Errorf("name one model that the server has, such as digits\nSee '%s --help'", cmd.CommandPath())}
@@ -67,7 +72,7 @@ chooses what to run among the modalities that are there.`,
 	} {
 		f.media[kind] = flags.String(string(kind), "", usage+" for the model's input of this kind")
 	}
-	flags.StringArrayVar(&f.inputs, "input", nil, "`NAME=FILE`, or NAME=TEXT or NAME=@FILE for a text; may be repeated")
+	flags.StringArrayVar(&f.inputs, "input", nil, "`NAME=FILE`, or NAME=TEXT or NAME=@FILE for a text; may be given several times")
 	flags.Var(&f.minAccuracy, "min-accuracy", "the floor: least expected accuracy, 0 to 1, such as 0.97")
 	flags.DurationVar(&f.deadline, "deadline", 0, "when the answer is needed, e.g. 50ms (default: any time)")
 	flags.StringSliceVar(&f.modalities, "modalities", nil, "run exactly these, comma separated (default: the server chooses)")
@@ -171,27 +176,7 @@ func (f inferFlags) read(served oip.ModelMetadata) ([]tensor.Tensor, error) {
 	if len(inputs) == 0 {
 		return nil, usageError{fmt.Errorf("nothing to send: give at least one of the model's inputs, %s", strings.Join(inputNames(declared), ", "))}
 	}
-	return inputs, nil
-}
-
-// readInput makes an input from a file's name, from a text, or from @ and a file's name.
-func readInput(in modelpkg.Input, value string) (tensor.Tensor, error) {
-	file, isFile := strings.CutPrefix(value, "@")
-	if in.Media == modelpkg.MediaText && !isFile {
-		return media.Encode(in, []byte(value))
-	}
-	content, err := readBounded(file)
-	if err != nil {
-		return tensor.Tensor{}, fmt.Errorf("input %s: %w", in.Name, err)
-	}
-	if in.Media == modelpkg.MediaNone { // raw values
-		return tensor.New(in.Name, in.DType, append(tensor.Shape{1}, in.Shape...), content)
-	}
-	t, err := media.Encode(in, content)
-	if err != nil {
-		return t, fmt.Errorf("%s: %w", file, err)
-	}
-	return t, nil
+	return inputs, sameItems(declared, inputs)
 }
 
 // readBounded reads a file of at most the size that media take.
@@ -214,12 +199,18 @@ func declaredInputs(served oip.ModelMetadata) ([]modelpkg.Input, error) {
 	var inputs []modelpkg.Input
 	for _, in := range served.Inputs {
 		dtype, err := tensor.ParseDType(in.Datatype)
-		if err != nil || len(in.Shape) == 0 {
+		unbatched := served.Properties["batched."+in.Name] == "false"
+		if err != nil || dtype.Size() == 0 || len(in.Shape) == 0 && !unbatched {
 			return nil, fmt.Errorf("the server describes input %s as %s %v", in.Name, in.Datatype, in.Shape)
+		}
+		shape := in.Shape
+		if !unbatched {
+			shape = shape[1:]
 		}
 		rate, _ := strconv.Atoi(served.Properties["sample_rate."+in.Name]) // 0 where it does not say
 		inputs = append(inputs, modelpkg.Input{
-			Spec:       modelpkg.Spec{Name: in.Name, DType: dtype, Shape: in.Shape[1:]},
+			Spec:       modelpkg.Spec{Name: in.Name, DType: dtype, Shape: shape},
+			Unbatched:  unbatched,
 			Media:      modelpkg.Media(served.Properties["media."+in.Name]),
 			SampleRate: rate,
 		})

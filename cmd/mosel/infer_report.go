@@ -1,10 +1,9 @@
 package main
 
 import (
-	"encoding/binary"
+	"cmp"
 	"fmt"
 	"io"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,24 +12,31 @@ import (
 	"github.com/mosel-serve/mosel/client"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/oip"
+	"github.com/mosel-serve/mosel/tensor"
 )
 
 // inferReport is the JSON of `mosel infer`, documented in docs/infer.md.
 type inferReport struct {
-	Model            string      `json:"model"`
-	Version          string      `json:"version"`
-	Label            string      `json:"label"`
-	Confidence       float64     `json:"confidence"`
-	Top              []candidate `json:"top"`
-	Variant          string      `json:"variant"`
-	Modalities       []string    `json:"modalities"`
-	ExpectedAccuracy float64     `json:"expected_accuracy"`
-	QueueMS          float64     `json:"queue_ms"`
-	ComputeMS        float64     `json:"compute_ms"`
-	TotalMS          float64     `json:"total_ms"`
-	Late             bool        `json:"late"`
-	MinAccuracy      float64     `json:"min_accuracy,omitempty"` // as the server understood it
-	DeadlineMS       float64     `json:"deadline_ms,omitempty"`  // likewise
+	Model            string    `json:"model"`
+	Version          string    `json:"version"`
+	verdict                    // on the first item
+	Items            []verdict `json:"items"`
+	Variant          string    `json:"variant"`
+	Modalities       []string  `json:"modalities"`
+	ExpectedAccuracy float64   `json:"expected_accuracy"`
+	QueueMS          float64   `json:"queue_ms"`
+	ComputeMS        float64   `json:"compute_ms"`
+	TotalMS          float64   `json:"total_ms"`
+	Late             bool      `json:"late"`
+	MinAccuracy      float64   `json:"min_accuracy,omitempty"` // as the server understood it
+	DeadlineMS       float64   `json:"deadline_ms,omitempty"`  // likewise
+}
+
+// verdict is what a model says of one item.
+type verdict struct {
+	Label      string      `json:"label"`
+	Confidence float64     `json:"confidence"`
+	Top        []candidate `json:"top"`
 }
 
 // candidate is a class with its score.
@@ -49,41 +55,46 @@ func newInferReport(served oip.ModelMetadata, answer *client.Response, total tim
 	if len(answer.Outputs) == 0 {
 		return r, fmt.Errorf("the answer has no outputs")
 	}
-	scores := answer.Outputs[0]
-	if _, _, err := modelpkg.BestClass(scores, 0); err != nil {
-		return r, fmt.Errorf("only classifications can be shown: %w", err)
+	scores, labels := answer.Outputs[0], strings.Split(served.Properties["labels"], ",")
+	for item := range scores.Rows() {
+		judged, err := judge(scores, item, labels)
+		if err != nil {
+			return r, err
+		}
+		r.Items = append(r.Items, judged)
 	}
-	labels := strings.Split(served.Properties["labels"], ",")
-	row := scores.Row(0)
-	for i := range len(row) / 4 {
+	if len(r.Items) == 0 {
+		return r, fmt.Errorf("the answer has no items")
+	}
+	r.verdict = r.Items[0]
+	return r, nil
+}
+
+// judge reads the answer for one item off its scores.
+func judge(scores tensor.Tensor, item int, labels []string) (v verdict, err error) {
+	if _, _, err := modelpkg.BestClass(scores, item); err != nil {
+		return v, fmt.Errorf("only classifications can be shown: %w", err)
+	}
+	row := modelpkg.Floats(scores, item)
+	for i, value := range row {
 		name := strconv.Itoa(i)
-		if len(labels) == len(row)/4 {
+		if len(labels) == len(row) {
 			name = labels[i]
 		}
-		r.Top = append(r.Top, candidate{name, float64(math.Float32frombits(binary.LittleEndian.Uint32(row[4*i:])))})
+		v.Top = append(v.Top, candidate{name, value})
 	}
-	slices.SortStableFunc(r.Top, func(a, b candidate) int {
-		switch {
-		case a.Confidence > b.Confidence:
-			return -1
-		case a.Confidence < b.Confidence:
-			return 1
-		}
-		return 0
-	})
-	r.Top = r.Top[:min(topCandidates, len(r.Top))]
-	r.Label, r.Confidence = r.Top[0].Label, r.Top[0].Confidence
-	return r, nil
+	slices.SortStableFunc(v.Top, func(a, b candidate) int { return cmp.Compare(b.Confidence, a.Confidence) })
+	v.Top = v.Top[:min(topCandidates, len(v.Top))]
+	v.Label, v.Confidence = v.Top[0].Label, v.Top[0].Confidence
+	return v, nil
 }
 
 // print shows the answer, then what it took.
 func (r inferReport) print(w io.Writer) {
-	width := 0
-	for _, c := range r.Top {
-		width = max(width, len(c.Label))
-	}
-	for _, c := range r.Top {
-		fmt.Fprintf(w, "%-*s  %s\n", width, c.Label, score(c.Confidence))
+	if len(r.Items) == 1 {
+		printTop(w, r.Top)
+	} else {
+		printItems(w, r.Items)
 	}
 	fmt.Fprintf(w, "\nran       %s (%s)\n", r.Variant, strings.Join(r.Modalities, ", "))
 	fmt.Fprintf(w, "accuracy  %.4f expected", r.ExpectedAccuracy)
@@ -98,6 +109,28 @@ func (r inferReport) print(w io.Writer) {
 		fmt.Fprint(w, ", missed")
 	}
 	fmt.Fprintln(w)
+}
+
+// printTop shows the best classes of the only item.
+func printTop(w io.Writer, top []candidate) {
+	width := 0
+	for _, c := range top {
+		width = max(width, len(c.Label))
+	}
+	for _, c := range top {
+		fmt.Fprintf(w, "%-*s  %s\n", width, c.Label, score(c.Confidence))
+	}
+}
+
+// printItems shows the best class of each item.
+func printItems(w io.Writer, items []verdict) {
+	width := 0
+	for _, v := range items {
+		width = max(width, len(v.Label))
+	}
+	for i, v := range items {
+		fmt.Fprintf(w, "%4d  %-*s  %s\n", i, width, v.Label, score(v.Confidence))
+	}
 }
 
 // score prints a probability in percent and any other score as it is.
