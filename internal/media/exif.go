@@ -75,6 +75,7 @@ func (o orientation) apply(stored *image.RGBA) *image.RGBA {
 		for x := range w {
 			seenX, seenY := x, y
 			switch o {
+			case upright:
 			case 2:
 				seenX = w - 1 - x
 			case 3:
