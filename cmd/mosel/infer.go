@@ -48,12 +48,13 @@ are brought to the size and rate the model declares. Give what you have: the ser
 chooses what to run among the modalities that are there.
 
 Any input takes an .npy file, an array as numpy.save writes it, of one item or, with
-one dimension more, of several. An input without a kind also takes raw bytes.`,
-		Example: `  mosel infer digits --image seven.png --audio seven.wav --text sevne --min-accuracy 0.97 --deadline 50ms
+one dimension more, of several. An input without a kind also takes a file of raw
+bytes, or numbers.`,
+		Example: `  cd "$(mosel example)/samples"    # pictures and recordings for the built-in example
+  mosel infer digits --image seven.png --audio seven.wav --text sevne --min-accuracy 0.97 --deadline 50ms
   mosel infer digits --text sevne
   mosel infer my-model --input left=a.png --input right=b.png --input caption=@caption.txt
-  mosel infer my-model --input ids=tokens.npy
-  cd "$(mosel example)/samples"     # has pictures and recordings for the example, digits`,
+  mosel infer my-model --input ids=tokens.npy --input sample_rate=[16000]`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usageError{fmt.Errorf("name one model that the server has, such as digits\nSee '%s --help'", cmd.CommandPath())}
@@ -72,7 +73,7 @@ one dimension more, of several. An input without a kind also takes raw bytes.`,
 	} {
 		f.media[kind] = flags.String(string(kind), "", usage+" for the model's input of this kind")
 	}
-	flags.StringArrayVar(&f.inputs, "input", nil, "`NAME=FILE`, or NAME=TEXT or NAME=@FILE for a text; may be given several times")
+	flags.StringArrayVar(&f.inputs, "input", nil, "`NAME=FILE`; NAME=TEXT or NAME=@FILE for a text; NAME=[1,2,3] for numbers; may be given several times")
 	flags.Var(&f.minAccuracy, "min-accuracy", "the floor: least expected accuracy, 0 to 1, such as 0.97")
 	flags.DurationVar(&f.deadline, "deadline", 0, "when the answer is needed, e.g. 50ms (default: any time)")
 	flags.StringSliceVar(&f.modalities, "modalities", nil, "run exactly these, comma separated (default: the server chooses)")

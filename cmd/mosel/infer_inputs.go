@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,13 +11,16 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// readInput makes an input from a file's name, from a text, or from @ and a file's
-// name. The file is a picture, a recording or a text, as the input declares it, or
+// readInput makes an input from a file's name, from a text, from a list of numbers, or
+// from @ and a file's name. The file is a picture, a recording or a text, as the input declares it, or
 // raw bytes where it declares nothing; an .npy file is an array for any input.
 func readInput(in modelpkg.Input, value string) (tensor.Tensor, error) {
 	file, isFile := strings.CutPrefix(value, "@")
 	if in.Media == modelpkg.MediaText && !isFile {
 		return media.Encode(in, []byte(value))
+	}
+	if in.Media == modelpkg.MediaNone && !isFile && strings.HasPrefix(value, "[") {
+		return numbersInput(in, value)
 	}
 	content, err := readBounded(file)
 	if err != nil {
@@ -35,6 +39,18 @@ func readInput(in modelpkg.Input, value string) (tensor.Tensor, error) {
 	}
 	if err != nil {
 		return t, fmt.Errorf("input %s: %s: %w", in.Name, file, err)
+	}
+	return t, nil
+}
+
+// numbersInput takes numbers from the command line as one item.
+func numbersInput(in modelpkg.Input, list string) (t tensor.Tensor, err error) {
+	data, err := parseNumbers(in.DType, list)
+	if err == nil {
+		t, err = rawInput(in, data)
+	}
+	if err != nil {
+		return t, usageError{fmt.Errorf("input %s: %w", in.Name, err)}
 	}
 	return t, nil
 }
@@ -98,9 +114,9 @@ func rawInput(in modelpkg.Input, content []byte) (tensor.Tensor, error) {
 		case step == 0:
 			return tensor.Tensor{}, fmt.Errorf("the input takes %v %v, which raw bytes cannot fill", in.DType, in.Shape)
 		case len(content) == 0:
-			return tensor.Tensor{}, fmt.Errorf("the file is empty")
+			return tensor.Tensor{}, errors.New("there are no values")
 		case len(content)%step != 0:
-			return tensor.Tensor{}, fmt.Errorf("the input takes %v %v, so the file's length must be a multiple of %d bytes; it has %d", in.DType, in.Shape, step, len(content))
+			return tensor.Tensor{}, fmt.Errorf("the input takes %v %v, so it takes a multiple of %d bytes, not %d", in.DType, in.Shape, step, len(content))
 		}
 		shape[dynamic] = int64(len(content) / step)
 	}

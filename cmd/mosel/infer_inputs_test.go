@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -83,9 +84,9 @@ func TestInferRefusesWhatDoesNotFit(t *testing.T) {
 		say     string
 	}{
 		{"pair", data, "needs 2 elements"},
-		{"ids", data[:20], "the input takes INT64 [-1], so the file's length must be a multiple of 8 bytes; it has 20"},
-		{"ids", nil, "the file is empty"},
-		{"frames", data[:20], "a multiple of 12 bytes; it has 20"},
+		{"ids", data[:20], "the input takes INT64 [-1], so it takes a multiple of 8 bytes, not 20"},
+		{"ids", nil, "there are no values"},
+		{"frames", data[:20], "a multiple of 12 bytes, not 20"},
 		{"free", data, "give an .npy file"},
 		{"pair", npy("<i4", "2,", data[:8]), "the array is INT32, the input takes INT16: convert it with .astype(numpy.int16)"},
 		{"frames", npy("<f8", "1, 3", data), "astype(numpy.float32)"},
@@ -107,6 +108,37 @@ func TestInferRefusesWhatDoesNotFit(t *testing.T) {
 	}
 	if _, err := asked("pair="+three, "rate="+file(t, "rate", data[:4])); err != nil {
 		t.Errorf("one value for all items: %v", err)
+	}
+}
+
+func TestInferReadsNumbers(t *testing.T) {
+	for _, c := range []struct {
+		input string
+		shape tensor.Shape
+		data  string
+	}{
+		{"ids=[1, -2]", tensor.Shape{1, 2}, "\x01\x00\x00\x00\x00\x00\x00\x00\xfe\xff\xff\xff\xff\xff\xff\xff"},
+		{"rate=[16000]", tensor.Shape{}, "\x80\x3e\x00\x00"},
+		{"pair=[1,256]", tensor.Shape{1, 2}, "\x01\x00\x00\x01"},
+		{"frames=[0.5,1,-1e0]", tensor.Shape{1, 1, 3}, "\x00\x00\x00\x3f\x00\x00\x80\x3f\x00\x00\x80\xbf"},
+	} {
+		got, err := asked(c.input)
+		if err != nil || !got[0].Shape.Equal(c.shape) || string(got[0].Data) != c.data {
+			t.Errorf("%s: %+v, %v", c.input, got, err)
+		}
+	}
+	for input, say := range map[string]string{
+		"ids=[1,2":       "no list of numbers",
+		"ids=[1][2]":     "more than a list",
+		"ids=[1.5]":      "1.5 is no INT64: invalid syntax",
+		"pair=[1,2,3]":   "needs 2 elements",
+		"pair=[1,40000]": "40000 is no INT16: value out of range",
+		"ids=[]":         "there are no values",
+		`ids=["a"]`:      "no list of numbers",
+	} {
+		if got, err := asked(input); err == nil || !strings.Contains(err.Error(), say) || !errors.As(err, new(usageError)) {
+			t.Errorf("%s: %v, %v, want %q", input, got, err, say)
+		}
 	}
 }
 

@@ -94,6 +94,23 @@ func TestPicturesAreTurned(t *testing.T) {
 	}
 }
 
+// TestPNGForms reads what PNG has and JPEG has not.
+func TestPNGForms(t *testing.T) {
+	palette := image.NewPaletted(image.Rect(0, 0, 2, 1), color.Palette{color.NRGBA{R: 255, A: 255}, color.NRGBA{}})
+	palette.SetColorIndex(1, 0, 1)
+	deep := image.NewNRGBA64(image.Rect(0, 0, 2, 1))
+	deep.Set(0, 0, color.NRGBA64{R: 0xffff, A: 0xffff})
+	half := image.NewNRGBA(image.Rect(0, 0, 2, 1))
+	half.Set(0, 0, color.NRGBA{R: 255, A: 255})
+	half.Set(1, 0, color.NRGBA{B: 255, A: 0})
+	for name, p := range map[string]image.Image{"palette with a transparent colour": palette, "16 bits": deep, "transparent blue": half} {
+		got := mustEncode(t, input(modelpkg.MediaImage, tensor.Uint8, 0, 1, 2, 3), pngOf(t, p))
+		if want := []byte{255, 0, 0, 255, 255, 255}; !bytes.Equal(got.Data, want) {
+			t.Errorf("%s: %v, want red and the white behind", name, got.Data)
+		}
+	}
+}
+
 // exif is Exif data with an orientation, after another entry.
 func exif(order binary.AppendByteOrder, value int) []byte {
 	b := []byte("II*\x00")
