@@ -83,13 +83,13 @@ every number.`,
 
 // runReplay offers the load, once or once for each policy, and reports.
 func runReplay(cmd *cobra.Command, args []string, f replayFlags) error {
-	dir, err := packageDir(args, f.modelDir)
-	if err != nil {
-		return err
-	}
 	w, err := f.workload(cmd.Flags().Changed("duration"))
 	if err != nil {
 		return usageError{err}
+	}
+	dir, err := packageDir(args, f.modelDir)
+	if err != nil {
+		return err
 	}
 	samples, err := replay.HeldOut(dir)
 	if err != nil {

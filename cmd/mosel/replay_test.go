@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -36,7 +38,13 @@ func TestReplayMistakes(t *testing.T) {
 			t.Errorf("%q: %v, want %q", c.args, err, c.say)
 		}
 	}
-	if _, err := command(t, "replay"); err == nil || !strings.Contains(err.Error(), "name a model: there are 0 packages") {
+	t.Chdir(t.TempDir())
+	for _, name := range []string{"one", "two"} {
+		if err := errors.Join(os.MkdirAll(filepath.Join(modelsDir, name), 0o700), os.WriteFile(filepath.Join(modelsDir, name, "mosel.yaml"), nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := command(t, "replay"); err == nil || !strings.Contains(err.Error(), "name a model: there are 2 packages") {
 		t.Errorf("no model: %v", err)
 	}
 	if _, err := command(t, "replay", "nope"); err == nil || !strings.Contains(err.Error(), "nope") {
