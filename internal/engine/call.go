@@ -28,17 +28,24 @@ type call struct {
 
 	outputs  []tensor.Tensor
 	variants []int
-	err      error // of the last batch that failed
+	failed   []ItemError // in the order in which they came
+	err      error       // of the last batch that failed
+	// answered says that the caller was told the end while a batch still ran. All
+	// that result reads is the caller's then.
+	answered bool
 }
 
 // deliver takes the result of one part out of a finished batch; false when it
-// failed.
+// failed as a whole.
 func (c *call) deliver(p sched.Part, b *running, r partResult) bool {
+	if c.answered {
+		return true // to nobody
+	}
 	if c.batch != b.dispatch.Batch {
 		c.batch = b.dispatch.Batch // it may have several parts in one
 		c.compute += b.took
 	}
-	err := r.failure()
+	err := r.err
 	if err == nil {
 		err = c.place(p, r.outputs)
 	}
@@ -51,6 +58,11 @@ func (c *call) deliver(p sched.Part, b *running, r partResult) bool {
 	}
 	for i := range p.Count {
 		c.variants[p.First+i] = b.dispatch.Variant
+	}
+	for i, err := range r.errs {
+		if err != nil {
+			c.failed = append(c.failed, ItemError{Item: p.First + i, Err: err})
+		}
 	}
 	return true
 }
@@ -87,9 +99,10 @@ func (c *call) result() (Response, error) {
 		f.Outcome = slo.OnTime // in the time that was kept for the answer's way
 	}
 	if !f.Outcome.Ran() || (f.Outcome == slo.Late && c.Objective.Late == slo.LateDrop) {
-		return Response{Job: c.ids.Of(c.job), Compute: c.compute, Started: c.started, Ended: c.ended}, c.failure()
+		return Response{Job: c.ids.Of(c.job), Compute: c.compute, Started: c.started, Ended: c.ended, Held: c.answered}, c.failure()
 	}
-	r := Response{Job: c.ids.Of(c.job), Outputs: c.outputs, Variants: c.variants, ExpectedAccuracy: f.Expected, Outcome: f.Outcome,
+	slices.SortFunc(c.failed, func(a, b ItemError) int { return a.Item - b.Item })
+	r := Response{Job: c.ids.Of(c.job), Outputs: c.outputs, Variants: c.variants, Failed: c.failed, ExpectedAccuracy: f.Expected, Outcome: f.Outcome,
 		Queue: c.started.Sub(c.arrived), Compute: c.compute, Started: c.started, Ended: c.ended}
 	for _, v := range c.variants {
 		r.Modalities |= c.served.Model.Variants[v].Modalities

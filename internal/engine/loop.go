@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -23,12 +24,12 @@ type loop struct {
 	lastJob     sched.JobID
 	out         []sched.Action
 	timer       *time.Timer
-	wake        slo.Instant // for which the timer is set; slo.Never: it is not
+	wake        slo.Instant // for which the timer is set; slo.Never: for nothing
 	ending      bool        // drained: end as soon as nothing is left
 }
 
 func newLoop(e *Engine, core *sched.Core, observer *obs.Observer, served []*deployment) *loop {
-	l := &loop{engine: e, core: core, observer: observer, deployments: slices.Clone(served), calls: map[sched.JobID]*call{}, timer: time.NewTimer(time.Hour)}
+	l := &loop{engine: e, core: core, observer: observer, deployments: slices.Clone(served), calls: map[sched.JobID]*call{}, timer: time.NewTimer(time.Hour), wake: slo.Never}
 	for _, d := range served {
 		observer.Serve(d.number, d.info())
 	}
@@ -45,8 +46,7 @@ func (l *loop) run() {
 		case m := <-l.engine.inbox:
 			m(l)
 		case <-l.timer.C:
-			l.wake = slo.Never
-			l.step(sched.Tick{})
+			l.tick()
 		}
 	}
 	for _, w := range l.engine.workers {
@@ -83,17 +83,19 @@ func (l *loop) refuseRest() {
 // setTimer wakes the loop when the core wants a tick.
 func (l *loop) setTimer() {
 	at, ok := l.core.Next()
-	if !ok {
-		at = slo.Never
+	if !ok || at >= l.wake {
+		return // the timer wakes the loop before, which then looks again
 	}
-	if at == l.wake {
-		return
-	}
-	if l.wake = at; at == slo.Never {
-		l.timer.Stop()
-		return
-	}
+	l.wake = at
 	l.timer.Reset(at.Sub(l.engine.Now()))
+}
+
+// tick tells the core that time has passed, if that is what it waits for.
+func (l *loop) tick() {
+	l.wake = slo.Never
+	if at, ok := l.core.Next(); ok && at <= l.engine.Now() {
+		l.step(sched.Tick{})
+	}
 }
 
 // step tells the core what happened and carries out what it asks for.
@@ -110,14 +112,28 @@ func (l *loop) step(event sched.Event) {
 			l.dispatch(a)
 		case sched.Abort:
 			l.engine.workers[a.Instance].running.abort()
+		case sched.GiveUp:
+			c := l.calls[a.Job]
+			c.served.users.Add(1) // the batch's, beside the caller's
+			c.answered = true
+			l.answer(c, a.FinishJob)
 		case sched.FinishJob:
 			c := l.calls[a.Job]
 			delete(l.calls, a.Job)
-			c.finish = a
-			c.ended = l.engine.Now()
-			close(c.done)
+			if c.answered {
+				c.served.release()
+			} else {
+				l.answer(c, a)
+			}
 		}
 	}
+}
+
+// answer lets the caller go on.
+func (l *loop) answer(c *call, f sched.FinishJob) {
+	c.finish = f
+	c.ended = l.engine.Now()
+	close(c.done)
 }
 
 func (l *loop) submit(c *call) {
@@ -130,7 +146,7 @@ func (l *loop) submit(c *call) {
 	}
 	l.observer.Admitted(c.job, c.ID, c.Client)
 	l.step(sched.Arrive{Job: c.job, Client: l.engine.clientID(c.Client), Model: c.served.number, Items: len(c.Items), Bytes: c.bytes(),
-		Present: c.Modalities, Choice: c.Choice, Objective: objective})
+		Present: c.Modalities, Choice: c.Choice, Mixed: c.Mixed, Objective: objective, Expires: c.Objective.Deadline})
 }
 
 // A deadline covers the way of the answer to the client, which the core does not
@@ -167,6 +183,8 @@ func (l *loop) dispatch(d sched.Dispatch) {
 func (l *loop) done(b *running) {
 	b.abort()
 	var failed []bool // by part; nil: none
+	var verdicts []sched.Verdict
+	item := 0
 	for i, p := range b.dispatch.Parts {
 		if !l.calls[p.Job].deliver(p, b, b.results[i]) && b.err == nil {
 			if failed == nil {
@@ -174,12 +192,21 @@ func (l *loop) done(b *running) {
 			}
 			failed[i] = true
 		}
+		for k, err := range b.results[i].errs {
+			if verdicts == nil {
+				verdicts = make([]sched.Verdict, len(b.items))
+			}
+			if err != nil {
+				verdicts[item+k] = sched.Fail
+			}
+		}
+		item += p.Count
 	}
 	if errors.Is(b.err, runtime.ErrLost) {
 		l.lose(l.engine.workers[b.dispatch.Instance])
 		return
 	}
-	l.step(sched.Done{Batch: b.dispatch.Batch, Took: b.took, Failed: b.err != nil, FailedParts: failed})
+	l.step(sched.Done{Batch: b.dispatch.Batch, Took: b.took, Failed: b.err != nil, FailedParts: failed, Verdicts: verdicts})
 }
 
 // lose takes a lost instance away and has it loaded anew, with all that it served.
@@ -265,6 +292,9 @@ func (c *call) failure() error {
 		kind, text = slo.KindOverloaded, "too busy to answer by the deadline, even at the cheapest strategy the floor allows"
 	case slo.ReasonDeadlinePassed:
 		kind, text = slo.KindDeadlineExceeded, "the deadline passed before it could run"
+		if c.started != 0 {
+			text = "the deadline passed while it ran"
+		}
 	case slo.ReasonFloor:
 		kind, text = slo.KindInfeasible, "no strategy reaches the accuracy floor with the modalities present: the best is "+f.Best.String()
 	case slo.ReasonNoVariant:
@@ -276,6 +306,9 @@ func (c *call) failure() error {
 	case slo.ReasonInstanceLost:
 		text = "the instance was lost"
 	case slo.ReasonRuntime:
+		if c.err == nil { // its items failed one by one
+			c.err = itemsFailed(c.failed, len(c.Items))
+		}
 		kind = slo.KindOf(c.err)
 	}
 	err := slo.E("infer "+c.served.Model.Name, kind, "%s", text)
@@ -287,4 +320,18 @@ func (c *call) failure() error {
 		err.RetryAfter = max(retryMin, f.RetryAfter)
 	}
 	return err
+}
+
+// itemsFailed is the error of a job that failed because items of it did.
+func itemsFailed(failed []ItemError, items int) error {
+	if len(failed) == 0 {
+		return nil
+	}
+	rest := ""
+	if n := len(failed); n > 1 {
+		rest = fmt.Sprintf(" (%d of %d items failed)", n, items)
+	} else if items > 1 {
+		rest = fmt.Sprintf("; without it the other %d items cannot keep the accuracy floor", items-1)
+	}
+	return slo.E("", slo.KindOf(failed[0].Err), "item %d: %w%s", failed[0].Item, failed[0].Err, rest)
 }

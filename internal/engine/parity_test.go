@@ -232,7 +232,11 @@ func (p parity) offer(e *engine.Engine) {
 			}
 			list := slices.Repeat([]runtime.Item{{make([]byte, 4), make([]byte, 1)}}, a.Items)
 			// How it ends is in the trace.
-			_, _ = e.Infer(ctx, p.served[a.Model].Model.Name, "", engine.Request{Modalities: a.Present, Items: list, Objective: a.Objective})
+			r := engine.Request{Modalities: a.Present, Items: list, Objective: a.Objective}
+			if a.Items > 2 {
+				r.Mixed = []slo.Carried{{Items: 1, Present: a.Present}, {Items: a.Items - 2, Present: a.Present & 1}, {Items: 1, Present: a.Present}}
+			}
+			_, _ = e.Infer(ctx, p.served[a.Model].Model.Name, "", r)
 		})
 	}
 	wg.Wait()
@@ -244,18 +248,27 @@ func (p parity) offer(e *engine.Engine) {
 func TestEngineAndSimulatorAgree(t *testing.T) {
 	for policy := range plan.Policies() {
 		t.Run(plan.Policy(policy).String(), func(t *testing.T) {
+			var traces []string
 			for seed := range uint64(3) {
 				p := newParity(t, plan.Policy(policy), seed+1)
 				synctest.Test(t, func(t *testing.T) {
 					got, arrivals := p.engine(t)
-					compare(t, got, p.simulated(t, arrivals))
+					traces = append(traces, compare(t, got, p.simulated(t, arrivals)))
 				})
+			}
+			whole := strings.Join(traces, "\n")
+			for _, kind := range []string{"sched.Tick", "sched.Cancel", "sched.Abort", "sched.GiveUp", "Mixed:[{", "Failed:true",
+				"Outcome:late", "Outcome:shed", "Outcome:infeasible"} {
+				if !strings.Contains(whole, kind) {
+					t.Errorf("the load has no %s", kind)
+				}
 			}
 		})
 	}
 }
 
-func compare(t *testing.T, got, want []string) {
+// compare returns the trace that both have.
+func compare(t *testing.T, got, want []string) string {
 	t.Helper()
 	for i := range max(len(got), len(want)) {
 		switch {
@@ -267,10 +280,5 @@ func compare(t *testing.T, got, want []string) {
 			t.Fatalf("line %d of %d:\nengine    %s\nsimulator %s", i, len(want), got[i], want[i])
 		}
 	}
-	whole := strings.Join(want, "\n")
-	for _, kind := range []string{"sched.Tick", "sched.Cancel", "sched.Abort", "Failed:true", "Outcome:late", "Outcome:shed", "Outcome:infeasible"} {
-		if !strings.Contains(whole, kind) {
-			t.Errorf("the load has no %s", kind)
-		}
-	}
+	return strings.Join(want, "\n")
 }

@@ -21,19 +21,6 @@ type partResult struct {
 	err     error           // of the whole part
 }
 
-// failure is the part's error, or the first of its items.
-func (r partResult) failure() error {
-	if r.err != nil {
-		return r.err
-	}
-	for _, err := range r.errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // ran is a run that has ended.
 type ran struct {
 	outputs []tensor.Tensor

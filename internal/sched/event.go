@@ -97,17 +97,10 @@ type Arrive struct {
 	Objective slo.Objective
 	// Mixed says what the items carry where that differs: runs of items, in their
 	// order, that add up to Items. Nil: Present and Choice hold for all.
-	Mixed []Run
+	Mixed []slo.Carried
 	// Expires is when a job that is dropped when late is given up although its items
 	// run; it is not before the deadline. 0 is the deadline.
 	Expires slo.Instant
-}
-
-// Run is a number of consecutive items that carry the same.
-type Run struct {
-	Items   int // >= 1
-	Present slo.Modalities
-	Choice  slo.Modalities // not 0: run exactly this subset
 }
 
 // Drain refuses everything that arrives from now on; what is queued runs.

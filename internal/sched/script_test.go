@@ -118,9 +118,9 @@ func verdicts(text string) (list []sched.Verdict) {
 }
 
 // carrying reads "3*a+b,2*a": what so many items carry.
-func carrying(t *testing.T, text string) (runs []sched.Run, items int) {
+func carrying(t *testing.T, text string) (runs []slo.Carried, items int) {
 	for run := range strings.SplitSeq(text, ",") {
-		var r sched.Run
+		var r slo.Carried
 		var what string
 		if _, err := fmt.Sscanf(run, "%d*%s", &r.Items, &what); err != nil {
 			t.Fatal(err)

@@ -77,7 +77,7 @@ func (a *audit) arrive(j Arrival) {
 	job := &audited{Arrival: j}
 	runs := j.Mixed
 	if runs == nil {
-		runs = []sched.Run{{Items: j.Items, Present: j.Present, Choice: j.Choice}}
+		runs = []slo.Carried{{Items: j.Items, Present: j.Present, Choice: j.Choice}}
 	}
 	for _, r := range runs {
 		best := p.MaxAccuracy(p.Runnable(r.Present, r.Choice))

@@ -162,10 +162,10 @@ func arrivals(rng *rand.Rand, cfg sim.Config, jobs int) []sim.Arrival {
 
 // mixed draws what the items of a job carry: at most four different things, in
 // runs of any length.
-func mixed(rng *rand.Rand, items int, all slo.Modalities) (runs []sched.Run) {
-	var kinds []sched.Run
+func mixed(rng *rand.Rand, items int, all slo.Modalities) (runs []slo.Carried) {
+	var kinds []slo.Carried
 	for range 1 + rng.IntN(4) {
-		k := sched.Run{Present: all}
+		k := slo.Carried{Present: all}
 		if rng.IntN(2) == 0 {
 			k.Present = slo.Modalities(rng.IntN(int(all) + 1))
 		}

@@ -162,3 +162,10 @@ type Objective struct {
 	Deadline Instant
 	Late     LateRule
 }
+
+// Carried says what so many consecutive items of a job carry.
+type Carried struct {
+	Items   int // >= 1
+	Present Modalities
+	Choice  Modalities // not 0: run exactly this subset
+}
