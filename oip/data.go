@@ -263,6 +263,13 @@ func (f *filler) floats() error {
 		r.space()
 		start := r.pos
 		if !r.plain(&d) {
+			if r.gaps && r.word("null") {
+				f.gap(size)
+				if !r.accept(',') {
+					return nil
+				}
+				continue
+			}
 			var err error
 			if d, err = r.decimal(); err != nil {
 				return f.fail("%w", err)
@@ -282,6 +289,16 @@ func (f *filler) floats() error {
 			return nil
 		}
 	}
+}
+
+// gap reads a number that is none.
+func (f *filler) gap(size int) {
+	if size == 4 {
+		binary.LittleEndian.PutUint32(f.out[4*f.i:], math.Float32bits(float32(math.NaN())))
+	} else {
+		binary.LittleEndian.PutUint64(f.out[8*f.i:], math.Float64bits(math.NaN()))
+	}
+	f.i++
 }
 
 // shown cuts a long text for an error.

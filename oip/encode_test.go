@@ -69,14 +69,11 @@ func TestAppendResponse(t *testing.T) {
 }
 
 func TestAppendFails(t *testing.T) {
-	nan := float32s("y", tensor.Shape{2}, 1, float32(math.NaN()))
 	for name, tt := range map[string]struct {
 		output  tensor.Tensor
 		notJSON bool
 		want    string
 	}{
-		"NaN":      {nan, true, `tensor "y": element 1 is NaN, which JSON cannot carry: ask for binary form (binary_data)`},
-		"infinity": {float32s("y", tensor.Shape{1}, float32(math.Inf(-1))), true, `element 0 is -Inf`},
 		"FP16":     {tensor.Tensor{Name: "y", DType: tensor.FP16, Shape: tensor.Shape{1}, Data: []byte{0, 0}}, true, `FP16 has no JSON form`},
 		"bytes":    {tensor.Tensor{Name: "y", DType: tensor.Bytes, Shape: tensor.Shape{1}, Data: []byte("\x01\x00\x00\x00\xff")}, true, `element 0 is not UTF-8`},
 		"unsound":  {tensor.Tensor{Name: "y", DType: tensor.FP32, Shape: tensor.Shape{1}, Data: []byte{1}}, false, `needs 1 elements of 4 bytes, got 1`},
@@ -93,6 +90,34 @@ func TestAppendFails(t *testing.T) {
 	unnamed := Request{Parameters: Parameters{{"min_accuracy", Float(math.NaN())}}}
 	if _, _, err := unnamed.Append(nil, Binary); err == nil || !strings.Contains(err.Error(), `parameter "min_accuracy" has no value`) {
 		t.Errorf("NaN as a parameter: %v", err)
+	}
+}
+
+// TestGaps checks that numbers which JSON does not have are null in answers, and
+// nothing in requests.
+func TestGaps(t *testing.T) {
+	none := float32s("y", tensor.Shape{4}, 1, float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1)))
+	answer := Response{ModelName: "m", Outputs: []tensor.Tensor{none}}
+	body, n, err := answer.Append(nil, []Form{JSON})
+	if err != nil || !strings.Contains(string(body), `"data":[1,null,null,null]`) {
+		t.Fatalf("%s, %v", body, err)
+	}
+	var back Response
+	if err := back.Decode(body, n, DefaultLimits()); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []bool{false, true, true, true} {
+		if f := math.Float32frombits(binary.LittleEndian.Uint32(back.Outputs[0].Data[4*i:])); math.IsNaN(float64(f)) != want {
+			t.Errorf("element %d is read as %v", i, f)
+		}
+	}
+	request := Request{Inputs: []tensor.Tensor{none}}
+	if _, _, err := request.Append(nil, JSON); !errors.Is(err, ErrNotJSON) || !strings.Contains(err.Error(), `tensor "y": element 1 is NaN, which JSON cannot carry`) {
+		t.Errorf("in a request: %v", err)
+	}
+	var q Request
+	if err := q.Decode([]byte(`{"inputs":[{"name":"y","shape":[1],"datatype":"FP32","data":[null]}]}`), AllJSON, DefaultLimits()); err == nil {
+		t.Error("null is taken for a number of a request")
 	}
 }
 

@@ -15,6 +15,8 @@ type reader struct {
 	buf []byte
 	pos int
 	lim Limits
+	// gaps allows null for a floating-point number that is none, as answers have it.
+	gaps bool
 }
 
 // fail builds an error that says where in the text it happened.

@@ -32,7 +32,7 @@ func (p *Response) Decode(body []byte, jsonBytes int, lim Limits) error {
 	*p = Response{}
 	var params parameterList
 	var outputs tensors
-	r := reader{buf: text, lim: lim}
+	r := reader{buf: text, lim: lim, gaps: true}
 	_, err = r.fields("a response", responseField, func(field int) (err error) {
 		switch field {
 		case seenModelName:
@@ -76,9 +76,10 @@ func responseField(key []byte) int {
 
 // Append writes the response behind dst, output i in form forms[i], and returns
 // the extended slice and the length of the JSON part, AllJSON where no output is
-// in binary form. It fails with ErrNotJSON where an output has no JSON form.
+// in binary form. It fails with ErrNotJSON where an output has no JSON form. JSON
+// has no NaN and no infinity: they are written as null, which Decode reads as NaN.
 func (p *Response) Append(dst []byte, forms []Form) (body []byte, jsonBytes int, err error) {
-	w := writer{out: dst}
+	w := writer{out: dst, gaps: true}
 	w.byte('{')
 	w.key("model_name")
 	w.text(p.ModelName)

@@ -15,6 +15,8 @@ import (
 type writer struct {
 	out []byte
 	err error
+	// gaps writes null for a floating-point number that is none.
+	gaps bool
 }
 
 func (w *writer) byte(c byte)  { w.out = append(w.out, c) }
@@ -225,6 +227,10 @@ func (w *writer) floats(t tensor.Tensor) {
 			f = math.Float64frombits(binary.LittleEndian.Uint64(t.Data[i:]))
 		}
 		if math.IsNaN(f) || math.IsInf(f, 0) {
+			if w.gaps {
+				w.raw("null")
+				continue
+			}
 			w.fail(fmt.Errorf("tensor %q: element %d is %v, which JSON cannot carry: %w", t.Name, i/size, f, ErrNotJSON))
 			return
 		}

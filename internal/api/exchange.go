@@ -9,6 +9,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/oip"
+	"github.com/mosel-serve/mosel/tensor"
 )
 
 // exchange is the memory of one inference: the body, what is decoded from it,
@@ -20,6 +21,7 @@ type exchange struct {
 	request oip.Request
 	inputs  [][]byte // of all items, one after the other
 	items   []runtime.Item
+	given   []*tensor.Tensor // by input of the model, of request
 	answer  []byte
 
 	budget   *budget
@@ -52,6 +54,7 @@ func (x *exchange) release() {
 	}
 	clear(x.inputs)
 	clear(x.items)
+	clear(x.given)
 	for i := range x.request.Inputs {
 		x.request.Inputs[i].Data = nil
 	}

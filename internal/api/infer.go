@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -28,7 +29,7 @@ type origin struct {
 // run does what a decoded request asks for: the one thing that matters. The
 // forms are those in which the outputs are wanted.
 func (a *API) run(ctx context.Context, x *exchange, l engine.Lease, from origin) (answer oip.Response, forms []oip.Form, err error) {
-	job, err := x.job(l.Model, from, a.cfg.ItemsMax)
+	job, c, err := x.job(l.Model, from, a.cfg.ItemsMax)
 	if err != nil {
 		return oip.Response{}, nil, err
 	}
@@ -39,13 +40,13 @@ func (a *API) run(ctx context.Context, x *exchange, l engine.Lease, from origin)
 	from.trace.asked(l.Model, &job)
 	x.engaged = true
 	result, err := l.Infer(ctx, job)
-	x.engaged = false
+	x.engaged = result.Held
 	from.trace.ran(l.Model, &result, err)
 	if err != nil {
 		return oip.Response{}, nil, err
 	}
 	x.hold(dataBytes(result.Outputs))
-	answer = oip.Response{ModelName: l.Model.Name, ModelVersion: l.Model.Version, ID: x.request.ID, Parameters: understood(facts(l.Model, result), job.Objective, from.arrived)}
+	answer = oip.Response{ModelName: l.Model.Name, ModelVersion: l.Model.Version, ID: x.request.ID, Parameters: understood(append(facts(l.Model, result), c.told(l.Model)...), job.Objective, from.arrived)}
 	for _, i := range outputs {
 		answer.Outputs = append(answer.Outputs, result.Outputs[i])
 	}
@@ -167,23 +168,23 @@ func (x *exchange) decodeRaw(m *modelpkg.Model) error {
 }
 
 // job makes the engine's request of the decoded one.
-func (x *exchange) job(m *modelpkg.Model, from origin, itemsMax int) (engine.Request, error) {
+func (x *exchange) job(m *modelpkg.Model, from origin, itemsMax int) (engine.Request, carried, error) {
 	goal, err := objective(x.request.Parameters, from.header, from.arrived)
 	if err != nil {
-		return engine.Request{}, err
+		return engine.Request{}, carried{}, err
 	}
 	if !from.deadline.IsZero() {
 		goal.Deadline = min(goal.Deadline, from.arrived.Add(time.Until(from.deadline)))
 	}
-	present, err := x.takeItems(m, itemsMax)
+	c, err := x.takeItems(m, itemsMax)
 	if err != nil {
-		return engine.Request{}, err
+		return engine.Request{}, c, err
 	}
-	chosen, err := choice(x.request.Parameters, m, present)
+	chosen, err := choice(x.request.Parameters, m, c)
 	if err != nil {
-		return engine.Request{}, err
+		return engine.Request{}, c, err
 	}
-	return engine.Request{ID: x.request.ID, Client: from.client, Modalities: present, Choice: chosen, Items: x.items, Objective: goal}, nil
+	return engine.Request{ID: x.request.ID, Client: from.client, Modalities: c.union, Choice: chosen, Items: x.items, Mixed: c.runs(chosen), Objective: goal}, c, nil
 }
 
 // facts are the parameters of an answer: what ran and what to expect of it.
@@ -198,6 +199,14 @@ func facts(m *modelpkg.Model, r engine.Response) oip.Parameters {
 	}
 	if r.Outcome == slo.Late {
 		p = append(p, oip.Parameter{Name: "late", Value: oip.Bool(true)})
+	}
+	if len(r.Failed) > 0 {
+		list := make([]int, len(r.Failed))
+		for i, f := range r.Failed {
+			list[i] = f.Item
+		}
+		p = append(p, oip.Parameter{Name: "failed_items", Value: oip.String(showItems(list))},
+			oip.Parameter{Name: "failed_reason", Value: oip.String(fmt.Sprintf("item %d: %s", r.Failed[0].Item, publicText(r.Failed[0].Err)))})
 	}
 	return p
 }
@@ -230,6 +239,8 @@ var factHeaders = map[string]string{
 	"queue_us":          "X-Mosel-Queue-Us",
 	"compute_us":        "X-Mosel-Compute-Us",
 	"late":              "X-Mosel-Late",
+	"absent":            "X-Mosel-Absent",
+	"failed_items":      "X-Mosel-Failed-Items",
 	"min_accuracy":      headerMinAccuracy,
 	"deadline_ms":       headerDeadline,
 }
@@ -284,7 +295,9 @@ func headed(header http.Header, facts oip.Parameters, jsonBytes, bytes int) {
 		set(oip.HeaderLength, strconv.Itoa(jsonBytes))
 	}
 	for _, p := range facts {
-		set(factHeaders[p.Name], p.Value.Text())
+		if name := factHeaders[p.Name]; name != "" { // long texts are in the body alone
+			set(name, p.Value.Text())
+		}
 	}
 	if bytes > statedBytesMax {
 		set("Content-Length", strconv.Itoa(bytes))

@@ -14,61 +14,131 @@ func invalid(format string, args ...any) error { return slo.E("", slo.KindInvali
 
 func indexOf(names []string, name string) int { return slices.Index(names, name) }
 
+// carried is what the items of a request carry.
+type carried struct {
+	union  slo.Modalities // what any item carries
+	every  slo.Modalities // what every item carries
+	items  []slo.Modalities
+	absent []slo.Modalities // by item: what was sent and looks as if nothing were there; nil: nothing does
+}
+
 // takeItems makes items of the inputs in x.request: views of their rows. It returns
-// the modalities that the items carry.
-func (x *exchange) takeItems(m *modelpkg.Model, itemsMax int) (slo.Modalities, error) {
-	inputs := x.request.Inputs
-	n := inputs[0].Rows()
-	given := make([]bool, len(m.Inputs))
-	for _, in := range inputs {
+// what the items carry: the inputs that were sent for them, less those that look as
+// the package says an absent one does.
+func (x *exchange) takeItems(m *modelpkg.Model, itemsMax int) (c carried, err error) {
+	given, err := x.givenInputs(m)
+	if err != nil {
+		return c, err
+	}
+	sent, err := sentModalities(m, given)
+	if err != nil {
+		return c, err
+	}
+	places, err := placesOf(x.request.Parameters, m, sent, itemsMax)
+	if err != nil {
+		return c, err
+	}
+	n, err := itemsOf(m, given, places)
+	if err != nil {
+		return c, err
+	}
+	if n > itemsMax {
+		return c, slo.E("", slo.KindTooLarge, "%d items are more than the %d of one request: send several", n, itemsMax)
+	}
+	if err := x.reserve(int64(n) * int64(len(m.Inputs)+1) * sliceBytes); err != nil {
+		return c, err
+	}
+	items := x.rows(n, len(m.Inputs))
+	for i, in := range given {
+		if in == nil {
+			continue
+		}
+		if m.Inputs[i].Range != nil {
+			if err := m.Inputs[i].CheckRange(in.Data); err != nil {
+				return c, err
+			}
+		}
+		where, whole := places[m.Inputs[i].Modality], forAll(m.Inputs[i], in)
+		rows := n
+		if where != nil {
+			rows = len(where)
+		}
+		for row := range rows {
+			at := row
+			if where != nil {
+				at = where[row]
+			}
+			if whole {
+				items[at][i] = in.Data
+			} else {
+				items[at][i] = in.Row(row)
+			}
+		}
+	}
+	c = x.carry(m, sent, places, n)
+	return c, c.check(m)
+}
+
+// givenInputs finds the request's tensors by input of the model, checked against
+// their declarations; nil: none was sent.
+func (x *exchange) givenInputs(m *modelpkg.Model) ([]*tensor.Tensor, error) {
+	given := x.given[:0]
+	for range m.Inputs {
+		given = append(given, nil)
+	}
+	x.given = given
+	for k := range x.request.Inputs {
+		in := &x.request.Inputs[k]
 		i := slices.IndexFunc(m.Inputs, func(spec modelpkg.Input) bool { return spec.Name == in.Name })
 		switch {
 		case i < 0:
-			return 0, invalid("%s has no input %q, its inputs are %s", m.Name, in.Name, describeInputs(m))
-		case given[i]:
-			return 0, invalid("input %q is given twice", in.Name)
+			return nil, invalid("%s has no input %q, its inputs are %s", m.Name, in.Name, describeInputs(m))
+		case given[i] != nil:
+			return nil, invalid("input %q is given twice", in.Name)
 		}
-		given[i] = true
-		if err := fits(in, m.Inputs[i].Spec); err != nil {
-			return 0, err
-		}
-		if in.Rows() != n {
-			return 0, invalid("input %q has %d items, input %q has %d: all inputs of a request need the same number of items",
-				inputs[0].Name, n, in.Name, in.Rows())
+		given[i] = in
+		if err := fits(*in, m.Inputs[i]); err != nil {
+			return nil, err
 		}
 	}
-	if n > itemsMax {
-		return 0, slo.E("", slo.KindTooLarge, "%d items are more than the %d of one request: send several", n, itemsMax)
-	}
-	if err := x.reserve(int64(n) * int64(len(m.Inputs)+1) * sliceBytes); err != nil {
-		return 0, err
-	}
-	items := x.rows(n, len(m.Inputs))
-	for _, in := range inputs {
-		i := slices.IndexFunc(m.Inputs, func(spec modelpkg.Input) bool { return spec.Name == in.Name })
-		for row := range n {
-			items[row][i] = in.Row(row)
-		}
-	}
-	return present(m, given)
+	return given, nil
 }
 
 // fits checks an input against its declaration: the same without the first
 // dimension, which is the items.
-func fits(in tensor.Tensor, spec modelpkg.Spec) error {
+func fits(in tensor.Tensor, spec modelpkg.Input) error {
 	if in.DType != spec.DType {
 		return invalid("input %q is %v, %v was sent", in.Name, spec.DType, in.DType)
+	}
+	if forAll(spec, &in) {
+		return nil
 	}
 	sound := len(in.Shape) > 0 && in.Shape[1:].Fits(spec.Shape)
 	switch {
 	case sound && !slices.Contains(in.Shape, 0):
-		return nil
+		return tooLong(in, spec)
 	case sound:
-		return invalid("input %q has shape %s, %v was sent, which is empty", in.Name, declared(spec), in.Shape)
+		return invalid("input %q has shape %s, %v was sent, which is empty", in.Name, declared(spec.Spec), in.Shape)
 	case in.Shape.Fits(spec.Shape):
-		return invalid("input %q has shape %s, %v was sent: put the number of items first", in.Name, declared(spec), in.Shape)
+		return invalid("input %q has shape %s, %v was sent: put the number of items first", in.Name, declared(spec.Spec), in.Shape)
 	}
-	return invalid("input %q has shape %s, %v was sent", in.Name, declared(spec), in.Shape)
+	return invalid("input %q has shape %s, %v was sent", in.Name, declared(spec.Spec), in.Shape)
+}
+
+// tooLong holds the dynamic dimension of an input against its bound.
+func tooLong(in tensor.Tensor, spec modelpkg.Input) error {
+	if spec.Max == 0 {
+		return nil
+	}
+	if axis := slices.Index(spec.Shape, -1); axis >= 0 && in.Shape[1+axis] > spec.Max {
+		return invalid("input %q has size %d where the model takes at most %d (max in its package): shorten it", in.Name, in.Shape[1+axis], spec.Max)
+	}
+	return nil
+}
+
+// forAll reports whether an input has one value for all items of the request.
+func forAll(spec modelpkg.Input, in *tensor.Tensor) bool {
+	return spec.Unbatched && in.Shape.Equal(spec.Shape)
 }
 
 // declared prints the shape a request must have: "[items,28,28]".
@@ -76,14 +146,14 @@ func declared(spec modelpkg.Spec) string {
 	return strings.Replace(batched(spec.Shape).String(), "[-1", "[items", 1)
 }
 
-// present turns the inputs that were given into modalities: each must be given
-// as a whole or not at all, and at least one variant must run on them.
-func present(m *modelpkg.Model, given []bool) (slo.Modalities, error) {
+// sentModalities turns the inputs that were given into modalities: each must be
+// given as a whole or not at all.
+func sentModalities(m *modelpkg.Model, given []*tensor.Tensor) (slo.Modalities, error) {
 	var set slo.Modalities
 	for i, modality := range m.Modalities {
 		var missing []int
 		for _, input := range modality.Inputs {
-			if !given[input] {
+			if given[input] == nil {
 				missing = append(missing, input)
 			}
 		}
@@ -94,9 +164,6 @@ func present(m *modelpkg.Model, given []bool) (slo.Modalities, error) {
 			return 0, invalid("modality %q needs all of its inputs (%s): %s is missing", modality.Name,
 				strings.Join(inputNames(m, modality.Inputs), ", "), strings.Join(inputNames(m, missing), ", "))
 		}
-	}
-	if !slices.ContainsFunc(m.Variants, func(v modelpkg.Variant) bool { return set.Has(v.Modalities) }) {
-		return 0, invalid("%s cannot run on %s alone: it runs on %s", m.Name, set.Join(m.ModalityNames()), subsets(m))
 	}
 	return set, nil
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -127,8 +128,8 @@ func microseconds(value oip.Value) (left time.Duration, limited bool, err error)
 }
 
 // choice reads the parameter "modalities", with which a client takes the choice
-// upon itself. 0 says that it does not. present are the modalities it sent.
-func choice(params oip.Parameters, m *modelpkg.Model, present slo.Modalities) (slo.Modalities, error) {
+// upon itself. 0 says that it does not. Every item must carry what is chosen.
+func choice(params oip.Parameters, m *modelpkg.Model, c carried) (slo.Modalities, error) {
 	value, ok := params.Get("modalities")
 	if !ok {
 		return 0, nil
@@ -144,8 +145,11 @@ func choice(params oip.Parameters, m *modelpkg.Model, present slo.Modalities) (s
 		switch {
 		case i < 0:
 			return 0, slo.E("", slo.KindInvalid, "parameter modalities: %s has no modality %q, it has %s", m.Name, name, strings.Join(all, ", "))
-		case !present.Has(1 << i):
-			return 0, slo.E("", slo.KindInvalid, "parameter modalities: %q is to be run, but the request carries only %s", name, present.Join(all))
+		case !c.union.Has(1 << i):
+			return 0, slo.E("", slo.KindInvalid, "parameter modalities: %q is to be run, but the request carries only %s", name, c.union.Join(all))
+		case !c.every.Has(1 << i):
+			item := slices.IndexFunc(c.items, func(set slo.Modalities) bool { return !set.Has(1 << i) })
+			return 0, slo.E("", slo.KindInvalid, "parameter modalities: %q is to be run, but item %d does not carry it", name, item)
 		}
 		set |= 1 << i
 	}

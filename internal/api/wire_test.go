@@ -285,9 +285,9 @@ func TestItemsAreViews(t *testing.T) {
 		{Name: "mask", DType: tensor.Bool, Shape: tensor.Shape{n, 3}, Data: make([]byte, 3*n)},
 		{Name: "chars", DType: tensor.Uint8, Shape: tensor.Shape{n, 3}, Data: make([]byte, 3*n)},
 	}
-	set, err := x.takeItems(m, n)
-	if err != nil || set != 4 || len(x.items) != n {
-		t.Fatalf("%d items, modalities %b, %v", len(x.items), set, err)
+	c, err := x.takeItems(m, n)
+	if set := c.union; err != nil || set != 4 || len(x.items) != n {
+		t.Fatalf("%d items, modalities %b, %v", len(x.items), c.union, err)
 	}
 	for i, item := range x.items {
 		if item[0] != nil || item[1] != nil || &item[2][0] != &x.request.Inputs[1].Data[3*i] || &item[3][0] != &x.request.Inputs[0].Data[3*i] {

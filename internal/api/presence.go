@@ -1,0 +1,265 @@
+package api
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/oip"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// placesPrefix begins the name of the parameter that says which items of a request
+// the rows of a modality belong to, such as items.image = "0-6,9".
+const placesPrefix = "items."
+
+// placesOf reads which items carry each modality, by modality; nil: all do.
+func placesOf(params oip.Parameters, m *modelpkg.Model, sent slo.Modalities, itemsMax int) ([slo.ModalitiesMax][]int, error) {
+	var places [slo.ModalitiesMax][]int
+	for _, p := range params {
+		name, ok := strings.CutPrefix(p.Name, placesPrefix)
+		if !ok {
+			continue
+		}
+		i := indexOf(m.ModalityNames(), name)
+		switch {
+		case i < 0:
+			return places, invalid("parameter %s: %s has no modality %q, it has %s", p.Name, m.Name, name, strings.Join(m.ModalityNames(), ", "))
+		case !sent.Has(1 << i):
+			return places, invalid("parameter %s: no input of modality %q was sent", p.Name, name)
+		case !p.Value.IsString():
+			return places, invalid("parameter %s is %v: it must be a string of item numbers, such as \"0-6,9\"", p.Name, p.Value)
+		}
+		var err error
+		if places[i], err = itemList(p.Value.Text(), itemsMax); err != nil {
+			return places, invalid("parameter %s: %w", p.Name, err)
+		}
+	}
+	return places, nil
+}
+
+// itemList reads "0-6,9": ascending item numbers, below a bound.
+func itemList(text string, below int) ([]int, error) {
+	list := []int{}
+	for run := range strings.SplitSeq(text, ",") {
+		low, high, isRange := strings.Cut(strings.TrimSpace(run), "-")
+		first, err := strconv.ParseUint(low, 10, 31)
+		last := first
+		if err == nil && isRange {
+			last, err = strconv.ParseUint(high, 10, 31)
+		}
+		switch {
+		case err != nil || last < first:
+			return nil, fmt.Errorf("%.40q is not a list of item numbers, such as \"0-6,9\"", text)
+		case int(last) >= below:
+			return nil, fmt.Errorf("item %d is beyond the %d items of one request", last, below)
+		case len(list) > 0 && int(first) <= list[len(list)-1]:
+			return nil, fmt.Errorf("item %d does not come after item %d: numbers must ascend", first, list[len(list)-1])
+		}
+		for item := first; item <= last; item++ {
+			list = append(list, int(item))
+		}
+	}
+	return list, nil
+}
+
+// showItems is itemList's inverse.
+func showItems(list []int) string {
+	var b strings.Builder
+	for i := 0; i < len(list); {
+		end := i
+		for end+1 < len(list) && list[end+1] == list[end]+1 {
+			end++
+		}
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(strconv.Itoa(list[i]))
+		if end > i {
+			b.WriteByte('-')
+			b.WriteString(strconv.Itoa(list[end]))
+		}
+		i = end + 1
+	}
+	return b.String()
+}
+
+// itemsOf is the number of items of a request. Inputs that all items carry agree in
+// it; where there are none, the highest item number says it.
+func itemsOf(m *modelpkg.Model, given []*tensor.Tensor, places [slo.ModalitiesMax][]int) (int, error) {
+	n, highest, by := -1, -1, ""
+	for i, in := range given {
+		if in == nil {
+			continue
+		}
+		spec := m.Inputs[i]
+		where := places[spec.Modality]
+		switch {
+		case forAll(spec, in):
+		case where != nil && len(where) != in.Rows():
+			return 0, invalid("input %q has %d rows, parameter %s%s names %d items: both must agree", in.Name, in.Rows(), placesPrefix,
+				m.Modalities[spec.Modality].Name, len(where))
+		case where != nil:
+			highest = max(highest, where[len(where)-1])
+		case n >= 0 && n != in.Rows():
+			return 0, invalid("input %q has %d items, input %q has %d: all inputs of a request need the same number of items, or a parameter %s%s that says which items it is for",
+				by, n, in.Name, in.Rows(), placesPrefix, m.Modalities[spec.Modality].Name)
+		default:
+			n, by = in.Rows(), in.Name
+		}
+	}
+	switch {
+	case n < 0 && highest < 0:
+		return 1, nil // settings alone
+	case n < 0:
+		return highest + 1, nil
+	case highest >= n:
+		return 0, invalid("item %d is named, but input %q has %d items", highest, by, n)
+	}
+	return n, nil
+}
+
+// carry says what the items carry. The common request, whose items all carry what
+// was sent, costs nothing but the look for what is absent.
+func (x *exchange) carry(m *modelpkg.Model, sent slo.Modalities, places [slo.ModalitiesMax][]int, n int) carried {
+	c := carried{union: sent, every: sent}
+	uneven := false
+	for i := range m.Modalities {
+		uneven = uneven || places[i] != nil
+	}
+	absent := x.absent(m, sent, places, n)
+	if !uneven && absent == nil {
+		return c
+	}
+	c.absent = absent
+	c.items = make([]slo.Modalities, n)
+	for i := range m.Modalities {
+		bit := slo.Modalities(1 << i)
+		switch {
+		case !sent.Has(bit):
+		case places[i] == nil:
+			for item := range c.items {
+				c.items[item] |= bit
+			}
+		default:
+			for _, item := range places[i] {
+				c.items[item] |= bit
+			}
+		}
+	}
+	c.union = 0
+	for item := range c.items {
+		if absent != nil {
+			c.items[item] &^= absent[item]
+		}
+		c.union |= c.items[item]
+		c.every &= c.items[item]
+	}
+	return c
+}
+
+// absent finds, by item, the modalities of which an input looks as the package says
+// that an absent one does; nil: none does.
+func (x *exchange) absent(m *modelpkg.Model, sent slo.Modalities, places [slo.ModalitiesMax][]int, n int) (list []slo.Modalities) {
+	for i, in := range m.Inputs {
+		bit := slo.Modalities(1 << in.Modality)
+		if in.Absent.Kind == modelpkg.AbsentNever || !sent.Has(bit) {
+			continue
+		}
+		for item := range n {
+			if data := x.items[item][i]; data != nil && in.IsAbsent(data) {
+				if list == nil {
+					list = make([]slo.Modalities, n)
+				}
+				list[item] |= bit
+			}
+		}
+	}
+	return list
+}
+
+// check refuses a request of which an item carries nothing that a variant runs on.
+func (c carried) check(m *modelpkg.Model) error {
+	if c.items == nil {
+		if runnable(m, c.union) {
+			return nil
+		}
+		return invalid("%s cannot run on %s alone: it runs on %s", m.Name, c.union.Join(m.ModalityNames()), subsets(m))
+	}
+	for item, set := range c.items {
+		if runnable(m, set) {
+			continue
+		}
+		has := "carries nothing"
+		if set != 0 {
+			has = "carries " + set.Join(m.ModalityNames()) + " alone"
+		}
+		if c.absent != nil && c.absent[item] != 0 {
+			has += ", because " + c.absent[item].Join(m.ModalityNames()) + " is absent (" + looks(m, c.absent[item]) + ")"
+		}
+		return invalid("item %d %s: %s runs on %s", item, has, m.Name, subsets(m))
+	}
+	return nil
+}
+
+func runnable(m *modelpkg.Model, set slo.Modalities) bool {
+	for _, v := range m.Variants {
+		if set.Has(v.Modalities) {
+			return true
+		}
+	}
+	return false
+}
+
+// looks says how the package tells that modalities are absent.
+func looks(m *modelpkg.Model, set slo.Modalities) string {
+	var list []string
+	for _, in := range m.Inputs {
+		if set.Has(1<<in.Modality) && in.Absent.Kind != modelpkg.AbsentNever {
+			list = append(list, in.Name+": "+string(in.Absent.Kind))
+		}
+	}
+	return strings.Join(list, ", ")
+}
+
+// runs says what the items carry, for the engine; nil: all carry the same.
+func (c carried) runs(choice slo.Modalities) (runs []slo.Carried) {
+	if c.items == nil || c.every == c.union {
+		return nil
+	}
+	for _, set := range c.items {
+		if n := len(runs); n > 0 && runs[n-1].Present == set {
+			runs[n-1].Items++
+			continue
+		}
+		runs = append(runs, slo.Carried{Items: 1, Present: set, Choice: choice})
+	}
+	return runs
+}
+
+// told are the parameters of an answer that say which items were taken to lack a
+// modality: "absent": "audio" for all of them, "audio:0-3;text:5" for some.
+func (c carried) told(m *modelpkg.Model) oip.Parameters {
+	if c.absent == nil {
+		return nil
+	}
+	var parts []string
+	for i, name := range m.ModalityNames() {
+		var list []int
+		for item, set := range c.absent {
+			if set.Has(1 << i) {
+				list = append(list, item)
+			}
+		}
+		switch len(list) {
+		case 0:
+		case len(c.absent):
+			parts = append(parts, name)
+		default:
+			parts = append(parts, name+":"+showItems(list))
+		}
+	}
+	return oip.Parameters{{Name: "absent", Value: oip.String(strings.Join(parts, ";"))}}
+}

@@ -1,0 +1,168 @@
+package api
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/oip"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// choosy is scene with declarations of what absent inputs look like, a bound on
+// lengths, a range of values and a setting that holds for the whole request.
+func choosy() *modelpkg.Model {
+	m := scene().Model
+	m.Inputs[0].Absent.Kind = modelpkg.AbsentZeros
+	m.Inputs[1].Absent = modelpkg.Absence{Kind: modelpkg.AbsentSilence, Below: 0.001}
+	m.Inputs[1].Max = 4
+	m.Inputs[2].Range = &modelpkg.Range{Low: 0, High: 29}
+	m.Inputs[3].Unbatched = true
+	return m
+}
+
+// rowsOfBytes is a tensor of rows of one byte value each.
+func rowsOfBytes(name string, d tensor.DType, shape tensor.Shape, values ...byte) tensor.Tensor {
+	t := tensor.Tensor{Name: name, DType: d, Shape: append(tensor.Shape{int64(len(values))}, shape...)}
+	n, _ := shape.Elements()
+	for _, v := range values {
+		for range n * d.Size() {
+			t.Data = append(t.Data, v)
+		}
+	}
+	return t
+}
+
+func images(values ...byte) tensor.Tensor {
+	return rowsOfBytes("image", tensor.Uint8, tensor.Shape{2, 2}, values...)
+}
+
+func sounds(values ...byte) tensor.Tensor {
+	return rowsOfBytes("audio", tensor.Int16, tensor.Shape{4}, values...)
+}
+
+func texts(values ...byte) tensor.Tensor {
+	return rowsOfBytes("chars", tensor.Uint8, tensor.Shape{3}, values...)
+}
+
+// mask is the setting, once for all items.
+var mask = tensor.Tensor{Name: "mask", DType: tensor.Bool, Shape: tensor.Shape{3}, Data: []byte{1, 0, 1}}
+
+// TestWhatItemsCarry has requests beside what their items are taken to carry.
+func TestWhatItemsCarry(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		params oip.Parameters
+		inputs []tensor.Tensor
+		want   string // by item, or an error
+		told   string // of the parameter absent
+	}{
+		{"all the same", nil, []tensor.Tensor{images(1, 2), texts(3, 4), mask}, "[image+text image+text]", ""},
+		{"seven pictures and five texts", oip.Parameters{{Name: "items.image", Value: oip.String("0-6")}, {Name: "items.text", Value: oip.String("2,4,7-9")}},
+			[]tensor.Tensor{images(1, 2, 3, 4, 5, 6, 7), texts(1, 2, 3, 4, 5), mask}, "[image image image+text image image+text image image text text text]", ""},
+		{"some have text", oip.Parameters{{Name: "items.text", Value: oip.String("1")}}, []tensor.Tensor{images(1, 2), texts(3), mask}, "[image image+text]", ""},
+		{"a black picture", nil, []tensor.Tensor{images(1, 0), texts(3, 4), mask}, "[image+text text]", "image:1"},
+		{"all pictures are black", nil, []tensor.Tensor{images(0, 0), texts(3, 4), mask}, "[text text]", "image"},
+		{"silence", nil, []tensor.Tensor{images(0, 1, 1), sounds(0, 0, 9), texts(3, 4, 5), mask}, "[text image+text image+audio+text]", "image:0;audio:0-1"},
+		{"nothing at all", nil, []tensor.Tensor{images(1, 0)}, "item 1 carries nothing, because image is absent (image: zeros): scene runs on image, text, image+text, image+audio+text", ""},
+		{"not enough", oip.Parameters{{Name: "items.image", Value: oip.String("0")}}, []tensor.Tensor{images(1), sounds(9, 9)}, "item 1 carries audio alone: scene runs on", ""},
+		{"nobody's item", oip.Parameters{{Name: "items.image", Value: oip.String("0,2")}}, []tensor.Tensor{images(1, 2)}, "item 1 carries nothing: scene runs on", ""},
+		{"too few rows", oip.Parameters{{Name: "items.image", Value: oip.String("0-2")}}, []tensor.Tensor{images(1, 2)}, `input "image" has 2 rows, parameter items.image names 3 items`, ""},
+		{"beyond the others", oip.Parameters{{Name: "items.text", Value: oip.String("2")}}, []tensor.Tensor{images(1, 2), texts(3), mask}, `item 2 is named, but input "image" has 2 items`, ""},
+		{"unlike numbers", nil, []tensor.Tensor{images(1, 2), texts(3), mask}, "a parameter items.text that says which items it is for", ""},
+		{"an unknown modality", oip.Parameters{{Name: "items.smell", Value: oip.String("0")}}, []tensor.Tensor{images(1)}, `scene has no modality "smell"`, ""},
+		{"what was not sent", oip.Parameters{{Name: "items.text", Value: oip.String("0")}}, []tensor.Tensor{images(1)}, `no input of modality "text" was sent`, ""},
+		{"a number", oip.Parameters{{Name: "items.image", Value: oip.Int(0)}}, []tensor.Tensor{images(1)}, "it must be a string of item numbers", ""},
+		{"backwards", oip.Parameters{{Name: "items.image", Value: oip.String("1,0")}}, []tensor.Tensor{images(1, 2)}, "item 0 does not come after item 1", ""},
+		{"no list", oip.Parameters{{Name: "items.image", Value: oip.String("0-")}}, []tensor.Tensor{images(1)}, `"0-" is not a list of item numbers`, ""},
+		{"far away", oip.Parameters{{Name: "items.image", Value: oip.String("0-2000000000")}}, []tensor.Tensor{images(1)}, "item 2000000000 is beyond the 100 items of one request", ""},
+		{"too long", nil, []tensor.Tensor{images(1), rowsOfBytes("audio", tensor.Int16, tensor.Shape{5}, 9), texts(1), mask}, `input "audio" has size 5 where the model takes at most 4`, ""},
+		{"out of the vocabulary", nil, []tensor.Tensor{texts(3, 30), mask}, `input "chars"`, ""},
+		{"a setting for each item", nil, []tensor.Tensor{texts(3, 4), rowsOfBytes("mask", tensor.Bool, tensor.Shape{3}, 1, 0)}, "[text text]", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := choosy()
+			x := newExchange(&budget{max: 1 << 20})
+			x.request.Parameters, x.request.Inputs = tt.params, tt.inputs
+			c, err := x.takeItems(m, 100)
+			if err != nil {
+				if slo.KindOf(err) != slo.KindInvalid || !strings.Contains(err.Error(), tt.want) {
+					t.Fatalf("%v (%v), want %q", err, slo.KindOf(err), tt.want)
+				}
+				return
+			}
+			var got []string
+			for item := range x.items {
+				set := c.union
+				if c.items != nil {
+					set = c.items[item]
+				}
+				got = append(got, set.Join(m.ModalityNames()))
+				for i, in := range m.Inputs {
+					if set.Has(1<<in.Modality) && x.items[item][i] == nil {
+						t.Errorf("item %d has no %s", item, in.Name)
+					}
+				}
+			}
+			if fmt.Sprint(got) != tt.want {
+				t.Errorf("the items carry %v, want %s", got, tt.want)
+			}
+			told := ""
+			if p, ok := c.told(m).Get("absent"); ok {
+				told = p.Text()
+			}
+			if told != tt.told {
+				t.Errorf("absent is told as %q, want %q", told, tt.told)
+			}
+			sum := 0
+			for _, r := range c.runs(0) {
+				sum += r.Items
+			}
+			if sum != 0 && sum != len(x.items) {
+				t.Errorf("the runs have %d of %d items", sum, len(x.items))
+			}
+		})
+	}
+}
+
+// TestItemLists checks that lists of items are shown as they are read.
+func TestItemLists(t *testing.T) {
+	for _, text := range []string{"0", "0-6", "0-6,9", "1,3,5", "0-1,3-4,99"} {
+		list, err := itemList(text, 100)
+		if err != nil || showItems(list) != text {
+			t.Errorf("%s is read as %v and shown as %s, %v", text, list, showItems(list), err)
+		}
+	}
+	for _, text := range []string{"", ",", "-1", "1-", "2-1", "a", "0,0", "0-3,2", "1.5", "100", "0x1"} {
+		if list, err := itemList(text, 100); err == nil {
+			t.Errorf("%q is read as %v", text, list)
+		}
+	}
+}
+
+// TestChosenModalities checks that each item must carry what a client chooses.
+func TestChosenModalities(t *testing.T) {
+	m := choosy()
+	x := newExchange(&budget{max: 1 << 20})
+	x.request.Inputs = []tensor.Tensor{images(1, 0), texts(3, 4), mask}
+	c, err := x.takeItems(m, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	choose := func(names string) (slo.Modalities, error) {
+		return choice(oip.Parameters{{Name: "modalities", Value: oip.String(names)}}, m, c)
+	}
+	if set, err := choose("text"); err != nil || set != 4 {
+		t.Errorf("text: %b, %v", set, err)
+	}
+	if _, err := choose("image"); err == nil || !strings.Contains(err.Error(), `"image" is to be run, but item 1 does not carry it`) {
+		t.Errorf("image: %v", err)
+	}
+	want := []slo.Carried{{Items: 1, Present: 5, Choice: 4}, {Items: 1, Present: 4, Choice: 4}}
+	if runs := c.runs(4); !slices.Equal(runs, want) {
+		t.Errorf("runs %v, want %v", runs, want)
+	}
+}
