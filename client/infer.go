@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,6 +24,9 @@ type Request struct {
 	// the model may be left out. The bytes are read until the call is done.
 	Inputs  []tensor.Tensor
 	Outputs []string // wanted, in this order; nil: all
+	// Items says, by modality, which items the rows of its inputs belong to, in
+	// ascending order, where not every item carries it. Nil: every item carries all.
+	Items map[string][]int
 
 	MinAccuracy float64       // least expected accuracy of the mean over the items, 0..1 (0.97, not 97); 0: any
 	Deadline    time.Duration // time for it all from now on: queue, run, answer; 0: no deadline of its own
@@ -49,7 +54,10 @@ type Response struct {
 
 	Variant          string        // what ran; "image:24,all:8" where not all items ran on the same, see Mix
 	Modalities       []string      // used for at least one item
-	ExpectedAccuracy float64       // mean over the items, 0..1
+	ExpectedAccuracy float64       // mean over the items that have an answer, 0..1
+	FailedItems      []int         // have no answer: their rows mean nothing
+	FailedReason     string        // why the first of them has none
+	Absent           string        // modalities that were sent and taken for absent, such as "audio" or "audio:0-3;text:5"
 	Queue            time.Duration // from arrival to the start of the first batch
 	Compute          time.Duration // summed over the batches in which the items ran
 	Late             bool          // ready after the deadline; only with LateRun
@@ -171,8 +179,53 @@ func (r *Request) message(wire *oip.Request, deadline time.Duration) error {
 	if r.Modalities != nil {
 		add("modalities", oip.String(strings.Join(r.Modalities, ",")))
 	}
+	for _, modality := range slices.Sorted(maps.Keys(r.Items)) {
+		add("items."+modality, oip.String(showItems(r.Items[modality])))
+	}
 	return nil
 }
+
+// showItems writes 0, 1, 2, 5 as "0-2,5".
+func showItems(list []int) string {
+	var b strings.Builder
+	for i := 0; i < len(list); {
+		end := i
+		for end+1 < len(list) && list[end+1] == list[end]+1 {
+			end++
+		}
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprint(&b, list[i])
+		if end > i {
+			fmt.Fprintf(&b, "-%d", list[end])
+		}
+		i = end + 1
+	}
+	return b.String()
+}
+
+// readItems is showItems' inverse.
+func readItems(text string) (list []int, err error) {
+	for run := range strings.SplitSeq(text, ",") {
+		low, high, isRange := strings.Cut(run, "-")
+		first, err := strconv.ParseUint(low, 10, 31)
+		last := first
+		if err == nil && isRange {
+			last, err = strconv.ParseUint(high, 10, 31)
+		}
+		if err != nil || last < first || last-first > itemsMax {
+			return nil, fmt.Errorf("%.40q is not a list of items", text)
+		}
+		for item := first; item <= last; item++ {
+			list = append(list, int(item))
+		}
+	}
+	return list, nil
+}
+
+// itemsMax bounds the run of items that a server may name; a request has fewer.
+const itemsMax = 1 << 20
 
 // newResponse makes an answer of the protocol's, and reads from its parameters
 // what a mosel server says about the run.
@@ -199,6 +252,12 @@ func newResponse(wire *oip.Response) (*Response, error) {
 			r.Late, err = p.Value.Bool()
 		case "job":
 			r.Job = p.Value.Text()
+		case "failed_items":
+			r.FailedItems, err = readItems(p.Value.Text())
+		case "failed_reason":
+			r.FailedReason = p.Value.Text()
+		case "absent":
+			r.Absent = p.Value.Text()
 		}
 		if err != nil {
 			return nil, fmt.Errorf("parameter %q: %w", p.Name, err)

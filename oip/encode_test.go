@@ -74,9 +74,9 @@ func TestAppendFails(t *testing.T) {
 		notJSON bool
 		want    string
 	}{
-		"FP16":     {tensor.Tensor{Name: "y", DType: tensor.FP16, Shape: tensor.Shape{1}, Data: []byte{0, 0}}, true, `FP16 has no JSON form`},
-		"bytes":    {tensor.Tensor{Name: "y", DType: tensor.Bytes, Shape: tensor.Shape{1}, Data: []byte("\x01\x00\x00\x00\xff")}, true, `element 0 is not UTF-8`},
-		"unsound":  {tensor.Tensor{Name: "y", DType: tensor.FP32, Shape: tensor.Shape{1}, Data: []byte{1}}, false, `needs 1 elements of 4 bytes, got 1`},
+		"FP16":    {tensor.Tensor{Name: "y", DType: tensor.FP16, Shape: tensor.Shape{1}, Data: []byte{0, 0}}, true, `FP16 has no JSON form`},
+		"bytes":   {tensor.Tensor{Name: "y", DType: tensor.Bytes, Shape: tensor.Shape{1}, Data: []byte("\x01\x00\x00\x00\xff")}, true, `element 0 is not UTF-8`},
+		"unsound": {tensor.Tensor{Name: "y", DType: tensor.FP32, Shape: tensor.Shape{1}, Data: []byte{1}}, false, `needs 1 elements of 4 bytes, got 1`},
 	} {
 		answer := Response{ModelName: "m", Outputs: []tensor.Tensor{tt.output}}
 		_, _, err := answer.Append(nil, []Form{JSON})

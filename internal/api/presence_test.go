@@ -51,38 +51,41 @@ func texts(values ...byte) tensor.Tensor {
 // mask is the setting, once for all items.
 var mask = tensor.Tensor{Name: "mask", DType: tensor.Bool, Shape: tensor.Shape{3}, Data: []byte{1, 0, 1}}
 
-// TestWhatItemsCarry has requests beside what their items are taken to carry.
+// carryCases are requests with what their items are taken to carry.
+var carryCases = []struct {
+	name   string
+	params oip.Parameters
+	inputs []tensor.Tensor
+	want   string // by item, or an error
+	told   string // of the parameter absent
+}{
+	{"all the same", nil, []tensor.Tensor{images(1, 2), texts(3, 4), mask}, "[image+text image+text]", ""},
+	{"seven pictures and five texts", oip.Parameters{{Name: "items.image", Value: oip.String("0-6")}, {Name: "items.text", Value: oip.String("2,4,7-9")}},
+		[]tensor.Tensor{images(1, 2, 3, 4, 5, 6, 7), texts(1, 2, 3, 4, 5), mask}, "[image image image+text image image+text image image text text text]", ""},
+	{"some have text", oip.Parameters{{Name: "items.text", Value: oip.String("1")}}, []tensor.Tensor{images(1, 2), texts(3), mask}, "[image image+text]", ""},
+	{"a black picture", nil, []tensor.Tensor{images(1, 0), texts(3, 4), mask}, "[image+text text]", "image:1"},
+	{"all pictures are black", nil, []tensor.Tensor{images(0, 0), texts(3, 4), mask}, "[text text]", "image"},
+	{"silence", nil, []tensor.Tensor{images(0, 1, 1), sounds(0, 0, 9), texts(3, 4, 5), mask}, "[text image+text image+audio+text]", "image:0;audio:0-1"},
+	{"nothing at all", nil, []tensor.Tensor{images(1, 0)}, "item 1 carries nothing, because image is absent (image: zeros): scene runs on image, text, image+text, image+audio+text", ""},
+	{"not enough", oip.Parameters{{Name: "items.image", Value: oip.String("0")}}, []tensor.Tensor{images(1), sounds(9, 9)}, "item 1 carries audio alone: scene runs on", ""},
+	{"nobody's item", oip.Parameters{{Name: "items.image", Value: oip.String("0,2")}}, []tensor.Tensor{images(1, 2)}, "item 1 carries nothing: scene runs on", ""},
+	{"too few rows", oip.Parameters{{Name: "items.image", Value: oip.String("0-2")}}, []tensor.Tensor{images(1, 2)}, `input "image" has 2 rows, parameter items.image names 3 items`, ""},
+	{"beyond the others", oip.Parameters{{Name: "items.text", Value: oip.String("2")}}, []tensor.Tensor{images(1, 2), texts(3), mask}, `item 2 is named, but input "image" has 2 items`, ""},
+	{"unlike numbers", nil, []tensor.Tensor{images(1, 2), texts(3), mask}, "a parameter items.text that says which items it is for", ""},
+	{"an unknown modality", oip.Parameters{{Name: "items.smell", Value: oip.String("0")}}, []tensor.Tensor{images(1)}, `scene has no modality "smell"`, ""},
+	{"what was not sent", oip.Parameters{{Name: "items.text", Value: oip.String("0")}}, []tensor.Tensor{images(1)}, `no input of modality "text" was sent`, ""},
+	{"a number", oip.Parameters{{Name: "items.image", Value: oip.Int(0)}}, []tensor.Tensor{images(1)}, "it must be a string of item numbers", ""},
+	{"backwards", oip.Parameters{{Name: "items.image", Value: oip.String("1,0")}}, []tensor.Tensor{images(1, 2)}, "item 0 does not come after item 1", ""},
+	{"no list", oip.Parameters{{Name: "items.image", Value: oip.String("0-")}}, []tensor.Tensor{images(1)}, `"0-" is not a list of item numbers`, ""},
+	{"far away", oip.Parameters{{Name: "items.image", Value: oip.String("0-2000000000")}}, []tensor.Tensor{images(1)}, "item 2000000000 is beyond the 100 items of one request", ""},
+	{"too long", nil, []tensor.Tensor{images(1), rowsOfBytes("audio", tensor.Int16, tensor.Shape{5}, 9), texts(1), mask}, `input "audio" has size 5 where the model takes at most 4`, ""},
+	{"out of the vocabulary", nil, []tensor.Tensor{texts(3, 30), mask}, `input "chars"`, ""},
+	{"a setting for each item", nil, []tensor.Tensor{texts(3, 4), rowsOfBytes("mask", tensor.Bool, tensor.Shape{3}, 1, 0)}, "[text text]", ""},
+}
+
+// TestWhatItemsCarry reads the requests of carryCases.
 func TestWhatItemsCarry(t *testing.T) {
-	for _, tt := range []struct {
-		name   string
-		params oip.Parameters
-		inputs []tensor.Tensor
-		want   string // by item, or an error
-		told   string // of the parameter absent
-	}{
-		{"all the same", nil, []tensor.Tensor{images(1, 2), texts(3, 4), mask}, "[image+text image+text]", ""},
-		{"seven pictures and five texts", oip.Parameters{{Name: "items.image", Value: oip.String("0-6")}, {Name: "items.text", Value: oip.String("2,4,7-9")}},
-			[]tensor.Tensor{images(1, 2, 3, 4, 5, 6, 7), texts(1, 2, 3, 4, 5), mask}, "[image image image+text image image+text image image text text text]", ""},
-		{"some have text", oip.Parameters{{Name: "items.text", Value: oip.String("1")}}, []tensor.Tensor{images(1, 2), texts(3), mask}, "[image image+text]", ""},
-		{"a black picture", nil, []tensor.Tensor{images(1, 0), texts(3, 4), mask}, "[image+text text]", "image:1"},
-		{"all pictures are black", nil, []tensor.Tensor{images(0, 0), texts(3, 4), mask}, "[text text]", "image"},
-		{"silence", nil, []tensor.Tensor{images(0, 1, 1), sounds(0, 0, 9), texts(3, 4, 5), mask}, "[text image+text image+audio+text]", "image:0;audio:0-1"},
-		{"nothing at all", nil, []tensor.Tensor{images(1, 0)}, "item 1 carries nothing, because image is absent (image: zeros): scene runs on image, text, image+text, image+audio+text", ""},
-		{"not enough", oip.Parameters{{Name: "items.image", Value: oip.String("0")}}, []tensor.Tensor{images(1), sounds(9, 9)}, "item 1 carries audio alone: scene runs on", ""},
-		{"nobody's item", oip.Parameters{{Name: "items.image", Value: oip.String("0,2")}}, []tensor.Tensor{images(1, 2)}, "item 1 carries nothing: scene runs on", ""},
-		{"too few rows", oip.Parameters{{Name: "items.image", Value: oip.String("0-2")}}, []tensor.Tensor{images(1, 2)}, `input "image" has 2 rows, parameter items.image names 3 items`, ""},
-		{"beyond the others", oip.Parameters{{Name: "items.text", Value: oip.String("2")}}, []tensor.Tensor{images(1, 2), texts(3), mask}, `item 2 is named, but input "image" has 2 items`, ""},
-		{"unlike numbers", nil, []tensor.Tensor{images(1, 2), texts(3), mask}, "a parameter items.text that says which items it is for", ""},
-		{"an unknown modality", oip.Parameters{{Name: "items.smell", Value: oip.String("0")}}, []tensor.Tensor{images(1)}, `scene has no modality "smell"`, ""},
-		{"what was not sent", oip.Parameters{{Name: "items.text", Value: oip.String("0")}}, []tensor.Tensor{images(1)}, `no input of modality "text" was sent`, ""},
-		{"a number", oip.Parameters{{Name: "items.image", Value: oip.Int(0)}}, []tensor.Tensor{images(1)}, "it must be a string of item numbers", ""},
-		{"backwards", oip.Parameters{{Name: "items.image", Value: oip.String("1,0")}}, []tensor.Tensor{images(1, 2)}, "item 0 does not come after item 1", ""},
-		{"no list", oip.Parameters{{Name: "items.image", Value: oip.String("0-")}}, []tensor.Tensor{images(1)}, `"0-" is not a list of item numbers`, ""},
-		{"far away", oip.Parameters{{Name: "items.image", Value: oip.String("0-2000000000")}}, []tensor.Tensor{images(1)}, "item 2000000000 is beyond the 100 items of one request", ""},
-		{"too long", nil, []tensor.Tensor{images(1), rowsOfBytes("audio", tensor.Int16, tensor.Shape{5}, 9), texts(1), mask}, `input "audio" has size 5 where the model takes at most 4`, ""},
-		{"out of the vocabulary", nil, []tensor.Tensor{texts(3, 30), mask}, `input "chars"`, ""},
-		{"a setting for each item", nil, []tensor.Tensor{texts(3, 4), rowsOfBytes("mask", tensor.Bool, tensor.Shape{3}, 1, 0)}, "[text text]", ""},
-	} {
+	for _, tt := range carryCases {
 		t.Run(tt.name, func(t *testing.T) {
 			m := choosy()
 			x := newExchange(&budget{max: 1 << 20})
