@@ -180,52 +180,10 @@ func (r *Request) message(wire *oip.Request, deadline time.Duration) error {
 		add("modalities", oip.String(strings.Join(r.Modalities, ",")))
 	}
 	for _, modality := range slices.Sorted(maps.Keys(r.Items)) {
-		add("items."+modality, oip.String(showItems(r.Items[modality])))
+		add("items."+modality, oip.String(oip.FormatItems(r.Items[modality])))
 	}
 	return nil
 }
-
-// showItems writes 0, 1, 2, 5 as "0-2,5".
-func showItems(list []int) string {
-	var b strings.Builder
-	for i := 0; i < len(list); {
-		end := i
-		for end+1 < len(list) && list[end+1] == list[end]+1 {
-			end++
-		}
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		fmt.Fprint(&b, list[i])
-		if end > i {
-			fmt.Fprintf(&b, "-%d", list[end])
-		}
-		i = end + 1
-	}
-	return b.String()
-}
-
-// readItems is showItems' inverse.
-func readItems(text string) (list []int, err error) {
-	for run := range strings.SplitSeq(text, ",") {
-		low, high, isRange := strings.Cut(run, "-")
-		first, err := strconv.ParseUint(low, 10, 31)
-		last := first
-		if err == nil && isRange {
-			last, err = strconv.ParseUint(high, 10, 31)
-		}
-		if err != nil || last < first || last-first > itemsMax {
-			return nil, fmt.Errorf("%.40q is not a list of items", text)
-		}
-		for item := first; item <= last; item++ {
-			list = append(list, int(item))
-		}
-	}
-	return list, nil
-}
-
-// itemsMax bounds the run of items that a server may name; a request has fewer.
-const itemsMax = 1 << 20
 
 // newResponse makes an answer of the protocol's, and reads from its parameters
 // what a mosel server says about the run.
@@ -253,7 +211,7 @@ func newResponse(wire *oip.Response) (*Response, error) {
 		case "job":
 			r.Job = p.Value.Text()
 		case "failed_items":
-			r.FailedItems, err = readItems(p.Value.Text())
+			r.FailedItems, err = oip.ParseItems(p.Value.Text(), math.MaxInt32)
 		case "failed_reason":
 			r.FailedReason = p.Value.Text()
 		case "absent":

@@ -205,7 +205,7 @@ func facts(m *modelpkg.Model, r engine.Response) oip.Parameters {
 		for i, f := range r.Failed {
 			list[i] = f.Item
 		}
-		p = append(p, oip.Parameter{Name: "failed_items", Value: oip.String(showItems(list))},
+		p = append(p, oip.Parameter{Name: "failed_items", Value: oip.String(oip.FormatItems(list))},
 			oip.Parameter{Name: "failed_reason", Value: oip.String(fmt.Sprintf("item %d: %s", r.Failed[0].Item, publicText(r.Failed[0].Err)))})
 	}
 	return p

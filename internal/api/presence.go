@@ -1,8 +1,6 @@
 package api
 
 import (
-	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
@@ -33,57 +31,11 @@ func placesOf(params oip.Parameters, m *modelpkg.Model, sent slo.Modalities, ite
 			return places, invalid("parameter %s is %v: it must be a string of item numbers, such as \"0-6,9\"", p.Name, p.Value)
 		}
 		var err error
-		if places[i], err = itemList(p.Value.Text(), itemsMax); err != nil {
+		if places[i], err = oip.ParseItems(p.Value.Text(), itemsMax); err != nil {
 			return places, invalid("parameter %s: %w", p.Name, err)
 		}
 	}
 	return places, nil
-}
-
-// itemList reads "0-6,9": ascending item numbers, below a bound.
-func itemList(text string, below int) ([]int, error) {
-	list := []int{}
-	for run := range strings.SplitSeq(text, ",") {
-		low, high, isRange := strings.Cut(strings.TrimSpace(run), "-")
-		first, err := strconv.ParseUint(low, 10, 31)
-		last := first
-		if err == nil && isRange {
-			last, err = strconv.ParseUint(high, 10, 31)
-		}
-		switch {
-		case err != nil || last < first:
-			return nil, fmt.Errorf("%.40q is not a list of item numbers, such as \"0-6,9\"", text)
-		case int(last) >= below:
-			return nil, fmt.Errorf("item %d is beyond the %d items of one request", last, below)
-		case len(list) > 0 && int(first) <= list[len(list)-1]:
-			return nil, fmt.Errorf("item %d does not come after item %d: numbers must ascend", first, list[len(list)-1])
-		}
-		for item := first; item <= last; item++ {
-			list = append(list, int(item))
-		}
-	}
-	return list, nil
-}
-
-// showItems is itemList's inverse.
-func showItems(list []int) string {
-	var b strings.Builder
-	for i := 0; i < len(list); {
-		end := i
-		for end+1 < len(list) && list[end+1] == list[end]+1 {
-			end++
-		}
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteString(strconv.Itoa(list[i]))
-		if end > i {
-			b.WriteByte('-')
-			b.WriteString(strconv.Itoa(list[end]))
-		}
-		i = end + 1
-	}
-	return b.String()
 }
 
 // itemsOf is the number of items of a request. Inputs that all items carry agree in
@@ -258,7 +210,7 @@ func (c carried) told(m *modelpkg.Model) oip.Parameters {
 		case len(c.absent):
 			parts = append(parts, name)
 		default:
-			parts = append(parts, name+":"+showItems(list))
+			parts = append(parts, name+":"+oip.FormatItems(list))
 		}
 	}
 	return oip.Parameters{{Name: "absent", Value: oip.String(strings.Join(parts, ";"))}}

@@ -131,21 +131,6 @@ func TestWhatItemsCarry(t *testing.T) {
 	}
 }
 
-// TestItemLists checks that lists of items are shown as they are read.
-func TestItemLists(t *testing.T) {
-	for _, text := range []string{"0", "0-6", "0-6,9", "1,3,5", "0-1,3-4,99"} {
-		list, err := itemList(text, 100)
-		if err != nil || showItems(list) != text {
-			t.Errorf("%s is read as %v and shown as %s, %v", text, list, showItems(list), err)
-		}
-	}
-	for _, text := range []string{"", ",", "-1", "1-", "2-1", "a", "0,0", "0-3,2", "1.5", "100", "0x1"} {
-		if list, err := itemList(text, 100); err == nil {
-			t.Errorf("%q is read as %v", text, list)
-		}
-	}
-}
-
 // TestChosenModalities checks that each item must carry what a client chooses.
 func TestChosenModalities(t *testing.T) {
 	m := choosy()
