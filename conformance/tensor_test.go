@@ -86,6 +86,9 @@ func element(datatype string, i int) (text string, raw []byte) {
 	case "float":
 		return strconv.FormatFloat(fraction, 'g', -1, 64), floatBytes(datatype, fraction)
 	}
+	if datatype == "INT16" {
+		whole *= 1000 // loud enough to be no silence, where it is sound
+	}
 	return strconv.FormatUint(whole, 10), binary.LittleEndian.AppendUint64(nil, whole)[:sizes[datatype]]
 }
 

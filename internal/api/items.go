@@ -30,6 +30,11 @@ func (x *exchange) takeItems(m *modelpkg.Model, itemsMax int) (c carried, err er
 	if err != nil {
 		return c, err
 	}
+	for i, in := range given {
+		if in != nil && !forAll(m.Inputs[i], in) && in.Rows() > itemsMax {
+			return c, slo.E("", slo.KindTooLarge, "%d items are more than the %d of one request: send several", in.Rows(), itemsMax)
+		}
+	}
 	sent, err := sentModalities(m, given)
 	if err != nil {
 		return c, err
@@ -41,9 +46,6 @@ func (x *exchange) takeItems(m *modelpkg.Model, itemsMax int) (c carried, err er
 	n, err := itemsOf(m, given, places)
 	if err != nil {
 		return c, err
-	}
-	if n > itemsMax {
-		return c, slo.E("", slo.KindTooLarge, "%d items are more than the %d of one request: send several", n, itemsMax)
 	}
 	if err := x.reserve(int64(n) * int64(len(m.Inputs)+1) * sliceBytes); err != nil {
 		return c, err

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -176,7 +177,7 @@ func TestShutdownWithStreamsOpen(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer stream.Close()
-		if err := stream.Send(zeros(m)); err != nil {
+		if err := stream.Send(plainRequest(m)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := stream.Recv(); err != nil {
@@ -200,8 +201,8 @@ func TestShutdownWithStreamsOpen(t *testing.T) {
 	}
 }
 
-// zeros is a request with an item of zeros for every input of a fixed shape.
-func zeros(m *modelpkg.Model) client.Request {
+// plainRequest is a request with an item of equal bytes for every input.
+func plainRequest(m *modelpkg.Model) client.Request {
 	r := client.Request{Model: m.Name}
 	for _, in := range m.Inputs {
 		shape, n := tensor.Shape{1}, in.DType.Size()
@@ -209,7 +210,7 @@ func zeros(m *modelpkg.Model) client.Request {
 			d = max(d, 1)
 			shape, n = append(shape, d), n*int(d)
 		}
-		r.Inputs = append(r.Inputs, tensor.Tensor{Name: in.Name, DType: in.DType, Shape: shape, Data: make([]byte, n)})
+		r.Inputs = append(r.Inputs, tensor.Tensor{Name: in.Name, DType: in.DType, Shape: shape, Data: bytes.Repeat([]byte{1}, n)})
 	}
 	return r
 }
@@ -243,7 +244,7 @@ func TestTLSAndTokens(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = c.Infer(t.Context(), zeros(m))
+			_, err = c.Infer(t.Context(), plainRequest(m))
 			answered(t, addr+" infer with token "+token, err, want.infer)
 			answered(t, addr+" load with token "+token, c.Load(t.Context(), m.Name), want.load)
 			c.Close()
@@ -256,7 +257,7 @@ func TestTLSAndTokens(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-		if _, err := c.Infer(ctx, zeros(m)); err == nil {
+		if _, err := c.Infer(ctx, plainRequest(m)); err == nil {
 			t.Errorf("%s answers one who does not know its authority", addr)
 		}
 		cancel()

@@ -182,7 +182,7 @@ func TestTraces(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	question := &inference.ModelInferRequest{ModelName: "digits", RawInputContents: [][]byte{make([]byte, 12)},
+	question := &inference.ModelInferRequest{ModelName: "digits", RawInputContents: [][]byte{[]byte("seven       ")},
 		Inputs: []*inference.ModelInferRequest_InferInputTensor{{Name: "text", Datatype: "UINT8", Shape: []int64{1, 12}}}}
 	calls := inference.NewGRPCInferenceServiceClient(conn)
 	if _, err := calls.ModelInfer(metadata.AppendToOutgoingContext(t.Context(), "traceparent", parent(traceOf(5), true)), question); err != nil {
