@@ -83,7 +83,24 @@ type Retire struct{ Model int }
 
 // Cancel gives up a job. Unknown and finished jobs are ignored: the client's
 // cancellation and the job's end may cross.
-type Cancel struct{ Job JobID }
+type Cancel struct {
+	Job JobID
+	// Reason is why: none for a client that gives up. ReasonDraining ends the job as
+	// shed: the server stops before it has run. ReasonRuntime ends it as failed.
+	Reason slo.Reason
+}
+
+// ends is how the job ends.
+func (e Cancel) ends() (slo.Outcome, slo.Reason) {
+	switch e.Reason {
+	case slo.ReasonDraining:
+		return slo.Shed, e.Reason
+	case slo.ReasonRuntime:
+		return slo.Failed, e.Reason
+	default:
+		return slo.Cancelled, slo.ReasonClient
+	}
+}
 
 // Arrive submits a job of Items >= 1 items.
 type Arrive struct {

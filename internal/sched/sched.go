@@ -171,7 +171,8 @@ func (c *Core) Step(now slo.Instant, event Event, out []Action) []Action {
 		c.retire(e.Model)
 	case Cancel:
 		if j := c.jobs[e.Job]; j != nil && j.ended == 0 {
-			c.giveUp(j, slo.Cancelled, slo.ReasonClient)
+			outcome, reason := e.ends()
+			c.giveUp(j, outcome, reason)
 		}
 	case Arrive:
 		c.arrive(e)

@@ -87,7 +87,8 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		return s.step(t, at, sched.Done{Batch: sched.BatchID(number("batch", 1)), Took: time.Duration(instant(t, arg("took", "0s"))),
 			Failed: d.HasArg("failed"), Verdicts: verdicts(arg("verdicts", ""))})
 	case "cancel":
-		return s.step(t, at, sched.Cancel{Job: sched.JobID(number("job", 1))})
+		why := map[string]slo.Reason{"": slo.ReasonNone, "draining": slo.ReasonDraining, "runtime": slo.ReasonRuntime}
+		return s.step(t, at, sched.Cancel{Job: sched.JobID(number("job", 1)), Reason: why[arg("why", "")]})
 	case "down":
 		return s.step(t, at, sched.InstanceDown{Instance: sched.InstanceID(number("instance", 0))})
 	case "up":
