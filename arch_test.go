@@ -36,6 +36,8 @@ var rooms = []room{
 	// The spine: slo -> modelpkg -> plan -> sched -> engine -> api -> server -> cmd.
 	// What hangs off a vertebra stands right after it.
 	{dir: "internal/slo"},
+	{dir: "internal/pending"},
+	{dir: "internal/asynclog"},
 	{dir: "internal/plot", imports: []string{"internal/slo"}},
 	{dir: "internal/strictyaml"},
 	{dir: "internal/access", imports: []string{"internal/slo", "internal/strictyaml"}},
@@ -75,12 +77,12 @@ var rooms = []room{
 	},
 	{
 		dir:     "internal/engine",
-		imports: []string{"tensor", "status", "internal/slo", "internal/modelpkg", "internal/runtime", "internal/plan", "internal/sched", "internal/obs"},
+		imports: []string{"tensor", "status", "internal/slo", "internal/pending", "internal/modelpkg", "internal/runtime", "internal/plan", "internal/sched", "internal/obs"},
 		tests:   []string{"internal/runtime/fake", "internal/sim", "internal/workload"},
 	},
 	{
 		dir:     "internal/repository",
-		imports: []string{"internal/slo", "internal/modelpkg", "internal/engine"},
+		imports: []string{"internal/slo", "internal/pending", "internal/modelpkg", "internal/engine"},
 		tests:   []string{"tensor", "internal/runtime", "internal/modelpkg/modelpkgtest", "internal/plan", "internal/runtime/fake"},
 	},
 	{
@@ -91,7 +93,7 @@ var rooms = []room{
 	},
 	{
 		dir: "internal/server",
-		imports: []string{"internal/slo", "internal/access", "internal/runtime", "internal/runtime/ort", "internal/plan", "internal/sched",
+		imports: []string{"internal/slo", "internal/pending", "internal/access", "internal/runtime", "internal/runtime/ort", "internal/plan", "internal/sched",
 			"internal/obs", "internal/engine", "internal/repository", "internal/api"},
 		tests: []string{"tensor", "oip", "oip/inference", "client", "internal/modelpkg", "internal/modelpkg/modelpkgtest", "internal/runtime/fake"},
 	},
@@ -103,7 +105,7 @@ var rooms = []room{
 	{dir: "conformance", tests: []string{"oip/inference", "internal/modelpkg", "internal/runtime", "internal/runtime/fake", "internal/server"}},
 	{
 		dir: "cmd/mosel",
-		imports: []string{"tensor", "oip", "status", "client", "internal/slo", "internal/access", "internal/modelpkg", "internal/runtime", "internal/runtime/ort",
+		imports: []string{"tensor", "oip", "status", "client", "internal/slo", "internal/pending", "internal/asynclog", "internal/access", "internal/modelpkg", "internal/runtime", "internal/runtime/ort",
 			"internal/runtime/ort/library", "internal/profiler", "internal/media", "internal/plan", "internal/plot", "internal/replay", "internal/demo",
 			"internal/workload", "internal/scenario", "internal/obs", "internal/server", "internal/example"},
 		tests: []string{"internal/modelpkg/modelpkgtest"},

@@ -39,7 +39,7 @@
 //
 //	internal/runtime     what runs a graph: the contract, its conformance suite, ONNX Runtime, a fake
 //	internal/profiler    measures a model's variants and writes a profile
-//	internal/bounded     waits for what may hang within a context, and names what has not ended
+//	internal/pending     waits for what may hang within a context, and names what has not ended
 //	internal/asynclog    a writer for logs that never makes its caller wait
 //	internal/strictyaml  YAML read strictly, every error with its line
 //	internal/access      who may do what: roles, tokens, TLS

@@ -7,21 +7,54 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := rootCommand().ExecuteContext(ctx)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "mosel:", err)
+	if err := rootCommand().ExecuteContext(untilSignal()); err != nil {
+		sayWithin(os.Stderr, lastWords, "mosel: "+err.Error()+"\n")
 		os.Exit(exitCode(err))
+	}
+}
+
+// untilSignal is a context that ends with the first SIGINT or SIGTERM. The second
+// ends the process at once, with the status of one that it killed: 130 or 143.
+func untilSignal() context.Context {
+	ctx, stop := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		stop()
+		code := 1
+		if number, ok := (<-signals).(syscall.Signal); ok {
+			code = 128 + int(number)
+		}
+		os.Exit(code)
+	}()
+	return ctx
+}
+
+// lastWords is how long a program that ends waits for somebody to read what it says.
+const lastWords = 200 * time.Millisecond
+
+// sayWithin writes a text, or leaves it if nobody reads it.
+func sayWithin(w io.Writer, limit time.Duration, text string) {
+	said := make(chan struct{})
+	go func() {
+		defer close(said)
+		_, _ = io.WriteString(w, text) // there is nobody to tell
+	}()
+	select {
+	case <-said:
+	case <-time.After(limit):
 	}
 }
 

@@ -1,38 +1,59 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/example"
+	"google.golang.org/grpc/grpclog"
+
+	"github.com/mosel-serve/mosel/internal/asynclog"
 	"github.com/mosel-serve/mosel/internal/obs"
+	"github.com/mosel-serve/mosel/internal/pending"
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/server"
 	"github.com/spf13/cobra"
 )
 
-// drainTimeout is how long a server that is told to stop finishes what it has
-// admitted: below the 30 s after which orchestrators kill.
-const drainTimeout = 25 * time.Second
+// stopping is how a server that is told to stop does so.
+type stopping struct {
+	// delay is how long it goes on answering new requests while it tells that it is
+	// not ready.
+	delay time.Duration
+	// drain is how long after that it finishes what it has admitted.
+	drain time.Duration
+}
+
+// drainDefault is below the 30 s after which orchestrators kill.
+const drainDefault = 25 * time.Second
 
 func serveCommand() *cobra.Command {
 	cfg := server.Default(runtime.NumCPU())
-	policy, format, verbose := "mosel", "text", false
+	policy, format, verbose, stop := "mosel", "text", false, stopping{drain: drainDefault}
 	cmd := &cobra.Command{
 		Use:   "serve [MODEL...]",
 		Short: "Serve model packages over the Open Inference Protocol (REST and gRPC)",
 		Long: `Serve the model packages in a directory, all or those named, on localhost.
 Without --models they are those in ./models; where that is not there, the
-built-in example digits is served. The server answers at once that it is live, and that it is ready when every
-model is loaded and warm. Packages that change, come or go later are loaded and
-unloaded while it serves. SIGTERM or Ctrl-C lets admitted requests finish.
+built-in example digits is served. The server answers at once that it is live, and
+that it is ready when every model is loaded and warm. A package that is not right
+is left out, and the log and 'mosel status' say why. Packages that change, come or
+go later are loaded and unloaded while it serves.
+
+SIGTERM or Ctrl-C lets admitted requests finish, for --drain at most; a second one
+ends the server at once. It ends with status 0, or with 1 if something did not end
+in time, and says what.
 
 'mosel status' shows what the server does, 'mosel explain' what it did with one
 request and why.`,
@@ -46,16 +67,21 @@ request and why.`,
 			if len(args) > 0 {
 				cfg.Only = args
 			}
-			if cfg.Log, err = newLog(cmd.ErrOrStderr(), format, verbose); err != nil {
+			if stop.delay < 0 || stop.drain < 0 {
+				return usageError{fmt.Errorf("--drain-delay %v and --drain %v: neither can be below 0", stop.delay, stop.drain)}
+			}
+			flush, err := logTo(&cfg, cmd.ErrOrStderr(), format, verbose)
+			if err != nil {
 				return usageError{err}
 			}
+			defer flush()
 			cfg.API.Version = thisVersion().Version
 			if !cmd.Flags().Changed("models") {
 				if err := findModels(&cfg, args); err != nil {
 					return err
 				}
 			}
-			return serve(cmd.Context(), cfg)
+			return serve(cmd.Context(), cfg, stop)
 		},
 	}
 	f := cmd.Flags()
@@ -68,6 +94,10 @@ request and why.`,
 	f.StringVar(&cfg.TLS.Key, "tls-key", "", "file of the certificate's private key (PEM)")
 	f.StringVar(&cfg.TLS.ClientCAs, "tls-client-ca", "", "file of authorities (PEM) that must have signed a client's certificate")
 	f.StringVar(&cfg.TokensFile, "tokens", "", "file of the tokens that callers need, see 'mosel token'")
+	f.BoolVar(&cfg.Strict, "strict", false, "do not start while a package is not right")
+	f.DurationVar(&stop.drain, "drain", stop.drain, "how long a server that is told to stop finishes what it has admitted")
+	f.DurationVar(&stop.delay, "drain-delay", 0, "how long it goes on answering before that, telling that it is not ready: for load balancers")
+	f.DurationVar(&cfg.BatchTimeMax, "batch-time-max", cfg.BatchTimeMax, "how long a batch may run; then it is aborted and fails")
 	f.DurationVar(&cfg.WatchEvery, "watch", cfg.WatchEvery, "how often to look for changed packages; 0: never")
 	f.StringVar(&cfg.API.ClientHeader, "client-header", cfg.API.ClientHeader, "header that says on whose behalf a request is made, for fairness; empty: none is believed")
 	f.StringVar(&policy, "policy", policy, "how variants are chosen: "+strings.Join(plan.Policies(), ", "))
@@ -97,7 +127,31 @@ func findModels(cfg *server.Config, only []string) error {
 	return nil
 }
 
-// newLog makes the log of a server.
+// logTo sets a server's log, which never makes it wait. flush gives whoever reads
+// the log a moment to read the rest.
+func logTo(cfg *server.Config, w io.Writer, format string, verbose bool) (flush func(), err error) {
+	signal.Ignore(syscall.SIGPIPE) // who closes the log does not want the server to end
+	lines := asynclog.New(w, asynclog.BytesMax, func(n uint64) []byte {
+		var line bytes.Buffer
+		if log, err := newLog(&line, format, verbose); err == nil {
+			log.Warn("lines of this log were dropped: they were not read in time", "lines", n)
+		}
+		return line.Bytes()
+	})
+	if cfg.Log, err = newLog(lines, format, verbose); err != nil {
+		return nil, err
+	}
+	cfg.LogDropped = lines.Dropped
+	slog.SetDefault(cfg.Log) // what libraries say
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, lines))
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), lastWords)
+		defer cancel()
+		_ = lines.Flush(ctx) // there is nobody to tell
+	}, nil
+}
+
+// newLog makes a log.
 func newLog(w io.Writer, format string, verbose bool) (*slog.Logger, error) {
 	options := &slog.HandlerOptions{Level: slog.LevelInfo}
 	if verbose {
@@ -132,36 +186,90 @@ func addresses(s *server.Server, encrypted bool) (list []string, ready string) {
 	return list, ready
 }
 
-// serve runs a server until ctx ends.
-func serve(ctx context.Context, cfg server.Config) error {
-	s, err := server.New(cfg)
+// serve runs a server until ctx ends, and stops it then, whatever hangs.
+func serve(ctx context.Context, cfg server.Config, stop stopping) error {
+	cfg.Work = new(pending.Work)
+	var s *server.Server
+	var err error
+	if left := cfg.Work.Do(ctx, "starting", func() { s, err = server.New(cfg) }); left != nil {
+		return endless(cfg.Work, 0) // there is nothing else to end
+	}
 	if err != nil {
 		return err
 	}
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx, s, cfg, stop) }()
+	select {
+	case err = <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err = <-ended:
+		return err
+	case <-time.After(stop.delay + stop.drain + server.EndTime + lastWords):
+		return endless(cfg.Work, stop.delay+stop.drain)
+	}
+}
+
+// endless is the error of a server that could not stop as it should, and says what
+// has not ended; nil if all has, a moment later.
+func endless(work *pending.Work, waited time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), lastWords)
+	if waited == 0 {
+		ctx, cancel = context.WithTimeout(context.Background(), server.EndTime)
+	}
+	defer cancel()
+	if work.Idle(ctx) == nil && waited == 0 {
+		return nil
+	}
+	return fmt.Errorf("stopped, but this did not end: %s", cmp.Or(strings.Join(work.Pending(), ", "), "connections"))
+}
+
+// run serves until ctx ends, and then stops.
+func run(ctx context.Context, s *server.Server, cfg server.Config, stop stopping) error {
 	if err := s.Start(); err != nil {
 		return err
 	}
 	url, ready := addresses(s, cfg.TLS.Certificate != "")
 	cfg.Log.Info("listening, loading models", "addresses", url, "policy", cfg.Policy, "instances", cfg.Instances, "threads", cfg.Threads)
 	began := time.Now()
-	err = s.Warm(ctx)
-	if err == nil {
+	err := s.Warm(ctx)
+	switch {
+	case err == nil:
 		for _, served := range s.Served() {
 			cfg.Log.Info("serving", "model", served.Model.Name, "version", served.Model.Version,
 				"variants", len(served.Model.Variants), "profile", served.Profile.Device)
 		}
 		cfg.Log.Info("ready", "after", time.Since(began).Round(time.Millisecond))
 		fmt.Fprintln(os.Stdout, ready)
-		select {
-		case <-ctx.Done():
-			cfg.Log.Info("stopping: admitted requests finish", "within", drainTimeout)
-		case err = <-s.Failed():
-		}
+		err = attend(ctx, s, cfg.Log, stop)
+	case ctx.Err() != nil:
+		cfg.Log.Info("stopping while models are loaded")
+		err = nil
 	}
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), stop.drain)
 	defer cancel()
 	if stopErr := s.Shutdown(drain); err == nil && stopErr != nil {
 		err = fmt.Errorf("shut down: %w", stopErr)
 	}
 	return err
+}
+
+// attend waits until ctx ends, or a listener breaks, and then until load balancers
+// know.
+func attend(ctx context.Context, s *server.Server, log *slog.Logger, stop stopping) error {
+	select {
+	case <-ctx.Done():
+	case err := <-s.Failed():
+		return err
+	}
+	s.Leave() // before anything else
+	log.Info("stopping: not ready any more, admitted requests finish", "delay", stop.delay, "within", stop.drain)
+	select {
+	case <-time.After(stop.delay):
+		return nil
+	case err := <-s.Failed():
+		return err
+	}
 }

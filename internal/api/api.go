@@ -33,6 +33,9 @@ type API struct {
 	bodies  budget
 	backend atomic.Pointer[backend] // nil: the server is starting
 	health  *health.Server          // grpc.health.v1
+	telling sync.Mutex              // held while health is told
+	leaving atomic.Bool             // Drain has been called
+	dead    atomic.Bool             // see Vital
 	lines   sync.Map                // of gRPC: *line by the other end's address
 
 	listener access.Listener // of REST
@@ -55,7 +58,7 @@ type backend struct {
 // New makes an API that answers that it is live and not ready, until Open.
 func New(cfg Config, guard *access.Guard, log *slog.Logger) *API {
 	a := &API{cfg: cfg, guard: guard, log: log, bodies: budget{max: cfg.BodyBytesInFlight}, health: health.NewServer()}
-	a.setServing(false)
+	a.tellHealth()
 	return a
 }
 
@@ -67,17 +70,28 @@ func (a *API) Listens(at access.Listener) { a.listener = at }
 // models.
 func (a *API) Open(e *engine.Engine, models Repository) {
 	a.backend.Store(&backend{engine: e, models: models})
-	a.setServing(true)
+	a.tellHealth()
 }
 
-// Drain tells everybody who asks that the server is not ready. What else is called
-// while the engine drains is answered as unavailable by the engine.
-func (a *API) Drain() { a.setServing(false) }
+// Drain tells everybody who asks that the server is not ready, and clients over
+// REST to close their connections; requests are answered as before until the engine
+// drains, and as unavailable from then on.
+func (a *API) Drain() {
+	a.leaving.Store(true)
+	a.tellHealth()
+}
 
-// ready reports whether inference requests are taken.
+// Vital says whether the server can do its work. While it cannot, it tells everybody
+// who asks that it is not alive, so that whoever watches over it starts it again.
+func (a *API) Vital(alive bool) {
+	a.dead.Store(!alive)
+	a.tellHealth()
+}
+
+// ready reports whether inference requests should be sent here.
 func (a *API) ready() bool {
 	b := a.backend.Load()
-	return b != nil && b.engine.Ready()
+	return b != nil && b.engine.Ready() && !a.leaving.Load() && !a.dead.Load()
 }
 
 // current is the backend, or an error while there is none.
@@ -176,6 +190,9 @@ func (t table) serving(routes []route) http.Handler {
 		t.routes[i].route, t.routes[i].segments = r, strings.Split(r.pattern, "/")
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if a.leaving.Load() {
+			w.Header().Set("Connection", "close")
+		}
 		w = a.paced(w)
 		defer a.recovered(w, r)
 		if err := t.serve(w, r); err != nil {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"flag"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/mosel-serve/mosel/internal/access"
 	"github.com/mosel-serve/mosel/internal/engine"
@@ -145,7 +147,7 @@ func (s shelf) Load(name string) error {
 	if err != nil {
 		return err
 	}
-	return s.engine.Deploy(m)
+	return s.engine.Deploy(context.Background(), m)
 }
 
 // Unload implements Repository.
@@ -180,7 +182,7 @@ func startAPI(t testing.TB, s setup) (*API, *engine.Engine) {
 		return s.fail(r)
 	}
 	rt := fake.New(fake.Config{Profiles: []*modelpkg.Profile{served[0].Profile, served[1].Profile}, Fail: fail, Instant: s.instant})
-	e, err := engine.New(engine.Config{Models: served, Instances: 1, Threads: 1, QueueItemsMax: 10_000, QueueJobsMax: max(s.queueJobs, 1),
+	e, err := engine.New(t.Context(), engine.Config{Models: served, Instances: 1, Threads: 1, QueueItemsMax: 10_000, QueueJobsMax: max(s.queueJobs, 1), BatchTimeMax: time.Hour,
 		Log: slog.New(slog.DiscardHandler)}, rt)
 	if err != nil {
 		t.Fatal(err)

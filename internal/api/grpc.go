@@ -59,10 +59,12 @@ const (
 	pingMin       = 1 * time.Second
 )
 
-// setServing tells the health service.
-func (a *API) setServing(serving bool) {
+// tellHealth tells the health service whether the server is ready.
+func (a *API) tellHealth() {
+	a.telling.Lock()
+	defer a.telling.Unlock()
 	s := grpc_health_v1.HealthCheckResponse_NOT_SERVING
-	if serving {
+	if a.ready() {
 		s = grpc_health_v1.HealthCheckResponse_SERVING
 	}
 	a.health.SetServingStatus("", s)
@@ -284,8 +286,8 @@ type service struct {
 }
 
 // ServerLive implements the protocol.
-func (*service) ServerLive(context.Context, *inference.ServerLiveRequest) (*inference.ServerLiveResponse, error) {
-	return &inference.ServerLiveResponse{Live: true}, nil
+func (s *service) ServerLive(context.Context, *inference.ServerLiveRequest) (*inference.ServerLiveResponse, error) {
+	return &inference.ServerLiveResponse{Live: !s.api.dead.Load()}, nil
 }
 
 // ServerReady implements the protocol.
@@ -300,7 +302,7 @@ func (s *service) ModelReady(_ context.Context, q *inference.ModelReadyRequest) 
 		return nil, err
 	}
 	ready, err := b.modelIsReady(q.GetName(), q.GetVersion())
-	return &inference.ModelReadyResponse{Ready: ready}, err
+	return &inference.ModelReadyResponse{Ready: ready && s.api.ready()}, err
 }
 
 // ServerMetadata implements the protocol.

@@ -31,16 +31,17 @@ func (a *API) server(w http.ResponseWriter, _ *http.Request, _ arguments) error 
 	return writeJSON(w, http.StatusOK, a.describeServer())
 }
 
-func (*API) serverLive(w http.ResponseWriter, _ *http.Request, _ arguments) error {
-	return writeJSON(w, http.StatusOK, oip.ServerLive{Live: true})
+func (a *API) serverLive(w http.ResponseWriter, _ *http.Request, _ arguments) error {
+	live := !a.dead.Load()
+	return writeJSON(w, readyStatus(live), oip.ServerLive{Live: live})
 }
 
 func (a *API) serverReady(w http.ResponseWriter, _ *http.Request, _ arguments) error {
 	ready := a.ready()
-	return writeJSON(w, readyStatus(ready), oip.ServerReady{Ready: ready, Live: true})
+	return writeJSON(w, readyStatus(ready), oip.ServerReady{Ready: ready, Live: !a.dead.Load()})
 }
 
-// readyStatus is the status of an answer about readiness: some clients read
+// readyStatus is the status of an answer about readiness or life: some clients read
 // only that, others only the body.
 func readyStatus(ready bool) int {
 	if ready {
@@ -71,6 +72,7 @@ func (a *API) modelReady(w http.ResponseWriter, _ *http.Request, args arguments)
 	if err != nil {
 		return err
 	}
+	ready = ready && a.ready()
 	return writeJSON(w, readyStatus(ready), oip.ModelReady{Name: args.model, Ready: ready})
 }
 

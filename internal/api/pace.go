@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/slo"
@@ -68,6 +69,7 @@ type download struct {
 	control  http.ResponseController
 	patience time.Duration
 	window   int64
+	leaving  *atomic.Bool
 }
 
 // paced is w, through which nothing is written to a client that does not read.
@@ -75,7 +77,7 @@ func (a *API) paced(w http.ResponseWriter) http.ResponseWriter {
 	if a.cfg.Patience == 0 {
 		return w
 	}
-	return &download{w, *http.NewResponseController(w), a.cfg.Patience, a.cfg.PatienceBytes}
+	return &download{w, *http.NewResponseController(w), a.cfg.Patience, a.cfg.PatienceBytes, &a.leaving}
 }
 
 // refused shortens the patience with what is left of a request that was refused.
@@ -87,6 +89,15 @@ func (d *download) refused() {
 
 // Unwrap gives http.ResponseController what is inside.
 func (d *download) Unwrap() http.ResponseWriter { return d.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter. A server that is about to stop closes
+// the connection with the answer, so that the client sends its next request elsewhere.
+func (d *download) WriteHeader(status int) {
+	if d.leaving.Load() {
+		d.Header().Set("Connection", "close")
+	}
+	d.ResponseWriter.WriteHeader(status)
+}
 
 // Write writes piece after piece. What is small stays in the buffer of the HTTP
 // server, which writes it within the last deadline.

@@ -168,16 +168,20 @@ func (e *Engine) List() []Served {
 // see how fast this machine is, and serves it. It takes the place of the same
 // version of the same model, whose requests under way finish where they are;
 // until all has gone well nothing changes. It takes seconds. Errors are those of
-// the runtime's Load and of the first runs; unavailable once the engine drains.
-func (e *Engine) Deploy(s Served) error {
+// the runtime's Load and of the first runs; cancelled when ctx ends before, also
+// where the runtime hangs; unavailable once the engine drains.
+func (e *Engine) Deploy(ctx context.Context, s Served) error {
 	e.deploying.Lock()
 	defer e.deploying.Unlock()
 	ended := slo.E("deploy "+s.Model.Name, slo.KindUnavailable, "the server has shut down")
-	if e.closed { // the runtime may be closed too
+	if e.closed || e.life.Err() != nil { // the runtime may be closed too
 		return ended
 	}
-	d, err := e.prepare(s)
+	d, err := e.prepare(ctx, s)
 	if err != nil {
+		if e.life.Err() != nil {
+			return ended
+		}
 		return err
 	}
 	if !e.ask(func(l *loop) { l.serve(d) }) {
@@ -232,9 +236,9 @@ func (e *Engine) dispose(d *deployment) {
 	})
 }
 
-// prepare loads and measures a model. A panic inside the runtime's binding fails
-// the model, not the server.
-func (e *Engine) prepare(s Served) (d *deployment, err error) {
+// load loads and measures a model. A panic inside the runtime's binding fails the
+// model, not the server.
+func (e *Engine) load(ctx context.Context, s Served, warming *limit) (d *deployment, err error) {
 	planner, err := plan.FromProfile(s.Model, s.Profile)
 	if err != nil {
 		return nil, err
@@ -247,14 +251,14 @@ func (e *Engine) prepare(s Served) (d *deployment, err error) {
 	}()
 	d = &deployment{Served: s, planner: planner, unused: make(chan struct{})}
 	for i := range e.cfg.Instances {
-		instance, err := e.runtime.Load(context.Background(), s.Model, runtime.Options{Threads: e.cfg.Threads})
+		instance, err := e.runtime.Load(ctx, s.Model, runtime.Options{Threads: e.cfg.Threads})
 		if err != nil {
 			e.closeAll(d.instances)
 			return nil, fmt.Errorf("instance %d: %w", i, err)
 		}
 		d.instances = append(d.instances, instance)
 	}
-	if err := e.warmUp(d); err != nil {
+	if err := e.warmUp(ctx, d, warming); err != nil {
 		e.closeAll(d.instances)
 		return nil, err
 	}
@@ -275,11 +279,11 @@ func (d *deployment) info() obs.Info {
 // warmUp runs every variant on every instance, at one item and at the largest
 // batch, and sets the scale to how much slower than its profile each variant is on
 // this machine now.
-func (e *Engine) warmUp(d *deployment) error {
+func (e *Engine) warmUp(ctx context.Context, d *deployment, warming *limit) error {
 	d.scale = make([]float64, len(d.Model.Variants))
 	for v := range d.Model.Variants {
 		for _, instance := range d.instances {
-			scale, err := d.measure(instance, v)
+			scale, err := d.measure(ctx, warming.of(instance), v)
 			if err != nil {
 				return fmt.Errorf("warming up %s, variant %s: %w", d.Model.Name, d.Model.Variants[v].Name, err)
 			}

@@ -38,7 +38,7 @@ func TestVersionsAreServedSideBySide(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, _ := start(t, plan.PolicyAll, 2, nil) // serves version 1
 		for _, v := range []string{"9", "10", "1.10", "1.9"} {
-			if err := e.Deploy(version(v)); err != nil {
+			if err := e.Deploy(t.Context(), version(v)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -120,7 +120,7 @@ func TestModelsChangeUnderLoad(t *testing.T) {
 		for round := range 12 {
 			time.Sleep(40 * time.Millisecond) // virtual
 			v := []string{"1", "2", "3"}[round%3]
-			if err := e.Deploy(version(v)); err != nil && !errors.Is(err, runtime.ErrLost) {
+			if err := e.Deploy(t.Context(), version(v)); err != nil && !errors.Is(err, runtime.ErrLost) {
 				t.Error(err)
 			}
 			if len(e.List()) > 2 {
@@ -155,17 +155,17 @@ func TestBadDeploymentChangesNothing(t *testing.T) {
 			return nil
 		})
 		bad = true
-		if err := e.Deploy(version("1")); !errors.Is(err, boom) {
+		if err := e.Deploy(t.Context(), version("1")); !errors.Is(err, boom) {
 			t.Errorf("a model that fails when it is warmed up: %v", err)
 		}
 		panics = true
-		if err := e.Deploy(version("1")); slo.KindOf(err) != slo.KindInternal {
+		if err := e.Deploy(t.Context(), version("1")); slo.KindOf(err) != slo.KindInternal {
 			t.Errorf("a model at which the runtime panics: %v", err)
 		}
 		bad, panics = false, false
 		broken := version("1")
 		broken.Profile.Variants = broken.Profile.Variants[:1]
-		if err := e.Deploy(broken); slo.KindOf(err) != slo.KindInvalid {
+		if err := e.Deploy(t.Context(), broken); slo.KindOf(err) != slo.KindInvalid {
 			t.Errorf("a profile that is not the model's: %v", err)
 		}
 		l, err := e.Use("pair", "1")
@@ -174,7 +174,7 @@ func TestBadDeploymentChangesNothing(t *testing.T) {
 		}
 		l.Release()
 		drain(t, e)
-		if err := e.Deploy(version("2")); slo.KindOf(err) != slo.KindUnavailable {
+		if err := e.Deploy(t.Context(), version("2")); slo.KindOf(err) != slo.KindUnavailable {
 			t.Errorf("after the end: %v", err)
 		}
 		if err := e.Remove("pair", ""); slo.KindOf(err) != slo.KindUnavailable {
@@ -189,7 +189,7 @@ func TestRemovedModelStaysForItsRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		served := pair()
 		rt := &counting{Runtime: fake.New(fake.Config{})}
-		e, err := engine.New(engine.Config{Models: []engine.Served{served}, Instances: 2, Threads: 1, QueueItemsMax: 10, QueueJobsMax: 10, Log: discard}, rt)
+		e, err := engine.New(t.Context(), engine.Config{Models: []engine.Served{served}, Instances: 2, Threads: 1, QueueItemsMax: 10, QueueJobsMax: 10, Log: discard}, rt)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -213,7 +213,7 @@ func TestRemovedModelStaysForItsRequests(t *testing.T) {
 		if rt.open != 0 {
 			t.Errorf("%d instances are open after the last request", rt.open)
 		}
-		if err := e.Deploy(served); err != nil {
+		if err := e.Deploy(t.Context(), served); err != nil {
 			t.Fatal(err)
 		}
 		drain(t, e)

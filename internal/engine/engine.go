@@ -10,6 +10,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"errors"
 	"hash/maphash"
 	"log/slog"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/obs"
+	"github.com/mosel-serve/mosel/internal/pending"
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/sched"
@@ -36,7 +38,15 @@ type Config struct {
 	QueueBytesMax int64                 // of the items' tensors; 0: no bound
 	Metrics       prometheus.Registerer // gets the engine's metrics; nil: none
 	Recent        int                   // finished jobs that are kept for explaining; 0: obs.RecentDefault
-	Log           *slog.Logger
+	// BatchTimeMax is how long a batch may run: then it is aborted, and its instance
+	// replaced if that does not end it. 0: BatchTimeMaxDefault.
+	BatchTimeMax time.Duration
+	// Vital, if not nil, is told when the engine is as good as dead, see Alive, and
+	// when it lives again. It must not call the engine.
+	Vital func(alive bool)
+	// Work, if not nil, gets what is under way that may hang, by name.
+	Work *pending.Work
+	Log  *slog.Logger
 	// Trace, if not nil, sees every step of the core. It is called by the one
 	// goroutine that owns the core, which waits for it, and must not keep actions.
 	Trace func(now slo.Instant, event sched.Event, actions []sched.Action)
@@ -60,8 +70,13 @@ type Engine struct {
 	ended      bool          // guarded by gate: nothing is handled any more
 	stopped    chan struct{} // closed when the loop has ended
 	closing    sync.Once
-	left       []*deployment  // what was loaded when the loop ended
-	background sync.WaitGroup // reloads of lost instances, disposals of deployments
+	left       []*deployment   // what was loaded when the loop ended
+	background sync.WaitGroup  // reloads of lost instances, disposals of deployments
+	life       context.Context // ends when the engine drains, and with it the loading of models
+	endLife    context.CancelFunc
+	healing    context.Context // ends when nothing is left to run, and with it the loading of lost instances
+	endHealing context.CancelFunc
+	dead       atomic.Bool // see Alive
 }
 
 // inboxSize is how many messages may wait for the core's goroutine. It handles
@@ -74,16 +89,22 @@ type message func(l *loop)
 
 // New starts an engine and deploys the models it is given. Errors are those of
 // Deploy.
-func New(cfg Config, rt runtime.Runtime) (*Engine, error) {
+func New(ctx context.Context, cfg Config, rt runtime.Runtime) (*Engine, error) {
 	if cfg.Instances < 1 || cfg.Threads < 1 {
 		return nil, slo.E("start engine", slo.KindInvalid, "%d instances of %d threads: both must be at least 1", cfg.Instances, cfg.Threads)
 	}
+	cfg.BatchTimeMax = cmp.Or(cfg.BatchTimeMax, BatchTimeMaxDefault)
+	if cfg.Work == nil {
+		cfg.Work = new(pending.Work)
+	}
 	e := &Engine{cfg: cfg, runtime: rt, log: cfg.Log, seed: maphash.MakeSeed(), ids: obs.NewJobIDs(),
 		inbox: make(chan message, inboxSize), stopped: make(chan struct{})}
+	e.life, e.endLife = context.WithCancel(context.Background())
+	e.healing, e.endHealing = context.WithCancel(context.Background())
 	core := sched.Config{Explain: true, Policy: cfg.Policy, QueueItemsMax: cfg.QueueItemsMax, QueueJobsMax: cfg.QueueJobsMax, QueueBytesMax: cfg.QueueBytesMax}
 	var served []*deployment
 	for i, s := range cfg.Models {
-		d, err := e.prepare(s)
+		d, err := e.prepare(ctx, s)
 		if err != nil {
 			e.free(served)
 			return nil, err
@@ -106,9 +127,7 @@ func New(cfg Config, rt runtime.Runtime) (*Engine, error) {
 	}
 	e.catalogue.Store(newCatalogue(served))
 	for i := range cfg.Instances {
-		w := &worker{id: sched.InstanceID(i), batches: make(chan *running, 1), log: e.log}
-		e.workers = append(e.workers, w)
-		go w.run(e)
+		e.workers = append(e.workers, e.hire(sched.InstanceID(i)))
 	}
 	e.ready.Store(true)
 	go newLoop(e, c, observer, served).run()
@@ -196,10 +215,13 @@ func (l Lease) Statistics() (s obs.Statistics) {
 }
 
 // Drain stops admitting, waits until all that was admitted has ended, and frees
-// the instances. When ctx ends before, what is still queued is cancelled and
-// ctx's error returned. Drain may be called more than once.
+// the instances. When ctx ends before, what is left is answered as draining and
+// ctx's error returned, a second later at the latest: what does not end, such as
+// code of the runtime that hangs, is left behind. Drain may be called more than
+// once.
 func (e *Engine) Drain(ctx context.Context) error {
 	e.ready.Store(false)
+	e.endLife()
 	e.post((*loop).drain)
 	var err error
 	select {
@@ -209,6 +231,19 @@ func (e *Engine) Drain(ctx context.Context) error {
 		e.post((*loop).abandon)
 		<-e.stopped
 	}
+	late, cancel := pending.Grace(ctx, freeTime)
+	defer cancel()
+	if left := e.cfg.Work.Do(late, "freeing the instances", e.close); left != nil {
+		err = errors.Join(err, slo.E("drain", slo.KindInternal, "the instances are not free: %w", left))
+	}
+	return err
+}
+
+// freeTime is how long, after its limit, a drain waits for the instances to be free.
+const freeTime = 800 * time.Millisecond
+
+// close frees all that is loaded, once nothing is loaded any more.
+func (e *Engine) close() {
 	e.closing.Do(func() {
 		e.deploying.Lock()
 		defer e.deploying.Unlock()
@@ -216,7 +251,6 @@ func (e *Engine) Drain(ctx context.Context) error {
 		e.background.Wait()
 		e.free(e.left)
 	})
-	return err
 }
 
 // free closes the instances of deployments that are not served any more, or yet.

@@ -55,7 +55,7 @@ func start(t *testing.T, policy plan.Policy, instances int, fail func(fake.Run) 
 	t.Helper()
 	served := pair()
 	rt := fake.New(fake.Config{Profiles: []*modelpkg.Profile{served.Profile}, Fail: fail})
-	e, err := engine.New(engine.Config{Models: []engine.Served{served}, Policy: policy, Instances: instances, Threads: 1,
+	e, err := engine.New(t.Context(), engine.Config{Models: []engine.Served{served}, Policy: policy, Instances: instances, Threads: 1,
 		QueueItemsMax: 1000, QueueJobsMax: 500, Log: slog.New(slog.DiscardHandler)}, rt)
 	if err != nil {
 		t.Fatal(err)
@@ -342,7 +342,7 @@ func TestDrainFinishesWhatWasAdmittedOrGivesUp(t *testing.T) {
 // BenchmarkInfer is the engine's own cost of a request: the runtime takes no time.
 func BenchmarkInfer(b *testing.B) {
 	served := pair()
-	e, err := engine.New(engine.Config{Models: []engine.Served{served}, Instances: 1, Threads: 1,
+	e, err := engine.New(b.Context(), engine.Config{Models: []engine.Served{served}, Instances: 1, Threads: 1,
 		QueueItemsMax: sched.DefaultQueueItemsMax, QueueJobsMax: sched.DefaultQueueJobsMax, Log: slog.New(slog.DiscardHandler)},
 		fake.New(fake.Config{Instant: true}))
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -26,6 +25,9 @@ type loop struct {
 	timer       *time.Timer
 	wake        slo.Instant // for which the timer is set; slo.Never: for nothing
 	ending      bool        // drained: end as soon as nothing is left
+	abandoned   bool        // nobody waits for what is left
+	stuck       int         // batches that ran too long on instances that were replaced, and still run
+	down        []*worker   // to be replaced as soon as fewer are stuck
 }
 
 func newLoop(e *Engine, core *sched.Core, observer *obs.Observer, served []*deployment) *loop {
@@ -40,7 +42,7 @@ func newLoop(e *Engine, core *sched.Core, observer *obs.Observer, served []*depl
 }
 
 func (l *loop) run() {
-	for !l.ending || !l.core.Idle() {
+	for !l.ending || !l.core.Idle() || l.running() {
 		l.setTimer()
 		select {
 		case m := <-l.engine.inbox:
@@ -52,6 +54,7 @@ func (l *loop) run() {
 	for _, w := range l.engine.workers {
 		close(w.batches)
 	}
+	l.engine.endHealing()
 	l.refuseRest()
 	l.engine.left = l.served()
 	close(l.engine.stopped)
@@ -176,6 +179,7 @@ func (l *loop) dispatch(d sched.Dispatch) {
 		b.items = append(b.items, c.Items[p.First:p.First+p.Count]...)
 	}
 	w.batches <- b
+	l.watch(w)
 }
 
 // done takes a batch's results to the calls it ran for, then tells the core. An
@@ -217,7 +221,7 @@ func (l *loop) lose(w *worker) {
 		d.instances[w.id] = nil
 	}
 	l.step(sched.InstanceDown{Instance: w.id})
-	l.engine.background.Go(func() { w.reload(l.engine, served) })
+	l.replace(w)
 }
 
 // revive puts a lost instance back to work, with what is still served of what it
@@ -264,13 +268,6 @@ func (l *loop) retire(d *deployment) {
 func (l *loop) drain() {
 	l.ending = true
 	l.step(sched.Drain{})
-}
-
-// abandon cancels everything that is queued.
-func (l *loop) abandon() {
-	for _, id := range slices.Sorted(maps.Keys(l.calls)) {
-		l.step(sched.Cancel{Job: id})
-	}
 }
 
 // retryMin is the least time a client is told to wait: less than a scheduling

@@ -209,7 +209,7 @@ func (p parity) engine(t *testing.T) (lines []string, arrivals []sim.Arrival) {
 		}
 		return nil
 	}})
-	e, err := engine.New(cfg, slowToAbort{rt, p, new(int)})
+	e, err := engine.New(t.Context(), cfg, slowToAbort{rt, p, new(int)})
 	if err != nil {
 		t.Fatal(err)
 	}

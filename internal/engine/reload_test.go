@@ -41,7 +41,7 @@ func TestLostInstanceWhoseModelHasChanged(t *testing.T) {
 			}
 			return nil
 		}}), &changed}
-		e, err := engine.New(engine.Config{Models: []engine.Served{pair()}, Policy: plan.PolicyAll, Instances: 1, Threads: 1,
+		e, err := engine.New(t.Context(), engine.Config{Models: []engine.Served{pair()}, Policy: plan.PolicyAll, Instances: 1, Threads: 1,
 			QueueItemsMax: 100, QueueJobsMax: 50, Log: discard}, rt)
 		if err != nil {
 			t.Fatal(err)
@@ -58,7 +58,7 @@ func TestLostInstanceWhoseModelHasChanged(t *testing.T) {
 		time.Sleep(5 * time.Second) // virtual: loading it has been tried
 		giveUp()
 		<-ended // whatever came of it
-		if err := e.Deploy(version("2")); err != nil {
+		if err := e.Deploy(t.Context(), version("2")); err != nil {
 			t.Fatal(err)
 		}
 		if err := e.Remove("pair", "1"); err != nil {

@@ -19,6 +19,7 @@ type worker struct {
 	batches chan *running
 	log     *slog.Logger
 	running running // the loop's while the instance is idle, the worker's while it runs
+	watch   watch   // the loop's
 }
 
 // running is a batch on its way through an instance.
@@ -31,7 +32,8 @@ type running struct {
 	items    []runtime.Item     // of the dispatch's parts, one after the other
 	results  []partResult       // by part of the dispatch
 	took     time.Duration
-	err      error // of the whole batch: the instance was lost, or no part has a result
+	err      error  // of the whole batch: the instance was lost, or no part has a result
+	left     func() // ends the note that it was left behind; nil: it was not
 }
 
 func (w *worker) run(e *Engine) {
@@ -40,7 +42,7 @@ func (w *worker) run(e *Engine) {
 		b.compute(w)
 		b.took = time.Since(began)
 		clear(b.items)
-		e.inbox <- func(l *loop) { l.done(b) }
+		e.report(w, b)
 	}
 }
 
@@ -55,7 +57,7 @@ const (
 // files have changed, holds the instance up only as long as it is served.
 func (w *worker) reload(e *Engine, served []*deployment) {
 	for pause := reloadPauseMin; ; pause = min(2*pause, reloadPauseMax) {
-		fresh, err := e.loadAll(served)
+		fresh, err := e.loadAgain(served)
 		if err == nil {
 			if !e.post(func(l *loop) { l.revive(w, served, fresh) }) {
 				e.closeAll(fresh)
@@ -65,7 +67,7 @@ func (w *worker) reload(e *Engine, served []*deployment) {
 		e.log.Error("loading a lost instance again", "instance", w.id, "error", err, "next", pause)
 		select {
 		case <-time.After(pause):
-		case <-e.stopped:
+		case <-e.healing.Done():
 			return
 		}
 		if !e.ask(func(l *loop) { served = l.lacking(w) }) {
@@ -75,10 +77,10 @@ func (w *worker) reload(e *Engine, served []*deployment) {
 }
 
 // loadAll loads one instance of each.
-func (e *Engine) loadAll(served []*deployment) ([]runtime.Instance, error) {
+func (e *Engine) loadAll(ctx context.Context, served []*deployment) ([]runtime.Instance, error) {
 	var instances []runtime.Instance
 	for _, d := range served {
-		instance, err := e.runtime.Load(context.Background(), d.Model, runtime.Options{Threads: e.cfg.Threads})
+		instance, err := e.runtime.Load(ctx, d.Model, runtime.Options{Threads: e.cfg.Threads})
 		if err != nil {
 			e.closeAll(instances)
 			return nil, err
@@ -100,7 +102,7 @@ const (
 
 // measure returns how long a variant takes relative to its profile: the
 // geometric mean over the sizes of the best of a few runs.
-func (d *deployment) measure(instance runtime.Instance, v int) (float64, error) {
+func (d *deployment) measure(ctx context.Context, instance runtime.Instance, v int) (float64, error) {
 	curve := d.planner.Variants()[v].Curve
 	item := blankItem(d.Model, v)
 	var ratios []float64
@@ -110,7 +112,7 @@ func (d *deployment) measure(instance runtime.Instance, v int) (float64, error) 
 		start := time.Now()
 		for run := 0; run <= 1 || (run <= warmUpRuns && time.Since(start) < warmUpTime); run++ {
 			began := time.Now()
-			if _, err := instance.Run(context.Background(), v, items); err != nil {
+			if _, err := instance.Run(ctx, v, items); err != nil {
 				return 0, err
 			}
 			if run > 0 {

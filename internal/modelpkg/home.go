@@ -101,7 +101,7 @@ func readAll(f io.Reader, most int64) ([]byte, error) {
 
 // systemFaults are errors that tell of the system's state, not of a file: the
 // same package may be sound in a moment.
-var systemFaults = []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO, syscall.EAGAIN, syscall.EBUSY, syscall.ETIMEDOUT}
+var systemFaults = []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO, syscall.EAGAIN, syscall.EBUSY, syscall.ESTALE, syscall.ETIMEDOUT}
 
 // IsSystemFault reports whether an error of this package tells of the system's
 // state, such as too many open files, and not of the package that was read:

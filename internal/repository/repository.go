@@ -1,9 +1,13 @@
 // Package repository keeps what an engine serves in step with the model packages
-// in a directory. At the start it reads and deploys them all, and one that is not
-// right stops the server: that is a mistake somebody is there to mend. Later a
-// package is deployed, replaced or removed when its files change or when the API
-// asks for it, and one that is not right changes nothing: what was served before
-// is served on, and the index says what is wrong.
+// in a directory. At the start it reads and deploys them all; one that is not right
+// is left out and told in the index and the log, and the others are served. It
+// keeps the server from starting only where that is asked for (Config.Strict), or
+// where nothing is left to serve. Later a package is deployed, replaced or removed
+// when its files change or when the API asks for it, and one that is not right
+// changes nothing: what was served before is served on, and the index says what is
+// wrong. When the system cannot read a package now (too many open files, a network
+// disk that is away), that says nothing about the package: it stays as it is, and is
+// looked at again.
 //
 // Files are looked at every few seconds, by size and time: that sees every kind
 // of change on every kind of file system, links that are switched to another
@@ -19,8 +23,6 @@ package repository
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -32,6 +34,7 @@ import (
 
 	"github.com/mosel-serve/mosel/internal/engine"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/pending"
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
@@ -43,7 +46,12 @@ type Config struct {
 	Only []string
 	// Device names the profile to plan by; "" finds it, see modelpkg.FindProfile.
 	Device string
+	// Strict makes one package that is not right an error of Open and Serve.
+	Strict bool
 	Log    *slog.Logger
+	// Work, if not nil, gets what is under way that may hang, by name: a disk may
+	// not answer.
+	Work *pending.Work
 }
 
 // State is what a package is to the server.
@@ -69,8 +77,10 @@ type Repository struct {
 	cfg    Config
 	single bool // Dir is a package
 	engine *engine.Engine
+	life   context.Context // ends with Close
+	end    context.CancelFunc
 
-	changing sync.Mutex      // held while packages are read and deployed, and what mu guards is changed
+	changing chan struct{}   // has room for one: who reads and deploys packages, and changes what mu guards
 	mu       sync.Mutex      // guards what follows, for short
 	packages []*pack         // by directory
 	off      map[string]bool // models that were unloaded through the API, until they are loaded through it
@@ -88,12 +98,20 @@ type pack struct {
 	problem error // why the package as it is on disk is not served
 	blocked bool  // that is because of another package
 	off     bool  // unloaded through the API, whatever its model is called by now
+	unseen  bool  // the system cannot read it now
 }
 
 // Open reads the packages in a directory with their profiles. Nothing is deployed
-// yet. Everything that is wrong with a package is an error.
+// yet. What is wrong with a package is told in the index and the log; it is an error
+// if all packages are wrong, or with Config.Strict. Of two packages with the same
+// name and version, the one whose directory comes first is right.
 func Open(cfg Config) (*Repository, error) {
-	r := &Repository{cfg: cfg, off: map[string]bool{}}
+	if cfg.Work == nil {
+		cfg.Work = new(pending.Work)
+	}
+	defer cfg.Work.Begin("reading the model packages in " + cfg.Dir)()
+	r := &Repository{cfg: cfg, off: map[string]bool{}, changing: make(chan struct{}, 1)}
+	r.life, r.end = context.WithCancel(context.Background())
 	_, err := os.Stat(filepath.Join(cfg.Dir, modelpkg.FileName))
 	r.single = err == nil
 	dirs, err := r.dirs()
@@ -102,71 +120,74 @@ func Open(cfg Config) (*Repository, error) {
 	}
 	for _, dir := range dirs {
 		p := &pack{dir: dir}
-		p.files = look(dir)
-		p.seen = p.files
-		if err := r.read(p); err != nil {
-			return nil, err
-		}
-		for _, other := range r.packages {
-			if sameModel(other.found.Model, p.found.Model) {
-				return nil, p.taken(other)
-			}
+		if err := r.first(p); err != nil {
+			_ = r.refuse(p, err) // it is told at the end, if at all
 		}
 		r.packages = append(r.packages, p)
 	}
-	return r, nil
+	return r, r.verdict(func(p *pack) bool { return p.problem == nil })
 }
 
-// dirs lists the package directories: Dir itself if it is one, else those in it.
-func (r *Repository) dirs() ([]string, error) {
-	if r.single {
-		return []string{r.cfg.Dir}, nil
-	}
-	var dirs []string
-	if r.cfg.Only != nil {
-		for _, name := range r.cfg.Only {
-			dirs = append(dirs, filepath.Join(r.cfg.Dir, name))
-		}
-		return dirs, nil
-	}
-	if _, err := os.ReadDir(r.cfg.Dir); err != nil {
-		return nil, slo.E("find models", slo.KindInvalid, "directory %s: %w", r.cfg.Dir, err)
-	}
-	found, err := filepath.Glob(filepath.Join(escapeGlob(r.cfg.Dir), "*", modelpkg.FileName))
+// first reads a package for the first time.
+func (r *Repository) first(p *pack) error {
+	files, err := r.look(p.dir)
 	if err != nil {
-		return nil, slo.E("find models", slo.KindInvalid, "directory %s: %w", r.cfg.Dir, err)
-	}
-	for _, f := range found {
-		if dir := filepath.Dir(f); !strings.HasPrefix(filepath.Base(dir), ".") {
-			dirs = append(dirs, dir)
-		}
-	}
-	if len(dirs) == 0 {
-		return nil, slo.E("find models", slo.KindNotFound, "no model package in %s: a package is a directory with a %s", r.cfg.Dir, modelpkg.FileName)
-	}
-	return dirs, nil
-}
-
-// escapeGlob makes a path stand for itself in a pattern.
-func escapeGlob(path string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
-}
-
-// read reads a package and its profile.
-func (r *Repository) read(p *pack) error {
-	m, err := modelpkg.Load(p.dir)
-	if err != nil {
+		p.files, p.seen = unread, unread
 		return err
 	}
-	profile, err := modelpkg.FindProfile(m, r.cfg.Device)
+	p.files, p.seen = files, files
+	found, err := r.read(p.dir)
 	if err != nil {
+		if modelpkg.IsSystemFault(err) {
+			p.files = unread
+		}
 		return err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	p.found = engine.Served{Model: m, Profile: profile}
+	p.found = found
+	for _, other := range r.packages {
+		if other.problem == nil && sameModel(other.found.Model, found.Model) {
+			p.blocked = true
+			return p.taken(other)
+		}
+	}
 	return nil
 }
+
+// verdict is the error of a start after which only some packages are right: all
+// that is wrong if none is, or with Config.Strict.
+func (r *Repository) verdict(right func(*pack) bool) error {
+	var wrong []error
+	some := false
+	for _, p := range r.packages {
+		some = some || right(p)
+		if p.problem != nil {
+			wrong = append(wrong, p.problem)
+		}
+	}
+	if some && !r.cfg.Strict {
+		return nil
+	}
+	return errors.Join(wrong...)
+}
+
+// Close ends what is under way, such as reading from a disk that does not answer.
+// Nothing is read or deployed from then on.
+func (r *Repository) Close() { r.end() }
+
+// lock gives the right to change packages; an error after Close.
+func (r *Repository) lock() error {
+	select {
+	case r.changing <- struct{}{}:
+		if r.life.Err() == nil {
+			return nil
+		}
+		r.unlock()
+	case <-r.life.Done():
+	}
+	return slo.E("change models", slo.KindUnavailable, "the server is shutting down")
+}
+
+func (r *Repository) unlock() { <-r.changing }
 
 // blocker is the package whose model is served under the name and version of
 // another's; nil: none.
@@ -201,21 +222,40 @@ func (r *Repository) Found() []engine.Served {
 	defer r.mu.Unlock()
 	var list []engine.Served
 	for _, p := range r.packages {
-		if p.found.Model != nil && !r.isOff(p) {
+		if p.found.Model != nil && !p.blocked && !r.isOff(p) {
 			list = append(list, p.found)
 		}
 	}
 	return list
 }
 
-// Serve says which engine serves, from its start, what Open found.
-func (r *Repository) Serve(e *engine.Engine) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.engine = e
-	for _, p := range r.packages {
-		p.served, p.profile = p.found.Model, p.found.Profile
+// Serve has an engine serve what Open found, package by package. It is called once.
+// A package that cannot be deployed is left out and told in the index and the log;
+// it is an error if nothing can be served, or with Config.Strict. When ctx ends
+// before all is deployed, the error is cancelled.
+func (r *Repository) Serve(ctx context.Context, e *engine.Engine) error {
+	if err := r.lock(); err != nil {
+		return err
 	}
+	defer r.unlock()
+	r.mu.Lock()
+	r.engine = e
+	r.mu.Unlock()
+	for _, p := range r.packages {
+		if p.problem != nil {
+			continue
+		}
+		err := e.Deploy(ctx, p.found)
+		if ctx.Err() != nil {
+			return slo.E("load the models", slo.KindCancelled, "%w", context.Cause(ctx))
+		}
+		if err != nil {
+			_ = r.refuse(p, err) // it is told at the end, if at all
+			continue
+		}
+		r.settle(p, p.found.Model, p.found.Profile)
+	}
+	return r.verdict(func(p *pack) bool { return p.served != nil })
 }
 
 // Index lists the models there are, ready or not, by name.
@@ -255,6 +295,8 @@ func (p *pack) entry() Entry {
 		e.Reason = "the package has changed and is not right, what was loaded before is served: " + p.problem.Error()
 	case p.problem != nil:
 		e.Reason = p.problem.Error()
+	case p.unseen:
+		e.Reason = "the package cannot be read now, it stays as it is"
 	}
 	return e
 }
@@ -264,12 +306,19 @@ func (p *pack) entry() Entry {
 // package directory's. Errors have kind not found, or are those of reading and
 // deploying; what was served before then is served on.
 func (r *Repository) Load(name string) error {
-	r.changing.Lock()
-	defer r.changing.Unlock()
+	if err := r.lock(); err != nil {
+		return err
+	}
+	defer r.unlock()
 	r.discover()
 	for _, p := range r.packages {
-		if p.found.Model == nil {
-			_ = r.read(p) // so that it is known by its model's name; renew says what is wrong
+		if p.found.Model != nil {
+			continue
+		}
+		if found, err := r.read(p.dir); err == nil { // so that it is known by its model's name; renew says what is wrong
+			r.mu.Lock()
+			p.found = found
+			r.mu.Unlock()
 		}
 	}
 	packs := r.named(name)
@@ -296,8 +345,10 @@ func (r *Repository) Load(name string) error {
 // it, those under way finish. It stays unloaded until Load, whatever happens to
 // its files. The error has kind not found.
 func (r *Repository) Unload(name string) error {
-	r.changing.Lock()
-	defer r.changing.Unlock()
+	if err := r.lock(); err != nil {
+		return err
+	}
+	defer r.unlock()
 	packs := r.named(name)
 	if len(packs) == 0 {
 		return slo.E("unload "+name, slo.KindNotFound, "there is no model of that name")
@@ -354,12 +405,21 @@ func (r *Repository) withdraw(p *pack) error {
 // renew reads a package and deploys it, unless what is served is just that, or it
 // is to stay unloaded.
 func (r *Repository) renew(p *pack) error {
-	files := look(p.dir)
-	err := r.read(p)
+	files, err := r.look(p.dir)
+	var found engine.Served
+	if err == nil {
+		found, err = r.read(p.dir)
+	}
+	if modelpkg.IsSystemFault(err) || r.life.Err() != nil {
+		return r.postpone(p, err)
+	}
 	r.mu.Lock()
 	p.files, p.seen = files, files
-	p.blocked = false
-	old, profile, found := p.served, p.profile, p.found
+	p.blocked, p.unseen = false, false
+	if err == nil {
+		p.found = found
+	}
+	old, profile := p.served, p.profile
 	off, by := r.isOff(p), r.blocker(p)
 	r.mu.Unlock()
 	switch {
@@ -375,7 +435,10 @@ func (r *Repository) renew(p *pack) error {
 		return r.refuse(p, p.taken(by))
 	}
 	began := time.Now()
-	if err := r.engine.Deploy(found); err != nil {
+	if err := r.engine.Deploy(r.life, found); err != nil {
+		if modelpkg.IsSystemFault(err) || r.life.Err() != nil {
+			return r.postpone(p, err)
+		}
 		return r.refuse(p, err)
 	}
 	r.settle(p, found.Model, found.Profile)
@@ -389,11 +452,27 @@ func (r *Repository) renew(p *pack) error {
 
 // refuse notes why a package is not served as it is.
 func (r *Repository) refuse(p *pack, err error) error {
-	r.cfg.Log.Error("a model package is not right", "directory", p.dir, "error", err, "served on", p.served != nil)
+	r.cfg.Log.Error("a model package is not right", "directory", p.dir, "error", err, "still served", p.served != nil)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p.problem = err
 	return err
+}
+
+// postpone leaves a package as it is, because the system cannot read it now: the
+// next looks try again.
+func (r *Repository) postpone(p *pack, err error) error {
+	if r.life.Err() != nil {
+		return slo.E("load "+p.dir, slo.KindUnavailable, "the server is shutting down")
+	}
+	r.mu.Lock()
+	told := p.unseen
+	p.unseen, p.files = true, unread
+	r.mu.Unlock()
+	if !told {
+		r.cfg.Log.Warn("a model package cannot be read now and stays as it is", "directory", p.dir, "error", err, "still served", p.served != nil)
+	}
+	return slo.E("load "+p.dir, slo.KindUnavailable, "it cannot be read now: %w", err)
 }
 
 // settle notes that a package is served as it is, or that nothing of it is.
@@ -420,21 +499,29 @@ func (r *Repository) Watch(ctx context.Context, every time.Duration) {
 // Poll looks at the directory once and deploys what has changed and has been the
 // same since the last look. Errors are logged and in the index.
 func (r *Repository) Poll() {
-	r.changing.Lock()
-	defer r.changing.Unlock()
+	if r.lock() != nil {
+		return
+	}
+	defer r.unlock()
 	r.discover()
 	looks := make([]fingerprint, len(r.packages))
+	errs := make([]error, len(r.packages))
+	away := true
 	for i, p := range r.packages {
-		looks[i] = look(p.dir)
+		looks[i], errs[i] = r.look(p.dir)
+		away = away && errs[i] == nil && looks[i] == nothing
 	}
-	away := !slices.ContainsFunc(looks, func(f fingerprint) bool { return f != nothing })
 	r.mu.Lock()
 	r.away = away
 	r.mu.Unlock()
-	if away {
+	if away || r.life.Err() != nil {
 		return
 	}
 	for i, p := range slices.Clone(r.packages) {
+		if errs[i] != nil {
+			_ = r.postpone(p, errs[i]) // it has told
+			continue
+		}
 		r.follow(p, looks[i])
 	}
 	for _, p := range slices.Clone(r.packages) {
@@ -462,70 +549,9 @@ func (r *Repository) follow(p *pack, now fingerprint) {
 	}
 }
 
-// discover adds the packages that are new in the directory.
-func (r *Repository) discover() {
-	dirs, err := r.dirs()
-	if err != nil {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, dir := range dirs {
-		if !slices.ContainsFunc(r.packages, func(p *pack) bool { return p.dir == dir }) {
-			r.packages = append(r.packages, &pack{dir: dir})
-		}
-	}
-	slices.SortFunc(r.packages, func(a, b *pack) int { return strings.Compare(a.dir, b.dir) })
-}
-
 // forget drops a package that is gone.
 func (r *Repository) forget(p *pack) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.packages = slices.DeleteFunc(slices.Clone(r.packages), func(o *pack) bool { return o == p })
-}
-
-// fingerprint stands for the files of a package as they are: it changes when one
-// comes, goes, is written, or may be read by others than before.
-type fingerprint string
-
-// nothing is the fingerprint of a directory that is not there, or is no package.
-const nothing fingerprint = ""
-
-// filesMax bounds the files of a package that are looked at; a package has dozens.
-const filesMax = 4096
-
-// look takes a directory's fingerprint. What cannot be looked at is part of it:
-// only a package that is surely not there is nothing.
-func look(dir string) fingerprint {
-	if _, err := os.Stat(filepath.Join(dir, modelpkg.FileName)); errors.Is(err, fs.ErrNotExist) {
-		return nothing
-	}
-	root, err := filepath.EvalSymlinks(dir)
-	if err != nil {
-		return fingerprint(err.Error())
-	}
-	var b strings.Builder
-	count := 0
-	_ = filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error { // its errors are noted
-		if count++; count > filesMax {
-			return fs.SkipAll
-		}
-		if err != nil {
-			fmt.Fprintf(&b, "%q %v\n", name, err)
-			return nil
-		}
-		if entry.IsDir() {
-			return nil
-		}
-		link, _ := os.Readlink(name) // "" for what is none
-		info, err := os.Stat(name)   // what a link leads to counts
-		if err != nil {
-			fmt.Fprintf(&b, "%q %q %v\n", name, link, err)
-			return nil
-		}
-		fmt.Fprintf(&b, "%q %q %v %d %d\n", name, link, info.Mode(), info.Size(), info.ModTime().UnixNano())
-		return nil
-	})
-	return fingerprint(b.String())
 }

@@ -29,6 +29,7 @@ type desk struct {
 	dir    string
 	engine *engine.Engine
 	broken atomic.Pointer[string] // the model whose runs fail; nil: none
+	log    *slog.Logger           // nil: none
 	now    time.Time              // of what is written: no two writes have the same
 }
 
@@ -54,6 +55,9 @@ func open(t *testing.T, packs ...pack) *desk {
 func (d *desk) start(cfg repository.Config) *desk {
 	d.t.Helper()
 	cfg.Log = slog.New(slog.DiscardHandler)
+	if d.log != nil {
+		cfg.Log = d.log
+	}
 	var err error
 	d.Repository, err = repository.Open(cfg)
 	d.must(err)
@@ -63,10 +67,10 @@ func (d *desk) start(cfg repository.Config) *desk {
 		}
 		return nil
 	}})
-	d.engine, err = engine.New(engine.Config{Models: d.Found(), Policy: plan.PolicyMosel, Instances: 2, Threads: 1,
+	d.engine, err = engine.New(d.t.Context(), engine.Config{Policy: plan.PolicyMosel, Instances: 2, Threads: 1,
 		QueueItemsMax: 100, QueueJobsMax: 100, Log: cfg.Log}, rt)
 	d.must(err)
-	d.Serve(d.engine)
+	d.must(d.Serve(d.t.Context(), d.engine))
 	d.t.Cleanup(func() { d.must(d.engine.Drain(d.t.Context())) })
 	return d
 }
@@ -404,37 +408,6 @@ func TestFailedVersionKeepsItsPlace(t *testing.T) {
 	d.remove("first")
 	d.settle()
 	d.serves("when it is gone", pack{"", "first", "1", 9}, second)
-}
-
-func TestOpenRefuses(t *testing.T) {
-	d := open(t, first, second)
-	for name, tt := range map[string]struct {
-		act  func()
-		only []string
-		kind slo.Kind
-		says string
-	}{
-		"twins":           {func() { d.write(pack{"twin", "first", "1", 2}) }, nil, slo.KindInvalid, "as is that of"},
-		"a broken one":    {func() { d.edit("twin/mosel.yaml", "{}") }, nil, slo.KindInvalid, "twin"},
-		"one not there":   {func() {}, []string{"nosuch"}, slo.KindNotFound, "nosuch"},
-		"empty directory": {func() { d.dir = t.TempDir() }, nil, slo.KindNotFound, "no model package"},
-		"no directory":    {func() { d.dir = filepath.Join(t.TempDir(), "nosuch") }, nil, slo.KindInvalid, "nosuch"},
-	} {
-		dir := d.dir
-		t.Run(name, func(t *testing.T) {
-			if name == "a broken one" {
-				d.write(pack{"twin", "twin", "1", 2})
-			}
-			tt.act()
-			_, err := repository.Open(repository.Config{Dir: d.dir, Only: tt.only, Log: slog.New(slog.DiscardHandler)})
-			kind(t, name, err, tt.kind)
-			if err != nil && !strings.Contains(err.Error(), tt.says) {
-				t.Errorf("it says %v", err)
-			}
-		})
-		d.dir = dir
-		d.remove("twin")
-	}
 }
 
 func TestOnlyAndSingle(t *testing.T) {

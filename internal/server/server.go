@@ -26,6 +26,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/api"
 	"github.com/mosel-serve/mosel/internal/engine"
 	"github.com/mosel-serve/mosel/internal/obs"
+	"github.com/mosel-serve/mosel/internal/pending"
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/repository"
 	"github.com/mosel-serve/mosel/internal/runtime"
@@ -42,6 +43,9 @@ type Config struct {
 	Only []string
 	// Device names the profile to plan by; "" finds it, see modelpkg.FindProfile.
 	Device string
+	// Strict makes one package that is not right an error of New and Warm; else the
+	// others are served.
+	Strict bool
 	// WatchEvery is how often the files of ModelsDir are looked at; 0: never.
 	WatchEvery time.Duration
 
@@ -54,6 +58,9 @@ type Config struct {
 	Policy    plan.Policy
 	Instances int
 	Threads   int // intra-op threads of each instance
+
+	// BatchTimeMax is how long a batch may run; 0: engine.BatchTimeMaxDefault.
+	BatchTimeMax time.Duration
 
 	QueueItemsMax int
 	QueueJobsMax  int
@@ -69,6 +76,10 @@ type Config struct {
 	// Runtime runs the graphs; nil opens ONNX Runtime.
 	Runtime runtime.Runtime
 	Log     *slog.Logger
+	// LogDropped, if not nil, is how many lines of the log were dropped, for a metric.
+	LogDropped func() uint64
+	// Work, if not nil, gets what is under way that may hang, by name.
+	Work *pending.Work
 }
 
 // The server's time limits on clients that send no request. Bodies and answers
@@ -84,7 +95,7 @@ const (
 func Default(cores int) Config {
 	instances, threads := runtime.Defaults(cores)
 	return Config{Addr: "127.0.0.1:8000", GRPCAddr: "127.0.0.1:8001", MetricsAddr: "127.0.0.1:8002", WatchEvery: 2 * time.Second,
-		Instances: instances, Threads: threads,
+		Instances: instances, Threads: threads, BatchTimeMax: engine.BatchTimeMaxDefault,
 		QueueItemsMax: sched.DefaultQueueItemsMax, QueueJobsMax: sched.DefaultQueueJobsMax, QueueBytesMax: queueBytesMax, ConnectionsMax: ConnectionsMax,
 		API: api.DefaultConfig(), Log: slog.New(slog.DiscardHandler)}
 }
@@ -108,6 +119,7 @@ func (c Config) Validate() error {
 	check(c.Recent >= 0, "%d requests are to be kept for explaining: at least 0", c.Recent)
 	check(c.QueueBytesMax >= 0, "the bound on the queue's bytes is %d: at least 0, which is none", c.QueueBytesMax)
 	check(c.WatchEvery >= 0, "the model directory is to be looked at every %v: 0 is never", c.WatchEvery)
+	check(c.BatchTimeMax >= 0, "a batch may run for %v: above 0", c.BatchTimeMax)
 	check(c.ConnectionsMax >= 1, "the bound on connections is %d: at least 1", c.ConnectionsMax)
 	if err := c.API.Validate(); err != nil {
 		errs = append(errs, err)
@@ -134,11 +146,12 @@ type Server struct {
 	listeners     []net.Listener
 	failed        chan error
 
-	ended    atomic.Bool   // Shutdown has been called
-	turn     chan struct{} // has room for one: who makes or ends what follows
-	engine   *engine.Engine
+	ended    atomic.Bool // Shutdown has been called
+	life     context.Context
+	endLife  context.CancelFunc // with Shutdown
+	turn     chan struct{}      // has room for one: who makes or ends what follows
+	engine   atomic.Pointer[engine.Engine]
 	runtime  runtime.Runtime
-	stop     context.CancelFunc // ends the watch
 	watching sync.WaitGroup
 }
 
@@ -148,11 +161,21 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	if cfg.Work == nil {
+		cfg.Work = new(pending.Work)
+	}
 	s := &Server{cfg: cfg, registry: obs.Registry(), failed: make(chan error, 3), turn: make(chan struct{}, 1)}
+	s.life, s.endLife = context.WithCancel(context.Background())
 	var err error
-	s.models, err = repository.Open(repository.Config{Dir: cfg.ModelsDir, Only: cfg.Only, Device: cfg.Device, Log: cfg.Log})
+	s.models, err = repository.Open(repository.Config{Dir: cfg.ModelsDir, Only: cfg.Only, Device: cfg.Device, Strict: cfg.Strict,
+		Log: cfg.Log, Work: cfg.Work})
 	if err != nil {
 		return nil, err
+	}
+	if cfg.LogDropped != nil {
+		s.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "mosel", Name: "log_dropped_total",
+			Help: "Lines of the log that were dropped, because they were not read in time or could not be written."},
+			func() float64 { return float64(cfg.LogDropped()) }))
 	}
 	guard, warning, err := access.New(cfg.TokensFile, cfg.Log)
 	if err != nil {
@@ -314,111 +337,75 @@ func (s *Server) GRPCAddr() net.Addr { return s.addrs.grpc }
 // MetricsAddr is the address of the metrics, nil without them.
 func (s *Server) MetricsAddr() net.Addr { return s.addrs.metrics }
 
-// Served lists the models that were found and the profiles they are planned by.
-func (s *Server) Served() []engine.Served { return s.models.Found() }
+// Served lists the models that are served, each with the profile it is planned by;
+// before Warm, those that were found.
+func (s *Server) Served() []engine.Served {
+	if e := s.engine.Load(); e != nil {
+		return e.List()
+	}
+	return s.models.Found()
+}
 
 // Warm loads the models, runs every variant once or more and opens the API. It
 // takes seconds; until it returns the server is live but not ready. It is called
-// once. When Shutdown comes before it has ended, its error has kind unavailable.
+// once. A model that cannot be loaded is left out, unless it is the last or
+// Config.Strict is set. When ctx ends or Shutdown comes before, Warm returns at once,
+// with an error of kind cancelled or unavailable: what hangs in the runtime is left
+// behind.
 func (s *Server) Warm(ctx context.Context) error {
 	s.turn <- struct{}{}
 	defer func() { <-s.turn }()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.life, cancel)()
+	err := s.warm(ctx)
 	if s.ended.Load() {
 		return errEnded
 	}
-	s.runtime = s.cfg.Runtime
-	if s.runtime == nil {
-		rt, err := ort.Open(ctx, ort.Config{Progress: progress{s.cfg.Log}})
+	return err
+}
+
+func (s *Server) warm(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return slo.E("warm up", slo.KindCancelled, "%w", err)
+	}
+	if s.runtime = s.cfg.Runtime; s.runtime == nil {
+		rt, err := s.openRuntime(ctx)
 		if err != nil {
 			return err
 		}
 		s.runtime = rt
 	}
-	e, err := engine.New(engine.Config{Models: s.models.Found(), Policy: s.cfg.Policy, Instances: s.cfg.Instances, Threads: s.cfg.Threads,
+	e, err := engine.New(ctx, engine.Config{Policy: s.cfg.Policy, Instances: s.cfg.Instances, Threads: s.cfg.Threads, BatchTimeMax: s.cfg.BatchTimeMax,
 		QueueItemsMax: s.cfg.QueueItemsMax, QueueJobsMax: s.cfg.QueueJobsMax, QueueBytesMax: s.cfg.QueueBytesMax,
-		Metrics: s.registry, Recent: s.cfg.Recent, Log: s.cfg.Log}, s.runtime)
+		Metrics: s.registry, Recent: s.cfg.Recent, Vital: s.api.Vital, Log: s.cfg.Log, Work: s.cfg.Work}, s.runtime)
 	if err != nil {
 		return err
 	}
-	s.engine = e // Shutdown ends it
-	if s.ended.Load() {
-		return errEnded
+	s.engine.Store(e) // Shutdown ends it
+	if err := s.models.Serve(ctx, e); err != nil {
+		return err
 	}
-	s.models.Serve(e)
 	s.api.Open(e, s.models)
 	if s.cfg.WatchEvery > 0 {
-		watch, stop := context.WithCancel(context.WithoutCancel(ctx))
-		s.stop = stop
-		s.watching.Go(func() { s.models.Watch(watch, s.cfg.WatchEvery) })
+		s.watching.Go(func() { s.models.Watch(s.life, s.cfg.WatchEvery) })
 	}
 	return nil
+}
+
+// openRuntime opens ONNX Runtime, which may have to be installed before.
+func (s *Server) openRuntime(ctx context.Context) (rt runtime.Runtime, err error) {
+	left := s.cfg.Work.Do(ctx, "opening ONNX Runtime", func() { rt, err = ort.Open(ctx, ort.Config{Progress: progress{s.cfg.Log}}) })
+	if left != nil {
+		return nil, slo.E("open ONNX Runtime", slo.KindCancelled, "%w", left)
+	}
+	return rt, err
 }
 
 var errEnded = slo.E("warm up", slo.KindUnavailable, "the server has been shut down")
 
 // Failed tells when a listener broke.
 func (s *Server) Failed() <-chan error { return s.failed }
-
-// Shutdown refuses new requests, lets what was admitted run to its end and
-// frees everything. When ctx ends before, what is left is cancelled. While Warm is
-// under way, it waits for that; when ctx ends before, the connections are closed
-// at once and the rest is freed as soon as Warm has ended. It may be called more
-// than once.
-func (s *Server) Shutdown(ctx context.Context) error {
-	s.ended.Store(true)
-	s.api.Drain()
-	select {
-	case s.turn <- struct{}{}:
-	case <-ctx.Done():
-		s.close()
-		go func() {
-			s.turn <- struct{}{}
-			if err := s.end(ctx); err != nil && !errors.Is(err, ctx.Err()) {
-				s.cfg.Log.Error("shutting down", "error", err)
-			}
-		}()
-		return ctx.Err()
-	}
-	return s.end(ctx)
-}
-
-// end ends everything, and with it the caller's turn.
-func (s *Server) end(ctx context.Context) error {
-	defer func() { <-s.turn }()
-	s.api.Drain() // Warm may have opened it since
-	if s.stop != nil {
-		s.stop()
-		s.watching.Wait()
-	}
-	var errs []error
-	if s.engine != nil {
-		errs = append(errs, s.engine.Drain(ctx))
-	}
-	for _, server := range []*http.Server{s.rest, s.metrics} {
-		if server != nil && server.Shutdown(ctx) != nil {
-			errs = append(errs, ctx.Err(), server.Close())
-		}
-	}
-	if s.grpc != nil {
-		late, cancel := context.WithTimeout(ctx, lastAnswersTime)
-		over := context.AfterFunc(late, s.grpc.Stop)
-		s.grpc.GracefulStop()
-		over()
-		cancel()
-	}
-	if s.runtime != nil && s.cfg.Runtime == nil {
-		errs = append(errs, s.runtime.Close())
-		s.runtime = nil
-	}
-	s.flush(ctx)
-	s.ballast = nil
-	return errors.Join(errs...)
-}
-
-// lastAnswersTime is how long clients over gRPC have to take their last answers once
-// all that was admitted has run. Nothing more can come on a stream that one keeps
-// open then, so it is no reason to wait longer, nor an error.
-const lastAnswersTime = 5 * time.Second
 
 // close ends what has been started, at once.
 func (s *Server) close() {

@@ -141,7 +141,7 @@ func TestMistakesAreToldBeforeAnythingRuns(t *testing.T) {
 	}
 }
 
-func TestTwoPackagesOfOneNameAreRefused(t *testing.T) {
+func TestTwoPackagesOfOneNameAreRefusedIfStrict(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"one", "two"} {
 		abs, err := filepath.Abs(digitsDir)
@@ -153,7 +153,7 @@ func TestTwoPackagesOfOneNameAreRefused(t *testing.T) {
 		}
 	}
 	cfg := config()
-	cfg.ModelsDir = dir
+	cfg.ModelsDir, cfg.Strict = dir, true
 	if _, err := server.New(cfg); err == nil || !strings.Contains(err.Error(), "digits") {
 		t.Errorf("two models named digits: %v", err)
 	}

@@ -1,4 +1,4 @@
-package bounded_test
+package pending_test
 
 import (
 	"context"
@@ -8,12 +8,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/mosel-serve/mosel/internal/bounded"
+	"github.com/mosel-serve/mosel/internal/pending"
 )
 
 func TestWorkThatHangsIsLeftAndNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var w bounded.Work
+		var w pending.Work
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		gate := make(chan struct{})
@@ -23,8 +23,13 @@ func TestWorkThatHangsIsLeftAndNamed(t *testing.T) {
 		if got := w.Pending(); !slices.Equal(got, []string{"reading a tape (3s)"}) {
 			t.Errorf("pending: %q", got)
 		}
+		if err := w.Idle(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("waiting for it: %v", err)
+		}
 		close(gate)
-		synctest.Wait()
+		if err := w.Idle(t.Context()); err != nil {
+			t.Errorf("waiting for its end: %v", err)
+		}
 		if got := w.Pending(); len(got) > 0 {
 			t.Errorf("pending when all has ended: %q", got)
 		}
@@ -32,7 +37,7 @@ func TestWorkThatHangsIsLeftAndNamed(t *testing.T) {
 }
 
 func TestWorkThatEnds(t *testing.T) {
-	var w bounded.Work
+	var w pending.Work
 	done := false
 	if err := w.Do(t.Context(), "work", func() { done = true }); err != nil || !done || len(w.Pending()) > 0 {
 		t.Errorf("%v, done %v, pending %q", err, done, w.Pending())
@@ -42,7 +47,7 @@ func TestWorkThatEnds(t *testing.T) {
 func TestGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, end := context.WithCancel(t.Context())
-		late, cancel := bounded.Grace(ctx, time.Second)
+		late, cancel := pending.Grace(ctx, time.Second)
 		defer cancel()
 		time.Sleep(time.Hour) // virtual
 		synctest.Wait()

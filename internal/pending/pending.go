@@ -1,8 +1,8 @@
-// Package bounded is for work that may hang and that nobody can end: code of the
+// Package pending is for work that may hang and that nobody can end: code of the
 // runtime in C, a disk that does not answer. Whoever waits for such work waits
 // within a context, and what has not ended is known by name, so that a server that
 // must stop can stop and say what held it up.
-package bounded
+package pending
 
 import (
 	"context"
@@ -17,6 +17,7 @@ import (
 type Work struct {
 	mu    sync.Mutex
 	tasks []*task
+	ended chan struct{} // not nil: somebody waits for the end of one
 }
 
 type task struct {
@@ -34,6 +35,31 @@ func (w *Work) Begin(what string) (end func()) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.tasks = slices.DeleteFunc(w.tasks, func(o *task) bool { return o == t })
+		if w.ended != nil {
+			close(w.ended)
+			w.ended = nil
+		}
+	}
+}
+
+// Idle waits until nothing is under way; the error is ctx's if that ends before.
+func (w *Work) Idle(ctx context.Context) error {
+	for {
+		w.mu.Lock()
+		if len(w.tasks) == 0 {
+			w.mu.Unlock()
+			return nil
+		}
+		if w.ended == nil {
+			w.ended = make(chan struct{})
+		}
+		ended := w.ended
+		w.mu.Unlock()
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 }
 

@@ -1,0 +1,276 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/runtime"
+	"github.com/mosel-serve/mosel/internal/sched"
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// Nothing can end a thread that is inside the runtime's code. A run that is told to
+// end does so between two operators of its graph; one that hangs inside an operator
+// is left behind: its items fail, its thread and its instance are given up, and a
+// new worker with newly loaded instances takes its place. So that a graph that
+// hangs each time does not fill the machine with threads, at most as many of them
+// are left behind at a time as there are instances. Beyond that an instance stays
+// down until a thread comes back, and the engine is not alive, so that whoever
+// watches over it starts it again.
+
+// BatchTimeMaxDefault is far above what a batch of any model takes that somebody
+// waits for.
+const BatchTimeMaxDefault = time.Minute
+
+const (
+	// stuckGrace is how long a run may take to end when it is told to.
+	stuckGrace = 2 * time.Second
+	// stopGrace is the same when the engine stops.
+	stopGrace = 500 * time.Millisecond
+)
+
+// errOverdue is in the chain of the error of a job whose batch ran too long.
+var errOverdue = errors.New("the batch ran too long")
+
+// watch is what the loop knows of a worker's batch.
+type watch struct {
+	timer   *time.Timer // of the worker; nil: it has not run a batch
+	busy    bool
+	limit   slo.Instant // by which it should end, or end after it was told to
+	overdue bool        // it has been told to
+}
+
+// hire makes a worker.
+func (e *Engine) hire(id sched.InstanceID) *worker {
+	w := &worker{id: id, batches: make(chan *running, 1), log: e.log}
+	go w.run(e)
+	return w
+}
+
+// report tells the loop that a batch has run. If there is no loop any more, nobody
+// waits for the batch, and its instance was left to whom it ran on.
+func (e *Engine) report(w *worker, b *running) {
+	told := e.post(func(l *loop) {
+		if l.engine.workers[w.id] != w {
+			l.returned(b)
+			return
+		}
+		l.rest(w, b)
+		l.done(b)
+	})
+	if !told {
+		if b.left != nil {
+			b.left()
+		}
+		e.closeAll([]runtime.Instance{b.instance})
+	}
+}
+
+// watch begins to watch over a worker's batch.
+func (l *loop) watch(w *worker) {
+	w.watch.busy, w.watch.overdue = true, false
+	l.limit(w, l.engine.cfg.BatchTimeMax)
+}
+
+// limit gives a worker's batch so much time from now.
+func (l *loop) limit(w *worker, d time.Duration) {
+	w.watch.limit = l.engine.Now().Add(d)
+	if w.watch.timer == nil {
+		w.watch.timer = time.AfterFunc(d, func() { l.engine.post(func(l *loop) { l.late(w) }) })
+		return
+	}
+	w.watch.timer.Reset(d)
+}
+
+// rest ends the watch. What the runtime made of a batch that it was told to end,
+// is that it ran too long.
+func (l *loop) rest(w *worker, b *running) {
+	w.watch.timer.Stop()
+	w.watch.busy = false
+	if w.watch.overdue && b.err != nil && !l.abandoned {
+		b.err = l.tooLong()
+		for i := range b.results {
+			b.results[i].err = b.err
+		}
+	}
+}
+
+func (l *loop) tooLong() error {
+	return slo.E("", slo.KindDeadlineExceeded, "%w: over %v (--batch-time-max)", errOverdue, l.engine.cfg.BatchTimeMax)
+}
+
+// running reports whether a batch runs.
+func (l *loop) running() bool {
+	return slices.ContainsFunc(l.engine.workers, func(w *worker) bool { return w.watch.busy })
+}
+
+// late tells a batch to end, and gives its instance up if that has not helped. The
+// timer of a batch that has just ended may come late itself.
+func (l *loop) late(w *worker) {
+	switch {
+	case l.engine.workers[w.id] != w || !w.watch.busy || l.engine.Now() < w.watch.limit:
+	case !w.watch.overdue:
+		w.watch.overdue = true
+		b := &w.running
+		l.engine.log.Error("a batch runs too long and is told to end", "model", b.served.Model.Name, "version", b.served.Model.Version,
+			"variant", b.served.Model.Variants[b.dispatch.Variant].Name, "items", len(b.dispatch.Parts), "instance", w.id, "after", l.engine.cfg.BatchTimeMax)
+		b.abort()
+		l.limit(w, stuckGrace)
+	default:
+		l.giveUp(w)
+	}
+}
+
+// giveUp leaves a worker behind with its batch, whose jobs fail.
+func (l *loop) giveUp(w *worker) {
+	b := &w.running
+	m := b.served.Model
+	name := fmt.Sprintf("a batch of model %s, variant %s, on instance %d", m.Name, m.Variants[b.dispatch.Variant].Name, w.id)
+	l.engine.log.Error("a batch does not end: its instance is given up", "model", m.Name, "version", m.Version,
+		"variant", m.Variants[b.dispatch.Variant].Name, "instance", w.id)
+	b.left = l.engine.cfg.Work.Begin(name)
+	l.stuck++
+	for i, d := range l.deployments {
+		if d == b.served {
+			l.deployments[i].instances[w.id] = nil // it is the thread's
+		}
+	}
+	for _, p := range b.dispatch.Parts {
+		if c := l.calls[p.Job]; c != nil && !c.answered {
+			c.err = l.tooLong()
+			l.step(sched.Cancel{Job: p.Job, Reason: slo.ReasonRuntime})
+		}
+	}
+	close(w.batches)
+	fresh := l.engine.hire(w.id)
+	l.engine.workers[w.id] = fresh
+	l.lose(fresh)
+}
+
+// returned notes that a batch that was left behind has ended after all.
+func (l *loop) returned(b *running) {
+	b.abort()
+	b.left()
+	l.stuck--
+	l.engine.background.Go(func() { l.engine.closeAll([]runtime.Instance{b.instance}) })
+	if len(l.down) > 0 {
+		w := l.down[0]
+		l.down = l.down[1:]
+		l.replace(w)
+	}
+}
+
+// replace has a lost instance loaded anew, unless the engine stops or too much is
+// stuck.
+func (l *loop) replace(w *worker) {
+	if l.abandoned {
+		return
+	}
+	if l.stuck > l.engine.cfg.Instances {
+		l.down = append(l.down, w)
+	} else {
+		served := l.lacking(w)
+		l.engine.background.Go(func() { w.reload(l.engine, served) })
+	}
+	dead := len(l.down) > 0
+	if l.engine.dead.Swap(dead) == dead {
+		return
+	}
+	if dead {
+		l.engine.log.Error("too many batches do not end: the server is not alive any more and should be started again", "stuck", l.stuck)
+	}
+	if vital := l.engine.cfg.Vital; vital != nil {
+		vital(!dead)
+	}
+}
+
+// Alive reports whether the engine can do its work. It cannot when more batches
+// hang than there are instances: then it should be started again.
+func (e *Engine) Alive() bool { return !e.dead.Load() }
+
+// abandon ends all jobs: the time to drain is over. Batches that run are told to
+// end, and left behind if they do not.
+func (l *loop) abandon() {
+	l.abandoned = true
+	l.engine.endHealing()
+	for _, id := range slices.Sorted(maps.Keys(l.calls)) {
+		l.step(sched.Cancel{Job: id, Reason: slo.ReasonDraining})
+	}
+	for _, w := range l.engine.workers {
+		if w.watch.busy {
+			w.watch.overdue = true
+			w.running.abort()
+			l.limit(w, stopGrace)
+		}
+	}
+}
+
+// prepare is load, within ctx and the engine's life, also where the runtime hangs:
+// then it is left behind, and what comes of it is freed.
+func (e *Engine) prepare(ctx context.Context, s Served) (*deployment, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(e.life, func() { cancel(context.Canceled) })()
+	var d *deployment
+	var failed error
+	var settled atomic.Bool // by whoever comes first: the one that loads, or the one that waits
+	err := e.cfg.Work.Do(ctx, "loading model "+s.Model.Name, func() {
+		d, failed = e.load(ctx, s, &limit{cancel: cancel, most: e.cfg.BatchTimeMax})
+		if !settled.CompareAndSwap(false, true) && d != nil {
+			e.closeAll(d.instances)
+		}
+	})
+	if err != nil && settled.CompareAndSwap(false, true) {
+		kind := slo.KindCancelled
+		if errors.Is(err, errOverdue) {
+			kind = slo.KindDeadlineExceeded
+		}
+		return nil, slo.E("load "+s.Model.Name, kind, "%w", err)
+	}
+	return d, failed
+}
+
+// limit ends the loading of a model of which a run to warm it up takes too long.
+type limit struct {
+	cancel context.CancelCauseFunc
+	most   time.Duration
+}
+
+// of is an instance whose runs are limited.
+func (l *limit) of(instance runtime.Instance) runtime.Instance { return limited{instance, l} }
+
+type limited struct {
+	runtime.Instance
+	limit *limit
+}
+
+// Run implements runtime.Instance.
+func (l limited) Run(ctx context.Context, variant int, items []runtime.Item) ([]tensor.Tensor, error) {
+	late := time.AfterFunc(l.limit.most, func() {
+		l.limit.cancel(fmt.Errorf("%w while warming up: over %v (--batch-time-max)", errOverdue, l.limit.most))
+	})
+	defer late.Stop()
+	return l.Instance.Run(ctx, variant, items)
+}
+
+// loadAgain loads a lost instance anew, as long as there is work for it.
+func (e *Engine) loadAgain(served []*deployment) (fresh []runtime.Instance, _ error) {
+	var settled atomic.Bool
+	var failed error
+	left := e.cfg.Work.Do(e.healing, "loading a lost instance again", func() {
+		fresh, failed = e.loadAll(e.healing, served)
+		if !settled.CompareAndSwap(false, true) {
+			e.closeAll(fresh)
+		}
+	})
+	if left != nil && settled.CompareAndSwap(false, true) {
+		return nil, left
+	}
+	return fresh, failed
+}
