@@ -32,6 +32,11 @@ const device = "made-up"
 // model is, and returns that as it loads. measured[i] is of m.Variants[i].
 // Inputs of the variants follow from their modalities.
 func Write(dir string, m *modelpkg.Model, measured []Measured) (*modelpkg.Model, error) {
+	return WriteGraphs(dir, m, measured, func(v modelpkg.Variant) []byte { return graph(m, v) })
+}
+
+// WriteGraphs is Write with the variants' ONNX files as graphOf makes them.
+func WriteGraphs(dir string, m *modelpkg.Model, measured []Measured, graphOf func(modelpkg.Variant) []byte) (*modelpkg.Model, error) {
 	dir = filepath.Join(dir, m.Name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -44,7 +49,7 @@ func Write(dir string, m *modelpkg.Model, measured []Measured) (*modelpkg.Model,
 		return nil, err
 	}
 	for _, v := range m.Variants {
-		if err := os.WriteFile(filepath.Join(dir, v.Name+".onnx"), graph(m, v), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, v.Name+".onnx"), graphOf(v), 0o644); err != nil {
 			return nil, err
 		}
 	}
