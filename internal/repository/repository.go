@@ -245,6 +245,7 @@ func (r *Repository) Serve(ctx context.Context, e *engine.Engine) error {
 		if p.problem != nil {
 			continue
 		}
+		r.cfg.Log.Info("loading", "model", p.found.Model.Name, "version", p.found.Model.Version, "directory", p.dir)
 		err := e.Deploy(ctx, p.found)
 		if ctx.Err() != nil {
 			return slo.E("load the models", slo.KindCancelled, "%w", context.Cause(ctx))
@@ -435,6 +436,7 @@ func (r *Repository) renew(p *pack) error {
 		return r.refuse(p, p.taken(by))
 	}
 	began := time.Now()
+	r.cfg.Log.Info("loading", "model", found.Model.Name, "version", found.Model.Version, "directory", p.dir)
 	if err := r.engine.Deploy(r.life, found); err != nil {
 		if modelpkg.IsSystemFault(err) || r.life.Err() != nil {
 			return r.postpone(p, err)

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -54,7 +55,9 @@ func (s *Server) end(ctx, late context.Context) error {
 	_ = s.cfg.Work.Do(late, "watching the model directory", s.watching.Wait) // what hangs there is told below
 	parted := s.part()
 	if e := s.engine.Load(); e != nil {
-		errs = append(errs, e.Drain(ctx))
+		if err := e.Drain(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("the time to drain is over: %w", err))
+		}
 	}
 	for _, server := range []*http.Server{s.rest, s.metrics} {
 		if server != nil && server.Shutdown(late) != nil {

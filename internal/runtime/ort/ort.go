@@ -33,6 +33,7 @@ package ort
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 
@@ -106,6 +107,9 @@ func initialise(at library.Location) error {
 			return err
 		}
 	}
+	if err := readOnce(at.Path); err != nil {
+		return err
+	}
 	onnx.SetSharedLibraryPath(at.Path)
 	// Errors are returned; on standard error they would only be repeated.
 	if err := onnx.InitializeEnvironment(onnx.WithLogLevelFatal()); err != nil {
@@ -115,6 +119,19 @@ func initialise(at library.Location) error {
 		return fmt.Errorf("%w, and then: %w", err, onnx.DestroyEnvironment())
 	}
 	return nil
+}
+
+// readOnce reads a library before it is loaded. If its disk does not answer, only the
+// caller hangs here; inside the system's loader the whole process would, because no
+// thread can be made while that holds its lock.
+func readOnce(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.Copy(io.Discard, f)
+	return err
 }
 
 // configure registers the arena that all sessions share.
