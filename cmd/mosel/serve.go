@@ -8,11 +8,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/example"
@@ -130,7 +128,7 @@ func findModels(cfg *server.Config, only []string) error {
 // logTo sets a server's log, which never makes it wait. flush gives whoever reads
 // the log a moment to read the rest.
 func logTo(cfg *server.Config, w io.Writer, format string, verbose bool) (flush func(), err error) {
-	signal.Ignore(syscall.SIGPIPE) // who closes the log does not want the server to end
+	ignoreSignals()
 	lines := asynclog.New(w, asynclog.BytesMax, func(n uint64) []byte {
 		var line bytes.Buffer
 		if log, err := newLog(&line, format, verbose); err == nil {
