@@ -108,7 +108,7 @@ var rooms = []room{
 		imports: []string{"tensor", "oip", "status", "client", "internal/slo", "internal/pending", "internal/asynclog", "internal/access", "internal/modelpkg", "internal/runtime", "internal/runtime/ort",
 			"internal/runtime/ort/library", "internal/profiler", "internal/media", "internal/plan", "internal/plot", "internal/replay", "internal/demo",
 			"internal/workload", "internal/scenario", "internal/obs", "internal/server", "internal/example"},
-		tests: []string{"internal/modelpkg/modelpkgtest"},
+		tests: []string{"oip/inference", "internal/modelpkg/modelpkgtest"},
 	},
 }
 
