@@ -172,7 +172,7 @@ func look(dir string) (fingerprint, error) {
 		return nothing, err
 	}
 	if err != nil {
-		return fingerprint(err.Error()), nil
+		return fingerprint(err.Error()), nil //nolint:nilerr // it is part of what is seen
 	}
 	l := looking{}
 	l.walk(root, 0)
