@@ -38,6 +38,8 @@ type Config struct {
 	QueueBytesMax int64                 // of the items' tensors; 0: no bound
 	Metrics       prometheus.Registerer // gets the engine's metrics; nil: none
 	Recent        int                   // finished jobs that are kept for explaining; 0: obs.RecentDefault
+	// LogDropped, if not nil, is how many lines of the log were dropped, for a metric.
+	LogDropped func() uint64
 	// BatchTimeMax is how long a batch may run: then it is aborted, and its instance
 	// replaced if that does not end it. 0: BatchTimeMaxDefault.
 	BatchTimeMax time.Duration
@@ -119,7 +121,7 @@ func New(ctx context.Context, cfg Config, rt runtime.Runtime) (*Engine, error) {
 		return nil, slo.E("start engine", slo.KindInvalid, "%w", err)
 	}
 	e.epoch = time.Now()
-	observer, err := obs.New(obs.Config{Registerer: cfg.Metrics, Recent: cfg.Recent, Epoch: e.epoch, IDs: e.ids, Policy: cfg.Policy,
+	observer, err := obs.New(obs.Config{Registerer: cfg.Metrics, Recent: cfg.Recent, LogDropped: cfg.LogDropped, Epoch: e.epoch, IDs: e.ids, Policy: cfg.Policy,
 		QueueItemsMax: cfg.QueueItemsMax, QueueJobsMax: cfg.QueueJobsMax, QueueBytesMax: cfg.QueueBytesMax, Log: cfg.Log})
 	if err != nil {
 		e.free(served)

@@ -221,11 +221,14 @@ func TestLoadingThatHangs(t *testing.T) {
 		deploy("a first run that hangs, with patience", time.Hour, 10*time.Second, slo.KindDeadlineExceeded)
 		run.Store(false)
 		load.Store(true)
+		drained := make(chan struct{})
 		go func() {
-			time.Sleep(time.Second)
+			defer close(drained)
+			time.Sleep(time.Second) // virtual
 			drain(t, e)
 		}()
 		deploy("a load that hangs when the engine drains", time.Hour, time.Second, slo.KindUnavailable)
+		<-drained
 		close(gate)
 	})
 }

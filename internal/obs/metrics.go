@@ -155,3 +155,13 @@ func (s *metrics) dropGauges(labels prometheus.Labels) {
 		v.DeletePartialMatch(labels)
 	}
 }
+
+// registerLog registers what is known of the log.
+func registerLog(registerer prometheus.Registerer, dropped func() uint64) error {
+	if dropped == nil {
+		dropped = func() uint64 { return 0 }
+	}
+	return registerer.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "mosel", Name: "log_dropped_total",
+		Help: "Lines of the log that were dropped, because nobody read them in time or they could not be written."},
+		func() float64 { return float64(dropped()) }))
+}

@@ -32,6 +32,8 @@ type Config struct {
 	Registerer prometheus.Registerer
 	// Recent is how many finished jobs are kept for explaining; 0: RecentDefault.
 	Recent int
+	// LogDropped is how many lines of the log were dropped. Nil: none.
+	LogDropped func() uint64
 	// Epoch is the wall-clock time of instant 0.
 	Epoch time.Time
 	// Policy and the bounds of the queue are the core's, to be told.
@@ -122,6 +124,9 @@ func New(cfg Config) (*Observer, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	m, err := newMetrics(cfg.Registerer)
+	if err == nil {
+		err = registerLog(cfg.Registerer, cfg.LogDropped)
+	}
 	if err != nil {
 		return nil, err
 	}

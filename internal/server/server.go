@@ -172,11 +172,6 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cfg.LogDropped != nil {
-		s.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "mosel", Name: "log_dropped_total",
-			Help: "Lines of the log that were dropped, because they were not read in time or could not be written."},
-			func() float64 { return float64(cfg.LogDropped()) }))
-	}
 	guard, warning, err := access.New(cfg.TokensFile, cfg.Log)
 	if err != nil {
 		return nil, err
@@ -378,7 +373,7 @@ func (s *Server) warm(ctx context.Context) error {
 	}
 	e, err := engine.New(ctx, engine.Config{Policy: s.cfg.Policy, Instances: s.cfg.Instances, Threads: s.cfg.Threads, BatchTimeMax: s.cfg.BatchTimeMax,
 		QueueItemsMax: s.cfg.QueueItemsMax, QueueJobsMax: s.cfg.QueueJobsMax, QueueBytesMax: s.cfg.QueueBytesMax,
-		Metrics: s.registry, Recent: s.cfg.Recent, Vital: s.api.Vital, Log: s.cfg.Log, Work: s.cfg.Work}, s.runtime)
+		Metrics: s.registry, Recent: s.cfg.Recent, LogDropped: s.cfg.LogDropped, Vital: s.api.Vital, Log: s.cfg.Log, Work: s.cfg.Work}, s.runtime)
 	if err != nil {
 		return err
 	}
