@@ -37,10 +37,10 @@ func (p *process) stops() {
 
 // TestNoFileDescriptors has clients take all there are.
 func TestNoFileDescriptors(t *testing.T) {
-	p := launch(t, setting{models: loopModel, shell: "ulimit -n 64"})
+	p := launch(t, setting{models: loopModel, shell: "ulimit -n 160"})
 	p.answers("before")
 	var held []net.Conn
-	for range 100 { // waits in the system's queue when the server has no more
+	for range 200 { // waits in the system's queue when the server has no more
 		conn, err := net.DialTimeout("tcp", strings.TrimPrefix(p.rest, "http://"), time.Second)
 		if err != nil {
 			break

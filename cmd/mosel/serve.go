@@ -33,16 +33,23 @@ type stopping struct {
 	drain time.Duration
 }
 
+func (s *stopping) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.DurationVar(&s.drain, "drain", s.drain, "how long a server that is told to stop finishes what it has admitted")
+	f.DurationVar(&s.delay, "drain-delay", s.delay, "how long it goes on answering before that, telling that it is not ready: for load balancers")
+}
+
+func (s *stopping) check() error {
+	if s.delay < 0 || s.drain < 0 {
+		return usageError{fmt.Errorf("--drain-delay is %v and --drain is %v: neither can be below 0", s.delay, s.drain)}
+	}
+	return nil
+}
+
 // drainDefault is below the 30 s after which orchestrators kill.
 const drainDefault = 25 * time.Second
 
-func serveCommand() *cobra.Command {
-	cfg := server.Default(runtime.NumCPU())
-	policy, format, verbose, stop := "mosel", "text", false, stopping{drain: drainDefault}
-	cmd := &cobra.Command{
-		Use:   "serve [MODEL...]",
-		Short: "Serve model packages over the Open Inference Protocol (REST and gRPC)",
-		Long: `Serve the model packages in a directory, all or those named, on localhost.
+const serveHelp = `Serve the model packages in a directory, all or those named, on localhost.
 Without --models they are those in ./models; where that is not there, the
 built-in example digits is served. The server answers at once that it is live, and
 that it is ready when every model is loaded and warm. A package that is not right
@@ -54,7 +61,15 @@ ends the server at once. It ends with status 0, or with 1 if something did not e
 in time, and says what.
 
 'mosel status' shows what the server does, 'mosel explain' what it did with one
-request and why.`,
+request and why.`
+
+func serveCommand() *cobra.Command {
+	cfg := server.Default(runtime.NumCPU())
+	policy, format, verbose, stop := "mosel", "text", false, stopping{drain: drainDefault}
+	cmd := &cobra.Command{
+		Use:     "serve [MODEL...]",
+		Short:   "Serve model packages over the Open Inference Protocol (REST and gRPC)",
+		Long:    serveHelp,
 		Example: "  mosel serve\n  mosel serve digits --policy all --addr 127.0.0.1:9000",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := plan.ParsePolicy(policy)
@@ -65,8 +80,8 @@ request and why.`,
 			if len(args) > 0 {
 				cfg.Only = args
 			}
-			if stop.delay < 0 || stop.drain < 0 {
-				return usageError{fmt.Errorf("--drain-delay %v and --drain %v: neither can be below 0", stop.delay, stop.drain)}
+			if err := stop.check(); err != nil {
+				return err
 			}
 			flush, err := logTo(&cfg, cmd.ErrOrStderr(), format, verbose)
 			if err != nil {
@@ -82,6 +97,7 @@ request and why.`,
 			return serve(cmd.Context(), cfg, stop)
 		},
 	}
+	stop.flags(cmd)
 	f := cmd.Flags()
 	f.StringVar(&cfg.ModelsDir, "models", "models", "`directory` of model packages, or one package (without ./models: the built-in example)")
 	f.StringVar(&cfg.Device, "device", "", "name of the profile to plan by (default: this machine's, or the only one)")
@@ -93,8 +109,6 @@ request and why.`,
 	f.StringVar(&cfg.TLS.ClientCAs, "tls-client-ca", "", "file of authorities (PEM) that must have signed a client's certificate")
 	f.StringVar(&cfg.TokensFile, "tokens", "", "file of the tokens that callers need, see 'mosel token'")
 	f.BoolVar(&cfg.Strict, "strict", false, "do not start while a package is not right")
-	f.DurationVar(&stop.drain, "drain", stop.drain, "how long a server that is told to stop finishes what it has admitted")
-	f.DurationVar(&stop.delay, "drain-delay", 0, "how long it goes on answering before that, telling that it is not ready: for load balancers")
 	f.DurationVar(&cfg.BatchTimeMax, "batch-time-max", cfg.BatchTimeMax, "how long a batch may run; then it is aborted and fails")
 	f.DurationVar(&cfg.WatchEvery, "watch", cfg.WatchEvery, "how often to look for changed packages; 0: never")
 	f.StringVar(&cfg.API.ClientHeader, "client-header", cfg.API.ClientHeader, "header that says on whose behalf a request is made, for fairness; empty: none is believed")

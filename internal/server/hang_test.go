@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"errors"
+	goruntime "runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -97,6 +98,9 @@ func TestShutdownWithARunThatHangs(t *testing.T) {
 		}()
 	}
 	<-running
+	for late := time.Now().Add(10 * time.Second); s.Counts().Jobs < 2 && time.Now().Before(late); {
+		goruntime.Gosched()
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	began := time.Now()
