@@ -103,9 +103,23 @@ func (c *clients) send(ctx context.Context, t *testing.T, n int, ask func(contex
 	}
 }
 
+// remoteClient makes a client over gRPC that chooses between servers.
+func remoteClient(t *testing.T, servers []*process, choice string) inference.GRPCInferenceServiceClient {
+	addresses := manual.NewBuilderWithScheme("servers")
+	addresses.InitialState(resolver.State{Addresses: []resolver.Address{{Addr: servers[0].grpc}, {Addr: servers[1].grpc}}})
+	conn, err := grpc.NewClient("servers:///mosel", grpc.WithResolvers(addresses), grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultServiceConfig(choice),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: probeEvery, Multiplier: 1, MaxDelay: probeEvery}, MinConnectTimeout: patience}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return inference.NewGRPCInferenceServiceClient(conn)
+}
+
 // TestRollingRestart restarts two servers, one after the other, under requests over
 // REST through a load balancer, and over gRPC by clients that follow the servers'
-// health: none fails.
+// health or keep one connection as long as it lasts: none fails.
 func TestRollingRestart(t *testing.T) {
 	flags := []string{"--drain-delay", "1s"}
 	servers := []*process{launch(t, setting{models: loopModel, flags: flags}), launch(t, setting{models: loopModel, flags: flags})}
@@ -122,21 +136,13 @@ func TestRollingRestart(t *testing.T) {
 	defer over.Close()
 	servers[0].until("both are ready", func() bool { return b.ready[0].Load() && b.ready[1].Load() })
 
-	addresses := manual.NewBuilderWithScheme("servers")
-	addresses.InitialState(resolver.State{Addresses: []resolver.Address{{Addr: servers[0].grpc}, {Addr: servers[1].grpc}}})
-	conn, err := grpc.NewClient("servers:///mosel", grpc.WithResolvers(addresses), grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}`),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: probeEvery, Multiplier: 1, MaxDelay: probeEvery}, MinConnectTimeout: patience}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	stub := inference.NewGRPCInferenceServiceClient(conn)
+	stub := remoteClient(t, servers, `{"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}`)
+	pinned := remoteClient(t, servers, `{"loadBalancingConfig": [{"pick_first": {}}]}`)
 	message := &inference.ModelInferRequest{ModelName: "rounds",
 		Inputs:           []*inference.ModelInferRequest_InferInputTensor{{Name: "x", Datatype: "FP32", Shape: []int64{1, 2}}},
 		RawInputContents: [][]byte{binary.LittleEndian.AppendUint64(nil, uint64(math.Float32bits(100)))}}
 
-	var rest, remote clients
+	var rest, remote, keeping clients
 	var answered sync.Map // by the server's address: when it last answered over gRPC
 	rest.send(ctx, t, 6, func(ctx context.Context) error {
 		_, err := over.Infer(ctx, number("rounds", 100))
@@ -150,6 +156,12 @@ func TestRollingRestart(t *testing.T) {
 		if err == nil {
 			answered.Store(server.Addr.String(), true)
 		}
+		return err
+	})
+	keeping.send(ctx, t, 2, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		_, err := pinned.ModelInfer(ctx, message)
 		return err
 	})
 	for i, p := range servers {
@@ -167,11 +179,12 @@ func TestRollingRestart(t *testing.T) {
 		})
 	}
 	cancel()
-	rest.running.Wait()
-	remote.running.Wait()
-	t.Logf("over REST %d requests, %d failed; over gRPC %d requests, %d failed", rest.done.Load(), rest.failed.Load(), remote.done.Load(), remote.failed.Load())
-	if rest.done.Load() < 200 || remote.done.Load() < 200 || rest.failed.Load() > 0 || remote.failed.Load() > 0 {
-		t.Error("requests failed, or too few were sent")
+	for who, c := range map[string]*clients{"REST": &rest, "gRPC by health": &remote, "gRPC on one connection": &keeping} {
+		c.running.Wait()
+		t.Logf("%s: %d requests, %d failed", who, c.done.Load(), c.failed.Load())
+		if c.done.Load() < 200 || c.failed.Load() > 0 {
+			t.Errorf("%s: requests failed, or too few were sent", who)
+		}
 	}
 	servers[0].stops()
 	servers[1].stops()

@@ -278,8 +278,18 @@ func attend(ctx context.Context, s *server.Server, log *slog.Logger, stop stoppi
 	}
 	s.Leave() // before anything else
 	log.Info("stopping: not ready any more, admitted requests finish", "delay", stop.delay, "within", stop.drain)
+	if stop.delay == 0 {
+		return nil
+	}
+	const known = 4 // when one part in so many of the delay is left, load balancers should know
 	select {
-	case <-time.After(stop.delay):
+	case <-time.After(stop.delay - stop.delay/known):
+	case err := <-s.Failed():
+		return err
+	}
+	s.Part() // from clients that keep their connections
+	select {
+	case <-time.After(stop.delay / known):
 		return nil
 	case err := <-s.Failed():
 		return err

@@ -146,7 +146,9 @@ type Server struct {
 	listeners     []net.Listener
 	failed        chan error
 
-	ended    atomic.Bool // Shutdown has been called
+	parting  sync.Once
+	parted   chan struct{} // closed when clients over gRPC have gone
+	ended    atomic.Bool   // Shutdown has been called
 	life     context.Context
 	endLife  context.CancelFunc // with Shutdown
 	turn     chan struct{}      // has room for one: who makes or ends what follows
@@ -164,7 +166,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Work == nil {
 		cfg.Work = new(pending.Work)
 	}
-	s := &Server{cfg: cfg, registry: obs.Registry(), failed: make(chan error, 3), turn: make(chan struct{}, 1)}
+	s := &Server{cfg: cfg, registry: obs.Registry(), failed: make(chan error, 3), parted: make(chan struct{}), turn: make(chan struct{}, 1)}
 	s.life, s.endLife = context.WithCancel(context.Background())
 	var err error
 	s.models, err = repository.Open(repository.Config{Dir: cfg.ModelsDir, Only: cfg.Only, Device: cfg.Device, Strict: cfg.Strict,

@@ -53,12 +53,12 @@ func (s *Server) end(ctx, late context.Context) error {
 	s.api.Drain() // Warm may have opened it since
 	var errs []error
 	_ = s.cfg.Work.Do(late, "watching the model directory", s.watching.Wait) // what hangs there is told below
-	parted := s.part()
 	if e := s.engine.Load(); e != nil {
 		if err := e.Drain(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("the time to drain is over: %w", err))
 		}
 	}
+	parted := s.part()
 	for _, server := range []*http.Server{s.rest, s.metrics} {
 		if server != nil && server.Shutdown(late) != nil {
 			errs = append(errs, context.Cause(late), server.Close())
@@ -74,21 +74,26 @@ func (s *Server) end(ctx, late context.Context) error {
 	return errors.Join(errs...)
 }
 
-// part begins to part from clients over gRPC: they are told to send their next
-// requests elsewhere. The channel is closed when the last has gone.
-func (s *Server) part() chan struct{} {
-	parted := make(chan struct{})
-	go func() {
-		defer close(parted)
-		if s.grpc != nil {
-			s.grpc.GracefulStop()
-		}
-	}()
-	return parted
+// Part parts from clients over gRPC while they are still answered: they are told to
+// send their next requests elsewhere, and find no listener when they come back. It
+// does not wait. Without it they are told when all that was admitted has run, and are
+// answered as unavailable until then.
+func (s *Server) Part() { s.part() }
+
+func (s *Server) part() <-chan struct{} {
+	s.parting.Do(func() {
+		go func() {
+			defer close(s.parted)
+			if s.grpc != nil {
+				s.grpc.GracefulStop()
+			}
+		}()
+	})
+	return s.parted
 }
 
 // leave waits until the clients over gRPC have gone, and cuts off who has not.
-func (s *Server) leave(late context.Context, parted chan struct{}) {
+func (s *Server) leave(late context.Context, parted <-chan struct{}) {
 	if s.grpc == nil {
 		return
 	}
