@@ -93,7 +93,7 @@ func TestShutdownWithARunThatHangs(t *testing.T) {
 		}
 		defer c.Close()
 		go func() {
-			_, err := c.Infer(t.Context(), zeros(m))
+			_, err := c.Infer(t.Context(), plainRequest(m))
 			seen <- err
 		}()
 	}
