@@ -168,8 +168,12 @@ func (w *worker) execute(b *running, items []runtime.Item) (outputs []tensor.Ten
 	}
 	if err != nil {
 		if b.ctx.Err() == nil { // else nobody waits for it
-			w.log.Error("a run failed", "model", b.served.Model.Name, "variant", b.served.Model.Variants[b.dispatch.Variant].Name,
-				"items", len(items), "error", err)
+			m := b.served.Model
+			log := w.log.With("model", m.Name, "variant", m.Variants[b.dispatch.Variant].Name, "items", len(items))
+			if detail := runtime.Detail(err); detail != "" {
+				log = log.With("detail", detail)
+			}
+			log.Error("a run failed", "error", err)
 		}
 		return nil, err
 	}
@@ -229,5 +233,5 @@ func join(items []itemResult) partResult {
 // differ is the error of a job whose items' answers have no common shape.
 func differ(output string, a, b tensor.Shape) error {
 	return slo.E("", slo.KindInvalid, "output %q has shape %v for one item of the request and %v for another: they cannot be one tensor; send items with answers of different sizes in requests of their own",
-		output, tensor.Shape(a[1:]), tensor.Shape(b[1:]))
+		output, a[1:], b[1:])
 }

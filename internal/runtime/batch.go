@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
@@ -11,8 +12,9 @@ import (
 // implementation refuses the same in the same words: the variant must exist,
 // the number of items be within the limits, and every item carry the bytes of
 // each of the variant's inputs. With a dynamic dimension it is the items that
-// say how many bytes, and all items of a batch must say the same. Errors have
-// kind invalid or too large.
+// say how many bytes, and all items of a batch must say the same. An input without
+// a batch dimension has the same value in all items. Errors have kind invalid or too
+// large.
 func CheckBatch(m *modelpkg.Model, variant int, items []Item) error {
 	op := "run " + m.Name
 	switch {
@@ -50,6 +52,8 @@ func checkInput(op string, m *modelpkg.Model, index int, items []Item) error {
 		case got != len(items[0][index]):
 			return slo.E(op, slo.KindInvalid, "item %d has %d bytes of input %q, item 0 has %d: the items of one batch must agree",
 				i, got, spec.Name, len(items[0][index]))
+		case m.Inputs[index].Unbatched && i > 0 && !bytes.Equal(item[index], items[0][index]):
+			return slo.E(op, slo.KindInvalid, "item %d has another value of input %q than item 0: it is one value for the whole batch", i, spec.Name)
 		}
 	}
 	return nil

@@ -49,9 +49,11 @@ type Instance interface {
 	// Run executes the variant on the items, 1 <= len(items) <=
 	// Limits.BatchItemsMax. The outputs are those of Model.Outputs, in order,
 	// with a first dimension of len(items); their bytes are the caller's to
-	// keep. Errors have kind invalid or too large (the batch breaks the contract),
-	// cancelled or deadline exceeded (ctx ended the run early; its error is in
-	// the chain), unavailable (closed, or ErrLost) or internal (the graph failed).
+	// keep. Errors have kind invalid (the batch breaks the contract, or the graph
+	// cannot process what is in it), too large (the batch, or an output of a size
+	// that depends on the data), cancelled or deadline exceeded (ctx ended the run
+	// early; its error is in the chain), unavailable (closed, or ErrLost) or
+	// internal (the graph failed).
 	// A failed run leaves the instance usable, except for ErrLost.
 	Run(ctx context.Context, variant int, items []Item) ([]tensor.Tensor, error)
 	// Close frees the instance; a second Close does nothing. It must not be

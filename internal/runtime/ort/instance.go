@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
-	goruntime "runtime"
+	"runtime/debug"
 	"slices"
 
 	onnx "github.com/yalue/onnxruntime_go"
@@ -24,18 +24,62 @@ type instance struct {
 	inputs   []*input    // by input of the model
 	outputs  []output
 	options  *onnx.RunOptions
-	pins     goruntime.Pinner // of the outputs, during a run
+	handle   handle // of options
 	closed   bool
+	huge     bool // the run's outputs are: their memory is given back
 
 	terminate  func()        // ends the run that is under way
 	terminated chan struct{} // receives when terminate has done so
 
-	in, out []onnx.Value // of the run that is under way
+	in, out []handle // of the run that is under way
 }
 
 // Load makes an instance. With one thread its sessions are shared with the
-// other instances of the same Model value.
-func (r *Runtime) Load(_ context.Context, m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
+// other instances of the same Model value. ONNX Runtime cannot be stopped while it
+// loads a graph, and reading files may hang: when ctx ends, that goes on by itself,
+// and what comes of it is freed.
+func (r *Runtime) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
+	if ctx.Err() != nil {
+		return nil, ended(ctx, "load "+m.Name)
+	}
+	type result struct {
+		instance *instance
+		err      error
+	}
+	done, gone := make(chan result), make(chan struct{})
+	r.loads.Go(func() {
+		in, err := r.guardedLoad(ctx, m, opts)
+		select {
+		case done <- result{in, err}:
+		case <-gone:
+			if in != nil {
+				_ = in.Close() // what it could not free is lost
+			}
+		}
+	})
+	select {
+	case l := <-done:
+		if l.err != nil {
+			return nil, l.err
+		}
+		return l.instance, nil
+	case <-ctx.Done():
+		close(gone)
+		return nil, ended(ctx, "load "+m.Name)
+	}
+}
+
+// guardedLoad turns a panic inside the binding into an error: nobody else could.
+func (r *Runtime) guardedLoad(ctx context.Context, m *modelpkg.Model, opts runtime.Options) (in *instance, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			in, err = nil, slo.E("load "+m.Name, slo.KindInternal, "the runtime panicked: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return r.load(ctx, m, opts)
+}
+
+func (r *Runtime) load(ctx context.Context, m *modelpkg.Model, opts runtime.Options) (*instance, error) {
 	op := "load " + m.Name
 	if opts.Threads < 1 {
 		return nil, slo.E(op, slo.KindInvalid, "%d intra-op threads: at least 1 is needed", opts.Threads)
@@ -62,23 +106,35 @@ func (r *Runtime) Load(_ context.Context, m *modelpkg.Model, opts runtime.Option
 		if err := in.load(op, v, opts.Threads, files); err != nil {
 			return nil, errors.Join(err, in.Close())
 		}
+		if ctx.Err() != nil {
+			return nil, errors.Join(ended(ctx, op), in.Close())
+		}
 	}
-	options, err := onnx.NewRunOptions()
-	if err != nil {
+	if err := in.prepare(); err != nil {
 		return nil, errors.Join(slo.E(op, slo.KindInternal, "%w", err), in.Close())
 	}
-	in.options = options
+	return in, nil
+}
+
+// prepare makes the options of runs.
+func (in *instance) prepare() (err error) {
+	if in.options, err = onnx.NewRunOptions(); err != nil {
+		return err
+	}
+	if in.handle, err = handleOf(in.options, "o"); err != nil {
+		return err
+	}
 	in.terminate = func() {
-		_ = options.Terminate() // fails only for options that are gone; a run would still end by itself
+		_ = in.options.Terminate() // fails only for options that are gone; a run would still end by itself
 		in.terminated <- struct{}{}
 	}
-	return in, nil
+	return nil
 }
 
 // declare prepares the model's tensors.
 func (in *instance) declare(op string) error {
 	for _, spec := range in.model.Inputs {
-		i, err := newInput(spec.Spec, in.model.Limits.BatchItemsMax)
+		i, err := newInput(spec, in.model.Limits.BatchItemsMax)
 		if err != nil {
 			return slo.E(op, slo.KindUnsupported, "%w", err)
 		}
@@ -113,15 +169,16 @@ func (in *instance) load(op string, variant, threads int, files *files) error {
 	return nil
 }
 
-// Run gathers the items' inputs into the instance's buffers and runs the graph,
-// which writes its outputs into memory that is the caller's from then on. An
-// output with a dynamic dimension is copied once.
+// Run gathers the items' inputs into the instance's buffers, runs the graph and
+// copies its outputs. ONNX Runtime makes the room for them: given a buffer it leaves
+// that as it is when an output is an input passed through, a weight, or another
+// output under a second name. The copy costs what clearing a buffer would.
 func (in *instance) Run(ctx context.Context, variant int, items []runtime.Item) ([]tensor.Tensor, error) {
 	if err := in.check(variant, items); err != nil {
 		return nil, err
 	}
 	if ctx.Err() != nil {
-		return nil, in.ended(ctx, variant)
+		return nil, ended(ctx, "run "+variantName(in.model, variant))
 	}
 	defer in.reset()
 	for _, i := range in.model.Variants[variant].Inputs {
@@ -131,24 +188,34 @@ func (in *instance) Run(ctx context.Context, variant int, items []runtime.Item) 
 		}
 		in.in = append(in.in, value)
 	}
-	results := make([]tensor.Tensor, len(in.outputs))
-	for i, out := range in.outputs {
-		value, err := out.place(&results[i], len(items), &in.pins)
-		if err != nil {
-			return nil, in.failed(variant, err)
-		}
-		in.out = append(in.out, value)
-	}
+	in.out = append(in.out, make([]handle, len(in.outputs))...)
 	if err := in.run(ctx, in.sessions[variant]); err != nil {
 		if ctx.Err() != nil {
-			return nil, in.ended(ctx, variant)
+			return nil, ended(ctx, "run "+variantName(in.model, variant))
 		}
 		return nil, in.failed(variant, err)
 	}
+	results, err := in.collect(len(items))
+	if err != nil {
+		return nil, in.failed(variant, err)
+	}
+	in.sessions[variant].proven.Store(true)
+	return results, nil
+}
+
+// collect copies the outputs of a run.
+func (in *instance) collect(items int) ([]tensor.Tensor, error) {
+	results := make([]tensor.Tensor, len(in.outputs))
+	sum := 0
 	for i, out := range in.outputs {
-		if err := out.collect(&results[i], in.out[i], len(items)); err != nil {
-			return nil, in.failed(variant, err)
+		d, bytes, err := out.describe(in.out[i], items)
+		if sum += bytes; sum > hugeBytes {
+			in.huge = true
 		}
+		if err != nil {
+			return nil, err
+		}
+		results[i] = out.copy(d, bytes)
 	}
 	return results, nil
 }
@@ -171,10 +238,10 @@ func (in *instance) check(variant int, items []runtime.Item) error {
 // run executes the graph and ends it when ctx does.
 func (in *instance) run(ctx context.Context, s *session) error {
 	if ctx.Done() == nil {
-		return s.graph.RunWithOptions(in.in, in.out, in.options)
+		return graphRun(s, in.handle, in.in, in.out)
 	}
 	stop := context.AfterFunc(ctx, in.terminate)
-	err := s.graph.RunWithOptions(in.in, in.out, in.options)
+	err := graphRun(s, in.handle, in.in, in.out)
 	if !stop() {
 		<-in.terminated // not before: the flag must not be set for the next run
 		err = errors.Join(err, in.options.UnsetTerminate())
@@ -186,25 +253,15 @@ func (in *instance) run(ctx context.Context, s *session) error {
 func (in *instance) reset() {
 	for _, value := range in.out {
 		if value != nil {
-			_ = value.Destroy() // never fails; what it frees is only the library's view
+			releaseValue(value)
 		}
 	}
-	in.pins.Unpin()
+	clear(in.out)
 	in.in, in.out = in.in[:0], in.out[:0]
-}
-
-// ended is the error of a run that its context ended.
-func (in *instance) ended(ctx context.Context, variant int) error {
-	kind := slo.KindCancelled
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		kind = slo.KindDeadlineExceeded
+	if in.huge {
+		in.huge = false
+		environment.shrinker.shrink()
 	}
-	return slo.E("run "+variantName(in.model, variant), kind, "%w", ctx.Err())
-}
-
-// failed is the error of a run that ONNX Runtime could not do.
-func (in *instance) failed(variant int, err error) error {
-	return slo.E("run "+variantName(in.model, variant), slo.KindInternal, "%w", err)
 }
 
 // Close frees the instance's buffers and its share of the sessions. It does

@@ -1,7 +1,8 @@
 // Package ort runs models with ONNX Runtime inside the process: a batch costs
-// one copy of its inputs and no round trip. It is the only room with cgo, through
-// github.com/yalue/onnxruntime_go, which loads the shared library at run time;
-// package library finds or installs that library.
+// one copy of its inputs and no round trip. It is the only room with cgo: through
+// github.com/yalue/onnxruntime_go, which loads the shared library at run time, and for
+// values and runs through the library's own interface (capi.go). Package library finds
+// or installs that library.
 //
 // What is shared, and why, as measured with the seven fp32 graphs of models/digits
 // (1.8 million weights) on two busy AVX-512 cores:
@@ -26,16 +27,20 @@
 // beside other work, spinning cost 9 to 11 ms of CPU per item instead of 5 to 5.5.
 // With one thread, the default, there is nothing to wait for.
 //
-// Memory given to ONNX Runtime is Go memory, pinned for as long as a tensor of
-// the library points to it, as the rules of cgo ask.
+// Inputs are Go memory, pinned for as long as a tensor of the library points to it,
+// as the rules of cgo ask. Outputs are the library's memory and copied once: that
+// costs what clearing Go memory for them would, is right for outputs that no operator
+// writes (an input passed through, a weight), and lets their size be looked at before.
 package ort
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"sync"
+	"time"
 
 	onnx "github.com/yalue/onnxruntime_go"
 
@@ -59,16 +64,18 @@ type Runtime struct {
 	mu       sync.Mutex
 	sessions map[key]*session // those in use
 	closed   bool
+	loads    sync.WaitGroup // under way
 }
 
 var _ runtime.Runtime = (*Runtime)(nil)
 
 // environment is the process's one ONNX Runtime. Its owner holds turn.
 var environment = struct {
-	turn    chan struct{} // a lock that can be waited for with a context
-	users   int
-	version string
-	library library.Location
+	turn     chan struct{} // a lock that can be waited for with a context
+	users    int
+	version  string
+	library  library.Location
+	shrinker *shrinker
 }{turn: make(chan struct{}, 1)}
 
 // Open finds or installs the shared library, loads it and makes the process's
@@ -115,8 +122,9 @@ func initialise(at library.Location) error {
 	if err := onnx.InitializeEnvironment(onnx.WithLogLevelFatal()); err != nil {
 		return fmt.Errorf("it cannot be loaded (%w); version %s or later is needed", err, library.Oldest)
 	}
-	if err := configure(); err != nil {
-		return fmt.Errorf("%w, and then: %w", err, onnx.DestroyEnvironment())
+	if err := configure(at.Path); err != nil {
+		closeTable()
+		return errors.Join(err, onnx.DestroyEnvironment())
 	}
 	return nil
 }
@@ -134,13 +142,21 @@ func readOnce(path string) error {
 	return err
 }
 
-// configure registers the arena that all sessions share.
-func configure() error {
+// configure registers the arena that all sessions share, and makes what gives its
+// memory back.
+func configure(path string) error {
+	if err := openTable(path); err != nil {
+		return err
+	}
 	memory, err := onnx.GetMemoryInfo()
 	if err != nil {
 		return err
 	}
-	return onnx.CreateAndRegisterAllocator(memory, nil)
+	if err := onnx.CreateAndRegisterAllocator(memory, nil); err != nil {
+		return err
+	}
+	environment.shrinker, err = newShrinker()
+	return err
 }
 
 // Name is "onnxruntime".
@@ -152,10 +168,18 @@ func (r *Runtime) Version() string { return r.version }
 // Library says which shared library is loaded.
 func (r *Runtime) Library() library.Location { return r.library }
 
+// closePatience is how long Close waits for loads that nobody waits for any more.
+const closePatience = time.Second
+
 // Close releases the runtime. It refuses while instances are open, and does
-// nothing the second time.
+// nothing the second time. Loads that their context has ended and that are not done
+// within a second keep the library in memory: Close tells of them and may be called
+// again.
 func (r *Runtime) Close() error {
 	const op = "close ONNX Runtime"
+	if !r.settle() {
+		return slo.E(op, slo.KindUnavailable, "a model is still being loaded, although nobody waits for it any more")
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -170,8 +194,25 @@ func (r *Runtime) Close() error {
 	if environment.users--; environment.users > 0 {
 		return nil
 	}
-	if err := onnx.DestroyEnvironment(); err != nil {
+	err := environment.shrinker.close()
+	closeTable()
+	if err := errors.Join(err, onnx.DestroyEnvironment()); err != nil {
 		return slo.E(op, slo.KindInternal, "%w", err)
 	}
 	return nil
+}
+
+// settle waits for loads, for a time.
+func (r *Runtime) settle() bool {
+	settled := make(chan struct{})
+	go func() {
+		r.loads.Wait()
+		close(settled)
+	}()
+	select {
+	case <-settled:
+		return true
+	case <-time.After(closePatience):
+		return false
+	}
 }

@@ -123,10 +123,6 @@ func TestElementTypes(t *testing.T) {
 				g.output("y", d, -1, -2)
 				g.write(t, dir, "graph.onnx")
 				m := one(dir, []modelpkg.Spec{{Name: "x", DType: d, Shape: shape}}, []modelpkg.Spec{{Name: "y", DType: d, Shape: shape}})
-				if d.Size() == 2 && d != tensor.Int16 && d != tensor.Uint16 && shape[0] == -1 {
-					refuseLoad(t, m, slo.KindUnsupported, "export it as FP32")
-					return
-				}
 				in := load(t, m)
 				item := bytes.Repeat([]byte{1, 0, 0, 0, 0, 0, 1, 0}, 3)[:3*d.Size()]
 				if d == tensor.Bool {
@@ -243,7 +239,7 @@ func TestAFailingGraphFailsOnlyItsBatch(t *testing.T) {
 	}
 	for range 3 {
 		_, err = in.Run(t.Context(), 1, []runtime.Item{item(7), item(8)})
-		if err == nil || slo.KindOf(err) != slo.KindInternal || !strings.Contains(err.Error(), "run two/b: ") {
+		if err == nil || slo.KindOf(err) != slo.KindInvalid || !strings.Contains(err.Error(), "run two/b: ") {
 			t.Errorf("an index beyond the table: %v (kind %v)", err, slo.KindOf(err))
 		}
 		got, err := in.Run(t.Context(), 1, []runtime.Item{item(7)})
@@ -270,7 +266,7 @@ func TestAnotherShapeThanDeclared(t *testing.T) {
 	m := dynamicLength(t)
 	m.Outputs[1].Shape = tensor.Shape{-1, 1}
 	_, err := load(t, m).Run(t.Context(), 0, []runtime.Item{{floats(1, 2, 3, 4)}})
-	if err == nil || !strings.Contains(err.Error(), `output "shifted" has the shape [1,4], not [1,-1,1]`) {
+	if err == nil || !strings.Contains(err.Error(), `output "shifted" has the shape [1,4] for 1 items, not [1,-1,1]`) {
 		t.Error(err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	onnx "github.com/yalue/onnxruntime_go"
 
@@ -23,33 +24,63 @@ type key struct {
 
 // session is a loaded graph and the number of instances that use it.
 type session struct {
-	graph *onnx.DynamicAdvancedSession
-	users int
+	graph           *onnx.DynamicAdvancedSession
+	handle          handle
+	inputs, outputs names
+	users           int           // guarded by Runtime.mu
+	loaded          chan struct{} // closed when it is there, or err
+	err             error
+	proven          atomic.Bool // a run has gone well
+}
+
+// use takes a graph that has been loaded.
+func (s *session) use(graph *onnx.DynamicAdvancedSession, inputs, outputs []string) (err error) {
+	if s.handle, err = handleOf(graph, "s", "ortSession"); err != nil {
+		return errors.Join(err, graph.Destroy())
+	}
+	s.graph, s.inputs, s.outputs = graph, newNames(inputs), newNames(outputs)
+	return nil
+}
+
+func (s *session) destroy() error {
+	s.inputs.free()
+	s.outputs.free()
+	return s.graph.Destroy()
 }
 
 // acquire returns the session of a variant, loading the graph if no other
-// instance has.
+// instance has. It waits for one that does; nothing else waits meanwhile.
 func (r *Runtime) acquire(k key, threads int, files *files) (*session, error) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.closed {
+		r.mu.Unlock()
 		return nil, slo.E("load "+variantName(k.model, k.variant), slo.KindUnavailable, "the runtime is closed")
 	}
 	s := r.sessions[k]
-	if s == nil {
-		dir, err := files.dir()
-		if err != nil {
-			return nil, err
-		}
-		graph, err := loadGraph(k.model, k.variant, threads, dir)
-		if err != nil {
-			return nil, err
-		}
-		s = &session{graph: graph}
-		r.sessions[k] = s
+	if s != nil {
+		s.users++
+		r.mu.Unlock()
+		<-s.loaded
+		return s, s.err
 	}
-	s.users++
-	return s, nil
+	s = &session{users: 1, loaded: make(chan struct{}), err: errors.New("the graph could not be loaded")}
+	r.sessions[k] = s
+	r.mu.Unlock()
+	defer func() {
+		if s.err != nil {
+			r.mu.Lock()
+			delete(r.sessions, k)
+			r.mu.Unlock()
+		}
+		close(s.loaded)
+	}()
+	dir, err := files.dir()
+	if err != nil {
+		s.err = err
+		return nil, err
+	}
+	s.err = s.load(k.model, k.variant, threads, dir)
+	return s, s.err
 }
 
 // release gives a session back; its last user frees it.
@@ -61,7 +92,9 @@ func (r *Runtime) release(k key) error {
 		return nil
 	}
 	delete(r.sessions, k)
-	return s.graph.Destroy()
+	err := s.destroy()
+	environment.shrinker.shrink()
+	return err
 }
 
 func variantName(m *modelpkg.Model, variant int) string {
@@ -103,13 +136,13 @@ func (f *files) delete() {
 	}
 }
 
-// loadGraph makes a session from a variant's file below a directory.
-func loadGraph(m *modelpkg.Model, variant, threads int, dir string) (*onnx.DynamicAdvancedSession, error) {
+// load makes the session from a variant's file below a directory.
+func (s *session) load(m *modelpkg.Model, variant, threads int, dir string) error {
 	v := m.Variants[variant]
 	op := "load " + variantName(m, variant)
 	file := filepath.Join(dir, filepath.FromSlash(v.Path))
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-		return nil, slo.E(op, slo.KindNotFound, "%w", err)
+		return slo.E(op, slo.KindNotFound, "%w", err)
 	}
 	inputs := make([]string, 0, len(v.Inputs))
 	for _, i := range v.Inputs {
@@ -121,14 +154,17 @@ func loadGraph(m *modelpkg.Model, variant, threads int, dir string) (*onnx.Dynam
 	}
 	options, err := sessionOptions(threads)
 	if err != nil {
-		return nil, slo.E(op, slo.KindInternal, "%w", err)
+		return slo.E(op, slo.KindInternal, "%w", err)
 	}
 	defer options.Destroy() //nolint:errcheck // the session has its own copy, and Destroy fails only for nil
 	graph, err := onnx.NewDynamicAdvancedSession(file, inputs, outputs, options)
 	if err != nil {
-		return nil, slo.E(op, slo.KindInvalid, "%s: %w", v.Path, err)
+		return slo.E(op, slo.KindInvalid, "%s: %w", v.Path, &failure{message: err.Error()})
 	}
-	return graph, nil
+	if err := s.use(graph, inputs, outputs); err != nil {
+		return slo.E(op, slo.KindInternal, "%w", err)
+	}
+	return nil
 }
 
 // sessionOptions are the same for every graph; the package comment has the

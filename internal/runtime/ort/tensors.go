@@ -49,43 +49,52 @@ func declare(spec modelpkg.Spec) (declaration, error) {
 	return d, nil
 }
 
-// batch is the shape of so many items, of so many bytes each.
-func (d *declaration) batch(items, itemBytes int) tensor.Shape {
-	shape := make(tensor.Shape, 1, 1+len(d.Shape))
-	shape[0] = int64(items)
-	shape = append(shape, d.Shape...)
-	if d.axis >= 0 {
-		shape[1+d.axis] = int64(itemBytes / d.size)
-	}
-	return shape
-}
-
 // input is where the items of a batch come together, row after row. All
 // variants of an instance use the same buffer.
 type input struct {
 	declaration
-	buffer []byte
-	pin    goruntime.Pinner // of buffer, which views point to
-	views  []view           // by number of items
+	unbatched bool // one value for the batch, and no batch dimension
+	buffer    []byte
+	pin       goruntime.Pinner // of buffer, which views point to
+	views     []view           // by number of items
 }
 
 // view is ONNX Runtime's tensor over the first rows of the buffer.
 type view struct {
-	tensor    *onnx.CustomDataTensor
+	tensor    handle
 	itemBytes int
 }
 
-func newInput(spec modelpkg.Spec, batchItemsMax int) (*input, error) {
-	d, err := declare(spec)
+func newInput(in modelpkg.Input, batchItemsMax int) (*input, error) {
+	d, err := declare(in.Spec)
 	if err != nil {
 		return nil, err
 	}
-	return &input{declaration: d, views: make([]view, batchItemsMax+1)}, nil
+	return &input{declaration: d, unbatched: in.Unbatched, views: make([]view, batchItemsMax+1)}, nil
+}
+
+// shape is that of so many items, of so many bytes each.
+func (in *input) shape(items, itemBytes int) tensor.Shape {
+	shape := make(tensor.Shape, 0, 1+len(in.Shape))
+	if !in.unbatched {
+		shape = append(shape, int64(items))
+	}
+	for _, d := range in.Shape {
+		if d == -1 {
+			d = int64(itemBytes / in.size)
+		}
+		shape = append(shape, d)
+	}
+	return shape
 }
 
 // gather copies input number index of the items, which have been checked, into
-// the buffer and returns a tensor of them.
-func (in *input) gather(items []runtime.Item, index int) (onnx.Value, error) {
+// the buffer and returns a tensor of them. An input that stands for the whole batch
+// is the first item's: the others have the same.
+func (in *input) gather(items []runtime.Item, index int) (handle, error) {
+	if in.unbatched {
+		items = items[:1]
+	}
 	itemBytes := len(items[0][index])
 	in.reserve(len(items) * itemBytes)
 	for i, item := range items {
@@ -105,16 +114,16 @@ func (in *input) reserve(n int) {
 }
 
 // view returns the tensor over so many rows, made once.
-func (in *input) view(items, itemBytes int) (onnx.Value, error) {
+func (in *input) view(items, itemBytes int) (handle, error) {
 	v := &in.views[items]
 	if v.tensor != nil && v.itemBytes == itemBytes {
 		return v.tensor, nil
 	}
 	if v.tensor != nil {
-		_ = v.tensor.Destroy() // never fails
+		releaseValue(v.tensor)
 		v.tensor = nil
 	}
-	made, err := onnx.NewCustomDataTensor(onnx.Shape(in.batch(items, itemBytes)), in.buffer[:items*itemBytes], in.element)
+	made, err := newTensor(in.shape(items, itemBytes), in.buffer[:items*itemBytes], in.element)
 	if err != nil {
 		return nil, fmt.Errorf("input %q: %w", in.Name, err)
 	}
@@ -126,11 +135,12 @@ func (in *input) view(items, itemBytes int) (onnx.Value, error) {
 func (in *input) free() {
 	for i, v := range in.views {
 		if v.tensor != nil {
-			_ = v.tensor.Destroy() // never fails
+			releaseValue(v.tensor)
 		}
 		in.views[i] = view{}
 	}
 	in.pin.Unpin()
+	in.buffer = nil
 }
 
 // output is one declared output.
@@ -138,83 +148,32 @@ type output struct{ declaration }
 
 func newOutput(spec modelpkg.Spec) (output, error) {
 	d, err := declare(spec)
-	if err == nil && d.axis >= 0 && (spec.DType == tensor.FP16 || spec.DType == tensor.BF16) {
-		err = fmt.Errorf("output %s: the binding cannot return %v of a dynamic shape; export it as FP32", spec.Name, spec.DType)
-	}
 	return output{d}, err
 }
 
-// place makes room for the output of so many items in fresh memory and returns
-// the tensor that ONNX Runtime writes to; nil where only ONNX Runtime will know
-// the shape.
-func (o output) place(result *tensor.Tensor, items int, pins *goruntime.Pinner) (onnx.Value, error) {
-	*result = tensor.Tensor{Name: o.Name, DType: o.DType}
-	if o.axis >= 0 {
-		return nil, nil
+// describe holds an output of so many items against its declaration and returns its
+// size in bytes, which may be known although there is an error.
+func (o output) describe(value handle, items int) (d described, bytes int, err error) {
+	if d, err = describe(value); err != nil {
+		return d, 0, err
 	}
-	result.Shape = o.batch(items, o.size)
-	result.Data = make([]byte, items*o.size)
-	pins.Pin(&result.Data[0])
-	value, err := onnx.NewCustomDataTensor(onnx.Shape(result.Shape), result.Data, o.element)
+	if d.element != o.element {
+		return d, 0, fmt.Errorf("output %q is of the type %v, not %v", o.Name, d.element, o.DType)
+	}
+	elements, err := d.shape.Elements()
 	if err != nil {
-		return nil, fmt.Errorf("output %q: %w", o.Name, err)
+		return d, 0, fmt.Errorf("output %q: %w", o.Name, err)
 	}
-	return value, nil
+	bytes = elements * o.DType.Size()
+	if want := append(tensor.Shape{int64(items)}, o.Shape...); !d.shape.Fits(want) {
+		return d, bytes, fmt.Errorf("output %q has the shape %v for %d items, not %v", o.Name, d.shape, items, want)
+	}
+	return d, bytes, o.bear(d.shape, items, bytes)
 }
 
-// collect takes an output whose room ONNX Runtime has made.
-func (o output) collect(result *tensor.Tensor, value onnx.Value, items int) error {
-	if o.axis < 0 {
-		return nil
-	}
-	shape := tensor.Shape(value.GetShape())
-	if want := append(tensor.Shape{int64(items)}, o.Shape...); !shape.Fits(want) {
-		return fmt.Errorf("output %q has the shape %v, not %v", o.Name, shape, want)
-	}
-	data, ok := bytesOf(value)
-	if !ok {
-		return fmt.Errorf("output %q is not a tensor of %v", o.Name, o.DType)
-	}
-	checked, err := tensor.New(o.Name, o.DType, shape, data)
-	if err != nil {
-		return err
-	}
-	*result = checked
-	return nil
-}
-
-// bytesOf returns the Go memory into which the binding has copied a tensor. It
-// outlives the value.
-func bytesOf(value onnx.Value) ([]byte, bool) {
-	switch t := value.(type) {
-	case *onnx.Tensor[float32]:
-		return view8(t.GetData()), true
-	case *onnx.Tensor[float64]:
-		return view8(t.GetData()), true
-	case *onnx.Tensor[int8]:
-		return view8(t.GetData()), true
-	case *onnx.Tensor[int16]:
-		return view8(t.GetData()), true
-	case *onnx.Tensor[int32]:
-		return view8(t.GetData()), true
-	case *onnx.Tensor[int64]:
-		return view8(t.GetData()), true
-	case *onnx.Tensor[uint8]:
-		return view8(t.GetData()), true
-	case *onnx.Tensor[uint16]:
-		return view8(t.GetData()), true
-	case *onnx.Tensor[uint32]:
-		return view8(t.GetData()), true
-	case *onnx.Tensor[uint64]:
-		return view8(t.GetData()), true
-	case *onnx.Tensor[bool]:
-		return view8(t.GetData()), true
-	}
-	return nil, false
-}
-
-// view8 is the bytes of a slice of numbers.
-func view8[T onnx.TensorData](data []T) []byte {
-	var element T
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(data))), len(data)*int(unsafe.Sizeof(element)))
+// copy takes an output out of ONNX Runtime's memory. That may be an input's, when the
+// graph passes one through, or a weight's, and belongs to the next run soon.
+func (o output) copy(d described, bytes int) tensor.Tensor {
+	data := append([]byte{}, unsafe.Slice((*byte)(d.data), bytes)...)
+	return tensor.Tensor{Name: o.Name, DType: o.DType, Shape: d.shape, Data: data}
 }

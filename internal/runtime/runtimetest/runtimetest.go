@@ -51,6 +51,7 @@ func Run(t *testing.T, s Suite) {
 		{"a context that ends later", (*fixture).cancellable},
 		{"some variants only", (*fixture).some},
 		{"refused options", (*fixture).options},
+		{"a load that its context ends", (*fixture).abandoned},
 		{"several instances", (*fixture).instances},
 		{"close", (*fixture).close},
 	} {
@@ -426,6 +427,36 @@ func (f *fixture) options() {
 			f.Errorf("%+v: %v, want an error of kind invalid", opts, err)
 		}
 	}
+}
+
+// abandoned loads under contexts that have ended or end at any time. Nothing of such
+// a load is left: the runtime can be closed.
+func (f *fixture) abandoned() {
+	ended, cancel := context.WithCancel(f.Context())
+	cancel()
+	late, cancel := context.WithTimeout(f.Context(), 0)
+	defer cancel()
+	for ctx, kind := range map[context.Context]slo.Kind{ended: slo.KindCancelled, late: slo.KindDeadlineExceeded} {
+		in, err := f.runtime.Load(ctx, f.Model, runtime.Options{Threads: 1})
+		if in != nil || !errors.Is(err, ctx.Err()) || slo.KindOf(err) != kind {
+			f.Errorf("under a context that has ended: %v, %v (kind %v), want %v", in, err, slo.KindOf(err), kind)
+		}
+	}
+	for range 10 {
+		ctx, cancel := context.WithCancel(f.Context())
+		go cancel()
+		in, err := f.runtime.Load(ctx, f.Model, runtime.Options{Threads: 1})
+		switch {
+		case err == nil:
+			f.run(in, 0, f.items(1)) // what is loaded does not depend on the context
+			if err := in.Close(); err != nil {
+				f.Error(err)
+			}
+		case !errors.Is(err, context.Canceled) || in != nil:
+			f.Errorf("%v, %v", in, err)
+		}
+	}
+	f.with(func(in runtime.Instance) { f.run(in, 0, f.items(1)) })
 }
 
 // instances runs several at once, and one of them with two threads.

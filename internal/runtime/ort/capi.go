@@ -1,0 +1,216 @@
+package ort
+
+/*
+#cgo LDFLAGS: -ldl
+#include <dlfcn.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+// The C interface of ONNX Runtime is a table of functions. It only grows at its
+// end: the place of a function is part of its binary interface and never changes.
+enum {
+	GetErrorCode = 1, GetErrorMessage = 2, Run = 9, CreateTensorWithDataAsOrtValue = 49, IsTensor = 50,
+	GetTensorMutableData = 51, GetTensorElementType = 60, GetDimensionsCount = 61, GetDimensions = 62,
+	GetTensorTypeAndShape = 65, ReleaseStatus = 93, ReleaseValue = 96, ReleaseTensorTypeAndShapeInfo = 99,
+	AddRunConfigEntry = 165,
+	tableVersion = 14 // of the interface, in which all of these exist
+};
+
+typedef struct {
+	void *const *(*table)(uint32_t version);
+	const char *(*version)(void);
+} base;
+
+static void *library;
+static void *const *api;
+
+static const char *openTable(const char *path) {
+	library = dlopen(path, RTLD_LAZY);
+	if (library == NULL) return dlerror();
+	const base *(*getBase)(void) = (const base *(*)(void))dlsym(library, "OrtGetApiBase");
+	if (getBase == NULL) return "it has no OrtGetApiBase";
+	api = getBase()->table(tableVersion);
+	return api == NULL ? "its interface is too old" : NULL;
+}
+
+static void closeTable(void) {
+	api = NULL;
+	if (library != NULL) dlclose(library);
+	library = NULL;
+}
+
+static int errorCode(void *status) { return ((int (*)(const void *))api[GetErrorCode])(status); }
+static const char *errorMessage(void *status) { return ((const char *(*)(const void *))api[GetErrorMessage])(status); }
+static void releaseStatus(void *status) { ((void (*)(void *))api[ReleaseStatus])(status); }
+static void releaseValue(void *value) { ((void (*)(void *))api[ReleaseValue])(value); }
+
+static void *addRunConfigEntry(void *options, const char *key, const char *value) {
+	return ((void *(*)(void *, const char *, const char *))api[AddRunConfigEntry])(options, key, value);
+}
+
+static void *createTensor(void *memory, void *data, size_t bytes, const int64_t *shape, size_t rank, int element, void **value) {
+	return ((void *(*)(const void *, void *, size_t, const int64_t *, size_t, int, void **))api[CreateTensorWithDataAsOrtValue])(
+		memory, data, bytes, shape, rank, element, value);
+}
+
+static void *run(void *session, void *options, char **inputNames, void **inputs, size_t inputCount,
+                 char **outputNames, size_t outputCount, void **outputs) {
+	return ((void *(*)(void *, const void *, char **, void **, size_t, char **, size_t, void **))api[Run])(
+		session, options, inputNames, inputs, inputCount, outputNames, outputCount, outputs);
+}
+
+// A description of a tensor. element is -1 for a value that is no tensor.
+typedef struct {
+	int element;
+	size_t rank;
+	int64_t shape[16];
+	void *data;
+} description;
+
+static void *describe(void *value, description *d) {
+	void *status = NULL, *info = NULL;
+	int is = 0;
+	if ((status = ((void *(*)(const void *, int *))api[IsTensor])(value, &is)) != NULL) return status;
+	if (!is) {
+		d->element = -1;
+		return NULL;
+	}
+	if ((status = ((void *(*)(const void *, void **))api[GetTensorTypeAndShape])(value, &info)) != NULL) return status;
+	status = ((void *(*)(const void *, int *))api[GetTensorElementType])(info, &d->element);
+	if (status == NULL) status = ((void *(*)(const void *, size_t *))api[GetDimensionsCount])(info, &d->rank);
+	if (status == NULL && d->rank <= 16)
+		status = ((void *(*)(const void *, int64_t *, size_t))api[GetDimensions])(info, d->shape, d->rank);
+	((void (*)(void *))api[ReleaseTensorTypeAndShapeInfo])(info);
+	if (status == NULL) status = ((void *(*)(void *, void **))api[GetTensorMutableData])(value, &d->data);
+	return status;
+}
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"unsafe"
+
+	onnx "github.com/yalue/onnxruntime_go"
+
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// The binding makes environment, sessions and options. Values and runs go through
+// this file: the binding would copy an output before its size is known to be
+// bearable, cannot return some types, drops the kind of an error, and has no way to
+// give memory back.
+
+// openTable finds the functions of the library that the binding has loaded.
+func openTable(path string) error {
+	name := C.CString(path)
+	defer C.free(unsafe.Pointer(name))
+	if fault := C.openTable(name); fault != nil {
+		text := C.GoString(fault)
+		C.closeTable()
+		return errors.New(text)
+	}
+	return nil
+}
+
+// closeTable lets go of the library.
+func closeTable() { C.closeTable() }
+
+// handle is a pointer to something of ONNX Runtime's.
+type handle = unsafe.Pointer
+
+// handleOf is the pointer that one of the binding's structures keeps in a field.
+func handleOf(of any, path ...string) (handle, error) {
+	v := reflect.ValueOf(of)
+	for _, name := range path {
+		if v.Kind() == reflect.Pointer && v.Elem().Kind() == reflect.Struct {
+			v = v.Elem().FieldByName(name)
+		} else {
+			v = reflect.Value{}
+		}
+	}
+	if v.Kind() != reflect.Pointer || v.IsNil() {
+		return nil, fmt.Errorf("the binding to ONNX Runtime keeps no %v in %T: it is of another version", path, of)
+	}
+	return v.UnsafePointer(), nil
+}
+
+// names are strings for C.
+type names []*C.char
+
+func newNames(texts []string) names {
+	n := make(names, len(texts))
+	for i, text := range texts {
+		n[i] = C.CString(text)
+	}
+	return n
+}
+
+func (n names) free() {
+	for _, name := range n {
+		C.free(unsafe.Pointer(name))
+	}
+}
+
+// take makes a Go error of a status, nil of success.
+func take(status unsafe.Pointer) error {
+	if status == nil {
+		return nil
+	}
+	defer C.releaseStatus(status)
+	return &failure{int(C.errorCode(status)), C.GoString(C.errorMessage(status))}
+}
+
+// newTensor makes a value over Go memory, which must be pinned for as long as the
+// value lives.
+func newTensor(shape tensor.Shape, data []byte, element onnx.TensorElementDataType) (handle, error) {
+	memory, err := onnx.GetMemoryInfo()
+	if err != nil {
+		return nil, err
+	}
+	var value unsafe.Pointer
+	err = take(C.createTensor(unsafe.Pointer(memory), unsafe.Pointer(unsafe.SliceData(data)), C.size_t(len(data)),
+		(*C.int64_t)(unsafe.SliceData(shape)), C.size_t(len(shape)), C.int(element), &value))
+	return value, err
+}
+
+func releaseValue(value handle) { C.releaseValue(value) }
+
+// graphRun runs a graph. outputs receives values that ONNX Runtime has made, whose
+// memory may be that of an input; the caller releases them.
+func graphRun(s *session, options handle, inputs, outputs []handle) error {
+	return take(C.run(s.handle, options, unsafe.SliceData(s.inputs), unsafe.SliceData(inputs), C.size_t(len(inputs)),
+		unsafe.SliceData(s.outputs), C.size_t(len(outputs)), unsafe.SliceData(outputs)))
+}
+
+// setRunOption sets an entry of run options' configuration.
+func setRunOption(options handle, key, value string) error {
+	pair := newNames([]string{key, value})
+	defer pair.free()
+	return take(C.addRunConfigEntry(options, pair[0], pair[1]))
+}
+
+// described is what ONNX Runtime knows of a value.
+type described struct {
+	element onnx.TensorElementDataType // -1: it is no tensor
+	shape   tensor.Shape
+	data    unsafe.Pointer
+}
+
+func describe(value handle) (described, error) {
+	var d C.description
+	if err := take(C.describe(value, &d)); err != nil {
+		return described{}, err
+	}
+	if d.rank > C.size_t(len(d.shape)) {
+		return described{}, fmt.Errorf("a tensor of %d dimensions cannot be read, at most %d are possible", d.rank, len(d.shape))
+	}
+	shape := make(tensor.Shape, d.rank)
+	for i := range shape {
+		shape[i] = int64(d.shape[i])
+	}
+	return described{onnx.TensorElementDataType(d.element), shape, d.data}, nil
+}
