@@ -31,6 +31,7 @@ type deployment struct {
 	Served
 	number    int // in the core
 	planner   *plan.Planner
+	trials    []trial            // what warming up runs, the best first
 	scale     []float64          // by variant: how much slower than profiled, as warming up saw it
 	instances []runtime.Instance // by worker, nil where that is lost; the loop's while it is served
 	users     atomic.Int64       // requests; less retired when no more may come
@@ -280,6 +281,7 @@ func (d *deployment) info() obs.Info {
 // batch, and sets the scale to how much slower than its profile each variant is on
 // this machine now.
 func (e *Engine) warmUp(ctx context.Context, d *deployment, warming *limit) error {
+	d.trials = e.trials(d)
 	d.scale = make([]float64, len(d.Model.Variants))
 	for v := range d.Model.Variants {
 		for _, instance := range d.instances {
@@ -288,6 +290,10 @@ func (e *Engine) warmUp(ctx context.Context, d *deployment, warming *limit) erro
 				return fmt.Errorf("warming up %s, variant %s: %w", d.Model.Name, d.Model.Variants[v].Name, err)
 			}
 			d.scale[v] = max(d.scale[v], scale)
+		}
+		if output := d.valueSized(v); output != "" {
+			e.log.Warn("an output's size depends on values: items run one at a time; if it does not, declare its size",
+				"model", d.Model.Name, "variant", d.Model.Variants[v].Name, "output", output)
 		}
 	}
 	if mean := geometricMean(d.scale); mean > scaleNoted || mean < 1/scaleNoted {

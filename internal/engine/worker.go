@@ -3,11 +3,8 @@ package engine
 import (
 	"context"
 	"log/slog"
-	"math"
-	"slices"
 	"time"
 
-	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/sched"
 )
@@ -88,55 +85,4 @@ func (e *Engine) loadAll(ctx context.Context, served []*deployment) ([]runtime.I
 		instances = append(instances, instance)
 	}
 	return instances, nil
-}
-
-const (
-	// warmUpRuns are timed runs of each variant and size, after one that is not;
-	// fewer when they take longer than warmUpTime, but one at least.
-	warmUpRuns = 3
-	warmUpTime = 150 * time.Millisecond
-	// scaleNoted is the ratio to the profile, or its inverse, from which an
-	// operator is told that the profile is of another machine.
-	scaleNoted = 1.25
-)
-
-// measure returns how long a variant takes relative to its profile: the
-// geometric mean over the sizes of the best of a few runs.
-func (d *deployment) measure(ctx context.Context, instance runtime.Instance, v int) (float64, error) {
-	curve := d.planner.Variants()[v].Curve
-	item := blankItem(d.Model, v)
-	var ratios []float64
-	for _, size := range slices.Compact([]int{1, min(curve.Max(), d.Model.Limits.BatchItemsMax)}) {
-		items := slices.Repeat([]runtime.Item{item}, size)
-		best := time.Duration(math.MaxInt64)
-		start := time.Now()
-		for run := 0; run <= 1 || (run <= warmUpRuns && time.Since(start) < warmUpTime); run++ {
-			began := time.Now()
-			if _, err := instance.Run(ctx, v, items); err != nil {
-				return 0, err
-			}
-			if run > 0 {
-				best = min(best, time.Since(began))
-			}
-		}
-		ratios = append(ratios, float64(max(best, 1))/float64(curve.Batch(size)))
-	}
-	return geometricMean(ratios), nil
-}
-
-// blankItem is an item of zeros for a variant. Dynamic dimensions are 1.
-func blankItem(m *modelpkg.Model, v int) runtime.Item {
-	item := make(runtime.Item, len(m.Inputs))
-	for _, i := range m.Variants[v].Inputs {
-		item[i] = make([]byte, runtime.ItemBytes(m.Inputs[i].Spec))
-	}
-	return item
-}
-
-func geometricMean(values []float64) float64 {
-	sum := 0.0
-	for _, v := range values {
-		sum += math.Log(v)
-	}
-	return math.Exp(sum / float64(len(values)))
 }

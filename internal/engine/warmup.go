@@ -1,0 +1,195 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/runtime"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+const (
+	// warmUpRuns are timed runs of each variant and size, after one that is not;
+	// fewer when they take longer than warmUpTime, but one at least.
+	warmUpRuns = 3
+	warmUpTime = 150 * time.Millisecond
+	// scaleNoted is the ratio to the profile, or its inverse, from which an
+	// operator is told that the profile is of another machine.
+	scaleNoted = 1.25
+)
+
+// trial is an item to warm up with.
+type trial struct {
+	what string
+	item runtime.Item // every input of the model
+}
+
+// trials are what a model is warmed up with, the best first: a sample of the set that
+// it was profiled on, which its graphs are known to bear; else zeros, or the numbers
+// closest to them that the package declares as allowed; else ones. Inputs with a dynamic
+// dimension have the length that the profile's times hold for, so that what is measured
+// now can be compared with them.
+func (e *Engine) trials(d *deployment) []trial {
+	var trials []trial
+	samples, err := d.Model.FirstSamples(1)
+	if err != nil {
+		e.log.Warn("no sample to warm up with", "model", d.Model.Name, "error", err)
+	}
+	lengths := d.lengths(samples)
+	if len(samples) > 0 {
+		trials = append(trials, trial{"a sample of " + d.Model.Evaluation.Profile, d.fit(samples[0], lengths)})
+	}
+	return append(trials, trial{"zeros, where the package allows them", d.uniform(lengths, 0)}, trial{"ones", d.uniform(lengths, 1)})
+}
+
+// lengths are the sizes of the inputs' dynamic dimensions that the model is measured
+// with: those of the profile, else of the samples, else the largest.
+func (d *deployment) lengths(samples [][][]byte) []int {
+	lengths := make([]int, len(d.Model.Inputs))
+	for i, in := range d.Model.Inputs {
+		unit := runtime.ItemBytes(in.Spec)
+		switch {
+		case !slices.Contains(in.Shape, -1):
+			lengths[i] = 1
+		case d.Profile.Lengths[in.Name] > 0:
+			lengths[i] = int(d.Profile.Lengths[in.Name])
+		case len(samples) > 0:
+			lengths[i] = len(samples[0][i]) / unit
+		default:
+			lengths[i] = int(max(in.Max, 1))
+		}
+	}
+	return lengths
+}
+
+// fit makes an item of these lengths from a sample: it is cut, or repeated. Where the
+// dynamic dimension is not the first, elements change their places, as every number of
+// the item is still one of the sample's.
+func (d *deployment) fit(sample runtime.Item, lengths []int) runtime.Item {
+	item := make(runtime.Item, len(sample))
+	for i, in := range d.Model.Inputs {
+		item[i] = sample[i]
+		if size := lengths[i] * runtime.ItemBytes(in.Spec); size != len(sample[i]) && len(sample[i]) > 0 {
+			item[i] = bytes.Repeat(sample[i], size/len(sample[i])+1)[:size]
+		}
+	}
+	return item
+}
+
+// uniform is an item of these lengths whose elements are all the same number, or that
+// of the declared range which is closest to it.
+func (d *deployment) uniform(lengths []int, number float64) runtime.Item {
+	item := make(runtime.Item, len(d.Model.Inputs))
+	for i, in := range d.Model.Inputs {
+		value := number
+		if in.Range != nil {
+			value = min(max(value, in.Range.Low), in.Range.High)
+		}
+		element := encode(in.DType, value)
+		item[i] = bytes.Repeat(element, lengths[i]*runtime.ItemBytes(in.Spec)/len(element))
+	}
+	return item
+}
+
+// encode is a number as an element of a tensor. The 16-bit types lose precision towards
+// zero, and numbers beyond theirs.
+func encode(d tensor.DType, number float64) []byte {
+	switch d {
+	case tensor.FP64:
+		return binary.LittleEndian.AppendUint64(nil, math.Float64bits(number))
+	case tensor.FP32:
+		return binary.LittleEndian.AppendUint32(nil, math.Float32bits(float32(number)))
+	case tensor.BF16:
+		return binary.LittleEndian.AppendUint16(nil, uint16(math.Float32bits(float32(number))>>16))
+	case tensor.FP16:
+		return binary.LittleEndian.AppendUint16(nil, half(number))
+	case tensor.Bool:
+		if number != 0 {
+			return []byte{1}
+		}
+		return []byte{0}
+	default: // integers, two's complement
+		return binary.LittleEndian.AppendUint64(nil, uint64(int64(number)))[:max(d.Size(), 1)]
+	}
+}
+
+// half is a number in FP16, 0 for one that is too small for it.
+func half(number float64) uint16 {
+	bits := math.Float32bits(float32(number))
+	sign, exponent := uint16(bits>>16&0x8000), int(bits>>23&0xff)-127+15
+	switch {
+	case exponent <= 0:
+		return sign
+	case exponent >= 31:
+		return sign | 0x7bff // the largest
+	}
+	return sign | uint16(exponent<<10) | uint16(bits>>13&0x03ff)
+}
+
+// measure returns how long a variant takes relative to its profile, with the first of
+// the trials that its graph bears. The error is that of the first.
+func (d *deployment) measure(ctx context.Context, instance runtime.Instance, v int) (float64, error) {
+	var first error
+	for _, t := range d.trials {
+		scale, err := d.measureWith(ctx, instance, v, t.item)
+		if err == nil {
+			return scale, nil
+		}
+		if first == nil {
+			first = fmt.Errorf("with %s: %w", t.what, err)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return 0, first
+}
+
+// measureWith is the geometric mean over the sizes of the best of a few runs.
+func (d *deployment) measureWith(ctx context.Context, instance runtime.Instance, v int, item runtime.Item) (float64, error) {
+	curve := d.planner.Variants()[v].Curve
+	var ratios []float64
+	for _, size := range slices.Compact([]int{1, min(curve.Max(), d.Model.Limits.BatchItemsMax)}) {
+		items := slices.Repeat([]runtime.Item{item}, size)
+		best := time.Duration(math.MaxInt64)
+		start := time.Now()
+		for run := 0; run <= 1 || (run <= warmUpRuns && time.Since(start) < warmUpTime); run++ {
+			began := time.Now()
+			if err := d.try(ctx, instance, v, items); err != nil {
+				return 0, err
+			}
+			if run > 0 {
+				best = min(best, time.Since(began))
+			}
+		}
+		ratios = append(ratios, float64(max(best, 1))/float64(curve.Batch(size)))
+	}
+	return geometricMean(ratios), nil
+}
+
+// try runs items as a worker does.
+func (d *deployment) try(ctx context.Context, instance runtime.Instance, v int, items []runtime.Item) error {
+	if d.valueSized(v) == "" {
+		_, err := instance.Run(ctx, v, items)
+		return err
+	}
+	for i := range items {
+		if _, err := instance.Run(ctx, v, items[i:i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func geometricMean(values []float64) float64 {
+	sum := 0.0
+	for _, v := range values {
+		sum += math.Log(v)
+	}
+	return math.Exp(sum / float64(len(values)))
+}

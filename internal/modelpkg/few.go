@@ -1,0 +1,108 @@
+package modelpkg
+
+import (
+	"archive/zip"
+	"bufio"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// fewBytesMax bounds what FirstSamples reads of one array.
+const fewBytesMax = 256 << 20
+
+// FirstSamples reads the first samples, at most n, of the set that the package is
+// profiled on, as the bytes of each of the model's inputs: runtime.Items. It reads
+// no further, and no labels, so that it takes milliseconds whatever the set's size.
+// Without a set there are none. Errors are those of OpenSet.
+func (m *Model) FirstSamples(n int) ([][][]byte, error) {
+	if m.Evaluation.Profile == "" {
+		return nil, nil
+	}
+	op := "open " + m.File(m.Evaluation.Profile)
+	h, err := openHome(m.models, m.Dir)
+	if err != nil {
+		return nil, fileError(op, err)
+	}
+	defer h.close()
+	f, info, err := h.open(m.Evaluation.Profile)
+	if err != nil {
+		return nil, fileError(op, err)
+	}
+	defer f.Close()
+	samples, err := m.firstSamples(f, info.Size(), n)
+	if err != nil {
+		return nil, fileError(op, err)
+	}
+	return samples, nil
+}
+
+func (m *Model) firstSamples(r io.ReaderAt, size int64, n int) ([][][]byte, error) {
+	archive, err := openNPZ(r, size)
+	if err != nil {
+		return nil, err
+	}
+	rows := make([]func(int) []byte, len(m.Inputs))
+	for i, in := range m.Inputs {
+		array, err := firstRows(archive, in, n)
+		if err != nil {
+			return nil, err
+		}
+		if !in.Unbatched {
+			n = min(n, array.Rows())
+		}
+		if rows[i], err = bindInput(in, array, 0); err != nil {
+			return nil, err
+		}
+	}
+	samples := make([][][]byte, n)
+	for i := range samples {
+		for k, row := range rows {
+			samples[i] = append(samples[i], row(i))
+			if err := m.Inputs[k].CheckRange(row(i)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return samples, nil
+}
+
+// firstRows reads the first rows, at most n, of the array of an input; all of one that
+// has the shape of a single value.
+func firstRows(archive *zip.Reader, in Input, n int) (tensor.Tensor, error) {
+	at := slices.IndexFunc(archive.File, func(f *zip.File) bool { return f.Name == in.Name+npySuffix })
+	if at < 0 {
+		return tensor.Tensor{}, fmt.Errorf("it has no array %q", in.Name)
+	}
+	body, err := archive.File[at].Open()
+	if err != nil {
+		return tensor.Tensor{}, err
+	}
+	defer body.Close()
+	r := bufio.NewReader(body)
+	header, err := readHeaderNPY(r)
+	if err != nil {
+		return tensor.Tensor{}, fmt.Errorf("array %q: %w", in.Name, err)
+	}
+	dtype, shape, err := parseHeaderNPY(header)
+	if err != nil {
+		return tensor.Tensor{}, fmt.Errorf("array %q: %w", in.Name, err)
+	}
+	if len(shape) > len(in.Shape) {
+		shape[0] = min(shape[0], int64(n))
+	}
+	elements, err := shape.Elements()
+	if err != nil {
+		return tensor.Tensor{}, fmt.Errorf("array %q: %w", in.Name, err)
+	}
+	if elements > fewBytesMax/dtype.Size() {
+		return tensor.Tensor{}, fmt.Errorf("array %q: %v of %v is more than %d bytes", in.Name, shape, dtype, fewBytesMax)
+	}
+	data := make([]byte, elements*dtype.Size())
+	if _, err := io.ReadFull(r, data); err != nil {
+		return tensor.Tensor{}, fmt.Errorf("array %q: the data end early: %w", in.Name, err)
+	}
+	return tensor.New(in.Name, dtype, shape, data)
+}
