@@ -152,7 +152,12 @@ func configure(path string) error {
 	if err != nil {
 		return err
 	}
-	if err := onnx.CreateAndRegisterAllocator(memory, nil); err != nil {
+	arena, err := onnx.NewArenaCfg(arenaBytesMax(), -1, -1, -1)
+	if err != nil {
+		return err
+	}
+	defer arena.Destroy()
+	if err := onnx.CreateAndRegisterAllocator(memory, arena); err != nil {
 		return err
 	}
 	environment.shrinker, err = newShrinker()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -174,15 +175,45 @@ func TestOutputsAreBounded(t *testing.T) {
 	}
 }
 
-// TestMoreMemoryThanThereIs asks for more than any machine has.
+// TestMoreMemoryThanThereIs asks for more than any machine has, and for more than the
+// process may take of it.
 func TestMoreMemoryThanThereIs(t *testing.T) {
-	in := load(t, counting(t, 0))
-	_, err := in.Run(t.Context(), 0, []runtime.Item{{int64s(1 << 50)}})
-	if err == nil || slo.KindOf(err) != slo.KindTooLarge {
-		t.Errorf("%v (kind %v)", err, slo.KindOf(err))
+	lengths := []int64{1 << 50}
+	if most := arenaBytesMax(); most > 0 {
+		lengths = append(lengths, int64(most)/8+1)
 	}
-	if _, err := in.Run(t.Context(), 0, []runtime.Item{{int64s(1)}}); err != nil {
-		t.Error(err)
+	in := load(t, counting(t, 0))
+	for _, length := range lengths {
+		_, err := in.Run(t.Context(), 0, []runtime.Item{{int64s(length)}})
+		if err == nil || slo.KindOf(err) != slo.KindTooLarge || strings.Contains(err.Error(), "for one item") {
+			t.Errorf("%d: %v (kind %v)", length, err, slo.KindOf(err))
+		}
+		if _, err := in.Run(t.Context(), 0, []runtime.Item{{int64s(1)}}); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestArenaBytesMax(t *testing.T) {
+	file := func(text string) string {
+		name := filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	for text, want := range map[string]int{"max\n": 0, "4096\n": 4096, "": 0} {
+		if got := controlGroup(file(text)); got != want {
+			t.Errorf("%q: %d, want %d", text, got, want)
+		}
+	}
+	for text, want := range map[string]int{"MemFree: 1 kB\nMemTotal:       3 kB\n": 3072, "MemTotal: x kB\n": 0, "": 0} {
+		if got := installed(file(text)); got != want {
+			t.Errorf("%q: %d, want %d", text, got, want)
+		}
+	}
+	if controlGroup("nowhere") != 0 || installed("nowhere") != 0 {
+		t.Error("a limit of nowhere")
 	}
 }
 
