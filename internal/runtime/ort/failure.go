@@ -3,6 +3,7 @@ package ort
 import (
 	"context"
 	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 
@@ -93,4 +94,15 @@ func ended(ctx context.Context, op string) error {
 	return slo.E(op, kind, "%w", ctx.Err())
 }
 
-var _ runtime.Detailed = (*failure)(nil)
+// panicked is a panic inside the binding.
+type panicked struct {
+	value any
+	stack string
+}
+
+func (p *panicked) Error() string { return fmt.Sprintf("the runtime panicked: %v", p.value) }
+
+// Detail is where it panicked.
+func (p *panicked) Detail() string { return p.stack }
+
+var _, _ runtime.Detailed = (*failure)(nil), (*panicked)(nil)

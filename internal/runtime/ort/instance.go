@@ -46,8 +46,12 @@ func (r *Runtime) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Opti
 		instance *instance
 		err      error
 	}
+	if !r.begin() {
+		return nil, slo.E("load "+m.Name, slo.KindUnavailable, "the runtime is closed")
+	}
 	done, gone := make(chan result), make(chan struct{})
-	r.loads.Go(func() {
+	go func() {
+		defer r.end()
 		in, err := r.guardedLoad(ctx, m, opts)
 		select {
 		case done <- result{in, err}:
@@ -56,7 +60,7 @@ func (r *Runtime) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Opti
 				_ = in.Close() // what it could not free is lost
 			}
 		}
-	})
+	}()
 	select {
 	case l := <-done:
 		if l.err != nil {
@@ -73,7 +77,7 @@ func (r *Runtime) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Opti
 func (r *Runtime) guardedLoad(ctx context.Context, m *modelpkg.Model, opts runtime.Options) (in *instance, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			in, err = nil, slo.E("load "+m.Name, slo.KindInternal, "the runtime panicked: %v\n%s", p, debug.Stack())
+			in, err = nil, slo.E("load "+m.Name, slo.KindInternal, "%w", &panicked{p, string(debug.Stack())})
 		}
 	}()
 	return r.load(ctx, m, opts)

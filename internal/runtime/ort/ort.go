@@ -64,7 +64,8 @@ type Runtime struct {
 	mu       sync.Mutex
 	sessions map[key]*session // those in use
 	closed   bool
-	loads    sync.WaitGroup // under way
+	loading  int           // loads that are under way
+	settled  chan struct{} // closed when none is any more; made with the first
 }
 
 var _ runtime.Runtime = (*Runtime)(nil)
@@ -190,7 +191,7 @@ func (r *Runtime) Close() error {
 	if r.closed {
 		return nil
 	}
-	if n := len(r.sessions); n > 0 {
+	if n := len(r.sessions); n > 0 || r.loading > 0 {
 		return slo.E(op, slo.KindInternal, "%d sessions are in use: close the instances first", n)
 	}
 	r.closed = true
@@ -207,13 +208,35 @@ func (r *Runtime) Close() error {
 	return nil
 }
 
+// begin counts a load in; false when the runtime is closed.
+func (r *Runtime) begin() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return false
+	}
+	if r.loading++; r.loading == 1 {
+		r.settled = make(chan struct{})
+	}
+	return true
+}
+
+func (r *Runtime) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.loading--; r.loading == 0 {
+		close(r.settled)
+	}
+}
+
 // settle waits for loads, for a time.
 func (r *Runtime) settle() bool {
-	settled := make(chan struct{})
-	go func() {
-		r.loads.Wait()
-		close(settled)
-	}()
+	r.mu.Lock()
+	loading, settled := r.loading, r.settled
+	r.mu.Unlock()
+	if loading == 0 {
+		return true
+	}
 	select {
 	case <-settled:
 		return true

@@ -52,10 +52,6 @@ func (s *session) destroy() error {
 // instance has. It waits for one that does; nothing else waits meanwhile.
 func (r *Runtime) acquire(k key, threads int, files *files) (*session, error) {
 	r.mu.Lock()
-	if r.closed {
-		r.mu.Unlock()
-		return nil, slo.E("load "+variantName(k.model, k.variant), slo.KindUnavailable, "the runtime is closed")
-	}
 	s := r.sessions[k]
 	if s != nil {
 		s.users++
