@@ -87,8 +87,9 @@ type fixture struct {
 type setup struct {
 	config    func(*Config)
 	fail      func(fake.Run) error // asked once the engine is warm
-	guard     *access.Guard        // nil: one without tokens
-	instant   bool                 // runs take no time
+	answer    func(fake.Run) ([]tensor.Tensor, error)
+	guard     *access.Guard // nil: one without tokens
+	instant   bool          // runs take no time
 	queueJobs int
 	log       io.Writer
 }
@@ -181,7 +182,7 @@ func startAPI(t testing.TB, s setup) (*API, *engine.Engine) {
 		}
 		return s.fail(r)
 	}
-	rt := fake.New(fake.Config{Profiles: []*modelpkg.Profile{served[0].Profile, served[1].Profile}, Fail: fail, Instant: s.instant})
+	rt := fake.New(fake.Config{Profiles: []*modelpkg.Profile{served[0].Profile, served[1].Profile}, Fail: fail, Answer: s.answer, Instant: s.instant})
 	e, err := engine.New(t.Context(), engine.Config{Models: served, Instances: 1, Threads: 1, QueueItemsMax: 10_000, QueueJobsMax: max(s.queueJobs, 1), BatchTimeMax: time.Hour,
 		Log: slog.New(slog.DiscardHandler)}, rt)
 	if err != nil {

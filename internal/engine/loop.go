@@ -309,7 +309,10 @@ func (c *call) failure() error {
 		kind = slo.KindOf(c.err)
 	}
 	err := slo.E("infer "+c.served.Model.Name, kind, "%s", text)
-	if c.err != nil {
+	switch {
+	case c.err != nil && (kind == slo.KindInvalid || kind == slo.KindTooLarge): // the items are at fault, not the runtime
+		err = slo.E("infer "+c.served.Model.Name, kind, "%w", c.err)
+	case c.err != nil:
 		err = slo.E("infer "+c.served.Model.Name, kind, "%s: %w", text, c.err)
 	}
 	err.Best, err.Job = f.Best, c.ids.Of(c.job)
