@@ -168,7 +168,7 @@ func (l *loop) dispatch(d sched.Dispatch) {
 	w := l.engine.workers[d.Instance]
 	b := &w.running
 	served := l.deployments[d.Model]
-	*b = running{dispatch: d, served: served, instance: served.instances[d.Instance], items: b.items[:0]}
+	*b = running{dispatch: d, served: served, instance: served.instances[d.Instance], items: b.items[:0], results: b.results[:0], rows: b.rows[:0]}
 	b.ctx, b.abort = context.WithCancel(context.Background())
 	now := l.engine.Now()
 	for _, p := range d.Parts {
@@ -206,6 +206,7 @@ func (l *loop) done(b *running) {
 		}
 		item += p.Count
 	}
+	clear(b.results) // what they hold is the callers'
 	if errors.Is(b.err, runtime.ErrLost) {
 		l.lose(l.engine.workers[b.dispatch.Instance])
 		return

@@ -39,13 +39,16 @@ type itemResult struct {
 // tensors, so its batches may hold items that cannot share a run: those run apart.
 // It sets err when the instance was lost or no part has a result.
 func (b *running) compute(w *worker) {
-	items := make([]itemResult, len(b.items))
+	items := slices.Grow(b.rows[:0], len(b.items))[:len(b.items)]
+	b.rows = items
+	defer clear(items)
 	for _, group := range b.groups() {
 		if b.err = w.runGroup(b, group, items); b.err != nil {
 			break
 		}
 	}
-	b.results = make([]partResult, len(b.dispatch.Parts))
+	b.results = slices.Grow(b.results[:0], len(b.dispatch.Parts))[:len(b.dispatch.Parts)]
+	clear(b.results)
 	first, failed := 0, 0
 	for i, p := range b.dispatch.Parts {
 		if b.err != nil {

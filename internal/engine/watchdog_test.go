@@ -115,6 +115,7 @@ func TestBatchThatHangs(t *testing.T) {
 		}
 		close(h.gate)
 		h.answers(t, "when the batches have come back")
+		synctest.Wait()
 		if !h.Alive() || len(h.work.Pending()) > 0 {
 			t.Errorf("alive %v, pending %q", h.Alive(), h.work.Pending())
 		}
