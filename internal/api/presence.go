@@ -81,7 +81,7 @@ func (x *exchange) carry(m *modelpkg.Model, sent slo.Modalities, places [slo.Mod
 	for i := range m.Modalities {
 		uneven = uneven || places[i] != nil
 	}
-	absent := x.absent(m, sent, places, n)
+	absent := x.absent(m, sent, n)
 	if !uneven && absent == nil {
 		return c
 	}
@@ -114,7 +114,7 @@ func (x *exchange) carry(m *modelpkg.Model, sent slo.Modalities, places [slo.Mod
 
 // absent finds, by item, the modalities of which an input looks as the package says
 // that an absent one does; nil: none does.
-func (x *exchange) absent(m *modelpkg.Model, sent slo.Modalities, places [slo.ModalitiesMax][]int, n int) (list []slo.Modalities) {
+func (x *exchange) absent(m *modelpkg.Model, sent slo.Modalities, n int) (list []slo.Modalities) {
 	for i, in := range m.Inputs {
 		bit := slo.Modalities(1 << in.Modality)
 		if in.Absent.Kind == modelpkg.AbsentNever || !sent.Has(bit) {
