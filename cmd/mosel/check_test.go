@@ -270,3 +270,65 @@ func TestCheckLinks(t *testing.T) {
 		t.Errorf("profile: %v\n%s", err, out)
 	}
 }
+// TestUnbatchedSetting takes a model with a setting that has no batch, and differs
+// between samples, through check and profile on the real runtime.
+func TestUnbatchedSetting(t *testing.T) {
+	needRuntime(t)
+	yaml := strings.Replace(single, "{name: p, datatype: FP32, shape: [2]}", `{name: "/head/größe p:0", datatype: FP32, shape: [2, 1, 1]}`, 1)
+	yaml = strings.Replace(yaml, "shape: [4]}", "shape: [4]}\n      - {name: heat, datatype: FP32, shape: [], batched: false}", 1)
+	var g modelpkgtest.Graph
+	linear(&g)
+	g.Input("heat", tensor.FP32)
+	g.Weight("shape", tensor.Int64, wholes(-1, 2, 1, 1), 4)
+	g.Node("Div", []string{"y", "heat"}, []string{"cool"})
+	g.Node("Reshape", []string{"cool", "shape"}, []string{"/head/größe p:0"})
+	g.Output("/head/größe p:0", tensor.FP32, modelpkgtest.Batch, 2, 1, 1)
+	heat := tensor.Tensor{Name: "heat", DType: tensor.FP32, Shape: tensor.Shape{16}}
+	for i := range 16 {
+		heat.Data = append(heat.Data, floats(float32(1-2*(i%3)))...) // 1, -1, -3, ...
+	}
+	dir := packaged(t, yaml, &g, heat)
+	if out, err := runMosel("check", dir); err != nil {
+		t.Fatalf("check: %v\n%s", err, out)
+	}
+	if out, err := runMosel("profile", dir, "--quick", "--batches", "1,2,8", "--device", "test"); err != nil {
+		t.Fatalf("profile: %v\n%s", err, out)
+	}
+	m, err := modelpkg.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := modelpkg.FindProfile(m, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers, err := modelpkg.LoadSamples(m, p.Origin(), m.SamplesPath("test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := modelpkg.OpenSet(m.File("eval.npz"), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, got := range answers.Variants["v"].Predicted {
+		if want := linearClass(set.Item(i)); got != want {
+			t.Errorf("sample %d is %d, want %d", i, got, want)
+		}
+	}
+}
+
+// linearClass is what the graph of TestUnbatchedSetting says of an item.
+func linearClass(item [][]byte) int {
+	number := func(data []byte, i int) float32 { return math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:])) }
+	w := []float32{1, -1, 2, 0, -1, 1, 0.5, 2}
+	var y [2]float32
+	for i := range 4 {
+		y[0] += number(item[0], i) * w[2*i]
+		y[1] += number(item[0], i) * w[2*i+1]
+	}
+	heat := number(item[1], 0)
+	if y[1]/heat > y[0]/heat {
+		return 1
+	}
+	return 0
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -80,7 +81,7 @@ func loadPlanning(arg string, f planFlags) (planning, error) {
 	if err != nil {
 		return planning{}, err
 	}
-	m, err := modelpkg.Load(dir)
+	m, err := modelpkg.LoadIn(filepath.Dir(dir), dir) // links may lead to its neighbours
 	if err != nil {
 		return planning{}, err
 	}

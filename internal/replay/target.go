@@ -33,7 +33,7 @@ type Samples struct {
 
 // HeldOut reads the model package in a directory and its held-out set.
 func HeldOut(dir string) (*Samples, error) {
-	m, err := modelpkg.Load(dir)
+	m, err := modelpkg.LoadIn(filepath.Dir(dir), dir) // links may lead to its neighbours
 	if err != nil {
 		return nil, err
 	}
