@@ -270,6 +270,7 @@ func TestCheckLinks(t *testing.T) {
 		t.Errorf("profile: %v\n%s", err, out)
 	}
 }
+
 // TestUnbatchedSetting takes a model with a setting that has no batch, and differs
 // between samples, through check and profile on the real runtime.
 func TestUnbatchedSetting(t *testing.T) {

@@ -255,6 +255,9 @@ func (e *Engine) load(ctx context.Context, s Served, warming *limit) (d *deploym
 		instance, err := e.runtime.Load(ctx, s.Model, runtime.Options{Threads: e.cfg.Threads})
 		if err != nil {
 			e.closeAll(d.instances)
+			if detail := runtime.Detail(err); detail != "" {
+				e.log.Error("the runtime could not load a model", "model", s.Model.Name, "error", err, "detail", detail)
+			}
 			return nil, fmt.Errorf("instance %d: %w", i, err)
 		}
 		d.instances = append(d.instances, instance)

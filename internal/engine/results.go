@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 	"slices"
 
@@ -208,7 +209,11 @@ func (w *worker) execute(b *running, items []runtime.Item) (outputs []tensor.Ten
 			if detail := runtime.Detail(err); detail != "" {
 				log = log.With("detail", detail)
 			}
-			log.Error("a run failed", "error", err)
+			level := slog.LevelError
+			if kind := slo.KindOf(err); kind == slo.KindInvalid || kind == slo.KindTooLarge { // a client's mistake
+				level = slog.LevelInfo
+			}
+			log.Log(b.ctx, level, "a run failed", "error", err)
 		}
 		return nil, err
 	}
