@@ -103,7 +103,7 @@ func TestAllocationsOfACall(t *testing.T) {
 	ctx := grpc.NewContextWithServerTransportStream(t.Context(), unsent{})
 	// The message of the answer with its parameters, which are objects each, and
 	// the metadata that mirrors them; then as over REST.
-	within(t, 134, func() {
+	within(t, 126, func() {
 		if _, err := inferHandler(s, ctx, decode, a.unary); err != nil {
 			t.Fatal(err)
 		}

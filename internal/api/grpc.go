@@ -410,7 +410,9 @@ func (s *service) call(ctx context.Context, f *frame) (_ *inference.ModelInferRe
 	}
 	md := make(metadata.MD, len(answer.Parameters))
 	for _, p := range answer.Parameters {
-		md[factKeys[p.Name]] = []string{p.Value.Text()}
+		if key := factKeys[p.Name]; key != "" {
+			md[key] = []string{p.Value.Text()}
+		}
 	}
 	if err := grpc.SetHeader(ctx, md); err != nil {
 		s.api.log.Debug("answer not sent", "error", err)

@@ -189,14 +189,13 @@ func (x *exchange) job(m *modelpkg.Model, from origin, itemsMax int) (engine.Req
 
 // facts are the parameters of an answer: what ran and what to expect of it.
 func facts(m *modelpkg.Model, r engine.Response) oip.Parameters {
-	p := oip.Parameters{
-		{Name: "job", Value: oip.String(r.Job)},
-		{Name: "variant", Value: oip.String(mix(m, r.Variants))},
-		{Name: "modalities", Value: oip.String(strings.Join(r.Modalities.Names(m.ModalityNames()), ","))},
-		{Name: "expected_accuracy", Value: oip.Float(r.ExpectedAccuracy.Float())},
-		{Name: "queue_us", Value: oip.Int(r.Queue.Microseconds())},
-		{Name: "compute_us", Value: oip.Int(r.Compute.Microseconds())},
-	}
+	p := append(make(oip.Parameters, 0, factsUsual),
+		oip.Parameter{Name: "job", Value: oip.String(r.Job)},
+		oip.Parameter{Name: "variant", Value: oip.String(mix(m, r.Variants))},
+		oip.Parameter{Name: "modalities", Value: oip.String(strings.Join(r.Modalities.Names(m.ModalityNames()), ","))},
+		oip.Parameter{Name: "expected_accuracy", Value: oip.Float(r.ExpectedAccuracy.Float())},
+		oip.Parameter{Name: "queue_us", Value: oip.Int(r.Queue.Microseconds())},
+		oip.Parameter{Name: "compute_us", Value: oip.Int(r.Compute.Microseconds())})
 	if r.Outcome == slo.Late {
 		p = append(p, oip.Parameter{Name: "late", Value: oip.Bool(true)})
 	}
@@ -229,8 +228,12 @@ func mix(m *modelpkg.Model, variants []int) string {
 	return strings.Join(parts, ",")
 }
 
+// factsUsual is how many facts an answer has: these, and what was asked for.
+const factsUsual = 8
+
 // factHeaders mirror the parameters of an answer, for clients and proxies that
-// do not look into the body.
+// do not look into the body. What the client has asked for, and long texts, are in
+// the body alone.
 var factHeaders = map[string]string{
 	"job":               oip.HeaderJob,
 	"variant":           "X-Mosel-Variant",
@@ -241,8 +244,6 @@ var factHeaders = map[string]string{
 	"late":              "X-Mosel-Late",
 	"absent":            "X-Mosel-Absent",
 	"failed_items":      "X-Mosel-Failed-Items",
-	"min_accuracy":      headerMinAccuracy,
-	"deadline_ms":       headerDeadline,
 }
 
 // answer encodes and sends the answer to an inference.
@@ -295,7 +296,7 @@ func headed(header http.Header, facts oip.Parameters, jsonBytes, bytes int) {
 		set(oip.HeaderLength, strconv.Itoa(jsonBytes))
 	}
 	for _, p := range facts {
-		if name := factHeaders[p.Name]; name != "" { // long texts are in the body alone
+		if name := factHeaders[p.Name]; name != "" {
 			set(name, p.Value.Text())
 		}
 	}

@@ -168,7 +168,7 @@ func (l *loop) dispatch(d sched.Dispatch) {
 	w := l.engine.workers[d.Instance]
 	b := &w.running
 	served := l.deployments[d.Model]
-	*b = running{dispatch: d, served: served, instance: served.instances[d.Instance], items: b.items[:0], results: b.results[:0], rows: b.rows[:0]}
+	*b = running{dispatch: d, served: served, instance: served.instances[d.Instance], items: b.items[:0], results: b.results[:0], rows: b.rows[:0], order: b.order[:0]}
 	b.ctx, b.abort = context.WithCancel(context.Background())
 	now := l.engine.Now()
 	for _, p := range d.Parts {
@@ -179,7 +179,7 @@ func (l *loop) dispatch(d sched.Dispatch) {
 		b.items = append(b.items, c.Items[p.First:p.First+p.Count]...)
 	}
 	w.batches <- b
-	l.watch(w)
+	l.watch(w, now)
 }
 
 // done takes a batch's results to the calls it ran for, then tells the core. An

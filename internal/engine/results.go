@@ -43,11 +43,19 @@ func (b *running) compute(w *worker) {
 	items := slices.Grow(b.rows[:0], len(b.items))[:len(b.items)]
 	b.rows = items
 	defer clear(items)
-	for _, group := range b.groups() {
-		if b.err = w.runGroup(b, group, items); b.err != nil {
-			break
+	if b.together() {
+		for i := range b.items {
+			b.order = append(b.order, i)
+		}
+		b.err = w.runGroup(b, b.order, items)
+	} else {
+		for _, group := range b.groups() {
+			if b.err = w.runGroup(b, group, items); b.err != nil {
+				break
+			}
 		}
 	}
+	defer func() { b.whole = ran{} }()
 	b.results = slices.Grow(b.results[:0], len(b.dispatch.Parts))[:len(b.dispatch.Parts)]
 	clear(b.results)
 	first, failed := 0, 0
@@ -64,6 +72,22 @@ func (b *running) compute(w *worker) {
 	if b.err == nil && failed == len(b.results) {
 		b.err = b.results[0].err
 	}
+}
+
+// together reports whether all items may share a run, as nearly always.
+func (b *running) together() bool {
+	if len(b.items) == 1 {
+		return true
+	}
+	if b.served.valueSized(b.dispatch.Variant) != "" {
+		return false
+	}
+	for _, item := range b.items {
+		if !b.alike(item, b.items[0]) || b.infinite(item) >= 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // groups lists the items of the batch by what may share a run. Two kinds of item run
@@ -150,7 +174,10 @@ func (b *running) hopeless(err error) bool {
 
 // runInto runs items of the batch together and notes what came of each.
 func (w *worker) runInto(b *running, group []int, results []itemResult) error {
-	run := new(ran)
+	run := &b.whole
+	if len(group) < len(b.items) {
+		run = new(ran)
+	}
 	items := b.pick(group)
 	if run.outputs, run.err = w.execute(b, items); run.err == nil {
 		run.faults = b.faults(items, run.outputs)
@@ -254,6 +281,9 @@ func join(items []itemResult) partResult {
 	adjacent := true
 	for i, item := range items {
 		adjacent = adjacent && item.ran == first.ran && item.row == first.row+i
+	}
+	if adjacent && len(items) == first.outputs[0].Rows() {
+		return partResult{outputs: first.outputs, errs: errs}
 	}
 	r := partResult{outputs: make([]tensor.Tensor, len(first.outputs)), errs: errs}
 	for o, out := range first.outputs {

@@ -41,6 +41,7 @@ var errOverdue = errors.New("the batch ran too long")
 // watch is what the loop knows of a worker's batch.
 type watch struct {
 	timer   *time.Timer // of the worker; nil: it has not run a batch
+	set     slo.Instant // for when the timer is; 0: it is not
 	busy    bool
 	limit   slo.Instant // by which it should end, or end after it was told to
 	overdue bool        // it has been told to
@@ -73,25 +74,28 @@ func (e *Engine) report(w *worker, b *running) {
 }
 
 // watch begins to watch over a worker's batch.
-func (l *loop) watch(w *worker) {
+func (l *loop) watch(w *worker, now slo.Instant) {
 	w.watch.busy, w.watch.overdue = true, false
-	l.limit(w, l.engine.cfg.BatchTimeMax)
+	l.limit(w, now, l.engine.cfg.BatchTimeMax)
 }
 
 // limit gives a worker's batch so much time from now.
-func (l *loop) limit(w *worker, d time.Duration) {
-	w.watch.limit = l.engine.Now().Add(d)
-	if w.watch.timer == nil {
+func (l *loop) limit(w *worker, now slo.Instant, d time.Duration) {
+	w.watch.limit = now.Add(d)
+	switch {
+	case w.watch.timer == nil:
 		w.watch.timer = time.AfterFunc(d, func() { l.engine.post(func(l *loop) { l.late(w) }) })
+	case w.watch.set == 0 || w.watch.limit < w.watch.set:
+		w.watch.timer.Reset(d)
+	default: // it comes before, and is set anew then: batches are many, and hardly one is late
 		return
 	}
-	w.watch.timer.Reset(d)
+	w.watch.set = w.watch.limit
 }
 
 // rest ends the watch. What the runtime made of a batch that it was told to end,
 // is that it ran too long.
 func (l *loop) rest(w *worker, b *running) {
-	w.watch.timer.Stop()
 	w.watch.busy = false
 	if w.watch.overdue && b.err != nil && !l.abandoned {
 		b.err = l.tooLong()
@@ -111,17 +115,22 @@ func (l *loop) running() bool {
 }
 
 // late tells a batch to end, and gives its instance up if that has not helped. The
-// timer of a batch that has just ended may come late itself.
+// timer may be that of a batch before.
 func (l *loop) late(w *worker) {
+	w.watch.set = 0
+	now := l.engine.Now()
+	left := w.watch.limit.Sub(now)
 	switch {
-	case l.engine.workers[w.id] != w || !w.watch.busy || l.engine.Now() < w.watch.limit:
+	case l.engine.workers[w.id] != w || !w.watch.busy:
+	case left > 0:
+		l.limit(w, now, left)
 	case !w.watch.overdue:
 		w.watch.overdue = true
 		b := &w.running
 		l.engine.log.Error("a batch runs too long and is told to end", "model", b.served.Model.Name, "version", b.served.Model.Version,
 			"variant", b.served.Model.Variants[b.dispatch.Variant].Name, "items", len(b.dispatch.Parts), "instance", w.id, "after", l.engine.cfg.BatchTimeMax)
 		b.abort()
-		l.limit(w, stuckGrace)
+		l.limit(w, now, stuckGrace)
 	default:
 		l.giveUp(w)
 	}
@@ -206,7 +215,7 @@ func (l *loop) abandon() {
 		if w.watch.busy {
 			w.watch.overdue = true
 			w.running.abort()
-			l.limit(w, stopGrace)
+			l.limit(w, l.engine.Now(), stopGrace)
 		}
 	}
 }

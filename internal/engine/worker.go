@@ -28,7 +28,9 @@ type running struct {
 	abort    context.CancelFunc // ends it early
 	items    []runtime.Item     // of the dispatch's parts, one after the other
 	results  []partResult       // by part of the dispatch
-	rows     []itemResult       // scratch of compute
+	rows     []itemResult       // scratch of compute, like
+	order    []int              // 0, 1, ... and
+	whole    ran                // the run of all items
 	took     time.Duration
 	err      error  // of the whole batch: the instance was lost, or no part has a result
 	left     func() // ends the note that it was left behind; nil: it was not
