@@ -201,9 +201,6 @@ func TestObjectivesAreRepeated(t *testing.T) {
 				if got := (said{string(body.Parameters["min_accuracy"]), string(body.Parameters["deadline_ms"])}); got != tt.want {
 					t.Errorf("the parameters say %q, want %q", got, tt.want)
 				}
-				if got := (said{a.header.Get("x-mosel-min-accuracy"), a.header.Get("x-mosel-deadline-ms")}); got != tt.want {
-					t.Errorf("the headers say %q, want %q", got, tt.want)
-				}
 			})
 		}
 	})

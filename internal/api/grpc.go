@@ -79,11 +79,11 @@ type expectation struct {
 	watching func() bool // ends the watch for a call that ends before its request has come
 }
 
-// end says that the request has come, with so many bytes, or never will.
-func (e *expectation) end(size int64) {
+// end says that the request has come whole, with so many bytes, or never will.
+func (e *expectation) end(size int64, whole bool) {
 	e.given.Do(func() {
 		e.timer.Stop()
-		e.line.taken(size)
+		e.line.taken(size, whole)
 	})
 }
 
@@ -95,7 +95,7 @@ func (a *API) expect(ctx context.Context, _ *tap.Info) (context.Context, error) 
 	ctx, cancel := context.WithCancelCause(ctx)
 	e := &expectation{line: a.lineOf(ctx), timer: time.AfterFunc(a.cfg.ReceiveTime, func() { cancel(errSlow) })}
 	e.line.begin()
-	e.watching = context.AfterFunc(ctx, func() { e.end(0) })
+	e.watching = context.AfterFunc(ctx, func() { e.end(0, false) })
 	return hurried{context.WithValue(ctx, expectationKey{}, e)}, nil
 }
 
@@ -120,7 +120,7 @@ func came(ctx context.Context, request any) *line {
 		return nil
 	}
 	e.watching()
-	e.end(messageBytes(request))
+	e.end(messageBytes(request), true)
 	return e.line
 }
 
@@ -241,7 +241,7 @@ type admitted struct {
 func (s *admitted) RecvMsg(m any) error {
 	s.line.begin()
 	err := s.ServerStream.RecvMsg(m)
-	s.line.taken(messageBytes(m))
+	s.line.taken(messageBytes(m), err == nil)
 	return err
 }
 

@@ -72,7 +72,7 @@ func (c *line) Read(p []byte) (int, error) {
 	if err != nil {
 		return n, err
 	}
-	switch most := lineFree + int64(c.coming)*(c.messageMax+wireExtra(c.messageMax)); {
+	switch most := lineFree + c.silence.late + int64(c.coming)*(c.messageMax+wireExtra(c.messageMax)); {
 	case c.pending > lineFree && c.budget.used.Load() > c.budget.max:
 		err = fmt.Errorf("%d bytes of unfinished messages on a connection, while the requests under way hold all of the %d bytes there are", c.pending, c.budget.max)
 	case c.coming > 0 && c.pending > most:
@@ -108,16 +108,16 @@ func (c *line) begin() {
 	c.coming++
 }
 
-// taken counts out a message that has been handed over, or given up, with what
+// taken counts out a message that has been handed over whole, or given up, with what
 // surrounds it on the wire. When no other is on its way, nothing is.
-func (c *line) taken(size int64) {
+func (c *line) taken(size int64, whole bool) {
 	if c == nil {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.coming = max(0, c.coming-1)
-	c.silence.end(time.Now())
+	c.silence.end(time.Now(), whole)
 	c.written.Store(0)
 	if size += wireExtra(size); c.coming == 0 || size > c.pending {
 		size = c.pending

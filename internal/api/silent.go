@@ -16,6 +16,7 @@ type silence struct {
 	since    time.Time // the last message, or the beginning
 	received int64     // since then
 	excess   time.Time // when more had come than a live connection sends; zero: it has not
+	late     int64     // bytes that may still come of a message that was given up
 }
 
 const (
@@ -28,10 +29,19 @@ const (
 	answerPart = 64
 	// headersBytes may come before a call is seen to begin.
 	headersBytes = lineFree
+	// flightBytes of a message may be under way when its call ends before it has come,
+	// because it is too large, or takes too long: the largest window that grpc-go gives
+	// a connection.
+	flightBytes = 16 << 20
 )
 
-// end notes that a message has come.
-func (s *silence) end(now time.Time) { *s = silence{since: now} }
+// end notes that a message has come, or was given up.
+func (s *silence) end(now time.Time, whole bool) {
+	*s = silence{since: now}
+	if !whole {
+		s.late = flightBytes
+	}
+}
 
 // hear takes n more bytes, after which the connection has written so many in all
 // since the last message, while messages are awaited or not. The error is for a
@@ -42,7 +52,7 @@ func (s *silence) hear(n int, written int64, awaited bool, limit time.Duration, 
 	switch {
 	case over <= 0:
 		return nil
-	case !awaited && over > headersBytes:
+	case !awaited && over > headersBytes+s.late:
 		return fmt.Errorf("%d bytes came in %v without a call", s.received, now.Sub(s.since).Round(time.Millisecond))
 	case s.excess.IsZero():
 		s.excess = now
