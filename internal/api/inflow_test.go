@@ -63,7 +63,7 @@ func TestUnfinishedMessagesAreBounded(t *testing.T) {
 		t.Errorf("%d more bytes beyond the budget are taken", n)
 	}
 	greedy.Close()
-	modest.taken(150 << 10, true) // the only one that was on its way
+	modest.taken(150<<10, true) // the only one that was on its way
 	if used := a.bodies.used.Load(); used != 0 {
 		t.Errorf("%d bytes are counted in the end", used)
 	}
@@ -72,7 +72,7 @@ func TestUnfinishedMessagesAreBounded(t *testing.T) {
 	if _, err := pour(modestClient, modest, 100<<10); err != nil {
 		t.Error(err)
 	}
-	modest.taken(40 << 10, true)
+	modest.taken(40<<10, true)
 	if used := a.bodies.used.Load(); used <= 0 || used >= 60<<10 {
 		t.Errorf("of 100 KiB for two messages %d bytes are counted once one of 40 KiB is taken", used)
 	}

@@ -72,7 +72,7 @@ func TestConnectionsThatSaySomething(t *testing.T) {
 					return err
 				}
 			}
-			p.line.taken(1000 << 10, true)
+			p.line.taken(1000<<10, true)
 			return nil
 		},
 		"what was under way of a message that was refused": func(p pouring) error {
@@ -99,7 +99,7 @@ func TestConnectionsThatSaySomething(t *testing.T) {
 				if err := p.send(100 << 10); err != nil {
 					return err
 				}
-				p.line.taken(100 << 10, true)
+				p.line.taken(100<<10, true)
 				time.Sleep(100 * time.Millisecond)
 			}
 			return nil
