@@ -43,9 +43,9 @@ func TestAllocationsOfAnInference(t *testing.T) {
 	}{
 		// The outputs and their shapes, the answer's header and parameters, the call
 		// and its channel, what the core keeps of a job. Not the 10 KB.
-		{"binary", binaryHead + strings.Repeat("\x01", 2*samples+10), len(binaryHead), 68},
+		{"binary", binaryHead + strings.Repeat("\x01", 2*samples+10), len(binaryHead), 62},
 		// And the bytes of the four inputs, which have no place in the body.
-		{"JSON", inJSON, oip.AllJSON, 70},
+		{"JSON", inJSON, oip.AllJSON, 64},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			a, e := startAPI(t, setup{instant: true, queueJobs: 100})

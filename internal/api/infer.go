@@ -43,7 +43,7 @@ func (a *API) run(ctx context.Context, x *exchange, l engine.Lease, from origin)
 	x.engaged = result.Held
 	from.trace.ran(l.Model, &result, err)
 	if err != nil {
-		return oip.Response{}, nil, err
+		return oip.Response{}, nil, c.explained(l.Model, err)
 	}
 	x.hold(dataBytes(result.Outputs))
 	answer = oip.Response{ModelName: l.Model.Name, ModelVersion: l.Model.Version, ID: x.request.ID, Parameters: understood(append(facts(l.Model, result), c.told(l.Model)...), job.Objective, from.arrived)}

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
@@ -214,4 +216,14 @@ func (c carried) told(m *modelpkg.Model) oip.Parameters {
 		}
 	}
 	return oip.Parameters{{Name: "absent", Value: oip.String(strings.Join(parts, ";"))}}
+}
+
+// explained adds to the error of a floor that cannot be reached what was sent and
+// counts as absent.
+func (c carried) explained(m *modelpkg.Model, err error) error {
+	told, absent := c.told(m).Get("absent")
+	if e, ok := errors.AsType[*slo.Error](err); ok && absent && e.Kind == slo.KindInfeasible {
+		e.Err = fmt.Errorf("%w; what was sent counts as absent: %s", e.Err, told.Text())
+	}
+	return err
 }

@@ -154,3 +154,17 @@ func TestChosenModalities(t *testing.T) {
 		t.Errorf("runs %v, want %v", runs, want)
 	}
 }
+
+// TestFloorsThatFailForAbsence checks that who is refused is told what counted as
+// absent.
+func TestFloorsThatFailForAbsence(t *testing.T) {
+	m := choosy()
+	c := carried{union: 4, items: []slo.Modalities{4}, absent: []slo.Modalities{1}}
+	err := c.explained(m, slo.E("infer scene", slo.KindInfeasible, "the best is 0.8"))
+	if err.Error() != "infer scene: the best is 0.8; what was sent counts as absent: image" {
+		t.Error(err)
+	}
+	if err := c.explained(m, slo.E("infer scene", slo.KindOverloaded, "busy")); err.Error() != "infer scene: busy" {
+		t.Error(err)
+	}
+}

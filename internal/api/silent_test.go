@@ -42,6 +42,27 @@ func (p pouring) send(n int) error {
 	return nil
 }
 
+// refusedMessages are too large: each is refused when it begins, and some of it is
+// under way then.
+func refusedMessages(p pouring) error {
+	for range 10 {
+		p.line.begin()
+		if err := p.send(1); err != nil {
+			return err
+		}
+		p.line.taken(0, false)
+		if err := p.send(8 << 20); err != nil {
+			return err
+		}
+		p.line.begin()
+		if err := p.send(100 << 10); err != nil {
+			return err
+		}
+		p.line.taken(100<<10, true)
+	}
+	return nil
+}
+
 // TestConnectionsThatSaySomething: what live connections do is let be, for hours.
 func TestConnectionsThatSaySomething(t *testing.T) {
 	for name, run := range map[string]func(p pouring) error{
@@ -75,24 +96,7 @@ func TestConnectionsThatSaySomething(t *testing.T) {
 			p.line.taken(1000<<10, true)
 			return nil
 		},
-		"what was under way of a message that was refused": func(p pouring) error {
-			for range 10 {
-				p.line.begin()
-				if err := p.send(1); err != nil {
-					return err
-				}
-				p.line.taken(0, false)
-				if err := p.send(8 << 20); err != nil {
-					return err
-				}
-				p.line.begin()
-				if err := p.send(100 << 10); err != nil {
-					return err
-				}
-				p.line.taken(100<<10, true)
-			}
-			return nil
-		},
+		"what was under way of a message that was refused": refusedMessages,
 		"messages without end": func(p pouring) error {
 			for range 10_000 {
 				p.line.begin()
