@@ -15,7 +15,7 @@
 //
 // Public leaves, useful without the rest:
 //
-//	tensor               element type, shape and bytes; views, no copies
+//	tensor               element type, shape and bytes, to and from Go values; views, no copies
 //	oip                  the Open Inference Protocol on the wire: JSON and its binary extension
 //	oip/inference        the same protocol over gRPC: messages, service, and their way to oip and back
 //	client               Go SDK: calls, asynchronous calls and streams, over REST and gRPC

@@ -13,6 +13,8 @@ import (
 var (
 	// markdownLink is a link or an image: [text](target).
 	markdownLink = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	// fenced is a block of code in a document, where brackets mean other things.
+	fenced = regexp.MustCompile("(?ms)^```.*?^```")
 	// mentioned is how code and messages name a document.
 	mentioned = regexp.MustCompile(`\bdocs/[a-z0-9_/-]+\.(?:md|json)`)
 )
@@ -52,6 +54,9 @@ func targetsIn(name string, form *regexp.Regexp) ([]string, error) {
 	text, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
+	}
+	if form == markdownLink {
+		text = fenced.ReplaceAll(text, nil)
 	}
 	var targets []string
 	for _, match := range form.FindAllStringSubmatch(string(text), -1) {

@@ -25,7 +25,7 @@ func must(what string, err error) {
 
 // photo is a request for one picture, by the digits model that comes with mosel.
 func photo(pixels []byte) client.Request {
-	image, err := tensor.New("image", tensor.Uint8, tensor.Shape{1, 28, 28}, pixels)
+	image, err := tensor.Of("image", tensor.Shape{1, 28, 28}, pixels)
 	must("make a tensor", err)
 	return client.Request{Model: "digits", Inputs: []tensor.Tensor{image}}
 }

@@ -3,6 +3,9 @@
 // it is passed on, sliced by rows and gathered into batches without copying its
 // bytes until the one gather that a batch needs. There is no arithmetic here;
 // models do that.
+//
+// [Of] and [Strings] make tensors of Go values, and [Values] reads them; [New] is for
+// those who have the bytes.
 package tensor
 
 import (

@@ -38,19 +38,13 @@ func needRuntime(t *testing.T) {
 }
 
 func floats(values ...float32) []byte {
-	var data []byte
-	for _, v := range values {
-		data = binary.LittleEndian.AppendUint32(data, math.Float32bits(v))
-	}
-	return data
+	x, _ := tensor.Of("", tensor.Shape{int64(len(values))}, values) // as many as the shape says
+	return x.Data
 }
 
 func wholes(values ...int64) []byte {
-	var data []byte
-	for _, v := range values {
-		data = binary.LittleEndian.AppendUint64(data, uint64(v))
-	}
-	return data
+	x, _ := tensor.Of("", tensor.Shape{int64(len(values))}, values) // as many as the shape says
+	return x.Data
 }
 
 // linear begins a graph: x times a matrix is y [batch, 2].

@@ -2,11 +2,9 @@ package main
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -147,11 +145,7 @@ func TestInferSeveralItems(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v2/models/many", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(many) })
 	mux.HandleFunc("POST /v2/models/many/infer", func(w http.ResponseWriter, _ *http.Request) {
-		var scores []byte
-		for _, s := range []float32{0.9, 0.1, 0.25, 0.75, 0.6, 0.4} {
-			scores = binary.LittleEndian.AppendUint32(scores, math.Float32bits(s))
-		}
-		answer := oip.Response{ModelName: "many", ModelVersion: "1", Outputs: []tensor.Tensor{{Name: "p", DType: tensor.FP32, Shape: tensor.Shape{3, 2}, Data: scores}}}
+		answer := oip.Response{ModelName: "many", ModelVersion: "1", Outputs: []tensor.Tensor{{Name: "p", DType: tensor.FP32, Shape: tensor.Shape{3, 2}, Data: floats(0.9, 0.1, 0.25, 0.75, 0.6, 0.4)}}}
 		text, n, _ := answer.Append(nil, []oip.Form{oip.Binary})
 		w.Header().Set(oip.HeaderLength, strconv.Itoa(n))
 		_, _ = w.Write(text)

@@ -2,13 +2,11 @@ package main
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"image"
 	"image/png"
 	"io"
-	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -48,15 +46,11 @@ func answering(t *testing.T, status int, body string) (addr string, seen *oip.Re
 			_, _ = io.WriteString(w, body)
 			return
 		}
-		var scores []byte
-		for _, s := range []float32{0.05, 0.65, 0.1, 0.2} {
-			scores = binary.LittleEndian.AppendUint32(scores, math.Float32bits(s))
-		}
 		answer := oip.Response{ModelName: "m", ModelVersion: "3", Parameters: oip.Parameters{{Name: "variant", Value: oip.String("photo")},
 			{Name: "modalities", Value: oip.String("photo,caption")}, {Name: "expected_accuracy", Value: oip.Float(0.9712)},
 			{Name: "queue_us", Value: oip.Int(1500)}, {Name: "compute_us", Value: oip.Int(2500)},
 			{Name: "min_accuracy", Value: oip.Float(0.97)}, {Name: "deadline_ms", Value: oip.Float(49.87)}},
-			Outputs: []tensor.Tensor{{Name: "p", DType: tensor.FP32, Shape: tensor.Shape{1, 4}, Data: scores}}}
+			Outputs: []tensor.Tensor{{Name: "p", DType: tensor.FP32, Shape: tensor.Shape{1, 4}, Data: floats(0.05, 0.65, 0.1, 0.2)}}}
 		text, n, _ := answer.Append(nil, []oip.Form{oip.Binary})
 		w.Header().Set(oip.HeaderLength, strconv.Itoa(n))
 		_, _ = w.Write(text)

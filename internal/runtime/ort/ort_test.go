@@ -47,11 +47,8 @@ func load(t testing.TB, m *modelpkg.Model) runtime.Instance {
 }
 
 func floats(values ...float32) []byte {
-	var data []byte
-	for _, v := range values {
-		data = binary.LittleEndian.AppendUint32(data, math.Float32bits(v))
-	}
-	return data
+	x, _ := tensor.Of("", tensor.Shape{int64(len(values))}, values) // as many as the shape says
+	return x.Data
 }
 
 func TestConformance(t *testing.T) {

@@ -3,7 +3,6 @@ package ort
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"maps"
 	"os"
@@ -137,11 +136,8 @@ func counting(t testing.TB, most int64) *modelpkg.Model {
 }
 
 func int64s(values ...int64) []byte {
-	var data []byte
-	for _, v := range values {
-		data = binary.LittleEndian.AppendUint64(data, uint64(v))
-	}
-	return data
+	x, _ := tensor.Of("", tensor.Shape{int64(len(values))}, values) // as many as the shape says
+	return x.Data
 }
 
 func TestOutputsAreBounded(t *testing.T) {
