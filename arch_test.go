@@ -28,7 +28,8 @@ var rooms = []room{
 	{dir: "oip/inference", imports: []string{"tensor", "oip"}},
 	// What a server says about itself, for whoever reads it.
 	{dir: "status"},
-	{dir: "client", imports: []string{"tensor", "oip", "oip/inference", "status"}},
+	{dir: "client", imports: []string{"tensor", "oip", "status"}, tests: []string{"oip/inference", "client/clientgrpc"}},
+	{dir: "client/clientgrpc", imports: []string{"oip", "oip/inference", "client"}, tests: []string{"tensor"}},
 	// The example package, inside the program.
 	{dir: "models"},
 	{dir: "internal/cachedir"},
@@ -58,7 +59,7 @@ var rooms = []room{
 		tests:   []string{"internal/runtime/runtimetest"},
 	},
 	{dir: "internal/profiler", imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime"}},
-	{dir: "internal/replay", imports: []string{"tensor", "client", "internal/slo", "internal/modelpkg", "internal/workload"}, tests: []string{"oip"}},
+	{dir: "internal/replay", imports: []string{"tensor", "client", "client/clientgrpc", "internal/slo", "internal/modelpkg", "internal/workload"}, tests: []string{"oip"}},
 	{dir: "internal/demo", imports: []string{"client", "internal/slo", "internal/modelpkg", "internal/replay"}, tests: []string{"tensor"}},
 	{dir: "internal/media", imports: []string{"tensor", "internal/slo", "internal/modelpkg"}},
 	{dir: "internal/plan", imports: []string{"internal/slo", "internal/modelpkg"}},
@@ -95,7 +96,7 @@ var rooms = []room{
 		dir: "internal/server",
 		imports: []string{"internal/slo", "internal/pending", "internal/access", "internal/runtime", "internal/runtime/ort", "internal/plan", "internal/sched",
 			"internal/obs", "internal/engine", "internal/repository", "internal/api"},
-		tests: []string{"tensor", "oip", "oip/inference", "client", "internal/modelpkg", "internal/modelpkg/modelpkgtest", "internal/runtime/fake"},
+		tests: []string{"tensor", "oip", "oip/inference", "client", "client/clientgrpc", "internal/modelpkg", "internal/modelpkg/modelpkgtest", "internal/runtime/fake"},
 	},
 	{
 		dir: "internal/servebench",
@@ -105,7 +106,7 @@ var rooms = []room{
 	{dir: "conformance", tests: []string{"oip/inference", "internal/modelpkg", "internal/runtime", "internal/runtime/fake", "internal/server"}},
 	{
 		dir: "cmd/mosel",
-		imports: []string{"tensor", "oip", "status", "client", "internal/slo", "internal/pending", "internal/asynclog", "internal/access", "internal/modelpkg", "internal/runtime", "internal/runtime/ort",
+		imports: []string{"tensor", "oip", "status", "client", "client/clientgrpc", "internal/slo", "internal/pending", "internal/asynclog", "internal/access", "internal/modelpkg", "internal/runtime", "internal/runtime/ort",
 			"internal/runtime/ort/library", "internal/profiler", "internal/media", "internal/plan", "internal/plot", "internal/replay", "internal/demo",
 			"internal/workload", "internal/scenario", "internal/obs", "internal/server", "internal/example"},
 		tests: []string{"oip/inference", "internal/modelpkg/modelpkgtest"},

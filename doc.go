@@ -18,7 +18,8 @@
 //	tensor               element type, shape and bytes, to and from Go values; views, no copies
 //	oip                  the Open Inference Protocol on the wire: JSON and its binary extension
 //	oip/inference        the same protocol over gRPC: messages, service, and their way to oip and back
-//	client               Go SDK: calls, asynchronous calls and streams, over REST and gRPC
+//	client               Go SDK: calls, asynchronous calls and streams, over REST
+//	client/clientgrpc    the SDK's way over gRPC, an import of its own
 //	status               what a server says about itself, and about one job
 //	models               the example model package, inside the program
 //	conformance          tests of any server of the protocol, run with go test

@@ -63,6 +63,8 @@ func (o *Options) check(at address) error {
 	switch {
 	case o.TLS != nil && !at.secure():
 		return errors.New("Options.TLS is set, but the address is one of plain text: use https or grpcs")
+	case at.grpc() && o.GRPC == nil:
+		return errors.New("the address is one of gRPC, which is an import of its own: set Options.GRPC to clientgrpc.Dial of github.com/mosel-serve/mosel/client/clientgrpc")
 	case o.Transport != nil && at.grpc():
 		return errors.New("Options.Transport is for REST, the address is one of gRPC")
 	case o.Transport != nil && o.TLS != nil:

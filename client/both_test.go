@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -15,15 +15,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mosel-serve/mosel/client"
+	"github.com/mosel-serve/mosel/client/clientgrpc"
 	"github.com/mosel-serve/mosel/oip"
 	"github.com/mosel-serve/mosel/tensor"
 )
 
 func TestInfer(t *testing.T) {
-	sent := Request{Model: "a/b", Version: "3", ID: "7", Inputs: []tensor.Tensor{pixels(32)}, Outputs: []string{"scores"},
-		MinAccuracy: 0.97, Deadline: 12500 * time.Millisecond, Late: LateRun, Modalities: []string{"image", "text"},
+	sent := client.Request{Model: "a/b", Version: "3", ID: "7", Inputs: []tensor.Tensor{pixels(32)}, Outputs: []string{"scores"},
+		MinAccuracy: 0.97, Deadline: 12500 * time.Millisecond, Late: client.LateRun, Modalities: []string{"image", "text"},
 		Parameters: oip.Parameters{{Name: "x", Value: oip.Int(1)}}}
-	f := &fake{infer: func(c call) (oip.Response, *Error) {
+	f := &fake{infer: func(c call) (oip.Response, *client.Error) {
 		want := map[string]oip.Value{"x": oip.Int(1), "min_accuracy": oip.Float(0.97), "late": oip.String("run"), "modalities": oip.String("image,text")}
 		for name, value := range want {
 			if got, ok := c.q.Parameters.Get(name); !ok || got != value {
@@ -45,7 +47,7 @@ func TestInfer(t *testing.T) {
 				{Name: "min_accuracy", Value: oip.String("0.97")}, {Name: "deadline_ms", Value: oip.Float(12499.5)}},
 			Outputs: []tensor.Tensor{{Name: "scores", DType: tensor.Int8, Shape: tensor.Shape{32}, Data: make([]byte, 32)}}}, nil
 	}}
-	over(t, f, Options{}, func(t *testing.T, c *Client) {
+	over(t, f, client.Options{}, func(t *testing.T, c *client.Client) {
 		got, err := c.Infer(t.Context(), sent)
 		if err != nil {
 			t.Fatal(err)
@@ -55,7 +57,7 @@ func TestInfer(t *testing.T) {
 			got.MinAccuracy != 0.97 || got.Deadline != 12499500*time.Microsecond {
 			t.Errorf("got %+v", got)
 		}
-		if want := []VariantItems{{"image", 24}, {"all", 8}}; !slices.Equal(got.Mix(), want) {
+		if want := []client.VariantItems{{"image", 24}, {"all", 8}}; !slices.Equal(got.Mix(), want) {
 			t.Errorf("mix %v, want %v", got.Mix(), want)
 		}
 		if out, ok := got.Output("scores"); !ok || out.Rows() != 32 {
@@ -68,14 +70,14 @@ func TestInfer(t *testing.T) {
 }
 
 func TestInferAsksForNothingByDefault(t *testing.T) {
-	f := &fake{infer: func(c call) (oip.Response, *Error) {
+	f := &fake{infer: func(c call) (oip.Response, *client.Error) {
 		if len(c.q.Parameters) > 0 || len(c.q.Outputs) > 0 || c.q.OutputForm != oip.Binary || c.q.ID != "" || c.remaining != 0 || c.token != "" || c.key != "" {
 			t.Errorf("got %+v", c)
 		}
 		return echo(c)
 	}}
-	over(t, f, Options{}, func(t *testing.T, c *Client) {
-		got, err := c.Infer(t.Context(), Request{Model: "m", Inputs: []tensor.Tensor{pixels(2)}})
+	over(t, f, client.Options{}, func(t *testing.T, c *client.Client) {
+		got, err := c.Infer(t.Context(), client.Request{Model: "m", Inputs: []tensor.Tensor{pixels(2)}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -83,7 +85,7 @@ func TestInferAsksForNothingByDefault(t *testing.T) {
 			t.Errorf("a server that is not mosel has the mix %v", got.Mix())
 		}
 		got.Variant = "all"
-		if want := []VariantItems{{"all", 2}}; !slices.Equal(got.Mix(), want) {
+		if want := []client.VariantItems{{"all", 2}}; !slices.Equal(got.Mix(), want) {
 			t.Errorf("mix %v, want %v", got.Mix(), want)
 		}
 	})
@@ -95,7 +97,7 @@ func TestContextDeadlineIsSentAlong(t *testing.T) {
 	for _, tt := range []struct {
 		own, context time.Duration
 	}{{0, time.Minute}, {time.Hour, time.Minute}, {time.Second, time.Minute}} {
-		f := &fake{infer: func(c call) (oip.Response, *Error) {
+		f := &fake{infer: func(c call) (oip.Response, *client.Error) {
 			left := c.remaining
 			if value, ok := c.q.Parameters.Get("deadline_ms"); ok {
 				ms, err := value.Float64()
@@ -116,10 +118,10 @@ func TestContextDeadlineIsSentAlong(t *testing.T) {
 			}
 			return echo(c)
 		}}
-		over(t, f, Options{}, func(t *testing.T, c *Client) {
+		over(t, f, client.Options{}, func(t *testing.T, c *client.Client) {
 			ctx, cancel := context.WithTimeout(t.Context(), tt.context)
 			defer cancel()
-			if _, err := c.Infer(ctx, Request{Model: "m", Inputs: []tensor.Tensor{pixels(1)}, Deadline: tt.own}); err != nil {
+			if _, err := c.Infer(ctx, client.Request{Model: "m", Inputs: []tensor.Tensor{pixels(1)}, Deadline: tt.own}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -128,29 +130,29 @@ func TestContextDeadlineIsSentAlong(t *testing.T) {
 
 // failures are errors of the server, and what kind they are of.
 var failures = []struct {
-	err       Error
+	err       client.Error
 	kind      error
 	retryable bool
 }{
-	{Error{Status: 400, Message: "what?"}, ErrInvalid, false},
-	{Error{Status: 401, Message: "who?"}, ErrUnauthenticated, false},
-	{Error{Status: 403, Message: "no"}, ErrForbidden, false},
-	{Error{Status: 404, Message: "where?"}, ErrNotFound, false},
-	{Error{Status: 413, Message: "too much"}, ErrTooLarge, false},
-	{Error{Status: 422, Message: "no", BestAccuracy: 0.91, Job: "j1"}, ErrInfeasible, false},
-	{Error{Status: 429, Message: "full", RetryAfter: 1500 * time.Millisecond, Job: "j2"}, ErrOverloaded, true},
-	{Error{Status: 499, Message: "gone"}, ErrCanceled, false},
-	{Error{Status: 500, Message: "oh", Job: "j3"}, ErrFailed, false},
-	{Error{Status: 501, Message: "not offered"}, ErrUnsupported, false},
-	{Error{Status: 503, Message: "draining", RetryAfter: time.Second}, ErrUnavailable, true},
-	{Error{Status: 504, Message: "late", Job: "j4"}, ErrDeadline, false},
+	{client.Error{Status: 400, Message: "what?"}, client.ErrInvalid, false},
+	{client.Error{Status: 401, Message: "who?"}, client.ErrUnauthenticated, false},
+	{client.Error{Status: 403, Message: "no"}, client.ErrForbidden, false},
+	{client.Error{Status: 404, Message: "where?"}, client.ErrNotFound, false},
+	{client.Error{Status: 413, Message: "too much"}, client.ErrTooLarge, false},
+	{client.Error{Status: 422, Message: "no", BestAccuracy: 0.91, Job: "j1"}, client.ErrInfeasible, false},
+	{client.Error{Status: 429, Message: "full", RetryAfter: 1500 * time.Millisecond, Job: "j2"}, client.ErrOverloaded, true},
+	{client.Error{Status: 499, Message: "gone"}, client.ErrCanceled, false},
+	{client.Error{Status: 500, Message: "oh", Job: "j3"}, client.ErrFailed, false},
+	{client.Error{Status: 501, Message: "not offered"}, client.ErrUnsupported, false},
+	{client.Error{Status: 503, Message: "draining", RetryAfter: time.Second}, client.ErrUnavailable, true},
+	{client.Error{Status: 504, Message: "late", Job: "j4"}, client.ErrDeadline, false},
 }
 
 // checkFailure checks that an error is what the server said.
 func checkFailure(t *testing.T, i int, err error) {
 	t.Helper()
 	want := failures[i]
-	got, ok := errors.AsType[*Error](err)
+	got, ok := errors.AsType[*client.Error](err)
 	if !ok || *got != want.err || got.Retryable() != want.retryable {
 		t.Errorf("want %#v, got %#v of %v", want.err, got, err)
 	}
@@ -166,39 +168,39 @@ func checkFailure(t *testing.T, i int, err error) {
 
 func TestErrors(t *testing.T) {
 	for i := range failures {
-		f := &fake{infer: func(call) (oip.Response, *Error) { return oip.Response{}, &failures[i].err }}
-		over(t, f, Options{}, func(t *testing.T, c *Client) {
-			_, err := c.Infer(t.Context(), Request{Model: "m", Inputs: []tensor.Tensor{pixels(1)}})
+		f := &fake{infer: func(call) (oip.Response, *client.Error) { return oip.Response{}, &failures[i].err }}
+		over(t, f, client.Options{}, func(t *testing.T, c *client.Client) {
+			_, err := c.Infer(t.Context(), client.Request{Model: "m", Inputs: []tensor.Tensor{pixels(1)}})
 			checkFailure(t, i, err)
 		})
 	}
-	if errors.Is(&Error{Status: 418}, ErrInvalid) || errors.Is(&Error{Status: 418}, nil) {
+	if errors.Is(&client.Error{Status: 418}, client.ErrInvalid) || errors.Is(&client.Error{Status: 418}, nil) {
 		t.Error("a status without a kind has one")
 	}
 }
 
 func TestInferFailsBeforeSending(t *testing.T) {
-	f := &fake{infer: func(c call) (oip.Response, *Error) {
+	f := &fake{infer: func(c call) (oip.Response, *client.Error) {
 		t.Error("something was sent")
 		return echo(c)
 	}}
 	gone, cancel := context.WithTimeout(t.Context(), -time.Second)
 	defer cancel()
-	over(t, f, Options{}, func(t *testing.T, c *Client) {
+	over(t, f, client.Options{}, func(t *testing.T, c *client.Client) {
 		for name, tt := range map[string]struct {
 			ctx  context.Context
-			r    Request
+			r    client.Request
 			want string
 		}{
-			"no model": {t.Context(), Request{}, "no model is named"},
-			"unsound tensor": {t.Context(), Request{Model: "m", Inputs: []tensor.Tensor{{Name: "x", DType: tensor.FP32, Shape: tensor.Shape{2}}}},
+			"no model": {t.Context(), client.Request{}, "no model is named"},
+			"unsound tensor": {t.Context(), client.Request{Model: "m", Inputs: []tensor.Tensor{{Name: "x", DType: tensor.FP32, Shape: tensor.Shape{2}}}},
 				"needs 2 elements"},
-			"negative deadline": {t.Context(), Request{Model: "m", Deadline: -1}, "deadline -1ns is negative"},
-			"percent":           {t.Context(), Request{Model: "m", MinAccuracy: 97}, "MinAccuracy is 97: an accuracy is between 0 and 1"},
-			"no number":         {t.Context(), Request{Model: "m", MinAccuracy: math.NaN()}, "MinAccuracy is NaN"},
-			"NaN":               {t.Context(), Request{Model: "m", Parameters: oip.Parameters{{Name: "p"}}}, `parameter "p" has no value`},
-			"not UTF-8":         {t.Context(), Request{Model: "m", ID: "\xff"}, "UTF-8"},
-			"context ended":     {gone, Request{Model: "m"}, context.DeadlineExceeded.Error()},
+			"negative deadline": {t.Context(), client.Request{Model: "m", Deadline: -1}, "deadline -1ns is negative"},
+			"percent":           {t.Context(), client.Request{Model: "m", MinAccuracy: 97}, "MinAccuracy is 97: an accuracy is between 0 and 1"},
+			"no number":         {t.Context(), client.Request{Model: "m", MinAccuracy: math.NaN()}, "MinAccuracy is NaN"},
+			"NaN":               {t.Context(), client.Request{Model: "m", Parameters: oip.Parameters{{Name: "p"}}}, `parameter "p" has no value`},
+			"not UTF-8":         {t.Context(), client.Request{Model: "m", ID: "\xff"}, "UTF-8"},
+			"context ended":     {gone, client.Request{Model: "m"}, context.DeadlineExceeded.Error()},
 		} {
 			if _, err := c.Infer(tt.ctx, tt.r); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%s: %v, want %q", name, err, tt.want)
@@ -211,7 +213,7 @@ func TestQuestionsAboutTheServer(t *testing.T) {
 	f := &fake{ready: true, models: []oip.RepositoryEntry{{Name: "digits", Version: "1", State: "READY"}, {Name: "broken", State: "UNAVAILABLE", Reason: "no graph"}},
 		model: oip.ModelMetadata{Name: "digits", Versions: []string{"1"}, Inputs: []oip.TensorMetadata{{Name: "image", Datatype: "UINT8", Shape: []int64{-1, 28, 28}}},
 			Outputs: []oip.TensorMetadata{}, Properties: map[string]string{"labels": "0,1"}}}
-	over(t, f, Options{}, func(t *testing.T, c *Client) {
+	over(t, f, client.Options{}, func(t *testing.T, c *client.Client) {
 		ctx := t.Context()
 		if s, err := c.Server(ctx); err != nil || s.Name != "mosel" || s.Version != "1" {
 			t.Errorf("server %+v, %v", s, err)
@@ -226,7 +228,7 @@ func TestQuestionsAboutTheServer(t *testing.T) {
 		if err != nil || len(m.Inputs) != 1 || m.Inputs[0].Datatype != "UINT8" || !slices.Equal(m.Inputs[0].Shape, []int64{-1, 28, 28}) || m.Properties["labels"] != "0,1" {
 			t.Errorf("metadata %+v, %v", m, err)
 		}
-		if _, err := c.Metadata(ctx, "other"); !errors.Is(err, ErrNotFound) {
+		if _, err := c.Metadata(ctx, "other"); !errors.Is(err, client.ErrNotFound) {
 			t.Errorf("metadata of an unknown model: %v", err)
 		}
 	})
@@ -234,21 +236,21 @@ func TestQuestionsAboutTheServer(t *testing.T) {
 
 func TestNotReady(t *testing.T) {
 	for _, f := range []*fake{{ready: false}, {down: true}} {
-		over(t, f, Options{}, func(t *testing.T, c *Client) {
+		over(t, f, client.Options{}, func(t *testing.T, c *client.Client) {
 			if ok, err := c.Ready(t.Context()); err != nil || ok {
 				t.Errorf("ready %v, %v", ok, err)
 			}
 		})
 	}
 	for _, addr := range []string{"127.0.0.1:1", "grpc://127.0.0.1:1"} {
-		c, err := New(addr, Options{})
+		c, err := client.New(addr, client.Options{GRPC: clientgrpc.Dial})
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, ready := c.Ready(t.Context())
-		_, infer := c.Infer(t.Context(), Request{Model: "m", Inputs: []tensor.Tensor{pixels(1)}})
+		_, infer := c.Infer(t.Context(), client.Request{Model: "m", Inputs: []tensor.Tensor{pixels(1)}})
 		for _, err := range []error{ready, infer} {
-			if _, ok := errors.AsType[*Error](err); ok || err == nil || !strings.HasSuffix(err.Error(), ": dial tcp 127.0.0.1:1: connect: connection refused") {
+			if _, ok := errors.AsType[*client.Error](err); ok || err == nil || !strings.HasSuffix(err.Error(), ": dial tcp 127.0.0.1:1: connect: connection refused") {
 				t.Errorf("%s: a server that is not there: %v", addr, err)
 			}
 		}
@@ -257,18 +259,18 @@ func TestNotReady(t *testing.T) {
 }
 
 func TestLoadAndUnload(t *testing.T) {
-	f := &fake{admin: func(what, model string) *Error {
+	f := &fake{admin: func(what, model string) *client.Error {
 		if model == "digits" {
 			return nil
 		}
-		return &Error{Status: http.StatusForbidden, Message: what + " " + model}
+		return &client.Error{Status: http.StatusForbidden, Message: what + " " + model}
 	}}
-	over(t, f, Options{}, func(t *testing.T, c *Client) {
+	over(t, f, client.Options{}, func(t *testing.T, c *client.Client) {
 		for what, ask := range map[string]func(context.Context, string) error{"load": c.Load, "unload": c.Unload} {
 			if err := ask(t.Context(), "digits"); err != nil {
 				t.Errorf("%s: %v", what, err)
 			}
-			if err := ask(t.Context(), "other"); !errors.Is(err, ErrForbidden) || !strings.Contains(err.Error(), what+" other") {
+			if err := ask(t.Context(), "other"); !errors.Is(err, client.ErrForbidden) || !strings.Contains(err.Error(), what+" other") {
 				t.Errorf("%s of another: %v", what, err)
 			}
 		}
@@ -276,19 +278,19 @@ func TestLoadAndUnload(t *testing.T) {
 }
 
 func TestTokenAndClientKey(t *testing.T) {
-	f := &fake{infer: func(c call) (oip.Response, *Error) {
+	f := &fake{infer: func(c call) (oip.Response, *client.Error) {
 		if c.token != "Bearer s3cret" || c.key != "team a" {
-			return oip.Response{}, &Error{Status: 401, Message: fmt.Sprintf("token %q of client %q", c.token, c.key)}
+			return oip.Response{}, &client.Error{Status: 401, Message: fmt.Sprintf("token %q of client %q", c.token, c.key)}
 		}
 		return echo(c)
 	}}
-	over(t, f, Options{Token: "s3cret", ClientKey: "team a"}, func(t *testing.T, c *Client) {
-		if _, err := c.Infer(t.Context(), Request{Model: "m", Inputs: []tensor.Tensor{pixels(1)}}); err != nil {
+	over(t, f, client.Options{Token: "s3cret", ClientKey: "team a"}, func(t *testing.T, c *client.Client) {
+		if _, err := c.Infer(t.Context(), client.Request{Model: "m", Inputs: []tensor.Tensor{pixels(1)}}); err != nil {
 			t.Error(err)
 		}
 	})
-	over(t, f, Options{Token: "other"}, func(t *testing.T, c *Client) {
-		if _, err := c.Infer(t.Context(), Request{Model: "m", Inputs: []tensor.Tensor{pixels(1)}}); !errors.Is(err, ErrUnauthenticated) {
+	over(t, f, client.Options{Token: "other"}, func(t *testing.T, c *client.Client) {
+		if _, err := c.Infer(t.Context(), client.Request{Model: "m", Inputs: []tensor.Tensor{pixels(1)}}); !errors.Is(err, client.ErrUnauthenticated) {
 			t.Error(err)
 		}
 	})
@@ -297,13 +299,13 @@ func TestTokenAndClientKey(t *testing.T) {
 // held is a server that keeps every request until it is let go or given up.
 func held() (f *fake, arrived chan call, let chan struct{}) {
 	arrived, let = make(chan call, 100), make(chan struct{})
-	return &fake{infer: func(c call) (oip.Response, *Error) {
+	return &fake{infer: func(c call) (oip.Response, *client.Error) {
 		arrived <- c
 		select {
 		case <-let:
 			return echo(c)
 		case <-c.ctx.Done():
-			return oip.Response{}, &Error{Status: statusCanceled, Message: "given up"}
+			return oip.Response{}, &client.Error{Status: 499, Message: "given up"}
 		}
 	}}, arrived, let
 }
@@ -312,13 +314,13 @@ func held() (f *fake, arrived chan call, let chan struct{}) {
 func TestContextEnds(t *testing.T) {
 	for _, want := range []error{context.Canceled, context.DeadlineExceeded} {
 		f, arrived, _ := held()
-		over(t, f, Options{}, func(t *testing.T, c *Client) {
+		over(t, f, client.Options{}, func(t *testing.T, c *client.Client) {
 			ctx, cancel := context.WithCancel(t.Context())
 			if want == context.DeadlineExceeded {
 				ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
 			}
 			defer cancel()
-			under := c.Go(ctx, Request{Model: "m", Inputs: []tensor.Tensor{pixels(1)}})
+			under := c.Go(ctx, client.Request{Model: "m", Inputs: []tensor.Tensor{pixels(1)}})
 			var at call
 			if want == context.Canceled {
 				at = <-arrived
@@ -330,7 +332,7 @@ func TestContextEnds(t *testing.T) {
 			default:
 			}
 			// The server may tell that the deadline passed before the client sees it.
-			if late := want == context.DeadlineExceeded && errors.Is(err, ErrCanceled); !errors.Is(err, want) && !late {
+			if late := want == context.DeadlineExceeded && errors.Is(err, client.ErrCanceled); !errors.Is(err, want) && !late {
 				t.Errorf("%v, want %v", err, want)
 			}
 			if at.ctx != nil { // a deadline may pass before anything arrives
@@ -342,9 +344,9 @@ func TestContextEnds(t *testing.T) {
 
 func TestCallsAreBounded(t *testing.T) {
 	f, arrived, let := held()
-	over(t, f, Options{ConnectionsMax: 2}, func(t *testing.T, c *Client) {
-		r := Request{Model: "m", Inputs: []tensor.Tensor{pixels(1)}}
-		calls := []*Call{c.Go(t.Context(), r), c.Go(t.Context(), r)}
+	over(t, f, client.Options{ConnectionsMax: 2}, func(t *testing.T, c *client.Client) {
+		r := client.Request{Model: "m", Inputs: []tensor.Tensor{pixels(1)}}
+		calls := []*client.Call{c.Go(t.Context(), r), c.Go(t.Context(), r)}
 		<-arrived
 		<-arrived
 		ctx, cancel := context.WithCancel(t.Context())
@@ -354,10 +356,10 @@ func TestCallsAreBounded(t *testing.T) {
 		}
 		hurried := r
 		hurried.Deadline = time.Millisecond
-		if _, err := c.Go(t.Context(), hurried).Result(); !errors.Is(err, ErrDeadline) || !strings.Contains(err.Error(), "while 2 other calls were under way") {
+		if _, err := c.Go(t.Context(), hurried).Result(); !errors.Is(err, client.ErrDeadline) || !strings.Contains(err.Error(), "while 2 other calls were under way") {
 			t.Errorf("a third call whose deadline passed: %v", err)
 		}
-		third := make(chan *Call)
+		third := make(chan *client.Call)
 		go func() { third <- c.Go(t.Context(), r) }() // waits
 		let <- struct{}{}
 		calls = append(calls, <-third)
@@ -378,8 +380,8 @@ func TestCallsAreBounded(t *testing.T) {
 
 func TestClose(t *testing.T) {
 	f, arrived, let := held()
-	over(t, f, Options{}, func(t *testing.T, c *Client) {
-		r := Request{Model: "m", Inputs: []tensor.Tensor{pixels(1)}}
+	over(t, f, client.Options{}, func(t *testing.T, c *client.Client) {
+		r := client.Request{Model: "m", Inputs: []tensor.Tensor{pixels(1)}}
 		call := c.Go(t.Context(), r)
 		<-arrived
 		c.Close()
@@ -390,7 +392,7 @@ func TestClose(t *testing.T) {
 			"Server": func() error { _, err := c.Server(t.Context()); return err },
 			"Load":   func() error { return c.Load(t.Context(), "m") },
 		} {
-			if err := ask(); !errors.Is(err, ErrClosed) {
+			if err := ask(); !errors.Is(err, client.ErrClosed) {
 				t.Errorf("%s after Close: %v", name, err)
 			}
 		}
@@ -407,7 +409,7 @@ func clientGoroutines() int {
 	_ = pprof.Lookup("goroutine").WriteTo(&text, 2)
 	count := 0
 	for stack := range strings.SplitSeq(text.String(), "\n\n") {
-		if strings.Contains(stack, "newHTTP2Client") || strings.Contains(stack, "(*persistConn)") || strings.Contains(stack, "client.(*") && !strings.Contains(stack, "client.(*fake)") ||
+		if strings.Contains(stack, "newHTTP2Client") || strings.Contains(stack, "(*persistConn)") || strings.Contains(stack, "client.(*") || strings.Contains(stack, "clientgrpc.(*") ||
 			strings.Contains(stack, "newClientStreamWithParams") {
 			count++
 		}
@@ -417,29 +419,29 @@ func clientGoroutines() int {
 
 // TestNothingIsLeft: after Close the goroutines of a client end, whatever it did.
 func TestNothingIsLeft(t *testing.T) {
-	f := &fake{infer: func(c call) (oip.Response, *Error) {
+	f := &fake{infer: func(c call) (oip.Response, *client.Error) {
 		if c.model == "hold" {
 			<-c.ctx.Done()
 		}
 		return echo(c)
 	}}
-	over(t, f, Options{ConnectionsMax: 8}, func(t *testing.T, c *Client) {
+	over(t, f, client.Options{ConnectionsMax: 8}, func(t *testing.T, c *client.Client) {
 		before := clientGoroutines()
 		ctx, cancel := context.WithCancel(t.Context())
-		r := Request{Model: "m", Inputs: []tensor.Tensor{pixels(1)}}
+		r := client.Request{Model: "m", Inputs: []tensor.Tensor{pixels(1)}}
 		for range 20 {
 			c.Go(ctx, r)
 		}
-		c.Go(ctx, Request{Model: "hold", Inputs: r.Inputs})
-		whole, err := c.Stream(ctx, StreamOptions{})
+		c.Go(ctx, client.Request{Model: "hold", Inputs: r.Inputs})
+		whole, err := c.Stream(ctx, client.StreamOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		abandoned, err := c.Stream(ctx, StreamOptions{})
+		abandoned, err := c.Stream(ctx, client.StreamOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, s := range []*Stream{whole, abandoned} {
+		for _, s := range []*client.Stream{whole, abandoned} {
 			if err := s.Send(r); err != nil {
 				t.Error(err)
 			}
@@ -465,11 +467,11 @@ func TestNothingIsLeft(t *testing.T) {
 // answer.
 func TestConcurrentUse(t *testing.T) {
 	var served atomic.Int64
-	f := &fake{infer: func(c call) (oip.Response, *Error) {
+	f := &fake{infer: func(c call) (oip.Response, *client.Error) {
 		served.Add(1)
 		return echo(c)
 	}}
-	over(t, f, Options{ConnectionsMax: 3}, func(t *testing.T, c *Client) {
+	over(t, f, client.Options{ConnectionsMax: 3}, func(t *testing.T, c *client.Client) {
 		served.Store(0)
 		var wg sync.WaitGroup
 		for worker := range 8 {
@@ -479,7 +481,7 @@ func TestConcurrentUse(t *testing.T) {
 					in.Data[i] = byte(worker)
 				}
 				for range 20 {
-					got, err := c.Infer(t.Context(), Request{Model: "m", ID: fmt.Sprint(worker), Inputs: []tensor.Tensor{in}})
+					got, err := c.Infer(t.Context(), client.Request{Model: "m", ID: fmt.Sprint(worker), Inputs: []tensor.Tensor{in}})
 					if err != nil {
 						t.Error(err)
 						return

@@ -37,9 +37,17 @@ type Options struct {
 	// Transport sends the requests over REST, in place of the client's own; for
 	// tests and for other ways to a server.
 	Transport http.RoundTripper
+	// GRPC is how to speak to a grpc or grpcs address: clientgrpc.Dial, of the
+	// package below this one. It is an import of its own so that programs that speak
+	// REST alone do not contain gRPC. Nil: New refuses such addresses.
+	//
+	// It is called once, with host and port of the server and with the options, in
+	// which all defaults are filled in; TLS is nil for an address of plain text, and only
+	// there. It does not connect yet.
+	GRPC func(target string, opts Options) (Wire, error)
 }
 
-// The defaults of Options, and what both transports keep to.
+// The defaults of Options, and the bound on connecting.
 const (
 	connectionsMax   = 1024
 	responseBytesMax = 64 << 20
@@ -51,14 +59,14 @@ const (
 // could not be sent or read.
 type transport interface {
 	infer(ctx context.Context, r *Request) (*Response, error)
-	ready(ctx context.Context) (bool, error)
-	server(ctx context.Context) (oip.ServerMetadata, error)
-	models(ctx context.Context) ([]oip.RepositoryEntry, error)
-	metadata(ctx context.Context, model string) (oip.ModelMetadata, error)
-	load(ctx context.Context, model string) error
-	unload(ctx context.Context, model string) error
-	// close is called once, when nothing is under way any more.
-	close()
+	Ready(ctx context.Context) (bool, error)
+	Server(ctx context.Context) (oip.ServerMetadata, error)
+	Models(ctx context.Context) ([]oip.RepositoryEntry, error)
+	Metadata(ctx context.Context, model string) (oip.ModelMetadata, error)
+	Load(ctx context.Context, model string) error
+	Unload(ctx context.Context, model string) error
+	// Close is called once, when nothing is under way any more.
+	Close()
 }
 
 // Client sends requests to one server. It is safe for concurrent use.
@@ -75,7 +83,8 @@ type Client struct {
 //
 //   - "host:port", or a URL http://... or https://... and, if the server stands
 //     behind a proxy, a path: REST;
-//   - grpc://host:port, or grpcs://host:port with TLS: gRPC, by default at port 8001.
+//   - grpc://host:port, or grpcs://host:port with TLS: gRPC, by default at port 8001,
+//     which needs Options.GRPC.
 //
 // It does not connect yet.
 func New(addr string, opts Options) (*Client, error) {
@@ -93,12 +102,19 @@ func New(addr string, opts Options) (*Client, error) {
 		opts.ResponseBytesMax = responseBytesMax
 	}
 	c := &Client{slots: make(chan struct{}, opts.ConnectionsMax)}
-	if at.grpc() {
-		c.transport, err = newGRPC(at, opts)
-	} else {
+	if !at.grpc() {
 		c.transport = newREST(at, opts)
+		return c, nil
 	}
-	return c, err
+	if at.secure() && opts.TLS == nil {
+		opts.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	wire, err := opts.GRPC(at.target(), opts)
+	if err != nil {
+		return nil, fmt.Errorf("client of %s: %w", addr, err)
+	}
+	c.transport = wired{wire}
+	return c, nil
 }
 
 // Close ends the client: further calls fail with ErrClosed. Those under way go on,
@@ -109,7 +125,7 @@ func (c *Client) Close() {
 	c.closed = true
 	c.mu.Unlock()
 	if last {
-		c.transport.close()
+		c.transport.Close()
 	}
 }
 
@@ -159,14 +175,14 @@ func (c *Client) gone() {
 	last := c.closed && c.running == 0
 	c.mu.Unlock()
 	if last {
-		c.transport.close()
+		c.transport.Close()
 	}
 }
 
 // Ready reports whether the server takes requests. An error says that it could
 // not be asked.
 func (c *Client) Ready(ctx context.Context) (bool, error) {
-	ready, err := ask(ctx, c, func() (bool, error) { return c.transport.ready(ctx) })
+	ready, err := ask(ctx, c, func() (bool, error) { return c.transport.Ready(ctx) })
 	if errors.Is(err, ErrUnavailable) {
 		return false, nil
 	}
@@ -175,31 +191,31 @@ func (c *Client) Ready(ctx context.Context) (bool, error) {
 
 // Server says which server this is.
 func (c *Client) Server(ctx context.Context) (oip.ServerMetadata, error) {
-	return ask(ctx, c, func() (oip.ServerMetadata, error) { return c.transport.server(ctx) })
+	return ask(ctx, c, func() (oip.ServerMetadata, error) { return c.transport.Server(ctx) })
 }
 
 // Models lists the models and whether they are ready.
 func (c *Client) Models(ctx context.Context) ([]oip.RepositoryEntry, error) {
-	return ask(ctx, c, func() ([]oip.RepositoryEntry, error) { return c.transport.models(ctx) })
+	return ask(ctx, c, func() ([]oip.RepositoryEntry, error) { return c.transport.Models(ctx) })
 }
 
 // Metadata describes a model: its inputs, its outputs and what is known of its
 // modalities and accuracy.
 func (c *Client) Metadata(ctx context.Context, model string) (oip.ModelMetadata, error) {
-	return ask(ctx, c, func() (oip.ModelMetadata, error) { return c.transport.metadata(ctx, model) })
+	return ask(ctx, c, func() (oip.ModelMetadata, error) { return c.transport.Metadata(ctx, model) })
 }
 
 // Load asks the server to load a model, or to load it again where its package has
 // changed, and returns when it serves. Servers may keep this to administrators.
 func (c *Client) Load(ctx context.Context, model string) error {
-	_, err := ask(ctx, c, func() (struct{}, error) { return struct{}{}, c.transport.load(ctx, model) })
+	_, err := ask(ctx, c, func() (struct{}, error) { return struct{}{}, c.transport.Load(ctx, model) })
 	return err
 }
 
 // Unload asks the server to serve a model no more. Servers may keep this to
 // administrators.
 func (c *Client) Unload(ctx context.Context, model string) error {
-	_, err := ask(ctx, c, func() (struct{}, error) { return struct{}{}, c.transport.unload(ctx, model) })
+	_, err := ask(ctx, c, func() (struct{}, error) { return struct{}{}, c.transport.Unload(ctx, model) })
 	return err
 }
 

@@ -6,7 +6,7 @@
 //
 // A server is reached over REST, in the protocol's binary form, or over gRPC; the
 // address given to [New] decides, and nothing else changes: not the requests, not
-// the answers, not the errors.
+// the answers, not the errors. For gRPC set [Options.GRPC] to clientgrpc.Dial.
 //
 // There are three ways to ask. [Client.Infer] waits for the answer. [Client.Go]
 // starts a call whose answer is collected later. [Client.Stream] sends many requests

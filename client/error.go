@@ -109,8 +109,25 @@ func newError(answer *http.Response, body []byte) *Error {
 	return e
 }
 
-// retryAfter and bestAccuracy read facts. What makes no sense is not there: an error
-// has been told, and it must not become another.
+// SetFact sets what the protocol tells of an error beside its words: "status",
+// "retry_after_ms", "best_accuracy" or "job". It is for those who implement a Wire.
+// What has another name or makes no sense is passed over: an error has been told, and
+// it must not become another.
+func (e *Error) SetFact(name string, v oip.Value) {
+	switch name {
+	case "status":
+		if status, err := v.Int64(); err == nil && status >= http.StatusBadRequest && status < 600 {
+			e.Status = int(status)
+		}
+	case "retry_after_ms":
+		e.retryAfter(v)
+	case "best_accuracy":
+		e.bestAccuracy(v)
+	case "job":
+		e.Job = v.Text()
+	}
+}
+
 func (e *Error) retryAfter(v oip.Value) {
 	if ms, err := v.Int64(); err == nil && ms > 0 && ms <= math.MaxInt64/int64(time.Millisecond) {
 		e.RetryAfter = time.Duration(ms) * time.Millisecond

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mosel-serve/mosel/client"
+	"github.com/mosel-serve/mosel/client/clientgrpc"
 	"github.com/mosel-serve/mosel/tensor"
 )
 
@@ -54,6 +55,7 @@ func ExampleNew() {
 	roots.AppendCertsFromPEM(authority)
 
 	c, err := client.New("grpcs://inference.example.com:8001", client.Options{
+		GRPC:      clientgrpc.Dial,
 		Token:     os.Getenv("MOSEL_TOKEN"),
 		ClientKey: "team-a",
 		TLS:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13},
@@ -92,7 +94,7 @@ func ExampleError() {
 
 // Two requests under way at a time, collected when both are needed.
 func ExampleClient_Go() {
-	c, err := client.New("grpc://localhost:8001", client.Options{})
+	c, err := client.New("grpc://localhost:8001", client.Options{GRPC: clientgrpc.Dial})
 	must("make a client", err)
 	defer c.Close()
 
@@ -111,7 +113,7 @@ func ExampleClient_Go() {
 // Pictures from somewhere, one after the other: one goroutine sends, another
 // receives, and neither waits for the other but when the window is full.
 func ExampleClient_Stream() {
-	c, err := client.New("grpc://localhost:8001", client.Options{})
+	c, err := client.New("grpc://localhost:8001", client.Options{GRPC: clientgrpc.Dial})
 	must("make a client", err)
 	defer c.Close()
 

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"encoding/json"
@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mosel-serve/mosel/client"
+	"github.com/mosel-serve/mosel/client/clientgrpc"
 	"github.com/mosel-serve/mosel/status"
 )
 
@@ -26,7 +28,7 @@ func TestReports(t *testing.T) {
 		case "GET /v1/explain?client_id=a+b%2Fc%26d":
 			answer = listed
 		default:
-			sendError(w, &Error{Status: http.StatusNotFound, Message: "not known"})
+			sendError(w, &client.Error{Status: http.StatusNotFound, Message: "not known"})
 			return
 		}
 		_ = json.NewEncoder(w).Encode(answer)
@@ -40,18 +42,18 @@ func TestReports(t *testing.T) {
 	if got, err := c.Requests(t.Context(), "a b/c&d"); err != nil || !reflect.DeepEqual(got, listed) {
 		t.Errorf("requests %+v, %v", got, err)
 	}
-	if _, err := c.Requests(t.Context(), "e"); !errors.Is(err, ErrNotFound) {
+	if _, err := c.Requests(t.Context(), "e"); !errors.Is(err, client.ErrNotFound) {
 		t.Errorf("of an id that nobody gave: %v", err)
 	}
-	if _, err := c.Explain(t.Context(), "18"); !errors.Is(err, ErrNotFound) {
+	if _, err := c.Explain(t.Context(), "18"); !errors.Is(err, client.ErrNotFound) {
 		t.Errorf("of a job that nobody knows: %v", err)
 	}
-	other, err := New("grpc://127.0.0.1:1", Options{})
+	other, err := client.New("grpc://127.0.0.1:1", client.Options{GRPC: clientgrpc.Dial})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	if _, err := other.Status(t.Context()); !errors.Is(err, ErrUnsupported) {
+	if _, err := other.Status(t.Context()); !errors.Is(err, client.ErrUnsupported) {
 		t.Errorf("over gRPC: %v", err)
 	}
 }

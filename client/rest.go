@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/mosel-serve/mosel/oip"
@@ -57,38 +56,44 @@ func newREST(at address, opts Options) *rest {
 	return t
 }
 
-func (t *rest) close() {
+// Close closes the connections.
+func (t *rest) Close() {
 	if idle, ok := t.http.(interface{ CloseIdleConnections() }); ok {
 		idle.CloseIdleConnections()
 	}
 }
 
-// ready looks at the status alone: servers differ in the body.
-func (t *rest) ready(ctx context.Context) (bool, error) {
+// Ready looks at the status alone: servers differ in the body.
+func (t *rest) Ready(ctx context.Context) (bool, error) {
 	err := t.call(ctx, http.MethodGet, t.url("health", "ready"), nil)
 	return err == nil, err
 }
 
-func (t *rest) server(ctx context.Context) (answer oip.ServerMetadata, err error) {
+// Server says which server this is.
+func (t *rest) Server(ctx context.Context) (answer oip.ServerMetadata, err error) {
 	err = t.call(ctx, http.MethodGet, t.url(), &answer)
 	return answer, err
 }
 
-func (t *rest) models(ctx context.Context) (answer []oip.RepositoryEntry, err error) {
+// Models lists the models.
+func (t *rest) Models(ctx context.Context) (answer []oip.RepositoryEntry, err error) {
 	err = t.call(ctx, http.MethodPost, t.url("repository", "index"), &answer)
 	return answer, err
 }
 
-func (t *rest) metadata(ctx context.Context, model string) (answer oip.ModelMetadata, err error) {
+// Metadata describes a model.
+func (t *rest) Metadata(ctx context.Context, model string) (answer oip.ModelMetadata, err error) {
 	err = t.call(ctx, http.MethodGet, t.url("models", model), &answer)
 	return answer, err
 }
 
-func (t *rest) load(ctx context.Context, model string) error {
+// Load loads a model, or loads it again.
+func (t *rest) Load(ctx context.Context, model string) error {
 	return t.call(ctx, http.MethodPost, t.url("repository", "models", model, "load"), nil)
 }
 
-func (t *rest) unload(ctx context.Context, model string) error {
+// Unload unloads a model.
+func (t *rest) Unload(ctx context.Context, model string) error {
 	return t.call(ctx, http.MethodPost, t.url("repository", "models", model, "unload"), nil)
 }
 
@@ -150,9 +155,6 @@ func earlier(ctx context.Context, own time.Duration) (time.Duration, error) {
 	return left, nil
 }
 
-// wires are the protocol's requests, kept to be filled again.
-var wires = sync.Pool{New: func() any { return new(oip.Request) }}
-
 // encode writes a request in the protocol's binary form.
 func encode(r *Request, deadline time.Duration) (p *payload, jsonBytes int, err error) {
 	wire := wires.Get().(*oip.Request)
@@ -166,14 +168,6 @@ func encode(r *Request, deadline time.Duration) (p *payload, jsonBytes int, err 
 		return nil, 0, err
 	}
 	return p, jsonBytes, nil
-}
-
-// discard keeps a request for another use, and nothing of the caller's in it.
-func discard(wire *oip.Request) {
-	clear(wire.Inputs)
-	clear(wire.Parameters)
-	clear(wire.Outputs)
-	wires.Put(wire)
 }
 
 // decode reads an answer; its outputs are views of body.

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -14,16 +14,23 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mosel-serve/mosel/client"
+	"github.com/mosel-serve/mosel/client/clientgrpc"
 	"github.com/mosel-serve/mosel/oip"
 	"github.com/mosel-serve/mosel/tensor"
 )
 
 // serve starts a server that is handled by h and makes a client of it.
-func serve(t testing.TB, h http.HandlerFunc) *Client {
+func serve(t testing.TB, h http.HandlerFunc) *client.Client {
+	t.Helper()
+	return serveWith(t, client.Options{}, h)
+}
+
+func serveWith(t testing.TB, opts client.Options, h http.HandlerFunc) *client.Client {
 	t.Helper()
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
-	c, err := New(s.URL, Options{})
+	c, err := client.New(s.URL, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,21 +44,21 @@ func TestErrorsInOtherWords(t *testing.T) {
 		status int
 		header http.Header
 		body   string
-		want   Error
+		want   client.Error
 	}{
-		{429, http.Header{"Retry-After": {"2"}}, `{"error":"full","retry_after_ms":1500}`, Error{Status: 429, Message: "full", RetryAfter: 1500 * time.Millisecond}},
-		{429, http.Header{"Retry-After": {"2"}, oip.HeaderJob: {"j"}}, `{"error":"full"}`, Error{Status: 429, Message: "full", RetryAfter: 2 * time.Second, Job: "j"}},
-		{429, http.Header{"Retry-After": {"soon"}}, `{"error":"full","retry_after_ms":9223372036854775807}`, Error{Status: 429, Message: "full"}},
-		{502, nil, "<html>Bad Gateway</html>\n", Error{Status: 502, Message: "<html>Bad Gateway</html>"}},
-		{499, nil, `{}`, Error{Status: 499, Message: "{}"}},
+		{429, http.Header{"Retry-After": {"2"}}, `{"error":"full","retry_after_ms":1500}`, client.Error{Status: 429, Message: "full", RetryAfter: 1500 * time.Millisecond}},
+		{429, http.Header{"Retry-After": {"2"}, oip.HeaderJob: {"j"}}, `{"error":"full"}`, client.Error{Status: 429, Message: "full", RetryAfter: 2 * time.Second, Job: "j"}},
+		{429, http.Header{"Retry-After": {"soon"}}, `{"error":"full","retry_after_ms":9223372036854775807}`, client.Error{Status: 429, Message: "full"}},
+		{502, nil, "<html>Bad Gateway</html>\n", client.Error{Status: 502, Message: "<html>Bad Gateway</html>"}},
+		{499, nil, `{}`, client.Error{Status: 499, Message: "{}"}},
 	} {
 		c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 			maps.Copy(w.Header(), tt.header)
 			w.WriteHeader(tt.status)
 			io.WriteString(w, tt.body)
 		})
-		_, err := c.Infer(t.Context(), Request{Model: "m", Inputs: []tensor.Tensor{pixels(1)}})
-		if got, ok := errors.AsType[*Error](err); !ok || *got != tt.want {
+		_, err := c.Infer(t.Context(), client.Request{Model: "m", Inputs: []tensor.Tensor{pixels(1)}})
+		if got, ok := errors.AsType[*client.Error](err); !ok || *got != tt.want {
 			t.Errorf("%d %s: got %#v of %v", tt.status, tt.body, got, err)
 		}
 	}
@@ -66,27 +73,35 @@ func TestBadAnswers(t *testing.T) {
 		"bad duration":  {"", `{"parameters":{"queue_us":-1}}`, `-1 is not a duration`},
 		"too long":      {"", strings.Repeat("x", 101), "the answer has 101 bytes, the bound is 100"},
 	} {
-		c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		c := serveWith(t, client.Options{ResponseBytesMax: 100}, func(w http.ResponseWriter, _ *http.Request) {
 			if tt.length != "" {
 				w.Header().Set(oip.HeaderLength, tt.length)
 			}
 			io.WriteString(w, tt.body)
 		})
-		c.transport.(*rest).bytesMax = 100
-		if _, err := c.Infer(t.Context(), Request{Model: "m"}); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := c.Infer(t.Context(), client.Request{Model: "m"}); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %q", name, err, tt.want)
 		}
 	}
-	streaming := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+	streaming := serveWith(t, client.Options{ResponseBytesMax: 100}, func(w http.ResponseWriter, _ *http.Request) {
 		for range 3 {
 			io.WriteString(w, strings.Repeat(" ", 50))
 			w.(http.Flusher).Flush()
 		}
 	})
-	streaming.transport.(*rest).bytesMax = 100
-	if _, err := streaming.Infer(t.Context(), Request{Model: "m"}); err == nil || !strings.Contains(err.Error(), "more than the bound of 100 bytes") {
+	if _, err := streaming.Infer(t.Context(), client.Request{Model: "m"}); err == nil || !strings.Contains(err.Error(), "more than the bound of 100 bytes") {
 		t.Errorf("an answer without an end: %v", err)
 	}
+}
+
+// asked is a transport that keeps the address it is asked for.
+type asked string
+
+var errAsked = errors.New("asked")
+
+func (a *asked) RoundTrip(r *http.Request) (*http.Response, error) {
+	*a = asked(r.URL.String())
+	return nil, errAsked
 }
 
 func TestAddresses(t *testing.T) {
@@ -96,17 +111,18 @@ func TestAddresses(t *testing.T) {
 		"https://host/proxy/":    "https://host/proxy/v2/models/m%20x",
 		"https://host/a%2Fproxy": "https://host/a%2Fproxy/v2/models/m%20x",
 	} {
-		c, err := New(addr, Options{})
+		var seen asked
+		c, err := client.New(addr, client.Options{Transport: &seen})
 		if err != nil {
 			t.Errorf("%s: %v", addr, err)
 			continue
 		}
-		if got := c.transport.(*rest).url("models", "m x").String(); got != want {
-			t.Errorf("%s: %s, want %s", addr, got, want)
+		if _, err := c.Metadata(t.Context(), "m x"); !errors.Is(err, errAsked) || string(seen) != want {
+			t.Errorf("%s: %s, want %s", addr, seen, want)
 		}
 	}
 	for _, addr := range []string{"", "ftp://host", "http://", "http://a b", "%", "http://u:p@host", "http://host/?q", "grpc://host/path", "grpc://u@host:1", "grpc://", "grpc://:8001"} {
-		if _, err := New(addr, Options{}); err == nil {
+		if _, err := client.New(addr, client.Options{GRPC: clientgrpc.Dial}); err == nil {
 			t.Errorf("%q is an address", addr)
 		}
 	}
@@ -147,7 +163,7 @@ func TestBuffersAreNotSharedTooEarly(t *testing.T) {
 				case 2:
 					go cancel()
 				}
-				_, err := c.Infer(ctx, Request{Model: model, Inputs: []tensor.Tensor{in}})
+				_, err := c.Infer(ctx, client.Request{Model: model, Inputs: []tensor.Tensor{in}})
 				if i%4 == 0 && err != nil {
 					t.Error(err)
 				}
@@ -156,30 +172,4 @@ func TestBuffersAreNotSharedTooEarly(t *testing.T) {
 		})
 	}
 	wg.Wait()
-}
-
-func TestPayload(t *testing.T) {
-	p := newPayload()
-	p.bytes = append(p.bytes, "hello"...)
-	first := p.reader()
-	second, err := p.again()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.release()
-	first.Close()
-	first.Close() // lets go once
-	if got := p.holders.Load(); got != 1 {
-		t.Fatalf("%d holders, want 1: the second reader", got)
-	}
-	if _, err := first.Read(make([]byte, 1)); err == nil {
-		t.Error("a closed reader reads")
-	}
-	if got, err := io.ReadAll(second); err != nil || string(got) != "hello" {
-		t.Errorf("second reader: %q, %v", got, err)
-	}
-	second.Close()
-	if got := p.holders.Load(); got != 0 {
-		t.Errorf("%d holders, want none", got)
-	}
 }

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -20,6 +20,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/mosel-serve/mosel/client"
+	"github.com/mosel-serve/mosel/client/clientgrpc"
 	"github.com/mosel-serve/mosel/oip"
 	"github.com/mosel-serve/mosel/oip/inference"
 	"github.com/mosel-serve/mosel/tensor"
@@ -30,8 +32,8 @@ import (
 type fake struct {
 	inference.UnimplementedGRPCInferenceServiceServer
 	t      testing.TB
-	infer  func(c call) (oip.Response, *Error)
-	admin  func(what, model string) *Error
+	infer  func(c call) (oip.Response, *client.Error)
+	admin  func(what, model string) *client.Error
 	ready  bool
 	down   bool // ready answers 503
 	models []oip.RepositoryEntry
@@ -48,14 +50,14 @@ type call struct {
 }
 
 // echo answers with the inputs, as soon as it is asked.
-func echo(c call) (oip.Response, *Error) {
+func echo(c call) (oip.Response, *client.Error) {
 	return oip.Response{ModelName: c.model, ModelVersion: c.version, ID: c.q.ID, Outputs: c.q.Inputs}, nil
 }
 
 // notFound answers for every model but one.
-func (f *fake) notFound(model string) *Error {
+func (f *fake) notFound(model string) *client.Error {
 	if model != f.model.Name {
-		return &Error{Status: http.StatusNotFound, Message: "no model " + strconv.Quote(model)}
+		return &client.Error{Status: http.StatusNotFound, Message: "no model " + strconv.Quote(model)}
 	}
 	return nil
 }
@@ -68,12 +70,13 @@ var transports = []struct {
 }{{"REST", startREST}, {"gRPC", startGRPC}}
 
 // over runs a test over each transport, with a client of a server that answers by f.
-func over(t *testing.T, f *fake, opts Options, test func(t *testing.T, c *Client)) {
+func over(t *testing.T, f *fake, opts client.Options, test func(t *testing.T, c *client.Client)) {
 	t.Helper()
 	for _, way := range transports {
 		t.Run(way.name, func(t *testing.T) {
 			mine := &fake{t: t, infer: f.infer, admin: f.admin, ready: f.ready, down: f.down, models: f.models, model: f.model}
-			c, err := New(way.start(t, mine), opts)
+			opts.GRPC = clientgrpc.Dial
+			c, err := client.New(way.start(t, mine), opts)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -124,13 +127,13 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	what := r.Method + " " + strings.Join(path, " ")
 	var answer any
-	var failure *Error
+	var failure *client.Error
 	switch {
 	case what == "GET " && len(path) == 0:
 		answer = oip.ServerMetadata{Name: "mosel", Version: "1"}
 	case what == "GET health ready":
 		if answer = (oip.ServerReady{Ready: f.ready}); f.down || !f.ready {
-			failure = &Error{Status: http.StatusServiceUnavailable, Message: "not yet"}
+			failure = &client.Error{Status: http.StatusServiceUnavailable, Message: "not yet"}
 		}
 	case what == "POST repository index":
 		answer = f.models
@@ -187,7 +190,7 @@ func send(t testing.TB, w http.ResponseWriter, p oip.Response) {
 	w.Write(body)
 }
 
-func sendError(w http.ResponseWriter, e *Error) {
+func sendError(w http.ResponseWriter, e *client.Error) {
 	words := oip.ErrorBody{Error: e.Message, RetryAfterMS: e.RetryAfter.Milliseconds(), Job: e.Job}
 	if e.BestAccuracy > 0 {
 		words.BestAccuracy = &e.BestAccuracy
@@ -202,7 +205,7 @@ var grpcCodes = map[int]codes.Code{400: codes.InvalidArgument, 401: codes.Unauth
 	501: codes.Unimplemented, 503: codes.Unavailable, 504: codes.DeadlineExceeded}
 
 // fail sends an error over gRPC, with its facts in the trailer.
-func fail(ctx context.Context, e *Error) error {
+func fail(ctx context.Context, e *client.Error) error {
 	if e == nil {
 		return nil
 	}
@@ -223,16 +226,16 @@ func fail(ctx context.Context, e *Error) error {
 }
 
 // received reads a request of gRPC.
-func (f *fake) received(ctx context.Context, m *inference.ModelInferRequest) (oip.Response, *Error) {
+func (f *fake) received(ctx context.Context, m *inference.ModelInferRequest) (oip.Response, *client.Error) {
 	md, _ := metadata.FromIncomingContext(ctx)
 	c := call{ctx: ctx, model: m.GetModelName(), version: m.GetModelVersion(), q: &oip.Request{}}
-	c.token, _ = first(md, "authorization")
-	c.key, _ = first(md, oip.HeaderClient)
+	c.token = strings.Join(md.Get("authorization"), "")
+	c.key = strings.Join(md.Get(oip.HeaderClient), "")
 	if end, ok := ctx.Deadline(); ok {
 		c.remaining = time.Until(end)
 	}
 	if err := inference.DecodeRequest(c.q, m, oip.DefaultLimits()); err != nil {
-		return oip.Response{}, &Error{Status: http.StatusBadRequest, Message: err.Error()}
+		return oip.Response{}, &client.Error{Status: http.StatusBadRequest, Message: err.Error()}
 	}
 	return f.infer(c)
 }
@@ -274,7 +277,7 @@ func (f *fake) ModelStreamInfer(s inference.GRPCInferenceService_ModelStreamInfe
 
 func (f *fake) ServerReady(ctx context.Context, _ *inference.ServerReadyRequest) (*inference.ServerReadyResponse, error) {
 	if f.down {
-		return nil, fail(ctx, &Error{Status: http.StatusServiceUnavailable, Message: "not yet"})
+		return nil, fail(ctx, &client.Error{Status: http.StatusServiceUnavailable, Message: "not yet"})
 	}
 	return &inference.ServerReadyResponse{Ready: f.ready}, nil
 }

@@ -51,12 +51,6 @@ type pipe interface {
 	failure() error
 }
 
-// streamer is a transport with streams of its own. The context ends with the stream;
-// the transport ends it by cancel if the server ends the stream.
-type streamer interface {
-	stream(ctx context.Context, cancel context.CancelFunc) (pipe, error)
-}
-
 // Stream opens a stream, which ends with ctx at the latest; its deadline is that of
 // all the requests.
 func (c *Client) Stream(ctx context.Context, opts StreamOptions) (*Stream, error) {
@@ -64,7 +58,7 @@ func (c *Client) Stream(ctx context.Context, opts StreamOptions) (*Stream, error
 		opts.Window = windowDefault
 	}
 	s := &Stream{slots: make(chan struct{}, opts.Window), pending: make(chan *Call, opts.Window)}
-	own, ok := c.transport.(streamer)
+	own, ok := c.transport.(wired)
 	if !ok {
 		s.ctx, s.cancel = context.WithCancel(ctx)
 		s.pipe = calls{c, s.ctx}

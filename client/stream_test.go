@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -9,12 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mosel-serve/mosel/client"
 	"github.com/mosel-serve/mosel/oip"
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-func numbered(i int) Request {
-	return Request{Model: "m", ID: strconv.Itoa(i), Inputs: []tensor.Tensor{pixels(1)}}
+func numbered(i int) client.Request {
+	return client.Request{Model: "m", ID: strconv.Itoa(i), Inputs: []tensor.Tensor{pixels(1)}}
 }
 
 // TestStream sends from one goroutine and receives in another, with errors in
@@ -22,14 +23,14 @@ func numbered(i int) Request {
 func TestStream(t *testing.T) {
 	const n = 300
 	failing := func(i int) bool { return i%7 == 3 }
-	f := &fake{infer: func(c call) (oip.Response, *Error) {
+	f := &fake{infer: func(c call) (oip.Response, *client.Error) {
 		if i, err := strconv.Atoi(c.q.ID); err == nil && failing(i) {
 			return oip.Response{}, &failures[i%len(failures)].err
 		}
 		return echo(c)
 	}}
-	over(t, f, Options{}, func(t *testing.T, c *Client) {
-		s, err := c.Stream(t.Context(), StreamOptions{Window: 10})
+	over(t, f, client.Options{}, func(t *testing.T, c *client.Client) {
+		s, err := c.Stream(t.Context(), client.StreamOptions{Window: 10})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -63,8 +64,8 @@ func TestStream(t *testing.T) {
 // TestStreamOfOneGoroutine: as many as the window may be sent before the first is
 // received, whatever their size.
 func TestStreamOfOneGoroutine(t *testing.T) {
-	over(t, &fake{infer: echo}, Options{}, func(t *testing.T, c *Client) {
-		s, err := c.Stream(t.Context(), StreamOptions{Window: 8})
+	over(t, &fake{infer: echo}, client.Options{}, func(t *testing.T, c *client.Client) {
+		s, err := c.Stream(t.Context(), client.StreamOptions{Window: 8})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -92,13 +93,14 @@ func TestStreamOfOneGoroutine(t *testing.T) {
 }
 
 func TestStreamRefusesWhatInferRefuses(t *testing.T) {
-	over(t, &fake{infer: echo}, Options{}, func(t *testing.T, c *Client) {
-		s, err := c.Stream(t.Context(), StreamOptions{})
+	over(t, &fake{infer: echo}, client.Options{}, func(t *testing.T, c *client.Client) {
+		s, err := c.Stream(t.Context(), client.StreamOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer s.Close()
-		for _, r := range []Request{{}, {Model: "m", Deadline: -1}, numbered(1)} {
+		unsound := client.Request{Model: "m", Inputs: []tensor.Tensor{{Name: "x", DType: tensor.FP32, Shape: tensor.Shape{2}}}}
+		for _, r := range []client.Request{{}, {Model: "m", Deadline: -1}, unsound, numbered(1)} {
 			if err := s.Send(r); err != nil {
 				t.Error(err)
 			}
@@ -108,6 +110,9 @@ func TestStreamRefusesWhatInferRefuses(t *testing.T) {
 		}
 		if _, err := s.Recv(); err == nil || !strings.Contains(err.Error(), "is negative") {
 			t.Errorf("a negative deadline: %v", err)
+		}
+		if _, err := s.Recv(); err == nil || !strings.Contains(err.Error(), "needs 2 elements") {
+			t.Errorf("an unsound tensor: %v", err)
 		}
 		if answer, err := s.Recv(); err != nil || answer.ID != "1" {
 			t.Errorf("a good request behind bad ones: %+v, %v", answer, err)
@@ -119,10 +124,10 @@ func TestStreamRefusesWhatInferRefuses(t *testing.T) {
 // against the deadline.
 func TestStreamWindow(t *testing.T) {
 	f, arrived, let := held()
-	over(t, f, Options{}, func(t *testing.T, c *Client) {
+	over(t, f, client.Options{}, func(t *testing.T, c *client.Client) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		s, err := c.Stream(ctx, StreamOptions{Window: 2})
+		s, err := c.Stream(ctx, client.StreamOptions{Window: 2})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -174,8 +179,8 @@ func TestStreamWindow(t *testing.T) {
 
 func TestStreamClose(t *testing.T) {
 	f, arrived, _ := held()
-	over(t, f, Options{}, func(t *testing.T, c *Client) {
-		s, err := c.Stream(t.Context(), StreamOptions{Window: 4})
+	over(t, f, client.Options{}, func(t *testing.T, c *client.Client) {
+		s, err := c.Stream(t.Context(), client.StreamOptions{Window: 4})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -204,16 +209,16 @@ func TestStreamClose(t *testing.T) {
 }
 
 func TestStreamOfClosedClient(t *testing.T) {
-	over(t, &fake{infer: echo}, Options{}, func(t *testing.T, c *Client) {
+	over(t, &fake{infer: echo}, client.Options{}, func(t *testing.T, c *client.Client) {
 		c.Close()
-		s, err := c.Stream(t.Context(), StreamOptions{})
+		s, err := c.Stream(t.Context(), client.StreamOptions{})
 		if err == nil {
 			defer s.Close()
 			if err = s.Send(numbered(0)); err == nil {
 				_, err = s.Recv()
 			}
 		}
-		if !errors.Is(err, ErrClosed) {
+		if !errors.Is(err, client.ErrClosed) {
 			t.Error(err)
 		}
 	})

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/mosel-serve/mosel/client"
+	"github.com/mosel-serve/mosel/client/clientgrpc"
 	"github.com/mosel-serve/mosel/internal/media"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/oip"
@@ -100,7 +101,7 @@ func infer(cmd *cobra.Command, model string, f inferFlags) error {
 		return err
 	}
 	ctx := cmd.Context()
-	c, err := client.New(f.addr, client.Options{})
+	c, err := client.New(f.addr, client.Options{GRPC: clientgrpc.Dial})
 	if err != nil {
 		return usageError{err}
 	}

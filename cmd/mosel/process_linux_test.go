@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/mosel-serve/mosel/client"
+	"github.com/mosel-serve/mosel/client/clientgrpc"
 	"github.com/mosel-serve/mosel/internal/modelpkg/modelpkgtest"
 	"github.com/mosel-serve/mosel/tensor"
 )
@@ -248,7 +249,7 @@ func (p *process) client(overGRPC bool) *client.Client {
 	if overGRPC {
 		addr = "grpc://" + p.grpc
 	}
-	c, err := client.New(addr, client.Options{})
+	c, err := client.New(addr, client.Options{GRPC: clientgrpc.Dial})
 	if err != nil {
 		p.t.Fatal(err)
 	}

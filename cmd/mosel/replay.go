@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mosel-serve/mosel/client"
+	"github.com/mosel-serve/mosel/client/clientgrpc"
 	"github.com/mosel-serve/mosel/internal/example"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/replay"
@@ -248,7 +249,7 @@ func (r *replayer) run(ctx context.Context, policy string) (*replay.RunOut, erro
 
 // reach makes sure that a server is there and has the model, before all requests fail.
 func (r *replayer) reach(ctx context.Context) error {
-	c, err := client.New(r.f.addr, client.Options{})
+	c, err := client.New(r.f.addr, client.Options{GRPC: clientgrpc.Dial})
 	if err != nil {
 		return usageError{err}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mosel-serve/mosel/client"
+	"github.com/mosel-serve/mosel/client/clientgrpc"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
@@ -53,7 +54,7 @@ const tokenVariable = "MOSEL_TOKEN"
 
 // newClient makes a client of a server, with the token of the environment.
 func newClient(addr string) (*client.Client, error) {
-	c, err := client.New(addr, client.Options{Token: os.Getenv(tokenVariable)})
+	c, err := client.New(addr, client.Options{Token: os.Getenv(tokenVariable), GRPC: clientgrpc.Dial})
 	if err != nil {
 		return nil, usageError{err}
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/mosel-serve/mosel/client"
+	"github.com/mosel-serve/mosel/client/clientgrpc"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/tensor"
@@ -112,7 +113,7 @@ func (s *Samples) Inputs(samples []int32) []tensor.Tensor {
 // NewTarget aims at the samples' model on the server at url, with at most so
 // many requests in flight.
 func NewTarget(url string, samples *Samples, concurrency int) (*Target, error) {
-	options := client.Options{ConnectionsMax: concurrency}
+	options := client.Options{ConnectionsMax: concurrency, GRPC: clientgrpc.Dial}
 	if !strings.HasPrefix(url, "grpc") && !strings.HasPrefix(url, "https:") {
 		options.Transport = &transport{}
 	}

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/mosel-serve/mosel/client"
+	"github.com/mosel-serve/mosel/client/clientgrpc"
 	"github.com/mosel-serve/mosel/internal/access"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/runtime/fake"
@@ -165,7 +166,7 @@ func TestShutdownWithStreamsOpen(t *testing.T) {
 	leavesNothing(t)
 	s := startServer(t, atOnce)
 	m := s.Served()[0].Model
-	c, err := client.New("grpc://"+s.GRPCAddr().String(), client.Options{})
+	c, err := client.New("grpc://"+s.GRPCAddr().String(), client.Options{GRPC: clientgrpc.Dial})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +241,7 @@ func TestTLSAndTokens(t *testing.T) {
 			"":         {http.StatusUnauthorized, http.StatusUnauthorized},
 			"another":  {http.StatusUnauthorized, http.StatusUnauthorized},
 		} {
-			c, err := client.New(addr, client.Options{Token: token, TLS: &tls.Config{RootCAs: authorities, MinVersion: tls.VersionTLS12}})
+			c, err := client.New(addr, client.Options{Token: token, GRPC: clientgrpc.Dial, TLS: &tls.Config{RootCAs: authorities, MinVersion: tls.VersionTLS12}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -252,7 +253,7 @@ func TestTLSAndTokens(t *testing.T) {
 	}
 	metricsFor(t, s, authorities, inferToken, adminToken)
 	for _, addr := range []string{"http://" + s.Addr().String(), "grpc://" + s.GRPCAddr().String(), "https://" + s.Addr().String(), "grpcs://" + s.GRPCAddr().String()} {
-		c, err := client.New(addr, client.Options{Token: inferToken}) // without TLS, or without the authority
+		c, err := client.New(addr, client.Options{Token: inferToken, GRPC: clientgrpc.Dial}) // without TLS, or without the authority
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mosel-serve/mosel/client"
+	"github.com/mosel-serve/mosel/client/clientgrpc"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/runtime/fake"
@@ -87,7 +88,7 @@ func TestShutdownWithARunThatHangs(t *testing.T) {
 	m := s.Served()[0].Model
 	seen := make(chan error, 2)
 	for _, addr := range []string{"http://" + s.Addr().String(), "grpc://" + s.GRPCAddr().String()} {
-		c, err := client.New(addr, client.Options{})
+		c, err := client.New(addr, client.Options{GRPC: clientgrpc.Dial})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,8 +1,14 @@
-package client
+// Package clientgrpc is the way of the SDK to a server over gRPC. It is a package of
+// its own so that programs that speak REST alone do not contain gRPC. Its one function
+// is [Dial]:
+//
+//	c, err := client.New("grpc://localhost:8001", client.Options{GRPC: clientgrpc.Dial})
+//
+// Requests, answers, streams and errors are those of package client.
+package clientgrpc
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"math"
 	"net/http"
@@ -19,35 +25,42 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/mosel-serve/mosel/client"
 	"github.com/mosel-serve/mosel/oip"
 	"github.com/mosel-serve/mosel/oip/inference"
 )
 
-// overGRPC talks to a server in the protocol's gRPC messages, over one connection.
-type overGRPC struct {
+// wire talks to a server in the protocol's gRPC messages, over one connection.
+type wire struct {
 	conn   *grpc.ClientConn
 	calls  inference.GRPCInferenceServiceClient
 	target string
 }
 
-// reconnectMax bounds the wait between attempts to connect, so that a server that
-// comes back is found soon.
-const reconnectMax = 5 * time.Second
+const (
+	connectTimeout = 10 * time.Second
+	// reconnectMax bounds the wait between attempts to connect, so that a server that
+	// comes back is found soon.
+	reconnectMax = 5 * time.Second
+)
 
-func newGRPC(at address, opts Options) (*overGRPC, error) {
-	t := &overGRPC{target: at.target()}
+// statusCanceled is what a server answers over REST where the client went away; it
+// is not in the registry of HTTP statuses.
+const statusCanceled = 499
+
+// Dial is the way to a server at host:port, for client.Options.GRPC. All calls share
+// one connection, which is made when it is needed and made again when it breaks. With
+// opts.TLS nil it is one of plain text.
+func Dial(target string, opts client.Options) (client.Wire, error) {
+	t := &wire{target: target}
 	security := insecure.NewCredentials()
-	if at.secure() {
-		config := opts.TLS.Clone()
-		if config == nil {
-			config = &tls.Config{MinVersion: tls.VersionTLS12}
-		}
-		security = credentials.NewTLS(config)
+	if opts.TLS != nil {
+		security = credentials.NewTLS(opts.TLS.Clone())
 	}
 	wait := backoff.DefaultConfig
 	wait.BaseDelay, wait.MaxDelay = reconnectMax/50, reconnectMax
 	var err error
-	t.conn, err = grpc.NewClient("dns:///"+t.target,
+	t.conn, err = grpc.NewClient("dns:///"+target,
 		grpc.WithTransportCredentials(security),
 		grpc.WithPerRPCCredentials(newCredential(opts)),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: wait, MinConnectTimeout: connectTimeout}),
@@ -56,7 +69,7 @@ func newGRPC(at address, opts Options) (*overGRPC, error) {
 			grpc.MaxCallRecvMsgSize(int(min(opts.ResponseBytesMax, math.MaxInt))),
 			grpc.MaxCallSendMsgSize(math.MaxInt))) // the request is the caller's, who has it in memory
 	if err != nil {
-		return nil, fmt.Errorf("server address %s: %w", t.target, err)
+		return nil, fmt.Errorf("server address %s: %w", target, err)
 	}
 	t.calls = inference.NewGRPCInferenceServiceClient(t.conn)
 	return t, nil
@@ -66,7 +79,7 @@ func newGRPC(at address, opts Options) (*overGRPC, error) {
 // was decided when the client was made.
 type credential map[string]string
 
-func newCredential(opts Options) credential {
+func newCredential(opts client.Options) credential {
 	c := credential{}
 	if opts.Token != "" {
 		c["authorization"] = "Bearer " + opts.Token
@@ -82,44 +95,51 @@ func (c credential) GetRequestMetadata(context.Context, ...string) (map[string]s
 	return c, nil
 }
 
-// RequireTransportSecurity is never: see Options.check.
+// RequireTransportSecurity is never: see client.Options.
 func (c credential) RequireTransportSecurity() bool { return false }
 
-func (t *overGRPC) close() { _ = t.conn.Close() } // fails only the second time
+// Close closes the connection.
+func (t *wire) Close() { _ = t.conn.Close() } // fails only the second time
 
-func (t *overGRPC) ready(ctx context.Context) (bool, error) {
+// Ready reports whether the server takes requests.
+func (t *wire) Ready(ctx context.Context) (bool, error) {
 	answer, err := invoke(ctx, t, t.calls.ServerReady, &inference.ServerReadyRequest{})
 	return answer.GetReady(), err
 }
 
-func (t *overGRPC) server(ctx context.Context) (oip.ServerMetadata, error) {
+// Server says which server this is.
+func (t *wire) Server(ctx context.Context) (oip.ServerMetadata, error) {
 	answer, err := invoke(ctx, t, t.calls.ServerMetadata, &inference.ServerMetadataRequest{})
 	return inference.DecodeServerMetadata(answer), err
 }
 
-func (t *overGRPC) models(ctx context.Context) ([]oip.RepositoryEntry, error) {
+// Models lists the models.
+func (t *wire) Models(ctx context.Context) ([]oip.RepositoryEntry, error) {
 	answer, err := invoke(ctx, t, t.calls.RepositoryIndex, &inference.RepositoryIndexRequest{})
 	return inference.DecodeRepositoryIndex(answer), err
 }
 
-func (t *overGRPC) metadata(ctx context.Context, model string) (oip.ModelMetadata, error) {
+// Metadata describes a model.
+func (t *wire) Metadata(ctx context.Context, model string) (oip.ModelMetadata, error) {
 	answer, err := invoke(ctx, t, t.calls.ModelMetadata, &inference.ModelMetadataRequest{Name: model})
 	return inference.DecodeModelMetadata(answer), err
 }
 
-func (t *overGRPC) load(ctx context.Context, model string) error {
+// Load loads a model, or loads it again.
+func (t *wire) Load(ctx context.Context, model string) error {
 	_, err := invoke(ctx, t, t.calls.RepositoryModelLoad, &inference.RepositoryModelLoadRequest{ModelName: model})
 	return err
 }
 
-func (t *overGRPC) unload(ctx context.Context, model string) error {
+// Unload unloads a model.
+func (t *wire) Unload(ctx context.Context, model string) error {
 	_, err := invoke(ctx, t, t.calls.RepositoryModelUnload, &inference.RepositoryModelUnloadRequest{ModelName: model})
 	return err
 }
 
-// infer sends a request. The deadline of ctx travels with the call by itself.
-func (t *overGRPC) infer(ctx context.Context, r *Request) (*Response, error) {
-	m, err := newMessage(r)
+// Infer sends a request. The deadline of ctx travels with the call by itself.
+func (t *wire) Infer(ctx context.Context, model, version string, q *oip.Request) (*oip.Response, error) {
+	m, err := newMessage(model, version, q)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +152,7 @@ func (t *overGRPC) infer(ctx context.Context, r *Request) (*Response, error) {
 }
 
 // invoke makes a call of the service.
-func invoke[Q, A any](ctx context.Context, t *overGRPC, call func(context.Context, Q, ...grpc.CallOption) (A, error), question Q) (A, error) {
+func invoke[Q, A any](ctx context.Context, t *wire, call func(context.Context, Q, ...grpc.CallOption) (A, error), question Q) (A, error) {
 	var h heard
 	answer, err := call(ctx, question, grpc.Header(&h.header), grpc.Trailer(&h.trailer))
 	if err != nil {
@@ -146,15 +166,10 @@ func invoke[Q, A any](ctx context.Context, t *overGRPC, call func(context.Contex
 var messages = sync.Pool{New: func() any { return new(inference.ModelInferRequest) }}
 
 // newMessage writes a request into a message.
-func newMessage(r *Request) (*inference.ModelInferRequest, error) {
-	wire := wires.Get().(*oip.Request)
-	defer discard(wire)
-	if err := r.message(wire, r.Deadline); err != nil {
-		return nil, err
-	}
+func newMessage(model, version string, q *oip.Request) (*inference.ModelInferRequest, error) {
 	m := messages.Get().(*inference.ModelInferRequest)
-	m.ModelName, m.ModelVersion = r.Model, r.Version
-	if err := inference.EncodeRequest(m, wire); err != nil {
+	m.ModelName, m.ModelVersion = model, version
+	if err := inference.EncodeRequest(m, q); err != nil {
 		discardMessage(m)
 		return nil, err
 	}
@@ -172,28 +187,24 @@ func discardMessage(m *inference.ModelInferRequest) {
 
 // readMessage reads an answer; its outputs are views of the message, which is
 // nobody else's.
-func readMessage(m *inference.ModelInferResponse) (*Response, error) {
-	var wire oip.Response
-	err := inference.DecodeResponse(&wire, m, oip.DefaultLimits())
-	if err == nil {
-		var r *Response
-		if r, err = newResponse(&wire); err == nil {
-			return r, nil
-		}
+func readMessage(m *inference.ModelInferResponse) (*oip.Response, error) {
+	answer := new(oip.Response)
+	if err := inference.DecodeResponse(answer, m, oip.DefaultLimits()); err != nil {
+		return nil, fmt.Errorf("the answer is not what the protocol says: %w", err)
 	}
-	return nil, fmt.Errorf("the answer is not what the protocol says: %w", err)
+	return answer, nil
 }
 
 // heard is what the server sent around its answer to a call.
 type heard struct{ header, trailer metadata.MD }
 
 // failure turns the error of a call into what the SDK says.
-func (t *overGRPC) failure(ctx context.Context, err error, h heard) error {
+func (t *wire) failure(ctx context.Context, err error, h heard) error {
 	st := status.Convert(err)
 	if h.answered(ctx, st) {
 		_, shed := first(h.trailer, oip.HeaderRetryAfter)
-		e := &Error{Status: httpStatus(st.Code(), shed), Message: st.Message()}
-		e.facts(h.trailer)
+		e := &client.Error{Status: httpStatus(st.Code(), shed), Message: st.Message()}
+		facts(e, h.trailer)
 		return e
 	}
 	if ctx.Err() != nil {
@@ -203,7 +214,7 @@ func (t *overGRPC) failure(ctx context.Context, err error, h heard) error {
 		return context.DeadlineExceeded // gRPC saw the end of ctx a moment before ctx did
 	}
 	if code, ok := proxyStatus(st.Message()); ok {
-		return &Error{Status: code, Message: st.Message()}
+		return &client.Error{Status: code, Message: st.Message()}
 	}
 	return fmt.Errorf("%s: %s", t.target, unwrapped(st.Message()))
 }
@@ -279,14 +290,12 @@ func httpStatus(code codes.Code, shed bool) int {
 }
 
 // facts reads what the trailer says of an error.
-func (e *Error) facts(trailer metadata.MD) {
-	if text, ok := first(trailer, oip.HeaderRetryAfter); ok {
-		e.retryAfter(oip.String(text))
+func facts(e *client.Error, trailer metadata.MD) {
+	for name, key := range map[string]string{"retry_after_ms": oip.HeaderRetryAfter, "best_accuracy": oip.HeaderBestAccuracy, "job": oip.HeaderJob} {
+		if text, ok := first(trailer, key); ok {
+			e.SetFact(name, oip.String(text))
+		}
 	}
-	if text, ok := first(trailer, oip.HeaderBestAccuracy); ok {
-		e.bestAccuracy(oip.String(text))
-	}
-	e.Job, _ = first(trailer, oip.HeaderJob)
 }
 
 // first is the first value of a key.

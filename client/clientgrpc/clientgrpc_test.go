@@ -1,8 +1,7 @@
-package client
+package clientgrpc
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -10,16 +9,17 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/mosel-serve/mosel/client"
 	"github.com/mosel-serve/mosel/oip"
 	"github.com/mosel-serve/mosel/oip/inference"
 	"github.com/mosel-serve/mosel/tensor"
@@ -41,9 +41,10 @@ func (s *strange) ModelStreamInfer(stream inference.GRPCInferenceService_ModelSt
 }
 
 // dial makes a client of a server that speaks gRPC at addr.
-func dial(t testing.TB, addr string, opts Options) *Client {
+func dial(t testing.TB, addr string, opts client.Options) *client.Client {
 	t.Helper()
-	c, err := New("grpc://"+addr, opts)
+	opts.GRPC = Dial
+	c, err := client.New("grpc://"+addr, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +58,7 @@ func TestTypedAnswers(t *testing.T) {
 		return &inference.ModelInferResponse{ModelName: "m", Outputs: []*inference.ModelInferResponse_InferOutputTensor{
 			{Name: "p", Datatype: "FP32", Shape: []int64{1, 2}, Contents: &inference.InferTensorContents{Fp32Contents: []float32{1, -2}}},
 			{Name: "label", Datatype: "BYTES", Shape: []int64{1}, Contents: &inference.InferTensorContents{BytesContents: [][]byte{[]byte("cat")}}}}}, nil
-	}}), Options{})
+	}}), client.Options{})
 	got, err := c.Infer(t.Context(), numbered(1))
 	if err != nil {
 		t.Fatal(err)
@@ -77,9 +78,9 @@ func TestBadGRPCAnswers(t *testing.T) {
 	} {
 		c := dial(t, listenGRPC(t, &strange{one: func(context.Context, *inference.ModelInferRequest) (*inference.ModelInferResponse, error) {
 			return answer, nil
-		}}), Options{ResponseBytesMax: 500})
+		}}), client.Options{ResponseBytesMax: 500})
 		_, err := c.Infer(t.Context(), numbered(1))
-		if _, ok := errors.AsType[*Error](err); ok || err == nil || !strings.Contains(err.Error(), want) {
+		if _, ok := errors.AsType[*client.Error](err); ok || err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q and no *Error", err, want)
 		}
 	}
@@ -99,29 +100,29 @@ func TestGRPCErrors(t *testing.T) {
 	}
 	for name, tt := range map[string]struct {
 		answer func(ctx context.Context) error
-		want   *Error
+		want   *client.Error
 	}{
 		"after a header": {func(ctx context.Context) error {
 			late(ctx, metadata.Pairs("a", "b"), nil)
 			return status.Error(codes.Unavailable, "draining")
-		}, &Error{Status: 503, Message: "draining"}},
+		}, &client.Error{Status: 503, Message: "draining"}},
 		"facts after a header": {func(ctx context.Context) error {
 			late(ctx, metadata.Pairs("a", "b"), metadata.Pairs(oip.HeaderRetryAfter, "20", oip.HeaderJob, "j"))
 			return status.Error(codes.ResourceExhausted, "full")
-		}, &Error{Status: 429, Message: "full", RetryAfter: 20 * time.Millisecond, Job: "j"}},
+		}, &client.Error{Status: 429, Message: "full", RetryAfter: 20 * time.Millisecond, Job: "j"}},
 		"facts that make no sense": {func(ctx context.Context) error {
 			late(ctx, nil, metadata.Pairs(oip.HeaderRetryAfter, "soon", oip.HeaderBestAccuracy, "NaN"))
 			return status.Error(codes.ResourceExhausted, "full")
-		}, &Error{Status: 429, Message: "full"}},
-		"a code of no status": {func(context.Context) error { return status.Error(codes.DataLoss, "lost") }, &Error{Status: 500, Message: "lost"}},
-		"canceled":            {func(context.Context) error { return status.Error(codes.Canceled, "stopped") }, &Error{Status: 499, Message: "stopped"}},
-		"words of gRPC":       {func(context.Context) error { return status.Error(codes.ResourceExhausted, "grpc: too large") }, &Error{Status: 413, Message: "grpc: too large"}},
+		}, &client.Error{Status: 429, Message: "full"}},
+		"a code of no status": {func(context.Context) error { return status.Error(codes.DataLoss, "lost") }, &client.Error{Status: 500, Message: "lost"}},
+		"canceled":            {func(context.Context) error { return status.Error(codes.Canceled, "stopped") }, &client.Error{Status: 499, Message: "stopped"}},
+		"words of gRPC":       {func(context.Context) error { return status.Error(codes.ResourceExhausted, "grpc: too large") }, &client.Error{Status: 413, Message: "grpc: too large"}},
 	} {
 		c := dial(t, listenGRPC(t, &strange{one: func(ctx context.Context, _ *inference.ModelInferRequest) (*inference.ModelInferResponse, error) {
 			return nil, tt.answer(ctx)
-		}}), Options{})
+		}}), client.Options{})
 		_, err := c.Infer(t.Context(), numbered(1))
-		if got, ok := errors.AsType[*Error](err); !ok || *got != *tt.want {
+		if got, ok := errors.AsType[*client.Error](err); !ok || *got != *tt.want {
 			t.Errorf("%s: %#v of %v, want %#v", name, got, err, tt.want)
 		}
 	}
@@ -134,8 +135,8 @@ func TestGRPCIsNotSpoken(t *testing.T) {
 	proxy.Config.Protocols.SetUnencryptedHTTP2(true)
 	proxy.Start()
 	defer proxy.Close()
-	_, err := dial(t, proxy.Listener.Addr().String(), Options{}).Infer(t.Context(), numbered(1))
-	if !errors.Is(err, ErrUnavailable) {
+	_, err := dial(t, proxy.Listener.Addr().String(), client.Options{}).Infer(t.Context(), numbered(1))
+	if !errors.Is(err, client.ErrUnavailable) {
 		t.Errorf("a proxy without a server: %v", err)
 	}
 
@@ -153,8 +154,8 @@ func TestGRPCIsNotSpoken(t *testing.T) {
 			conn.Close()
 		}
 	}()
-	_, err = dial(t, l.Addr().String(), Options{}).Infer(t.Context(), numbered(1))
-	if _, ok := errors.AsType[*Error](err); ok || err == nil || !strings.Contains(err.Error(), l.Addr().String()) {
+	_, err = dial(t, l.Addr().String(), client.Options{}).Infer(t.Context(), numbered(1))
+	if _, ok := errors.AsType[*client.Error](err); ok || err == nil || !strings.Contains(err.Error(), l.Addr().String()) {
 		t.Errorf("a server that hangs up: %v", err)
 	}
 }
@@ -181,106 +182,22 @@ func TestConnectionBreaks(t *testing.T) {
 		}})
 		served := make(chan error)
 		go func() { served <- s.Serve(l) }()
-		call := dial(t, l.Addr().String(), Options{}).Go(t.Context(), numbered(1))
+		call := dial(t, l.Addr().String(), client.Options{}).Go(t.Context(), numbered(1))
 		<-arrived
 		s.Stop()
 		<-served
 		_, err = call.Result()
-		if _, ok := errors.AsType[*Error](err); ok || err == nil {
+		if _, ok := errors.AsType[*client.Error](err); ok || err == nil {
 			t.Errorf("begun %v: %v", begun, err)
 		}
 	}
 }
 
-// secret is the certificate of a test, for servers and for clients.
-func secret(t *testing.T) (server tls.Certificate, client *tls.Config) {
-	t.Helper()
-	s := httptest.NewTLSServer(http.NotFoundHandler())
-	defer s.Close()
-	return s.TLS.Certificates[0], &tls.Config{RootCAs: s.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs, MinVersion: tls.VersionTLS12}
-}
-
-func TestTLS(t *testing.T) {
-	certificate, trusting := secret(t)
-	f := &fake{t: t, infer: func(c call) (oip.Response, *Error) {
-		if c.token != "Bearer x" {
-			t.Errorf("token %q", c.token)
-		}
-		return echo(c)
-	}}
-	overHTTPS := httptest.NewTLSServer(f)
-	defer overHTTPS.Close()
-	for _, addr := range []string{
-		overHTTPS.URL,
-		"grpcs://" + listenGRPC(t, f, grpc.Creds(credentials.NewServerTLSFromCert(&certificate))),
-	} {
-		c, err := New(addr, Options{Token: "x", TLS: trusting})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := c.Infer(t.Context(), numbered(1)); err != nil {
-			t.Errorf("%s: %v", addr, err)
-		}
-		c.Close()
-		c, err = New(addr, Options{Token: "x"}) // trusts the system's authorities alone
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = c.Infer(t.Context(), numbered(1))
-		if _, ok := errors.AsType[*Error](err); ok || err == nil || !strings.Contains(err.Error(), "certificate") {
-			t.Errorf("%s: a server that nobody vouches for: %v", addr, err)
-		}
-		c.Close()
-	}
-}
-
-func TestOptionsThatDoNotFit(t *testing.T) {
-	for _, tt := range []struct {
-		addr string
-		opts Options
-		want string // "": they fit
-	}{
-		{"example.com:8000", Options{Token: "x"}, "would travel in plain text"},
-		{"grpc://example.com:8001", Options{Token: "x"}, "would travel in plain text"},
-		{"http://192.0.2.1", Options{Token: "x"}, "would travel in plain text"},
-		{"http://localhost.example.com", Options{Token: "x"}, "would travel in plain text"},
-		{"grpc://example.com:8001", Options{Token: "x", AllowInsecureToken: true}, ""},
-		{"https://example.com", Options{Token: "x"}, ""},
-		{"grpcs://example.com", Options{Token: "x"}, ""},
-		{"localhost:8000", Options{Token: "x"}, ""},
-		{"grpc://127.0.0.2:8001", Options{Token: "x"}, ""},
-		{"grpc://[::1]", Options{Token: "x"}, ""},
-		{"https://example.com", Options{Token: "x\ny"}, "Options.Token has characters"},
-		{"localhost:8000", Options{ClientKey: "ü"}, "Options.ClientKey \"ü\" has characters"},
-		{"localhost:8000", Options{ClientKey: " x"}, "Options.ClientKey"},
-		{"localhost:8000", Options{TLS: &tls.Config{MinVersion: tls.VersionTLS12}}, "use https or grpcs"},
-		{"grpc://localhost:8001", Options{Transport: http.DefaultTransport}, "Options.Transport is for REST"},
-		{"https://localhost", Options{Transport: http.DefaultTransport, TLS: &tls.Config{MinVersion: tls.VersionTLS12}}, "Options.TLS is for"},
-	} {
-		c, err := New(tt.addr, tt.opts)
-		if tt.want == "" && err == nil {
-			c.Close()
-			continue
-		}
-		if tt.want == "" || err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s with %+v: %v, want %q", tt.addr, tt.opts, err, tt.want)
-		} else if tt.opts.Token != "" && strings.Contains(err.Error(), "x\\ny") {
-			t.Errorf("the token is printed: %v", err)
-		}
-	}
-	if at, err := parseAddress("grpc://host"); err != nil || at.target() != "host:8001" {
-		t.Errorf("%s, %v", at.target(), err)
-	}
-	if at, err := parseAddress("grpc://[::1]:9000"); err != nil || at.target() != "[::1]:9000" {
-		t.Errorf("%s, %v", at.target(), err)
-	}
-}
-
 // answersOf is a stream's answers to three requests, one result a line.
-func answersOf(t *testing.T, stream func(s inference.GRPCInferenceService_ModelStreamInferServer) error) (lines []string, s *Stream) {
+func answersOf(t *testing.T, stream func(s inference.GRPCInferenceService_ModelStreamInferServer) error) (lines []string, s *client.Stream) {
 	t.Helper()
-	c := dial(t, listenGRPC(t, &strange{stream: stream}), Options{})
-	s, err := c.Stream(t.Context(), StreamOptions{})
+	c := dial(t, listenGRPC(t, &strange{stream: stream}), client.Options{})
+	s, err := c.Stream(t.Context(), client.StreamOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -388,7 +305,7 @@ func TestStreamIsRefused(t *testing.T) {
 	if _, err := s.Recv(); !errors.Is(err, io.EOF) {
 		t.Error(err)
 	}
-	if err := s.Send(numbered(1)); !errors.Is(err, ErrUnauthenticated) {
+	if err := s.Send(numbered(1)); !errors.Is(err, client.ErrUnauthenticated) {
 		t.Errorf("Send says %v", err)
 	}
 }
@@ -396,8 +313,8 @@ func TestStreamIsRefused(t *testing.T) {
 func TestMoreAnswersThanRequests(t *testing.T) {
 	c := dial(t, listenGRPC(t, &strange{stream: func(s inference.GRPCInferenceService_ModelStreamInferServer) error {
 		return errors.Join(s.Send(streamed("", "1")), s.Send(streamed("", "2")))
-	}}), Options{})
-	s, err := c.Stream(t.Context(), StreamOptions{})
+	}}), client.Options{})
+	s, err := c.Stream(t.Context(), client.StreamOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -411,7 +328,7 @@ func TestMoreAnswersThanRequests(t *testing.T) {
 }
 
 func TestStreamToNobody(t *testing.T) {
-	s, err := dial(t, "127.0.0.1:1", Options{}).Stream(t.Context(), StreamOptions{})
+	s, err := dial(t, "127.0.0.1:1", client.Options{}).Stream(t.Context(), client.StreamOptions{})
 	if err == nil {
 		s.Close()
 		t.Fatal("a stream to nobody")
@@ -424,7 +341,7 @@ func TestStreamToNobody(t *testing.T) {
 // TestMessagesHoldNothing: what a message was made of does not stay in the pool.
 func TestMessagesHoldNothing(t *testing.T) {
 	r := numbered(1)
-	m, err := newMessage(&r)
+	m, err := newMessage(r.Model, r.Version, &oip.Request{Inputs: r.Inputs})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -434,59 +351,27 @@ func TestMessagesHoldNothing(t *testing.T) {
 	}
 }
 
-// The benchmarks send one request of 17 KB after the other to a server that decodes
-// it and answers with a small tensor.
-func benchmark(b *testing.B, start func(t testing.TB, f *fake) string, run func(c *Client, r Request)) {
-	c, err := New(start(b, &fake{t: b, infer: func(call) (oip.Response, *Error) {
-		return oip.Response{ModelName: "m", Outputs: []tensor.Tensor{pixels(1)}}, nil
-	}}), Options{})
+// listenGRPC serves gRPC at the address that it returns.
+func listenGRPC(t testing.TB, f inference.GRPCInferenceServiceServer, opts ...grpc.ServerOption) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
-	defer c.Close()
-	b.ReportAllocs()
-	run(c, Request{Model: "m", MinAccuracy: 0.97, Deadline: 50 * time.Millisecond,
-		Inputs: []tensor.Tensor{pixels(400), {Name: "audio", DType: tensor.Int16, Shape: tensor.Shape{1, 8000}, Data: make([]byte, 16000)}}})
+	s := grpc.NewServer(append(opts, grpc.MaxRecvMsgSize(64<<20))...)
+	inference.RegisterGRPCInferenceServiceServer(s, f)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = s.Serve(l)
+	}()
+	t.Cleanup(func() {
+		s.Stop()
+		<-ended
+	})
+	return l.Addr().String()
 }
 
-func BenchmarkInfer(b *testing.B) {
-	for _, way := range transports {
-		b.Run(way.name, func(b *testing.B) {
-			benchmark(b, way.start, func(c *Client, r Request) {
-				for b.Loop() {
-					if _, err := c.Infer(b.Context(), r); err != nil {
-						b.Fatal(err)
-					}
-				}
-			})
-		})
-	}
-}
-
-// BenchmarkStream keeps the window full.
-func BenchmarkStream(b *testing.B) {
-	for _, way := range transports {
-		b.Run(way.name, func(b *testing.B) {
-			benchmark(b, way.start, func(c *Client, r Request) {
-				s, err := c.Stream(b.Context(), StreamOptions{Window: 16})
-				if err != nil {
-					b.Fatal(err)
-				}
-				defer s.Close()
-				ahead := 0
-				for b.Loop() {
-					for ahead < 16 {
-						if err := s.Send(r); err != nil {
-							b.Fatal(err)
-						}
-						ahead++
-					}
-					if _, err := s.Recv(); err != nil {
-						b.Fatal(err)
-					}
-					ahead--
-				}
-			})
-		})
-	}
+func numbered(i int) client.Request {
+	return client.Request{Model: "m", ID: strconv.Itoa(i), Inputs: []tensor.Tensor{{Name: "image", DType: tensor.Uint8, Shape: tensor.Shape{1, 2}, Data: make([]byte, 2)}}}
 }

@@ -1,0 +1,218 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/mosel-serve/mosel/oip"
+)
+
+// Wire is a way to a server other than REST, see Options.GRPC. It carries the
+// protocol's requests and answers; what they mean is the client's to know.
+//
+// Its errors are *Error for an answer that is not a success, the context's for one
+// that ended, and others for what could not be sent or read. It is called from many
+// goroutines at a time.
+type Wire interface {
+	// Infer sends a request to a model; version "" is whichever is served. The
+	// request is not kept. The deadline of ctx is sent along.
+	Infer(ctx context.Context, model, version string, q *oip.Request) (*oip.Response, error)
+	// Stream opens a stream, which ends with ctx.
+	Stream(ctx context.Context) (WireStream, error)
+	Ready(ctx context.Context) (bool, error)
+	Server(ctx context.Context) (oip.ServerMetadata, error)
+	Models(ctx context.Context) ([]oip.RepositoryEntry, error)
+	Metadata(ctx context.Context, model string) (oip.ModelMetadata, error)
+	Load(ctx context.Context, model string) error
+	Unload(ctx context.Context, model string) error
+	// Close is called once, when nothing is under way any more.
+	Close()
+}
+
+// WireStream sends requests and receives their answers, one for each, in their
+// order. One goroutine sends while another receives.
+type WireStream interface {
+	// Send sends a request, which is not kept. An error says that it cannot be
+	// written, and nothing was sent; of the end of the stream only Recv tells.
+	Send(model, version string, q *oip.Request) error
+	// CloseSend says that no request follows.
+	CloseSend()
+	// Recv waits for the next answer. An error says why the stream has ended;
+	// io.EOF: the server ended it, and gave no other reason.
+	Recv() (WireAnswer, error)
+}
+
+// WireAnswer is what a stream answers to one request.
+type WireAnswer struct {
+	ID       string        // of the request, "" where it had none or the server does not say
+	Response *oip.Response // where Err is nil
+	Err      error         // of this request alone: an *Error, or what cannot be read
+}
+
+// wired is the transport over a Wire.
+type wired struct{ Wire }
+
+// wires are the protocol's requests, kept to be filled again.
+var wires = sync.Pool{New: func() any { return new(oip.Request) }}
+
+// discard keeps a request for another use, and nothing of the caller's in it.
+func discard(wire *oip.Request) {
+	clear(wire.Inputs)
+	clear(wire.Parameters)
+	clear(wire.Outputs)
+	wires.Put(wire)
+}
+
+func (t wired) infer(ctx context.Context, r *Request) (*Response, error) {
+	wire := wires.Get().(*oip.Request)
+	defer discard(wire)
+	if err := r.message(wire, r.Deadline); err != nil {
+		return nil, err
+	}
+	answer, err := t.Infer(ctx, r.Model, r.Version, wire)
+	if err != nil {
+		return nil, err
+	}
+	return read(answer)
+}
+
+// read reads an answer of the protocol.
+func read(answer *oip.Response) (*Response, error) {
+	r, err := newResponse(answer)
+	if err != nil {
+		return nil, fmt.Errorf("the answer is not what the protocol says: %w", err)
+	}
+	return r, nil
+}
+
+// wirePipe is a stream of a Wire. The sender puts each request into a queue and on
+// the stream; the reader, a goroutine that ends with the stream, gives every answer
+// to the request at the front. It reads whether or not anyone receives, so that a
+// sender that receives later does not block the server, and with it itself.
+type wirePipe struct {
+	ctx    context.Context
+	wire   WireStream
+	reader chan struct{} // closed when the reader has ended
+
+	mu   sync.Mutex
+	due  []due // without answer, in their order; bounded by the stream's window
+	over error // why the stream has ended; nil: it has not
+}
+
+// due is a request that was sent.
+type due struct {
+	call      *Call
+	model, id string
+}
+
+// stream opens a stream. The context ends with it; the reader ends it by cancel if
+// the server ends the stream.
+func (t wired) stream(ctx context.Context, cancel context.CancelFunc) (pipe, error) {
+	wire, err := t.Stream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &wirePipe{ctx: ctx, wire: wire, reader: make(chan struct{})}
+	go func() {
+		defer close(p.reader)
+		p.read()
+		cancel()
+	}()
+	return p, nil
+}
+
+func (p *wirePipe) start(r Request) (*Call, error) {
+	call := newCall()
+	wire := wires.Get().(*oip.Request)
+	defer discard(wire)
+	if err := r.message(wire, r.Deadline); err != nil {
+		return call.finish(nil, fmt.Errorf("infer %s: %w", r.Model, err)), nil
+	}
+	p.mu.Lock()
+	if p.over != nil {
+		p.mu.Unlock()
+		return nil, p.over
+	}
+	p.due = append(p.due, due{call, r.Model, r.ID})
+	p.mu.Unlock()
+	if err := p.wire.Send(r.Model, r.Version, wire); err != nil && p.withdraw(call) {
+		call.finish(nil, fmt.Errorf("infer %s: %w", r.Model, err))
+	}
+	return call, nil
+}
+
+// withdraw takes back the request that was given last, unless the stream has ended
+// it already.
+func (p *wirePipe) withdraw(call *Call) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	last := len(p.due) - 1
+	if last < 0 || p.due[last].call != call {
+		return false
+	}
+	p.due = p.due[:last]
+	return true
+}
+
+func (p *wirePipe) end() { p.wire.CloseSend() }
+
+func (p *wirePipe) ended() { <-p.reader }
+
+func (p *wirePipe) failure() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over != nil {
+		return p.over
+	}
+	return p.ctx.Err()
+}
+
+// read gives the answers to those they are for until the stream ends, and then the
+// reason to the others.
+func (p *wirePipe) read() {
+	reason := p.answers()
+	p.mu.Lock()
+	p.over = reason
+	left := p.due
+	p.due = nil
+	p.mu.Unlock()
+	for _, d := range left {
+		d.call.finish(nil, fmt.Errorf("infer %s: %w", d.model, reason))
+	}
+}
+
+// answers returns why the stream has ended.
+func (p *wirePipe) answers() error {
+	for {
+		got, err := p.wire.Recv()
+		if errors.Is(err, io.EOF) {
+			return errors.New("the server has ended the stream")
+		}
+		if err != nil {
+			return err
+		}
+		p.mu.Lock()
+		if len(p.due) == 0 {
+			p.mu.Unlock()
+			return errors.New("the server has answered more requests than were sent")
+		}
+		d := p.due[0]
+		if d.id != "" && got.ID != "" && d.id != got.ID {
+			p.mu.Unlock()
+			return fmt.Errorf("the server has answered request %q before %q: the stream is out of order", got.ID, d.id)
+		}
+		p.due[0], p.due = due{}, p.due[1:]
+		p.mu.Unlock()
+		var answer *Response
+		if err = got.Err; err == nil {
+			answer, err = read(got.Response)
+		}
+		if err != nil {
+			err = fmt.Errorf("infer %s: %w", d.model, err)
+		}
+		d.call.finish(answer, err)
+	}
+}
