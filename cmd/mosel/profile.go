@@ -70,7 +70,7 @@ where it was, and a repeated one only takes the times again.`,
 			return measureProfile(cmd, m, f)
 		},
 	}
-	_, threads := moselruntime.Defaults(runtime.NumCPU())
+	_, threads := moselruntime.Defaults(runtime.GOMAXPROCS(0))
 	flags := cmd.Flags()
 	addModelsFlag(cmd, &f.models)
 	flags.StringVar(&f.device, "device", "", "name of the profile (default: this machine's processor)")

@@ -64,7 +64,7 @@ in time, and says what.
 request and why.`
 
 func serveCommand() *cobra.Command {
-	cfg := server.Default(runtime.NumCPU())
+	cfg := server.Default(runtime.GOMAXPROCS(0))
 	policy, format, verbose, stop := "mosel", "text", false, stopping{drain: drainDefault}
 	cmd := &cobra.Command{
 		Use:     "serve [MODEL...]",

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"runtime"
 	"testing"
 )
 
@@ -20,5 +21,14 @@ func TestLogFormat(t *testing.T) {
 	}
 	if _, err := command(t, "serve", "--log-format", "xml"); !errors.As(err, new(usageError)) {
 		t.Errorf("an unknown form: %v", err)
+	}
+}
+
+// TestInstancesFollowTheLimitOnCores: Go knows of a container's limit, of which
+// the number of the machine's cores says nothing.
+func TestInstancesFollowTheLimitOnCores(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
+	if got := serveCommand().Flag("instances").DefValue; got != "3" {
+		t.Errorf("%s instances by default on 4 cores, want 3", got)
 	}
 }
