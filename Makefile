@@ -13,7 +13,7 @@ ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
 
-.PHONY: help build install demo experiments test conformance clients soak simulate-soak lint fuzz bench bench-serve generate setup clean
+.PHONY: help build install demo experiments test conformance clients soak simulate-soak lint vulncheck fuzz bench bench-serve generate setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ lint: bin/golangci-lint ## formatting, vet, linters, tidy module files
 	bin/golangci-lint run ./...
 	$(GO) mod tidy -diff
 
+vulncheck: bin/govulncheck ## known vulnerabilities in what the code calls; needs vuln.go.dev, so .ci/run leaves it out
+	bin/govulncheck ./...
+
 fuzz: ## every fuzz target for FUZZTIME each (5s)
 	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sort | while IFS=: read -r file function; do \
 		target=$${function#func }; \
@@ -77,6 +80,9 @@ setup: build # the ONNX Runtime library, once, into the user's cache
 
 bin/golangci-lint: tools/go.mod tools/go.sum
 	cd tools && $(GO) build -o ../bin/golangci-lint tool
+
+bin/govulncheck: tools/vulncheck/go.mod tools/vulncheck/go.sum
+	cd tools/vulncheck && $(GO) build -o ../../bin/govulncheck tool
 
 generate: ## the Go code of oip/inference/inference.proto, anew
 	cd tools/protobuf && $(GO) build -o ../../bin/ tool
