@@ -9,8 +9,8 @@ RUN make build
 # The release that mosel pins, with its digest checked. It comes from GitHub: there is neither pip nor npm here.
 RUN library="$(bin/mosel runtime install)" && install -D -m 0644 "$library" /onnxruntime/libonnxruntime.so
 
-# glibc, libstdc++ and certificates, no shell; user and group 65532.
-FROM gcr.io/distroless/cc-debian13:nonroot
+FROM debian:trixie-slim
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /onnxruntime /opt/onnxruntime
 COPY --from=build /src/bin/mosel /usr/local/bin/mosel
 ENV MOSEL_ONNXRUNTIME=/opt/onnxruntime/libonnxruntime.so
@@ -19,5 +19,6 @@ USER 65532:65532
 WORKDIR /
 # REST, gRPC, metrics and probes.
 EXPOSE 8000 8001 8002
-# What is given to "docker run" follows, and overrides.
-ENTRYPOINT ["/usr/local/bin/mosel", "serve", "--addr", "0.0.0.0:8000", "--grpc-addr", "0.0.0.0:8001", "--metrics-addr", "0.0.0.0:8002"]
+# What is given to "docker run" follows, and overrides. For 5 s after SIGTERM requests are still answered, so that load
+# balancers see in time that the server leaves.
+ENTRYPOINT ["/usr/local/bin/mosel", "serve", "--drain-delay", "5s", "--addr", "0.0.0.0:8000", "--grpc-addr", "0.0.0.0:8001", "--metrics-addr", "0.0.0.0:8002"]
