@@ -146,7 +146,7 @@ func TestExplanationPage(t *testing.T) {
 	golden(t, "explain-color.txt", explanationPage(mixedJob(), 100, true))
 	best, retry := 0.94, 9.2
 	refused := status.Explanation{Job: "j-7nqbuvpzrq4vezlsbqbk5lhwqy", Model: "digits", Version: "3", Items: 1, Choice: []string{"audio"}, Late: "drop", Arrived: statusNow, Outcome: "shed",
-		Reason: "queue_full", Summary: "refused: the queue was full", Best: &best, RetryAfterMS: &retry}
+		Reason: "queue_full", Summary: "the queue was full", Best: &best, RetryAfterMS: &retry}
 	golden(t, "explain-refused.txt", explanationPage(refused, 100, false))
 }
 

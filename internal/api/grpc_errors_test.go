@@ -172,7 +172,7 @@ var grpcFailures = map[slo.Kind]struct {
 			}
 			return inferring(question(nil, imageInput()))(d, trailer)
 		},
-		code: codes.ResourceExhausted, want: "queue is full", trailers: map[string]string{"x-mosel-retry-after-ms": "10", "x-mosel-job": "*"},
+		code: codes.ResourceExhausted, want: "the queue was full", trailers: map[string]string{"x-mosel-retry-after-ms": "10", "x-mosel-job": "*"},
 	},
 	slo.KindDeadlineExceeded: {
 		setup: setup{fail: func(fake.Run) error { time.Sleep(10 * time.Second); return nil }},

@@ -91,7 +91,7 @@ func (b *backend) listed(readyOnly bool) []oip.RepositoryEntry {
 	entries := []oip.RepositoryEntry{}
 	for _, e := range b.models.Index() {
 		if !b.engine.Ready() && e.State == repository.Ready {
-			e.State, e.Reason = repository.Unavailable, "the server is shutting down"
+			e.State, e.Reason = repository.Unavailable, slo.ReasonDraining.Sentence()
 		}
 		if readyOnly && e.State != repository.Ready {
 			continue

@@ -80,7 +80,7 @@ var failures = map[slo.Kind]struct {
 		},
 		status: 429,
 		retry:  "1",
-		want:   oip.ErrorBody{Error: "queue is full", RetryAfterMS: 10},
+		want:   oip.ErrorBody{Error: "the queue was full", RetryAfterMS: 10},
 	},
 	slo.KindDeadlineExceeded: {
 		setup: setup{fail: func(fake.Run) error { time.Sleep(10 * time.Second); return nil }},

@@ -278,32 +278,13 @@ const retryMin = time.Millisecond
 // failure is the error of a job that did not run to its end in time.
 func (c *call) failure() error {
 	f := c.finish
-	kind, text := slo.KindInternal, "the runtime failed"
-	switch f.Reason {
-	case slo.ReasonNone: // it ran, but after its deadline, and was to be dropped then
-		kind, text = slo.KindDeadlineExceeded, "the answer came after the deadline"
-	case slo.ReasonQueueFull:
-		kind, text = slo.KindOverloaded, "the queue is full"
-	case slo.ReasonYielded:
-		kind, text = slo.KindOverloaded, "too busy: it made room for another client, which has less in the queue"
-	case slo.ReasonTooBusy:
-		kind, text = slo.KindOverloaded, "too busy to answer by the deadline, even at the cheapest strategy the floor allows"
-	case slo.ReasonDeadlinePassed:
-		kind, text = slo.KindDeadlineExceeded, "the deadline passed before it could run"
-		if c.started != 0 {
-			text = "the deadline passed while it ran"
-		}
-	case slo.ReasonFloor:
-		kind, text = slo.KindInfeasible, "no strategy reaches the accuracy floor with the modalities present: the best is "+f.Best.String()
-	case slo.ReasonNoVariant:
-		kind, text = slo.KindInvalid, "no variant of the model runs on the modalities given"
-	case slo.ReasonClient:
-		kind, text = slo.KindCancelled, "cancelled by the client"
-	case slo.ReasonDraining:
-		kind, text = slo.KindUnavailable, "the server is shutting down"
-	case slo.ReasonInstanceLost:
-		text = "the instance was lost"
-	case slo.ReasonRuntime:
+	kind, text := f.Reason.Kind(), f.Reason.Sentence()
+	switch {
+	case f.Reason == slo.ReasonFloor:
+		text += ": the best is " + f.Best.String()
+	case f.Reason == slo.ReasonDeadlinePassed && c.started != 0:
+		text += " (it had started)"
+	case f.Reason == slo.ReasonRuntime:
 		if c.err == nil { // its items failed one by one
 			c.err = itemsFailed(c.failed, len(c.Items))
 		}

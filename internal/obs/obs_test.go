@@ -15,24 +15,22 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// TestReasonsHaveWords checks that every reason for not running a job is told
-// in words of its own.
-func TestReasonsHaveWords(t *testing.T) {
-	seen := map[string]slo.Reason{}
-	for r := slo.ReasonQueueFull; r.String() != "unknown"; r++ {
+// TestReasonsAreTold checks that every reason for not running a job is counted,
+// and told in an explanation with the outcome it goes with.
+func TestReasonsAreTold(t *testing.T) {
+	for _, r := range slo.Reasons()[1:] {
 		o, err := obs.New(obs.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		o.Serve(0, obs.Info{Name: "m", Modalities: []string{"image", "text"}, Planner: scriptPlanner(t)})
 		o.Step(0, sched.Arrive{Job: 1, Items: 1, Present: 3}, []sched.Action{
-			sched.Finish{Part: sched.Part{Job: 1, Count: 1}, Variant: -1, Outcome: slo.Shed, Reason: r},
-			sched.FinishJob{Job: 1, Outcome: slo.Shed, Reason: r}}, 0)
+			sched.Finish{Part: sched.Part{Job: 1, Count: 1}, Variant: -1, Outcome: r.Outcome(), Reason: r},
+			sched.FinishJob{Job: 1, Outcome: r.Outcome(), Reason: r}}, 0)
 		e, ok := o.Explain("1")
-		if other, twice := seen[e.Summary]; !ok || e.Reason != r.String() || twice {
-			t.Errorf("%v is told as %q, as is %v", r, e.Summary, other)
+		if !ok || e.Reason != r.String() || e.Outcome != r.Outcome().String() || e.Summary != r.Sentence() {
+			t.Errorf("%v is told as %v (%v): %q", r, e.Outcome, e.Reason, e.Summary)
 		}
-		seen[e.Summary] = r
 		if s := o.Status(0); s.Models[0].Reasons[r.String()] != 1 {
 			t.Errorf("%v is not counted: %v", r, s.Models[0].Reasons)
 		}

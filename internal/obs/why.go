@@ -92,34 +92,6 @@ func short(d time.Duration) string {
 	return fmt.Sprintf("%.1f s", d.Seconds())
 }
 
-// reasonWords say why a job was not run to its end.
-func reasonWords(r slo.Reason) string {
-	switch r {
-	case slo.ReasonNone:
-	case slo.ReasonQueueFull:
-		return "refused: the queue was full"
-	case slo.ReasonTooBusy:
-		return "not run: even its cheapest strategy would have ended after the deadline, with what was queued before it"
-	case slo.ReasonDeadlinePassed:
-		return "not run: the deadline went by before it could"
-	case slo.ReasonFloor:
-		return "refused: nothing that runs on its modalities reaches the floor"
-	case slo.ReasonNoVariant:
-		return "refused: no variant runs on the modalities it carries and chooses"
-	case slo.ReasonClient:
-		return "given up by the client"
-	case slo.ReasonRuntime:
-		return "failed: the runtime could not run it"
-	case slo.ReasonInstanceLost:
-		return "failed: its instance went away more often than it is tried again"
-	case slo.ReasonDraining:
-		return "refused: the server was shutting down"
-	case slo.ReasonYielded:
-		return "taken out of the queue: it made room for a client with less in it"
-	}
-	return "it ran"
-}
-
 // ended is in a sentence how the job ended.
 func (e *explaining) ended() string {
 	j := e.job
@@ -129,7 +101,7 @@ func (e *explaining) ended() string {
 	case j.End.Outcome == 0:
 		return "some of it has run or is running"
 	case !j.End.Outcome.Ran():
-		return reasonWords(j.End.Reason)
+		return j.End.Reason.Sentence()
 	case j.Objective.Deadline == slo.Never:
 		return fmt.Sprintf("done after %s; there was no deadline", short(j.Total()))
 	case j.End.Outcome == slo.Late:

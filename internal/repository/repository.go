@@ -184,7 +184,7 @@ func (r *Repository) lock() error {
 		r.unlock()
 	case <-r.life.Done():
 	}
-	return slo.E("change models", slo.KindUnavailable, "the server is shutting down")
+	return slo.E("change models", slo.KindUnavailable, "%s", slo.ReasonDraining.Sentence())
 }
 
 func (r *Repository) unlock() { <-r.changing }
@@ -465,7 +465,7 @@ func (r *Repository) refuse(p *pack, err error) error {
 // next looks try again.
 func (r *Repository) postpone(p *pack, err error) error {
 	if r.life.Err() != nil {
-		return slo.E("load "+p.dir, slo.KindUnavailable, "the server is shutting down")
+		return slo.E("load "+p.dir, slo.KindUnavailable, "%s", slo.ReasonDraining.Sentence())
 	}
 	r.mu.Lock()
 	told := p.unseen

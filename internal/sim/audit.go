@@ -168,6 +168,9 @@ func (a *audit) finish(f sched.Finish, now slo.Instant) error {
 	if j == nil {
 		return fmt.Errorf("I-2: items of job %d end, which is not there", f.Job)
 	}
+	if f.Outcome.Ran() != (f.Reason == slo.ReasonNone) || !f.Outcome.Ran() && f.Outcome != f.Reason.Outcome() {
+		return fmt.Errorf("I-2: items of job %d end %v for the reason %v", f.Job, f.Outcome, f.Reason)
+	}
 	late := now > j.Objective.Deadline
 	if f.Outcome == slo.OnTime && late || f.Outcome == slo.Late && !late {
 		return fmt.Errorf("I-3: items of job %d end %v at %v, they were due at %v", f.Job, f.Outcome, time.Duration(now), time.Duration(j.Objective.Deadline))

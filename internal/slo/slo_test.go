@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -109,7 +110,7 @@ func TestEverythingHasAName(t *testing.T) {
 		name(o)
 	}
 	clear(seen)
-	for r := slo.ReasonNone; r <= slo.ReasonYielded; r++ {
+	for _, r := range slo.Reasons() {
 		name(r)
 	}
 	if slo.Outcome(0).String() != "unknown" || slo.Outcome(200).String() != "unknown" || slo.Kind(200).String() != "unknown" || slo.Reason(200).String() != "unknown" {
@@ -117,6 +118,29 @@ func TestEverythingHasAName(t *testing.T) {
 	}
 	if !slo.Late.Ran() || slo.Shed.Ran() || slo.Failed.Ran() {
 		t.Error("only what was answered has run")
+	}
+}
+
+// TestReasonsAreComplete checks that the table has all of every reason, that no
+// two are told alike, and that a job that has a reason has not run to its end.
+func TestReasonsAreComplete(t *testing.T) {
+	told := map[string]slo.Reason{}
+	for _, r := range slo.Reasons() {
+		says := r.Sentence()
+		if other, twice := told[says]; says == "" || twice {
+			t.Errorf("%v is told as %q, as is %v", r, says, other)
+		}
+		told[says] = r
+		if !slices.Contains(slo.Outcomes(), r.Outcome()) || r.Outcome().Ran() != (r == slo.ReasonNone) {
+			t.Errorf("%v goes with outcome %v", r, r.Outcome())
+		}
+		if internal := r == slo.ReasonRuntime || r == slo.ReasonInstanceLost; (r.Kind() == slo.KindInternal) != internal {
+			t.Errorf("%v is told as an error of kind %v", r, r.Kind())
+		}
+	}
+	none := slo.Reason(len(slo.Reasons()))
+	if none.Outcome() != 0 || none.Kind() != slo.KindInternal || none.Sentence() != "unknown" {
+		t.Error("what does not exist is told")
 	}
 }
 

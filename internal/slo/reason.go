@@ -1,0 +1,88 @@
+package slo
+
+// Reason says why an outcome was not "on time". It selects the error a client
+// sees; the outcome alone is too coarse (a shed request may be worth a retry
+// because the queue was full, or not because its deadline has passed).
+type Reason uint8
+
+// The reasons. The table below says what each of them means.
+const (
+	ReasonNone Reason = iota // it ran
+	ReasonQueueFull
+	ReasonTooBusy
+	ReasonDeadlinePassed
+	ReasonFloor
+	ReasonNoVariant
+	ReasonClient
+	ReasonRuntime
+	ReasonInstanceLost
+	ReasonDraining
+	ReasonYielded
+	reasonEnd
+)
+
+// reasons is the one table of what is said of a reason: its name, the outcome it
+// goes with, the kind of its error, and the sentence that clients read in that
+// error and operators in an explanation. What ran has no reason; its sentence is
+// for a client that wanted no late answer.
+var reasons = [reasonEnd]struct {
+	name     string
+	outcome  Outcome
+	kind     Kind
+	sentence string
+}{
+	ReasonNone:      {"none", Late, KindDeadlineExceeded, "the answer came after the deadline"},
+	ReasonQueueFull: {"queue_full", Shed, KindOverloaded, "the queue was full"},
+	ReasonTooBusy: {"too_busy", Shed, KindOverloaded,
+		"too busy: even the cheapest strategy that keeps the floor would have ended after the deadline"},
+	ReasonDeadlinePassed: {"deadline_passed", Shed, KindDeadlineExceeded, "the deadline passed before all of it had run"},
+	ReasonFloor:          {"floor_impossible", Infeasible, KindInfeasible, "no strategy reaches the accuracy floor with the modalities present"},
+	ReasonNoVariant:      {"no_variant", Infeasible, KindInvalid, "no variant of the model runs on the modalities given"},
+	ReasonClient:         {"client_cancelled", Cancelled, KindCancelled, "cancelled by the client"},
+	ReasonRuntime:        {"runtime_failed", Failed, KindInternal, "the runtime failed"},
+	ReasonInstanceLost:   {"instance_lost", Failed, KindInternal, "it lost its instance more often than it is tried again"},
+	ReasonDraining:       {"draining", Shed, KindUnavailable, "the server is shutting down"},
+	ReasonYielded:        {"yielded", Shed, KindOverloaded, "too busy: it made room for a client with less in the queue"},
+}
+
+// Reasons lists all reasons in their order, ReasonNone first.
+func Reasons() []Reason {
+	list := make([]Reason, 0, reasonEnd)
+	for r := range reasonEnd {
+		list = append(list, r)
+	}
+	return list
+}
+
+// String is the reason's name in logs, metrics and traces.
+func (r Reason) String() string {
+	if r >= reasonEnd {
+		return "unknown"
+	}
+	return reasons[r].name
+}
+
+// Outcome is how a job ends for the reason.
+func (r Reason) Outcome() Outcome {
+	if r >= reasonEnd {
+		return 0
+	}
+	return reasons[r].outcome
+}
+
+// Kind is the kind of the error that tells the reason.
+func (r Reason) Kind() Kind {
+	if r >= reasonEnd {
+		return KindInternal
+	}
+	return reasons[r].kind
+}
+
+// Sentence says the reason to a person. Whoever knows more, such as the best
+// accuracy there was, adds it at the end.
+func (r Reason) Sentence() string {
+	if r >= reasonEnd {
+		return "unknown"
+	}
+	return reasons[r].sentence
+}
