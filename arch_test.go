@@ -37,6 +37,7 @@ var rooms = []room{
 	// The spine: slo -> modelpkg -> plan -> sched -> engine -> api -> server -> cmd.
 	// What hangs off a vertebra stands right after it.
 	{dir: "internal/slo"},
+	{dir: "internal/stats"},
 	{dir: "internal/pending"},
 	{dir: "internal/asynclog"},
 	{dir: "internal/plot", imports: []string{"internal/slo"}},
@@ -44,7 +45,7 @@ var rooms = []room{
 	{dir: "internal/access", imports: []string{"internal/slo", "internal/strictyaml"}},
 	{dir: "internal/workload", imports: []string{"internal/slo"}},
 	{dir: "internal/modelpkg", imports: []string{"tensor", "internal/slo", "internal/strictyaml"}},
-	{dir: "internal/modelpkg/modelpkgtest", imports: []string{"tensor", "internal/modelpkg"}},
+	{dir: "internal/modelpkg/modelpkgtest", imports: []string{"tensor", "internal/stats", "internal/modelpkg"}},
 	{dir: "internal/runtime", imports: []string{"tensor", "internal/slo", "internal/modelpkg"}},
 	{dir: "internal/runtime/runtimetest", imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime"}},
 	{
@@ -58,27 +59,27 @@ var rooms = []room{
 		imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime", "internal/runtime/ort/library"},
 		tests:   []string{"internal/runtime/runtimetest"},
 	},
-	{dir: "internal/profiler", imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime"}},
-	{dir: "internal/replay", imports: []string{"tensor", "client", "client/clientgrpc", "internal/slo", "internal/modelpkg", "internal/workload"}, tests: []string{"oip"}},
-	{dir: "internal/demo", imports: []string{"client", "internal/slo", "internal/modelpkg", "internal/replay"}, tests: []string{"tensor"}},
+	{dir: "internal/profiler", imports: []string{"tensor", "internal/slo", "internal/stats", "internal/modelpkg", "internal/runtime"}},
+	{dir: "internal/replay", imports: []string{"tensor", "client", "client/clientgrpc", "internal/slo", "internal/stats", "internal/modelpkg", "internal/workload"}, tests: []string{"oip"}},
+	{dir: "internal/demo", imports: []string{"client", "internal/slo", "internal/stats", "internal/modelpkg", "internal/replay"}, tests: []string{"tensor"}},
 	{dir: "internal/media", imports: []string{"tensor", "internal/slo", "internal/modelpkg"}},
 	{dir: "internal/plan", imports: []string{"internal/slo", "internal/modelpkg"}},
 	{dir: "internal/sched", imports: []string{"internal/slo", "internal/plan"}},
-	{dir: "internal/account", imports: []string{"internal/slo", "internal/sched"}},
+	{dir: "internal/account", imports: []string{"internal/slo", "internal/stats", "internal/sched"}},
 	{dir: "internal/sim", imports: []string{"internal/slo", "internal/workload", "internal/plan", "internal/sched", "internal/account"}},
 	{
 		dir:     "internal/obs",
-		imports: []string{"status", "internal/slo", "internal/plan", "internal/sched", "internal/account"},
+		imports: []string{"status", "internal/slo", "internal/stats", "internal/plan", "internal/sched", "internal/account"},
 		tests:   []string{"internal/workload", "internal/sim"},
 	},
 	{
 		dir: "internal/scenario",
-		imports: []string{"internal/slo", "internal/strictyaml", "internal/workload", "internal/modelpkg", "internal/plan", "internal/sched", "internal/sim",
+		imports: []string{"internal/slo", "internal/stats", "internal/strictyaml", "internal/workload", "internal/modelpkg", "internal/plan", "internal/sched", "internal/sim",
 			"internal/plot"},
 	},
 	{
 		dir:     "internal/engine",
-		imports: []string{"tensor", "status", "internal/slo", "internal/pending", "internal/modelpkg", "internal/runtime", "internal/plan", "internal/sched", "internal/obs"},
+		imports: []string{"tensor", "status", "internal/slo", "internal/stats", "internal/pending", "internal/modelpkg", "internal/runtime", "internal/plan", "internal/sched", "internal/obs"},
 		tests:   []string{"internal/runtime/fake", "internal/sim", "internal/workload"},
 	},
 	{
@@ -88,7 +89,7 @@ var rooms = []room{
 	},
 	{
 		dir: "internal/api",
-		imports: []string{"tensor", "oip", "oip/inference", "status", "internal/slo", "internal/access", "internal/modelpkg", "internal/runtime", "internal/obs",
+		imports: []string{"tensor", "oip", "oip/inference", "status", "internal/slo", "internal/stats", "internal/access", "internal/modelpkg", "internal/runtime", "internal/obs",
 			"internal/engine", "internal/repository"},
 		tests: []string{"internal/runtime/fake"},
 	},
@@ -100,13 +101,13 @@ var rooms = []room{
 	},
 	{
 		dir: "internal/servebench",
-		imports: []string{"tensor", "oip", "oip/inference", "internal/modelpkg", "internal/modelpkg/modelpkgtest", "internal/runtime",
+		imports: []string{"tensor", "oip", "oip/inference", "internal/stats", "internal/modelpkg", "internal/modelpkg/modelpkgtest", "internal/runtime",
 			"internal/runtime/fake", "internal/replay", "internal/server"},
 	},
 	{dir: "conformance", tests: []string{"oip/inference", "internal/modelpkg", "internal/runtime", "internal/runtime/fake", "internal/server"}},
 	{
 		dir: "cmd/mosel",
-		imports: []string{"tensor", "oip", "status", "client", "client/clientgrpc", "internal/slo", "internal/pending", "internal/asynclog", "internal/access", "internal/modelpkg", "internal/runtime", "internal/runtime/ort",
+		imports: []string{"tensor", "oip", "status", "client", "client/clientgrpc", "internal/slo", "internal/stats", "internal/pending", "internal/asynclog", "internal/access", "internal/modelpkg", "internal/runtime", "internal/runtime/ort",
 			"internal/runtime/ort/library", "internal/profiler", "internal/media", "internal/plan", "internal/plot", "internal/replay", "internal/demo",
 			"internal/workload", "internal/scenario", "internal/obs", "internal/server", "internal/example"},
 		tests: []string{"oip/inference", "internal/modelpkg/modelpkgtest"},
@@ -134,7 +135,7 @@ var onlyIn = map[string][]string{
 }
 
 // pure lists the rooms of rule R4: the same inputs give the same bytes.
-var pure = []string{"internal/slo", "internal/plan", "internal/sched", "internal/account", "internal/sim"}
+var pure = []string{"internal/slo", "internal/stats", "internal/plan", "internal/sched", "internal/account", "internal/sim"}
 
 // pureImports is all of the standard library that a pure room may use: none of
 // it reads a clock, starts a goroutine, locks, draws at random or does I/O.

@@ -40,6 +40,7 @@
 //
 //	internal/runtime     what runs a graph: the contract, its conformance suite, ONNX Runtime, a fake
 //	internal/profiler    measures a model's variants and writes a profile
+//	internal/stats       statistics of durations: quantiles, distributions, milliseconds
 //	internal/pending     waits for what may hang within a context, and names what has not ended
 //	internal/asynclog    a writer for logs that never makes its caller wait
 //	internal/strictyaml  YAML read strictly, every error with its line

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mosel-serve/mosel/client"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/stats"
 	"github.com/mosel-serve/mosel/oip"
 	"github.com/mosel-serve/mosel/tensor"
 )
@@ -50,8 +51,8 @@ const topCandidates = 3
 
 func newInferReport(served oip.ModelMetadata, answer *client.Response, total time.Duration) (inferReport, error) {
 	r := inferReport{Model: served.Name, Version: answer.Version, Variant: answer.Variant, Modalities: answer.Modalities,
-		ExpectedAccuracy: answer.ExpectedAccuracy, QueueMS: ms(answer.Queue), ComputeMS: ms(answer.Compute), TotalMS: ms(total), Late: answer.Late,
-		MinAccuracy: answer.MinAccuracy, DeadlineMS: ms(answer.Deadline)}
+		ExpectedAccuracy: answer.ExpectedAccuracy, QueueMS: stats.Milliseconds(answer.Queue), ComputeMS: stats.Milliseconds(answer.Compute), TotalMS: stats.Milliseconds(total), Late: answer.Late,
+		MinAccuracy: answer.MinAccuracy, DeadlineMS: stats.Milliseconds(answer.Deadline)}
 	if len(answer.Outputs) == 0 {
 		return r, fmt.Errorf("the answer has no outputs")
 	}

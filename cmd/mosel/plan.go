@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"math"
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
@@ -13,6 +12,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/plot"
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/internal/stats"
 	"github.com/spf13/cobra"
 )
 
@@ -133,10 +133,10 @@ func (p planning) strategy(w io.Writer, f planFlags) error {
 	}
 	all := p.planner.Agnostic(p.allowed)
 	r := planReport{Model: p.model.Name, Device: p.profile.Device, Size: f.size, Floor: floor.Float(), Strategy: p.named(s),
-		PredictedMS: ms(s.Time), ExpectedAccuracy: s.Accuracy().Float(), AllMS: ms(p.planner.AllTime(f.size, p.allowed)),
+		PredictedMS: stats.Milliseconds(s.Time), ExpectedAccuracy: s.Accuracy().Float(), AllMS: stats.Milliseconds(p.planner.AllTime(f.size, p.allowed)),
 		AllAccuracy: p.planner.Variants()[all].Accuracy.Float(), Exact: s.Exact}
 	if f.deadline > 0 {
-		d := ms(f.deadline)
+		d := stats.Milliseconds(f.deadline)
 		r.DeadlineMS = &d
 	}
 	if f.plot != "" {
@@ -153,7 +153,7 @@ func (p planning) strategy(w io.Writer, f planFlags) error {
 
 // tooLate says what could be had within the deadline instead.
 func (p planning) tooLate(s plan.Strategy, f planFlags) error {
-	err := slo.E("plan "+p.model.Name, slo.KindInfeasible, "the cheapest strategy at this floor takes %.1f ms, more than %v", ms(s.Time), f.deadline)
+	err := slo.E("plan "+p.model.Name, slo.KindInfeasible, "the cheapest strategy at this floor takes %.1f ms, more than %v", stats.Milliseconds(s.Time), f.deadline)
 	if best, ok := p.planner.Best(f.size, f.deadline, p.allowed); ok {
 		err.Best = best.Accuracy()
 		err.Err = fmt.Errorf("%w; within that time %v is the highest accuracy", err.Err, err.Best)
@@ -178,7 +178,7 @@ func (p planning) printStrategy(w io.Writer, s plan.Strategy, r planReport) {
 	for v, x := range s.Items {
 		if x > 0 {
 			variant := p.planner.Variants()[v]
-			fmt.Fprintf(t, "%s\t%d\t%.4f\t%.1f\t\n", variant.Name, x, variant.Accuracy.Float(), ms(variant.Curve.Time(x)))
+			fmt.Fprintf(t, "%s\t%d\t%.4f\t%.1f\t\n", variant.Name, x, variant.Accuracy.Float(), stats.Milliseconds(variant.Curve.Time(x)))
 		}
 	}
 	fmt.Fprintf(t, "strategy\t%d\t%.4f\t%.1f\t\n", r.Size, r.ExpectedAccuracy, r.PredictedMS)
@@ -228,7 +228,7 @@ func (p planning) matrix(w io.Writer, f planFlags) error {
 	for i, row := range m.Cells {
 		for j, cell := range row {
 			r.Cells = append(r.Cells, matrixCell{Size: m.Sizes[i], Floor: m.Targets[j].Float(), Strategy: p.named(cell.Strategy),
-				PredictedMS: ms(cell.Strategy.Time), ExpectedAccuracy: cell.Strategy.Accuracy().Float()})
+				PredictedMS: stats.Milliseconds(cell.Strategy.Time), ExpectedAccuracy: cell.Strategy.Accuracy().Float()})
 		}
 	}
 	return writeJSON(f.json, w, r)
@@ -248,9 +248,9 @@ func (p planning) printMatrix(w io.Writer, m plan.Matrix) {
 	for i, row := range m.Cells {
 		fmt.Fprintf(t, "%d\t", m.Sizes[i])
 		for c := range columns {
-			fmt.Fprintf(t, "%.1f\t", ms(row[c*(len(row)-1)/(columns-1)].Strategy.Time))
+			fmt.Fprintf(t, "%.1f\t", stats.Milliseconds(row[c*(len(row)-1)/(columns-1)].Strategy.Time))
 		}
-		fmt.Fprintf(t, "%.1f\t\n", ms(p.planner.AllTime(m.Sizes[i], p.allowed)))
+		fmt.Fprintf(t, "%.1f\t\n", stats.Milliseconds(p.planner.AllTime(m.Sizes[i], p.allowed)))
 	}
 	_ = t.Flush() // its error is the writer's, which the terminal shows
 }
@@ -268,10 +268,10 @@ func (p planning) tradeoff(s plan.Strategy, size int) plot.Tradeoff {
 			continue
 		}
 		acc := p.profile.Variants[i].Accuracy
-		t.Points = append(t.Points, plot.Point{Name: v.Name, X: ms(v.Curve.Time(size)) / float64(size), Y: acc.Mean,
+		t.Points = append(t.Points, plot.Point{Name: v.Name, X: stats.Milliseconds(v.Curve.Time(size)) / float64(size), Y: acc.Mean,
 			Low: acc.Low, High: acc.High, Frontier: frontier[i]})
 	}
-	chosen := plot.Series{Name: "strategy", X: []float64{ms(s.Time) / float64(size)}, Y: []float64{s.Accuracy().Float()}}
+	chosen := plot.Series{Name: "strategy", X: []float64{stats.Milliseconds(s.Time) / float64(size)}, Y: []float64{s.Accuracy().Float()}}
 	t.Overlay = append(t.Overlay, chosen)
 	return t
 }
@@ -286,12 +286,9 @@ func (p planning) matrixLines(m plan.Matrix) plot.Lines {
 		s := plot.Series{Name: fmt.Sprintf("%d items", size)}
 		for j, cell := range m.Cells[i] {
 			s.X = append(s.X, m.Targets[j].Float())
-			s.Y = append(s.Y, ms(cell.Strategy.Time)/float64(size))
+			s.Y = append(s.Y, stats.Milliseconds(cell.Strategy.Time)/float64(size))
 		}
 		l.Series = append(l.Series, s)
 	}
 	return l
 }
-
-// ms is a duration in milliseconds, to the microsecond.
-func ms(d time.Duration) float64 { return math.Round(d.Seconds()*1e6) / 1e3 }

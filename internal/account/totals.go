@@ -1,6 +1,9 @@
 package account
 
-import "github.com/mosel-serve/mosel/internal/slo"
+import (
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/internal/stats"
+)
 
 // Outcomes counts by outcome; index with slo.OnTime and its kind.
 type Outcomes [slo.Failed + 1]int
@@ -25,10 +28,10 @@ func (o Outcomes) LateShare() float64 {
 type Totals struct {
 	Items     Outcomes
 	Jobs      Outcomes
-	Score     slo.Score    // expected, over the items of jobs that ran
-	Ran       int          // those items
-	JCT       Durations    // of jobs that ran, from their submission
-	MinMargin slo.Accuracy // least expected accuracy minus floor of a job that ran
+	Score     slo.Score       // expected, over the items of jobs that ran
+	Ran       int             // those items
+	JCT       stats.Durations // of jobs that ran, from their submission
+	MinMargin slo.Accuracy    // least expected accuracy minus floor of a job that ran
 	Batches   int
 	Batched   int // items in them
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/engine"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/internal/stats"
 )
 
 // tracing is the trace of one inference: a span of the whole, with one below it for
@@ -78,11 +79,9 @@ func (t *tracing) asked(m *modelpkg.Model, job *engine.Request) {
 		t.span.SetAttributes(attribute.String("mosel.request", job.ID))
 	}
 	if job.Objective.Deadline != slo.Never {
-		t.span.SetAttributes(attribute.Float64("mosel.deadline_ms", inMS(job.Objective.Deadline.Sub(t.arrived))))
+		t.span.SetAttributes(attribute.Float64("mosel.deadline_ms", stats.Milliseconds(job.Objective.Deadline.Sub(t.arrived))))
 	}
 }
-
-func inMS(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // ran notes what the engine made of it.
 func (t *tracing) ran(m *modelpkg.Model, r *engine.Response, err error) {
@@ -98,7 +97,7 @@ func (t *tracing) ran(m *modelpkg.Model, r *engine.Response, err error) {
 		}
 		t.stage("queue", t.decoded, started)
 		if r.Started > 0 {
-			t.stage("run", started, ended, attribute.Float64("mosel.compute_ms", inMS(r.Compute)))
+			t.stage("run", started, ended, attribute.Float64("mosel.compute_ms", stats.Milliseconds(r.Compute)))
 		}
 	}
 	if err == nil {

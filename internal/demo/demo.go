@@ -17,6 +17,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/replay"
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/internal/stats"
 )
 
 // The settings of the demonstration; docs/demo.md gives their reasons.
@@ -121,7 +122,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	d.introduce()
 	overload := 0.0
 	guesses := map[string]float64{agnostic: throughput(all), ours: throughput(cheapest(c.Profile, d.floor, all))}
-	r := &Result{Format: ResultFormat, Floor: d.floor.Float(), Model: c.Samples.Model.Name, Device: c.Profile.Device, DeadlineMS: c.Deadline.Seconds() * 1e3}
+	r := &Result{Format: ResultFormat, Floor: d.floor.Float(), Model: c.Samples.Model.Name, Device: c.Profile.Device, DeadlineMS: stats.Milliseconds(c.Deadline)}
 	for i, policy := range []string{agnostic, ours} {
 		part, err := d.policy(ctx, policy, guesses[policy]*guessShare, func(rate float64) float64 {
 			if i == 0 {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/replay"
+	"github.com/mosel-serve/mosel/internal/stats"
 )
 
 // shown is the held-out sample of the request that is shown.
@@ -45,7 +46,7 @@ func (d *demonstration) show(ctx context.Context, policy string, s *Serving) err
 	}
 	d.Live("")
 	fmt.Fprintf(d.Out, "  -> policy %-6s %s, %.1f %% sure; ran %s; expected accuracy %.4f; %.1f ms, of which %.1f ms compute\n", policy+":",
-		label(d.Samples.Model, class), 100*confidence, list(answer.Modalities), answer.ExpectedAccuracy, ms(took), ms(answer.Compute))
+		label(d.Samples.Model, class), 100*confidence, list(answer.Modalities), answer.ExpectedAccuracy, stats.Milliseconds(took), stats.Milliseconds(answer.Compute))
 	return nil
 }
 
@@ -139,5 +140,3 @@ func list(names []string) string {
 	}
 	return strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1]
 }
-
-func ms(d time.Duration) float64 { return d.Seconds() * 1e3 }

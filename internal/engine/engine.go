@@ -23,6 +23,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/internal/stats"
 	"github.com/mosel-serve/mosel/status"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -187,7 +188,7 @@ func (e *Engine) Counts() (counts sched.Counts, waiting time.Duration) {
 func (e *Engine) Status() (s status.Status, ok bool) {
 	ok = e.ask(func(l *loop) {
 		s = l.observer.Status(l.engine.Now())
-		s.Queue.WaitingMS = float64(l.core.Waiting().Microseconds()) / 1000
+		s.Queue.WaitingMS = stats.Milliseconds(l.core.Waiting())
 		s.Server.Ready = e.Ready()
 	})
 	return s, ok

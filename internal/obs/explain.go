@@ -9,6 +9,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/account"
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/internal/stats"
 	"github.com/mosel-serve/mosel/status"
 )
 
@@ -137,26 +138,26 @@ func (e *explaining) explain(arrived time.Time) status.Explanation {
 	j := e.job
 	s := status.Explanation{Request: j.Request, Client: j.Sender, Model: e.model.Name, Version: e.model.Version,
 		Items: j.Items, Modalities: j.Present.Names(e.model.Modalities), Choice: j.Choice.Names(e.model.Modalities),
-		Floor: j.Objective.Floor.Float(), Late: j.Objective.Late.String(), Arrived: arrived, ComputeMS: ms(j.Compute),
+		Floor: j.Objective.Floor.Float(), Late: j.Objective.Late.String(), Arrived: arrived, ComputeMS: stats.Milliseconds(j.Compute),
 		Outcome: outcome(j), Reason: j.End.Reason.String(), Summary: e.ended(), Batches: []status.JobBatch{}}
 	if j.Objective.Deadline != slo.Never {
-		s.DeadlineMS = new(ms(j.Objective.Deadline.Sub(j.Arrived)))
+		s.DeadlineMS = new(stats.Milliseconds(j.Objective.Deadline.Sub(j.Arrived)))
 	}
 	if j.Batches > 0 {
-		s.StartedMS = new(ms(j.Started.Sub(j.Arrived)))
+		s.StartedMS = new(stats.Milliseconds(j.Started.Sub(j.Arrived)))
 	}
 	if j.End.Outcome == 0 {
 		return s
 	}
-	s.EndedMS = new(ms(j.Total()))
+	s.EndedMS = new(stats.Milliseconds(j.Total()))
 	if j.End.Outcome.Ran() {
 		s.Accuracy = new(j.End.Expected.Float())
 	}
 	if j.Objective.Deadline != slo.Never {
-		s.SlackMS = new(ms(j.Slack()))
+		s.SlackMS = new(stats.Milliseconds(j.Slack()))
 	}
 	if j.End.RetryAfter > 0 {
-		s.RetryAfterMS = new(ms(j.End.RetryAfter))
+		s.RetryAfterMS = new(stats.Milliseconds(j.End.RetryAfter))
 	}
 	if j.End.Best > 0 {
 		s.Best = new(j.End.Best.Float())
@@ -166,19 +167,19 @@ func (e *explaining) explain(arrived time.Time) status.Explanation {
 
 // batch tells of a batch that ran some of the job's items.
 func (e *explaining) batch(d status.Decision, b *keptBatch, items int) status.JobBatch {
-	s := status.JobBatch{Decision: d, StartedMS: ms(b.Started.Sub(e.job.Arrived)), JobItems: items}
+	s := status.JobBatch{Decision: d, StartedMS: stats.Milliseconds(b.Started.Sub(e.job.Arrived)), JobItems: items}
 	if b.Why == nil {
 		return s
 	}
 	s.QueuedItems = b.Why.Queued
-	s.SlackMS, s.ReserveMS = ms(b.Why.Slack), ms(b.Why.Reserve)
+	s.SlackMS, s.ReserveMS = stats.Milliseconds(b.Why.Slack), stats.Milliseconds(b.Why.Reserve)
 	variants := e.model.Planner.Variants()
 	planned := variants[b.Why.Planned.Variant]
 	s.Planned = &status.Option{Variant: planned.Name, Items: b.Why.Planned.Items, Accuracy: planned.Accuracy.Float(),
-		PredictedMS: ms(e.model.time(b.Why.Planned.Variant, b.Why.Planned.Items)), Chosen: b.Why.Planned == b.Why.Chosen}
+		PredictedMS: stats.Milliseconds(e.model.time(b.Why.Planned.Variant, b.Why.Planned.Items)), Chosen: b.Why.Planned == b.Why.Chosen}
 	for _, o := range b.Why.Options {
 		told := status.Option{Variant: variants[o.Variant].Name, Items: o.Items, Accuracy: variants[o.Variant].Accuracy.Float(),
-			PredictedMS: ms(o.Predicted), LateItems: round(o.Late, 4), Chosen: o.Batch == b.Why.Chosen}
+			PredictedMS: stats.Milliseconds(o.Predicted), LateItems: round(o.Late, 4), Chosen: o.Batch == b.Why.Chosen}
 		if o.Batch == b.Why.Planned {
 			*s.Planned = told
 		}
@@ -192,7 +193,7 @@ func (e *explaining) alternatives() (list []status.Alternative) {
 	for v, variant := range e.model.Planner.Variants() {
 		list = append(list, status.Alternative{Variant: variant.Name, Modalities: variant.Modalities.Names(e.model.Modalities),
 			Accuracy: variant.Accuracy.Float(), Runnable: e.runnable.Has(v), MeetsFloor: variant.Accuracy >= e.job.Objective.Floor,
-			PredictedMS: ms(e.time(v)), Items: e.ran[v], Why: e.alternative(v)})
+			PredictedMS: stats.Milliseconds(e.time(v)), Items: e.ran[v], Why: e.alternative(v)})
 	}
 	return list
 }

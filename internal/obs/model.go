@@ -5,6 +5,7 @@ import (
 
 	"github.com/mosel-serve/mosel/internal/account"
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/internal/stats"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -48,7 +49,7 @@ type variant struct {
 // recent is what happened in a stretch of recent time.
 type recent struct {
 	account.Totals
-	queued, compute account.Durations
+	queued, compute stats.Durations
 	largest         int // batch
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mosel-serve/mosel/internal/account"
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/internal/stats"
 	"github.com/mosel-serve/mosel/status"
 )
 
@@ -42,7 +43,7 @@ func (o *Observer) Status(now slo.Instant) status.Status {
 		}
 		if b := o.kept.find(i.batch); i.batch != 0 && b != nil {
 			told.Running = &status.Running{Batch: uint64(i.batch), Model: b.model.Name, Version: b.model.Version,
-				Variant: b.model.variantName(b.Variant), Items: b.Items, ForMS: ms(o.now.Sub(b.Started)), PredictedMS: ms(b.Predicted)}
+				Variant: b.model.variantName(b.Variant), Items: b.Items, ForMS: stats.Milliseconds(o.now.Sub(b.Started)), PredictedMS: stats.Milliseconds(b.Predicted)}
 		}
 		s.Instances = append(s.Instances, told)
 	}
@@ -76,7 +77,7 @@ func (o *Observer) largest() []status.Client {
 // decision tells of a batch.
 func (o *Observer) decision(b *keptBatch) status.Decision {
 	return status.Decision{Batch: uint64(b.Dispatch.Batch), Started: o.wall(b.Started), Instance: int(b.Instance), Model: b.model.Name,
-		Version: b.model.Version, Variant: b.model.variantName(b.Variant), Items: b.Items, PredictedMS: ms(b.Predicted), MeasuredMS: ms(b.Took),
+		Version: b.model.Version, Variant: b.model.variantName(b.Variant), Items: b.Items, PredictedMS: stats.Milliseconds(b.Predicted), MeasuredMS: stats.Milliseconds(b.Took),
 		State: [...]string{"running", "done", "failed", "lost", "aborted"}[b.End], Why: b.why(o.cfg.Policy)}
 }
 
@@ -96,7 +97,7 @@ func (m *model) status(q account.Queue) status.Model {
 	for i, v := range m.Planner.Variants() {
 		n := &m.variants[i]
 		s.Variants = append(s.Variants, status.Variant{Name: v.Name, Modalities: v.Modalities.Names(m.Modalities), Precision: v.Precision,
-			Accuracy: v.Accuracy.Float(), ItemMS: ms(m.time(i, 1)), TimeScale: round(n.scale, 4), Items: n.ran,
+			Accuracy: v.Accuracy.Float(), ItemMS: stats.Milliseconds(m.time(i, 1)), TimeScale: round(n.scale, 4), Items: n.ran,
 			RecentItems: n.recent[0] + n.recent[1], Failures: n.failures})
 	}
 	return s
@@ -127,12 +128,9 @@ func outcomes(o account.Outcomes) status.Outcomes {
 		Cancelled: o[slo.Cancelled], Failed: o[slo.Failed]}
 }
 
-func latency(d *account.Durations) status.Latency {
-	return status.Latency{Count: d.Count, MeanMS: ms(d.Mean()), P50MS: ms(d.Quantile(0.5)), P95MS: ms(d.Quantile(0.95)), P99MS: ms(d.Quantile(0.99))}
+func latency(d *stats.Durations) status.Latency {
+	return status.Latency{Count: d.Count, MeanMS: stats.Milliseconds(d.Mean()), P50MS: stats.Milliseconds(d.Quantile(0.5)), P95MS: stats.Milliseconds(d.Quantile(0.95)), P99MS: stats.Milliseconds(d.Quantile(0.99))}
 }
-
-// ms is a duration in milliseconds, to the microsecond.
-func ms(d time.Duration) float64 { return round(float64(d)/float64(time.Millisecond), 3) }
 
 // seconds is a duration in seconds, to the millisecond.
 func seconds(d time.Duration) float64 { return round(d.Seconds(), 3) }

@@ -10,6 +10,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/internal/stats"
 )
 
 // why is in a sentence why a batch is what it is.
@@ -85,9 +86,9 @@ func lateWords(items float64) string {
 func short(d time.Duration) string {
 	switch abs := d.Abs(); {
 	case abs < 10*time.Millisecond:
-		return fmt.Sprintf("%.2f ms", ms(d))
+		return fmt.Sprintf("%.2f ms", stats.Milliseconds(d))
 	case abs < time.Second:
-		return fmt.Sprintf("%.0f ms", ms(d))
+		return fmt.Sprintf("%.0f ms", stats.Milliseconds(d))
 	}
 	return fmt.Sprintf("%.1f s", d.Seconds())
 }

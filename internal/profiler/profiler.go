@@ -8,7 +8,6 @@ package profiler
 import (
 	"context"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/internal/stats"
 )
 
 // Options say how to measure. Default fills what is not about this model.
@@ -358,22 +358,14 @@ func (r *run) profile() *modelpkg.Profile {
 func (t timing) profile(items int) modelpkg.BatchProfile {
 	slices.Sort(t.runs)
 	return modelpkg.BatchProfile{
-		Items: items, P50MS: milliseconds(quantile(t.runs, 0.5)), P95MS: milliseconds(quantile(t.runs, 0.95)),
+		Items: items, P50MS: t.milliseconds(0.5), P95MS: t.milliseconds(0.95),
 		MemoryBytes: t.memory, Runs: len(t.runs),
 	}
 }
 
-// quantile of ascending durations by linear interpolation.
-func quantile(sorted []time.Duration, q float64) time.Duration {
-	at := q * float64(len(sorted)-1)
-	low := int(at)
-	high := min(low+1, len(sorted)-1)
-	return sorted[low] + time.Duration((at-float64(low))*float64(sorted[high]-sorted[low]))
-}
-
-// milliseconds rounds up to a tenth of a microsecond, so that no time is 0.
-func milliseconds(d time.Duration) float64 {
-	return math.Ceil(float64(d)/100) / 1e4
+// milliseconds is a quantile of the timed runs. No time is 0.
+func (t timing) milliseconds(q float64) float64 {
+	return stats.Milliseconds(max(stats.Quantile(t.runs, q), time.Microsecond))
 }
 
 // oddities tells what a person should look at before relying on the profile.

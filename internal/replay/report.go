@@ -3,11 +3,11 @@ package replay
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/internal/stats"
 )
 
 // lagMax is how late a request may be sent before the report counts it as the
@@ -227,7 +227,7 @@ func (a Accuracy) Verdict() string {
 
 func (l *Log) generator(lags []time.Duration, late int) Generator {
 	slices.Sort(lags)
-	g := Generator{LagP99MS: milliseconds(quantile(lags, 0.99)), LagMaxMS: milliseconds(quantile(lags, 1)),
+	g := Generator{LagP99MS: stats.Milliseconds(stats.Quantile(lags, 0.99)), LagMaxMS: stats.Milliseconds(stats.Quantile(lags, 1)),
 		InFlightMax: l.peak, Concurrency: l.bound}
 	if len(lags) > 0 {
 		g.LagShare = float64(late) / float64(len(lags))
@@ -260,28 +260,16 @@ func (l *Log) causes() []Failure {
 	return out
 }
 
-// jctOf sums completion times up. The quantiles are exact, by nearest rank.
+// jctOf sums completion times up.
 func jctOf(times []time.Duration) JCT {
 	if len(times) == 0 {
 		return JCT{}
 	}
 	slices.Sort(times)
-	sum := 0.0
+	var sum time.Duration
 	for _, t := range times {
-		sum += milliseconds(t)
+		sum += t
 	}
-	return JCT{Mean: sum / float64(len(times)), P50: milliseconds(quantile(times, 0.5)),
-		P90: milliseconds(quantile(times, 0.9)), P99: milliseconds(quantile(times, 0.99)), Max: milliseconds(quantile(times, 1))}
+	return JCT{Mean: stats.Milliseconds(sum / time.Duration(len(times))), P50: stats.Milliseconds(stats.Quantile(times, 0.5)),
+		P90: stats.Milliseconds(stats.Quantile(times, 0.9)), P99: stats.Milliseconds(stats.Quantile(times, 0.99)), Max: stats.Milliseconds(stats.Quantile(times, 1))}
 }
-
-// quantile is the smallest value that at least a share q of the sorted values
-// does not exceed; 0 of none.
-func quantile(sorted []time.Duration, q float64) time.Duration {
-	if len(sorted) == 0 {
-		return 0
-	}
-	rank := int(math.Ceil(q * float64(len(sorted))))
-	return sorted[min(max(rank, 1), len(sorted))-1]
-}
-
-func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

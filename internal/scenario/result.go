@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"io"
 	"text/tabwriter"
-	"time"
 
 	"github.com/mosel-serve/mosel/internal/sim"
+	"github.com/mosel-serve/mosel/internal/stats"
 )
 
 // ResultFormat is the version of Result's JSON form.
@@ -61,12 +61,10 @@ type Capacity struct {
 	Bound  float64 `json:"bound"`
 }
 
-func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
-
 func newCell(g *Group, policy string, load float64, r *sim.Report) Cell {
 	c := Cell{Group: g.Name, Policy: policy, Load: load, LateShare: r.Items.LateShare(), JobLateShare: r.Jobs.LateShare(),
 		Goodput: r.Goodput(g.Duration), Accuracy: r.Accuracy().Float(), FloorMarginMin: r.MinMargin.Float(),
-		JCTMeanMS: ms(r.JCT.Mean()), JCTP50MS: ms(r.JCT.Quantile(0.5)), JCTP99MS: ms(r.JCT.Quantile(0.99)),
+		JCTMeanMS: stats.Milliseconds(r.JCT.Mean()), JCTP50MS: stats.Milliseconds(r.JCT.Quantile(0.5)), JCTP99MS: stats.Milliseconds(r.JCT.Quantile(0.99)),
 		Items: r.Items.Total(), Jobs: r.Jobs.Total(), BatchMean: float64(r.Batched) / float64(max(1, r.Batches)),
 		Course: Course{BinSeconds: g.Duration.Seconds() / bins, Bins: r.Bins}}
 	for _, m := range g.Models {

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/mosel-serve/mosel/internal/stats"
 )
 
 // caller is one client: it has one request under way at a time.
@@ -88,23 +90,12 @@ func arrivals(rate float64, span time.Duration, seed uint64) []time.Duration {
 	}
 }
 
-// latencies are what an open loop measured, ascending.
-type latencies []time.Duration
-
-// quantile is the smallest value that at least a share q of all do not exceed.
-func (l latencies) quantile(q float64) time.Duration {
-	if len(l) == 0 {
-		return 0
-	}
-	return l[min(max(int(math.Ceil(q*float64(len(l))))-1, 0), len(l)-1)]
-}
-
 // openLoop sends a request at each instant, whether or not the ones before have
 // been answered, as long as there is a caller without one. A latency counts from
 // the instant at which the request was meant to be sent: the wait for a caller,
 // and the lateness of this program, are part of it.
-func openLoop(ctx context.Context, callers []caller, at []time.Duration) (latencies, error) {
-	took := make(latencies, len(at))
+func openLoop(ctx context.Context, callers []caller, at []time.Duration) ([]time.Duration, error) {
+	took := make([]time.Duration, len(at))
 	due := make(chan int, len(at))
 	errs := make(chan error, len(callers))
 	var group sync.WaitGroup
@@ -156,10 +147,7 @@ func middle(values []float64) float64 {
 		return math.NaN()
 	}
 	slices.Sort(values)
-	if n := len(values); n%2 == 0 {
-		return (values[n/2-1] + values[n/2]) / 2
-	}
-	return values[len(values)/2]
+	return stats.Quantile(values, 0.5)
 }
 
 // unexpectedAnswer is the error for an answer that is no success.

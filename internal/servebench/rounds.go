@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/replay"
+	"github.com/mosel-serve/mosel/internal/stats"
 )
 
 // Shapes of load: how many requests are under way in the closed loops, and at
@@ -29,8 +30,8 @@ type measurement struct {
 	rate     float64 // requests per second
 	p50, p99 float64 // milliseconds
 	requests int
-	used     usage     // by the server's process
-	took     latencies // in the open loop
+	used     usage           // by the server's process
+	took     []time.Duration // in the open loop, ascending
 }
 
 // round is one turn of every subject under the same load.
@@ -150,11 +151,9 @@ func (s subject) pace(ctx context.Context, at []time.Duration) (m measurement, e
 		return m, err
 	}
 	m.requests, m.used = len(at), after.since(before)
-	m.p50, m.p99 = milliseconds(m.took.quantile(0.5)), milliseconds(m.took.quantile(0.99))
+	m.p50, m.p99 = stats.Milliseconds(stats.Quantile(m.took, 0.5)), stats.Milliseconds(stats.Quantile(m.took, 0.99))
 	return m, nil
 }
-
-func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // What the table takes of a measurement.
 func rateOf(m measurement) float64        { return m.rate }
@@ -170,12 +169,12 @@ func waitedOf(m measurement) float64 { return float64(m.used.Waited) / 1e3 / flo
 // open loop. What happens in a few rounds only, as a run of the garbage collector
 // does, is in it, and not in the median of the rounds.
 func together(rounds []round, subject int, q float64) float64 {
-	var all latencies
+	var all []time.Duration
 	for _, r := range rounds {
 		all = append(all, r.of[subject].took...)
 	}
 	slices.Sort(all)
-	return milliseconds(all.quantile(q))
+	return stats.Milliseconds(stats.Quantile(all, q))
 }
 
 // median over the rounds of one number of one subject.

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/stats"
 	"github.com/mosel-serve/mosel/tensor"
 )
 
@@ -167,7 +168,7 @@ func profile(m *modelpkg.Model, measured []Measured) *modelpkg.Profile {
 		vp := modelpkg.VariantProfile{Name: v.Name, Modalities: v.Modalities.Names(m.ModalityNames()), Precision: v.Precision,
 			Accuracy: modelpkg.MeasuredAccuracy(int(measured[i].Accuracy*samples+0.5), samples)}
 		for _, items := range slices.Compact([]int{1, m.Limits.BatchItemsMax}) {
-			ms := float64(measured[i].Batch+time.Duration(items)*measured[i].Item) / float64(time.Millisecond)
+			ms := stats.Milliseconds(measured[i].Batch + time.Duration(items)*measured[i].Item)
 			vp.Batches = append(vp.Batches, modelpkg.BatchProfile{Items: items, P50MS: ms, P95MS: ms, Runs: 1})
 		}
 		p.Variants = append(p.Variants, vp)

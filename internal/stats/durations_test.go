@@ -1,4 +1,4 @@
-package account_test
+package stats_test
 
 import (
 	"math"
@@ -7,13 +7,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mosel-serve/mosel/internal/account"
+	"github.com/mosel-serve/mosel/internal/stats"
 )
 
 // TestDurations compares quantiles with those of the sorted list.
 func TestDurations(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
-	var d account.Durations
+	var d stats.Durations
 	var list []time.Duration
 	var sum float64
 	for range 10_000 {
@@ -27,12 +27,12 @@ func TestDurations(t *testing.T) {
 		t.Errorf("mean %v, want %v", got, want)
 	}
 	for _, q := range []float64{0, 0.01, 0.5, 0.9, 0.99, 1} {
-		want := float64(list[max(0, int(math.Ceil(q*float64(len(list))))-1)])
+		want := float64(stats.Quantile(list, q))
 		if got := float64(d.Quantile(q)); math.Abs(got-want) > 0.004*want+0.5 {
 			t.Errorf("quantile %v is %v, want %v", q, got, want)
 		}
 	}
-	var none account.Durations
+	var none stats.Durations
 	if none.Mean() != 0 || none.Quantile(0.5) != 0 {
 		t.Error("nothing has a mean or a median")
 	}

@@ -1,4 +1,4 @@
-package account
+package stats
 
 import (
 	"math/bits"
@@ -67,11 +67,14 @@ func (d *Durations) Mean() time.Duration {
 	return time.Duration(d.sum / float64(max(1, d.Count)))
 }
 
-// Quantile is the duration that a share q of all do not exceed, 0 without any.
+// Quantile is the quantile of all that were counted, 0 without any.
 func (d *Durations) Quantile(q float64) time.Duration {
-	below := 0
+	if d.Count == 0 {
+		return 0
+	}
+	below, at := 0, rank(q, d.Count)
 	for c, n := range d.class {
-		if below += n; n > 0 && float64(below) >= q*float64(d.Count) {
+		if below += n; below >= at {
 			return time.Duration(middle(c))
 		}
 	}
