@@ -50,9 +50,9 @@ func (f *frame) size() int64 { return int64(f.buffer.Len()) }
 func (f *frame) decode(q *inference.ModelInferRequest, x *exchange, limits oip.Limits) error {
 	defer f.buffer.Free()
 	wire := f.buffer.ReadOnlyData()
-	err := undecodable(inference.CheckRequest(wire, limits))
-	if err == nil {
-		err = x.reserve(inference.RequestMemory(wire))
+	memory, err := inference.Inspect(wire, limits)
+	if err = undecodable(err); err == nil {
+		err = x.reserve(memory)
 	}
 	if err == nil {
 		if err = pb.Unmarshal(wire, q); err == nil {

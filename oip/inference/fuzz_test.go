@@ -29,7 +29,9 @@ func FuzzDecodeRequest(f *testing.F) {
 	}
 	var q oip.Request // used again and again, as a server does
 	f.Fuzz(func(t *testing.T, wire []byte) {
-		_ = CheckRequest(wire, oip.DefaultLimits())
+		if memory, err := Inspect(wire, oip.DefaultLimits()); err == nil && memory < int64(len(wire)) {
+			t.Fatalf("a message of %d bytes is said to take %d", len(wire), memory)
+		}
 		var m, again ModelInferRequest
 		if proto.Unmarshal(wire, &m) != nil || DecodeRequest(&q, &m, oip.DefaultLimits()) != nil {
 			return

@@ -9,17 +9,21 @@ import (
 	"github.com/mosel-serve/mosel/oip"
 )
 
-// CheckRequest counts what a serialized ModelInferRequest holds before it is
-// unmarshaled. A server needs it against messages that are small on the wire and
-// large in memory: an empty input takes two bytes there and more than a hundred
-// here, so that the bound on the size of a message does not bound the memory it
-// takes. It looks at no tensor's elements, so its cost is that of walking over a
-// few dozen fields; and it leaves all else that may be wrong to the unmarshaler.
+// Inspect counts what a serialized ModelInferRequest holds before it is
+// unmarshaled, and returns an upper bound of the memory that it takes once it is
+// unmarshaled and decoded. A server needs both against messages that are small on
+// the wire and large in memory: an empty input takes two bytes there and more than
+// a hundred here, so that the bound on the size of a message does not bound the
+// memory it takes. Raw contents take what they take on the wire; elements by type
+// can take several times that. It looks at no tensor's elements, so its cost is
+// that of walking over a few dozen fields; and it leaves all else that may be wrong
+// to the unmarshaler.
 //
 // Errors wrap oip.ErrTooLarge.
-func CheckRequest(wire []byte, lim oip.Limits) error {
+func Inspect(wire []byte, lim oip.Limits) (memory int64, err error) {
+	memory = int64(len(wire))
 	var params, inputs, outputs, raw int
-	return walk(wire, func(field protowire.Number, content []byte) error {
+	err = walk(wire, func(field protowire.Number, content []byte) error {
 		switch field {
 		case 4:
 			return above(&params, lim.Parameters, "parameters")
@@ -27,7 +31,9 @@ func CheckRequest(wire []byte, lim oip.Limits) error {
 			if err := above(&inputs, lim.Tensors, "inputs"); err != nil {
 				return err
 			}
-			return checkTensor(content, lim)
+			growth, err := inspectTensor(content, lim)
+			memory += growth
+			return err
 		case 6:
 			if err := above(&outputs, lim.Tensors, "outputs"); err != nil {
 				return err
@@ -38,37 +44,7 @@ func CheckRequest(wire []byte, lim oip.Limits) error {
 		}
 		return nil
 	})
-}
-
-// memoryPerByte is by how much a byte of contents grows at most, as a list of Go
-// and as a tensor, by the field of InferTensorContents: a small number takes a byte
-// here and eight there, twice.
-var memoryPerByte = [...]int64{1: 2, 2: 8, 3: 16, 4: 8, 5: 16, 6: 3, 7: 3, 8: 26}
-
-// RequestMemory is an upper bound of the memory that a serialized
-// ModelInferRequest takes when it is unmarshaled and decoded. Raw contents take
-// what they take on the wire; elements by type can take several times that.
-func RequestMemory(wire []byte) int64 {
-	total := int64(len(wire))
-	_ = walk(wire, func(field protowire.Number, input []byte) error {
-		if field != 5 {
-			return nil
-		}
-		return walk(input, func(field protowire.Number, contents []byte) error {
-			var most int64
-			if field == 5 {
-				_ = walk(contents, func(kind protowire.Number, _ []byte) error {
-					if int(kind) < len(memoryPerByte) {
-						most = max(most, memoryPerByte[kind])
-					}
-					return nil
-				})
-			}
-			total += int64(len(contents)) * most
-			return nil
-		})
-	})
-	return total
+	return memory, err
 }
 
 // RequestID is the id in a serialized ModelInferRequest, for whoever answers one
@@ -86,10 +62,11 @@ func RequestID(wire []byte, lim oip.Limits) (id string) {
 	return id
 }
 
-// checkTensor counts what an input holds.
-func checkTensor(wire []byte, lim oip.Limits) error {
+// inspectTensor counts what an input holds, and says by how much its contents
+// grow in memory at most.
+func inspectTensor(wire []byte, lim oip.Limits) (growth int64, err error) {
 	var dims, params int
-	return walk(wire, func(field protowire.Number, content []byte) error {
+	err = walk(wire, func(field protowire.Number, content []byte) error {
 		switch field {
 		case 3:
 			if len(content) > lim.Rank*10 { // packed: ten bytes a number at most
@@ -98,9 +75,28 @@ func checkTensor(wire []byte, lim oip.Limits) error {
 			return above(&dims, lim.Rank, "pieces of a shape")
 		case 4:
 			return above(&params, lim.Parameters, "parameters of an input")
+		case 5:
+			growth += int64(len(content)) * growthPerByte(content)
 		}
 		return nil
 	})
+	return growth, err
+}
+
+// memoryPerByte is by how much a byte of contents grows at most, as a list of Go
+// and as a tensor, by the field of InferTensorContents: a small number takes a byte
+// here and eight there, twice.
+var memoryPerByte = [...]int64{1: 2, 2: 8, 3: 16, 4: 8, 5: 16, 6: 3, 7: 3, 8: 26}
+
+// growthPerByte is the most that memoryPerByte has for any list of the contents.
+func growthPerByte(contents []byte) (most int64) {
+	_ = walk(contents, func(kind protowire.Number, _ []byte) error {
+		if int(kind) < len(memoryPerByte) {
+			most = max(most, memoryPerByte[kind])
+		}
+		return nil
+	})
+	return most
 }
 
 // checkOutput counts what a requested output holds.

@@ -11,7 +11,7 @@ import (
 	"github.com/mosel-serve/mosel/oip"
 )
 
-func TestCheckRequest(t *testing.T) {
+func TestInspect(t *testing.T) {
 	lim := oip.Limits{Tensors: 2, Rank: 3, Parameters: 2}
 	marshal := func(m *ModelInferRequest) []byte {
 		wire, err := proto.Marshal(m)
@@ -38,7 +38,7 @@ func TestCheckRequest(t *testing.T) {
 		Inputs:  []*ModelInferRequest_InferInputTensor{in(2, 3), in(0, 0)},
 		Outputs: []*ModelInferRequest_InferRequestedOutputTensor{out(2), out(0)}})
 	for n := range len(within) + 1 {
-		if err := CheckRequest(within[:n], lim); err != nil {
+		if _, err := Inspect(within[:n], lim); err != nil {
 			t.Errorf("%d bytes of a good request: %v", n, err)
 		}
 	}
@@ -53,18 +53,18 @@ func TestCheckRequest(t *testing.T) {
 		"a shape of 36 bytes":                 marshal(&ModelInferRequest{Inputs: []*ModelInferRequest_InferInputTensor{in(0, 4)}}),
 		"more than 3 pieces of a shape":       dims,
 	} {
-		if err := CheckRequest(wire, lim); err == nil || !strings.Contains(err.Error(), want) || !errors.Is(err, oip.ErrTooLarge) {
+		if _, err := Inspect(wire, lim); err == nil || !strings.Contains(err.Error(), want) || !errors.Is(err, oip.ErrTooLarge) {
 			t.Errorf("error %v, want %q", err, want)
 		}
 	}
 	for _, malformed := range []string{"\x2a\xff", "\x00", "\x2a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", "\x2b\x2a"} {
-		if err := CheckRequest([]byte(malformed), lim); err != nil {
+		if _, err := Inspect([]byte(malformed), lim); err != nil {
 			t.Errorf("%q: %v", malformed, err)
 		}
 	}
 }
 
-func BenchmarkCheckRequest(b *testing.B) {
+func BenchmarkInspect(b *testing.B) {
 	_, m := digits(b)
 	wire, err := proto.Marshal(m)
 	if err != nil {
@@ -72,15 +72,15 @@ func BenchmarkCheckRequest(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := CheckRequest(wire, oip.DefaultLimits()); err != nil {
+		if _, err := Inspect(wire, oip.DefaultLimits()); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
-// TestRequestMemory holds the bound against what a request of many small elements
+// TestMemory holds the bound against what a request of many small elements
 // really takes, in the worst spelling of each type.
-func TestRequestMemory(t *testing.T) {
+func TestMemory(t *testing.T) {
 	const n = 1000
 	for name, tt := range map[string]struct {
 		c    *InferTensorContents
@@ -100,16 +100,16 @@ func TestRequestMemory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := RequestMemory(wire); got < tt.real || got > 3*tt.real {
-			t.Errorf("%s: %d bytes, it takes %d", name, got, tt.real)
+		if got, err := Inspect(wire, oip.DefaultLimits()); err != nil || got < tt.real || got > 3*tt.real {
+			t.Errorf("%s: %d bytes, %v; it takes %d", name, got, err, tt.real)
 		}
 	}
 	raw, err := proto.Marshal(&ModelInferRequest{ModelName: "m", RawInputContents: [][]byte{make([]byte, n)}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := RequestMemory(raw); got != int64(len(raw)) {
-		t.Errorf("raw contents: %d bytes, the message has %d", got, len(raw))
+	if got, err := Inspect(raw, oip.DefaultLimits()); err != nil || got != int64(len(raw)) {
+		t.Errorf("raw contents: %d bytes, %v; the message has %d", got, err, len(raw))
 	}
 }
 
