@@ -50,7 +50,7 @@ var rooms = []room{
 	{dir: "internal/runtime/runtimetest", imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime"}},
 	{
 		dir:     "internal/runtime/fake",
-		imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime"},
+		imports: []string{"tensor", "internal/slo", "internal/stats", "internal/modelpkg", "internal/runtime"},
 		tests:   []string{"internal/runtime/runtimetest"},
 	},
 	{dir: "internal/runtime/ort/library", imports: []string{"internal/slo", "internal/cachedir"}},
@@ -63,7 +63,7 @@ var rooms = []room{
 	{dir: "internal/replay", imports: []string{"tensor", "client", "client/clientgrpc", "internal/slo", "internal/stats", "internal/modelpkg", "internal/workload"}, tests: []string{"oip"}},
 	{dir: "internal/demo", imports: []string{"client", "internal/slo", "internal/stats", "internal/modelpkg", "internal/replay"}, tests: []string{"tensor"}},
 	{dir: "internal/media", imports: []string{"tensor", "internal/slo", "internal/modelpkg"}},
-	{dir: "internal/plan", imports: []string{"internal/slo", "internal/modelpkg"}},
+	{dir: "internal/plan", imports: []string{"internal/slo", "internal/stats", "internal/modelpkg"}},
 	{dir: "internal/sched", imports: []string{"internal/slo", "internal/plan"}},
 	{dir: "internal/account", imports: []string{"internal/slo", "internal/stats", "internal/sched"}},
 	{dir: "internal/sim", imports: []string{"internal/slo", "internal/workload", "internal/plan", "internal/sched", "internal/account"}},

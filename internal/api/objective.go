@@ -10,6 +10,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/access"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/internal/stats"
 	"github.com/mosel-serve/mosel/oip"
 )
 
@@ -112,7 +113,7 @@ func milliseconds(value oip.Value) (time.Duration, error) {
 	if ms >= float64(math.MaxInt64/time.Millisecond) {
 		return math.MaxInt64, nil
 	}
-	return time.Duration(ms * float64(time.Millisecond)), nil
+	return stats.FromMilliseconds(ms), nil
 }
 
 // microseconds reads Triton's timeout, where 0 stands for none.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -184,10 +185,12 @@ func TestErrorsSayWhatAndWhen(t *testing.T) {
 		if err := infer(func(r *engine.Request) { r.Modalities = 2 }); err.Kind != slo.KindInvalid {
 			t.Errorf("large alone runs nothing: %v", err)
 		}
-		if err := infer(func(r *engine.Request) { r.Modalities, r.Objective.Floor = 1, 950_000 }); err.Kind != slo.KindInfeasible || err.Best != 900_000 {
+		if err := infer(func(r *engine.Request) { r.Modalities, r.Objective.Floor = 1, 950_000 }); err.Kind != slo.KindInfeasible || err.Best != 900_000 ||
+			!strings.HasSuffix(err.Error(), slo.ReasonFloor.Sentence()+": the best is 0.9") {
 			t.Errorf("floor beyond small: %v, best %v", err, err.Best)
 		}
-		if err := infer(func(r *engine.Request) { r.Objective.Deadline = e.Now() }); err.Kind != slo.KindDeadlineExceeded {
+		if err := infer(func(r *engine.Request) { r.Objective.Deadline = e.Now() }); err.Kind != slo.KindDeadlineExceeded ||
+			!strings.HasSuffix(err.Error(), slo.ReasonDeadlinePassed.Sentence()) {
 			t.Errorf("deadline now: %v", err)
 		}
 		var wg sync.WaitGroup

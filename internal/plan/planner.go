@@ -8,12 +8,11 @@ package plan
 
 import (
 	"fmt"
-	"math"
 	"sort"
-	"time"
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/internal/stats"
 )
 
 // Variant is what planning knows of a variant: what it needs, how often it is
@@ -64,7 +63,7 @@ func FromProfile(m *modelpkg.Model, p *modelpkg.Profile) (*Planner, error) {
 			if m.Limits.MemoryBytes > 0 && b.MemoryBytes > m.Limits.MemoryBytes {
 				break // larger batches take more
 			}
-			points = append(points, Point{Items: b.Items, Time: time.Duration(math.Round(b.P50MS * float64(time.Millisecond)))})
+			points = append(points, Point{Items: b.Items, Time: stats.FromMilliseconds(b.P50MS)})
 		}
 		if len(points) == 0 {
 			return nil, slo.E("plan "+m.Name, slo.KindInvalid, "variant %s: a single item takes more than the package's memory limit of %d bytes", v.Name, m.Limits.MemoryBytes)

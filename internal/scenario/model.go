@@ -1,15 +1,14 @@
 package scenario
 
 import (
-	"math"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/internal/stats"
 	"github.com/mosel-serve/mosel/internal/strictyaml"
 	"go.yaml.in/yaml/v3"
 )
@@ -151,7 +150,7 @@ func (r *reader) variant(n *yaml.Node, m *modelSpec) plan.Variant {
 		return v
 	case affine:
 		for b := 1; b <= m.batch; b++ {
-			points = append(points, plan.Point{Items: b, Time: millis(overhead + item*float64(b))})
+			points = append(points, plan.Point{Items: b, Time: stats.FromMilliseconds(overhead + item*float64(b))})
 		}
 	}
 	v.Name, v.Precision = name.Text, precision.Or(precisionDefault).Text
@@ -177,11 +176,7 @@ func (r *reader) points(n *yaml.Node, batch int) []plan.Point {
 			r.At(key.Place, "a batch size of %q is not between 1 and max_batch (%d)", strictyaml.Clip(key.Text, 40), batch)
 			return
 		}
-		points = append(points, plan.Point{Items: items, Time: millis(r.Real(n, "milliseconds", msMin, msMax))})
+		points = append(points, plan.Point{Items: items, Time: stats.FromMilliseconds(r.Real(n, "milliseconds", msMin, msMax))})
 	})
 	return points
-}
-
-func millis(ms float64) time.Duration {
-	return time.Duration(math.Round(ms * float64(time.Millisecond)))
 }

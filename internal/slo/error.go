@@ -19,7 +19,7 @@ const (
 	KindOverloaded                   // shed: retry later
 	KindDeadlineExceeded             // the deadline has passed
 	KindTooLarge                     // a bound on size was exceeded
-	KindCancelled                    // given up by the client
+	KindCancelled                    // cancelled by the client
 	KindUnavailable                  // not ready, or draining
 	KindUnsupported                  // understood, but not offered
 	KindUnauthenticated              // a valid token is needed

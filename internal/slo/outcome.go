@@ -10,7 +10,7 @@ const (
 	Late                          // run, and answered after its deadline
 	Shed                          // not run: it could not be on time, or a queue was full
 	Infeasible                    // not run: its floor cannot be met with the modalities it carries
-	Cancelled                     // given up by the client
+	Cancelled                     // by the client
 	Failed                        // the runtime or its instance failed
 	outcomeEnd
 )

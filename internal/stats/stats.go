@@ -1,6 +1,6 @@
 // Package stats has the statistics of durations that mosel tells, so that two
 // reports of the same durations have the same figures: one definition of a
-// quantile, one distribution in constant space, one rounding to milliseconds.
+// quantile, one distribution in constant space, one rounding to milliseconds and back.
 package stats
 
 import (
@@ -12,6 +12,12 @@ import (
 // nearest microsecond.
 func Milliseconds(d time.Duration) float64 {
 	return float64(d.Round(time.Microsecond)) / float64(time.Millisecond)
+}
+
+// FromMilliseconds is the duration of so many milliseconds, to the nearest
+// nanosecond. They are fewer than a duration can hold.
+func FromMilliseconds(ms float64) time.Duration {
+	return time.Duration(math.Round(ms * float64(time.Millisecond)))
 }
 
 // Quantile is the smallest of the values, which are in ascending order, that at

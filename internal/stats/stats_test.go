@@ -17,6 +17,20 @@ func TestMilliseconds(t *testing.T) {
 	}
 }
 
+func TestFromMilliseconds(t *testing.T) {
+	for ms, want := range map[float64]time.Duration{0: 0, 1e-7: 0, 9e-7: 1, 0.0009999995: 1000, 0.29: 290_000, -1.5: -1_500_000, 1000: time.Second} {
+		if got := stats.FromMilliseconds(ms); got != want {
+			t.Errorf("%v ms are %d ns, want %d", ms, got, want)
+		}
+	}
+	for us := range 100_000 {
+		d := time.Duration(us) * time.Microsecond
+		if got := stats.FromMilliseconds(stats.Milliseconds(d)); got != d {
+			t.Fatalf("%v is read back as %v", d, got)
+		}
+	}
+}
+
 func TestQuantile(t *testing.T) {
 	ten := []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}
 	for q, want := range map[float64]int{-1: 1, 0: 1, 0.1: 1, 0.11: 2, 0.5: 5, 0.9: 9, 0.99: 10, 1: 10, 2: 10} {

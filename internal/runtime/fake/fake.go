@@ -18,6 +18,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/internal/stats"
 	"github.com/mosel-serve/mosel/tensor"
 )
 
@@ -251,18 +252,16 @@ func (in *instance) wait(ctx context.Context, variant, items int) error {
 func Latency(batches []modelpkg.BatchProfile, items int) time.Duration {
 	at, found := slices.BinarySearchFunc(batches, items, func(b modelpkg.BatchProfile, n int) int { return cmp.Compare(b.Items, n) })
 	if found {
-		return milliseconds(batches[at].P50MS)
+		return stats.FromMilliseconds(batches[at].P50MS)
 	}
 	right := min(max(at, 1), len(batches)-1)
 	if right == 0 { // one size only: in proportion
-		return milliseconds(batches[0].P50MS * float64(items) / float64(batches[0].Items))
+		return stats.FromMilliseconds(batches[0].P50MS * float64(items) / float64(batches[0].Items))
 	}
 	a, b := batches[right-1], batches[right]
 	slope := (b.P50MS - a.P50MS) / float64(b.Items-a.Items)
-	return milliseconds(max(0, a.P50MS+slope*float64(items-a.Items)))
+	return stats.FromMilliseconds(max(0, a.P50MS+slope*float64(items-a.Items)))
 }
-
-func milliseconds(ms float64) time.Duration { return time.Duration(ms * float64(time.Millisecond)) }
 
 // outputs makes the outputs of a batch, row by row.
 func (in *instance) outputs(op string, variant int, items []runtime.Item) ([]tensor.Tensor, error) {
