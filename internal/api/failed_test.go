@@ -4,10 +4,15 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"math"
+	"strconv"
 	"strings"
 	"testing"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
 	"github.com/mosel-serve/mosel/internal/runtime/fake"
+	"github.com/mosel-serve/mosel/oip/inference"
 	"github.com/mosel-serve/mosel/tensor"
 )
 
@@ -74,4 +79,45 @@ func TestItemsThatFail(t *testing.T) {
 			t.Errorf("alone: %d, %s", code, body)
 		}
 	})
+}
+
+// TestManyItemsThatFail checks that a long list of items is in the answer and in no
+// header: proxies and clients refuse answers with long headers.
+func TestManyItemsThatFail(t *testing.T) {
+	const n = 600
+	request := `{"inputs":[{"name":"x","shape":[` + strconv.Itoa(2*n) + `,2],"datatype":"INT16","data":[` +
+		strings.Repeat("4,9,-1,4,", n-1) + `4,9,-1,4]}]}`
+	with(t, setup{answer: roots}, func(f fixture) {
+		w := f.call("POST", "/v2/models/single/infer", request)
+		if w.Code != 200 || !strings.Contains(w.Body.String(), `"failed_items":"1,3,5,`) {
+			t.Fatalf("%d, %.200s", w.Code, w.Body)
+		}
+		for name, values := range w.Header() {
+			if bytes := len(strings.Join(values, "")); bytes > factBytesMax {
+				t.Errorf("header %s has %d bytes", name, bytes)
+			}
+		}
+	})
+	d := grpcAPI(t, setup{answer: roots, instant: true})
+	q := &inference.ModelInferRequest{ModelName: "single", Inputs: []*inference.ModelInferRequest_InferInputTensor{{Name: "x", Datatype: "INT16", Shape: []int64{2 * n, 2}}}}
+	var data []byte
+	for range n {
+		for _, x := range []int16{4, 9, -1, 4} {
+			data = binary.LittleEndian.AppendUint16(data, uint16(x))
+		}
+	}
+	q.RawInputContents = [][]byte{data}
+	var header metadata.MD
+	answer, err := d.ModelInfer(t.Context(), q, grpc.Header(&header))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if failed := answer.GetParameters()["failed_items"].GetStringParam(); !strings.HasPrefix(failed, "1,3,5,") {
+		t.Errorf("failed_items is %.20q", failed)
+	}
+	for name, values := range header {
+		if bytes := len(strings.Join(values, "")); bytes > factBytesMax {
+			t.Errorf("metadata %s has %d bytes", name, bytes)
+		}
+	}
 }

@@ -410,7 +410,7 @@ func (s *service) call(ctx context.Context, f *frame) (_ *inference.ModelInferRe
 	}
 	md := make(metadata.MD, len(answer.Parameters))
 	for _, p := range answer.Parameters {
-		if key := factKeys[p.Name]; key != "" {
+		if key := factKeys[p.Name]; key != "" && mirrored(p) {
 			md[key] = []string{p.Value.Text()}
 		}
 	}

@@ -231,6 +231,14 @@ func mix(m *modelpkg.Model, variants []int) string {
 // factsUsual is how many facts an answer has: these, and what was asked for.
 const factsUsual = 8
 
+// factBytesMax is how long a fact may be that a header repeats. Lists of items can
+// have hundreds of kilobytes; many proxies and clients refuse an answer with 4 KiB
+// of headers.
+const factBytesMax = 512
+
+// mirrored reports whether a header repeats a fact, if it has one.
+func mirrored(p oip.Parameter) bool { return len(p.Value.Text()) <= factBytesMax }
+
 // factHeaders mirror the parameters of an answer, for clients and proxies that
 // do not look into the body. What the client has asked for, and long texts, are in
 // the body alone.
@@ -296,7 +304,7 @@ func headed(header http.Header, facts oip.Parameters, jsonBytes, bytes int) {
 		set(oip.HeaderLength, strconv.Itoa(jsonBytes))
 	}
 	for _, p := range facts {
-		if name := factHeaders[p.Name]; name != "" {
+		if name := factHeaders[p.Name]; name != "" && mirrored(p) {
 			set(name, p.Value.Text())
 		}
 	}

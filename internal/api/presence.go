@@ -52,6 +52,9 @@ func itemsOf(m *modelpkg.Model, given []*tensor.Tensor, places [slo.ModalitiesMa
 		where := places[spec.Modality]
 		switch {
 		case forAll(spec, in):
+			if where != nil {
+				highest = max(highest, where[len(where)-1])
+			}
 		case where != nil && len(where) != in.Rows():
 			return 0, invalid("input %q has %d rows, parameter %s%s names %d items: both must agree", in.Name, in.Rows(), placesPrefix,
 				m.Modalities[spec.Modality].Name, len(where))
