@@ -69,13 +69,16 @@ func (c *call) deliver(p sched.Part, b *running, r partResult) bool {
 
 // place puts the rows of a part to their places among the job's. A part that is the
 // whole job is not copied. The error is that of a job whose items' answers differ in
-// size, so that they are not one tensor.
+// size, so that they are not one tensor, or are too large together.
 func (c *call) place(p sched.Part, outputs []tensor.Tensor) error {
 	if p.Count == len(c.Items) {
 		c.outputs = outputs
 		return nil
 	}
 	if c.outputs == nil {
+		if err := c.bear(outputs); err != nil {
+			return err
+		}
 		for _, out := range outputs {
 			shape := slices.Clone(out.Shape)
 			shape[0] = int64(len(c.Items))
@@ -88,6 +91,26 @@ func (c *call) place(p sched.Part, outputs []tensor.Tensor) error {
 			return differ(out.Name, c.outputs[i].Shape, out.Shape)
 		}
 		copy(c.outputs[i].Data[p.First*len(out.Row(0)):], out.Data)
+	}
+	return nil
+}
+
+// answerBytesMax bounds what is kept for the answers of one job, in outputs whose size
+// depends on the data and for which the package declares no max. The runtime bounds
+// those of one run; a job may have thousands.
+const answerBytesMax = 1 << 30
+
+// bear refuses a job whose answers are too large together, by those of one part.
+func (c *call) bear(outputs []tensor.Tensor) error {
+	sum := 0
+	for i, out := range outputs {
+		if spec := c.served.Model.Outputs[i]; spec.Max == 0 && slices.Contains(spec.Shape, -1) {
+			sum += len(out.Row(0)) * len(c.Items)
+		}
+	}
+	if sum > answerBytesMax {
+		return slo.E("", slo.KindTooLarge, "the answers of %d items would have %d bytes; %d are allowed in one request unless the package declares the output's max: send fewer items",
+			len(c.Items), sum, answerBytesMax)
 	}
 	return nil
 }

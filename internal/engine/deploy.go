@@ -307,9 +307,9 @@ func (e *Engine) warmUp(ctx context.Context, d *deployment, warming *limit) erro
 }
 
 // Infer runs a job on the leased model and returns its results in the items'
-// order. When it returns, the request's items are read no more, also after ctx
-// was cancelled (which frees the job's place in the queue and ends a batch that
-// runs for nobody else).
+// order. When it returns, the request's items are read no more, unless Response.Held
+// says that a batch which still runs may read them. When ctx is cancelled the job
+// leaves the queue, and a batch that runs for nobody else is told to end.
 //
 // Errors are *slo.Error: invalid (no variant runs on the modalities present),
 // infeasible (with Best), overloaded (with RetryAfter and Best), deadline

@@ -128,7 +128,7 @@ func (l *loop) late(w *worker) {
 		w.watch.overdue = true
 		b := &w.running
 		l.engine.log.Error("a batch runs too long and is told to end", "model", b.served.Model.Name, "version", b.served.Model.Version,
-			"variant", b.served.Model.Variants[b.dispatch.Variant].Name, "items", len(b.dispatch.Parts), "instance", w.id, "after", l.engine.cfg.BatchTimeMax)
+			"variant", b.served.Model.Variants[b.dispatch.Variant].Name, "items", len(b.items), "instance", w.id, "after", l.engine.cfg.BatchTimeMax)
 		b.abort()
 		l.limit(w, now, stuckGrace)
 	default:

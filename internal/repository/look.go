@@ -55,8 +55,9 @@ func escapeGlob(path string) string {
 
 // discover adds the packages that are new in the directory.
 func (r *Repository) discover() {
-	dirs, err := r.dirs()
-	if err != nil {
+	var dirs []string
+	var err error
+	if left := r.cfg.Work.Do(r.life, "listing the packages in "+r.cfg.Dir, func() { dirs, err = r.dirs() }); left != nil || err != nil {
 		return
 	}
 	r.mu.Lock()

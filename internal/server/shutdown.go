@@ -103,7 +103,10 @@ func (s *Server) leave(late context.Context, parted <-chan struct{}) {
 	case <-parted:
 	case <-last.Done():
 		s.grpc.Stop()
-		<-parted
+		select { // it waits for the calls' handlers, and one may hang
+		case <-parted:
+		case <-late.Done():
+		}
 	}
 }
 
