@@ -43,11 +43,15 @@ const retired = 1 << 40
 
 // hold counts a user in; false when the deployment takes no more.
 func (d *deployment) hold() bool {
-	if d.users.Add(1) > 0 {
-		return true
+	for {
+		n := d.users.Load()
+		if n < 0 {
+			return false
+		}
+		if d.users.CompareAndSwap(n, n+1) {
+			return true
+		}
 	}
-	d.release()
-	return false
 }
 
 func (d *deployment) release() {

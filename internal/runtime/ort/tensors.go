@@ -108,8 +108,9 @@ func (in *input) reserve(n int) {
 	if n <= len(in.buffer) {
 		return
 	}
+	size := max(n, 2*len(in.buffer))
 	in.free()
-	in.buffer = make([]byte, max(n, 2*len(in.buffer)))
+	in.buffer = make([]byte, size)
 	in.pin.Pin(&in.buffer[0])
 }
 
