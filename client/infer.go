@@ -211,7 +211,7 @@ func newResponse(wire *oip.Response) (*Response, error) {
 		case "job":
 			r.Job = p.Value.Text()
 		case "failed_items":
-			r.FailedItems, err = oip.ParseItems(p.Value.Text(), math.MaxInt32)
+			r.FailedItems, err = oip.ParseItems(p.Value.Text(), r.rows())
 		case "failed_reason":
 			r.FailedReason = p.Value.Text()
 		case "absent":
@@ -222,6 +222,14 @@ func newResponse(wire *oip.Response) (*Response, error) {
 		}
 	}
 	return r, nil
+}
+
+// rows is how many items an answer has.
+func (r *Response) rows() (most int) {
+	for i := range r.Outputs {
+		most = max(most, r.Outputs[i].Rows())
+	}
+	return most
 }
 
 func milliseconds(v oip.Value) (time.Duration, error) {

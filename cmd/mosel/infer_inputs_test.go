@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -167,6 +168,32 @@ func TestInferSeveralItems(t *testing.T) {
 		}
 	}
 	if err != nil || json.Unmarshal([]byte(out), &got) != nil || got.Label != "cat" || len(got.Items) != 3 || got.Items[1].Label != "dog" || len(got.Items[1].Top) != 2 {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestInferItemsWithoutAnswers prints an answer in which one item has none: its scores
+// mean nothing, and those of the others do.
+func TestInferItemsWithoutAnswers(t *testing.T) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v2/models/many", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(many) })
+	mux.HandleFunc("POST /v2/models/many/infer", func(w http.ResponseWriter, _ *http.Request) {
+		answer := oip.Response{ModelName: "many", ModelVersion: "1", Outputs: []tensor.Tensor{{Name: "p", DType: tensor.FP32, Shape: tensor.Shape{2, 2}, Data: floats(0.9, 0.1, float32(math.Inf(1)), float32(math.NaN()))}},
+			Parameters: oip.Parameters{{Name: "failed_items", Value: oip.String("1")}, {Name: "failed_reason", Value: oip.String("item 1: not finite")},
+				{Name: "absent", Value: oip.String("sound:0")}}}
+		text, n, _ := answer.Append(nil, []oip.Form{oip.Binary})
+		w.Header().Set(oip.HeaderLength, strconv.Itoa(n))
+		_, _ = w.Write(text)
+	})
+	s := httptest.NewServer(mux)
+	defer s.Close()
+	array := file(t, "x.npy", npy("<i2", "2, 2", make([]byte, 8)))
+	out, err := command(t, "infer", "many", "--addr", s.URL, "--input", "pair="+array)
+	if want := "   0  cat   90.0 %\n   1  no answer\n\nfailed    item 1: not finite\nabsent    sound:0 "; err != nil || !strings.HasPrefix(out, want) {
+		t.Errorf("%v\n%s", err, out)
+	}
+	out, err = command(t, "infer", "many", "--addr", s.URL, "--input", "pair="+array, "--json", "-")
+	if err != nil || !strings.Contains(out, `"failed": true`) || !strings.Contains(out, `"absent": "sound:0"`) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -22,6 +22,8 @@ type inferReport struct {
 	Version          string    `json:"version"`
 	verdict                    // on the first item
 	Items            []verdict `json:"items"`
+	FailedReason     string    `json:"failed_reason,omitempty"` // why the first item that failed has no answer
+	Absent           string    `json:"absent,omitempty"`        // modalities that were sent and taken for absent
 	Variant          string    `json:"variant"`
 	Modalities       []string  `json:"modalities"`
 	ExpectedAccuracy float64   `json:"expected_accuracy"`
@@ -38,6 +40,7 @@ type verdict struct {
 	Label      string      `json:"label"`
 	Confidence float64     `json:"confidence"`
 	Top        []candidate `json:"top"`
+	Failed     bool        `json:"failed,omitempty"` // it has no answer
 }
 
 // candidate is a class with its score.
@@ -52,12 +55,17 @@ const topCandidates = 3
 func newInferReport(served oip.ModelMetadata, answer *client.Response, total time.Duration) (inferReport, error) {
 	r := inferReport{Model: served.Name, Version: answer.Version, Variant: answer.Variant, Modalities: answer.Modalities,
 		ExpectedAccuracy: answer.ExpectedAccuracy, QueueMS: stats.Milliseconds(answer.Queue), ComputeMS: stats.Milliseconds(answer.Compute), TotalMS: stats.Milliseconds(total), Late: answer.Late,
-		MinAccuracy: answer.MinAccuracy, DeadlineMS: stats.Milliseconds(answer.Deadline)}
+		MinAccuracy: answer.MinAccuracy, DeadlineMS: stats.Milliseconds(answer.Deadline),
+		FailedReason: answer.FailedReason, Absent: answer.Absent}
 	if len(answer.Outputs) == 0 {
 		return r, fmt.Errorf("the answer has no outputs")
 	}
 	scores, labels := answer.Outputs[0], strings.Split(served.Properties["labels"], ",")
 	for item := range scores.Rows() {
+		if slices.Contains(answer.FailedItems, item) { // its row means nothing
+			r.Items = append(r.Items, verdict{Top: []candidate{}, Failed: true})
+			continue
+		}
 		judged, err := judge(scores, item, labels)
 		if err != nil {
 			return r, err
@@ -97,6 +105,12 @@ func (r inferReport) print(w io.Writer) {
 	} else {
 		printItems(w, r.Items)
 	}
+	if r.FailedReason != "" {
+		fmt.Fprintf(w, "\nfailed    %s", printable(r.FailedReason))
+	}
+	if r.Absent != "" {
+		fmt.Fprintf(w, "\nabsent    %s (sent, but the package says that nothing is there)", printable(r.Absent))
+	}
 	fmt.Fprintf(w, "\nran       %s (%s)\n", r.Variant, strings.Join(r.Modalities, ", "))
 	fmt.Fprintf(w, "accuracy  %.4f expected", r.ExpectedAccuracy)
 	if r.MinAccuracy > 0 {
@@ -130,6 +144,10 @@ func printItems(w io.Writer, items []verdict) {
 		width = max(width, len(v.Label))
 	}
 	for i, v := range items {
+		if v.Failed {
+			fmt.Fprintf(w, "%4d  no answer\n", i)
+			continue
+		}
 		fmt.Fprintf(w, "%4d  %-*s  %s\n", i, width, v.Label, score(v.Confidence))
 	}
 }

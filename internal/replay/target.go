@@ -160,12 +160,16 @@ func (t *Target) Send(ctx context.Context, job Job, a *Answer) {
 	}
 }
 
-// grade compares an answer with the labels.
+// grade compares an answer with the labels. An item that has no answer is not right.
 func (t *Target) grade(job Job, answer *client.Response, a *Answer) error {
 	if len(answer.Outputs) == 0 {
 		return errors.New("the answer has no outputs")
 	}
 	for i, sample := range job.Samples {
+		if slices.Contains(answer.FailedItems, i) {
+			a.Right = append(a.Right, false)
+			continue
+		}
 		class, _, err := modelpkg.BestClass(answer.Outputs[0], i)
 		if err != nil {
 			return err

@@ -9,12 +9,14 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/mosel-serve/mosel/client"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/oip"
@@ -251,5 +253,21 @@ func TestSettle(t *testing.T) {
 	}
 	if _, err := settle(spec(-1, -1), 16); err == nil {
 		t.Error("two dynamic dimensions are settled")
+	}
+}
+
+// TestGradeItemsWithoutAnswers: an item that has none is not right, whatever its scores
+// say, and the others are judged.
+func TestGradeItemsWithoutAnswers(t *testing.T) {
+	samples := parity(t, 4)
+	var scores []byte
+	for _, s := range []float32{1, 0, 0, float32(math.Inf(1)), 1, 0, float32(math.NaN()), 1} {
+		scores = binary.LittleEndian.AppendUint32(scores, math.Float32bits(s))
+	}
+	answer := &client.Response{FailedItems: []int{1, 3}, Outputs: []tensor.Tensor{{Name: "p", DType: tensor.FP32, Shape: tensor.Shape{4, 2}, Data: scores}}}
+	var a Answer
+	target := &Target{set: samples}
+	if err := target.grade(Job{Samples: []int32{0, 1, 2, 3}}, answer, &a); err != nil || !slices.Equal(a.Right, []bool{true, false, true, false}) {
+		t.Errorf("%v, %v", a.Right, err)
 	}
 }
