@@ -32,6 +32,8 @@ type deployment struct {
 	number    int // in the core
 	planner   *plan.Planner
 	trials    []trial            // what warming up runs, the best first
+	samples   []runtime.Item     // a few, all of the same lengths, until it is warm
+	sized     []string           // by variant: the output whose size was seen to depend on values, "" if none was
 	scale     []float64          // by variant: how much slower than profiled, as warming up saw it
 	instances []runtime.Instance // by worker, nil where that is lost; the loop's while it is served
 	users     atomic.Int64       // requests; less retired when no more may come
@@ -289,8 +291,10 @@ func (d *deployment) info() obs.Info {
 // this machine now.
 func (e *Engine) warmUp(ctx context.Context, d *deployment, warming *limit) error {
 	d.trials = e.trials(d)
-	d.scale = make([]float64, len(d.Model.Variants))
+	d.scale, d.sized = make([]float64, len(d.Model.Variants)), make([]string, len(d.Model.Variants))
+	defer func() { d.samples = nil }()
 	for v := range d.Model.Variants {
+		d.sized[v] = d.differsBySample(ctx, warming.of(d.instances[0]), v)
 		for _, instance := range d.instances {
 			scale, err := d.measure(ctx, warming.of(instance), v)
 			if err != nil {

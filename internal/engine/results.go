@@ -115,14 +115,14 @@ func (b *running) groups() [][]int {
 	return append(groups, alone...)
 }
 
-// valueSized is the name of an output of a variant whose size cannot follow from the
-// sizes of the inputs, which are fixed, so that it depends on their values; "" if there
-// is none.
+// valueSized is the name of an output of a variant whose size depends on the values of
+// the inputs: it cannot follow from their sizes, which are fixed, or was not the same
+// for samples of the same sizes; "" if there is none.
 func (d *deployment) valueSized(variant int) string {
 	dynamic := func(s modelpkg.Spec) bool { return slices.Contains(s.Shape, -1) }
 	for _, i := range d.Model.Variants[variant].Inputs {
 		if dynamic(d.Model.Inputs[i].Spec) {
-			return ""
+			return d.sized[variant]
 		}
 	}
 	for _, out := range d.Model.Outputs {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -209,6 +210,44 @@ func grownItems(rng *rand.Rand, dynamic bool) []runtime.Item {
 		list[i] = runtime.Item{numbers(x...), {byte(rng.IntN(2))}}
 	}
 	return list
+}
+
+// TestSizesThatDependOnValuesAndNotOnLengths has items of the same length with answers
+// of different sizes. That is seen from the samples when the model is loaded; from then
+// on an answer does not have the size of its neighbour's.
+func TestSizesThatDependOnValuesAndNotOnLengths(t *testing.T) {
+	served := growing(true)
+	served.Model.Dir, served.Model.Evaluation.Profile = t.TempDir(), "samples.npz"
+	f, err := os.Create(served.Model.File(served.Model.Evaluation.Profile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := modelpkg.WriteNPZ(f, []tensor.Tensor{
+		{Name: "x", DType: tensor.FP32, Shape: tensor.Shape{2, 2}, Data: numbers(1, 0, 3, 0)},
+		{Name: "setting", DType: tensor.Uint8, Shape: tensor.Shape{2}, Data: []byte{0, 0}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		rt := fake.New(fake.Config{Profiles: []*modelpkg.Profile{served.Profile}, Answer: func(r fake.Run) ([]tensor.Tensor, error) { return grow(r.Items) }})
+		e, err := engine.New(t.Context(), engine.Config{Models: []engine.Served{served}, Policy: plan.PolicyAll, Instances: 1, Threads: 1,
+			QueueItemsMax: 100, QueueJobsMax: 50, Log: discard}, rt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for i := range 10 {
+			wg.Go(func() {
+				list := []runtime.Item{{numbers(float32(i%4), 0), {0}}}
+				if err := checkGrown(list, inferGrown(t, e, list), nil); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		drain(t, e)
+	})
 }
 
 // TestAJobWhoseAnswersDifferFailsAlone has the items of one job in different batches.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/tensor"
 )
@@ -36,13 +37,16 @@ type trial struct {
 // now can be compared with them.
 func (e *Engine) trials(d *deployment) []trial {
 	var trials []trial
-	samples, err := d.Model.FirstSamples(1)
+	samples, err := d.Model.FirstSamples(sizedSamples)
 	if err != nil {
 		e.log.Warn("no sample to warm up with", "model", d.Model.Name, "error", err)
 	}
 	lengths := d.lengths(samples)
 	if len(samples) > 0 {
 		trials = append(trials, trial{"a sample of " + d.Model.Evaluation.Profile, d.fit(samples[0], lengths)})
+		for _, sample := range samples {
+			d.samples = append(d.samples, d.fit(sample, lengths))
+		}
 	}
 	return append(trials, trial{"zeros, where the package allows them", d.uniform(lengths, 0)}, trial{"ones", d.uniform(lengths, 1)})
 }
@@ -129,6 +133,34 @@ func half(number float64) uint16 {
 		return sign | 0x7bff // the largest
 	}
 	return sign | uint16(exponent<<10) | uint16(bits>>13&0x03ff)
+}
+
+// sizedSamples are how many samples are run to see whether the size of an output
+// depends on values.
+const sizedSamples = 8
+
+// differsBySample is the name of an output of a variant whose size is not the same for
+// all samples, although their inputs have the same sizes; "" if there is none.
+func (d *deployment) differsBySample(ctx context.Context, instance runtime.Instance, variant int) string {
+	if !slices.ContainsFunc(d.Model.Outputs, func(out modelpkg.Spec) bool { return slices.Contains(out.Shape, -1) }) {
+		return ""
+	}
+	var first []tensor.Tensor
+	for i := range d.samples {
+		outputs, err := instance.Run(ctx, variant, d.samples[i:i+1])
+		switch {
+		case err != nil: // measuring finds out what the graph bears
+		case first == nil:
+			first = outputs
+		default:
+			for o, out := range outputs {
+				if !out.Shape.Equal(first[o].Shape) {
+					return out.Name
+				}
+			}
+		}
+	}
+	return ""
 }
 
 // measure returns how long a variant takes relative to its profile, with the first of
