@@ -40,15 +40,26 @@ func (c *Core) arrive(e Arrive) {
 			}
 			c.forecast.arrive(c.now, e.Items, j.objective.Deadline, work, latest.Sub(c.now))
 		}
-		for g := j; g != nil && outcome == 0; g = g.other {
-			if outcome, reason = c.admit(g); outcome == 0 {
-				c.enqueue(g)
-			}
-		}
+		outcome, reason = c.admitGroups(j)
 	}
 	if outcome != 0 {
 		c.giveUp(j, outcome, reason)
 	}
+}
+
+// admitGroups queues the groups of a job, or none of them.
+func (c *Core) admitGroups(j *job) (outcome slo.Outcome, reason slo.Reason) {
+	for g := j.other; g != nil && outcome == 0; g = g.other { // so that nobody yields to the first in vain
+		if c.mustFit(g) && c.now > g.latest {
+			outcome, reason = c.admit(g)
+		}
+	}
+	for g := j; g != nil && outcome == 0; g = g.other {
+		if outcome, reason = c.admit(g); outcome == 0 {
+			c.enqueue(g)
+		}
+	}
+	return outcome, reason
 }
 
 // plan gives the groups of a job that has come their strategies; outcome 0 where
