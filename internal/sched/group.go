@@ -127,8 +127,7 @@ func (c *Core) finishApart(j *job, f Finish, verdicts []Verdict) {
 		ended.First, ended.Count = part.First+first, count
 		if verdict == Fail {
 			ended.Outcome, ended.Reason = slo.Failed, slo.ReasonRuntime
-			j.n -= count
-			j.goal -= j.objective.Floor.Times(count)
+			j.shrink(count)
 			j.committed -= accuracy.Times(count)
 		}
 		c.finish(ended)
@@ -139,6 +138,9 @@ func (c *Core) finishApart(j *job, f Finish, verdicts []Verdict) {
 		left += g.n
 	}
 	best := c.models[j.model].Planner.MaxAccuracy(j.allowed)
+	if over := j.target() - best.Times(j.waiting); over > 0 {
+		j.goal -= min(over, j.spare())
+	}
 	switch {
 	case left == 0 || best.Times(j.waiting) < j.target():
 		c.giveUp(j, slo.Failed, slo.ReasonRuntime)
@@ -148,6 +150,26 @@ func (c *Core) finishApart(j *job, f Finish, verdicts []Verdict) {
 	default:
 		c.finishJob(j)
 	}
+}
+
+// shrink takes items out of a group that have failed, and what they should have scored
+// out of its goal: their share of what the goal is above the floor too, as far as the
+// whole job can do without that.
+func (j *job) shrink(items int) {
+	floor := j.objective.Floor
+	above := j.goal - floor.Times(j.n)
+	share := max(0, min(above*slo.Score(items)/slo.Score(j.n), j.spare()))
+	j.n -= items
+	j.goal -= floor.Times(items) + share
+}
+
+// spare is how much the goals of all groups together are above the floor: of groups
+// whose cheapest variant scores more than that.
+func (j *job) spare() (sum slo.Score) {
+	for g := j.first; g != nil; g = g.other {
+		sum += g.goal - j.objective.Floor.Times(g.n)
+	}
+	return sum
 }
 
 // expiry holds the jobs of which items have run and that are given up at an
