@@ -37,7 +37,14 @@ type trial struct {
 // now can be compared with them.
 func (e *Engine) trials(d *deployment) []trial {
 	var trials []trial
-	samples, err := d.Model.FirstSamples(sizedSamples)
+	most := 1
+	if d.dynamicOutput() {
+		most = sizedSamples
+	}
+	samples, err := d.Model.FirstSamples(most)
+	if err != nil && most > 1 { // large ones, or a later one is not as declared
+		samples, err = d.Model.FirstSamples(1)
+	}
 	if err != nil {
 		e.log.Warn("no sample to warm up with", "model", d.Model.Name, "error", err)
 	}
@@ -139,10 +146,15 @@ func half(number float64) uint16 {
 // depends on values.
 const sizedSamples = 8
 
+// dynamicOutput reports whether the model has an output of no fixed size.
+func (d *deployment) dynamicOutput() bool {
+	return slices.ContainsFunc(d.Model.Outputs, func(out modelpkg.Spec) bool { return slices.Contains(out.Shape, -1) })
+}
+
 // differsBySample is the name of an output of a variant whose size is not the same for
 // all samples, although their inputs have the same sizes; "" if there is none.
 func (d *deployment) differsBySample(ctx context.Context, instance runtime.Instance, variant int) string {
-	if !slices.ContainsFunc(d.Model.Outputs, func(out modelpkg.Spec) bool { return slices.Contains(out.Shape, -1) }) {
+	if !d.dynamicOutput() {
 		return ""
 	}
 	var first []tensor.Tensor
