@@ -49,16 +49,12 @@ func (c *Core) arrive(e Arrive) {
 
 // admitGroups queues the groups of a job, or none of them.
 func (c *Core) admitGroups(j *job) (outcome slo.Outcome, reason slo.Reason) {
-	for g := j.other; g != nil && outcome == 0; g = g.other { // so that nobody yields to the first in vain
-		if c.mustFit(g) && c.now > g.latest {
-			outcome, reason = c.admit(g)
-		}
-	}
 	for g := j; g != nil && outcome == 0; g = g.other {
 		if outcome, reason = c.admit(g); outcome == 0 {
 			c.enqueue(g)
 		}
 	}
+	c.yield(outcome == 0)
 	return outcome, reason
 }
 

@@ -159,16 +159,34 @@ const (
 	yieldJobsMax    = 256
 )
 
-// makeRoom lets a job in for which there is no room, where others yield to it.
+// makeRoom makes room for a job for which there is none, where others yield to it.
+// They are out of the queue then, until yield ends them or takes them back.
 func (c *Core) makeRoom(j *job) bool {
 	yielding := c.yielding(j)
+	retry := c.Waiting()
 	for _, v := range yielding {
-		if v.ended == 0 { // else it has yielded as another group of its job
-			v.first.finishes.RetryAfter = c.Waiting()
+		v.first.finishes.RetryAfter = retry
+	}
+	c.leaving = append(c.leaving, yielding...)
+	return yielding != nil
+}
+
+// yield ends the jobs that made room for one that was admitted, or puts them back
+// where it was not.
+func (c *Core) yield(admitted bool) {
+	for _, v := range slices.Backward(c.leaving) {
+		if !admitted {
+			v.first.finishes.RetryAfter = 0
+			c.enqueue(v)
+		}
+	}
+	for _, v := range c.leaving {
+		if admitted && v.ended == 0 { // else it has yielded as another group of its job
 			c.giveUp(v, slo.Shed, slo.ReasonYielded)
 		}
 	}
-	return yielding != nil
+	clear(c.leaving)
+	c.leaving = c.leaving[:0]
 }
 
 // yielding finds the jobs that must yield for j to have room and takes them out
@@ -238,7 +256,10 @@ func (c *Core) mustFit(j *job) bool {
 
 // fits reports whether the bounds of the queue hold when some have left it.
 func (c *Core) fits(leaving []*job) bool {
-	items, bytes, jobs := c.items+c.counts.Running, c.bytes, len(c.jobs)-len(leaving)
+	items, bytes, jobs := c.items+c.counts.Running, c.bytes, len(c.jobs)-len(leaving)-len(c.leaving)
+	for _, v := range c.leaving {
+		items, bytes = items-v.waiting, bytes-v.bytes
+	}
 	for _, v := range leaving { // of a job of several groups this is less than leaves
 		items, bytes = items-v.waiting, bytes-v.bytes
 	}

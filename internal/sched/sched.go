@@ -77,6 +77,7 @@ type Core struct {
 	busy      map[InstanceID]BatchID
 	busyUntil int64 // sum over the running batches of when they should end
 	expiry    expiry
+	leaving   []*job // out of the queue for the job that is being admitted
 	forecast  forecast
 	options   []plan.Batch // of the last choice, kept for its memory
 	items     int          // pending items over all jobs
