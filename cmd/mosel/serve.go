@@ -35,8 +35,8 @@ type stopping struct {
 
 func (s *stopping) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.DurationVar(&s.drain, "drain", s.drain, "how long a server that is told to stop finishes what it has admitted")
-	f.DurationVar(&s.delay, "drain-delay", s.delay, "how long it goes on answering before that, telling that it is not ready: for load balancers")
+	f.DurationVar(&s.drain, "drain", s.drain, "how long a server that was told to stop may take to finish the requests it has admitted")
+	f.DurationVar(&s.delay, "drain-delay", s.delay, "how long before that it goes on answering while it says that it is not ready, so that load balancers see it")
 }
 
 func (s *stopping) check() error {
@@ -50,10 +50,10 @@ func (s *stopping) check() error {
 const drainDefault = 25 * time.Second
 
 const serveHelp = `Serve the model packages in a directory, all or those named, on localhost.
-Without --models they are those in ./models; where that is not there, the
+Without --models they are those in ./models; where there is no such directory, the
 built-in example digits is served. The server answers at once that it is live, and
-that it is ready when every model is loaded and warm. A package that is not right
-is left out, and the log and 'mosel status' say why. Packages that change, come or
+that it is ready when every model is loaded and warm. A package with errors
+is not served, and the log and 'mosel status' say why. Packages that change, come or
 go later are loaded and unloaded while it serves.
 
 SIGTERM or Ctrl-C lets admitted requests finish, for --drain at most; a second one
