@@ -10,8 +10,8 @@ import (
 )
 
 // This file looks for whole numbers that are divided by what a client sends. The
-// least integer divided by -1 has no result: the processor raises a signal that
-// ends the process with all its models.
+// least integer divided by -1 has no result: processors of kind amd64 raise a signal.
+// On Linux package ort catches it; under other systems it ends the process.
 
 // node is an operator of the main graph, as far as the search needs it.
 type node struct {
@@ -156,7 +156,7 @@ func (r *report) checkDivisions(m *Model, variant int, at place, g *graph) {
 	}
 	v := m.Variants[variant]
 	for _, op := range g.divisions(bounded) {
-		r.warn(at, "variant %s: %s divides whole numbers by what a client sends (%s): the least number divided by -1 ends the process of the server; "+
+		r.warn(at, "variant %s: %s divides whole numbers by what a client sends (%s): on amd64 under systems other than Linux, the least number divided by -1 ends the process of the server; "+
 			"give the input a range, guard the divisor with Max, or compute with floating-point numbers", v.Name, strictyaml.Clip(v.Path, 80), op)
 	}
 }

@@ -118,6 +118,7 @@ func initialise(at library.Location) error {
 	if err := readOnce(at.Path); err != nil {
 		return err
 	}
+	catchDivisions()
 	onnx.SetSharedLibraryPath(at.Path)
 	// Errors are returned; on standard error they would only be repeated.
 	if err := onnx.InitializeEnvironment(onnx.WithLogLevelFatal()); err != nil {
