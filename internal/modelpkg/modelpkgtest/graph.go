@@ -68,6 +68,11 @@ func (g *Graph) Node(op string, inputs, outputs []string, attributes ...[]byte) 
 
 // NodeOf is Node for another domain.
 func (g *Graph) NodeOf(domain, op string, inputs, outputs []string, attributes ...[]byte) {
+	g.fields = append(g.fields, node(domain, op, inputs, outputs, attributes)...)
+}
+
+// node is an operator as a field of a GraphProto.
+func node(domain, op string, inputs, outputs []string, attributes [][]byte) []byte {
 	var n []byte
 	for _, name := range inputs {
 		n = append(n, message(1, []byte(name))...)
@@ -82,7 +87,7 @@ func (g *Graph) NodeOf(domain, op string, inputs, outputs []string, attributes .
 	if domain != "" {
 		n = append(n, message(7, []byte(domain))...)
 	}
-	g.fields = append(g.fields, message(1, n)...)
+	return message(1, n)
 }
 
 // Integer is an attribute of one whole number.

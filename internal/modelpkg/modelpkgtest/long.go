@@ -28,8 +28,8 @@ func WriteLong(dir, name string, graph Long) (*modelpkg.Model, error) {
 // it is told to.
 func Rounds() []byte {
 	var g long
-	g.node("ReduceMax", names("x"), names("most"), attribute("keepdims", 0))
-	g.node("Cast", names("most"), names("rounds"), attribute("to", 7))
+	g.node("ReduceMax", names("x"), names("most"), Integer("keepdims", 0))
+	g.node("Cast", names("most"), names("rounds"), Integer("to", 7))
 	return g.loop()
 }
 
@@ -47,17 +47,17 @@ func Stuck() []byte {
 	g.constant("one", 7, int64Bytes(1), 1)
 	g.constant("four", 7, int64Bytes(4), 1)
 	g.constant("zero", 7, int64Bytes(0))
-	g.node("ReduceMax", names("x"), names("most"), attribute("keepdims", 0))
-	g.node("Cast", names("most"), names("scalar"), attribute("to", 7))
+	g.node("ReduceMax", names("x"), names("most"), Integer("keepdims", 0))
+	g.node("Cast", names("most"), names("scalar"), Integer("to", 7))
 	g.node("Reshape", names("scalar", "one"), names("n"))
-	g.node("Concat", names("one", "n", "four"), names("boxes_shape"), attribute("axis", 0))
-	g.node("Concat", names("one", "one", "n"), names("scores_shape"), attribute("axis", 0))
+	g.node("Concat", names("one", "n", "four"), names("boxes_shape"), Integer("axis", 0))
+	g.node("Concat", names("one", "one", "n"), names("scores_shape"), Integer("axis", 0))
 	g.node("ConstantOfShape", names("boxes_shape"), names("boxes"))
 	g.node("ConstantOfShape", names("scores_shape"), names("scores"))
 	g.node("NonMaxSuppression", names("boxes", "scores", "n"), names("selected"))
 	g.node("Shape", names("selected"), names("selected_shape"))
 	g.node("Gather", names("selected_shape", "zero"), names("count"))
-	g.node("Cast", names("count"), names("count_float"), attribute("to", 1))
+	g.node("Cast", names("count"), names("count_float"), Integer("to", 1))
 	g.node("Add", names("x", "count_float"), names("y"))
 	return g.model()
 }
@@ -69,23 +69,8 @@ func names(names ...string) []string { return names }
 
 func int64Bytes(v int64) []byte { return binary.LittleEndian.AppendUint64(nil, uint64(v)) }
 
-func attribute(name string, v uint64) []byte {
-	return slices.Concat(message(1, []byte(name)), number(3, v), number(20, 2))
-}
-
 func (g *long) node(op string, inputs, outputs []string, attributes ...[]byte) {
-	var n []byte
-	for _, name := range inputs {
-		n = append(n, message(1, []byte(name))...)
-	}
-	for _, name := range outputs {
-		n = append(n, message(2, []byte(name))...)
-	}
-	n = append(n, message(4, []byte(op))...)
-	for _, a := range attributes {
-		n = append(n, message(5, a)...)
-	}
-	*g = append(*g, message(1, n)...)
+	*g = append(*g, node("", op, inputs, outputs, attributes)...)
 }
 
 func (g *long) constant(name string, element uint64, data []byte, dims ...uint64) {
