@@ -65,11 +65,11 @@ var rooms = []room{
 	{dir: "internal/media", imports: []string{"tensor", "internal/slo", "internal/modelpkg"}},
 	{dir: "internal/plan", imports: []string{"internal/slo", "internal/stats", "internal/modelpkg"}},
 	{dir: "internal/sched", imports: []string{"internal/slo", "internal/plan"}},
-	{dir: "internal/account", imports: []string{"internal/slo", "internal/stats", "internal/sched"}},
-	{dir: "internal/sim", imports: []string{"internal/slo", "internal/workload", "internal/plan", "internal/sched", "internal/account"}},
+	{dir: "internal/record", imports: []string{"internal/slo", "internal/stats", "internal/sched"}},
+	{dir: "internal/sim", imports: []string{"internal/slo", "internal/workload", "internal/plan", "internal/sched", "internal/record"}},
 	{
 		dir:     "internal/obs",
-		imports: []string{"status", "internal/slo", "internal/stats", "internal/plan", "internal/sched", "internal/account"},
+		imports: []string{"status", "internal/slo", "internal/stats", "internal/plan", "internal/sched", "internal/record"},
 		tests:   []string{"internal/workload", "internal/sim"},
 	},
 	{
@@ -135,7 +135,7 @@ var onlyIn = map[string][]string{
 }
 
 // pure lists the rooms of rule R4: the same inputs give the same bytes.
-var pure = []string{"internal/slo", "internal/stats", "internal/plan", "internal/sched", "internal/account", "internal/sim"}
+var pure = []string{"internal/slo", "internal/stats", "internal/plan", "internal/sched", "internal/record", "internal/sim"}
 
 // pureImports is all of the standard library that a pure room may use: none of
 // it reads a clock, starts a goroutine, locks, draws at random or does I/O.

@@ -48,8 +48,8 @@
 //	internal/media       pictures, recordings and texts become a model's inputs
 //	internal/plot        charts as SVG or PNG
 //	internal/workload    loads as they are drawn, for the load generator and the simulator
-//	internal/account     records of jobs and batches, from the core's events and actions
-//	internal/obs         a running server's books: metrics, status, explanations
+//	internal/record      records of jobs and batches, from the core's events and actions
+//	internal/obs         what a running server tells of itself: metrics, status, explanations
 //	internal/sim         the core under a virtual clock, invariants checked after every step
 //	internal/scenario    experiments as files, run in the simulator under every policy
 //	internal/replay      offers load to a server from outside and reports what came of it

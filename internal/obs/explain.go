@@ -6,8 +6,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/mosel-serve/mosel/internal/account"
 	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/record"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/internal/stats"
 	"github.com/mosel-serve/mosel/status"
@@ -21,24 +21,24 @@ func (o *Observer) Explain(id string) (status.Explanation, bool) {
 		return status.Explanation{}, false
 	}
 	e := explaining{job: j, model: m, policy: o.cfg.Policy, runnable: m.Planner.Runnable(j.Present, j.Choice),
-		ran: make([]int, len(m.variants)), running: make([]int, len(m.variants)), stopped: make([]account.BatchEnd, len(m.variants)), upgraded: make([]bool, len(m.variants))}
+		ran: make([]int, len(m.variants)), running: make([]int, len(m.variants)), stopped: make([]record.BatchEnd, len(m.variants)), upgraded: make([]bool, len(m.variants))}
 	for _, r := range j.Ran {
 		e.ran[r.Variant] = r.Items
 	}
 	s := e.explain(o.wall(j.Arrived))
 	s.Job = o.cfg.IDs.Of(j.Job)
 	for _, share := range j.Shares {
-		b := o.kept.find(share.Batch)
+		b := o.history.find(share.Batch)
 		if b == nil {
 			continue
 		}
 		e.batches = append(e.batches, b)
 		switch b.End {
-		case account.BatchRunning:
+		case record.BatchRunning:
 			e.running[b.Variant] += share.Items
-		case account.BatchFailed, account.BatchLost, account.BatchAborted:
+		case record.BatchFailed, record.BatchLost, record.BatchAborted:
 			e.stopped[b.Variant] = b.End
-		case account.BatchDone:
+		case record.BatchDone:
 		}
 		if b.Why != nil && b.Why.Chosen.Variant != b.Why.Planned.Variant {
 			e.upgraded[b.Variant] = true
@@ -55,16 +55,16 @@ func (o *Observer) Explain(id string) (status.Explanation, bool) {
 }
 
 // find is a job that is unfinished or remembered, with its model.
-func (o *Observer) find(id string) (*account.Job, *model) {
+func (o *Observer) find(id string) (*record.Job, *model) {
 	number, ok := o.cfg.IDs.Job(id)
 	if !ok {
 		return nil, nil
 	}
-	if j := o.books.Job(number); j != nil {
+	if j := o.tracker.Job(number); j != nil {
 		return j, o.models[j.Model]
 	}
-	for i := range o.kept.jobs {
-		if k := &o.kept.jobs[i]; k.job != nil && k.id == number {
+	for i := range o.history.jobs {
+		if k := &o.history.jobs[i]; k.job != nil && k.id == number {
 			return k.job, k.model
 		}
 	}
@@ -81,20 +81,20 @@ func (o *Observer) Requests(clientID string) status.Requests {
 	}
 	hash := maphash.String(o.seed, name)
 	type found struct {
-		*account.Job
+		*record.Job
 		model *model
 	}
 	var jobs []found
-	for i := range o.kept.jobs {
-		if k := &o.kept.jobs[i]; k.request == hash && k.job != nil && k.job.Request == name {
+	for i := range o.history.jobs {
+		if k := &o.history.jobs[i]; k.request == hash && k.job != nil && k.job.Request == name {
 			jobs = append(jobs, found{k.job, k.model})
 		}
 	}
-	for _, a := range o.kept.asked {
+	for _, a := range o.history.asked {
 		if a.request != hash {
 			continue
 		}
-		if j := o.books.Job(a.id); j != nil && j.Request == name {
+		if j := o.tracker.Job(a.id); j != nil && j.Request == name {
 			jobs = append(jobs, found{j, o.models[j.Model]})
 		}
 	}
@@ -110,7 +110,7 @@ func (o *Observer) Requests(clientID string) status.Requests {
 }
 
 // outcome is how a job ended, or how far it is.
-func outcome(j *account.Job) string {
+func outcome(j *record.Job) string {
 	switch {
 	case j.End.Outcome != 0:
 		return j.End.Outcome.String()
@@ -122,15 +122,15 @@ func outcome(j *account.Job) string {
 
 // explaining is a job with what is needed to explain it.
 type explaining struct {
-	job      *account.Job
+	job      *record.Job
 	model    *model
 	policy   plan.Policy
 	runnable plan.Set
-	ran      []int              // items, by variant
-	running  []int              // items that run now
-	stopped  []account.BatchEnd // how a batch ended that did not run to its end
-	upgraded []bool             // by variant: a batch of it was more accurate than planned
-	batches  []*keptBatch       // that are remembered
+	ran      []int             // items, by variant
+	running  []int             // items that run now
+	stopped  []record.BatchEnd // how a batch ended that did not run to its end
+	upgraded []bool            // by variant: a batch of it was more accurate than planned
+	batches  []*batchRecord    // that are remembered
 }
 
 // explain tells everything but the batches and the alternatives.
@@ -166,7 +166,7 @@ func (e *explaining) explain(arrived time.Time) status.Explanation {
 }
 
 // batch tells of a batch that ran some of the job's items.
-func (e *explaining) batch(d status.Decision, b *keptBatch, items int) status.JobBatch {
+func (e *explaining) batch(d status.Decision, b *batchRecord, items int) status.JobBatch {
 	s := status.JobBatch{Decision: d, StartedMS: stats.Milliseconds(b.Started.Sub(e.job.Arrived)), JobItems: items}
 	if b.Why == nil {
 		return s

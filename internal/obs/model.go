@@ -3,7 +3,7 @@ package obs
 import (
 	"time"
 
-	"github.com/mosel-serve/mosel/internal/account"
+	"github.com/mosel-serve/mosel/internal/record"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/internal/stats"
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,7 +15,7 @@ type model struct {
 	metrics  *metrics
 	variants []variant
 	shared   bool // another number serves, or has served, the same version
-	all      account.Totals
+	all      record.Totals
 	recent   [2]recent
 	reasons  map[slo.Reason]int // of jobs that were not run to their end
 	stats    Statistics
@@ -48,7 +48,7 @@ type variant struct {
 
 // recent is what happened in a stretch of recent time.
 type recent struct {
-	account.Totals
+	record.Totals
 	queued, compute stats.Durations
 	largest         int // batch
 }
@@ -92,7 +92,7 @@ func newModel(i Info, s *metrics) *model {
 func (m *model) label() label { return label{m.Name, m.Version} }
 
 // start counts a batch that starts.
-func (m *model) start(b *account.Batch, current int) {
+func (m *model) start(b *record.Batch, current int) {
 	v, r := &m.variants[b.Variant], &m.recent[current]
 	m.all.Start(b)
 	r.Start(b)
@@ -117,13 +117,13 @@ func (m *model) scaled(number, items int, predicted time.Duration) {
 }
 
 // end counts a batch that has ended.
-func (m *model) end(b *account.Batch, current int, now slo.Instant) {
-	if b.End == account.BatchLost {
+func (m *model) end(b *record.Batch, current int, now slo.Instant) {
+	if b.End == record.BatchLost {
 		return
 	}
 	v := &m.variants[b.Variant]
 	v.busy.Add(b.Took.Seconds())
-	if b.End == account.BatchAborted {
+	if b.End == record.BatchAborted {
 		return
 	}
 	m.stats.execute(b.Items, b.Took)
@@ -143,7 +143,7 @@ func (m *model) end(b *account.Batch, current int, now slo.Instant) {
 }
 
 // finish counts a job that has ended.
-func (m *model) finish(j *account.Job, current int) {
+func (m *model) finish(j *record.Job, current int) {
 	e := ending{j.End.Outcome, j.End.Reason}
 	m.all.Finish(j)
 	m.recent[current].Finish(j)
@@ -197,7 +197,7 @@ func (m *model) itemCounter(variant string, e ending) prometheus.Counter {
 }
 
 // queue shows what is unfinished.
-func (m *model) queue(q account.Queue) {
+func (m *model) queue(q record.Queue) {
 	m.waiting.Set(float64(q.Waiting))
 	m.running.Set(float64(q.Running))
 	m.unfinished.Set(float64(q.Jobs))

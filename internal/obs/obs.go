@@ -1,7 +1,7 @@
-// Package obs keeps the books of a running server: from the events and actions
+// Package obs observes a running server: from the events and actions
 // of the core it makes Prometheus metrics, the Status that a server tells of
 // itself, the Explanation of any recent job, and Triton's statistics. All of it
-// is one computation, the one of package account, which the simulator's report
+// is one computation, the one of package record, which the simulator's report
 // shares, so no two of them can disagree.
 //
 // The core never waits for an observer: a step costs about a microsecond, and
@@ -19,8 +19,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mosel-serve/mosel/internal/account"
 	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/record"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/prometheus/client_golang/prometheus"
@@ -75,17 +75,17 @@ type Observer struct {
 	cfg       Config
 	log       *slog.Logger
 	metrics   *metrics
-	books     *account.Books
+	tracker   *record.Tracker
 	models    map[int]*model
 	retired   []label // oldest first
 	instances map[sched.InstanceID]*instance
 	clients   map[sched.ClientID]*client
-	kept      kept
+	history   history
 	seed      maphash.Seed
 	next      names // of the job that arrives next
 	now       slo.Instant
 	draining  bool
-	broken    bool // the books are of no use any more
+	broken    bool // the tracker is of no use any more
 
 	// The two stretches of time of which the later one is being counted.
 	current int // index into every recent pair
@@ -134,8 +134,8 @@ func New(cfg Config) (*Observer, error) {
 	m.jobsMax.Set(float64(cfg.QueueJobsMax))
 	m.bytesMax.Set(float64(cfg.QueueBytesMax))
 	o := &Observer{cfg: cfg, log: cfg.Log, metrics: m, models: map[int]*model{}, instances: map[sched.InstanceID]*instance{},
-		clients: map[sched.ClientID]*client{}, kept: newKept(cfg.Recent), seed: maphash.MakeSeed()}
-	o.books = account.NewBooks((*sink)(o))
+		clients: map[sched.ClientID]*client{}, history: newHistory(cfg.Recent), seed: maphash.MakeSeed()}
+	o.tracker = record.NewTracker((*sink)(o))
 	return o, nil
 }
 
@@ -199,7 +199,7 @@ func cut(name string) string {
 	return strings.ToValidUTF8(strings.Clone(name[:NameMax]), "")
 }
 
-// Step books what has happened at now and what the core, which took so long to
+// Step records what has happened at now and what the core, which took so long to
 // find out, did about it.
 func (o *Observer) Step(now slo.Instant, event sched.Event, actions []sched.Action, took time.Duration) {
 	o.now = now
@@ -214,9 +214,9 @@ func (o *Observer) Step(now slo.Instant, event sched.Event, actions []sched.Acti
 	if o.broken {
 		return
 	}
-	if err := o.books.Step(now, event, actions); err != nil {
+	if err := o.tracker.Step(now, event, actions); err != nil {
 		o.broken = true
-		o.log.Error("the books of this server are wrong: its metrics and its status end here", "error", err)
+		o.log.Error("the records of this server are wrong: its metrics and its status end here", "error", err)
 	}
 	if e, ok := event.(sched.InstanceDown); ok {
 		o.instance(e.Instance).fall()
@@ -251,17 +251,17 @@ func (o *Observer) turn(now slo.Instant) {
 // since is when recent time begins.
 func (o *Observer) since() slo.Instant { return min(o.began[0], o.began[1]) }
 
-// sink is the observer as the books see it.
+// sink is the observer as the tracker sees it.
 type sink Observer
 
-// Arrived implements account.Sink.
-func (s *sink) Arrived(j *account.Job) {
+// Arrived implements record.Sink.
+func (s *sink) Arrived(j *record.Job) {
 	if s.next.job == j.Job {
 		j.Request, j.Sender = s.next.request, s.next.client
 		s.next = names{}
 	}
 	if j.Request != "" {
-		s.kept.ask(j.Job, maphash.String(s.seed, j.Request))
+		s.history.ask(j.Job, maphash.String(s.seed, j.Request))
 	}
 	c := s.clients[j.Client]
 	if c == nil {
@@ -272,30 +272,30 @@ func (s *sink) Arrived(j *account.Job) {
 	c.items += j.Items
 }
 
-// Started implements account.Sink.
-func (s *sink) Started(b *account.Batch) {
+// Started implements record.Sink.
+func (s *sink) Started(b *record.Batch) {
 	m := s.models[b.Model]
 	m.start(b, s.current)
 	(*Observer)(s).instance(b.Instance).start(b.Batch, s.now)
 	var runnable plan.Set
 	if b.Why != nil {
-		if head := s.books.Job(b.Why.Head); head != nil {
+		if head := s.tracker.Job(b.Why.Head); head != nil {
 			runnable = m.Planner.Runnable(head.Present, head.Choice)
 		}
 	}
-	s.kept.start(b, m, runnable)
+	s.history.start(b, m, runnable)
 }
 
-// Ended implements account.Sink.
-func (s *sink) Ended(b *account.Batch) {
+// Ended implements record.Sink.
+func (s *sink) Ended(b *record.Batch) {
 	m := s.models[b.Model]
 	m.end(b, s.current, s.now)
 	(*Observer)(s).instance(b.Instance).end(s.now, s.current)
-	s.kept.end(b)
+	s.history.end(b)
 }
 
-// Finished implements account.Sink.
-func (s *sink) Finished(j *account.Job) {
+// Finished implements record.Sink.
+func (s *sink) Finished(j *record.Job) {
 	m := s.models[j.Model]
 	m.finish(j, s.current)
 	c := s.clients[j.Client]
@@ -307,18 +307,18 @@ func (s *sink) Finished(j *account.Job) {
 	if j.Request != "" {
 		request = maphash.String(s.seed, j.Request)
 	}
-	if old := s.kept.job(j, m, request); old != nil {
-		s.books.Recycle(old)
+	if old := s.history.job(j, m, request); old != nil {
+		s.tracker.Recycle(old)
 	}
 }
 
-// Changed implements account.Sink.
-func (s *sink) Changed(number int, q account.Queue) {
+// Changed implements record.Sink.
+func (s *sink) Changed(number int, q record.Queue) {
 	m := s.models[number]
 	if m.shared {
-		q = account.Queue{}
+		q = record.Queue{}
 		for _, n := range (*Observer)(s).servedAs(m.label()) {
-			other := s.books.Queue(n)
+			other := s.tracker.Queue(n)
 			q.Waiting, q.Running, q.Jobs, q.Bytes = q.Waiting+other.Waiting, q.Running+other.Running, q.Jobs+other.Jobs, q.Bytes+other.Bytes
 		}
 	}

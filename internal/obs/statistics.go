@@ -3,7 +3,7 @@ package obs
 import (
 	"time"
 
-	"github.com/mosel-serve/mosel/internal/account"
+	"github.com/mosel-serve/mosel/internal/record"
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
@@ -74,7 +74,7 @@ func (s *Statistics) execute(items int, took time.Duration) {
 }
 
 // finish counts a job that has ended.
-func (s *Statistics) finish(j *account.Job) {
+func (s *Statistics) finish(j *record.Job) {
 	if !j.End.Outcome.Ran() {
 		s.Fail.add(j.Total())
 		return

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/mosel-serve/mosel/internal/account"
+	"github.com/mosel-serve/mosel/internal/record"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/internal/stats"
 	"github.com/mosel-serve/mosel/status"
@@ -27,7 +27,7 @@ func (o *Observer) Status(now slo.Instant) status.Status {
 	}
 	for _, number := range slices.Sorted(maps.Keys(o.models)) {
 		m := o.models[number]
-		q := o.books.Queue(number)
+		q := o.tracker.Queue(number)
 		s.Queue.Items += q.Waiting
 		s.Queue.Running += q.Running
 		s.Queue.Jobs += q.Jobs
@@ -41,14 +41,14 @@ func (o *Observer) Status(now slo.Instant) status.Status {
 		if span := o.now.Sub(max(o.since(), i.rose)); span > 0 {
 			told.BusyShare = round(min(1, float64(i.recent[0]+i.recent[1])/float64(span)), 4)
 		}
-		if b := o.kept.find(i.batch); i.batch != 0 && b != nil {
+		if b := o.history.find(i.batch); i.batch != 0 && b != nil {
 			told.Running = &status.Running{Batch: uint64(i.batch), Model: b.model.Name, Version: b.model.Version,
 				Variant: b.model.variantName(b.Variant), Items: b.Items, ForMS: stats.Milliseconds(o.now.Sub(b.Started)), PredictedMS: stats.Milliseconds(b.Predicted)}
 		}
 		s.Instances = append(s.Instances, told)
 	}
-	for id := o.kept.last; id > 0 && len(s.Decisions) < status.DecisionsMax; id-- {
-		b := o.kept.find(id)
+	for id := o.history.last; id > 0 && len(s.Decisions) < status.DecisionsMax; id-- {
+		b := o.history.find(id)
 		if b == nil {
 			break
 		}
@@ -75,7 +75,7 @@ func (o *Observer) largest() []status.Client {
 }
 
 // decision tells of a batch.
-func (o *Observer) decision(b *keptBatch) status.Decision {
+func (o *Observer) decision(b *batchRecord) status.Decision {
 	return status.Decision{Batch: uint64(b.Dispatch.Batch), Started: o.wall(b.Started), Instance: int(b.Instance), Model: b.model.Name,
 		Version: b.model.Version, Variant: b.model.variantName(b.Variant), Items: b.Items, PredictedMS: stats.Milliseconds(b.Predicted), MeasuredMS: stats.Milliseconds(b.Took),
 		State: [...]string{"running", "done", "failed", "lost", "aborted"}[b.End], Why: b.why(o.cfg.Policy)}
@@ -84,7 +84,7 @@ func (o *Observer) decision(b *keptBatch) status.Decision {
 func (m *model) variantName(v int) string { return m.Planner.Variants()[v].Name }
 
 // status tells of a model.
-func (m *model) status(q account.Queue) status.Model {
+func (m *model) status(q record.Queue) status.Model {
 	s := status.Model{Name: m.Name, Version: m.Version, Digest: m.Digest, State: "ready", Modalities: m.Modalities,
 		QueuedItems: q.Waiting, RunningItems: q.Running, UnfinishedJobs: q.Jobs,
 		Items: outcomes(m.all.Items), Jobs: outcomes(m.all.Jobs), Accuracy: m.all.Accuracy().Float(), Recent: m.lately()}
@@ -123,7 +123,7 @@ func (m *model) lately() status.Recent {
 		Batches: status.Batches{Count: sum.Batches, MeanItems: round(float64(sum.Batched)/float64(max(1, sum.Batches)), 2), MaxItems: sum.largest}}
 }
 
-func outcomes(o account.Outcomes) status.Outcomes {
+func outcomes(o record.Outcomes) status.Outcomes {
 	return status.Outcomes{OnTime: o[slo.OnTime], Late: o[slo.Late], Shed: o[slo.Shed], Infeasible: o[slo.Infeasible],
 		Cancelled: o[slo.Cancelled], Failed: o[slo.Failed]}
 }

@@ -6,15 +6,15 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mosel-serve/mosel/internal/account"
 	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/record"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/internal/stats"
 )
 
 // why is in a sentence why a batch is what it is.
-func (b *keptBatch) why(policy plan.Policy) string {
+func (b *batchRecord) why(policy plan.Policy) string {
 	d := b.Why
 	switch {
 	case d == nil:
@@ -39,7 +39,7 @@ func (b *keptBatch) why(policy plan.Policy) string {
 }
 
 // noBetter is why nothing more accurate than planned was run.
-func (b *keptBatch) noBetter(d *sched.Decision) string {
+func (b *batchRecord) noBetter(d *sched.Decision) string {
 	variants := b.model.Planner.Variants()
 	accuracy := variants[d.Planned.Variant].Accuracy
 	best := -1
@@ -124,11 +124,11 @@ func (e *explaining) alternative(v int) string {
 		return e.whyRun(v)
 	case e.running[v] > 0:
 		return fmt.Sprintf("runs %d of %d items now", e.running[v], j.Items)
-	case e.stopped[v] == account.BatchAborted:
+	case e.stopped[v] == record.BatchAborted:
 		return "was running it when nobody wanted it any more"
-	case e.stopped[v] == account.BatchLost:
+	case e.stopped[v] == record.BatchLost:
 		return "was running it when its instance went away"
-	case e.stopped[v] == account.BatchFailed:
+	case e.stopped[v] == record.BatchFailed:
 		return "was to run it, and the runtime failed"
 	case variant.Accuracy < j.Objective.Floor && j.Items == 1:
 		return "below the floor"

@@ -219,7 +219,7 @@ func (g *gather) protect(j *job, passed time.Duration, taken int) {
 	}
 }
 
-// start books the batch and tells the driver to run it.
+// start records the batch and tells the driver to run it.
 func (c *Core) start(instance InstanceID, g *gather, why *Decision) {
 	c.lastBatch++
 	g.m.fill(g.variant, g.items)

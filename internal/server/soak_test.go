@@ -33,7 +33,7 @@ var (
 // TestSoak sends a real server random requests, sound, unsound and cut off, from
 // many connections at once, and checks that every answer is one that the
 // protocol's document has for it, that outputs are those of the items that were
-// sent, that the core's books balance, and that in the end goroutines, open
+// sent, that the core's counts add up, and that in the end goroutines, open
 // files and memory are where they began. What is sent follows from the seed; how
 // the requests meet in time does not.
 func TestSoak(t *testing.T) {
@@ -259,7 +259,7 @@ func (s *soak) onslaught(span time.Duration) {
 	group.Wait()
 }
 
-// balance checks the core's books (I-1); at rest nothing is under way.
+// balance checks the core's counts (I-1); at rest nothing is under way.
 func (s *soak) balance(rest bool) {
 	c := s.server.Counts()
 	if c.Arrived != c.Finished+c.Queued+c.Running {

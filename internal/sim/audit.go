@@ -10,7 +10,7 @@ import (
 )
 
 // audit holds the core's actions against the invariants, from the actions and
-// arrivals alone: it knows nothing of the core's own books. Its books are as
+// arrivals alone: it knows nothing of the core's own records. Its records are as
 // large as the jobs, so it is for tests.
 type audit struct {
 	models  []sched.Model
@@ -124,7 +124,7 @@ func (a *audit) dispatch(d sched.Dispatch, now slo.Instant) error {
 	return nil
 }
 
-// send books items as running.
+// send records items as running.
 func (a *audit) send(j *audited, p sched.Part, variant int, v plan.Variant) error {
 	for i := p.First; i < p.First+p.Count; i++ {
 		s := &j.items[i]
@@ -145,7 +145,7 @@ func (a *audit) send(j *audited, p sched.Part, variant int, v plan.Variant) erro
 	return nil
 }
 
-// end books the end of a batch; when it was lost or failed, its items have not run.
+// end records the end of a batch; when it was lost or failed, its items have not run.
 func (a *audit) end(d sched.Dispatch, lost bool) {
 	delete(a.running, d.Batch)
 	if !lost {

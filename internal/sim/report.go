@@ -4,13 +4,13 @@ import (
 	"slices"
 	"time"
 
-	"github.com/mosel-serve/mosel/internal/account"
+	"github.com/mosel-serve/mosel/internal/record"
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
 // Report is what came of the jobs.
 type Report struct {
-	account.Totals
+	record.Totals
 	QueueMax int // most items queued
 	End      slo.Instant
 	Steps    int
@@ -70,20 +70,20 @@ func (r *Report) pass(queued int, now slo.Instant) {
 	}
 }
 
-func (r *Report) arrive(j *account.Job) {
+func (r *Report) arrive(j *record.Job) {
 	if b := r.bin(j.Arrived); b != nil {
 		b.Arrived += j.Items
 	}
 }
 
-func (r *Report) start(b *account.Batch) {
+func (r *Report) start(b *record.Batch) {
 	r.Totals.Start(b)
 	if bin := r.bin(b.Started); bin != nil {
 		bin.Variants[r.first[b.Model]+b.Variant] += b.Items
 	}
 }
 
-func (r *Report) finish(j *account.Job) {
+func (r *Report) finish(j *record.Job) {
 	r.Totals.Finish(j)
 	if j.End.Outcome != slo.OnTime {
 		r.late += j.Items

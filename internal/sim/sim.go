@@ -13,8 +13,8 @@ import (
 	"iter"
 	"time"
 
-	"github.com/mosel-serve/mosel/internal/account"
 	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/record"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
 )
@@ -101,7 +101,7 @@ type run struct {
 	coming  func() (Arrival, bool)
 	next    Arrival // that has not happened yet, if more
 	more    bool
-	books   *account.Books
+	tracker *record.Tracker
 	servers []server
 	report  Report
 	audit   *audit // nil: not wanted
@@ -126,7 +126,7 @@ func Run(cfg Config, arrivals iter.Seq[Arrival], trace func(at slo.Instant, what
 	defer stop()
 	r := &run{cfg: cfg, core: core, draw: newDraws(cfg.Seed), trace: trace, coming: coming,
 		servers: make([]server, cfg.Instances), report: newReport(cfg)}
-	r.books = account.NewBooks(r)
+	r.tracker = record.NewTracker(r)
 	if cfg.Check {
 		r.audit = newAudit(cfg)
 	}
@@ -177,10 +177,10 @@ func rank(e sched.Event) int {
 
 func (r *run) loop() error {
 	var out []sched.Action
-	for (r.books.Unfinished() > 0 || r.more) && !r.lateEnough() {
+	for (r.tracker.Unfinished() > 0 || r.more) && !r.lateEnough() {
 		e, ok := r.take()
 		if !ok {
-			return fmt.Errorf("I-13: %d jobs never ended", r.books.Unfinished())
+			return fmt.Errorf("I-13: %d jobs never ended", r.tracker.Unfinished())
 		}
 		if e.at < r.now {
 			return fmt.Errorf("I-3: an arrival at %v comes after %v", time.Duration(e.at), time.Duration(r.now))
@@ -198,9 +198,9 @@ func (r *run) loop() error {
 			r.see(a)
 		}
 		if err == nil {
-			err = r.book(e, out)
+			err = r.track(e, out)
 		}
-		for _, a := range out { // once it is booked when the batch began
+		for _, a := range out { // once it is recorded when the batch began
 			if a, ok := a.(sched.Abort); ok {
 				r.abort(a)
 			}
@@ -222,18 +222,18 @@ func (r *run) abort(a sched.Abort) {
 	r.push(event{at: at, what: sched.Done{Batch: a.Batch, Took: took, Failed: true}, instance: a.Instance})
 }
 
-// book books a step, and holds the books against the core's own.
-func (r *run) book(e event, out []sched.Action) error {
-	if err := r.books.Step(e.at, e.what, out); err != nil || r.audit == nil {
+// track records a step, and compares the tracker's numbers with the core's own.
+func (r *run) track(e event, out []sched.Action) error {
+	if err := r.tracker.Step(e.at, e.what, out); err != nil || r.audit == nil {
 		return err
 	}
-	var sum account.Queue
+	var sum record.Queue
 	for model := range r.cfg.Core.Models {
-		q := r.books.Queue(model)
+		q := r.tracker.Queue(model)
 		sum.Waiting, sum.Running, sum.Jobs = sum.Waiting+q.Waiting, sum.Running+q.Running, sum.Jobs+q.Jobs
 	}
-	if c := r.core.Counts(); sum.Waiting != c.Queued || sum.Running != c.Running || sum.Jobs != c.Jobs || sum.Jobs != r.books.Unfinished() {
-		return fmt.Errorf("I-1: the books have %+v, the core %+v", sum, c)
+	if c := r.core.Counts(); sum.Waiting != c.Queued || sum.Running != c.Running || sum.Jobs != c.Jobs || sum.Jobs != r.tracker.Unfinished() {
+		return fmt.Errorf("I-1: the tracker has %+v, the core %+v", sum, c)
 	}
 	return nil
 }
@@ -280,7 +280,7 @@ func (r *run) take() (event, bool) {
 	return event{}, false
 }
 
-// arrive books the next arrival and draws the one after.
+// arrive delivers the next arrival and draws the one after.
 func (r *run) arrive() {
 	a := r.next
 	if r.audit != nil {
@@ -324,11 +324,11 @@ func (r *run) see(what any) {
 	}
 }
 
-// Arrived implements account.Sink.
-func (r *run) Arrived(j *account.Job) { r.report.arrive(j) }
+// Arrived implements record.Sink.
+func (r *run) Arrived(j *record.Job) { r.report.arrive(j) }
 
-// Started implements account.Sink: it lets the batch run.
-func (r *run) Started(b *account.Batch) {
+// Started implements record.Sink: it lets the batch run.
+func (r *run) Started(b *record.Batch) {
 	r.report.start(b)
 	r.servers[b.Instance].batch, r.servers[b.Instance].began = b.Batch, r.now
 	var took time.Duration
@@ -343,14 +343,14 @@ func (r *run) Started(b *account.Batch) {
 	r.push(event{at: r.now.Add(took), what: done, instance: b.Instance})
 }
 
-// Ended implements account.Sink.
-func (r *run) Ended(*account.Batch) {}
+// Ended implements record.Sink.
+func (r *run) Ended(*record.Batch) {}
 
-// Finished implements account.Sink.
-func (r *run) Finished(j *account.Job) {
+// Finished implements record.Sink.
+func (r *run) Finished(j *record.Job) {
 	r.report.finish(j)
-	r.books.Recycle(j)
+	r.tracker.Recycle(j)
 }
 
-// Changed implements account.Sink.
-func (r *run) Changed(int, account.Queue) {}
+// Changed implements record.Sink.
+func (r *run) Changed(int, record.Queue) {}

@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mosel-serve/mosel/internal/account"
 	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/record"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/sim"
 	"github.com/mosel-serve/mosel/internal/slo"
@@ -233,7 +233,7 @@ func holds(t testing.TB, seed uint64) (err error) {
 
 // plain counts what a report counts from the trace alone, without records.
 type plain struct {
-	account.Totals
+	record.Totals
 	jobs map[sched.JobID]sim.Arrival
 	jct  time.Duration
 	ran  int

@@ -3,8 +3,8 @@ package obs
 import (
 	"slices"
 
-	"github.com/mosel-serve/mosel/internal/account"
 	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/record"
 	"github.com/mosel-serve/mosel/internal/sched"
 )
 
@@ -12,23 +12,23 @@ import (
 // model of many variants has hundreds.
 const optionsMax = 32
 
-// kept are the finished jobs and the batches that are remembered, in rings.
+// history is the finished jobs and the batches that are remembered, in rings.
 // Nothing is indexed: whoever asks for an explanation can wait for a search,
 // the jobs of a loaded server cannot wait for a map to be kept up to date.
-type kept struct {
-	jobs    []keptJob // the place of the next is next
+type history struct {
+	jobs    []jobRecord // the place of the next is next
 	next    int
 	asked   []asked // of requests with a name, in the order in which they came
 	nextAsk int
-	batches []keptBatch // by number, which counts from 1, modulo the length
+	batches []batchRecord // by number, which counts from 1, modulo the length
 	last    sched.BatchID
 }
 
-// keptJob is a finished job.
-type keptJob struct {
+// jobRecord is a finished job.
+type jobRecord struct {
 	id      sched.JobID
 	request uint64 // hash of its name; 0: it has none
-	job     *account.Job
+	job     *record.Job
 	model   *model
 }
 
@@ -38,53 +38,53 @@ type asked struct {
 	request uint64
 }
 
-// keptBatch is a batch, running or ended.
-type keptBatch struct {
-	account.Batch
+// batchRecord is a batch, running or ended.
+type batchRecord struct {
+	record.Batch
 	model    *model
 	runnable plan.Set // of the job that leads it
 }
 
-func newKept(jobs int) kept {
-	return kept{jobs: make([]keptJob, jobs), asked: make([]asked, jobs), batches: make([]keptBatch, 2*jobs)}
+func newHistory(jobs int) history {
+	return history{jobs: make([]jobRecord, jobs), asked: make([]asked, jobs), batches: make([]batchRecord, 2*jobs)}
 }
 
 // ask remembers that a job has a name.
-func (k *kept) ask(id sched.JobID, request uint64) {
-	k.asked[k.nextAsk] = asked{id, request}
-	k.nextAsk = (k.nextAsk + 1) % len(k.asked)
+func (h *history) ask(id sched.JobID, request uint64) {
+	h.asked[h.nextAsk] = asked{id, request}
+	h.nextAsk = (h.nextAsk + 1) % len(h.asked)
 }
 
 // job remembers a finished job and returns the one that is forgotten for it.
-func (k *kept) job(j *account.Job, m *model, request uint64) *account.Job {
-	at := &k.jobs[k.next]
+func (h *history) job(j *record.Job, m *model, request uint64) *record.Job {
+	at := &h.jobs[h.next]
 	old := at.job
-	*at = keptJob{id: j.Job, request: request, job: j, model: m}
-	k.next = (k.next + 1) % len(k.jobs)
+	*at = jobRecord{id: j.Job, request: request, job: j, model: m}
+	h.next = (h.next + 1) % len(h.jobs)
 	return old
 }
 
 // start remembers a batch, with what could run the job that leads it.
-func (k *kept) start(b *account.Batch, m *model, runnable plan.Set) {
-	at := &k.batches[b.Batch%sched.BatchID(len(k.batches))]
-	*at = keptBatch{Batch: *b, model: m, runnable: runnable}
+func (h *history) start(b *record.Batch, m *model, runnable plan.Set) {
+	at := &h.batches[b.Batch%sched.BatchID(len(h.batches))]
+	*at = batchRecord{Batch: *b, model: m, runnable: runnable}
 	at.Parts = nil
 	if b.Why != nil && len(b.Why.Options) > optionsMax {
 		at.Why = shortened(b)
 	}
-	k.last = max(k.last, b.Batch)
+	h.last = max(h.last, b.Batch)
 }
 
 // end remembers how a batch ended.
-func (k *kept) end(b *account.Batch) {
-	if at := k.find(b.Batch); at != nil {
+func (h *history) end(b *record.Batch) {
+	if at := h.find(b.Batch); at != nil {
 		at.Took, at.End, at.FailedItems = b.Took, b.End, b.FailedItems
 	}
 }
 
 // shortened is a batch's decision with optionsMax options: the first ones, which
 // are the planned batch and the cheapest, and the one that was chosen.
-func shortened(b *account.Batch) *sched.Decision {
+func shortened(b *record.Batch) *sched.Decision {
 	short := *b.Why
 	short.Options = slices.Clone(b.Why.Options[:optionsMax])
 	for _, o := range b.Why.Options[optionsMax:] {
@@ -96,8 +96,8 @@ func shortened(b *account.Batch) *sched.Decision {
 }
 
 // find is the batch of this number, nil if it is forgotten.
-func (k *kept) find(id sched.BatchID) *keptBatch {
-	at := &k.batches[id%sched.BatchID(len(k.batches))]
+func (h *history) find(id sched.BatchID) *batchRecord {
+	at := &h.batches[id%sched.BatchID(len(h.batches))]
 	if at.model == nil || at.Dispatch.Batch != id {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package account
+package record
 
 import (
 	"fmt"
@@ -7,9 +7,9 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Books follow one core. They hold what is unfinished and nothing else; the
-// rest is the sink's. Use NewBooks.
-type Books struct {
+// Tracker follows one core. It holds what is unfinished and nothing else; the
+// rest is the sink's. Use NewTracker.
+type Tracker struct {
 	sink    Sink
 	jobs    map[sched.JobID]*Job
 	running map[sched.BatchID]*running
@@ -31,22 +31,22 @@ type running struct {
 	aborted bool
 }
 
-// NewBooks begins the books of a core that has seen no job yet.
-func NewBooks(sink Sink) *Books {
-	return &Books{sink: sink, jobs: map[sched.JobID]*Job{}, running: map[sched.BatchID]*running{}}
+// NewTracker makes the tracker of a core that has seen no job yet.
+func NewTracker(sink Sink) *Tracker {
+	return &Tracker{sink: sink, jobs: map[sched.JobID]*Job{}, running: map[sched.BatchID]*running{}}
 }
 
-// Step books an event and what the core did about it. An error says which
-// invariant the core or its driver has broken; the books are of no use then.
-func (b *Books) Step(now slo.Instant, event sched.Event, actions []sched.Action) error {
+// Step records an event and what the core did about it. An error says which
+// invariant the core or its driver has broken; the tracker is of no use then.
+func (t *Tracker) Step(now slo.Instant, event sched.Event, actions []sched.Action) error {
 	var err error
 	switch e := event.(type) {
 	case sched.Arrive:
-		err = b.arrive(now, e)
+		err = t.arrive(now, e)
 	case sched.Done:
-		err = b.done(e)
+		err = t.done(e)
 	case sched.InstanceDown:
-		b.lose(e.Instance)
+		t.lose(e.Instance)
 	}
 	for _, action := range actions {
 		if err != nil {
@@ -54,95 +54,95 @@ func (b *Books) Step(now slo.Instant, event sched.Event, actions []sched.Action)
 		}
 		switch a := action.(type) {
 		case sched.Dispatch:
-			err = b.dispatch(now, a)
+			err = t.dispatch(now, a)
 		case sched.Abort:
-			err = b.abort(a)
+			err = t.abort(a)
 		case sched.Finish:
-			err = b.finish(a)
+			err = t.finish(a)
 		case sched.FinishJob:
-			err = b.finishJob(now, a)
+			err = t.finishJob(now, a)
 		}
 	}
-	for _, model := range b.changed {
-		b.sink.Changed(model, b.queues[model])
+	for _, model := range t.changed {
+		t.sink.Changed(model, t.queues[model])
 	}
-	b.changed, b.last, b.ending = b.changed[:0], nil, nil
-	if r := b.ended; r != nil {
+	t.changed, t.last, t.ending = t.changed[:0], nil, nil
+	if r := t.ended; r != nil {
 		clear(r.jobs)
-		r.jobs, b.ended = r.jobs[:0], nil
-		b.batches = append(b.batches, r)
+		r.jobs, t.ended = r.jobs[:0], nil
+		t.batches = append(t.batches, r)
 	}
 	return err
 }
 
 // Unfinished is the number of jobs that have not ended.
-func (b *Books) Unfinished() int { return len(b.jobs) }
+func (t *Tracker) Unfinished() int { return len(t.jobs) }
 
 // Job is an unfinished job, nil if there is none of that id. The record is the
-// books' and changes with the next step.
-func (b *Books) Job(id sched.JobID) *Job { return b.jobs[id] }
+// tracker's and changes with the next step.
+func (t *Tracker) Job(id sched.JobID) *Job { return t.jobs[id] }
 
 // Queue is what is unfinished of a model.
-func (b *Books) Queue(model int) Queue {
-	if model >= len(b.queues) {
+func (t *Tracker) Queue(model int) Queue {
+	if model >= len(t.queues) {
 		return Queue{}
 	}
-	return b.queues[model]
+	return t.queues[model]
 }
 
 // Recycle takes back the record of a finished job, which nobody may read any
 // more.
-func (b *Books) Recycle(j *Job) { b.free = append(b.free, j) }
+func (t *Tracker) Recycle(j *Job) { t.free = append(t.free, j) }
 
 // queue is a model's, to be changed.
-func (b *Books) queue(model int) *Queue {
-	for model >= len(b.queues) {
-		b.queues = append(b.queues, Queue{})
+func (t *Tracker) queue(model int) *Queue {
+	for model >= len(t.queues) {
+		t.queues = append(t.queues, Queue{})
 	}
-	if n := len(b.changed); n == 0 || b.changed[n-1] != model { // of several models one may be told twice
-		b.changed = append(b.changed, model)
+	if n := len(t.changed); n == 0 || t.changed[n-1] != model { // of several models one may be told twice
+		t.changed = append(t.changed, model)
 	}
-	return &b.queues[model]
+	return &t.queues[model]
 }
 
-func (b *Books) arrive(now slo.Instant, e sched.Arrive) error {
-	j, before := b.record(), len(b.jobs)
+func (t *Tracker) arrive(now slo.Instant, e sched.Arrive) error {
+	j, before := t.record(), len(t.jobs)
 	j.Arrive, j.Arrived, j.left = e, now, e.Items
-	if b.jobs[e.Job] = j; len(b.jobs) == before {
+	if t.jobs[e.Job] = j; len(t.jobs) == before {
 		return fmt.Errorf("I-2: job %d arrived twice", e.Job)
 	}
-	q := b.queue(e.Model)
+	q := t.queue(e.Model)
 	q.Jobs++
 	q.Waiting += e.Items
 	q.Bytes += e.Bytes
-	b.sink.Arrived(j)
+	t.sink.Arrived(j)
 	return nil
 }
 
 // record is an empty record of a job.
-func (b *Books) record() *Job {
-	n := len(b.free)
+func (t *Tracker) record() *Job {
+	n := len(t.free)
 	if n == 0 {
 		j := &Job{}
 		j.Ran, j.Shares = j.ranRoom[:0], j.shareRoom[:0]
 		return j
 	}
-	j := b.free[n-1]
-	b.free = b.free[:n-1]
+	j := t.free[n-1]
+	t.free = t.free[:n-1]
 	*j = Job{Ran: j.Ran[:0], Shares: j.Shares[:0]}
 	return j
 }
 
-func (b *Books) dispatch(now slo.Instant, d sched.Dispatch) error {
+func (t *Tracker) dispatch(now slo.Instant, d sched.Dispatch) error {
 	var r *running
-	if n := len(b.batches); n > 0 {
-		r, b.batches = b.batches[n-1], b.batches[:n-1]
+	if n := len(t.batches); n > 0 {
+		r, t.batches = t.batches[n-1], t.batches[:n-1]
 	} else {
 		r = &running{}
 	}
 	r.Batch, r.aborted = Batch{Dispatch: d, Started: now}, false
 	for _, p := range d.Parts {
-		j := b.jobs[p.Job]
+		j := t.jobs[p.Job]
 		if j == nil {
 			return fmt.Errorf("I-2: batch %d has items of job %d, which is not there", d.Batch, p.Job)
 		}
@@ -150,17 +150,17 @@ func (b *Books) dispatch(now slo.Instant, d sched.Dispatch) error {
 		r.jobs = append(r.jobs, j)
 		r.Items += p.Count
 	}
-	q := b.queue(d.Model)
+	q := t.queue(d.Model)
 	q.Waiting -= r.Items
 	q.Running += r.Items
-	b.running[d.Batch] = r
-	b.sink.Started(&r.Batch)
+	t.running[d.Batch] = r
+	t.sink.Started(&r.Batch)
 	return nil
 }
 
-// done books the end of a batch; its items' ends are actions that follow.
-func (b *Books) done(e sched.Done) error {
-	r := b.running[e.Batch]
+// done records the end of a batch; its items' ends are actions that follow.
+func (t *Tracker) done(e sched.Done) error {
+	r := t.running[e.Batch]
 	if r == nil {
 		return fmt.Errorf("I-2: batch %d is not running", e.Batch)
 	}
@@ -190,24 +190,24 @@ func (b *Books) done(e sched.Done) error {
 	case r.FailedItems == r.Items:
 		r.Batch.End = BatchFailed
 	}
-	b.end(r)
+	t.end(r)
 	return nil
 }
 
-// lose books the loss of the batch that an instance was running, if it was.
-func (b *Books) lose(instance sched.InstanceID) {
-	for _, r := range b.running {
+// lose records the loss of the batch that an instance was running, if it was.
+func (t *Tracker) lose(instance sched.InstanceID) {
+	for _, r := range t.running {
 		if r.Instance == instance {
 			r.Batch.End = BatchLost
-			b.end(r)
+			t.end(r)
 			return
 		}
 	}
 }
 
-// abort books that a batch may end early.
-func (b *Books) abort(a sched.Abort) error {
-	r := b.running[a.Batch]
+// abort records that a batch may end early.
+func (t *Tracker) abort(a sched.Abort) error {
+	r := t.running[a.Batch]
 	if r == nil {
 		return fmt.Errorf("I-2: batch %d is aborted and does not run", a.Batch)
 	}
@@ -217,50 +217,50 @@ func (b *Books) abort(a sched.Abort) error {
 
 // end takes a batch out of what runs. Its items wait again until the actions
 // that follow say what becomes of them.
-func (b *Books) end(r *running) {
-	q := b.queue(r.Model)
+func (t *Tracker) end(r *running) {
+	q := t.queue(r.Model)
 	q.Running -= r.Items
 	q.Waiting += r.Items
-	delete(b.running, r.Dispatch.Batch)
-	b.sink.Ended(&r.Batch)
-	b.ended, b.ending = r, r.jobs
+	delete(t.running, r.Dispatch.Batch)
+	t.sink.Ended(&r.Batch)
+	t.ended, t.ending = r, r.jobs
 }
 
-func (b *Books) finish(f sched.Finish) error {
-	j := b.find(f.Job)
+func (t *Tracker) finish(f sched.Finish) error {
+	j := t.find(f.Job)
 	if j == nil || j.left < f.Count {
 		return fmt.Errorf("I-2: items of job %d ended twice", f.Job)
 	}
 	j.left -= f.Count
-	b.last = j
-	b.queue(j.Model).Waiting -= f.Count
+	t.last = j
+	t.queue(j.Model).Waiting -= f.Count
 	return nil
 }
 
 // find is an unfinished job, where it likely is.
-func (b *Books) find(id sched.JobID) *Job {
-	if b.last != nil && b.last.Job == id {
-		return b.last
+func (t *Tracker) find(id sched.JobID) *Job {
+	if t.last != nil && t.last.Job == id {
+		return t.last
 	}
-	for i, j := range b.ending {
+	for i, j := range t.ending {
 		if j.Job == id {
-			b.ending = b.ending[i+1:]
+			t.ending = t.ending[i+1:]
 			return j
 		}
 	}
-	return b.jobs[id]
+	return t.jobs[id]
 }
 
-func (b *Books) finishJob(now slo.Instant, f sched.FinishJob) error {
-	j := b.find(f.Job)
+func (t *Tracker) finishJob(now slo.Instant, f sched.FinishJob) error {
+	j := t.find(f.Job)
 	if j == nil || j.left != 0 {
 		return fmt.Errorf("I-2: job %d ended twice, or before its items", f.Job)
 	}
-	delete(b.jobs, f.Job)
-	j.Ended, j.End, j.left, b.last = now, f, -1, nil
-	q := b.queue(j.Model)
+	delete(t.jobs, f.Job)
+	j.Ended, j.End, j.left, t.last = now, f, -1, nil
+	q := t.queue(j.Model)
 	q.Jobs--
 	q.Bytes -= j.Bytes
-	b.sink.Finished(j)
+	t.sink.Finished(j)
 	return nil
 }

@@ -1,9 +1,9 @@
-// Package account makes records out of what happens to a core: of every job,
+// Package record makes records out of what happens to a core: of every job,
 // from its arrival to its end, and of every batch. It sees only events and
-// actions, so a running server and a simulation are accounted for by the same
-// computation: the metrics of the one and the report of the other cannot mean
-// different things by the same word. The package is pure.
-package account
+// actions, so a running server and a simulation are recorded by the same computation:
+// the metrics of the one and the report of the other cannot mean different things
+// by the same word. The package is pure.
+package record
 
 import (
 	"time"
@@ -71,7 +71,7 @@ func (j *Job) Margin() slo.Accuracy { return j.End.Expected - j.Objective.Floor 
 // late.
 func (j *Job) Slack() time.Duration { return j.Objective.Deadline.Sub(j.Ended) }
 
-// share books a part of a batch.
+// share records a part of a batch.
 func (j *Job) share(p sched.Part, d *sched.Dispatch, now slo.Instant) {
 	if n := len(j.Shares); n > 0 && j.Shares[n-1].Batch == d.Batch { // it may have several parts in one
 		j.Shares[n-1].Items += p.Count
@@ -89,7 +89,7 @@ func (j *Job) share(p sched.Part, d *sched.Dispatch, now slo.Instant) {
 	j.Shares = append(j.Shares, s)
 }
 
-// ran books items that have run to their end.
+// ran records items that have run to their end.
 func (j *Job) ran(variant, items int) {
 	for i := range j.Ran {
 		if j.Ran[i].Variant == variant {
@@ -132,7 +132,7 @@ type Queue struct {
 
 // Sink is told what has happened, in the order of the core's actions.
 type Sink interface {
-	// Arrived is called before the core's answer to the arrival is booked.
+	// Arrived is called before the core's answer to the arrival is recorded.
 	Arrived(j *Job)
 	// Started and Ended are called at a batch's two ends. The record must not be
 	// kept.

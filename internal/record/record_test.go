@@ -1,4 +1,4 @@
-package account_test
+package record_test
 
 import (
 	"fmt"
@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mosel-serve/mosel/internal/account"
+	"github.com/mosel-serve/mosel/internal/record"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
 )
@@ -14,28 +14,28 @@ import (
 // journal is a sink that writes down what it is told and keeps the jobs.
 type journal struct {
 	text   strings.Builder
-	jobs   []*account.Job
-	totals account.Totals
+	jobs   []*record.Job
+	totals record.Totals
 }
 
-func (j *journal) Arrived(job *account.Job) { fmt.Fprintf(&j.text, "arrived %d; ", job.Job) }
+func (j *journal) Arrived(job *record.Job) { fmt.Fprintf(&j.text, "arrived %d; ", job.Job) }
 
-func (j *journal) Started(b *account.Batch) {
+func (j *journal) Started(b *record.Batch) {
 	j.totals.Start(b)
 	fmt.Fprintf(&j.text, "started %d of %d; ", b.Batch, b.Items)
 }
 
-func (j *journal) Ended(b *account.Batch) {
+func (j *journal) Ended(b *record.Batch) {
 	fmt.Fprintf(&j.text, "ended %d: %d, %d failed; ", b.Batch, b.End, b.FailedItems)
 }
 
-func (j *journal) Finished(job *account.Job) {
+func (j *journal) Finished(job *record.Job) {
 	j.jobs = append(j.jobs, job)
 	j.totals.Finish(job)
 	fmt.Fprintf(&j.text, "finished %d; ", job.Job)
 }
 
-func (j *journal) Changed(model int, q account.Queue) {
+func (j *journal) Changed(model int, q record.Queue) {
 	fmt.Fprintf(&j.text, "model %d: %d waiting, %d running, %d jobs, %d bytes; ", model, q.Waiting, q.Running, q.Jobs, q.Bytes)
 }
 
@@ -55,14 +55,14 @@ func part(job sched.JobID, first, count int) sched.Part {
 // batches than a record names; one is lost and one fails in part.
 func TestJobOfManyBatches(t *testing.T) {
 	var j journal
-	books := account.NewBooks(&j)
+	tracker := record.NewTracker(&j)
 	step := func(at slo.Instant, e sched.Event, actions ...sched.Action) {
 		t.Helper()
-		if err := books.Step(at, e, actions); err != nil {
+		if err := tracker.Step(at, e, actions); err != nil {
 			t.Fatal(err)
 		}
 	}
-	const batches = account.SharesMax + 4
+	const batches = record.SharesMax + 4
 	now := slo.Instant(1000)
 	dispatch := func(batch sched.BatchID, variant int, parts ...sched.Part) sched.Dispatch {
 		return sched.Dispatch{Batch: batch, Instance: 3, Model: 1, Variant: variant, Parts: parts}
@@ -91,8 +91,8 @@ func TestJobOfManyBatches(t *testing.T) {
 		t.Errorf("told\n%s, want\n%s", got, want)
 	}
 	job := j.jobs[0]
-	if job.Batches != batches+1 || len(job.Shares) != account.SharesMax || job.Shares[0] != (account.Share{Batch: 1, Items: 2}) ||
-		job.Shares[account.SharesMax-2].Batch != account.SharesMax-1 || job.Shares[account.SharesMax-1].Batch != batches+1 {
+	if job.Batches != batches+1 || len(job.Shares) != record.SharesMax || job.Shares[0] != (record.Share{Batch: 1, Items: 2}) ||
+		job.Shares[record.SharesMax-2].Batch != record.SharesMax-1 || job.Shares[record.SharesMax-1].Batch != batches+1 {
 		t.Errorf("%d batches, shares %v", job.Batches, job.Shares)
 	}
 	if fmt.Sprint(job.Ran) != "[{0 21} {1 18}]" {
@@ -101,8 +101,8 @@ func TestJobOfManyBatches(t *testing.T) {
 	if job.Compute != 50*batches || job.Queue() != 0 || job.Total() != 100*batches || job.Slack() != time.Duration(100_000-job.Ended) {
 		t.Errorf("compute %d, queue %d, total %d, slack %d", job.Compute, job.Queue(), job.Total(), job.Slack())
 	}
-	if books.Unfinished() != 0 || books.Job(9) != nil || j.totals.Jobs[slo.Failed] != 1 || j.totals.Items[slo.Failed] != 2*batches || j.totals.Ran != 0 {
-		t.Errorf("%d unfinished; %+v", books.Unfinished(), j.totals)
+	if tracker.Unfinished() != 0 || tracker.Job(9) != nil || j.totals.Jobs[slo.Failed] != 1 || j.totals.Items[slo.Failed] != 2*batches || j.totals.Ran != 0 {
+		t.Errorf("%d unfinished; %+v", tracker.Unfinished(), j.totals)
 	}
 }
 
@@ -110,8 +110,8 @@ func TestJobOfManyBatches(t *testing.T) {
 // nothing of the old job.
 func TestRecordsAreUsedAnew(t *testing.T) {
 	var j journal
-	books := account.NewBooks(&j)
-	serve := func(at slo.Instant, id sched.JobID) *account.Job {
+	tracker := record.NewTracker(&j)
+	serve := func(at slo.Instant, id sched.JobID) *record.Job {
 		for _, s := range []struct {
 			event   sched.Event
 			actions []sched.Action
@@ -119,7 +119,7 @@ func TestRecordsAreUsedAnew(t *testing.T) {
 			{sched.Arrive{Job: id, Items: 1, Objective: slo.Objective{Deadline: slo.Never}}, []sched.Action{sched.Dispatch{Batch: sched.BatchID(id), Parts: []sched.Part{part(id, 0, 1)}}}},
 			{sched.Done{Batch: sched.BatchID(id), Took: 5}, []sched.Action{sched.Finish{Part: part(id, 0, 1), Outcome: slo.OnTime}, sched.FinishJob{Job: id, Outcome: slo.OnTime, Expected: 900_000}}},
 		} {
-			if err := books.Step(at, s.event, s.actions); err != nil {
+			if err := tracker.Step(at, s.event, s.actions); err != nil {
 				t.Fatal(err)
 			}
 			at += 5
@@ -128,7 +128,7 @@ func TestRecordsAreUsedAnew(t *testing.T) {
 	}
 	first := serve(10, 1)
 	first.Request, first.Sender = "request", "sender"
-	books.Recycle(first)
+	tracker.Recycle(first)
 	second := serve(20, 2)
 	if second != first {
 		t.Error("the record is not used anew")
@@ -139,7 +139,7 @@ func TestRecordsAreUsedAnew(t *testing.T) {
 	}
 }
 
-// TestWhatCannotBe checks that books which are told what cannot be say so.
+// TestWhatCannotBe checks that a tracker which is told what cannot be says so.
 func TestWhatCannotBe(t *testing.T) {
 	arrive := sched.Arrive{Job: 1, Items: 2}
 	dispatch := sched.Dispatch{Batch: 1, Parts: []sched.Part{part(1, 0, 2)}}
@@ -159,14 +159,14 @@ func TestWhatCannotBe(t *testing.T) {
 		{"job 1 ended twice, or before its items", [][]any{{arrive, end}}},
 		{"job 1 ended twice, or before its items", [][]any{{arrive, all, end, end}}},
 	} {
-		books := account.NewBooks(&journal{})
+		tracker := record.NewTracker(&journal{})
 		var err error
 		for _, s := range c.steps {
 			var actions []sched.Action
 			for _, a := range s[1:] {
 				actions = append(actions, a.(sched.Action))
 			}
-			err = books.Step(0, s[0].(sched.Event), actions)
+			err = tracker.Step(0, s[0].(sched.Event), actions)
 		}
 		if err == nil || !strings.Contains(err.Error(), "I-2: "+c.want) {
 			t.Errorf("%v, want %q", err, c.want)
@@ -176,13 +176,13 @@ func TestWhatCannotBe(t *testing.T) {
 
 // TestTotalsAddUp checks that the totals of two halves are those of the whole.
 func TestTotalsAddUp(t *testing.T) {
-	var whole, sum account.Totals
-	var halves [2]account.Totals
+	var whole, sum record.Totals
+	var halves [2]record.Totals
 	for i := range 200 {
-		job := &account.Job{Arrive: sched.Arrive{Items: 1 + i%3, Objective: slo.Objective{Floor: slo.Accuracy(1000 * i)}}, Ended: slo.Instant(i * i * 1000),
+		job := &record.Job{Arrive: sched.Arrive{Items: 1 + i%3, Objective: slo.Objective{Floor: slo.Accuracy(1000 * i)}}, Ended: slo.Instant(i * i * 1000),
 			End: sched.FinishJob{Outcome: slo.Outcomes()[i%6], Expected: slo.Accuracy(300_000 + i)}}
-		batch := &account.Batch{Items: i % 5}
-		for _, t := range []*account.Totals{&whole, &halves[i%2]} {
+		batch := &record.Batch{Items: i % 5}
+		for _, t := range []*record.Totals{&whole, &halves[i%2]} {
 			t.Finish(job)
 			t.Start(batch)
 		}
