@@ -30,6 +30,7 @@ var notTuned = map[string]bool{
 	"internal/engine/retired":              true, // larger than any number of users
 	"internal/repository/writableByOthers": true,
 	"internal/runtime/ort/codeFail":        true, "internal/runtime/ort/codeInvalidArgument": true, "internal/runtime/ort/codeRuntimeException": true,
+	"internal/plan/shareError": true, // rounding
 	"internal/sched/slackMax": true,
 	"oip/exponentMax":         true, "oip/formUnset": true, "oip/lastDigit": true, "oip/mantissaMax": true, "oip/shownMax": true,
 }

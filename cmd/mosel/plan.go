@@ -165,7 +165,7 @@ func (p planning) named(s plan.Strategy) map[string]int {
 	named := map[string]int{}
 	for v, x := range s.Items {
 		if x > 0 {
-			named[p.planner.Variants()[v].Name] = x
+			named[p.planner.Routes()[v].Name] = x
 		}
 	}
 	return named
@@ -177,7 +177,7 @@ func (p planning) printStrategy(w io.Writer, s plan.Strategy, r planReport) {
 	fmt.Fprintln(t, "variant\titems\taccuracy\tms\t")
 	for v, x := range s.Items {
 		if x > 0 {
-			variant := p.planner.Variants()[v]
+			variant := p.planner.Routes()[v]
 			fmt.Fprintf(t, "%s\t%d\t%.4f\t%.1f\t\n", variant.Name, x, variant.Accuracy.Float(), stats.Milliseconds(variant.Curve.Time(x)))
 		}
 	}
@@ -261,7 +261,7 @@ func (p planning) tradeoff(s plan.Strategy, size int) plot.Tradeoff {
 	t := plot.Tradeoff{Axes: plot.Axes{Title: fmt.Sprintf("%s: a job of %d items", p.model.Name, size), X: "ms per item", Y: "accuracy"}}
 	frontier := map[int]bool{}
 	for _, f := range p.planner.Frontier(p.allowed) {
-		frontier[f.Variant] = true
+		frontier[f.Route] = true
 	}
 	for i, v := range p.planner.Variants() {
 		if !p.allowed.Has(i) {

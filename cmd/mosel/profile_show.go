@@ -76,7 +76,7 @@ func frontierOf(m *modelpkg.Model, p *modelpkg.Profile) ([]choice, error) {
 		choices[i].msPerItem = v.Curve.PerItem() / 1e6
 	}
 	for _, point := range planner.Frontier(planner.All()) {
-		choices[point.Variant].shown = true
+		choices[point.Route].shown = true
 	}
 	return choices, nil
 }

@@ -132,7 +132,7 @@ func (c *counter) now(instance, model int) int {
 // simulated is the simulator's trace of what the engine's core saw arrive.
 func (p parity) simulated(t *testing.T, arrivals []sim.Arrival) []string {
 	t.Helper()
-	cfg := sim.Config{Instances: p.instances, Seed: p.seed, Check: true, Core: sched.Config{Policy: p.policy, QueueItemsMax: 1000, QueueJobsMax: 500}}
+	cfg := sim.Config{Instances: sim.Alike(p.instances), Seed: p.seed, Check: true, Core: sched.Config{Policy: p.policy, QueueItemsMax: 1000, QueueJobsMax: 500}}
 	for _, s := range p.served {
 		planner, err := plan.FromProfile(s.Model, s.Profile)
 		if err != nil {

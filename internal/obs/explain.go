@@ -40,7 +40,7 @@ func (o *Observer) Explain(id string) (status.Explanation, bool) {
 			e.stopped[b.Variant] = b.End
 		case record.BatchDone:
 		}
-		if b.Why != nil && b.Why.Chosen.Variant != b.Why.Planned.Variant {
+		if b.Why != nil && b.Why.Chosen.Route != b.Why.Planned.Route {
 			e.upgraded[b.Variant] = true
 		}
 		told := e.batch(o.decision(b), b, share.Items)
@@ -173,12 +173,12 @@ func (e *explaining) batch(d status.Decision, b *batchRecord, items int) status.
 	}
 	s.QueuedItems = b.Why.Queued
 	s.SlackMS, s.ReserveMS = stats.Milliseconds(b.Why.Slack), stats.Milliseconds(b.Why.Reserve)
-	variants := e.model.Planner.Variants()
-	planned := variants[b.Why.Planned.Variant]
+	routes := e.model.Planner.Routes()
+	planned := routes[b.Why.Planned.Route]
 	s.Planned = &status.Option{Variant: planned.Name, Items: b.Why.Planned.Items, Accuracy: planned.Accuracy.Float(),
-		PredictedMS: stats.Milliseconds(e.model.time(b.Why.Planned.Variant, b.Why.Planned.Items)), Chosen: b.Why.Planned == b.Why.Chosen}
+		PredictedMS: stats.Milliseconds(e.model.time(b.Why.Planned.Route, b.Why.Planned.Items)), Chosen: b.Why.Planned == b.Why.Chosen}
 	for _, o := range b.Why.Options {
-		told := status.Option{Variant: variants[o.Variant].Name, Items: o.Items, Accuracy: variants[o.Variant].Accuracy.Float(),
+		told := status.Option{Variant: routes[o.Route].Name, Items: o.Items, Accuracy: routes[o.Route].Accuracy.Float(),
 			PredictedMS: stats.Milliseconds(o.Predicted), LateItems: round(o.Late, 4), Chosen: o.Batch == b.Why.Chosen}
 		if o.Batch == b.Why.Planned {
 			*s.Planned = told

@@ -183,7 +183,7 @@ func gather(t *testing.T, g prometheus.Gatherer) totals {
 // fleet is a random run: two models, some instances, failures, losses, and
 // clients that give up.
 func fleet(t *testing.T, seed uint64) (sim.Config, func(yield func(sim.Arrival) bool)) {
-	cfg := sim.Config{Seed: seed, Instances: 1 + int(seed%4), Check: true,
+	cfg := sim.Config{Seed: seed, Instances: sim.Alike(1 + int(seed%4)), Check: true,
 		Faults: sim.Faults{Noise: 0.2, FailShare: 0.02 * float64(seed%3), LoseEvery: 300 * time.Millisecond * time.Duration(seed%2), LoseFor: 20 * time.Millisecond},
 		Core:   sched.Config{Policy: plan.Policy(seed % uint64(len(plan.Policies()))), QueueItemsMax: 60, QueueJobsMax: 40, QueueBytesMax: 1 << 16, Explain: true}}
 	var clients []sim.Client

@@ -101,7 +101,7 @@ func (m *model) start(b *record.Batch, current int) {
 	m.scaled(b.Variant, b.Items, b.Predicted)
 	if b.Why != nil {
 		for _, o := range b.Why.Options {
-			m.scaled(o.Variant, o.Items, o.Predicted)
+			m.scaled(m.Planner.Routes()[o.Route].Variant, o.Items, o.Predicted)
 		}
 	}
 }

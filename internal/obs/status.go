@@ -103,9 +103,10 @@ func (m *model) status(q record.Queue) status.Model {
 	return s
 }
 
-// time is how long a job of so many items takes on a variant, alone, at present.
-func (m *model) time(v, items int) time.Duration {
-	return time.Duration(float64(m.Planner.Variants()[v].Curve.Time(items)) * m.variants[v].scale)
+// time is how long a job of so many items takes on a route, alone, at present.
+func (m *model) time(route, items int) time.Duration {
+	r := m.Planner.Routes()[route]
+	return time.Duration(float64(r.Curve.Time(items)) * m.variants[r.Variant].scale)
 }
 
 // lately tells what happened to a model lately.

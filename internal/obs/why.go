@@ -24,15 +24,14 @@ func (b *batchRecord) why(policy plan.Policy) string {
 	case d.Chosen == d.Planned:
 		return "as planned, the cheapest that keeps the floors; " + b.noBetter(d)
 	}
-	variants := b.model.Planner.Variants()
-	planned := variants[d.Planned.Variant]
+	planned := b.model.Planner.Routes()[d.Planned.Route]
 	late := 0.0
 	for _, o := range d.Options {
 		if o.Batch == d.Chosen {
 			late = o.Late
 		}
 	}
-	if d.Chosen.Variant == d.Planned.Variant {
+	if d.Chosen.Route == d.Planned.Route {
 		return fmt.Sprintf("%d items at most, not the %d planned, so that those to come are served sooner; %s", d.Chosen.Items, d.Planned.Items, lateWords(late))
 	}
 	return fmt.Sprintf("more accurate than the planned %s (%v): %s; %s", planned.Name, planned.Accuracy, slackWords(d), lateWords(late))
@@ -40,11 +39,11 @@ func (b *batchRecord) why(policy plan.Policy) string {
 
 // noBetter is why nothing more accurate than planned was run.
 func (b *batchRecord) noBetter(d *sched.Decision) string {
-	variants := b.model.Planner.Variants()
-	accuracy := variants[d.Planned.Variant].Accuracy
+	routes := b.model.Planner.Routes()
+	accuracy := routes[d.Planned.Route].Accuracy
 	best := -1
 	for i, o := range d.Options {
-		if variants[o.Variant].Accuracy > accuracy && (best < 0 || o.Late < d.Options[best].Late) {
+		if routes[o.Route].Accuracy > accuracy && (best < 0 || o.Late < d.Options[best].Late) {
 			best = i
 		}
 	}
@@ -56,7 +55,7 @@ func (b *batchRecord) noBetter(d *sched.Decision) string {
 	case best < 0:
 		return "nothing more accurate fits in: " + slackWords(d)
 	}
-	return fmt.Sprintf("%s would be more accurate, but %s", variants[d.Options[best].Variant].Name, lateWords(d.Options[best].Late))
+	return fmt.Sprintf("%s would be more accurate, but %s", routes[d.Options[best].Route].Name, lateWords(d.Options[best].Late))
 }
 
 // slackWords says how much time there was.
@@ -251,7 +250,7 @@ func (e *explaining) option(v int) (best sched.Option, found bool) {
 			continue
 		}
 		for _, o := range b.Why.Options {
-			if o.Variant == v && (!found || o.Late < best.Late) {
+			if o.Route == v && (!found || o.Late < best.Late) {
 				best, found = o, true
 			}
 		}

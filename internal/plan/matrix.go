@@ -15,7 +15,7 @@ type Matrix struct {
 	Cells   [][]Cell // [size][target]
 }
 
-// Cell is one entry of a Matrix. Feasible is false where no variant reaches the
+// Cell is one entry of a Matrix. Feasible is false where no route reaches the
 // target.
 type Cell struct {
 	Strategy Strategy
@@ -26,7 +26,7 @@ type Cell struct {
 const MatrixTargets = 42
 
 // Matrix plans every job size from 1 to sizeMax for MatrixTargets floors evenly
-// spread from the least to the highest accuracy of the allowed variants.
+// spread from the least to the highest accuracy of the allowed routes.
 func (p *Planner) Matrix(sizeMax int, allowed Set) Matrix {
 	m := Matrix{Targets: p.targets(allowed)}
 	for n := 1; n <= sizeMax; n++ {
@@ -43,7 +43,8 @@ func (p *Planner) Matrix(sizeMax int, allowed Set) Matrix {
 func (p *Planner) targets(allowed Set) []slo.Accuracy {
 	high := p.MaxAccuracy(allowed)
 	low := high
-	for i, v := range p.variants {
+	for i := range p.routes {
+		v := &p.routes[i]
 		if allowed.Has(i) {
 			low = min(low, v.Accuracy)
 		}
@@ -62,5 +63,5 @@ func (p *Planner) AllTime(n int, allowed Set) time.Duration {
 	if v < 0 {
 		return 0
 	}
-	return p.variants[v].Curve.Time(n)
+	return p.routes[v].Curve.Time(n)
 }

@@ -214,7 +214,7 @@ func TestFrontierAndAgnostic(t *testing.T) {
 	p := digits(t, 7)
 	var names []string
 	for _, f := range p.Frontier(p.All()) {
-		names = append(names, fmt.Sprintf("%s %v", p.Variants()[f.Variant].Name, f.Hull))
+		names = append(names, fmt.Sprintf("%s %v", p.Variants()[f.Route].Name, f.Hull))
 	}
 	want := "[v0 true v1 true v2 true v4 false v5 false v6 true]"
 	if fmt.Sprint(names) != want {

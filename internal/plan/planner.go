@@ -8,6 +8,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
@@ -25,27 +26,39 @@ type Variant struct {
 	Curve      Curve
 }
 
-// VariantsMax bounds the variants of one model: a Set is 64 bits.
-const VariantsMax = 64
+// RoutesMax bounds the routes of one model, its variants among them: a Set is 64
+// bits.
+const RoutesMax = 64
 
-// Set is a set of variants: bit i stands for variant i.
+// Set is a set of routes: bit i stands for route i.
 type Set uint64
 
-// Has reports whether variant v is in the set.
-func (s Set) Has(v int) bool { return s&(1<<v) != 0 }
+// Has reports whether route r is in the set.
+func (s Set) Has(r int) bool { return s&(1<<r) != 0 }
 
 // Planner plans for one model. It is immutable and safe for concurrent use.
 type Planner struct {
 	variants []Variant
+	routes   []Route
 	all      Set
 }
 
-// New makes a planner for at least one variant.
-func New(variants []Variant) (*Planner, error) {
-	if len(variants) == 0 || len(variants) > VariantsMax {
-		return nil, fmt.Errorf("planning needs 1 to %d variants, got %d", VariantsMax, len(variants))
+// New makes a planner for at least one variant, and for routes of several steps:
+// each may go on with the variants and with the routes before it.
+func New(variants []Variant, routes ...RouteSpec) (*Planner, error) {
+	if len(variants) == 0 || len(variants)+len(routes) > RoutesMax {
+		return nil, fmt.Errorf("planning needs 1 to %d variants and routes, got %d", RoutesMax, len(variants)+len(routes))
 	}
-	return &Planner{variants: variants, all: ^Set(0) >> (64 - len(variants))}, nil
+	p := &Planner{variants: variants}
+	for i, v := range variants {
+		routes = slices.Insert(slices.Clip(routes), i, RouteSpec{Name: v.Name, Variant: i, Accuracy: v.Accuracy})
+	}
+	for _, r := range routes {
+		if err := p.addRoute(r); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
 }
 
 // FromProfile makes a planner for a model as it was profiled. Latencies are the
@@ -84,15 +97,20 @@ func FromProfile(m *modelpkg.Model, p *modelpkg.Profile) (*Planner, error) {
 // Variants are the planner's variants, in the model's order. Do not modify.
 func (p *Planner) Variants() []Variant { return p.variants }
 
-// All is the set of all variants.
+// Routes are the planner's routes: the variants, in their order, and those of
+// several steps. Do not modify.
+func (p *Planner) Routes() []Route { return p.routes }
+
+// All is the set of all routes that a job may start on.
 func (p *Planner) All() Set { return p.all }
 
-// Runnable is the set of variants that need no modality outside present. Where
-// choice is not empty, it is only those of exactly that subset.
+// Runnable is the set of routes that need no modality outside present. Where
+// choice is not empty, it is only the variants of exactly that subset.
 func (p *Planner) Runnable(present, choice slo.Modalities) Set {
 	var s Set
-	for i, v := range p.variants {
-		if present.Has(v.Modalities) && (choice == 0 || v.Modalities == choice) {
+	for i := range p.routes {
+		r := &p.routes[i]
+		if p.all.Has(i) && present.Has(r.Modalities) && (choice == 0 || r.Modalities == choice && i < len(p.variants)) {
 			s |= 1 << i
 		}
 	}
@@ -101,7 +119,7 @@ func (p *Planner) Runnable(present, choice slo.Modalities) Set {
 
 // Agnostic returns the variant that a server without modality selection would
 // run: the one of the most modalities among allowed, at the precision declared
-// first; ties go to the more accurate. It returns -1 for an empty set.
+// first; ties go to the more accurate. It returns -1 if no variant is allowed.
 func (p *Planner) Agnostic(allowed Set) int {
 	best := -1
 	for i, v := range p.variants {
@@ -117,33 +135,35 @@ func (p *Planner) Agnostic(allowed Set) int {
 	return best
 }
 
-// MaxAccuracy is the highest accuracy of any allowed variant, 0 if none is.
+// MaxAccuracy is the highest accuracy of any allowed route, 0 if none is.
 func (p *Planner) MaxAccuracy(allowed Set) slo.Accuracy {
 	var best slo.Accuracy
-	for i, v := range p.variants {
+	for i := range p.routes {
+		r := &p.routes[i]
 		if allowed.Has(i) {
-			best = max(best, v.Accuracy)
+			best = max(best, r.Accuracy)
 		}
 	}
 	return best
 }
 
-// FrontierPoint is a variant that no other variant beats in both accuracy and
-// time per item.
+// FrontierPoint is a route that no other route beats in both accuracy and time
+// per item.
 type FrontierPoint struct {
-	Variant  int
+	Route    int
 	Accuracy slo.Accuracy
 	PerItem  float64 // nanoseconds per item in its best batches
 	Hull     bool    // true: not even a mix of two others beats it
 }
 
-// Frontier lists the allowed variants that no other beats in both accuracy and
+// Frontier lists the allowed routes that no other beats in both accuracy and
 // time per item, cheapest first.
 func (p *Planner) Frontier(allowed Set) []FrontierPoint {
 	var points []FrontierPoint
-	for i, v := range p.variants {
+	for i := range p.routes {
+		r := &p.routes[i]
 		if allowed.Has(i) {
-			points = append(points, FrontierPoint{Variant: i, Accuracy: v.Accuracy, PerItem: v.Curve.PerItem()})
+			points = append(points, FrontierPoint{Route: i, Accuracy: r.Accuracy, PerItem: r.Curve.PerItem()})
 		}
 	}
 	sort.SliceStable(points, func(i, j int) bool {

@@ -62,7 +62,7 @@ func ParsePolicy(name string) (Policy, error) {
 // that is impossible.
 func (p Policy) Strategy(planner *Planner, n int, target slo.Score, allowed Set) (Strategy, bool) {
 	if p == PolicyAll {
-		if v := planner.Agnostic(allowed); v >= 0 && planner.variants[v].Accuracy.Times(n) >= target {
+		if v := planner.Agnostic(allowed); v >= 0 && planner.routes[v].Accuracy.Times(n) >= target {
 			return planner.Uniform(n, v), true
 		}
 	}
@@ -76,10 +76,10 @@ func (p Policy) Strategy(planner *Planner, n int, target slo.Score, allowed Set)
 // jobs yet to come; the others run what is planned.
 func (p Policy) LooksAhead() bool { return p == PolicyMosel }
 
-// Batch is one way to run the next batch: so many items on a variant.
+// Batch is one way to run the next batch: so many items that start a route.
 type Batch struct {
-	Variant int
-	Items   int
+	Route int
+	Items int
 }
 
 // lateWeight is how many items' worth of accuracy one late item outweighs. Being
@@ -98,10 +98,10 @@ const lateWeight = 10
 // modalities, and more than any accuracy is worth when it is loaded, so that it
 // runs as cheaply as the floors allow.
 func (p Policy) Choose(planner *Planner, options []Batch, late func(Batch) float64) Batch {
-	planned := planner.variants[options[0].Variant].Accuracy
+	planned := planner.routes[options[0].Route].Accuracy
 	best, bestValue := options[0], math.Inf(-1)
 	for _, b := range options {
-		gain := (planner.variants[b.Variant].Accuracy - planned).Float() * float64(b.Items)
+		gain := (planner.routes[b.Route].Accuracy - planned).Float() * float64(b.Items)
 		if value := gain - lateWeight*late(b); value > bestValue {
 			best, bestValue = b, value
 		}

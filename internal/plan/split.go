@@ -6,7 +6,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Group is a number of items of one job that may run on the same variants:
+// Group is a number of items of one job that may take the same routes:
 // those that carry the same modalities.
 type Group struct {
 	Items   int // >= 1
@@ -33,13 +33,13 @@ func (p *Planner) Split(groups []Group, target slo.Score) (goals []slo.Score, ok
 	var steps []step
 	missing := target
 	for i, g := range groups {
-		var variants []int
-		for v := range p.variants {
+		var routes []int
+		for v := range p.routes {
 			if g.Allowed.Has(v) {
-				variants = append(variants, v)
+				routes = append(routes, v)
 			}
 		}
-		hull := p.hullOf(variants)
+		hull := p.hullOf(routes)
 		goals[i] = slo.Accuracy(hull[0].acc).Times(g.Items)
 		missing -= goals[i]
 		for k := 1; k < len(hull); k++ {

@@ -8,11 +8,11 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Strategy says how many of a job's items run on each variant.
+// Strategy says how many of a job's items take each route.
 type Strategy struct {
-	Items []int         // by variant index; sums to the job's size
-	Time  time.Duration // the variants' batches one after another
-	Score slo.Score     // expected: the sum over items of the accuracy of their variant
+	Items []int         // by route; sums to the job's size
+	Time  time.Duration // the routes' batches one after another
+	Score slo.Score     // expected: the sum over items of the accuracy of their route
 	Exact bool          // false: the search was cut short, a cheaper strategy may exist
 }
 
@@ -29,7 +29,7 @@ func (s Strategy) Size() int {
 func (s Strategy) Accuracy() slo.Accuracy { return s.Score.Mean(s.Size()) }
 
 // nodesMax bounds one search. Searches on profiles of real models visit tens to
-// thousands of nodes, also for 100,000 items; only many variants of almost the
+// thousands of nodes, also for 100,000 items; only many routes of almost the
 // same trade-off (adversarial profiles) come near the bound, and then the best
 // strategy found so far is returned with Exact false. A node costs tens of
 // nanoseconds, so the bound keeps admission under about 20 ms.
@@ -37,12 +37,12 @@ const nodesMax = 200_000
 
 // Cheapest returns the strategy of least time for n >= 1 items whose expected
 // score is at least target (for a floor: floor.Times(n)), using allowed
-// variants only. It reports false when not even the most accurate one reaches
+// routes only. It reports false when not even the most accurate one reaches
 // the target. Among strategies of equal time the choice is deterministic.
 //
-// The problem is the paper's integer program: minimise the sum of the variants'
+// The problem is the paper's integer program: minimise the sum of the routes'
 // times under an accuracy constraint. It is solved exactly by depth-first branch
-// and bound: a variant's share is enumerated outwards from where the bound is
+// and bound: a route's share is enumerated outwards from where the bound is
 // least, and the bound for what remains is the lower convex hull of time per
 // item over accuracy, which no batching can beat.
 func (p *Planner) Cheapest(n int, target slo.Score, allowed Set) (Strategy, bool) {
@@ -60,12 +60,13 @@ func (p *Planner) Cheapest(n int, target slo.Score, allowed Set) (Strategy, bool
 
 func (p *Planner) cheapestOne(target slo.Score, allowed Set) (Strategy, bool) {
 	best := -1
-	for i, v := range p.variants {
+	for i := range p.routes {
+		v := &p.routes[i]
 		if !allowed.Has(i) || slo.Score(v.Accuracy) < target {
 			continue
 		}
-		if best < 0 || v.Curve.batch[1] < p.variants[best].Curve.batch[1] ||
-			(v.Curve.batch[1] == p.variants[best].Curve.batch[1] && v.Accuracy > p.variants[best].Accuracy) {
+		if best < 0 || v.Curve.batch[1] < p.routes[best].Curve.batch[1] ||
+			(v.Curve.batch[1] == p.routes[best].Curve.batch[1] && v.Accuracy > p.routes[best].Accuracy) {
 			best = i
 		}
 	}
@@ -75,16 +76,16 @@ func (p *Planner) cheapestOne(target slo.Score, allowed Set) (Strategy, bool) {
 	return p.Uniform(1, best), true
 }
 
-// Uniform is the strategy that runs all n items on variant v.
+// Uniform is the strategy that runs all n items on route v.
 func (p *Planner) Uniform(n, v int) Strategy {
-	items := make([]int, len(p.variants))
+	items := make([]int, len(p.routes))
 	items[v] = n
-	return Strategy{Items: items, Time: p.variants[v].Curve.Time(n), Score: p.variants[v].Accuracy.Times(n), Exact: true}
+	return Strategy{Items: items, Time: p.routes[v].Curve.Time(n), Score: p.routes[v].Accuracy.Times(n), Exact: true}
 }
 
 // Best returns the strategy of the highest expected score for n >= 1 items that
 // takes at most budget, and of those the one of least time. It reports false
-// when even the cheapest variant takes longer.
+// when even the cheapest route takes longer.
 func (p *Planner) Best(n int, budget time.Duration, allowed Set) (Strategy, bool) {
 	best, ok := p.Cheapest(n, 0, allowed)
 	if !ok || best.Time > budget {
@@ -106,9 +107,9 @@ func (p *Planner) Best(n int, budget time.Duration, allowed Set) (Strategy, bool
 // search is one run of branch and bound.
 type search struct {
 	planner  *Planner
-	order    []int     // variant indices in the order they are branched on
-	hulls    [][]point // hulls[d]: bound for the variants order[d:]
-	items    []int     // the strategy being built, by variant index
+	order    []int     // routes in the order they are branched on
+	hulls    [][]point // hulls[d]: bound for the routes order[d:]
+	items    []int     // the strategy being built, by route
 	best     []int
 	bestTime time.Duration
 	n        int
@@ -122,23 +123,23 @@ type point struct {
 	time float64
 }
 
-// newSearch orders the allowed variants and builds the bounds; nil if the
+// newSearch orders the allowed routes and builds the bounds; nil if the
 // target is out of reach.
 func newSearch(p *Planner, n int, target slo.Score, allowed Set) *search {
-	if p.MaxAccuracy(allowed).Times(n) < target || allowed&p.all == 0 {
+	if p.MaxAccuracy(allowed).Times(n) < target || allowed&(^Set(0)>>(64-len(p.routes))) == 0 {
 		return nil
 	}
-	s := &search{planner: p, n: n, target: target, items: make([]int, len(p.variants)), bestTime: math.MaxInt64}
-	for i := range p.variants {
+	s := &search{planner: p, n: n, target: target, items: make([]int, len(p.routes)), bestTime: math.MaxInt64}
+	for i := range p.routes {
 		if allowed.Has(i) && !p.beaten(i, allowed) {
 			s.order = append(s.order, i)
 		}
 	}
-	// The last variant branched on gets what remains, so those that carry most
+	// The last route branched on gets what remains, so those that carry most
 	// of an optimum (the ones on the hull, cheap first) go last.
 	hull := p.hullOf(s.order)
 	sort.SliceStable(s.order, func(a, b int) bool {
-		va, vb := p.variants[s.order[a]], p.variants[s.order[b]]
+		va, vb := &p.routes[s.order[a]], &p.routes[s.order[b]]
 		onA, onB := onHull(hull, va), onHull(hull, vb)
 		if onA != onB {
 			return onB
@@ -152,12 +153,12 @@ func newSearch(p *Planner, n int, target slo.Score, allowed Set) *search {
 	return s
 }
 
-// beaten reports whether another allowed variant is at least as accurate and
+// beaten reports whether another allowed route is at least as accurate and
 // takes no longer for any number of items, so that i is never needed. Of equals
 // the first stays.
 func (p *Planner) beaten(i int, allowed Set) bool {
-	vi := p.variants[i]
-	for j, vj := range p.variants {
+	vi := &p.routes[i]
+	for j, vj := range p.routes {
 		if j == i || !allowed.Has(j) || vj.Accuracy < vi.Accuracy || vj.Curve.Max() < vi.Curve.Max() {
 			continue
 		}
@@ -174,11 +175,11 @@ func (p *Planner) beaten(i int, allowed Set) bool {
 }
 
 // hullOf is the lower left convex hull of (accuracy, time per item) over the
-// variants: the least time per item at which a mix reaches an accuracy.
-func (p *Planner) hullOf(variants []int) []point {
-	points := make([]point, len(variants))
-	for i, v := range variants {
-		points[i] = point{float64(p.variants[v].Accuracy), p.variants[v].Curve.PerItem()}
+// routes: the least time per item at which a mix reaches an accuracy.
+func (p *Planner) hullOf(routes []int) []point {
+	points := make([]point, len(routes))
+	for i, v := range routes {
+		points[i] = point{float64(p.routes[v].Accuracy), p.routes[v].Curve.PerItem()}
 	}
 	sort.Slice(points, func(i, j int) bool {
 		if points[i].acc != points[j].acc {
@@ -206,16 +207,16 @@ func (p *Planner) hullOf(variants []int) []point {
 	return hull
 }
 
-func onHull(hull []point, v Variant) bool {
+func onHull(hull []point, r *Route) bool {
 	for _, c := range hull {
-		if c.acc == float64(v.Accuracy) && c.time == v.Curve.PerItem() {
+		if c.acc == float64(r.Accuracy) && c.time == r.Curve.PerItem() {
 			return true
 		}
 	}
 	return false
 }
 
-// bound is the least time, in nanoseconds, in which m items of the variants
+// bound is the least time, in nanoseconds, in which m items of the routes
 // order[d:] can score t; +Inf if they cannot. It is convex in (m, t).
 func (s *search) bound(d, m int, t slo.Score) float64 {
 	if m == 0 {
@@ -249,7 +250,7 @@ func (s *search) prune(bound float64) bool {
 }
 
 // seed finds a good first strategy, so that pruning starts early: every pair of
-// variants, with the more accurate one at its least share or at the next shares
+// routes, with the more accurate one at its least share or at the next shares
 // up to a full batch.
 func (s *search) seed() {
 	for _, i := range s.order {
@@ -260,7 +261,7 @@ func (s *search) seed() {
 }
 
 func (s *search) seedPair(i, j int) {
-	vi, vj := s.planner.variants[i], s.planner.variants[j]
+	vi, vj := &s.planner.routes[i], &s.planner.routes[j]
 	lack := s.target - vi.Accuracy.Times(s.n)
 	x := 0
 	if lack > 0 {
@@ -292,35 +293,35 @@ func (s *search) keep(t time.Duration) {
 func (s *search) score() slo.Score {
 	var sum slo.Score
 	for v, x := range s.best {
-		sum += s.planner.variants[v].Accuracy.Times(x)
+		sum += s.planner.routes[v].Accuracy.Times(x)
 	}
 	return sum
 }
 
 // branch shares out m items over order[d:] so that they score at least t; the
-// variants before have taken spent.
+// routes before have taken spent.
 func (s *search) branch(d, m int, t slo.Score, spent time.Duration) {
 	if s.nodes >= nodesMax {
 		return
 	}
 	s.nodes++
 	v := s.order[d]
-	variant := s.planner.variants[v]
+	route := &s.planner.routes[v]
 	if d == len(s.order)-1 {
-		if total := spent + variant.Curve.Time(m); variant.Accuracy.Times(m) >= t && total < s.bestTime {
+		if total := spent + route.Curve.Time(m); route.Accuracy.Times(m) >= t && total < s.bestTime {
 			s.items[v] = m
 			s.keep(total)
 			s.items[v] = 0
 		}
 		return
 	}
-	low, high := s.feasible(d, m, t, variant.Accuracy)
+	low, high := s.feasible(d, m, t, route.Accuracy)
 	if low > high {
 		return
 	}
-	perItem := variant.Curve.PerItem()
+	perItem := route.Curve.PerItem()
 	bound := func(x int) float64 {
-		return float64(spent) + float64(x)*perItem + s.bound(d+1, m-x, t-variant.Accuracy.Times(x))
+		return float64(spent) + float64(x)*perItem + s.bound(d+1, m-x, t-route.Accuracy.Times(x))
 	}
 	start := minimise(low, high, bound)
 	for x := start; x <= high && !s.prune(bound(x)); x++ {
@@ -336,9 +337,9 @@ func (s *search) branch(d, m int, t slo.Score, spent time.Duration) {
 // of x, with its batches, already rules that out.
 func (s *search) try(d, x, m int, t slo.Score, spent time.Duration) {
 	v := s.order[d]
-	variant := s.planner.variants[v]
-	spent += variant.Curve.Time(x)
-	t -= variant.Accuracy.Times(x)
+	route := &s.planner.routes[v]
+	spent += route.Curve.Time(x)
+	t -= route.Accuracy.Times(x)
 	if s.prune(float64(spent) + s.bound(d+1, m-x, t)) {
 		return
 	}
@@ -346,12 +347,12 @@ func (s *search) try(d, x, m int, t slo.Score, spent time.Duration) {
 	s.branch(d+1, m-x, t, spent)
 }
 
-// feasible is the range of items for a variant of accuracy acc that leaves the
-// later variants able to score the rest.
+// feasible is the range of items for a route of accuracy acc that leaves the
+// later routes able to score the rest.
 func (s *search) feasible(d, m int, t slo.Score, acc slo.Accuracy) (low, high int) {
 	hull := s.hulls[d+1]
 	rest := slo.Score(hull[len(hull)-1].acc)
-	lack := t - rest*slo.Score(m) // > 0: this variant must make it up
+	lack := t - rest*slo.Score(m) // > 0: this route must make it up
 	diff := slo.Score(acc) - rest
 	switch {
 	case diff == 0 && lack > 0:

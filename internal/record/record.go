@@ -28,13 +28,14 @@ type Job struct {
 	// arrives: the client's own name for the request, and who the client is.
 	Request, Sender string
 
-	left int // items not finished
+	left     int // items not finished
+	accepted int // of these, items that a batch which has just ended answered
 	// Most jobs have one share of one batch: room for that is part of the record.
 	ranRoom   [1]Ran
 	shareRoom [1]Share
 }
 
-// Ran is how many of a job's items a variant has run.
+// Ran is how many of a job's items a variant has run to their answers.
 type Ran struct {
 	Variant int
 	Items   int

@@ -1,7 +1,9 @@
 package record
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
@@ -17,9 +19,9 @@ type Tracker struct {
 	changed []int   // models, in this step
 	free    []*Job  // records to be used anew
 	batches []*running
-	// Of this step: the batch that has ended, its jobs, the first of which is
+	// Of this step: the batches that have ended, the jobs of the last, the first of which is
 	// likely the next to finish items, and the job that was the last to.
-	ended  *running
+	ended  []*running
 	ending []*Job
 	last   *Job
 }
@@ -67,11 +69,15 @@ func (t *Tracker) Step(now slo.Instant, event sched.Event, actions []sched.Actio
 		t.sink.Changed(model, t.queues[model])
 	}
 	t.changed, t.last, t.ending = t.changed[:0], nil, nil
-	if r := t.ended; r != nil {
+	for _, r := range t.ended {
+		for _, j := range r.jobs {
+			j.accepted = 0
+		}
 		clear(r.jobs)
-		r.jobs, t.ended = r.jobs[:0], nil
+		r.jobs = r.jobs[:0]
 		t.batches = append(t.batches, r)
 	}
+	t.ended = t.ended[:0]
 	return err
 }
 
@@ -169,7 +175,7 @@ func (t *Tracker) done(e sched.Done) error {
 	item := 0
 	for i, p := range r.Parts {
 		j := r.jobs[i]
-		alone := e.FailedItems(p, item)
+		accepted, alone := e.Count(p, item)
 		item += p.Count
 		if j != last {
 			j.Compute += e.Took
@@ -180,8 +186,9 @@ func (t *Tracker) done(e sched.Done) error {
 			continue
 		}
 		r.FailedItems += alone
-		if ran := p.Count - alone; ran > 0 {
-			j.ran(r.Variant, ran)
+		if accepted > 0 {
+			j.ran(r.Variant, accepted)
+			j.accepted += accepted
 		}
 	}
 	switch {
@@ -194,14 +201,18 @@ func (t *Tracker) done(e sched.Done) error {
 	return nil
 }
 
-// lose records the loss of the batch that an instance was running, if it was.
+// lose records the loss of the batches that an instance was running.
 func (t *Tracker) lose(instance sched.InstanceID) {
+	var lost []*running
 	for _, r := range t.running {
 		if r.Instance == instance {
-			r.Batch.End = BatchLost
-			t.end(r)
-			return
+			lost = append(lost, r)
 		}
+	}
+	slices.SortFunc(lost, func(a, b *running) int { return cmp.Compare(a.Dispatch.Batch, b.Dispatch.Batch) })
+	for _, r := range lost {
+		r.Batch.End = BatchLost
+		t.end(r)
 	}
 }
 
@@ -223,7 +234,7 @@ func (t *Tracker) end(r *running) {
 	q.Waiting += r.Items
 	delete(t.running, r.Dispatch.Batch)
 	t.sink.Ended(&r.Batch)
-	t.ended, t.ending = r, r.jobs
+	t.ended, t.ending = append(t.ended, r), r.jobs
 }
 
 func (t *Tracker) finish(f sched.Finish) error {
@@ -233,6 +244,13 @@ func (t *Tracker) finish(f sched.Finish) error {
 	}
 	j.left -= f.Count
 	t.last = j
+	if f.Outcome.Ran() {
+		if j.accepted >= f.Count {
+			j.accepted -= f.Count
+		} else { // answered by the step before: there was no time for the next
+			j.ran(f.Variant, f.Count)
+		}
+	}
 	t.queue(j.Model).Waiting -= f.Count
 	return nil
 }

@@ -56,7 +56,7 @@ func until(ctx context.Context, arrivals iter.Seq[sim.Arrival]) iter.Seq[sim.Arr
 
 // config is the simulation of the group under a policy.
 func (g *Group) config(policy plan.Policy, seed uint64) sim.Config {
-	cfg := sim.Config{Instances: g.Instances, Seed: seed, Faults: g.Faults,
+	cfg := sim.Config{Instances: sim.Alike(g.Instances), Seed: seed, Faults: g.Faults,
 		Core: sched.Config{Policy: policy, QueueItemsMax: sched.DefaultQueueItemsMax, QueueJobsMax: sched.DefaultQueueJobsMax}}
 	for _, m := range g.Models {
 		cfg.Core.Models = append(cfg.Core.Models, sched.Model{Name: m.Name, Planner: m.Profiled, BatchItemsMax: m.BatchItemsMax})

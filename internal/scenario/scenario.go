@@ -103,7 +103,7 @@ const (
 	clientsMax   = 64
 	modelsMax    = 16
 	loadsMax     = 64
-	variantsMax  = plan.VariantsMax
+	variantsMax  = plan.RoutesMax
 	batchMax     = 512
 	instancesMax = 10_000
 	durationMax  = 24 * time.Hour

@@ -8,9 +8,9 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// arrive admits a job or ends it at once: infeasible when no strategy reaches
-// its floor, shed when there is no room or it (or, by its coming, a queued job)
-// would be late and is to be dropped then.
+// arrive admits a job or ends it at once. A job is infeasible when no strategy
+// reaches its floor. It is shed when the queue is full, and when it, or a queued job
+// because of it, would be late and is dropped when late.
 func (c *Core) arrive(e Arrive) {
 	if e.Items < 1 || e.Model < 0 || e.Model >= len(c.models) || c.models[e.Model] == nil {
 		panic(fmt.Sprintf("sched: arrival of %d items for model %d", e.Items, e.Model))
@@ -30,8 +30,8 @@ func (c *Core) arrive(e Arrive) {
 	}
 	outcome, reason := c.plan(j)
 	if outcome == 0 {
-		// What is refused for want of room tells of what will come as well: a server
-		// that learnt only from what it admits would think itself idle in a flood.
+		// Refused jobs count in the forecast too: a server that learnt only from the
+		// jobs that it admits would expect little in a flood.
 		if !c.draining {
 			var work int64
 			latest := slo.Never
@@ -58,23 +58,23 @@ func (c *Core) admitGroups(j *job) (outcome slo.Outcome, reason slo.Reason) {
 	return outcome, reason
 }
 
-// plan gives the groups of a job that has come their strategies; outcome 0 where
-// there are some that reach the floor.
+// plan gives the groups of a new job their strategies. The outcome is 0 if there
+// are strategies that reach the floor.
 func (c *Core) plan(j *job) (slo.Outcome, slo.Reason) {
 	m := c.models[j.model]
 	for g := j; g != nil; g = g.other {
-		if g.allowed == 0 {
+		if g.allowed &= m.known; g.allowed == 0 {
 			return slo.Infeasible, slo.ReasonNoVariant
 		}
 	}
 	if best, ok := j.setGoals(m.Planner); !ok {
-		j.finishes.Best = best
+		j.facts.Best = best
 		return slo.Infeasible, slo.ReasonFloor
 	}
 	for g := j; g != nil; g = g.other {
 		s, ok := c.cfg.Policy.Strategy(m.Planner, g.n, g.target(), g.allowed)
 		if !ok {
-			j.finishes.Best = m.Planner.MaxAccuracy(g.allowed)
+			j.facts.Best = m.Planner.MaxAccuracy(g.allowed)
 			return slo.Infeasible, slo.ReasonFloor
 		}
 		g.strategy = s.Items
@@ -86,9 +86,9 @@ func (c *Core) plan(j *job) (slo.Outcome, slo.Reason) {
 // admit returns outcome 0 if a planned group of a job may be queued.
 func (c *Core) admit(j *job) (slo.Outcome, slo.Reason) {
 	if j.objective.Deadline == slo.Never {
-		c.clients.takeTurn(j, c.work(j))
+		c.clients.takeVirtualTime(j, c.work(j))
 	}
-	facts := &j.first.finishes
+	facts := &j.first.facts
 	switch {
 	case c.draining:
 		return slo.Shed, slo.ReasonDraining
@@ -100,69 +100,69 @@ func (c *Core) admit(j *job) (slo.Outcome, slo.Reason) {
 		facts.RetryAfter = c.Waiting()
 		return slo.Shed, slo.ReasonQueueFull
 	}
-	facts.RetryAfter = c.lateness(j)
+	facts.RetryAfter = c.tardiness(j)
 	facts.Best = c.reachable(j)
 	return slo.Shed, slo.ReasonTooBusy
 }
 
-// lateness is by how much a job that has come would be late, or would make a
-// queued job late that is dropped then and is on time without it. It is not
-// positive when there is room for the job.
-func (c *Core) lateness(j *job) time.Duration {
+// tardiness is by how much a new job would be late, or would make a queued job late
+// that is dropped when late and is on time without it. It is 0 or less when there is
+// room for the job.
+func (c *Core) tardiness(j *job) time.Duration {
 	_, slackAfter := c.queue.around(j)
 	free := int64(c.now) + int64(c.busyTime())
-	late := int64(c.ahead(j))
+	late := int64(c.waitBefore(j))
 	if work := c.work(j); slackAfter >= free {
 		late = max(late, free-(slackAfter-work))
 	}
 	return time.Duration(late)
 }
 
-// ahead is by how much a job that has come would be late for what runs and what
-// is queued before it.
-func (c *Core) ahead(j *job) time.Duration {
+// waitBefore is by how much a new job would be late because of the work that runs
+// and the work that is queued before it; negative when it would be on time.
+func (c *Core) waitBefore(j *job) time.Duration {
 	before, _ := c.queue.around(j)
-	return time.Duration(int64(c.now) + int64(c.busyTime()) + before + c.company(j, before) - int64(j.latest))
+	return time.Duration(int64(c.now) + int64(c.busyTime()) + before + c.batchingDelay(j, before) - int64(j.latest))
 }
 
-// company is by how much longer a job takes in a batch with others, of whom so
-// much work is queued before it, than alone. In a queue that is packed without it
-// every batch is led by a job at its last moment and cut to what that one's
-// deadline leaves: batches become small, and fewer items are served than could
-// be. How large a batch is worth its time is a matter of both: of what a larger
-// one saves by the item, and of the part of the deadline that it takes.
-func (c *Core) company(j *job, before int64) int64 {
+// batchingDelay is the extra time for sharing a batch, given the work that is queued
+// before the job. Without it admission would pack the queue so tightly that each
+// batch is led by a job at its last moment and cut to the time left to that job's
+// deadline: batches become small, and the server serves fewer items than it could.
+// The batch size it assumes is the one that serves the most: a larger batch saves
+// time per item and takes a larger part of the deadline.
+func (c *Core) batchingDelay(j *job, before int64) int64 {
 	m := c.models[j.model]
-	v := j.planned()
+	v := m.Planner.Routes()[j.planned()].Variant
 	curve := m.Planner.Variants()[v].Curve
 	left := float64(j.objective.Deadline.Sub(c.now))
 	best, served := 1, 0.0
-	for b := 1; b <= m.batchMax(v); b *= 2 {
-		time := float64(m.safeTime(v, b)) // which a batch must leave, see gather
+	for b := 1; b <= min(m.BatchItemsMax, curve.Max()); b *= 2 {
+		time := float64(m.safe(m.meanTime(v, b))) // which a batch must leave, see gather
 		if s := float64(b) * curve.PerItem() / float64(curve.Batch(b)) * (1 - time/left); s > served {
 			best, served = b, s
 		}
 	}
-	return max(0, min(before, int64(m.safeTime(v, best)))-int64(m.batchTime(v, min(j.waiting, best))))
+	return max(0, min(before, int64(m.safe(m.meanTime(v, best))))-int64(m.meanTime(v, min(j.waiting, best))))
 }
 
 // reachable is the highest accuracy with which a refused job could have been on
-// time, all its items on one variant; 0 if there is none.
+// time, all its items on one route; 0 if there is none.
 func (c *Core) reachable(j *job) slo.Accuracy {
 	m := c.models[j.model]
 	before, _ := c.queue.around(j)
 	left := j.objective.Deadline.Sub(c.now) - c.busyTime() - time.Duration(before)
 	var best slo.Accuracy
-	for v, variant := range m.Planner.Variants() {
-		if j.allowed.Has(v) && float64(variant.Curve.Time(j.n))*m.scale[v] <= float64(left) {
-			best = max(best, variant.Accuracy)
+	for r, route := range m.Planner.Routes() {
+		if j.allowed.Has(r) && m.routeTime(r, j.n) <= float64(left) {
+			best = max(best, route.Accuracy)
 		}
 	}
 	return best
 }
 
 // latestStart is the instant after which the job's pending items, on its
-// strategy and shared by all instances, cannot be on time.
+// strategy and shared by all slots, cannot be on time.
 func (c *Core) latestStart(j *job) slo.Instant {
 	if j.objective.Deadline == slo.Never {
 		return slo.Never
@@ -174,35 +174,27 @@ func (c *Core) latestStart(j *job) slo.Instant {
 func (c *Core) shortest(j *job) time.Duration {
 	m := c.models[j.model]
 	var total, longest time.Duration
-	for v, x := range j.strategy {
+	for r, x := range j.strategy {
 		if x == 0 {
 			continue
 		}
-		curve := m.Planner.Variants()[v].Curve
-		total += time.Duration(float64(curve.Time(x)) * m.scale[v])
-		longest = max(longest, m.batchTime(v, 1))
+		total += time.Duration(m.routeTime(r, x))
+		longest = max(longest, c.longest(m, r))
 	}
-	return max(longest, total/time.Duration(c.instances()))
+	return max(longest, total/time.Duration(c.slotsOr1()))
 }
 
-// work is the time the job's pending items add to the queue, per instance: on
+// work is the time the job's pending items add to the queue, for all slots together: on
 // their strategy, in batches as full as they have been of late.
 func (c *Core) work(j *job) int64 {
 	m := c.models[j.model]
 	var sum float64
-	for v, x := range j.strategy {
+	for r, x := range j.strategy {
 		if x > 0 {
-			sum += float64(x) * m.Planner.Variants()[v].Curve.PerItem() * m.scale[v]
+			sum += float64(x) * m.perItem(r)
 		}
 	}
-	return int64(math.Ceil(sum * m.partial / float64(c.instances())))
-}
-
-// busyTime is how long the running batches still take, per instance. Without an
-// instance nothing is free until one comes up; estimates then start from now.
-func (c *Core) busyTime() time.Duration {
-	left := c.busyUntil - int64(c.now)*int64(len(c.busy))
-	return time.Duration(max(0, left)) / time.Duration(c.instances())
+	return int64(math.Ceil(sum * m.batchInefficiency / float64(c.slotsOr1())))
 }
 
 // giveUp ends a job before its items have run: pending items finish at once,
@@ -264,7 +256,7 @@ func (c *Core) finishJob(j *job) {
 
 // end is how a job that was given up ends.
 func (j *job) end() FinishJob {
-	f := j.finishes
+	f := j.facts
 	f.Job, f.Outcome, f.Reason = j.id, j.ended, j.reason
 	return f
 }

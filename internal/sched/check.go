@@ -16,7 +16,11 @@ func (c *Core) Check() error {
 		return fmt.Errorf("I-9: %d items are queued, %d jobs unfinished", c.items, len(c.jobs))
 	}
 	if len(c.idle) > 0 && c.queue.root != nil {
-		return fmt.Errorf("I-8: %d idle instances while jobs wait", len(c.idle))
+		for j, scanned := c.queue.first(), 0; j != nil && scanned < leadScanMax; j, scanned = c.queue.next(j), scanned+1 {
+			if at, _ := c.slotFor(j); at >= 0 {
+				return fmt.Errorf("I-8: %d free slots while jobs wait that could run", len(c.idle))
+			}
+		}
 	}
 	running, waiting := 0, 0
 	for id, j := range c.jobs {
@@ -81,20 +85,35 @@ func (c *Core) checkGroup(j *job) error {
 }
 
 func (c *Core) checkBatches() error {
+	running := map[InstanceID]int{}
 	for id, b := range c.batches {
+		m := c.models[b.Model]
+		r := m.class(b.on.class)
 		items := 0
-		for _, p := range b.Parts {
+		for i, p := range b.Parts {
 			items += p.Count
-			if !c.group(p).allowed.Has(b.Variant) {
-				return fmt.Errorf("I-6: batch %d runs job %d on variant %d", id, p.Job, b.Variant)
+			route := b.routes[i]
+			if !b.from[i].allowed.Has(route) || m.Planner.Routes()[route].Variant != b.Variant || !r.variants.Has(b.Variant) {
+				return fmt.Errorf("I-6: batch %d runs job %d on variant %d for route %d", id, p.Job, b.Variant, route)
 			}
 		}
-		if limit := c.models[b.Model].batchMax(b.Variant); items < 1 || items > limit {
+		if limit := m.batchMax(r, b.Variant); items < 1 || items > limit {
 			return fmt.Errorf("I-4: batch %d has %d items of %d", id, items, limit)
 		}
-		if c.busy[b.Instance] != id {
-			return fmt.Errorf("I-4: instance %d does not run batch %d", b.Instance, id)
+		running[b.Instance]++
+	}
+	slots, free := 0, map[*instance]int{}
+	for _, in := range c.idle {
+		free[in]++
+	}
+	for id, in := range c.instances {
+		slots += in.slots
+		if in.running != running[id] || free[in] != max(0, in.slots-in.running) {
+			return fmt.Errorf("I-4: instance %d runs %d batches, counted %d, in %d slots, %d of them free", id, running[id], in.running, in.slots, free[in])
 		}
+	}
+	if slots != c.slots {
+		return fmt.Errorf("I-4: %d slots, counted %d", slots, c.slots)
 	}
 	return nil
 }

@@ -49,7 +49,7 @@ func newChooser(t *testing.T, instances int) *chooser {
 	}
 	core.now = slo.Instant(time.Second)
 	for i := range instances {
-		core.idle = append(core.idle, InstanceID(i))
+		core.instanceUp(InstanceUp{Instance: InstanceID(i)})
 	}
 	return &chooser{Core: core, m: core.models[0]}
 }
@@ -79,7 +79,7 @@ func (c *chooser) expect(gap func() time.Duration, deadline time.Duration) {
 		gaps[i] = gap()
 		at = at.Add(-gaps[i])
 	}
-	work := float64(ms) * 1.125 / float64(c.instances()) // of the cheapest variant in full batches
+	work := float64(ms) * 1.125 / float64(c.slotsOr1()) // of the cheapest variant in full batches
 	for _, g := range gaps {
 		at = at.Add(g)
 		if deadline == 0 {
@@ -92,15 +92,15 @@ func (c *chooser) expect(gap func() time.Duration, deadline time.Duration) {
 
 func (c *chooser) pick() (plan.Batch, *Decision) {
 	why := &Decision{}
-	planned := plan.Batch{Variant: c.head.planned(), Items: min(c.m.items, c.m.batchMax(c.head.planned()))}
-	return c.choose(c.m, c.head, planned, why), why
+	planned := plan.Batch{Route: c.head.planned(), Items: min(c.m.items, c.m.batchMax(c.m.class(0), c.head.planned()))}
+	return c.choose(c.m, 0, c.head, planned, why), why
 }
 
 // TestChooseIdle runs all modalities where nothing is expected and time is no matter.
 func TestChooseIdle(t *testing.T) {
 	c := newChooser(t, 1)
 	c.wait(10, 0, 7)
-	if got, why := c.pick(); got != (plan.Batch{Variant: 2, Items: 10}) {
+	if got, why := c.pick(); got != (plan.Batch{Route: 2, Items: 10}) {
 		t.Errorf("chose %+v of %+v", got, why.Options)
 	}
 	// An hour stands for any longer slack.
@@ -114,7 +114,7 @@ func TestChooseKeepsToWhatIsAllowed(t *testing.T) {
 	for present, want := range map[slo.Modalities]int{1: 0, 3: 1, 5: 3, 7: 2} {
 		c := newChooser(t, 1)
 		c.wait(4, 0, present)
-		if got, _ := c.pick(); got.Variant != want {
+		if got, _ := c.pick(); got.Route != want {
 			t.Errorf("with modalities %b chose %+v, want variant %d", present, got, want)
 		}
 	}
@@ -131,11 +131,11 @@ func TestChooseUnderLoad(t *testing.T) {
 			c.wait(8, 200*ms, 7)
 			c.expect(stream(gap), 14*ms)
 			got, _ := c.pick()
-			if got.Variant > last {
-				t.Errorf("%s every %v: variant %d, %d at a lower load", name, gap, got.Variant, last)
+			if got.Route > last {
+				t.Errorf("%s every %v: variant %d, %d at a lower load", name, gap, got.Route, last)
 			}
-			last = got.Variant
-			if gap == 10*time.Second && got != (plan.Batch{Variant: 2, Items: 8}) {
+			last = got.Route
+			if gap == 10*time.Second && got != (plan.Batch{Route: 2, Items: 8}) {
 				t.Errorf("%s every %v: chose %+v", name, gap, got)
 			}
 		}
@@ -157,7 +157,7 @@ func TestChooseMakesNobodyLate(t *testing.T) {
 		c := newChooser(t, 1)
 		c.wait(1, in, 7)
 		_, why := c.pick()
-		if got, want := has(why, plan.Batch{Variant: 2, Items: 1}), in >= 10*ms; got != want {
+		if got, want := has(why, plan.Batch{Route: 2, Items: 1}), in >= 10*ms; got != want {
 			t.Errorf("head due in %v: upgrade offered %v, want %v", in, got, want)
 		}
 	}
@@ -171,7 +171,7 @@ func TestChooseMakesNobodyLate(t *testing.T) {
 		if why.Slack != min(slack, enough) {
 			t.Fatalf("slack %v, want %v", why.Slack, min(slack, enough))
 		}
-		if got, want := has(why, plan.Batch{Variant: 2, Items: 1}), slack >= enough; got != want {
+		if got, want := has(why, plan.Batch{Route: 2, Items: 1}), slack >= enough; got != want {
 			t.Errorf("slack %v: upgrade offered %v, want %v", slack, got, want)
 		}
 	}
@@ -190,10 +190,11 @@ func TestChooseProperties(t *testing.T) {
 			}
 			c.wait(1+rng.IntN(6), in, []slo.Modalities{1, 3, 7}[rng.IntN(3)])
 		}
-		for v := range c.m.scale {
-			c.m.scale[v] = 0.5 + rng.Float64()
+		for v := range c.m.slowness {
+			c.m.class(0).scale[v] = 0.5 + rng.Float64()
+			c.measureVariant(c.m, v)
 		}
-		c.m.partial, c.m.deviation = 1+rng.Float64(), rng.Float64()/5
+		c.m.batchInefficiency, c.m.deviation = 1+rng.Float64(), rng.Float64()/5
 		if rng.IntN(5) > 0 {
 			c.expect(atRandom(seed, time.Duration(1+rng.IntN(200))*ms), time.Duration(5+rng.IntN(300))*ms)
 		}
@@ -202,7 +203,7 @@ func TestChooseProperties(t *testing.T) {
 		if t.Failed() {
 			t.Fatalf("seed %d: chose %+v of %+v, slack %v", seed, got, why.Options, why.Slack)
 		}
-		if got.Variant != c.head.planned() {
+		if got.Route != c.head.planned() {
 			upgrades++
 		}
 	}
@@ -214,24 +215,24 @@ func TestChooseProperties(t *testing.T) {
 // checkChoice checks each option, and that the best is chosen, the first of equals.
 func checkChoice(t *testing.T, c *chooser, got plan.Batch, why *Decision) {
 	t.Helper()
-	variants := c.m.Planner.Variants()
+	variants := c.m.Planner.Routes()
 	planned := why.Options[0]
-	if planned.Variant != c.head.planned() || planned.Items != min(c.m.items, 16) {
+	if planned.Route != c.head.planned() || planned.Items != min(c.m.items, 16) {
 		t.Errorf("the first option is %+v", planned)
 	}
 	value := func(o Option) float64 { // a late item outweighs the accuracy of ten
-		return (variants[o.Variant].Accuracy-variants[planned.Variant].Accuracy).Float()*float64(o.Items) - 10*o.Late
+		return (variants[o.Route].Accuracy-variants[planned.Route].Accuracy).Float()*float64(o.Items) - 10*o.Late
 	}
 	best := planned
 	for i, o := range why.Options {
 		switch {
-		case !c.head.allowed.Has(o.Variant) || o.Variant == 3:
+		case !c.head.allowed.Has(o.Route) || o.Route == 3:
 			t.Errorf("option %+v runs what the head cannot, or what another variant beats", o)
 		case !slices.Contains([]int{planned.Items, planned.Items / 2, planned.Items / 4, planned.Items / 8, planned.Items / 16}, o.Items) || o.Items < 1:
 			t.Errorf("option %+v is not what is planned, halved so and so often", o)
-		case o.Predicted != c.m.batchTime(o.Variant, o.Items) || o.Late < 0 || math.IsNaN(o.Late):
+		case o.Predicted != c.m.class(0).batchTime(o.Route, o.Items) || o.Late < 0 || math.IsNaN(o.Late):
 			t.Errorf("option %+v is wrong about what it means", o)
-		case o.Variant != planned.Variant && c.now.Add(c.m.batchTime(o.Variant, 1)) > c.head.objective.Deadline:
+		case o.Route != planned.Route && c.now.Add(c.m.class(0).batchTime(o.Route, 1)) > c.head.objective.Deadline:
 			t.Errorf("option %+v makes the head late", o)
 		}
 		for _, other := range why.Options[:i] {
@@ -254,17 +255,17 @@ func checkChoice(t *testing.T, c *chooser, got plan.Batch, why *Decision) {
 func checkOffer(t *testing.T, c *chooser, why *Decision) {
 	t.Helper()
 	unknown := c.forecast.irregular() * min(1, c.forecast.load())
-	near(t, "reserve", float64(why.Reserve), 0.15*unknown*c.forecast.reach, 1)
-	planned, share := why.Options[0], 1/float64(c.instances())
-	perItem := c.m.Planner.Variants()[planned.Variant].Curve.PerItem() * c.m.scale[planned.Variant] * c.m.partial * share
+	near(t, "reserve", float64(why.Reserve), 0.15*unknown*c.forecast.meanDeadline, 1)
+	planned, share := why.Options[0], 1/float64(c.slotsOr1())
+	perItem := c.m.Planner.Routes()[planned.Route].Curve.PerItem() * c.m.class(0).scale[planned.Route] * c.m.batchInefficiency * share
 	for v := 1; v < 3 && why.Slack < time.Hour; v++ {
-		if !c.head.allowed.Has(v) || c.now.Add(c.m.batchTime(v, 1)) > c.head.objective.Deadline {
+		if !c.head.allowed.Has(v) || c.now.Add(c.m.class(0).batchTime(v, 1)) > c.head.objective.Deadline {
 			continue
 		}
 		for b := planned.Items; b >= 1; b /= 2 {
-			extra := (1 + 3*c.m.deviation + unknown) * (float64(c.m.batchTime(v, b))*share - float64(b)*perItem)
+			extra := (1 + 3*c.m.deviation + unknown) * (float64(c.m.class(0).batchTime(v, b))*share - float64(b)*perItem)
 			left := float64(why.Slack - why.Reserve)
-			offered := slices.ContainsFunc(why.Options, func(o Option) bool { return o.Batch == plan.Batch{Variant: v, Items: b} })
+			offered := slices.ContainsFunc(why.Options, func(o Option) bool { return o.Batch == plan.Batch{Route: v, Items: b} })
 			if offered != (extra <= left) && math.Abs(extra-left) > 5 {
 				t.Errorf("%d items on variant %d take %g ns more of %g: offered %v", b, v, extra, left, offered)
 			}
@@ -303,7 +304,7 @@ func TestChooseBacklog(t *testing.T) {
 			c.expect(atRandom(9, test.gap), test.usual)
 			_, why := c.pick()
 			unknown := c.forecast.irregular() * min(1, c.forecast.load())
-			want := c.forecast.late(c.now, 0.15*unknown*c.forecast.reach+(1+unknown)*test.work)
+			want := c.forecast.late(c.now, 0.15*unknown*c.forecast.meanDeadline+(1+unknown)*test.work)
 			if want == 0 {
 				t.Fatal("nobody is late")
 			}

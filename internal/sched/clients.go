@@ -16,26 +16,26 @@ import (
 //     with the most, one by one, as long as they help. What clients can have of a
 //     full queue so is their max-min fair share, and nobody is held back from room
 //     that nobody else asks for.
-//   - Jobs without a deadline, which would queue behind all that came before them,
-//     go by turns: start-time fair queueing, by the work they bring.
+//   - Jobs without a deadline are ordered by start-time fair queueing: by virtual
+//     times that advance with the work that each client brings.
 //
 // The order among deadlines stays what it is (I-10). A client is known as long as
 // it has jobs in the queue.
 type client struct {
-	id     ClientID
-	work   int64 // of its queued jobs, in the queue's measure
-	jobs   int   // queued
-	newest *job  // of the queued ones, which are linked by job.older and job.newer
-	turn   int64 // when its next job without a deadline has its turn
-	at     int   // in the heap
+	id          ClientID
+	work        int64 // of its queued jobs, in the queue's measure
+	jobs        int   // queued
+	newest      *job  // of the queued ones, which are linked by job.older and job.newer
+	virtualTime int64 // of its next job without a deadline
+	at          int   // in the heap
 }
 
 // clients holds the clients with queued jobs as a heap, the one with the most
 // work first.
 type clients struct {
-	byID map[ClientID]*client
-	heap []*client
-	turn int64 // that of the last job without a deadline that led a batch
+	byID        map[ClientID]*client
+	heap        []*client
+	virtualTime int64 // that of the last job without a deadline that led a batch
 }
 
 func (h *clients) Len() int { return len(h.heap) }
@@ -77,12 +77,12 @@ func (h *clients) work(id ClientID) int64 {
 }
 
 // takeTurn gives a job without a deadline its place among its like.
-func (h *clients) takeTurn(j *job, work int64) {
-	turn := h.turn
+func (h *clients) takeVirtualTime(j *job, work int64) {
+	virtualTime := h.virtualTime
 	if c := h.byID[j.client]; c != nil {
-		turn = max(turn, c.turn)
+		virtualTime = max(virtualTime, c.virtualTime)
 	}
-	j.turn, j.turnEnd = turn, turn+work
+	j.virtualTime, j.virtualEnd = virtualTime, virtualTime+work
 }
 
 // add counts a job that has been queued.
@@ -95,7 +95,7 @@ func (h *clients) add(j *job) {
 	}
 	c.work += j.work
 	c.jobs++
-	c.turn = max(c.turn, j.turnEnd)
+	c.virtualTime = max(c.virtualTime, j.virtualEnd)
 	if j.older = c.newest; j.older != nil {
 		j.older.newer = j
 	}
@@ -124,8 +124,8 @@ func (h *clients) drop(j *job) {
 	heap.Fix(h, c.at)
 }
 
-// reweigh counts a queued job's work anew.
-func (h *clients) reweigh(j *job, work int64) {
+// setWork changes the work of a queued job.
+func (h *clients) setWork(j *job, work int64) {
 	c := h.byID[j.client]
 	c.work += work - j.work
 	heap.Fix(h, c.at)
@@ -143,11 +143,11 @@ func (c *Core) dequeue(j *job) {
 	c.queue.remove(j)
 }
 
-// reweigh computes the work of a queued job anew.
-func (c *Core) reweigh(j *job) {
+// updateWork computes the work of a queued job again.
+func (c *Core) updateWork(j *job) {
 	work := c.work(j)
-	c.clients.reweigh(j, work)
-	c.queue.reweigh(j, work)
+	c.clients.setWork(j, work)
+	c.queue.setWork(j, work)
 }
 
 // Bounds on the search for jobs that make room for another, so that an arrival
@@ -165,7 +165,7 @@ func (c *Core) makeRoom(j *job) bool {
 	yielding := c.yielding(j)
 	retry := c.Waiting()
 	for _, v := range yielding {
-		v.first.finishes.RetryAfter = retry
+		v.first.facts.RetryAfter = retry
 	}
 	c.leaving = append(c.leaving, yielding...)
 	return yielding != nil
@@ -176,7 +176,7 @@ func (c *Core) makeRoom(j *job) bool {
 func (c *Core) yield(admitted bool) {
 	for _, v := range slices.Backward(c.leaving) {
 		if !admitted {
-			v.first.finishes.RetryAfter = 0
+			v.first.facts.RetryAfter = 0
 			c.enqueue(v)
 		}
 	}
@@ -201,7 +201,7 @@ func (c *Core) yielding(j *job) []*job {
 			break
 		}
 		richest := c.clients.heap[0]
-		anyHelps := !c.fits(out) || c.ahead(j)+c.fullBatch(j) <= 0
+		anyHelps := !c.fits(out) || c.waitBefore(j)+c.fullBatch(j) <= 0
 		v := richest.newest
 		for ; v != nil && (v.begun() || !anyHelps && !v.before(j)); v = v.older {
 			if scans++; scans == yieldScanMax {
@@ -232,20 +232,21 @@ func (c *Core) yielding(j *job) []*job {
 // room reports whether the queue has room for a job that has been counted, once
 // those that leave it have been counted out.
 func (c *Core) room(j *job, leaving []*job) bool {
-	return c.fits(leaving) && (!c.mustFit(j) || c.lateness(j) <= 0)
+	return c.fits(leaving) && (!c.mustFit(j) || c.tardiness(j) <= 0)
 }
 
 // ample reports whether there is room, and time for a full batch as well: what was
 // taken from others for a job must not be too little after all.
 func (c *Core) ample(j *job, leaving []*job) bool {
-	return c.fits(leaving) && (!c.mustFit(j) || c.lateness(j)+c.fullBatch(j) <= 0)
+	return c.fits(leaving) && (!c.mustFit(j) || c.tardiness(j)+c.fullBatch(j) <= 0)
 }
 
 // fullBatch is the time of a full batch, or of all there is before the job.
 func (c *Core) fullBatch(j *job) time.Duration {
 	m := c.models[j.model]
 	before, _ := c.queue.around(j)
-	return min(time.Duration(before), m.batchTime(j.planned(), m.batchMax(j.planned())))
+	v := m.Planner.Routes()[j.planned()].Variant
+	return min(time.Duration(before), m.meanTime(v, min(m.BatchItemsMax, m.Planner.Variants()[v].Curve.Max())))
 }
 
 // mustFit reports whether a job is refused when it cannot be on time. (A policy

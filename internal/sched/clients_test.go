@@ -33,7 +33,7 @@ func TestClientsAgainstSlices(t *testing.T) {
 				queued--
 			default:
 				j, work := list[rng.IntN(len(list))], rng.Int64N(20)
-				h.reweigh(j, work)
+				h.setWork(j, work)
 				j.work = work // the queue's part
 			}
 			compareClients(t, &h, want)
@@ -122,21 +122,21 @@ func TestTurns(t *testing.T) {
 	h := clients{byID: map[ClientID]*client{}}
 	add := func(id ClientID, work int64) *job {
 		j := &job{client: id, objective: slo.Objective{Deadline: slo.Never}, node: node{work: work}}
-		h.takeTurn(j, work)
+		h.takeVirtualTime(j, work)
 		h.add(j)
 		return j
 	}
 	a1, a2, b1 := add(1, 10), add(1, 5), add(2, 100)
-	if a1.turn != 0 || a2.turn != 10 || b1.turn != 0 {
-		t.Errorf("turns %d, %d and %d, want 0, 10 and 0", a1.turn, a2.turn, b1.turn)
+	if a1.virtualTime != 0 || a2.virtualTime != 10 || b1.virtualTime != 0 {
+		t.Errorf("turns %d, %d and %d, want 0, 10 and 0", a1.virtualTime, a2.virtualTime, b1.virtualTime)
 	}
-	h.turn = 40 // a job of that turn has led a batch
-	if c1, a3, b2 := add(3, 1), add(1, 1), add(2, 1); c1.turn != 40 || a3.turn != 40 || b2.turn != 100 {
-		t.Errorf("turns %d, %d and %d, want 40, 40 and 100", c1.turn, a3.turn, b2.turn)
+	h.virtualTime = 40 // a job of that virtual time has led a batch
+	if c1, a3, b2 := add(3, 1), add(1, 1), add(2, 1); c1.virtualTime != 40 || a3.virtualTime != 40 || b2.virtualTime != 100 {
+		t.Errorf("turns %d, %d and %d, want 40, 40 and 100", c1.virtualTime, a3.virtualTime, b2.virtualTime)
 	}
 	h.drop(b1)
 	h.drop(h.byID[2].newest)
-	if b3 := add(2, 1); b3.turn != 40 {
-		t.Errorf("a client that had left starts at %d, want 40", b3.turn)
+	if b3 := add(2, 1); b3.virtualTime != 40 {
+		t.Errorf("a client that had left starts at %d, want 40", b3.virtualTime)
 	}
 }

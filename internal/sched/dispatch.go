@@ -10,16 +10,15 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// scanFactor bounds how far behind the head a batch looks for company, in
+// scanFactor bounds how far behind the head a batch looks for more items, in
 // largest batches: with several models or floors queued, not every job fits.
 const scanFactor = 4
 
-// dispatchAll gives every idle instance work while there is any.
+// dispatchAll gives every free slot work while there is any for it.
 func (c *Core) dispatchAll() {
 	c.reassign()
 	c.shedHopeless()
-	for len(c.idle) > 0 && c.queue.root != nil {
-		c.dispatch(c.idle[0])
+	for c.dispatchNext() {
 		c.reassign()
 		c.shedHopeless()
 	}
@@ -33,136 +32,158 @@ func (c *Core) shedHopeless() {
 		if c.now <= j.latest {
 			return
 		}
+		if c.answerEarly(j) {
+			continue
+		}
 		reason := slo.ReasonTooBusy
 		if c.now >= j.objective.Deadline {
 			reason = slo.ReasonDeadlinePassed
 		}
-		j.first.finishes.RetryAfter = c.Waiting()
+		j.first.facts.RetryAfter = c.Waiting()
 		c.giveUp(j, slo.Shed, reason)
 	}
 }
 
-// dispatch starts a batch for the most urgent job on an idle instance.
-func (c *Core) dispatch(instance InstanceID) {
+// leadScanMax bounds how many queued jobs are looked at for one that a free slot can
+// serve: the first jobs may be for other classes only.
+const leadScanMax = 64
+
+// dispatchNext starts a batch for the most urgent job that a free slot can serve on
+// time; false if there is none.
+func (c *Core) dispatchNext() bool {
+	if len(c.idle) == 0 {
+		return false
+	}
 	head := c.queue.first()
+	for scanned := 0; head != nil && scanned < leadScanMax; scanned++ {
+		if at, route := c.slotFor(head); at >= 0 {
+			in := c.idle[at]
+			c.idle = slices.Delete(c.idle, at, at+1)
+			c.dispatch(in, head, route)
+			return true
+		}
+		head = c.queue.next(head)
+	}
+	return false
+}
+
+// slotFor is the free slot on which a job is served soonest, of those that are as
+// soon the one that is free longest, and the route that it starts there; -1 if there
+// is none.
+func (c *Core) slotFor(j *job) (at, route int) {
+	if len(c.up) == 1 && c.models[j.model].Classes == nil {
+		return 0, j.planned()
+	}
+	at, least := -1, time.Duration(math.MaxInt64)
+	seen := ClassID(-1) // most free slots are of the class of the one before
+	for i, in := range c.idle {
+		if in.class == seen {
+			continue
+		}
+		seen = in.class
+		if r, takes := c.canLead(in.class, j); r >= 0 && takes < least {
+			at, route, least = i, r, takes
+		}
+	}
+	return at, route
+}
+
+// canLead is the route on which an instance of the class serves the head of a batch:
+// the planned one, or the cheapest there that is more accurate, which never takes a
+// job below its floor. It is -1 where the class cannot serve the job on time although
+// another, now busy or not, can. takes is how long one item takes.
+func (c *Core) canLead(id ClassID, j *job) (route int, takes time.Duration) {
+	m := c.models[j.model]
+	r := m.class(id)
+	if r == nil {
+		return -1, 0
+	}
+	routes := m.Planner.Routes()
+	planned := j.planned()
+	route = planned
+	if !r.variants.Has(routes[planned].Variant) {
+		route = -1
+		for p := range routes {
+			if j.allowed.Has(p) && r.variants.Has(routes[p].Variant) && routes[p].Accuracy > routes[planned].Accuracy &&
+				(route < 0 || routes[p].Curve.PerItem() < routes[route].Curve.PerItem()) {
+				route = p
+			}
+		}
+		if route < 0 {
+			return -1, 0
+		}
+	}
+	v := routes[route].Variant
+	takes = r.batchTime(v, 1)
+	if j.objective.Deadline == slo.Never {
+		return route, takes
+	}
+	left := j.objective.Deadline.Sub(c.now) - c.behind(m, &routes[route])
+	if takes > left && (j.objective.Late == slo.LateDrop || c.quickest(m, v, 1) <= left) {
+		return -1, 0
+	}
+	return route, takes
+}
+
+// dispatch starts a batch on an instance with a free slot, led by a job that starts
+// the route.
+func (c *Core) dispatch(in *instance, head *job, route int) {
 	if head.objective.Deadline == slo.Never {
-		c.clients.turn = max(c.clients.turn, head.turn)
+		c.clients.virtualTime = max(c.clients.virtualTime, head.virtualTime)
 	}
 	m := c.models[head.model]
-	planned := plan.Batch{Variant: head.planned(), Items: m.batchMax(head.planned())}
+	r := m.class(in.class)
+	planned := plan.Batch{Route: route, Items: m.batchMax(r, m.Planner.Routes()[route].Variant)}
 	chosen := planned
 	var why *Decision
 	if c.cfg.Explain {
 		why = &Decision{Head: head.id, Queued: m.items}
 	}
-	if c.cfg.Policy.LooksAhead() {
+	if c.cfg.Policy.LooksAhead() && head.onward == nil {
 		planned.Items = min(m.items, planned.Items)
-		chosen = c.choose(m, head, planned, why)
+		chosen = c.choose(m, in.class, head, planned, why)
 	}
 	if why != nil {
 		why.Planned, why.Chosen = planned, chosen
 	}
-	g := gather{core: c, m: m, variant: chosen.Variant, upgraded: chosen.Variant != planned.Variant, max: chosen.Items}
-	g.fill(head)
-	c.start(instance, &g, why)
+	g := gather{core: c, m: m, on: r, route: chosen.Route, variant: m.Planner.Routes()[chosen.Route].Variant,
+		upgraded: chosen.Route != head.planned(), max: chosen.Items}
+	g.collect(head)
+	c.start(in, &g, why)
 }
 
-// reserveShare is the part of a usual deadline that is not spent on accuracy
-// when arrivals are at random.
-const reserveShare = 0.15
-
-// choose lets the policy decide between the batch that the head of the queue is
-// planned to lead and smaller or more accurate ones that make nobody in the
-// queue late.
-func (c *Core) choose(m *model, head *job, planned plan.Batch, why *Decision) plan.Batch {
-	share := 1 / float64(c.instances())
-	perItem := m.Planner.Variants()[planned.Variant].Curve.PerItem() * m.scale[planned.Variant] * m.partial * share
-	// A job to come waits for what is running and for the queued work that is
-	// about as urgent as itself.
-	probe := job{id: math.MaxUint64, objective: slo.Objective{Deadline: c.now.Add(time.Duration(c.forecast.reach))}}
-	before, _ := c.queue.around(&probe)
-	// One without a deadline waits for all there is.
-	ahead := float64(before) + c.forecast.endless*float64(c.queue.total()-before)
-	busy := float64(c.busyTime())
-	slack := float64(c.queue.slack()-int64(c.now)) - busy
-	// The less is known of what will come, and the more there is of it, the more
-	// of the time there is stays unspent.
-	load := min(1, c.forecast.load())
-	unknown := c.forecast.irregular() * load
-	margin := m.safety() + unknown
-	reserve := reserveShare * unknown * c.forecast.reach
-	// Work is shared by the instances, but a batch holds one of them to its end:
-	// a job that finds all of them held waits for a whole batch, not for its share.
-	// Under load that counts less than full batches do.
-	hold := math.Pow(share, 1-0.5*(1-load))
-
-	c.options = append(c.options[:0], planned)
-	for _, p := range m.frontier(head.allowed) {
-		upgrade := p.Accuracy > m.Planner.Variants()[planned.Variant].Accuracy
-		if (!upgrade && p.Variant != planned.Variant) || (upgrade && c.now.Add(m.batchTime(p.Variant, 1)) > head.objective.Deadline) {
-			continue
-		}
-		for b := min(planned.Items, m.batchMax(p.Variant)); b >= 1; b /= 2 {
-			if p.Variant == planned.Variant && b == planned.Items {
-				continue // is the first
-			}
-			if extra := float64(m.batchTime(p.Variant, b))*share - float64(b)*perItem; !upgrade || margin*extra <= slack-reserve {
-				c.options = append(c.options, plan.Batch{Variant: p.Variant, Items: b})
-			}
-		}
-	}
-	if why != nil {
-		why.Slack = time.Duration(min(slack, float64(time.Hour)))
-		why.Reserve = time.Duration(reserve)
-		why.Options = make([]Option, 0, len(c.options))
-	}
-	return c.cfg.Policy.Choose(m.Planner, c.options, func(b plan.Batch) float64 {
-		rest := max(0, ahead-float64(b.Items)*perItem)
-		if left := planned.Items - b.Items; left > 0 {
-			rest = max(rest, float64(m.batchTime(planned.Variant, left))*share)
-		}
-		predicted := m.batchTime(b.Variant, b.Items)
-		late := c.forecast.late(c.now, reserve+margin*(busy+float64(predicted)*hold+rest))
-		if why != nil {
-			why.Options = append(why.Options, Option{Batch: b, Predicted: predicted, Late: late})
-		}
-		return late
-	})
-}
-
-// gather collects the items of one batch: the head of the queue first, then, in
-// the queue's order, whatever may run on the same variant, as long as nobody
-// who could be on time is made late by the batch growing.
+// gather collects the items of one batch: those of its head first, then, in the
+// queue's order, whatever may run on the same variant, as long as nobody who could be
+// on time is made late by the batch growing.
 type gather struct {
 	core     *Core
 	m        *model
-	variant  int
-	upgraded bool // the policy chose a more accurate variant than the head's plan
+	on       *residence
+	route    int  // of the head
+	variant  int  // its first step
+	upgraded bool // the route is more accurate than the head's plan
 	max      int  // items
 	takes    []take
 	items    int
 	end      slo.Instant // the batch must end by then; Never: no bound
 }
 
-// take is a number of items of one job.
+// take is a number of items of one job that take a route.
 type take struct {
 	job   *job
 	items int
+	route int
 }
 
-// fill walks the queue from its head.
-func (g *gather) fill(head *job) {
+// collect walks the queue from the head of the batch.
+func (g *gather) collect(head *job) {
 	g.end = slo.Never
 	var passed time.Duration // work of the jobs that were passed over
 	j := head
 	for scanned := 0; j != nil && g.items < g.max && scanned < scanFactor*g.max; scanned++ {
 		x := 0
-		if j.model == head.model && j.allowed.Has(g.variant) {
-			x = g.fit(j, min(g.wanted(j), g.max-g.items))
-		}
-		if x > 0 {
-			g.takes = append(g.takes, take{j, x})
-			g.items += x
+		if j.model == head.model {
+			x = g.add(j)
 		}
 		if x < j.waiting {
 			g.protect(j, passed, x)
@@ -172,32 +193,59 @@ func (g *gather) fill(head *job) {
 	}
 }
 
-// wanted is how many items of j should run on the variant: those planned there
-// and, in a batch that the policy made more accurate than planned, those planned
-// on less accurate ones.
-func (g *gather) wanted(j *job) int {
-	planned := j.strategy[g.variant]
-	if g.upgraded {
-		planned += j.below(g.variant, g.m.Planner.Variants())
+// add takes those items of a job that should run on the variant.
+func (g *gather) add(j *job) (taken int) {
+	routes := g.m.Planner.Routes()
+	if j.allowed.Has(g.route) {
+		planned := j.strategy[g.route]
+		if g.upgraded {
+			planned += j.below(g.route, routes)
+		}
+		taken = g.takeSome(j, g.route, planned)
 	}
-	return planned
+	for r := len(g.m.Planner.Variants()); r <= len(routes); r++ {
+		other := r // the routes of several steps, and then the variant alone
+		if r == len(routes) {
+			other = g.variant
+		}
+		if other == g.route || routes[other].Variant != g.variant || j.strategy[other] == 0 ||
+			g.upgraded && routes[other].Accuracy < routes[g.route].Accuracy {
+			continue // these are taken already, if they may be
+		}
+		taken += g.takeSome(j, other, j.strategy[other])
+	}
+	return taken
+}
+
+// takeSome takes up to x items of a job, as many as fit.
+func (g *gather) takeSome(j *job, route, x int) int {
+	x = g.fit(j, route, min(x, g.max-g.items))
+	if x > 0 {
+		g.takes = append(g.takes, take{j, x, route})
+		g.items += x
+	}
+	return x
 }
 
 // fit is the largest number of items, at most x, with which the batch ends in
 // time for all in it and all passed over. The head of the queue gets at least
 // one item: it is late rather than never run.
-func (g *gather) fit(j *job, x int) int {
+func (g *gather) fit(j *job, route, x int) int {
 	end := g.end
-	least := g.m.safeTime(g.variant, g.items+1)
+	least := g.m.safe(g.on.batchTime(g.variant, g.items+1))
 	if g.items == 0 {
-		least = g.m.batchTime(g.variant, 1) // the head runs, if only just
+		least = g.on.batchTime(g.variant, 1) // the head runs, if only just
 	}
-	if own := j.objective.Deadline; g.core.now.Add(least) <= own {
+	own := j.objective.Deadline
+	if r := &g.m.Planner.Routes()[route]; r.Next != nil && own != slo.Never {
+		own -= slo.Instant(g.core.behind(g.m, r))
+	}
+	if g.core.now.Add(least) <= own {
 		end = min(end, own)
 	} else if g.items > 0 && j.objective.Late == slo.LateDrop {
 		return 0
 	}
-	for x > 0 && g.core.now.Add(g.m.safeTime(g.variant, g.items+x)) > end {
+	for x > 0 && g.core.now.Add(g.m.safe(g.on.batchTime(g.variant, g.items+x))) > end {
 		x--
 	}
 	if x == 0 && g.items == 0 {
@@ -213,35 +261,49 @@ func (g *gather) fit(j *job, x int) int {
 // can still be on time after it: passed is the work of the jobs before it that
 // wait too, taken the number of its own items in the batch.
 func (g *gather) protect(j *job, passed time.Duration, taken int) {
-	latest := j.latest - slo.Instant(passed) + slo.Instant(g.m.batchTime(g.variant, taken))
-	if j.latest != slo.Never && g.core.now.Add(g.m.batchTime(g.variant, max(1, g.items))) <= latest {
+	latest := j.latest - slo.Instant(passed) + slo.Instant(g.on.batchTime(g.variant, taken))
+	if j.latest != slo.Never && g.core.now.Add(g.on.batchTime(g.variant, max(1, g.items))) <= latest {
 		g.end = min(g.end, latest)
 	}
 }
 
 // start records the batch and tells the driver to run it.
-func (c *Core) start(instance InstanceID, g *gather, why *Decision) {
+func (c *Core) start(in *instance, g *gather, why *Decision) {
 	c.lastBatch++
-	g.m.fill(g.variant, g.items)
-	variants := g.m.Planner.Variants()
-	b := &batch{started: c.now, nominal: variants[g.variant].Curve.Batch(g.items)}
-	b.Dispatch = Dispatch{Batch: c.lastBatch, Instance: instance, Variant: g.variant, Why: why,
-		Predicted: g.m.batchTime(g.variant, g.items), Parts: make([]Part, 0, len(g.takes))}
-	for _, t := range g.takes {
-		b.Model = t.job.model
+	curve := g.on.curves[g.variant]
+	g.m.seeBatch(curve, g.items)
+	routes := g.m.Planner.Routes()
+	b := &batch{on: in, started: c.now, nominal: curve.Batch(g.items)}
+	b.from, b.routes = b.fromRoom[:0], b.routeRoom[:0]
+	b.Dispatch = Dispatch{Batch: c.lastBatch, Instance: in.id, Model: g.takes[0].job.model, Variant: g.variant, Why: why,
+		Predicted: g.on.batchTime(g.variant, g.items), Parts: make([]Part, 0, len(g.takes))}
+	gated := false
+	for i, t := range g.takes {
 		b.Parts = t.job.take(t.items, b.Parts)
-		t.job.spend(g.variant, t.items, variants)
-		t.job.committed += variants[g.variant].Accuracy.Times(t.items)
+		for len(b.from) < len(b.Parts) {
+			b.from, b.routes = append(b.from, t.job), append(b.routes, t.route)
+		}
+		gated = gated || routes[t.route].Next != nil
+		t.job.spend(t.route, t.items, routes)
+		if t.job.onward == nil {
+			t.job.committed += routes[t.route].Accuracy.Times(t.items)
+		}
 		t.job.running += t.items
 		c.expiry.add(t.job.first)
 		c.pend(t.job, -t.items)
 		c.counts.Running += t.items
-		c.requeue(t.job)
+		if i+1 == len(g.takes) || g.takes[i+1].job != t.job {
+			c.requeue(t.job)
+		}
+	}
+	if gated {
+		b.Routes = slices.Clone(b.routes)
 	}
 	c.batches[b.Batch] = b
-	c.busy[instance] = b.Batch
-	c.busyUntil += int64(c.now) + int64(b.Predicted)
-	c.idle = c.idle[1:]
+	in.running++
+	k := &c.classes[in.class]
+	k.busy++
+	k.endSum += int64(c.now) + int64(b.Predicted)
 	c.out = append(c.out, b.Dispatch)
 }
 
@@ -265,13 +327,13 @@ func (c *Core) requeue(j *job) {
 	if j.stale {
 		s, ok := c.cfg.Policy.Strategy(c.models[j.model].Planner, j.waiting, j.target(), j.allowed)
 		if !ok {
-			panic(fmt.Sprintf("sched: I-5: job %d cannot reach its floor any more", j.id))
+			panic(fmt.Sprintf("sched: I-5: job %d cannot meanDeadline its floor any more", j.id))
 		}
 		j.strategy, j.stale = s.Items, false
 	}
 	j.latest = c.latestStart(j)
 	if j.queued {
-		c.reweigh(j)
+		c.updateWork(j)
 	} else {
 		c.enqueue(j)
 	}
@@ -284,19 +346,22 @@ func (c *Core) done(e Done) {
 		panic(fmt.Sprintf("sched: I-2: batch %d is not running", e.Batch))
 	}
 	c.release(b)
-	c.idle = append(c.idle, b.Instance)
-	if !e.Failed && e.FailedParts == nil {
-		c.models[b.Model].observe(b.Variant, e.Took, b.nominal)
+	if b.on.running < b.on.slots {
+		c.idle = append(c.idle, b.on)
+	}
+	if m := c.models[b.Model]; !e.Failed && e.FailedParts == nil {
+		m.observe(m.class(b.on.class), b.Variant, e.Took, b.nominal)
+		c.measureVariant(m, b.Variant)
 	}
 	item := 0
 	for i, p := range b.Parts {
-		j := c.group(p)
+		j := b.from[i]
 		var verdicts []Verdict
 		if e.Verdicts != nil {
 			verdicts = e.Verdicts[item : item+p.Count]
 			item += p.Count
 		}
-		c.unrun(j, b, p.Count, e.PartFailed(i))
+		c.unrun(b, i, e.PartFailed(i))
 		f := Finish{Part: p, Variant: b.Variant, Outcome: j.ended, Reason: j.reason}
 		switch {
 		case j.ended != 0: // given up: what it scored does not matter
@@ -307,12 +372,12 @@ func (c *Core) done(e Done) {
 		default:
 			f.Outcome = slo.OnTime
 		}
-		if !f.Outcome.Ran() || !slices.Contains(verdicts, Fail) {
-			c.finish(f)
-			c.settle(j, f)
+		if f.Outcome.Ran() && slices.ContainsFunc(verdicts, func(v Verdict) bool { return v != Accept }) {
+			c.judge(j, f, b.routes[i], verdicts)
 			continue
 		}
-		c.finishApart(j, f, verdicts)
+		c.finish(f)
+		c.settle(j, f)
 	}
 }
 
@@ -325,18 +390,22 @@ func (c *Core) settle(j *job, f Finish) {
 	c.finishJob(j)
 }
 
-// unrun takes items out of the running ones; what was lost scores nothing.
-func (c *Core) unrun(j *job, b *batch, items int, lost bool) {
+// unrun takes the items of a part out of the running ones; what was lost scores
+// nothing, unless it was credited before it came to this step.
+func (c *Core) unrun(b *batch, part int, lost bool) {
+	j, items := b.from[part], b.Parts[part].Count
 	j.running -= items
 	c.counts.Running -= items
-	if lost {
-		j.committed -= c.models[b.Model].Planner.Variants()[b.Variant].Accuracy.Times(items)
+	if lost && j.onward == nil {
+		j.committed -= c.models[b.Model].Planner.Routes()[b.routes[part]].Accuracy.Times(items)
 	}
 }
 
-// release forgets a running batch and its instance.
+// release forgets a running batch.
 func (c *Core) release(b *batch) {
 	delete(c.batches, b.Batch)
-	delete(c.busy, b.Instance)
-	c.busyUntil -= int64(b.started) + int64(b.Predicted)
+	b.on.running--
+	k := &c.classes[b.on.class]
+	k.busy--
+	k.endSum -= int64(b.started) + int64(b.Predicted)
 }

@@ -17,6 +17,10 @@ type BatchID uint64
 // InstanceID names an instance, chosen by the driver.
 type InstanceID int
 
+// ClassID names a class of instances, chosen by the driver: small numbers from 0.
+// Instances of one class are alike in device, models and speed.
+type ClassID int
+
 // ClientID names who sends jobs, chosen by the driver. What one client asks for
 // does not starve the others, see client.
 type ClientID uint64
@@ -39,39 +43,63 @@ type Done struct {
 // Verdict is what the driver says of one item that ran.
 type Verdict uint8
 
-// The verdicts.
+// The verdicts. The others are made by Next.
 const (
-	Accept Verdict = iota // its outputs are its answer
-	Fail                  // it has no answer; the rest of its job goes on
+	Accept  Verdict = iota // its outputs are its answer
+	Fail                   // it has no answer; the rest of its job goes on
+	nextMin                // and above: it goes on with route v-nextMin
 )
+
+// Next says that an item is not done: the gate of its route sends it on with
+// another, which must be in the Next of its route. It keeps its job's place in
+// the queue.
+func Next(route int) Verdict { return nextMin + Verdict(route) }
+
+// Next is the route that an item goes on with; false if the verdict ends it.
+func (v Verdict) Next() (route int, ok bool) { return int(v) - int(nextMin), v >= nextMin }
 
 // PartFailed reports whether a part of the batch failed.
 func (d Done) PartFailed(part int) bool {
 	return d.Failed || (part < len(d.FailedParts) && d.FailedParts[part])
 }
 
-// FailedItems is how many of a part's items failed alone; first is the place of
-// its first item in the batch.
-func (d Done) FailedItems(part Part, first int) (n int) {
+// Count is how many of a part's items were accepted, and how many failed alone;
+// first is the place of its first item in the batch. The rest goes on.
+func (d Done) Count(part Part, first int) (accepted, failed int) {
 	if d.Verdicts == nil {
-		return 0
+		return part.Count, 0
 	}
 	for _, v := range d.Verdicts[first : first+part.Count] {
-		if v == Fail {
-			n++
+		switch v {
+		case Accept:
+			accepted++
+		case Fail:
+			failed++
 		}
 	}
-	return n
+	return accepted, failed
 }
 
-// InstanceDown takes an instance away. The batch it was running is lost; no
-// Done follows for it.
+// InstanceDown takes an instance away. The batches it was running are lost; no
+// Done follows for them.
 type InstanceDown struct{ Instance InstanceID }
 
-// InstanceUp adds an idle instance that can run every model.
-type InstanceUp struct{ Instance InstanceID }
+// InstanceUp adds an idle instance. What it can run, and how fast, is said for its
+// class by each model.
+type InstanceUp struct {
+	Instance InstanceID
+	Class    ClassID
+	Slots    int // batches that it runs at a time; 0: one
+}
 
-// Serve adds a model under a number that no model has. Every instance can run it.
+// InstanceResize changes how many batches an instance runs at a time, 0 and more.
+// Those that run go on, also where they are more than that now.
+type InstanceResize struct {
+	Instance InstanceID
+	Slots    int
+}
+
+// Serve adds a model under a number that no model has.
 type Serve struct {
 	Model int
 	Spec  Model
@@ -126,15 +154,16 @@ type Drain struct{}
 // Tick says only that time has passed.
 type Tick struct{}
 
-func (Done) event()         {}
-func (InstanceDown) event() {}
-func (InstanceUp) event()   {}
-func (Serve) event()        {}
-func (Retire) event()       {}
-func (Cancel) event()       {}
-func (Arrive) event()       {}
-func (Drain) event()        {}
-func (Tick) event()         {}
+func (Done) event()           {}
+func (InstanceDown) event()   {}
+func (InstanceUp) event()     {}
+func (InstanceResize) event() {}
+func (Serve) event()          {}
+func (Retire) event()         {}
+func (Cancel) event()         {}
+func (Arrive) event()         {}
+func (Drain) event()          {}
+func (Tick) event()           {}
 
 // Action is what the core asks of its driver. Actions are carried out in order.
 type Action interface{ action() }
@@ -146,14 +175,15 @@ type Part struct {
 	Count int
 }
 
-// Dispatch starts a batch on an idle instance. The driver answers with one Done,
-// unless the instance goes down before.
+// Dispatch starts a batch on an instance with a free slot. The driver answers with
+// one Done, unless the instance goes down before.
 type Dispatch struct {
 	Batch     BatchID
 	Instance  InstanceID
 	Model     int
 	Variant   int
 	Parts     []Part // owned by the driver
+	Routes    []int  // by part: the route whose gate says what becomes of its items; nil: all are answered
 	Predicted time.Duration
 	Why       *Decision // nil unless Config.Explain
 }

@@ -16,15 +16,15 @@ import (
 // Everything is an average that forgets with the number of jobs seen, so a burst
 // is noticed within a burst.
 type forecast struct {
-	jobs     int         // seen
-	last     slo.Instant // of the last arrival
-	lastSize float64     // its items
-	items    float64     // mean items per job
-	work     float64     // mean cheapest work per job, ns per instance
-	reach    float64     // mean relative deadline, ns
-	endless  float64     // share of items without a deadline
+	jobs            int         // seen
+	last            slo.Instant // of the last arrival
+	lastSize        float64     // its items
+	items           float64     // mean items per job
+	work            float64     // mean cheapest work per job, ns per instance
+	meanDeadline    float64     // mean relative deadline, ns
+	noDeadlineShare float64     // share of items without a deadline
 
-	gap, pace spread // time between jobs; the same per item of the earlier job
+	gap, gapPerItem spread // time between jobs; the same per item of the earlier job
 
 	// waits[i] is the share of items, by their job, that can wait less than
 	// waitEdges[i+1]: relative deadline less the job's own shortest time.
@@ -49,11 +49,11 @@ const (
 // backlog then lasts for some thirty times its length.
 const drainMin = 0.03
 
-// patience is how long a job without a deadline is taken to wait gladly, or for
-// as long as it takes itself if that is longer: its client minds, even if it has
-// not said so, and a server that never expects anybody to be late would run
-// everything on all modalities whatever the load.
-const patience = time.Second
+// impliedDeadline is the assumed deadline of a job without one, or the time that it
+// takes itself if that is longer. Its client minds waiting, even if it has not said
+// so; a server that never expected such jobs to be late would run everything on all
+// modalities whatever the load.
+const impliedDeadline = time.Second
 
 // waitEdges are the bins' bounds.
 var waitEdges = func() (edges [waitBins + 1]float64) {
@@ -86,7 +86,7 @@ func (f *forecast) arrive(now slo.Instant, items int, deadline slo.Instant, work
 		gap := float64(now - f.last)
 		gapShare := max(forget, 1/float64(f.jobs))
 		f.gap.see(gap, gapShare)
-		f.pace.see(gap/f.lastSize, gapShare)
+		f.gapPerItem.see(gap/f.lastSize, gapShare)
 	}
 	size := float64(items)
 	f.items += share * (size - f.items)
@@ -95,13 +95,13 @@ func (f *forecast) arrive(now slo.Instant, items int, deadline slo.Instant, work
 	for i := range f.waits {
 		f.waits[i] *= 1 - min(1, weight)
 	}
-	wait = min(wait, max(patience, time.Duration(work)))
-	reach, endless := wait, 1.0
+	wait = min(wait, max(impliedDeadline, time.Duration(work)))
+	meanDeadline, noDeadlineShare := wait, 1.0
 	if deadline != slo.Never {
-		reach, endless = deadline.Sub(now), 0
+		meanDeadline, noDeadlineShare = deadline.Sub(now), 0
 	}
-	f.reach += share * (float64(reach) - f.reach)
-	f.endless += min(1, weight) * (endless - f.endless)
+	f.meanDeadline += share * (float64(meanDeadline) - f.meanDeadline)
+	f.noDeadlineShare += min(1, weight) * (noDeadlineShare - f.noDeadlineShare)
 	for i := waitBins - 1; i >= 0 && waitEdges[i+1] > float64(wait); i-- {
 		f.waits[i] += min(1, weight)
 	}
@@ -141,7 +141,7 @@ func (f *forecast) area(t float64) float64 {
 // irregular is 0 when jobs come like clockwork and 1 when they come at random,
 // as Poisson arrivals do, or worse.
 func (f *forecast) irregular() float64 {
-	return min(1, f.gap.variation(), f.pace.variation())
+	return min(1, f.gap.variation(), f.gapPerItem.variation())
 }
 
 // load is the share of the instances' time that jobs as of late take at their
@@ -156,8 +156,8 @@ func (f *forecast) late(now slo.Instant, backlog float64) float64 {
 	}
 	// Arrivals per ns, and by how much the backlog shrinks per ns in spite of them.
 	mean, size, variation := f.gap.mean, 1.0, f.gap.variation()
-	if v := f.pace.variation(); v < variation {
-		mean, size, variation = f.pace.mean, f.lastSize, v
+	if v := f.gapPerItem.variation(); v < variation {
+		mean, size, variation = f.gapPerItem.mean, f.lastSize, v
 	}
 	rate := 1 / max(f.gap.mean, 1)
 	drain := max(drainMin, 1-f.load())

@@ -59,7 +59,7 @@ func TestForecastKnowsNothing(t *testing.T) {
 func TestForecastPlainMean(t *testing.T) {
 	var f forecast
 	var now slo.Instant
-	var items, work, reach, gaps float64
+	var items, work, meanDeadline, gaps float64
 	const jobs = 20
 	for i := range jobs {
 		gap := time.Duration(i*i) * ms
@@ -68,12 +68,12 @@ func TestForecastPlainMean(t *testing.T) {
 			gaps += float64(gap)
 		}
 		size, w, d := 1+i%5, int64(1000*i), time.Duration(10+i)*ms
-		items, work, reach = items+float64(size), work+float64(w), reach+float64(d)
+		items, work, meanDeadline = items+float64(size), work+float64(w), meanDeadline+float64(d)
 		f.arrive(now, size, now.Add(d), w, d/2)
 	}
 	near(t, "items", f.items, items/jobs, 1e-9)
 	near(t, "work", f.work, work/jobs, 1e-6)
-	near(t, "reach", f.reach, reach/jobs, 1e-3)
+	near(t, "mean deadline", f.meanDeadline, meanDeadline/jobs, 1e-3)
 	near(t, "gap", f.gap.mean, gaps/(jobs-1), 1e-3)
 }
 
@@ -87,7 +87,7 @@ func TestForecastForgets(t *testing.T) {
 	}
 	near(t, "items", f.items, 1, 0.06)
 	near(t, "gap", f.gap.mean, 10e6, 8e6)
-	near(t, "reach", f.reach, 40e6, 8e6)
+	near(t, "mean deadline", f.meanDeadline, 40e6, 8e6)
 	near(t, "share that cannot wait 30 ms", f.impatient(30e6), 1, 0.1) // waits are by the item: large jobs last
 }
 
@@ -160,27 +160,27 @@ func TestImpatientOfOneKind(t *testing.T) {
 }
 
 // TestForecastWithoutDeadline checks that jobs without a deadline are taken to
-// wait for patience, or for as long as they take themselves.
+// wait for the implied deadline, or for as long as they take themselves.
 func TestForecastWithoutDeadline(t *testing.T) {
-	endless := func(work time.Duration) *forecast {
+	noDeadlineShare := func(work time.Duration) *forecast {
 		f := &forecast{}
 		for i := range 300 {
 			f.arrive(slo.Instant(i)*slo.Instant(ms), 1, slo.Never, int64(work), time.Duration(math.MaxInt64))
 		}
 		return f
 	}
-	f := endless(ms)
-	near(t, "share without a deadline", f.endless, 1, 1e-9)
-	near(t, "reach", f.reach, float64(patience), 1)
-	near(t, "share that cannot wait half of it", f.impatient(float64(patience)/2), 0, 1e-9)
-	near(t, "share that cannot wait twice as long", f.impatient(float64(patience)*2), 1, 1e-9)
-	f = endless(10 * time.Second)
+	f := noDeadlineShare(ms)
+	near(t, "share without a deadline", f.noDeadlineShare, 1, 1e-9)
+	near(t, "mean deadline", f.meanDeadline, float64(impliedDeadline), 1)
+	near(t, "share that cannot wait half of it", f.impatient(float64(impliedDeadline)/2), 0, 1e-9)
+	near(t, "share that cannot wait twice as long", f.impatient(float64(impliedDeadline)*2), 1, 1e-9)
+	f = noDeadlineShare(10 * time.Second)
 	near(t, "share of long jobs that cannot wait for their length", f.impatient(7e9), 0, 1e-9)
 	for i := range 300 {
 		now := slo.Instant(time.Second) + slo.Instant(i)*slo.Instant(ms)
 		f.arrive(now, 1, now.Add(50*ms), int64(ms), 20*ms)
 	}
-	near(t, "share without a deadline, of late", f.endless, 0, 0.01)
+	near(t, "share without a deadline, of late", f.noDeadlineShare, 0, 0.01)
 }
 
 // TestLateGrows checks that more work expects no fewer late items, and none where

@@ -1,15 +1,12 @@
 package sched
 
 import (
-	"slices"
-	"sort"
-
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
 // newJob makes the ledgers of a job that has come: one if its items all carry the
-// same, else one for each set of variants that items may run on.
+// same, else one for each set of routes that items may take.
 func newJob(e Arrive, p *plan.Planner) *job {
 	first := newGroup(e, nil)
 	if e.Mixed == nil {
@@ -37,9 +34,6 @@ func newJob(e Arrive, p *plan.Planner) *job {
 	if at != e.Items {
 		panic("sched: the runs of a mixed job do not add up to its items")
 	}
-	for g := first; g != nil && first.other != nil; g = g.other {
-		g.runs = slices.Clone(g.pending)
-	}
 	return first
 }
 
@@ -55,30 +49,20 @@ func newGroup(e Arrive, last *job) *job {
 	return g
 }
 
-// put adds items behind those there are.
+// put adds items that have come behind those there are.
 func (j *job) put(s span) {
 	j.n += s.count
+	j.wait(s)
+}
+
+// wait adds pending items behind those there are.
+func (j *job) wait(s span) {
 	j.waiting += s.count
 	if k := len(j.pending) - 1; k >= 0 && j.pending[k].first+j.pending[k].count == s.first {
 		j.pending[k].count += s.count
 		return
 	}
 	j.pending = append(j.pending, s)
-}
-
-// has reports whether an item is one of the group's, in a job of several groups.
-func (j *job) has(item int) bool {
-	i := sort.Search(len(j.runs), func(i int) bool { return j.runs[i].first > item })
-	return i > 0 && item < j.runs[i-1].first+j.runs[i-1].count
-}
-
-// group is the group of a job to which the items of a part belong.
-func (c *Core) group(p Part) *job {
-	j := c.jobs[p.Job]
-	for j.other != nil && !j.has(p.First) {
-		j = j.other
-	}
-	return j
 }
 
 // begun reports whether some of the job's items have been dispatched.
@@ -110,66 +94,6 @@ func (j *job) setGoals(p *plan.Planner) (best slo.Accuracy, ok bool) {
 		g.goal = goals[g.group]
 	}
 	return p.MaxScore(groups).Mean(n), ok
-}
-
-// finishApart ends the items of a part of which some have failed. These leave the
-// job: its floor holds for the mean of the others. Where the others cannot keep it
-// any more, or none is left, the job has failed.
-func (c *Core) finishApart(j *job, f Finish, verdicts []Verdict) {
-	accuracy := c.models[j.model].Planner.Variants()[f.Variant].Accuracy
-	part := f.Part
-	for first := 0; first < part.Count; {
-		verdict, count := verdicts[first], 1
-		for first+count < part.Count && verdicts[first+count] == verdict {
-			count++
-		}
-		ended := f
-		ended.First, ended.Count = part.First+first, count
-		if verdict == Fail {
-			ended.Outcome, ended.Reason = slo.Failed, slo.ReasonRuntime
-			j.shrink(count)
-			j.committed -= accuracy.Times(count)
-		}
-		c.finish(ended)
-		first += count
-	}
-	left := 0
-	for g := j.first; g != nil; g = g.other {
-		left += g.n
-	}
-	best := c.models[j.model].Planner.MaxAccuracy(j.allowed)
-	if over := j.target() - best.Times(j.waiting); over > 0 {
-		j.goal -= min(over, j.spare())
-	}
-	switch {
-	case left == 0 || best.Times(j.waiting) < j.target():
-		c.giveUp(j, slo.Failed, slo.ReasonRuntime)
-	case j.waiting > 0:
-		j.stale = true
-		c.requeue(j)
-	default:
-		c.finishJob(j)
-	}
-}
-
-// shrink takes items out of a group that have failed, and what they should have scored
-// out of its goal: their share of what the goal is above the floor too, as far as the
-// whole job can do without that.
-func (j *job) shrink(items int) {
-	floor := j.objective.Floor
-	above := j.goal - floor.Times(j.n)
-	share := max(0, min(above*slo.Score(items)/slo.Score(j.n), j.spare()))
-	j.n -= items
-	j.goal -= floor.Times(items) + share
-}
-
-// spare is how much the goals of all groups together are above the floor: of groups
-// whose cheapest variant scores more than that.
-func (j *job) spare() (sum slo.Score) {
-	for g := j.first; g != nil; g = g.other {
-		sum += g.goal - j.objective.Floor.Times(g.n)
-	}
-	return sum
 }
 
 // expiry holds the jobs of which items have run and that are given up at an

@@ -1,40 +1,105 @@
 package sched
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"slices"
+	"time"
 
+	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-func (c *Core) instanceUp(id InstanceID) {
-	if _, busy := c.busy[id]; busy || slices.Contains(c.idle, id) {
-		panic(fmt.Sprintf("sched: instance %d is up already", id))
+// instance is something that runs batches, up to slots at a time.
+type instance struct {
+	id      InstanceID
+	class   ClassID
+	slots   int
+	running int // batches
+}
+
+// class is what the core knows of a class over all its instances.
+type class struct {
+	slots  int
+	busy   int     // batches that run
+	endSum int64   // sum over these of when they should end
+	speed  float64 // relative to what the models' planners say, mean over the models
+}
+
+// instanceUp adds an instance.
+func (c *Core) instanceUp(e InstanceUp) {
+	if c.instances[e.Instance] != nil {
+		panic(fmt.Sprintf("sched: instance %d is up already", e.Instance))
 	}
-	c.idle = append(c.idle, id)
-	c.reweighAll()
+	for int(e.Class) >= len(c.classes) {
+		c.classes = append(c.classes, class{})
+	}
+	in := &instance{id: e.Instance, class: e.Class}
+	c.instances[e.Instance] = in
+	c.resize(in, cmp.Or(e.Slots, 1))
+}
+
+// instanceResize gives an instance more slots or fewer.
+func (c *Core) instanceResize(e InstanceResize) {
+	in := c.instances[e.Instance]
+	if in == nil || e.Slots < 0 {
+		panic(fmt.Sprintf("sched: %d slots for instance %d", e.Slots, e.Instance))
+	}
+	c.resize(in, e.Slots)
+}
+
+// resize sets an instance's slots. Free ones that go are those that became free
+// last.
+func (c *Core) resize(in *instance, slots int) {
+	free := max(0, slots-in.running) - max(0, in.slots-in.running)
+	for ; free > 0; free-- {
+		c.idle = append(c.idle, in)
+	}
+	for at := len(c.idle) - 1; free < 0; at-- {
+		if c.idle[at] == in {
+			c.idle = slices.Delete(c.idle, at, at+1)
+			free++
+		}
+	}
+	c.classes[in.class].slots += slots - in.slots
+	c.slots += slots - in.slots
+	in.slots = slots
+	c.fleetChanged()
+	c.updateAllWork()
 }
 
 // instanceDown loses an instance but none of its items: they wait again, or
 // fail when they have been lost too often (I-13).
 func (c *Core) instanceDown(id InstanceID) {
-	if i := slices.Index(c.idle, id); i >= 0 {
-		c.idle = slices.Delete(c.idle, i, i+1)
-		c.reweighAll()
-		return
-	}
-	batchID, busy := c.busy[id]
-	if !busy {
+	in := c.instances[id]
+	if in == nil {
 		panic(fmt.Sprintf("sched: instance %d is not up", id))
 	}
-	b := c.batches[batchID]
-	c.release(b)
-	for _, p := range b.Parts {
-		j := c.group(p)
-		c.unrun(j, b, p.Count, true)
-		c.lose(j, p, b)
+	delete(c.instances, id)
+	c.idle = slices.DeleteFunc(c.idle, func(i *instance) bool { return i == in })
+	c.classes[in.class].slots -= in.slots
+	c.slots -= in.slots
+	c.fleetChanged()
+	var lost []*batch
+	if in.running > 0 {
+		for _, b := range c.batches {
+			if b.on == in {
+				lost = append(lost, b)
+			}
+		}
+		slices.SortFunc(lost, func(a, b *batch) int { return cmp.Compare(a.Batch, b.Batch) })
 	}
-	c.reweighAll()
+	for _, b := range lost {
+		c.release(b)
+	}
+	for _, b := range lost {
+		for i, p := range b.Parts {
+			c.unrun(b, i, true)
+			c.lose(b.from[i], p, b)
+		}
+	}
+	c.updateAllWork()
 }
 
 // lose puts the items of a lost batch back or ends them.
@@ -58,11 +123,151 @@ func (c *Core) lose(j *job, p Part, b *batch) {
 	c.settle(j, f)
 }
 
-// reweighAll computes every queued job's share of the work anew, because the
-// number of instances that share it has changed.
-func (c *Core) reweighAll() {
+// updateAllWork computes every queued job's share of the work anew, because what
+// shares it has changed.
+func (c *Core) updateAllWork() {
 	for j := c.queue.first(); j != nil; j = c.queue.next(j) {
 		j.latest = c.latestStart(j)
-		c.reweigh(j)
+		c.updateWork(j)
 	}
+}
+
+// slotsOr1 is the number of slots that share the work, at least 1 for estimates.
+func (c *Core) slotsOr1() int { return max(1, c.slots) }
+
+// share is the part of all that the instances can do which one slot of a class has.
+func (c *Core) share(id ClassID) float64 {
+	if len(c.up) == 1 {
+		return 1 / float64(c.slotsOr1())
+	}
+	return c.classes[id].speed / c.power()
+}
+
+// power is how many slots of the planners' speed all slots together are worth.
+func (c *Core) power() (sum float64) {
+	for _, id := range c.up {
+		sum += float64(c.classes[id].slots) * c.classes[id].speed
+	}
+	return sum
+}
+
+// busyTime is how long the running batches still take, by all slots together.
+// Without an instance nothing is free until one comes up; estimates then start from
+// now.
+func (c *Core) busyTime() time.Duration {
+	left := func(k *class) int64 { return max(0, k.endSum-int64(c.now)*int64(k.busy)) }
+	if len(c.up) == 1 {
+		return time.Duration(left(&c.classes[c.up[0]])) / time.Duration(c.slotsOr1())
+	}
+	sum := 0.0
+	for _, id := range c.up {
+		sum += float64(left(&c.classes[id])) * c.classes[id].speed
+	}
+	return time.Duration(sum / c.power())
+}
+
+// fleetChanged takes notice of what instances and models there are.
+func (c *Core) fleetChanged() {
+	c.up = c.up[:0]
+	for id, k := range c.classes {
+		if k.slots > 0 {
+			c.up = append(c.up, ClassID(id))
+		}
+	}
+	if len(c.up) == 0 {
+		c.up = append(c.up, 0)
+	}
+	for _, m := range c.models {
+		if m != nil {
+			c.measure(m)
+		}
+	}
+	for _, id := range c.up {
+		c.classes[id].speed = c.speed(id)
+	}
+}
+
+// speed is the mean over the models on a class, and their variants, of how much
+// faster than their planners say they are there.
+func (c *Core) speed(id ClassID) float64 {
+	sum, n := 0.0, 0
+	for _, m := range c.models {
+		if m == nil || m.class(id) == nil {
+			continue
+		}
+		r := m.class(id)
+		for v := range m.slowness {
+			if r.variants.Has(v) {
+				sum, n = sum+1/m.factor(r, v), n+1
+			}
+		}
+	}
+	if n == 0 {
+		return 1
+	}
+	return sum / float64(n)
+}
+
+// measure computes a model's slowness over the classes that are up.
+func (c *Core) measure(m *model) {
+	if m.slowness == nil {
+		m.slowness = make([]float64, len(m.Planner.Variants()))
+	}
+	for v := range m.slowness {
+		c.measureVariant(m, v)
+	}
+}
+
+// measureVariant computes by how much slower than planned a variant is when all
+// slots together run nothing else: those that cannot run it stand idle then.
+func (c *Core) measureVariant(m *model, v int) {
+	if len(c.up) == 1 {
+		if r := m.class(c.up[0]); r != nil && r.variants.Has(v) {
+			m.slowness[v] = m.factor(r, v)
+			return
+		}
+	}
+	rate := 0.0
+	for _, id := range c.up {
+		if r := m.class(id); r != nil && r.variants.Has(v) {
+			rate += float64(c.classes[id].slots) / m.factor(r, v)
+		}
+	}
+	if m.slowness[v] = 1; rate > 0 {
+		m.slowness[v] = float64(c.slotsOr1()) / rate
+	}
+}
+
+// factor is by how much slower than planned a variant is on a class.
+func (m *model) factor(r *residence, v int) float64 {
+	return r.curves[v].PerItem() / m.Planner.Variants()[v].Curve.PerItem() * r.scale[v]
+}
+
+// quickest is the least time of a batch on a class that is up.
+func (c *Core) quickest(m *model, v, b int) time.Duration {
+	least := time.Duration(math.MaxInt64)
+	for _, id := range c.up {
+		if r := m.class(id); r != nil && r.variants.Has(v) {
+			least = min(least, r.batchTime(v, b))
+		}
+	}
+	if least == math.MaxInt64 {
+		return m.meanTime(v, b)
+	}
+	return least
+}
+
+// longest is the time of one item on a route that takes its longest way, each step
+// on the quickest class.
+func (c *Core) longest(m *model, route int) time.Duration {
+	r := &m.Planner.Routes()[route]
+	return c.quickest(m, r.Variant, 1) + c.behind(m, r)
+}
+
+// behind is the part of longest behind the first step.
+func (c *Core) behind(m *model, r *plan.Route) (most time.Duration) {
+	for _, b := range r.Next {
+		most = max(most, c.longest(m, b.Route))
+	}
+	return most
 }

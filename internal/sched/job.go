@@ -16,10 +16,10 @@ import (
 type job struct {
 	node
 	id        JobID
-	group     int  // 0 of the first
-	first     *job // of the chain; itself if it is alone
-	other     *job // the next of the chain
-	runs      []span
+	group     int     // 0 of the first
+	first     *job    // of the chain; itself if it is alone
+	other     *job    // the next of the chain
+	onward    *onward // of a group of items that go on with a further route; nil: none
 	client    ClientID
 	model     int
 	n         int       // items that have not failed
@@ -34,7 +34,7 @@ type job struct {
 	waiting   int       // number of pending items
 	running   int       // items in batches
 	committed slo.Score // expected score of finished and running items
-	strategy  []int     // pending items by variant; sums to waiting
+	strategy  []int     // pending items by route; sums to waiting
 	stale     bool      // the strategy must be planned anew before use
 
 	// Of a policy that replans: the strategies there are for the pending items,
@@ -45,15 +45,15 @@ type job struct {
 	optionsFor int
 	fresh      bool
 
-	turn, turnEnd int64 // in the order of jobs without a deadline, see client
-	older, newer  *job  // queued, of the same client
+	virtualTime, virtualEnd int64 // in the order of jobs without a deadline, see client
+	older, newer            *job  // queued, of the same client
 
 	lost     int // batches lost to instances that went down
 	lostWith BatchID
 	latest   slo.Instant
 	ended    slo.Outcome // not 0: the job is given up with this outcome and only waits for running items
 	reason   slo.Reason
-	finishes FinishJob // facts for the last action: RetryAfter, Best
+	facts    FinishJob // facts for the last action: RetryAfter, Best
 }
 
 // span is a run of item indices.
@@ -83,7 +83,7 @@ func (j *job) giveBack(p Part) {
 	j.waiting += p.Count
 }
 
-// planned is the variant that most pending items are planned for, the first of
+// planned is the route that most pending items are planned for, the first of
 // equals.
 func (j *job) planned() int {
 	best := 0
@@ -95,28 +95,28 @@ func (j *job) planned() int {
 	return best
 }
 
-// below is how many pending items are planned on variants less accurate than v:
-// those that running on v instead never takes below the floor (I-5).
-func (j *job) below(v int, variants []plan.Variant) int {
+// below is how many pending items are planned on routes less accurate than r:
+// those that taking r instead never takes below the floor (I-5).
+func (j *job) below(r int, routes []plan.Route) int {
 	sum := 0
 	for u, x := range j.strategy {
-		if variants[u].Accuracy < variants[v].Accuracy {
+		if routes[u].Accuracy < routes[r].Accuracy {
 			sum += x
 		}
 	}
 	return sum
 }
 
-// spend moves x items out of the strategy on to variant v: first those planned
+// spend moves x items out of the strategy on to route r: first those planned
 // there, then from the largest shares of less accurate ones, which makes the
 // strategy stale: the surplus may let others run cheaper.
-func (j *job) spend(v, x int, variants []plan.Variant) {
-	k := min(x, j.strategy[v])
-	j.strategy[v] -= k
+func (j *job) spend(r, x int, routes []plan.Route) {
+	k := min(x, j.strategy[r])
+	j.strategy[r] -= k
 	for x -= k; x > 0; x -= k {
 		from := -1
 		for u, y := range j.strategy {
-			if y > 0 && variants[u].Accuracy < variants[v].Accuracy && (from < 0 || y > j.strategy[from]) {
+			if y > 0 && routes[u].Accuracy < routes[r].Accuracy && (from < 0 || y > j.strategy[from]) {
 				from = u
 			}
 		}
@@ -129,13 +129,19 @@ func (j *job) spend(v, x int, variants []plan.Variant) {
 // batch is a dispatched batch.
 type batch struct {
 	Dispatch
+	on      *instance
+	from    []*job // by part: whose items they are
+	routes  []int  // by part: that its items take
 	started slo.Instant
 	nominal time.Duration // the profile's time, uncorrected
 	aborted bool
+
+	fromRoom  [4]*job // most batches have few parts
+	routeRoom [4]int
 }
 
-// wanted reports whether a job in the batch is not given up.
-func (c *Core) wanted(b *batch) bool {
+// isWanted reports whether a job in the batch is not given up.
+func (c *Core) isWanted(b *batch) bool {
 	return slices.ContainsFunc(b.Parts, func(p Part) bool { return c.jobs[p.Job].ended == 0 })
 }
 
@@ -144,7 +150,7 @@ func (c *Core) wanted(b *batch) bool {
 func (c *Core) abort(j *job) {
 	var ids []BatchID
 	for id, b := range c.batches {
-		if !b.aborted && slices.ContainsFunc(b.Parts, func(p Part) bool { return p.Job == j.id }) && !c.wanted(b) {
+		if !b.aborted && slices.ContainsFunc(b.Parts, func(p Part) bool { return p.Job == j.id }) && !c.isWanted(b) {
 			ids = append(ids, id)
 		}
 	}

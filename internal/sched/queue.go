@@ -6,7 +6,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// queue holds the jobs with pending items in order of (deadline, turn, id, group) and knows,
+// queue holds the jobs with pending items in order of (deadline, virtual time, id, group) and knows,
 // without visiting them, how much work is before any point of that order and by
 // how much the tightest job would be on time. It is a treap whose nodes carry
 // sums over their subtrees: insert, remove and the questions below cost
@@ -39,8 +39,8 @@ func (j *job) before(k *job) bool {
 	if j.objective.Deadline != k.objective.Deadline {
 		return j.objective.Deadline < k.objective.Deadline
 	}
-	if j.turn != k.turn {
-		return j.turn < k.turn
+	if j.virtualTime != k.virtualTime {
+		return j.virtualTime < k.virtualTime
 	}
 	if j.id != k.id {
 		return j.id < k.id
@@ -107,8 +107,8 @@ func (q *queue) remove(j *job) {
 	q.jobs--
 }
 
-// reweigh changes the work of a queued job.
-func (q *queue) reweigh(j *job, work int64) {
+// setWork changes the work of a queued job.
+func (q *queue) setWork(j *job, work int64) {
 	j.work = work
 	reweigh(q.root, j)
 }

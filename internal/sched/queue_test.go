@@ -16,7 +16,7 @@ type sortedQueue struct{ jobs []*job }
 // place is where a job stands, or would stand, and whether it is there.
 func (q *sortedQueue) place(j *job) (int, bool) {
 	return slices.BinarySearchFunc(q.jobs, j, func(a, b *job) int {
-		return cmp.Or(cmp.Compare(a.objective.Deadline, b.objective.Deadline), cmp.Compare(a.turn, b.turn),
+		return cmp.Or(cmp.Compare(a.objective.Deadline, b.objective.Deadline), cmp.Compare(a.virtualTime, b.virtualTime),
 			cmp.Compare(a.id, b.id), cmp.Compare(a.group, b.group))
 	})
 }
@@ -62,15 +62,15 @@ func (q *sortedQueue) workBefore(at int) (sum int64) {
 // are small, so that many jobs are equal in all but their ids.
 func randomJobs(rng *rand.Rand, id JobID) []*job {
 	o := slo.Objective{Deadline: slo.Instant(rng.IntN(50)), Late: slo.LateRule(rng.IntN(2))}
-	endless := rng.IntN(4) == 0
-	if endless {
+	noDeadlineShare := rng.IntN(4) == 0
+	if noDeadlineShare {
 		o.Deadline = slo.Never
 	}
 	groups := make([]*job, 1+rng.IntN(3))
 	for i := range groups {
 		groups[i] = &job{id: id, group: i, objective: o}
-		if endless {
-			groups[i].turn = int64(rng.IntN(20))
+		if noDeadlineShare {
+			groups[i].virtualTime = int64(rng.IntN(20))
 		}
 	}
 	return groups
@@ -108,7 +108,7 @@ func TestQueueAgainstSortedSlice(t *testing.T) {
 				}
 				out = append(out, j)
 			default:
-				q.reweigh(want.jobs[rng.IntN(n)], rng.Int64N(30))
+				q.setWork(want.jobs[rng.IntN(n)], rng.Int64N(30))
 			}
 			probes := append(randomJobs(rng, JobID(rng.IntN(int(id)+2))), out...)
 			if err := compareQueues(&q, &want, probes); err != nil {

@@ -37,7 +37,7 @@ func (c *Core) reassign() {
 			j.strategy = slices.Clone(j.options[j.chosen].Items)
 			j.fresh = false
 			j.latest = c.latestStart(j)
-			c.reweigh(j)
+			c.updateWork(j)
 		}
 	}
 }
@@ -59,7 +59,7 @@ func (c *Core) queued(j *job, free slo.Instant) plan.Queued {
 	q := plan.Queued{Options: j.options, Chosen: j.chosen, Deadline: math.MaxInt64, Keep: j.objective.Late == slo.LateRun}
 	if j.objective.Deadline != slo.Never {
 		// Several instances, or a slower machine, are more or less time.
-		q.Deadline = time.Duration(float64(j.objective.Deadline.Sub(free)) * float64(c.instances()) / m.pace())
+		q.Deadline = time.Duration(float64(j.objective.Deadline.Sub(free)) * float64(c.slotsOr1()) / m.meanSlowness())
 	}
 	return q
 }
@@ -68,16 +68,16 @@ func (c *Core) queued(j *job, free slo.Instant) plan.Queued {
 func (m *model) score(strategy []int) slo.Score {
 	var sum slo.Score
 	for v, x := range strategy {
-		sum += m.Planner.Variants()[v].Accuracy.Times(x)
+		sum += m.Planner.Routes()[v].Accuracy.Times(x)
 	}
 	return sum
 }
 
-// pace is the mean correction of the variants' times.
-func (m *model) pace() float64 {
+// meanSlowness is the mean correction of the variants' times.
+func (m *model) meanSlowness() float64 {
 	sum := 0.0
-	for _, s := range m.scale {
+	for _, s := range m.slowness {
 		sum += s
 	}
-	return sum / float64(len(m.scale))
+	return sum / float64(len(m.slowness))
 }

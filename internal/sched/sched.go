@@ -22,7 +22,6 @@ package sched
 
 import (
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/plan"
@@ -50,17 +49,6 @@ const (
 	DefaultQueueJobsMax  = 100_000
 )
 
-// Model is what the core knows of a model.
-type Model struct {
-	Name    string
-	Planner *plan.Planner
-	// BatchItemsMax bounds a batch (I-4).
-	BatchItemsMax int
-	// Scale corrects the profile's latencies by variant: 1.2 is 20 % slower
-	// than profiled. Nil is 1 for all. The core goes on to follow what it sees.
-	Scale []float64
-}
-
 // lostMax is how often the items of a job may be lost with an instance before
 // the job fails: an item that kills its instance must not kill all of them.
 const lostMax = 2
@@ -73,9 +61,11 @@ type Core struct {
 	clients   clients
 	jobs      map[JobID]*job
 	batches   map[BatchID]*batch
-	idle      []InstanceID // in the order in which they became idle
-	busy      map[InstanceID]BatchID
-	busyUntil int64 // sum over the running batches of when they should end
+	instances map[InstanceID]*instance
+	classes   []class     // by ClassID
+	up        []ClassID   // classes with slots; class 0 where there is no slot
+	slots     int         // over all instances
+	idle      []*instance // one entry for each free slot, in the order in which they became free
 	expiry    expiry
 	leaving   []*job // out of the queue for the job that is being admitted
 	forecast  forecast
@@ -87,17 +77,6 @@ type Core struct {
 	draining  bool
 	out       []Action
 	counts    Counts
-}
-
-// model is a model's planner with what was learnt while serving.
-type model struct {
-	Model
-	scale     []float64
-	jobs      int     // unfinished
-	items     int     // pending
-	partial   float64 // recent batches' time relative to that of their items in the best batches, >= 1
-	deviation float64 // mean relative distance of measured times from expected ones
-	frontiers map[plan.Set][]plan.FrontierPoint
 }
 
 // Counts are running totals, enough for the cheap invariants in production.
@@ -112,25 +91,15 @@ func New(cfg Config) (*Core, error) {
 		return nil, fmt.Errorf("queue bounds %d items, %d jobs: both must be at least 1", cfg.QueueItemsMax, cfg.QueueJobsMax)
 	}
 	c := &Core{cfg: cfg, jobs: map[JobID]*job{}, clients: clients{byID: map[ClientID]*client{}},
-		batches: map[BatchID]*batch{}, busy: map[InstanceID]BatchID{}}
+		batches: map[BatchID]*batch{}, instances: map[InstanceID]*instance{}, classes: make([]class, 1), up: []ClassID{0}}
 	for _, m := range cfg.Models {
 		if m.BatchItemsMax < 1 {
 			return nil, fmt.Errorf("model %s: largest batch %d is not positive", m.Name, m.BatchItemsMax)
 		}
 		c.models = append(c.models, newModel(m))
+		c.measure(c.models[len(c.models)-1])
 	}
 	return c, nil
-}
-
-func newModel(m Model) *model {
-	scale := make([]float64, len(m.Planner.Variants()))
-	for v := range scale {
-		scale[v] = 1
-		if m.Scale != nil && m.Scale[v] > 0 {
-			scale[v] = m.Scale[v]
-		}
-	}
-	return &model{Model: m, scale: scale, partial: 1, frontiers: map[plan.Set][]plan.FrontierPoint{}}
 }
 
 // serve adds a model.
@@ -142,6 +111,7 @@ func (c *Core) serve(e Serve) {
 		panic(fmt.Sprintf("sched: model %s, of batches up to %d, as number %d", e.Spec.Name, e.Spec.BatchItemsMax, e.Model))
 	}
 	c.models[e.Model] = newModel(e.Spec)
+	c.fleetChanged()
 }
 
 // retire takes a model away.
@@ -150,6 +120,7 @@ func (c *Core) retire(number int) {
 		panic(fmt.Sprintf("sched: I-13: model %d goes while %d of its jobs are unfinished", number, jobs))
 	}
 	c.models[number] = nil
+	c.fleetChanged()
 }
 
 // Step tells the core what happened at now and appends what is to be done to
@@ -165,7 +136,9 @@ func (c *Core) Step(now slo.Instant, event Event, out []Action) []Action {
 	case InstanceDown:
 		c.instanceDown(e.Instance)
 	case InstanceUp:
-		c.instanceUp(e.Instance)
+		c.instanceUp(e)
+	case InstanceResize:
+		c.instanceResize(e)
 	case Serve:
 		c.serve(e)
 	case Retire:
@@ -214,63 +187,4 @@ func (c *Core) Counts() Counts { return c.counts }
 // and running, as cheaply as the floors allow.
 func (c *Core) Waiting() time.Duration {
 	return c.busyTime() + time.Duration(c.queue.total())
-}
-
-// instances is the number that share the work, at least 1 for estimates.
-func (c *Core) instances() int { return max(1, len(c.idle)+len(c.busy)) }
-
-// batchTime is the time of one batch of b items as corrected by measurement.
-func (m *model) batchTime(v, b int) time.Duration {
-	curve := m.Planner.Variants()[v].Curve
-	return time.Duration(float64(curve.Batch(min(b, curve.Max()))) * m.scale[v])
-}
-
-// batchMax is the largest batch of a variant.
-func (m *model) batchMax(v int) int {
-	return min(m.BatchItemsMax, m.Planner.Variants()[v].Curve.Max())
-}
-
-// safeTime is batchTime with room for how far measured times lie from it.
-func (m *model) safeTime(v, b int) time.Duration {
-	return time.Duration(float64(m.batchTime(v, b)) * m.safety())
-}
-
-// safety is the factor within which nearly all batches of late have ended: three
-// mean deviations beyond the expected time.
-func (m *model) safety() float64 { return 1 + 3*m.deviation }
-
-func (m *model) frontier(allowed plan.Set) []plan.FrontierPoint {
-	f, ok := m.frontiers[allowed]
-	if !ok {
-		f = m.Planner.Frontier(allowed)
-		m.frontiers[allowed] = f
-	}
-	return f
-}
-
-// fill learns how full batches are: a busy queue of single requests fills them, a
-// queue of jobs that cannot share batches does not.
-func (m *model) fill(v, items int) {
-	curve := m.Planner.Variants()[v].Curve
-	ratio := float64(curve.Batch(items)) / (float64(items) * curve.PerItem())
-	m.partial += 0.1 * (min(ratio, partialMax) - m.partial)
-}
-
-// partialMax bounds what one small batch says of the others.
-const partialMax = 3
-
-// deviationShare is what one batch counts in the mean deviation.
-const deviationShare = 0.05
-
-// observe lets a variant's scale follow the measured times. One measurement
-// moves it by a tenth of the difference and counts at most half as much again
-// (or a third less) than expected: a single stall does not change the plan.
-func (m *model) observe(v int, took, nominal time.Duration) {
-	if took <= 0 || nominal <= 0 {
-		return
-	}
-	seen := float64(took) / float64(nominal)
-	seen = min(max(seen, m.scale[v]/1.5), m.scale[v]*1.5)
-	m.deviation += deviationShare * (math.Abs(seen/m.scale[v]-1) - m.deviation)
-	m.scale[v] += 0.1 * (seen - m.scale[v])
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
 )
@@ -13,9 +12,10 @@ import (
 // arrivals alone: it knows nothing of the core's own records. Its records are as
 // large as the jobs, so it is for tests.
 type audit struct {
-	models  []sched.Model
-	jobs    map[sched.JobID]*audited
-	running map[sched.BatchID]sched.Dispatch
+	models    []sched.Model
+	instances map[sched.InstanceID]sched.InstanceUp
+	jobs      map[sched.JobID]*audited
+	running   map[sched.BatchID]sched.Dispatch
 }
 
 // audited is a job as its actions have made it.
@@ -23,7 +23,7 @@ type audited struct {
 	Arrival
 	items   []itemState
 	unsent  slo.Score // the best that items can score which were never dispatched, or lost
-	score   slo.Score // of items that run or have run
+	score   slo.Score // of items that have started a route
 	expects slo.Score // of items that have finished after running
 	ran     int
 	failed  int // items that failed alone
@@ -33,22 +33,39 @@ type audited struct {
 type itemState struct {
 	running  bool
 	finished bool
-	variant  int
+	variant  int // that it runs on, or ran on last
+	route    int // that it takes
 	present  slo.Modalities
 	choice   slo.Modalities
-	best     slo.Accuracy // of the variants it may run on
+	best     slo.Accuracy // of the routes it may take
+	credit   slo.Accuracy // of the route that it started
+	onward   bool         // a gate has sent it on to its route, and
+	silent   bool         // the step before gave no answer, or
+	loss     slo.Accuracy // one that is less accurate by this
 }
 
 func newAudit(cfg Config) *audit {
-	return &audit{models: cfg.Core.Models, jobs: map[sched.JobID]*audited{}, running: map[sched.BatchID]sched.Dispatch{}}
+	return &audit{models: cfg.Core.Models, instances: map[sched.InstanceID]sched.InstanceUp{}, jobs: map[sched.JobID]*audited{},
+		running: map[sched.BatchID]sched.Dispatch{}}
 }
 
 // step checks what the core did about an event.
 func (a *audit) step(now slo.Instant, e sched.Event, out []sched.Action) error {
 	switch e := e.(type) {
 	case sched.Done:
+		if !e.Failed {
+			a.judge(a.running[e.Batch], e)
+		}
 		a.end(a.running[e.Batch], e.Failed)
+	case sched.InstanceUp:
+		e.Slots = max(e.Slots, 1)
+		a.instances[e.Instance] = e
+	case sched.InstanceResize:
+		in := a.instances[e.Instance]
+		in.Slots = e.Slots
+		a.instances[e.Instance] = in
 	case sched.InstanceDown:
+		delete(a.instances, e.Instance)
 		for _, d := range a.running {
 			if d.Instance == e.Instance {
 				a.end(d, true)
@@ -92,28 +109,44 @@ func (a *audit) arrive(j Arrival) {
 // dispatch checks a batch: bounds (I-4), floors (I-5), modalities (I-6) and that
 // it is worth running for every job in it (I-7).
 func (a *audit) dispatch(d sched.Dispatch, now slo.Instant) error {
+	m := a.models[d.Model]
+	v := m.Planner.Variants()[d.Variant]
+	in, up := a.instances[d.Instance]
+	slots := in.Slots
 	for _, other := range a.running {
 		if other.Instance == d.Instance {
-			return fmt.Errorf("I-4: instance %d runs batches %d and %d", d.Instance, other.Batch, d.Batch)
+			slots--
+		}
+	}
+	if !up || slots < 1 {
+		return fmt.Errorf("I-4: instance %d has no slot for batch %d", d.Instance, d.Batch)
+	}
+	if m.Classes != nil {
+		if int(in.Class) >= len(m.Classes) || !m.Classes[in.Class].Variants.Has(d.Variant) {
+			return fmt.Errorf("I-6: batch %d runs variant %d, which class %d does not have", d.Batch, d.Variant, in.Class)
+		}
+		if c := m.Classes[in.Class].Curves; c != nil {
+			v.Curve = c[d.Variant]
 		}
 	}
 	a.running[d.Batch] = d
-	m := a.models[d.Model]
-	v := m.Planner.Variants()[d.Variant]
 	total := 0
 	for _, p := range d.Parts {
 		total += p.Count
 	}
-	for _, p := range d.Parts {
+	for i, p := range d.Parts {
 		j := a.jobs[p.Job]
 		if j == nil || j.Model != d.Model || p.Count < 1 || p.First < 0 || p.First+p.Count > len(j.items) {
 			return fmt.Errorf("I-2: batch %d has items %+v that are not there", d.Batch, p)
 		}
-		if err := a.send(j, p, d.Variant, v); err != nil {
+		route := d.Variant
+		if d.Routes != nil {
+			route = d.Routes[i]
+		}
+		if err := a.send(j, p, d.Variant, route); err != nil {
 			return err
 		}
-		switch {
-		case j.Objective.Late == slo.LateDrop && now.Add(min(d.Predicted, v.Curve.Batch(total))) > j.Objective.Deadline:
+		if j.Objective.Late == slo.LateDrop && now.Add(min(d.Predicted, v.Curve.Batch(total))) > j.Objective.Deadline {
 			return fmt.Errorf("I-7: batch %d should end at %v, job %d is due at %v", d.Batch, time.Duration(now.Add(d.Predicted)), p.Job,
 				time.Duration(j.Objective.Deadline))
 		}
@@ -124,25 +157,63 @@ func (a *audit) dispatch(d sched.Dispatch, now slo.Instant) error {
 	return nil
 }
 
-// send records items as running.
-func (a *audit) send(j *audited, p sched.Part, variant int, v plan.Variant) error {
+// send records items as running. Without routes an item may be on any whose first
+// step is the variant and that has no gate, which only the variant itself is, or the
+// one that it was sent on with.
+func (a *audit) send(j *audited, p sched.Part, variant, route int) error {
+	routes := a.models[j.Model].Planner.Routes()
 	for i := p.First; i < p.First+p.Count; i++ {
 		s := &j.items[i]
+		r := &routes[route]
+		if s.onward && r.Next == nil { // a batch without gates does not say which routes its items take
+			r = &routes[s.route]
+		}
 		switch {
 		case s.running || s.finished:
 			return fmt.Errorf("I-2: item %d of job %d runs twice", i, p.Job)
-		case !s.present.Has(v.Modalities) || s.choice != 0 && s.choice != v.Modalities:
-			return fmt.Errorf("I-6: item %d of job %d carries %b and chose %b; it runs on %b", i, p.Job, s.present, s.choice, v.Modalities)
+		case r.Variant != variant:
+			return fmt.Errorf("I-6: item %d of job %d takes route %s, which starts with variant %d; it runs on %d", i, p.Job, r.Name, r.Variant, variant)
+		case s.onward && r != &routes[s.route]:
+			return fmt.Errorf("I-6: item %d of job %d was sent on with route %s and takes %s", i, p.Job, routes[s.route].Name, r.Name)
+		case !s.present.Has(r.Modalities) || s.choice != 0 && s.choice != r.Modalities || !s.onward && r.Inner:
+			return fmt.Errorf("I-6: item %d of job %d carries %b and chose %b; it takes route %s", i, p.Job, s.present, s.choice, r.Name)
 		}
 		s.running, s.variant = true, variant
-		j.unsent -= slo.Score(s.best)
+		if !s.onward {
+			s.route, s.credit = route, r.Accuracy
+			j.unsent -= slo.Score(s.best)
+			j.score += slo.Score(s.credit)
+		}
 	}
-	j.score += v.Accuracy.Times(p.Count)
+	return j.reachable(p.Job)
+}
+
+// reachable checks that the floor is in reach (I-5).
+func (j *audited) reachable(id sched.JobID) error {
 	n := len(j.items) - j.failed
 	if best := j.score + j.unsent; best < j.Objective.Floor.Times(n) {
-		return fmt.Errorf("I-5: job %d can score %d at best, its floor is %d", p.Job, best, j.Objective.Floor.Times(n))
+		return fmt.Errorf("I-5: job %d can score %d at best, its floor is %d", id, best, j.Objective.Floor.Times(n))
 	}
 	return nil
+}
+
+// judge records which items go on.
+func (a *audit) judge(d sched.Dispatch, e sched.Done) {
+	at := 0
+	for i, p := range d.Parts {
+		for k := p.First; k < p.First+p.Count; k++ {
+			if e.Verdicts == nil || e.PartFailed(i) {
+				continue
+			}
+			if to, ok := e.Verdicts[at+k-p.First].Next(); ok {
+				s := &a.jobs[p.Job].items[k]
+				from := a.models[d.Model].Planner.Routes()[d.Routes[i]]
+				branch, _ := from.Branch(to)
+				s.onward, s.running, s.route, s.loss, s.silent = true, false, to, branch.Loss, from.Silent
+			}
+		}
+		at += p.Count
+	}
 }
 
 // end records the end of a batch; when it was lost or failed, its items have not run.
@@ -151,14 +222,16 @@ func (a *audit) end(d sched.Dispatch, lost bool) {
 	if !lost {
 		return
 	}
-	accuracy := a.models[d.Model].Planner.Variants()[d.Variant].Accuracy
 	for _, p := range d.Parts {
 		j := a.jobs[p.Job]
 		for i := p.First; i < p.First+p.Count; i++ {
-			j.items[i].running = false
-			j.unsent += slo.Score(j.items[i].best)
+			s := &j.items[i]
+			s.running = false
+			if !s.onward {
+				j.unsent += slo.Score(s.best)
+				j.score -= slo.Score(s.credit)
+			}
 		}
-		j.score -= accuracy.Times(p.Count)
 	}
 }
 
@@ -175,26 +248,32 @@ func (a *audit) finish(f sched.Finish, now slo.Instant) error {
 	if f.Outcome == slo.OnTime && late || f.Outcome == slo.Late && !late {
 		return fmt.Errorf("I-3: items of job %d end %v at %v, they were due at %v", f.Job, f.Outcome, time.Duration(now), time.Duration(j.Objective.Deadline))
 	}
+	anyEarly := false
 	for i := f.First; i < f.First+f.Count; i++ {
 		s := &j.items[i]
-		if s.finished || f.Outcome.Ran() && (!s.running || s.variant != f.Variant) {
+		early := s.onward && !s.running && !s.silent // with the answer of the step before
+		if s.finished || f.Outcome.Ran() && (!s.running && !early || s.variant != f.Variant) {
 			return fmt.Errorf("I-2: item %d of job %d ends %v on variant %d; it was %+v", i, f.Job, f.Outcome, f.Variant, *s)
 		}
 		s.finished = true
 		if f.Outcome.Ran() {
-			j.expects += a.accuracy(j, f.Variant)
+			if early {
+				anyEarly = true
+				s.credit -= s.loss
+				j.score -= slo.Score(s.loss)
+			}
+			j.expects += slo.Score(s.credit)
 			j.ran++
 		}
 		if f.Outcome == slo.Failed && s.running { // it failed alone: its job goes on without it
 			j.failed++
-			j.score -= a.accuracy(j, s.variant)
+			j.score -= slo.Score(s.credit)
 		}
 	}
+	if anyEarly {
+		return j.reachable(f.Job)
+	}
 	return nil
-}
-
-func (a *audit) accuracy(j *audited, variant int) slo.Score {
-	return slo.Score(a.models[j.Model].Planner.Variants()[variant].Accuracy)
 }
 
 // finishJob checks what a job that ran was promised (I-5).

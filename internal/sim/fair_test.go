@@ -70,7 +70,7 @@ const settled = slo.Instant(200 * time.Millisecond)
 func flood(t *testing.T, p *plan.Planner, deadline time.Duration, known bool) (shares [3]float64) {
 	t.Helper()
 	const length = 4 * time.Second
-	cfg := sim.Config{Instances: 1, Seed: 1,
+	cfg := sim.Config{Instances: sim.Alike(1), Seed: 1,
 		Core: sched.Config{QueueItemsMax: 5000, QueueJobsMax: 5000, Models: []sched.Model{{Name: "m", Planner: p, BatchItemsMax: 16}}}}
 	var clients []sim.Client
 	for i, rate := range []float64{25_000, 125, 250} {

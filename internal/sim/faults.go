@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/record"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
 )
@@ -26,6 +28,15 @@ type Faults struct {
 	LoseEvery, LoseFor time.Duration
 	// Outages are losses at given times.
 	Outages []Outage
+	// Resizes change how many batches instances run at a time.
+	Resizes []Resize
+}
+
+// Resize gives an instance more slots or fewer.
+type Resize struct {
+	Instance sched.InstanceID
+	At       slo.Instant
+	Slots    int
 }
 
 // Slowdown makes an instance slow for a while.
@@ -44,25 +55,49 @@ type Outage struct {
 
 // draws are the random streams of the faults, one for each purpose: the n-th
 // batch is disturbed alike whether batches fail or not.
-type draws struct{ noise, failure, loss, item *rand.Rand }
+type draws struct{ noise, failure, loss, item, gate *rand.Rand }
 
 func newDraws(seed uint64) draws {
 	stream := func(purpose uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0x6d6f73656c<<8+purpose)) }
-	return draws{noise: stream(1), failure: stream(2), loss: stream(3), item: stream(4)}
+	return draws{noise: stream(1), failure: stream(2), loss: stream(3), item: stream(4), gate: stream(5)}
 }
 
-// verdicts draws which items of a batch have no answer; nil: all have one.
-func (d *draws) verdicts(f *Faults, items int) []sched.Verdict {
-	if f.FailItemShare == 0 {
+// verdicts draws which items of a batch have no answer, and which go on: the shares
+// of its gates; nil: all are answered.
+func (d *draws) verdicts(f *Faults, b *record.Batch, p *plan.Planner) []sched.Verdict {
+	if f.FailItemShare == 0 && b.Routes == nil {
 		return nil
 	}
-	list := make([]sched.Verdict, items)
-	for i := range list {
-		if d.item.Float64() < f.FailItemShare {
-			list[i] = sched.Fail
+	list := make([]sched.Verdict, 0, b.Items)
+	for i, part := range b.Parts {
+		var gate []plan.Branch
+		if b.Routes != nil {
+			gate = p.Routes()[b.Routes[i]].Next
+		}
+		for range part.Count {
+			verdict := d.pass(gate)
+			if f.FailItemShare > 0 && d.item.Float64() < f.FailItemShare {
+				verdict = sched.Fail
+			}
+			list = append(list, verdict)
 		}
 	}
 	return list
+}
+
+// pass draws what a gate says of an item.
+func (d *draws) pass(gate []plan.Branch) sched.Verdict {
+	if gate == nil {
+		return sched.Accept
+	}
+	x := d.gate.Float64()
+	for _, branch := range gate {
+		if x < branch.Share {
+			return sched.Next(branch.Route)
+		}
+		x -= branch.Share
+	}
+	return sched.Accept
 }
 
 // batch is how long a batch takes that should take nominal, and whether it fails.
@@ -84,7 +119,7 @@ func (r *run) scheduleLoss() {
 	f := &r.cfg.Faults
 	if f.LoseEvery > 0 {
 		gap := time.Duration(r.draw.loss.ExpFloat64() * float64(f.LoseEvery))
-		r.push(event{at: r.now.Add(max(1, gap)), what: sched.InstanceDown{Instance: sched.InstanceID(r.draw.loss.IntN(r.cfg.Instances))},
+		r.push(event{at: r.now.Add(max(1, gap)), what: sched.InstanceDown{Instance: sched.InstanceID(r.draw.loss.IntN(len(r.cfg.Instances)))},
 			away: f.LoseFor, random: true})
 	}
 }

@@ -49,7 +49,7 @@ const (
 // offered runs single requests at a rate.
 func offered(t *testing.T, p *plan.Planner, policy plan.Policy, rate float64) sim.Report {
 	t.Helper()
-	cfg := sim.Config{Instances: 1, Seed: 1, Core: sched.Config{Policy: policy, QueueItemsMax: 5000, QueueJobsMax: 5000,
+	cfg := sim.Config{Instances: sim.Alike(1), Seed: 1, Core: sched.Config{Policy: policy, QueueItemsMax: 5000, QueueJobsMax: 5000,
 		Models: []sched.Model{{Name: "m", Planner: p, BatchItemsMax: 16}}}}
 	c := sim.Client{Planner: p, Load: workload.Load{Process: workload.Poisson, Rate: workload.Steady(rate, overloadLength), Seed: 3,
 		Sizes: workload.Sizes{Low: 1, High: 1}, Floors: workload.Spread{Low: 0.85, High: 0.85},

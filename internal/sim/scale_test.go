@@ -37,7 +37,7 @@ func tvlt(t testing.TB) *plan.Planner {
 func fleet(t testing.TB, instances int, sizes workload.Sizes) (sim.Config, []sim.Client) {
 	t.Helper()
 	planner, n := tvlt(t), float64(instances)
-	cfg := sim.Config{Instances: instances, Seed: 1, Faults: sim.Faults{Noise: 0.05}, BinWidth: time.Second,
+	cfg := sim.Config{Instances: sim.Alike(instances), Seed: 1, Faults: sim.Faults{Noise: 0.05}, BinWidth: time.Second,
 		Core: sched.Config{QueueItemsMax: 300 * instances, QueueJobsMax: 300 * instances,
 			Models: []sched.Model{{Name: "tvlt", Planner: planner, BatchItemsMax: 32}}}}
 	client := sim.Client{Planner: planner, Load: workload.Load{Process: workload.Poisson, Seed: 1,

@@ -22,10 +22,11 @@ import (
 // Config describes one run.
 type Config struct {
 	Core      sched.Config
-	Instances int
+	Instances []Instance // by InstanceID
 	Seed      uint64
 	Faults    Faults
-	// True is what the models really take, by model. Nil: what the core believes.
+	// True is what the models really take, by model, where a class has the planner's
+	// latencies; another class is as far from its own. Nil: what the core believes.
 	True []*plan.Planner
 	// Batch, if not nil, is asked how long a batch takes and whether it fails, in
 	// place of what True and Faults say.
@@ -42,6 +43,15 @@ type Config struct {
 	// core's state, and those that its actions show by themselves.
 	Check bool
 }
+
+// Instance is one that is there from the beginning.
+type Instance struct {
+	Class sched.ClassID
+	Slots int // 0: one
+}
+
+// Alike are instances of class 0 with one slot each.
+func Alike(n int) []Instance { return make([]Instance, n) }
 
 // Arrival is a job to come.
 type Arrival struct {
@@ -86,9 +96,9 @@ func (e *events) Pop() any {
 
 // server is an instance as its driver sees it.
 type server struct {
-	up    bool
-	batch sched.BatchID // that it runs; 0: none
-	began slo.Instant
+	up      bool
+	slots   int
+	running map[sched.BatchID]slo.Instant // when each began
 }
 
 // run is the state of one simulation.
@@ -125,13 +135,17 @@ func Run(cfg Config, arrivals iter.Seq[Arrival], trace func(at slo.Instant, what
 	coming, stop := iter.Pull(arrivals)
 	defer stop()
 	r := &run{cfg: cfg, core: core, draw: newDraws(cfg.Seed), trace: trace, coming: coming,
-		servers: make([]server, cfg.Instances), report: newReport(cfg)}
+		servers: make([]server, len(cfg.Instances)), report: newReport(cfg)}
 	r.tracker = record.NewTracker(r)
 	if cfg.Check {
 		r.audit = newAudit(cfg)
 	}
-	for i := range cfg.Instances {
-		r.push(event{what: sched.InstanceUp{Instance: sched.InstanceID(i)}})
+	for i, in := range cfg.Instances {
+		r.servers[i] = server{slots: max(in.Slots, 1), running: map[sched.BatchID]slo.Instant{}}
+		r.push(event{what: sched.InstanceUp{Instance: sched.InstanceID(i), Class: in.Class, Slots: in.Slots}})
+	}
+	for _, z := range cfg.Faults.Resizes {
+		r.push(event{at: z.At, what: sched.InstanceResize{Instance: z.Instance, Slots: z.Slots}})
 	}
 	for _, o := range cfg.Faults.Outages {
 		r.push(event{at: o.At, what: sched.InstanceDown{Instance: o.Instance}, away: o.For})
@@ -149,7 +163,7 @@ func (r *run) push(e event) {
 	heap.Push(&r.events, e)
 }
 
-const arriveRank = 6
+const arriveRank = 7
 
 // rank is the declared order of events within one instant.
 func rank(e sched.Event) int {
@@ -160,18 +174,20 @@ func rank(e sched.Event) int {
 		return 1
 	case sched.InstanceUp:
 		return 2
-	case sched.Serve:
+	case sched.InstanceResize:
 		return 3
-	case sched.Retire:
+	case sched.Serve:
 		return 4
-	case sched.Cancel:
+	case sched.Retire:
 		return 5
+	case sched.Cancel:
+		return 6
 	case sched.Arrive:
 		return arriveRank
 	case sched.Drain:
-		return 7
-	default:
 		return 8
+	default:
+		return 9
 	}
 }
 
@@ -187,7 +203,7 @@ func (r *run) loop() error {
 		}
 		r.report.pass(r.core.Counts().Queued, e.at)
 		r.now = e.at
-		if !r.happens(e) {
+		if !r.happens(&e) {
 			continue
 		}
 		r.see(e.what)
@@ -218,7 +234,7 @@ func (r *run) abort(a sched.Abort) {
 	if r.cfg.Abort != nil {
 		at = at.Add(r.cfg.Abort(a))
 	}
-	took := at.Sub(r.servers[a.Instance].began)
+	took := at.Sub(r.servers[a.Instance].running[a.Batch])
 	r.push(event{at: at, what: sched.Done{Batch: a.Batch, Took: took, Failed: true}, instance: a.Instance})
 }
 
@@ -294,16 +310,22 @@ func (r *run) arrive() {
 
 // happens reports whether the event still does: a batch does not end whose
 // instance was lost, and what is away cannot be lost.
-func (r *run) happens(e event) bool {
+func (r *run) happens(e *event) bool {
 	switch what := e.what.(type) {
 	case sched.Done:
 		s := &r.servers[e.instance]
-		if s.batch != what.Batch {
+		if _, runs := s.running[what.Batch]; !runs {
 			return false
 		}
-		s.batch = 0
+		delete(s.running, what.Batch)
 	case sched.InstanceUp:
-		r.servers[what.Instance].up = true
+		s := &r.servers[what.Instance]
+		s.up, what.Class, what.Slots = true, r.cfg.Instances[what.Instance].Class, max(s.slots, 1)
+		e.what = what
+	case sched.InstanceResize:
+		s := &r.servers[what.Instance]
+		s.slots = what.Slots
+		return s.up // else it comes back so
 	case sched.InstanceDown:
 		if e.random {
 			r.scheduleLoss()
@@ -312,7 +334,8 @@ func (r *run) happens(e event) bool {
 		if !s.up {
 			return false
 		}
-		*s = server{}
+		s.up = false
+		clear(s.running)
 		r.push(event{at: r.now.Add(e.away), what: sched.InstanceUp{Instance: what.Instance}})
 	}
 	return true
@@ -330,17 +353,28 @@ func (r *run) Arrived(j *record.Job) { r.report.arrive(j) }
 // Started implements record.Sink: it lets the batch run.
 func (r *run) Started(b *record.Batch) {
 	r.report.start(b)
-	r.servers[b.Instance].batch, r.servers[b.Instance].began = b.Batch, r.now
+	r.servers[b.Instance].running[b.Batch] = r.now
 	var took time.Duration
 	var failed bool
 	if r.cfg.Batch != nil {
 		took, failed = r.cfg.Batch(b.Dispatch)
 	} else {
-		nominal := r.cfg.True[b.Model].Variants()[b.Variant].Curve.Batch(b.Items)
-		took, failed = r.draw.batch(&r.cfg.Faults, nominal, b.Instance, r.now)
+		took, failed = r.draw.batch(&r.cfg.Faults, r.nominal(b), b.Instance, r.now)
 	}
-	done := sched.Done{Batch: b.Batch, Took: took, Failed: failed, Verdicts: r.draw.verdicts(&r.cfg.Faults, b.Items)}
+	done := sched.Done{Batch: b.Batch, Took: took, Failed: failed, Verdicts: r.draw.verdicts(&r.cfg.Faults, b, r.cfg.Core.Models[b.Model].Planner)}
 	r.push(event{at: r.now.Add(took), what: done, instance: b.Instance})
+}
+
+// nominal is how long a batch should take.
+func (r *run) nominal(b *record.Batch) time.Duration {
+	m := r.cfg.Core.Models[b.Model]
+	truth := r.cfg.True[b.Model].Variants()[b.Variant].Curve.Batch(b.Items)
+	class := r.cfg.Instances[b.Instance].Class
+	if m.Classes == nil || m.Classes[class].Curves == nil {
+		return truth
+	}
+	own := m.Classes[class].Curves[b.Variant].Batch(b.Items)
+	return time.Duration(float64(own) * float64(truth) / float64(m.Planner.Variants()[b.Variant].Curve.Batch(b.Items)))
 }
 
 // Ended implements record.Sink.

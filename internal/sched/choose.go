@@ -1,0 +1,96 @@
+package sched
+
+import (
+	"math"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// reserveShare is the part of a usual deadline that is not spent on accuracy
+// when arrivals are at random.
+const reserveShare = 0.15
+
+// choose lets the policy decide between the batch that the head of the queue is
+// planned to lead and smaller or more accurate ones that make no queued job late.
+func (c *Core) choose(m *model, id ClassID, head *job, planned plan.Batch, why *Decision) plan.Batch {
+	on, routes := m.class(id), m.Planner.Routes()
+	share := c.share(id)
+	perItem := m.perItem(planned.Route) * m.batchInefficiency * (1 / float64(c.slotsOr1()))
+	// An expected job waits for the batches that run and for the queued work that is
+	// at least as urgent as itself.
+	probe := job{id: math.MaxUint64, objective: slo.Objective{Deadline: c.now.Add(time.Duration(c.forecast.meanDeadline))}}
+	before, _ := c.queue.around(&probe)
+	// One without a deadline waits for all queued work.
+	workBefore := float64(before) + c.forecast.noDeadlineShare*float64(c.queue.total()-before)
+	busy := float64(c.busyTime())
+	slack := float64(c.queue.slack()-int64(c.now)) - busy
+	// The less predictable arrivals are, and the more of them are expected, the more
+	// slack is kept in reserve.
+	load := min(1, c.forecast.load())
+	unknown := c.forecast.irregular() * load
+	margin := m.safety() + unknown
+	reserve := reserveShare * unknown * c.forecast.meanDeadline
+	// Work is shared by the slots, but a batch holds one slot to its end: a job that
+	// finds all slots taken waits for a whole batch, not for its share. Under load
+	// full batches matter more than that.
+	hold := math.Pow(share, 1-0.5*(1-load))
+	// The time of a batch, its later steps included, as time of all slots together.
+	takes := func(b plan.Batch) float64 {
+		r := &routes[b.Route]
+		time := float64(on.batchTime(r.Variant, b.Items)) * share
+		if r.Next != nil {
+			time += float64(b.Items) * m.tail(r) / float64(c.slotsOr1())
+		}
+		return time
+	}
+
+	c.offer(m, on, head, planned, func(b plan.Batch) bool {
+		return margin*(takes(b)-float64(b.Items)*perItem) <= slack-reserve
+	})
+	if why != nil {
+		why.Slack = time.Duration(min(slack, float64(time.Hour)))
+		why.Reserve = time.Duration(reserve)
+		why.Options = make([]Option, 0, len(c.options))
+	}
+	return c.cfg.Policy.Choose(m.Planner, c.options, func(b plan.Batch) float64 {
+		rest := max(0, workBefore-float64(b.Items)*perItem)
+		if left := planned.Items - b.Items; left > 0 {
+			rest = max(rest, float64(on.batchTime(routes[planned.Route].Variant, left))*share)
+		}
+		if r := &routes[b.Route]; r.Next != nil {
+			rest += float64(b.Items) * m.tail(r) / float64(c.slotsOr1())
+		}
+		predicted := on.batchTime(routes[b.Route].Variant, b.Items)
+		late := c.forecast.late(c.now, reserve+margin*(busy+float64(predicted)*hold+rest))
+		if why != nil {
+			why.Options = append(why.Options, Option{Batch: b, Predicted: predicted, Late: late})
+		}
+		return late
+	})
+}
+
+// offer lists what the policy may choose from: the planned batch, smaller ones, and
+// more accurate ones that the class has, that are in time for the head of the queue,
+// and that there is time for.
+func (c *Core) offer(m *model, on *residence, head *job, planned plan.Batch, affordable func(plan.Batch) bool) {
+	routes := m.Planner.Routes()
+	c.options = append(c.options[:0], planned)
+	for _, p := range m.frontier(head.allowed) {
+		r := &routes[p.Route]
+		upgrade := p.Accuracy > routes[planned.Route].Accuracy
+		if (!upgrade && p.Route != planned.Route) || !on.variants.Has(r.Variant) ||
+			(upgrade && c.now.Add(on.batchTime(r.Variant, 1)+c.behind(m, r)) > head.objective.Deadline) {
+			continue
+		}
+		for items := min(planned.Items, m.batchMax(on, r.Variant)); items >= 1; items /= 2 {
+			if p.Route == planned.Route && items == planned.Items {
+				continue // is the first
+			}
+			if b := (plan.Batch{Route: p.Route, Items: items}); !upgrade || affordable(b) {
+				c.options = append(c.options, b)
+			}
+		}
+	}
+}

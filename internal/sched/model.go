@@ -1,0 +1,192 @@
+package sched
+
+import (
+	"math"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/plan"
+)
+
+// Model is what the core knows of a model.
+type Model struct {
+	Name    string
+	Planner *plan.Planner
+	// BatchItemsMax bounds a batch (I-4).
+	BatchItemsMax int
+	// Scale corrects the profile's latencies by variant: 1.2 is 20 % slower
+	// than profiled. Nil is 1 for all. The core goes on to follow what it sees.
+	Scale []float64
+	// Classes says by ClassID what instances of each class make of the model. Nil: all
+	// run every variant at the planner's latencies, times Scale. A class beyond the
+	// list runs nothing of the model.
+	Classes []Residence
+}
+
+// Residence is a model as a class of instances has it.
+type Residence struct {
+	Variants plan.Set     // that are loaded; 0: the model is not there
+	Curves   []plan.Curve // by variant; nil: the planner's
+	Scale    []float64    // by variant, in place of Model.Scale; nil: 1 for all
+}
+
+// model is a model with what was learnt while serving. Strategies are planned by
+// the planner's latencies: what differs between classes, and what is measured,
+// comes in as factors to these.
+type model struct {
+	Model
+	on                []*residence // by ClassID, as far as classes were up
+	slowness          []float64    // by variant: factor to the planner's latencies, over all classes that are up
+	jobs              int          // unfinished
+	items             int          // pending
+	batchInefficiency float64      // recent batches' time relative to that of their items in the best batches, >= 1
+	deviation         float64      // mean relative distance of measured times from expected ones
+	frontiers         map[plan.Set][]plan.FrontierPoint
+	known             plan.Set // the routes that some class can run to their end
+}
+
+// residence is a model on a class, with the correction factors learnt there.
+type residence struct {
+	variants plan.Set
+	curves   []plan.Curve // by variant
+	scale    []float64    // by variant
+}
+
+func newModel(m Model) *model {
+	k := &model{Model: m, batchInefficiency: 1, frontiers: map[plan.Set][]plan.FrontierPoint{}}
+	loaded := plan.Set(math.MaxUint64)
+	if m.Classes != nil {
+		loaded = 0
+		for _, r := range m.Classes {
+			loaded |= r.Variants
+		}
+	}
+	for i, r := range m.Planner.Routes() {
+		ends := loaded.Has(r.Variant)
+		for _, b := range r.Next {
+			ends = ends && k.known.Has(b.Route)
+		}
+		if ends {
+			k.known |= 1 << i
+		}
+	}
+	return k
+}
+
+// class is the model as a class has it, nil where it is not there.
+func (m *model) class(id ClassID) *residence {
+	for len(m.on) <= int(id) {
+		m.on = append(m.on, m.reside(ClassID(len(m.on))))
+	}
+	return m.on[id]
+}
+
+func (m *model) reside(id ClassID) *residence {
+	variants := m.Planner.Variants()
+	spec := Residence{Variants: math.MaxUint64, Scale: m.Scale}
+	if m.Classes != nil {
+		if int(id) >= len(m.Classes) || m.Classes[id].Variants == 0 {
+			return nil
+		}
+		spec = m.Classes[id]
+	}
+	r := &residence{variants: spec.Variants, curves: spec.Curves, scale: make([]float64, len(variants))}
+	for v := range variants {
+		r.scale[v] = 1
+		if spec.Scale != nil && spec.Scale[v] > 0 {
+			r.scale[v] = spec.Scale[v]
+		}
+		if spec.Curves == nil {
+			r.curves = append(r.curves, variants[v].Curve)
+		}
+	}
+	return r
+}
+
+// batchTime is the time of one batch of b items on the class, as corrected by
+// measurement.
+func (r *residence) batchTime(v, b int) time.Duration {
+	curve := r.curves[v]
+	return time.Duration(float64(curve.Batch(min(b, curve.Max()))) * r.scale[v])
+}
+
+// batchMax is the largest batch of a variant on the class.
+func (m *model) batchMax(r *residence, v int) int { return min(m.BatchItemsMax, r.curves[v].Max()) }
+
+// safety is the factor within which nearly all batches of late have ended: three
+// mean deviations beyond the expected time.
+func (m *model) safety() float64 { return 1 + 3*m.deviation }
+
+// safe is a time with room for how far measured times lie from expected ones.
+func (m *model) safe(t time.Duration) time.Duration {
+	return time.Duration(float64(t) * m.safety())
+}
+
+// meanTime is the time of one batch over all classes.
+func (m *model) meanTime(v, b int) time.Duration {
+	curve := m.Planner.Variants()[v].Curve
+	return time.Duration(float64(curve.Batch(min(b, curve.Max()))) * m.slowness[v])
+}
+
+// perItem is the time that an item takes on a route to its end, in the best
+// batches, over all classes; ns on one slot.
+func (m *model) perItem(route int) float64 {
+	r := &m.Planner.Routes()[route]
+	if r.Next == nil {
+		return r.Curve.PerItem() * m.slowness[r.Variant]
+	}
+	return (r.Curve.PerItem()-r.TailPerItem())*m.slowness[r.Variant] + m.tail(r)
+}
+
+// tail is the expected part of perItem behind the route's first step.
+func (m *model) tail(r *plan.Route) (sum float64) {
+	for _, b := range r.Next {
+		sum += b.Share * m.perItem(b.Route)
+	}
+	return sum
+}
+
+// routeTime is the expected time of a number of items on a route, in the best
+// batches one after another; ns.
+func (m *model) routeTime(route, items int) float64 {
+	r := &m.Planner.Routes()[route]
+	slowness := m.slowness[r.Variant]
+	if r.Next != nil {
+		slowness = m.perItem(route) / r.Curve.PerItem()
+	}
+	return float64(r.Curve.Time(items)) * slowness
+}
+
+func (m *model) frontier(allowed plan.Set) []plan.FrontierPoint {
+	f, ok := m.frontiers[allowed]
+	if !ok {
+		f = m.Planner.Frontier(allowed)
+		m.frontiers[allowed] = f
+	}
+	return f
+}
+
+// seeBatch learns how full batches are: a busy queue of single requests fills them, a
+// queue of jobs that cannot share batches does not.
+func (m *model) seeBatch(curve plan.Curve, items int) {
+	ratio := float64(curve.Batch(items)) / (float64(items) * curve.PerItem())
+	m.batchInefficiency += 0.1 * (min(ratio, batchInefficiencyMax) - m.batchInefficiency)
+}
+
+// partialMax bounds what one small batch says of the others.
+const batchInefficiencyMax = 3
+
+// deviationShare is what one batch counts in the mean deviation.
+const deviationShare = 0.05
+
+// observe lets a variant's scale on a class follow the measured times. One
+// measurement moves it by a tenth of the difference and counts at most half as much
+// again (or a third less) than expected: a single stall does not change the plan.
+func (m *model) observe(r *residence, v int, took, nominal time.Duration) {
+	if took <= 0 || nominal <= 0 {
+		return
+	}
+	seen := float64(took) / float64(nominal)
+	seen = min(max(seen, r.scale[v]/1.5), r.scale[v]*1.5)
+	m.deviation += deviationShare * (math.Abs(seen/r.scale[v]-1) - m.deviation)
+	r.scale[v] += 0.1 * (seen - r.scale[v])
+}

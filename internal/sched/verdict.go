@@ -1,0 +1,171 @@
+package sched
+
+import (
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// judge ends the items of a part of which some were not accepted, or lets them go
+// on. Items that failed leave the job: its floor holds for the mean of the others.
+// Where the others cannot keep it any more, or none is left, the job has failed.
+func (c *Core) judge(j *job, f Finish, route int, verdicts []Verdict) {
+	o := j.ledger()
+	part, failed := f.Part, false
+	for first := 0; first < part.Count; {
+		verdict, count := verdicts[first], 1
+		for first+count < part.Count && verdicts[first+count] == verdict {
+			count++
+		}
+		ended := f
+		ended.First, ended.Count = part.First+first, count
+		first += count
+		if to, ok := verdict.Next(); ok {
+			c.goOn(j, ended, route, to)
+			continue
+		}
+		if verdict == Fail {
+			ended.Outcome, ended.Reason = slo.Failed, slo.ReasonRuntime
+			o.shrink(count)
+			o.committed -= j.credit(c.models[j.model], route).Times(count)
+			failed = true
+		}
+		c.finish(ended)
+	}
+	if failed {
+		left := 0
+		for g := j.first; g != nil; g = g.other {
+			left += g.n
+		}
+		if left == 0 || !c.rebalance(o, 0) {
+			c.giveUp(j, slo.Failed, slo.ReasonRuntime)
+			return
+		}
+		c.replan(o)
+	}
+	c.finishJob(j)
+}
+
+// rebalance lets a ledger do without some of its score, if the floor of the job can
+// still be kept: where its pending items cannot make up for it, the goals are lowered
+// that other groups have in excess of the floor. It changes nothing where it reports
+// false.
+func (c *Core) rebalance(j *job, without slo.Score) bool {
+	best := c.models[j.model].Planner.MaxAccuracy(j.allowed)
+	over := j.goal - (j.committed - without) - best.Times(j.waiting)
+	if over > 0 {
+		if over > j.spare() {
+			return false
+		}
+		j.goal -= over
+	}
+	j.committed -= without
+	return true
+}
+
+// replan has the pending items of a ledger planned anew: what they must score has
+// changed.
+func (c *Core) replan(j *job) {
+	if j.waiting > 0 {
+		j.stale = true
+		c.requeue(j)
+	}
+}
+
+// shrink takes items out of a group that have failed, and what they should have scored
+// out of its goal: their share of what the goal is above the floor too, as far as the
+// whole job can do without that.
+func (j *job) shrink(items int) {
+	floor := j.objective.Floor
+	above := j.goal - floor.Times(j.n)
+	share := max(0, min(above*slo.Score(items)/slo.Score(j.n), j.spare()))
+	j.n -= items
+	j.goal -= floor.Times(items) + share
+}
+
+// spare is how much the goals of all groups together are above the floor: of groups
+// whose cheapest route scores more than that.
+func (j *job) spare() (sum slo.Score) {
+	for g := j.first; g != nil; g = g.other {
+		sum += g.goal - j.objective.Floor.Times(g.n)
+	}
+	return sum
+}
+
+// onward is what items have in common that go on with a further route. They are a
+// group of their own among the job's, with no goal and no score: what they are
+// expected to score was credited to the ledger of the group they come from, when
+// they started the route that sent them on. That credit holds whatever the gates
+// decide, as it is the mean over what they decide; only an item that is answered
+// before its route ends scores less, by the loss.
+type onward struct {
+	ledger   *job         // of the group that they come from
+	route    int          // that they take now
+	credit   slo.Accuracy // of the route that they started
+	loss     slo.Accuracy // where they are answered by the step before
+	answered int          // the variant of that step; -1: it gives no answer
+}
+
+// ledger is where the items of a group are accounted for.
+func (j *job) ledger() *job {
+	if j.onward != nil {
+		return j.onward.ledger
+	}
+	return j
+}
+
+// credit is what each item of a part was credited with that takes a route.
+func (j *job) credit(m *model, route int) slo.Accuracy {
+	if j.onward != nil {
+		return j.onward.credit
+	}
+	return m.Planner.Routes()[route].Accuracy
+}
+
+// goOn queues items that the gate of a route sends on with another.
+func (c *Core) goOn(j *job, f Finish, route, to int) {
+	m := c.models[j.model]
+	from := &m.Planner.Routes()[route]
+	branch, ok := from.Branch(to)
+	if !ok {
+		panic("sched: items of route " + from.Name + " go on with a route that is not in its Next")
+	}
+	k := onward{ledger: j.ledger(), route: to, credit: j.credit(m, route), loss: branch.Loss, answered: f.Variant}
+	if from.Silent {
+		k.answered = -1
+	}
+	g := j.first
+	for last := g; ; g = g.other {
+		if g == nil {
+			g = &job{id: j.id, group: last.group + 1, first: j.first, client: j.client, model: j.model, objective: j.objective, expires: j.expires,
+				allowed: 1 << to, onward: &k, virtualTime: j.virtualTime, virtualEnd: j.virtualEnd}
+			last.other = g
+			break
+		}
+		if g.onward != nil && *g.onward == k {
+			break
+		}
+		last = g
+	}
+	g.wait(span{f.First, f.Count})
+	c.pend(g, f.Count)
+	g.stale = true
+	c.requeue(g)
+}
+
+// answerEarly ends the pending items of a group that cannot take their next step in
+// time with the answers that they have, if the job's floor allows for that.
+func (c *Core) answerEarly(j *job) bool {
+	o := j.onward
+	if o == nil || o.answered < 0 || c.now > j.objective.Deadline || !c.rebalance(o.ledger, o.loss.Times(j.waiting)) {
+		return false
+	}
+	c.dequeue(j)
+	for _, s := range j.pending {
+		c.finish(Finish{Part: Part{Job: j.id, First: s.first, Count: s.count}, Variant: o.answered, Outcome: slo.OnTime})
+	}
+	c.pend(j, -j.waiting)
+	j.pending, j.waiting = nil, 0
+	clear(j.strategy)
+	c.replan(o.ledger)
+	c.finishJob(j)
+	return true
+}
