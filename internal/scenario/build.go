@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/strictyaml"
 	"github.com/mosel-serve/mosel/internal/workload"
 )
@@ -20,13 +21,16 @@ func (r *reader) build(g, outer groupSpec, models []modelSpec) Group {
 	faults := g.faults.or(outer.faults)
 	instances := g.instances.or(outer.instances)
 	loads := g.loads.or(outer.loads)
-	group := Group{Name: g.name.Text, Duration: g.duration.or(outer.duration).value, Instances: max(1, int(instances.value)),
+	group := Group{Name: g.name.Text, Duration: g.duration.or(outer.duration).value, Instances: instances.value,
 		Loads: loads.value, Faults: faults.value.Faults}
+	if group.Instances == nil {
+		group.Instances = []Kind{{Count: 1, Slots: 1, Speed: 1}}
+	}
 	if !loads.place.Given() {
 		r.At(g.place, "there are no loads, neither in the group nor around it")
 	}
-	if int(faults.value.furthest) >= group.Instances {
-		r.At(faults.value.place, "there is no instance %d; the first of %d is 0", faults.value.furthest, group.Instances)
+	if n := len(group.fleet()); int(faults.value.furthest) >= n {
+		r.At(faults.value.place, "there is no instance %d; the first of %d is 0", faults.value.furthest, n)
 	}
 	clients := g.clients
 	if clients == nil {
@@ -171,12 +175,42 @@ func (b *builder) planned(spec modelSpec, precision setting[string]) (Model, err
 	if len(truth) == 0 {
 		return m, fmt.Errorf("model %s has no variant of precision %q%s", m.Name, strictyaml.Clip(precision.value, 40), strictyaml.Suggest(precision.value, known))
 	}
-	var err error
-	if m.True, err = plan.New(truth); err != nil {
-		return m, err
+	routes, err := resolve(spec.routes, truth, spec.variants)
+	if err != nil {
+		return m, fmt.Errorf("model %s: %w", m.Name, err)
 	}
-	m.Profiled, err = plan.New(profiled)
+	if m.True, err = plan.New(truth, routes...); err != nil {
+		return m, fmt.Errorf("model %s: %w", m.Name, err)
+	}
+	if m.Profiled, err = plan.New(profiled, routes...); err != nil {
+		return m, fmt.Errorf("model %s: %w", m.Name, err)
+	}
+	m.classes, err = classes(b.group.Instances, m.Profiled)
 	return m, err
+}
+
+// classes are a model's latencies on each kind of instances; nil where all are of the
+// speed of the profile.
+func classes(kinds []Kind, p *plan.Planner) (list []sched.Residence, err error) {
+	alike := true
+	for _, k := range kinds {
+		r := sched.Residence{Variants: p.All()}
+		if k.Speed != 1 {
+			alike = false
+			for _, v := range p.Variants() {
+				curve, err := scaled(v.Curve, 1/k.Speed)
+				if err != nil {
+					return nil, err
+				}
+				r.Curves = append(r.Curves, curve)
+			}
+		}
+		list = append(list, r)
+	}
+	if alike {
+		return nil, nil
+	}
+	return list, nil
 }
 
 // scaled multiplies all times of a curve.

@@ -21,6 +21,7 @@ type modelSpec struct {
 	modalities []string
 	batch      int
 	variants   []plan.Variant
+	routes     []routeSpec
 }
 
 // batchDefault is the largest batch where a model does not say.
@@ -66,6 +67,9 @@ func (m *modelSpec) fields(r *reader, variants **yaml.Node) []strictyaml.Field {
 		}),
 		strictyaml.Optional("max_batch", func(n *yaml.Node) { m.batch = int(r.Whole(n, "max_batch", 1, batchMax).Value) }),
 		strictyaml.Optional("variants", func(n *yaml.Node) { *variants = n }),
+		strictyaml.Optional("routes", func(n *yaml.Node) {
+			r.List(n, "routes", plan.RoutesMax, func(n *yaml.Node) { m.routes = append(m.routes, r.route(n)) })
+		}),
 	}
 }
 
@@ -124,7 +128,7 @@ func (r *reader) modelPackage(pkg, device strictyaml.Word, m *modelSpec) {
 
 func (r *reader) variant(n *yaml.Node, m *modelSpec) plan.Variant {
 	var name, precision strictyaml.Word
-	var accuracy, overhead, item float64
+	var overhead, item float64
 	var points []plan.Point
 	v := plan.Variant{}
 	affine := false
@@ -139,7 +143,7 @@ func (r *reader) variant(n *yaml.Node, m *modelSpec) plan.Variant {
 				}
 			})
 		}),
-		strictyaml.Required("accuracy", func(n *yaml.Node) { accuracy = r.Real(n, "accuracy", 0, 1) }),
+		strictyaml.Required("accuracy", func(n *yaml.Node) { v.Accuracy = r.accuracy(n, "accuracy") }),
 		strictyaml.Optional("overhead_ms", func(n *yaml.Node) { overhead = r.Real(n, "overhead_ms", 0, msMax) }),
 		strictyaml.Optional("item_ms", func(n *yaml.Node) { item, affine = r.Real(n, "item_ms", msMin, msMax), true }),
 		strictyaml.Optional("latency_ms", func(n *yaml.Node) { points = r.points(n, m.batch) }),
@@ -154,7 +158,6 @@ func (r *reader) variant(n *yaml.Node, m *modelSpec) plan.Variant {
 		}
 	}
 	v.Name, v.Precision = name.Text, precision.Or(precisionDefault).Text
-	v.Accuracy, _ = slo.AccuracyOf(accuracy) // Real has seen the bounds
 	var err error
 	if v.Curve, err = plan.NewCurve(points); err != nil {
 		r.At(strictyaml.PlaceOf(n), "variant %s: %v", v.Name, err)

@@ -71,7 +71,7 @@ type groupSpec struct {
 	name      strictyaml.Word
 	place     strictyaml.Place
 	duration  setting[time.Duration]
-	instances setting[int64]
+	instances setting[[]Kind]
 	loads     setting[[]float64]
 	faults    setting[faultSpec]
 	clients   []clientSpec
@@ -155,10 +155,7 @@ func (s *settings) fields(r *reader) []strictyaml.Field {
 func (g *groupSpec) fields(r *reader) []strictyaml.Field {
 	return append(g.settings.fields(r),
 		strictyaml.Optional("duration", into(r, &g.duration, "duration", parseDuration)),
-		strictyaml.Optional("instances", func(n *yaml.Node) {
-			w := r.Whole(n, "instances", 1, instancesMax)
-			g.instances = setting[int64]{w.Value, w.Place}
-		}),
+		strictyaml.Optional("instances", func(n *yaml.Node) { g.instances = setting[[]Kind]{r.instances(n), strictyaml.PlaceOf(n)} }),
 		strictyaml.Optional("loads", func(n *yaml.Node) {
 			g.loads.place = strictyaml.PlaceOf(n)
 			r.List(n, "loads", loadsMax, func(n *yaml.Node) {
@@ -170,6 +167,23 @@ func (g *groupSpec) fields(r *reader) []strictyaml.Field {
 			r.List(n, "clients", clientsMax, func(n *yaml.Node) { g.clients = append(g.clients, r.client(n)) })
 		}),
 	)
+}
+
+// instances reads how many instances there are, or a list of kinds of them.
+func (r *reader) instances(n *yaml.Node) (kinds []Kind) {
+	if n.Kind != yaml.SequenceNode {
+		return []Kind{{Count: int(r.Whole(n, "instances", 1, instancesMax).Value), Slots: 1, Speed: 1}}
+	}
+	r.List(n, "instances", kindsMax, func(n *yaml.Node) {
+		k := Kind{Count: 1, Slots: 1, Speed: 1}
+		r.Mapping(n, "instances of one kind", []strictyaml.Field{
+			strictyaml.Optional("count", func(n *yaml.Node) { k.Count = int(r.Whole(n, "count", 1, instancesMax/kindsMax).Value) }),
+			strictyaml.Optional("slots", func(n *yaml.Node) { k.Slots = int(r.Whole(n, "slots", 1, slotsMax).Value) }),
+			strictyaml.Optional("speed", func(n *yaml.Node) { k.Speed = r.Real(n, "speed", factorMin, factorMax) }),
+		})
+		kinds = append(kinds, k)
+	})
+	return kinds
 }
 
 func (r *reader) client(n *yaml.Node) clientSpec {
@@ -337,6 +351,19 @@ func (r *reader) faults(n *yaml.Node) faultSpec {
 				f.Outages = append(f.Outages, o)
 			})
 		}),
+		strictyaml.Optional("resize", func(n *yaml.Node) {
+			r.List(n, "resize", outagesMax, func(n *yaml.Node) {
+				var z sim.Resize
+				var at setting[time.Duration]
+				r.Mapping(n, "a resize", []strictyaml.Field{
+					strictyaml.Required("instance", func(n *yaml.Node) { z.Instance = r.instance(n, &f) }),
+					strictyaml.Required("at", into(r, &at, "at", parseDuration)),
+					strictyaml.Required("slots", func(n *yaml.Node) { z.Slots = int(r.Whole(n, "slots", 0, slotsMax).Value) }),
+				})
+				z.At = slo.Instant(at.value)
+				f.Resizes = append(f.Resizes, z)
+			})
+		}),
 	})
 	return f
 }
@@ -345,16 +372,21 @@ func (r *reader) faults(n *yaml.Node) faultSpec {
 func (r *reader) spell(n *yaml.Node, f *faultSpec, instance *sched.InstanceID, more ...strictyaml.Field) (slo.Instant, time.Duration) {
 	var at, length setting[time.Duration]
 	r.Mapping(n, "a fault", append(more,
-		strictyaml.Required("instance", func(n *yaml.Node) {
-			w := r.Whole(n, "instance", 0, instancesMax-1)
-			if *instance = sched.InstanceID(w.Value); *instance >= f.furthest {
-				f.furthest, f.place = *instance, w.Place
-			}
-		}),
+		strictyaml.Required("instance", func(n *yaml.Node) { *instance = r.instance(n, f) }),
 		strictyaml.Required("at", into(r, &at, "at", parseDuration)),
 		strictyaml.Required("for", into(r, &length, "for", parseDuration)),
 	))
 	return slo.Instant(at.value), length.value
+}
+
+// instance reads which instance a fault befalls.
+func (r *reader) instance(n *yaml.Node, f *faultSpec) sched.InstanceID {
+	w := r.Whole(n, "instance", 0, instancesMax-1)
+	instance := sched.InstanceID(w.Value)
+	if instance >= f.furthest {
+		f.furthest, f.place = instance, w.Place
+	}
+	return instance
 }
 
 func (r *reader) profileError(n *yaml.Node, f *faultSpec) {

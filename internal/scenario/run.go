@@ -56,10 +56,10 @@ func until(ctx context.Context, arrivals iter.Seq[sim.Arrival]) iter.Seq[sim.Arr
 
 // config is the simulation of the group under a policy.
 func (g *Group) config(policy plan.Policy, seed uint64) sim.Config {
-	cfg := sim.Config{Instances: sim.Alike(g.Instances), Seed: seed, Faults: g.Faults,
+	cfg := sim.Config{Instances: g.fleet(), Seed: seed, Faults: g.Faults,
 		Core: sched.Config{Policy: policy, QueueItemsMax: sched.DefaultQueueItemsMax, QueueJobsMax: sched.DefaultQueueJobsMax}}
 	for _, m := range g.Models {
-		cfg.Core.Models = append(cfg.Core.Models, sched.Model{Name: m.Name, Planner: m.Profiled, BatchItemsMax: m.BatchItemsMax})
+		cfg.Core.Models = append(cfg.Core.Models, sched.Model{Name: m.Name, Planner: m.Profiled, BatchItemsMax: m.BatchItemsMax, Classes: m.classes})
 		cfg.True = append(cfg.True, m.True)
 	}
 	return cfg
@@ -111,7 +111,11 @@ func (g *Group) Bound(seed uint64) float64 {
 	if work == 0 {
 		return 0
 	}
-	return float64(g.Instances) * float64(items) / work * float64(time.Second)
+	slots := 0.0
+	for _, k := range g.Instances {
+		slots += float64(k.Count*k.Slots) * k.Speed
+	}
+	return slots * float64(items) / work * float64(time.Second)
 }
 
 // mix is the time per item, in nanoseconds, of the cheapest mix with an accuracy

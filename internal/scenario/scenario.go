@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/sim"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/internal/strictyaml"
@@ -35,11 +36,28 @@ type Scenario struct {
 type Group struct {
 	Name      string
 	Duration  time.Duration
-	Instances int
+	Instances []Kind // numbered from 0 in this order
 	Loads     []float64
 	Models    []Model
 	Clients   []Client
 	Faults    sim.Faults
+}
+
+// Kind is a number of like instances.
+type Kind struct {
+	Count int
+	Slots int     // batches that each runs at a time
+	Speed float64 // relative to the models' profiles
+}
+
+// fleet lists the group's instances.
+func (g *Group) fleet() (list []sim.Instance) {
+	for class, k := range g.Instances {
+		for range k.Count {
+			list = append(list, sim.Instance{Class: sched.ClassID(class), Slots: k.Slots})
+		}
+	}
+	return list
 }
 
 // Model is a model as it is and as its profile says it is.
@@ -49,6 +67,7 @@ type Model struct {
 	True          *plan.Planner
 	Profiled      *plan.Planner
 	BatchItemsMax int
+	classes       []sched.Residence // by kind of instances
 }
 
 // Client is one source of jobs.
@@ -106,6 +125,8 @@ const (
 	variantsMax  = plan.RoutesMax
 	batchMax     = 512
 	instancesMax = 10_000
+	kindsMax     = 20
+	slotsMax     = 1000
 	durationMax  = 24 * time.Hour
 )
 

@@ -223,6 +223,12 @@ func TestErrorsHaveLines(t *testing.T) {
 		{"groups", "loads", "groups: [{name: x}, {name: x}]\nloads", `the group "x" occurs twice`},
 		{"group's name", "loads", "groups: [{name: a/b}]\nloads", "it becomes a file's"},
 		{"model", "loads", "model: n\nloads", `there is no model "n"`},
+		{"instances", "loads", "instances: [{count: 2, slot: 3}]\nloads", `instances of one kind has no key "slot"; did you mean "slots"`},
+		{"speed", "loads", "instances: [{speed: 0}]\nloads", ":11:21: speed is 0"},
+		{"resize", "loads", "instances: [{count: 2}, {count: 2}]\nfaults: {resize: [{instance: 4, at: 1s, slots: 2}]}\nloads", "there is no instance 4; the first of 4 is 0"},
+		{"route's variant", "variants:", "routes: [{name: c, runs: x, accuracy: 0.9, next: [{route: a, share: 1}]}]\n    variants:", `route c: there is no variant or route "x" before it`},
+		{"route's next", "variants:", "routes: [{name: c, runs: a, accuracy: 0.9, next: [{route: c, share: 1}]}]\n    variants:", `route c: there is no variant or route "c" before it`},
+		{"route's share", "variants:", "routes: [{name: c, runs: a, accuracy: 0.9, next: [{route: both, share: 2}]}]\n    variants:", "share is 2; it must be between 0 and 1"},
 		{"alias", "loads", "late: &x drop\nloads", "anchors and aliases are not supported"},
 	}
 	for _, c := range cases {
@@ -272,7 +278,7 @@ groups:
 	if y.Share != 0.75 || y.AllFirst || y.Slack.Low != 1 {
 		t.Errorf("y: %+v", y)
 	}
-	if z.Floors.Low != 0.9 || z.Late != slo.LateDrop || s.Groups[1].Instances != 3 || s.Groups[0].Instances != 1 {
+	if z.Floors.Low != 0.9 || z.Late != slo.LateDrop || s.Groups[1].Instances[0].Count != 3 || s.Groups[0].Instances[0].Count != 1 {
 		t.Errorf("z: %+v", z)
 	}
 }
