@@ -66,10 +66,11 @@ var rooms = []room{
 	{dir: "internal/plan", imports: []string{"internal/slo", "internal/stats", "internal/modelpkg"}},
 	{dir: "internal/sched", imports: []string{"internal/slo", "internal/plan"}},
 	{dir: "internal/record", imports: []string{"internal/slo", "internal/stats", "internal/sched"}},
+	{dir: "internal/feed", imports: []string{"internal/slo", "internal/plan", "internal/sched", "internal/record"}},
 	{dir: "internal/sim", imports: []string{"internal/slo", "internal/workload", "internal/plan", "internal/sched", "internal/record"}},
 	{
 		dir:     "internal/obs",
-		imports: []string{"status", "internal/slo", "internal/stats", "internal/plan", "internal/sched", "internal/record"},
+		imports: []string{"status", "internal/slo", "internal/stats", "internal/plan", "internal/sched", "internal/record", "internal/feed"},
 		tests:   []string{"internal/workload", "internal/sim"},
 	},
 	{
@@ -79,7 +80,8 @@ var rooms = []room{
 	},
 	{
 		dir:     "internal/engine",
-		imports: []string{"tensor", "status", "internal/slo", "internal/stats", "internal/pending", "internal/modelpkg", "internal/runtime", "internal/plan", "internal/sched", "internal/obs"},
+		imports: []string{"tensor", "status", "internal/slo", "internal/stats", "internal/pending", "internal/modelpkg", "internal/runtime", "internal/plan", "internal/sched", "internal/record",
+			"internal/feed", "internal/obs"},
 		tests:   []string{"internal/runtime/fake", "internal/sim", "internal/workload"},
 	},
 	{

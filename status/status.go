@@ -177,6 +177,6 @@ type Decision struct {
 	Items       int       `json:"items"`
 	PredictedMS float64   `json:"predicted_ms"`
 	MeasuredMS  float64   `json:"measured_ms"` // 0 while it runs, and if it was lost
-	State       string    `json:"state"`       // "running", "done", "failed", "lost", "aborted" (nobody wanted it any more)
+	State       string    `json:"state"`       // "running", "done", "failed", "lost", "aborted" (nobody wanted it any more), "unknown" (the server was too busy to note its end)
 	Why         string    `json:"why"`         // a sentence for people
 }

@@ -33,6 +33,11 @@ type call struct {
 	// answered says that the caller was told the end while a batch still ran. All
 	// that result reads is the caller's then.
 	answered bool
+
+	// For who follows the core, until the job has ended; the loop's all the while.
+	event     sched.Event // its Arrive
+	submitted slo.Instant
+	left      int // items not finished
 }
 
 // deliver takes the result of one part out of a finished batch; false when it

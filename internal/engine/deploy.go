@@ -11,8 +11,8 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/mosel-serve/mosel/internal/feed"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
-	"github.com/mosel-serve/mosel/internal/obs"
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/sched"
@@ -29,7 +29,8 @@ type Served struct {
 // it is taken away when the last of them has let go.
 type deployment struct {
 	Served
-	number    int // in the core
+	number    int         // in the core
+	told      *feed.Model // to who follows the core
 	planner   *plan.Planner
 	trials    []trial            // what warming up runs, the best first
 	samples   []runtime.Item     // a few, all of the same lengths, until it is warm
@@ -272,6 +273,7 @@ func (e *Engine) load(ctx context.Context, s Served, warming *limit) (d *deploym
 		e.closeAll(d.instances)
 		return nil, err
 	}
+	d.told = d.info()
 	return d, nil
 }
 
@@ -280,9 +282,9 @@ func (d *deployment) spec() sched.Model {
 	return sched.Model{Name: d.Model.Name, Planner: d.planner, BatchItemsMax: d.Model.Limits.BatchItemsMax, Scale: d.scale}
 }
 
-// info is the model as the observer tells of it.
-func (d *deployment) info() obs.Info {
-	return obs.Info{Name: d.Model.Name, Version: d.Model.Version, Digest: d.Model.Digest, Modalities: d.Model.ModalityNames(),
+// info is the model as those are told who follow the core.
+func (d *deployment) info() *feed.Model {
+	return &feed.Model{Name: d.Model.Name, Version: d.Model.Version, Digest: d.Model.Digest, Modalities: d.Model.ModalityNames(),
 		Planner: d.planner, Scale: d.scale}
 }
 

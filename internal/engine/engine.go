@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/feed"
 	"github.com/mosel-serve/mosel/internal/obs"
 	"github.com/mosel-serve/mosel/internal/pending"
 	"github.com/mosel-serve/mosel/internal/plan"
@@ -50,8 +51,8 @@ type Config struct {
 	// Work, if not nil, gets what is under way that may hang, by name.
 	Work *pending.Work
 	Log  *slog.Logger
-	// Trace, if not nil, sees every step of the core. It is called by the one
-	// goroutine that owns the core, which waits for it, and must not keep actions.
+	// Trace, if not nil, is told of the core's steps, in order, by a goroutine of its
+	// own. It must not keep actions. Steps are dropped while it is far too slow.
 	Trace func(now slo.Instant, event sched.Event, actions []sched.Action)
 }
 
@@ -67,6 +68,9 @@ type Engine struct {
 	seed       maphash.Seed // of the clients' ids
 	ids        *obs.JobIDs
 	inbox      chan message
+	feed       *feed.Feed
+	observing  *feed.Subscriber
+	observer   *obs.Observer // of observing's goroutine
 	workers    []*worker
 	ready      atomic.Bool
 	gate       sync.RWMutex  // posting holds it shared, so that no message is lost when the loop ends
@@ -122,18 +126,16 @@ func New(ctx context.Context, cfg Config, rt runtime.Runtime) (*Engine, error) {
 		return nil, slo.E("start engine", slo.KindInvalid, "%w", err)
 	}
 	e.epoch = time.Now()
-	observer, err := obs.New(obs.Config{Registerer: cfg.Metrics, Recent: cfg.Recent, LogDropped: cfg.LogDropped, Epoch: e.epoch, IDs: e.ids, Policy: cfg.Policy,
-		QueueItemsMax: cfg.QueueItemsMax, QueueJobsMax: cfg.QueueJobsMax, QueueBytesMax: cfg.QueueBytesMax, Log: cfg.Log})
-	if err != nil {
+	if err := e.follow(); err != nil {
 		e.free(served)
-		return nil, slo.E("start engine", slo.KindInternal, "%w", err)
+		return nil, err
 	}
 	e.catalogue.Store(newCatalogue(served))
 	for i := range cfg.Instances {
 		e.workers = append(e.workers, e.hire(sched.InstanceID(i)))
 	}
 	e.ready.Store(true)
-	go newLoop(e, c, observer, served).run()
+	go newLoop(e, c, served).run()
 	return e, nil
 }
 
@@ -186,9 +188,11 @@ func (e *Engine) Counts() (counts sched.Counts, waiting time.Duration) {
 // surroundings know is not in it: name and version of the server, models that are
 // not served.
 func (e *Engine) Status() (s status.Status, ok bool) {
-	ok = e.ask(func(l *loop) {
-		s = l.observer.Status(l.engine.Now())
-		s.Queue.WaitingMS = stats.Milliseconds(l.core.Waiting())
+	var waiting time.Duration
+	e.ask(func(l *loop) { waiting = l.core.Waiting() })
+	ok = e.observe(func(o *obs.Observer) {
+		s = o.Status(e.Now())
+		s.Queue.WaitingMS = stats.Milliseconds(waiting)
 		s.Server.Ready = e.Ready()
 	})
 	return s, ok
@@ -198,7 +202,7 @@ func (e *Engine) Status() (s status.Status, ok bool) {
 // engine's, see Response.Job. The error has kind not found.
 func (e *Engine) Explain(id string) (x status.Explanation, err error) {
 	found := false
-	e.ask(func(l *loop) { x, found = l.observer.Explain(id) })
+	e.observe(func(o *obs.Observer) { x, found = o.Explain(id) })
 	if !found {
 		return x, slo.E("", slo.KindNotFound, "no request with the server's id %.80q is known: unfinished ones are, and the last %d that ended; those with an id of the client's own are listed by client_id", id, cmp.Or(e.cfg.Recent, obs.RecentDefault))
 	}
@@ -207,13 +211,13 @@ func (e *Engine) Explain(id string) (x status.Explanation, err error) {
 
 // Requests lists the recent jobs whose requests have this id of the client's own.
 func (e *Engine) Requests(clientID string) (list status.Requests) {
-	e.ask(func(l *loop) { list = l.observer.Requests(clientID) })
+	e.observe(func(o *obs.Observer) { list = o.Requests(clientID) })
 	return list
 }
 
 // Statistics are what a version of a model has done since it was deployed.
 func (l Lease) Statistics() (s obs.Statistics) {
-	l.engine.ask(func(loop *loop) { s = loop.observer.Statistics(l.deployment.number) })
+	l.engine.observe(func(o *obs.Observer) { s = o.Statistics(l.deployment.number) })
 	return s
 }
 

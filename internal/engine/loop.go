@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/mosel-serve/mosel/internal/obs"
+	"github.com/mosel-serve/mosel/internal/feed"
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
@@ -17,7 +17,6 @@ import (
 type loop struct {
 	engine      *Engine
 	core        *sched.Core
-	observer    *obs.Observer
 	deployments []*deployment // by number; nil: none
 	calls       map[sched.JobID]*call
 	lastJob     sched.JobID
@@ -30,15 +29,19 @@ type loop struct {
 	down        []*worker   // to be replaced as soon as fewer are stuck
 }
 
-func newLoop(e *Engine, core *sched.Core, observer *obs.Observer, served []*deployment) *loop {
-	l := &loop{engine: e, core: core, observer: observer, deployments: slices.Clone(served), calls: map[sched.JobID]*call{}, timer: time.NewTimer(time.Hour), wake: slo.Never}
-	for _, d := range served {
-		observer.Serve(d.number, d.info())
-	}
+func newLoop(e *Engine, core *sched.Core, served []*deployment) *loop {
+	l := &loop{engine: e, core: core, deployments: slices.Clone(served), calls: map[sched.JobID]*call{}, timer: time.NewTimer(time.Hour), wake: slo.Never}
+	e.feed.Resume(l.snapshot)
 	for _, w := range e.workers {
-		l.step(sched.InstanceUp{Instance: w.id})
+		l.up(w)
 	}
 	return l
+}
+
+// up reports an instance up.
+func (l *loop) up(w *worker) {
+	w.up = true
+	l.step(sched.InstanceUp{Instance: w.id})
 }
 
 func (l *loop) run() {
@@ -56,6 +59,7 @@ func (l *loop) run() {
 	}
 	l.engine.endHealing()
 	l.refuseRest()
+	l.closeFeed()
 	l.engine.left = l.served()
 	close(l.engine.stopped)
 }
@@ -102,19 +106,23 @@ func (l *loop) tick() {
 }
 
 // step tells the core what happened and carries out what it asks for.
-func (l *loop) step(event sched.Event) {
-	now := l.engine.Now()
-	l.out = l.core.Step(now, event, l.out[:0])
-	l.observer.Step(now, event, l.out, l.engine.Now().Sub(now))
-	if trace := l.engine.cfg.Trace; trace != nil {
-		trace(now, event, l.out)
-	}
+func (l *loop) step(event sched.Event) { l.take(&feed.Step{Event: event}) }
+
+// take is step with what only the engine knows of it. It is published before it is
+// carried out: whoever has an answer and asks for it finds it.
+func (l *loop) take(s *feed.Step) {
+	s.At = l.engine.Now()
+	l.out = l.core.Step(s.At, s.Event, l.out[:0])
+	s.Actions, s.Took = l.out, l.engine.Now().Sub(s.At)
+	l.engine.feed.Publish(s)
 	for _, action := range l.out {
 		switch a := action.(type) {
 		case sched.Dispatch:
 			l.dispatch(a)
 		case sched.Abort:
 			l.engine.workers[a.Instance].running.abort()
+		case sched.Finish:
+			l.calls[a.Job].left -= a.Count
 		case sched.GiveUp:
 			c := l.calls[a.Job]
 			c.served.users.Add(1) // the batch's, beside the caller's
@@ -130,6 +138,7 @@ func (l *loop) step(event sched.Event) {
 			}
 		}
 	}
+	l.engine.feed.Wake()
 }
 
 // answer lets the caller go on.
@@ -147,9 +156,10 @@ func (l *loop) submit(c *call) {
 	if left := objective.Deadline.Sub(l.engine.Now()); objective.Deadline != slo.Never && left > 0 {
 		objective.Deadline -= slo.Instant(min(answerTime, left/answerShare))
 	}
-	l.observer.Admitted(c.job, c.ID, c.Client)
-	l.step(sched.Arrive{Job: c.job, Client: l.engine.clientID(c.Client), Model: c.served.number, Items: len(c.Items), Bytes: c.bytes(),
-		Present: c.Modalities, Choice: c.Choice, Mixed: c.Mixed, Objective: objective, Expires: c.Objective.Deadline})
+	c.event = sched.Arrive{Job: c.job, Client: l.engine.clientID(c.Client), Model: c.served.number, Items: len(c.Items), Bytes: c.bytes(),
+		Present: c.Modalities, Choice: c.Choice, Mixed: c.Mixed, Objective: objective, Expires: c.Objective.Deadline}
+	c.submitted, c.left = l.engine.Now(), len(c.Items)
+	l.take(&feed.Step{Event: c.event, Request: c.ID, Client: c.Client})
 }
 
 // A deadline covers the way of the answer to the client, which the core does not
@@ -168,9 +178,9 @@ func (l *loop) dispatch(d sched.Dispatch) {
 	w := l.engine.workers[d.Instance]
 	b := &w.running
 	served := l.deployments[d.Model]
-	*b = running{dispatch: d, served: served, instance: served.instances[d.Instance], items: b.items[:0], results: b.results[:0], rows: b.rows[:0], order: b.order[:0]}
-	b.ctx, b.abort = context.WithCancel(context.Background())
 	now := l.engine.Now()
+	*b = running{dispatch: d, started: now, served: served, instance: served.instances[d.Instance], items: b.items[:0], results: b.results[:0], rows: b.rows[:0], order: b.order[:0]}
+	b.ctx, b.abort = context.WithCancel(context.Background())
 	for _, p := range d.Parts {
 		c := l.calls[p.Job]
 		if c.started == 0 {
@@ -221,6 +231,7 @@ func (l *loop) lose(w *worker) {
 		l.engine.closeAll(d.instances[w.id : w.id+1])
 		d.instances[w.id] = nil
 	}
+	w.up = false
 	l.step(sched.InstanceDown{Instance: w.id})
 	l.replace(w)
 }
@@ -235,7 +246,7 @@ func (l *loop) revive(w *worker, served []*deployment, fresh []runtime.Instance)
 			l.engine.closeAll(fresh[i : i+1])
 		}
 	}
-	l.step(sched.InstanceUp{Instance: w.id})
+	l.up(w)
 }
 
 // lacking is what is served and not loaded on a worker.
@@ -255,14 +266,12 @@ func (l *loop) serve(d *deployment) {
 		l.deployments = append(l.deployments, nil)
 	}
 	l.deployments[d.number] = d
-	l.observer.Serve(d.number, d.info())
-	l.step(sched.Serve{Model: d.number, Spec: d.spec()})
+	l.take(&feed.Step{Event: sched.Serve{Model: d.number, Spec: d.spec()}, Model: d.told})
 }
 
 // retire takes a deployment away that no request uses any more.
 func (l *loop) retire(d *deployment) {
 	l.step(sched.Retire{Model: d.number})
-	l.observer.Retire(d.number)
 	l.deployments[d.number] = nil
 }
 

@@ -79,28 +79,32 @@ func (p parity) fate(instance, model, n int) (extra time.Duration, failed bool) 
 // aborting is how long an instance takes to end a batch: apart from the others.
 func (p parity) aborting(instance int) time.Duration { return time.Duration(instance + 1) }
 
-// slowToAbort is a runtime whose instances end a batch early only after a while.
+// slowToAbort is a runtime whose instances count their batches, and end one early
+// only after a while.
 type slowToAbort struct {
 	runtime.Runtime
 	parity
-	loaded *int
+	batches *counter
+	loaded  *int
 }
 
 // Load implements runtime.Runtime.
 func (r slowToAbort) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
 	instance, err := r.Runtime.Load(ctx, m, opts)
 	*r.loaded++
-	return &slowInstance{Instance: instance, parity: r.parity, number: (*r.loaded - 1) % r.instances}, err
+	n := *r.loaded - 1
+	return &slowInstance{Instance: instance, slowToAbort: r, number: n % r.instances, model: n / r.instances}, err
 }
 
 type slowInstance struct {
 	runtime.Instance
-	parity
-	number int // of the engine's instance: it loads one model on all of them, then the next
+	slowToAbort
+	number, model int // of the engine's instance: it loads one model on all of them, then the next
 }
 
 // Run implements runtime.Instance.
 func (s *slowInstance) Run(ctx context.Context, variant int, items []runtime.Item) ([]tensor.Tensor, error) {
+	s.batches.dispatched(s.number, s.model)
 	outputs, err := s.Instance.Run(ctx, variant, items)
 	if ctx.Err() != nil {
 		time.Sleep(s.aborting(s.number))
@@ -180,7 +184,6 @@ func (p parity) engine(t *testing.T) (lines []string, arrivals []sim.Arrival) {
 			lines = append(lines, fmt.Sprintf("%d %T%+v", now, event, event))
 			for _, a := range actions {
 				if d, ok := a.(sched.Dispatch); ok {
-					batches.dispatched(int(d.Instance), d.Model)
 					d.Why = nil // the simulation was not asked for it
 					a = d
 				}
@@ -209,11 +212,12 @@ func (p parity) engine(t *testing.T) (lines []string, arrivals []sim.Arrival) {
 		}
 		return nil
 	}})
-	e, err := engine.New(t.Context(), cfg, slowToAbort{rt, p, new(int)})
+	e, err := engine.New(t.Context(), cfg, slowToAbort{rt, p, &batches, new(int)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	warm = true
+	clear(batches.counts) // of warming up
 	p.offer(e)
 	drain(t, e)
 	return lines, arrivals

@@ -7,6 +7,7 @@ import (
 
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/sched"
+	"github.com/mosel-serve/mosel/internal/slo"
 )
 
 // worker is one instance of the core: a goroutine that runs one batch at a time,
@@ -17,11 +18,13 @@ type worker struct {
 	log     *slog.Logger
 	running running // the loop's while the instance is idle, the worker's while it runs
 	watch   watch   // the loop's
+	up      bool    // the loop's: as the core knows it
 }
 
 // running is a batch on its way through an instance.
 type running struct {
 	dispatch sched.Dispatch
+	started  slo.Instant
 	served   *deployment
 	instance runtime.Instance
 	ctx      context.Context    // of the run

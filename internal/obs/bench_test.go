@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/feed"
 	"github.com/mosel-serve/mosel/internal/obs"
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/sched"
@@ -66,13 +67,10 @@ func BenchmarkStep(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			o.Serve(0, obs.Info{Name: "digits", Version: "1", Modalities: []string{"image", "text"}, Planner: scriptPlanner(b)})
+			o.Resume(&feed.Snapshot{Models: map[int]*feed.Model{0: {Name: "digits", Version: "1", Modalities: []string{"image", "text"}, Planner: scriptPlanner(b)}}})
 			play := func(from slo.Instant, moments []moment) {
 				for _, m := range moments {
-					if a, ok := m.event.(sched.Arrive); ok {
-						o.Admitted(a.Job, m.request, "somebody")
-					}
-					o.Step(from+m.now, m.event, m.actions, 3*time.Microsecond)
+					o.Step(&feed.Step{At: from + m.now, Event: m.event, Actions: m.actions, Took: 3 * time.Microsecond, Request: m.request, Client: "somebody"})
 				}
 			}
 			var from slo.Instant

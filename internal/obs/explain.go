@@ -38,7 +38,7 @@ func (o *Observer) Explain(id string) (status.Explanation, bool) {
 			e.running[b.Variant] += share.Items
 		case record.BatchFailed, record.BatchLost, record.BatchAborted:
 			e.stopped[b.Variant] = b.End
-		case record.BatchDone:
+		case record.BatchDone, record.BatchUnknown:
 		}
 		if b.Why != nil && b.Why.Chosen.Route != b.Why.Planned.Route {
 			e.upgraded[b.Variant] = true

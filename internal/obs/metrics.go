@@ -1,7 +1,8 @@
 package obs
 
 import (
-	"errors"
+	"context"
+	"time"
 
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/prometheus/client_golang/prometheus"
@@ -66,38 +67,58 @@ var (
 	byInstance = []string{"instance"}
 )
 
-// maker makes metrics and registers them.
-type maker struct {
-	registerer prometheus.Registerer
-	errs       []error
+// collector is all that an observer counts, as one: so that it can wait, before any
+// of it is read, for the observer to be told of what has happened.
+type collector struct {
+	flush func(ctx context.Context)
+	parts []prometheus.Collector
 }
 
-func (m *maker) register(c prometheus.Collector) {
-	if err := m.registerer.Register(c); err != nil {
-		m.errs = append(m.errs, err)
+// flushTimeout is how long a scrape waits for the observer. It needs microseconds;
+// after that the metrics are shown as they are.
+const flushTimeout = time.Second
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(to chan<- *prometheus.Desc) {
+	for _, part := range c.parts {
+		part.Describe(to)
 	}
 }
 
-func (m *maker) counter(name, help string, labels ...string) *prometheus.CounterVec {
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(to chan<- prometheus.Metric) {
+	if c.flush != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+		c.flush(ctx)
+		cancel()
+	}
+	for _, part := range c.parts {
+		part.Collect(to)
+	}
+}
+
+func (c *collector) add(part prometheus.Collector) { c.parts = append(c.parts, part) }
+
+func (c *collector) counter(name, help string, labels ...string) *prometheus.CounterVec {
 	v := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "mosel", Name: name, Help: help}, labels)
-	m.register(v)
+	c.add(v)
 	return v
 }
 
-func (m *maker) gauge(name, help string, labels ...string) *prometheus.GaugeVec {
+func (c *collector) gauge(name, help string, labels ...string) *prometheus.GaugeVec {
 	v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "mosel", Name: name, Help: help}, labels)
-	m.register(v)
+	c.add(v)
 	return v
 }
 
-func (m *maker) histogram(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+func (c *collector) histogram(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
 	v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "mosel", Name: name, Help: help, Buckets: buckets}, labels)
-	m.register(v)
+	c.add(v)
 	return v
 }
 
-func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
-	m := &maker{registerer: registerer}
+func newMetrics(cfg Config) (*metrics, error) {
+	m := &collector{flush: cfg.Flush}
 	s := &metrics{
 		jobs:     m.counter("jobs_total", "Jobs that have ended.", append(byModel[:2:2], "outcome", "reason")...),
 		items:    m.counter("items_total", "Items of jobs that have ended, each with its job's outcome.", append(byVariant[:3:3], "outcome", "reason")...),
@@ -132,9 +153,11 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		busySeconds: m.counter("instance_busy_seconds_total", "Time in which the instance ran batches.", byInstance...),
 		losses:      m.counter("instance_losses_total", "How often the instance went away.", byInstance...),
 	}
-	m.register(s.step)
-	if len(m.errs) > 0 {
-		return nil, slo.E("register metrics", slo.KindInternal, "%w", errors.Join(m.errs...))
+	m.add(s.step)
+	m.add(logDropped(cfg.LogDropped))
+	m.add(feedDropped{cfg.FeedDropped})
+	if err := cfg.Registerer.Register(m); err != nil {
+		return nil, slo.E("register metrics", slo.KindInternal, "%w", err)
 	}
 	return s, nil
 }
@@ -156,12 +179,31 @@ func (s *metrics) dropGauges(labels prometheus.Labels) {
 	}
 }
 
-// registerLog registers what is known of the log.
-func registerLog(registerer prometheus.Registerer, dropped func() uint64) error {
+// logDropped is what is known of the log.
+func logDropped(dropped func() uint64) prometheus.Collector {
 	if dropped == nil {
 		dropped = func() uint64 { return 0 }
 	}
-	return registerer.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "mosel", Name: "log_dropped_total",
+	return prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "mosel", Name: "log_dropped_total",
 		Help: "Lines of the log that were dropped, because nobody read them in time or they could not be written."},
-		func() float64 { return float64(dropped()) }))
+		func() float64 { return float64(dropped()) })
+}
+
+// feedDropped is what is known of the feed's subscribers.
+type feedDropped struct{ dropped func() map[string]uint64 }
+
+var feedDroppedDesc = prometheus.NewDesc("mosel_feed_dropped_total",
+	"Steps of the core that the subscriber was not told of, because it was too slow.", []string{"subscriber"}, nil)
+
+// Describe implements prometheus.Collector.
+func (f feedDropped) Describe(to chan<- *prometheus.Desc) { to <- feedDroppedDesc }
+
+// Collect implements prometheus.Collector.
+func (f feedDropped) Collect(to chan<- prometheus.Metric) {
+	if f.dropped == nil {
+		return
+	}
+	for subscriber, steps := range f.dropped() {
+		to <- prometheus.MustNewConstMetric(feedDroppedDesc, prometheus.CounterValue, float64(steps), subscriber)
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/feed"
 	"github.com/mosel-serve/mosel/internal/obs"
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/sched"
@@ -26,7 +27,7 @@ type described struct {
 }
 
 func (d *described) Register(c prometheus.Collector) error {
-	ch := make(chan *prometheus.Desc, 10)
+	ch := make(chan *prometheus.Desc, 100)
 	c.Describe(ch)
 	close(ch)
 	for desc := range ch {
@@ -207,10 +208,10 @@ func fleet(t *testing.T, seed uint64) (sim.Config, func(yield func(sim.Arrival) 
 	}
 }
 
-// TestBooksAgreeWithTheSimulator runs random loads in the simulator with an
+// TestMetricsAgreeWithTheSimulator runs random loads in the simulator with an
 // observer that sees every step, and compares the metrics with the report. They
 // are scraped all the while.
-func TestBooksAgreeWithTheSimulator(t *testing.T) {
+func TestMetricsAgreeWithTheSimulator(t *testing.T) {
 	for seed := uint64(1); seed <= 8; seed++ {
 		compare(t, seed)
 	}
@@ -251,7 +252,7 @@ func (f *follower) see(at slo.Instant, what any) {
 // flush hands over the step that is complete.
 func (f *follower) flush() {
 	if f.event != nil {
-		f.observer.Step(f.now, f.event, f.actions, time.Microsecond)
+		f.observer.Step(&feed.Step{At: f.now, Event: f.event, Actions: f.actions, Took: time.Microsecond})
 	}
 }
 
@@ -283,9 +284,11 @@ func compare(t *testing.T, seed uint64) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	begin := feed.Snapshot{Models: map[int]*feed.Model{}}
 	for i, m := range cfg.Core.Models {
-		o.Serve(i, obs.Info{Name: m.Name, Version: "1", Modalities: []string{"image", "text"}, Planner: m.Planner})
+		begin.Models[i] = &feed.Model{Name: m.Name, Version: "1", Modalities: []string{"image", "text"}, Planner: m.Planner}
 	}
+	o.Resume(&begin)
 	stop := scraping(registry)
 	f := &follower{observer: o}
 	report, err := sim.Run(cfg, load, f.see)

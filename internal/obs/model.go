@@ -3,6 +3,7 @@ package obs
 import (
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/feed"
 	"github.com/mosel-serve/mosel/internal/record"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/internal/stats"
@@ -11,7 +12,7 @@ import (
 
 // model is what is counted of a model, with its metrics at hand.
 type model struct {
-	Info
+	*feed.Model
 	metrics  *metrics
 	variants []variant
 	shared   bool // another number serves, or has served, the same version
@@ -65,8 +66,8 @@ func (m *model) forget(stretch int) {
 	}
 }
 
-func newModel(i Info, s *metrics) *model {
-	m := &model{Info: i, metrics: s, reasons: map[slo.Reason]int{}, jobs: map[ending]prometheus.Counter{}, unrun: map[ending]prometheus.Counter{},
+func newModel(i *feed.Model, s *metrics) *model {
+	m := &model{Model: i, metrics: s, reasons: map[slo.Reason]int{}, jobs: map[ending]prometheus.Counter{}, unrun: map[ending]prometheus.Counter{},
 		right:  s.right.WithLabelValues(i.Name, i.Version),
 		queued: s.queued.WithLabelValues(i.Name, i.Version), compute: s.compute.WithLabelValues(i.Name, i.Version),
 		duration: s.duration.WithLabelValues(i.Name, i.Version),

@@ -4,8 +4,8 @@
 // is one computation, the one of package record, which the simulator's report
 // shares, so no two of them can disagree.
 //
-// The core never waits for an observer: a step costs about a microsecond, and
-// what is kept is bounded. That is Config.Recent finished jobs (some 400 bytes
+// The observer is told of the core's steps by package feed, so the core never waits
+// for it. A step costs it about a microsecond, and what is kept is bounded. That is Config.Recent finished jobs (some 400 bytes
 // each, and the names of request and client, cut to NameMax), twice as many batches (112 bytes
 // each, and the options of the decision behind it, cut to optionsMax of 32
 // bytes), and 300 KiB of distributions for every model: 10 to 40 MB in all by
@@ -13,12 +13,14 @@
 package obs
 
 import (
+	"context"
 	"hash/maphash"
 	"log/slog"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/feed"
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/record"
 	"github.com/mosel-serve/mosel/internal/sched"
@@ -34,6 +36,12 @@ type Config struct {
 	Recent int
 	// LogDropped is how many lines of the log were dropped. Nil: none.
 	LogDropped func() uint64
+	// FeedDropped is how many steps of the core each subscriber of its feed has
+	// missed. Nil: there is no feed.
+	FeedDropped func() map[string]uint64
+	// Flush waits until the observer has been told of all that has happened, or ctx
+	// ends. It is called before the metrics are read. Nil: it always has been.
+	Flush func(ctx context.Context)
 	// Epoch is the wall-clock time of instant 0.
 	Epoch time.Time
 	// Policy and the bounds of the queue are the core's, to be told.
@@ -59,18 +67,8 @@ const (
 	retiredMax = 16
 )
 
-// Info is what is told of a model.
-type Info struct {
-	Name       string
-	Version    string
-	Digest     string
-	Modalities []string // in the order of their bits
-	Planner    *plan.Planner
-	Scale      []float64 // as in sched.Model
-}
-
-// Observer follows one core. All its methods are called by the goroutine that
-// owns the core; the metrics may be scraped by any other meanwhile.
+// Observer follows one core, as a handler of its feed. All its methods are called by
+// one goroutine; the metrics may be scraped by any other meanwhile.
 type Observer struct {
 	cfg       Config
 	log       *slog.Logger
@@ -82,7 +80,7 @@ type Observer struct {
 	clients   map[sched.ClientID]*client
 	history   history
 	seed      maphash.Seed
-	next      names // of the job that arrives next
+	arriving  *feed.Step // the one that is being recorded
 	now       slo.Instant
 	draining  bool
 	broken    bool // the tracker is of no use any more
@@ -97,12 +95,6 @@ type label struct{ model, version string }
 
 func (l label) labels() prometheus.Labels {
 	return prometheus.Labels{"model": l.model, "version": l.version}
-}
-
-// names are what the core does not see of a job.
-type names struct {
-	job             sched.JobID
-	request, client string
 }
 
 // client is who has unfinished jobs.
@@ -123,10 +115,7 @@ func New(cfg Config) (*Observer, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	m, err := newMetrics(cfg.Registerer)
-	if err == nil {
-		err = registerLog(cfg.Registerer, cfg.LogDropped)
-	}
+	m, err := newMetrics(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -139,9 +128,8 @@ func New(cfg Config) (*Observer, error) {
 	return o, nil
 }
 
-// Serve tells of a model before the first job for it arrives, with its number
-// in the core.
-func (o *Observer) Serve(number int, m Info) {
+// serve begins to count what a model does, before the first job for it arrives.
+func (o *Observer) serve(number int, m *feed.Model) {
 	fresh := newModel(m, o.metrics)
 	for _, n := range o.servedAs(fresh.label()) {
 		fresh.shared, o.models[n].shared = true, true
@@ -150,10 +138,10 @@ func (o *Observer) Serve(number int, m Info) {
 	o.retired = slices.DeleteFunc(o.retired, func(l label) bool { return l == fresh.label() })
 }
 
-// Retire tells that the core has forgotten a model. What was counted of it stays
+// retire forgets a model that the core has forgotten. What was counted of it stays
 // to be seen, as counters must not go back, until retiredMax others have gone
 // after it; what is only true while it is served goes at once.
-func (o *Observer) Retire(number int) {
+func (o *Observer) retire(number int) {
 	m := o.models[number]
 	if m == nil {
 		return
@@ -184,12 +172,6 @@ func (o *Observer) servedAs(l label) (numbers []int) {
 	return numbers
 }
 
-// Admitted tells what the core does not see of the job that arrives next: what
-// the client calls the request, and who the client is. Either may be empty.
-func (o *Observer) Admitted(job sched.JobID, request, client string) {
-	o.next = names{job: job, request: cut(request), client: cut(client)}
-}
-
 // cut bounds a name. What is cut is copied, so that it does not hold the memory
 // of a whole header.
 func cut(name string) string {
@@ -199,28 +181,39 @@ func cut(name string) string {
 	return strings.ToValidUTF8(strings.Clone(name[:NameMax]), "")
 }
 
-// Step records what has happened at now and what the core, which took so long to
-// find out, did about it.
-func (o *Observer) Step(now slo.Instant, event sched.Event, actions []sched.Action, took time.Duration) {
-	o.now = now
-	o.turn(now)
-	o.metrics.step.Observe(took.Seconds())
-	switch e := event.(type) {
+// Step records what has happened and what the core did about it.
+func (o *Observer) Step(s *feed.Step) {
+	o.now = max(o.now, s.At) // Status may have looked at a later clock
+	o.turn(o.now)
+	o.metrics.step.Observe(s.Took.Seconds())
+	switch e := s.Event.(type) {
 	case sched.InstanceUp:
 		o.instance(e.Instance).rise()
+	case sched.Serve:
+		o.serve(e.Model, s.Model)
 	case sched.Drain:
 		o.draining = true
 	}
 	if o.broken {
 		return
 	}
-	if err := o.tracker.Step(now, event, actions); err != nil {
-		o.broken = true
-		o.log.Error("the records of this server are wrong: its metrics and its status end here", "error", err)
+	o.arriving = s
+	if err := o.tracker.Step(s.At, s.Event, s.Actions); err != nil {
+		o.fail(err)
 	}
-	if e, ok := event.(sched.InstanceDown); ok {
+	o.arriving = nil
+	switch e := s.Event.(type) {
+	case sched.InstanceDown:
 		o.instance(e.Instance).fall()
+	case sched.Retire:
+		o.retire(e.Model)
 	}
+}
+
+// fail notes that nothing is counted any more.
+func (o *Observer) fail(err error) {
+	o.broken = true
+	o.log.Error("the records of this server are wrong: its metrics and its status end here", "error", err)
 }
 
 // turn begins a new stretch of recent time when the current one has lasted.
@@ -256,17 +249,19 @@ type sink Observer
 
 // Arrived implements record.Sink.
 func (s *sink) Arrived(j *record.Job) {
-	if s.next.job == j.Job {
-		j.Request, j.Sender = s.next.request, s.next.client
-		s.next = names{}
-	}
+	j.Request, j.Sender = cut(s.arriving.Request), cut(s.arriving.Client)
+	(*Observer)(s).enter(j)
+}
+
+// enter counts an unfinished job of a client.
+func (o *Observer) enter(j *record.Job) {
 	if j.Request != "" {
-		s.history.ask(j.Job, maphash.String(s.seed, j.Request))
+		o.history.ask(j.Job, maphash.String(o.seed, j.Request))
 	}
-	c := s.clients[j.Client]
+	c := o.clients[j.Client]
 	if c == nil {
 		c = &client{name: j.Sender}
-		s.clients[j.Client] = c
+		o.clients[j.Client] = c
 	}
 	c.jobs++
 	c.items += j.Items
@@ -277,13 +272,18 @@ func (s *sink) Started(b *record.Batch) {
 	m := s.models[b.Model]
 	m.start(b, s.current)
 	(*Observer)(s).instance(b.Instance).start(b.Batch, s.now)
+	(*Observer)(s).remember(b, m)
+}
+
+// remember remembers a batch that starts.
+func (o *Observer) remember(b *record.Batch, m *model) {
 	var runnable plan.Set
 	if b.Why != nil {
-		if head := s.tracker.Job(b.Why.Head); head != nil {
+		if head := o.tracker.Job(b.Why.Head); head != nil {
 			runnable = m.Planner.Runnable(head.Present, head.Choice)
 		}
 	}
-	s.history.start(b, m, runnable)
+	o.history.start(b, m, runnable)
 }
 
 // Ended implements record.Sink.

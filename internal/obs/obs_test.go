@@ -8,12 +8,18 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/feed"
 	"github.com/mosel-serve/mosel/internal/obs"
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/prometheus/client_golang/prometheus"
 )
+
+// serving tells an observer of a model.
+func serving(o *obs.Observer, m *feed.Model) {
+	o.Resume(&feed.Snapshot{Models: map[int]*feed.Model{0: m}})
+}
 
 // TestReasonsAreTold checks that every reason for not running a job is counted,
 // and told in an explanation with the outcome it goes with.
@@ -23,10 +29,10 @@ func TestReasonsAreTold(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		o.Serve(0, obs.Info{Name: "m", Modalities: []string{"image", "text"}, Planner: scriptPlanner(t)})
-		o.Step(0, sched.Arrive{Job: 1, Items: 1, Present: 3}, []sched.Action{
+		serving(o, &feed.Model{Name: "m", Modalities: []string{"image", "text"}, Planner: scriptPlanner(t)})
+		o.Step(&feed.Step{Event: sched.Arrive{Job: 1, Items: 1, Present: 3}, Actions: []sched.Action{
 			sched.Finish{Part: sched.Part{Job: 1, Count: 1}, Variant: -1, Outcome: r.Outcome(), Reason: r},
-			sched.FinishJob{Job: 1, Outcome: r.Outcome(), Reason: r}}, 0)
+			sched.FinishJob{Job: 1, Outcome: r.Outcome(), Reason: r}}})
 		e, ok := o.Explain("1")
 		if !ok || e.Reason != r.String() || e.Outcome != r.Outcome().String() || e.Summary != r.Sentence() {
 			t.Errorf("%v is told as %v (%v): %q", r, e.Outcome, e.Reason, e.Summary)
@@ -37,17 +43,17 @@ func TestReasonsAreTold(t *testing.T) {
 	}
 }
 
-// TestWrongBooksEndQuietly checks that a step which cannot be is logged once and
+// TestWrongRecordsEndQuietly checks that a step which cannot be is logged once and
 // does no more harm.
-func TestWrongBooksEndQuietly(t *testing.T) {
+func TestWrongRecordsEndQuietly(t *testing.T) {
 	var log bytes.Buffer
 	o, err := obs.New(obs.Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.Serve(0, obs.Info{Name: "m", Planner: scriptPlanner(t)})
+	serving(o, &feed.Model{Name: "m", Planner: scriptPlanner(t)})
 	for range 3 {
-		o.Step(1, sched.Tick{}, []sched.Action{sched.FinishJob{Job: 7, Outcome: slo.OnTime}}, 0)
+		o.Step(&feed.Step{At: 1, Event: sched.Tick{}, Actions: []sched.Action{sched.FinishJob{Job: 7, Outcome: slo.OnTime}}})
 	}
 	if n := strings.Count(log.String(), "I-2: job 7"); n != 1 {
 		t.Errorf("told %d times: %s", n, log.String())
@@ -80,8 +86,9 @@ func TestRetiredModelsGo(t *testing.T) {
 		return list
 	}
 	serve := func(version string) {
-		o.Serve(0, obs.Info{Name: "m", Version: version, Planner: scriptPlanner(t), Scale: []float64{1.5, 0, 1}})
+		o.Step(&feed.Step{Event: sched.Serve{}, Model: &feed.Model{Name: "m", Version: version, Planner: scriptPlanner(t), Scale: []float64{1.5, 0, 1}}})
 	}
+	retire := func() { o.Step(&feed.Step{Event: sched.Retire{}}) }
 	for i := range 30 {
 		serve(fmt.Sprint("v", i))
 		if i == 0 {
@@ -89,11 +96,11 @@ func TestRetiredModelsGo(t *testing.T) {
 				t.Errorf("scales %+v", s.Models[0].Variants)
 			}
 		}
-		o.Retire(0)
+		retire()
 	}
 	serve("v20") // comes back, and is the last of those that go
-	o.Retire(0)
-	o.Retire(0) // there is none: nothing happens
+	retire()
+	retire() // there is none: nothing happens
 	serve("v30")
 	if got, want := strings.Join(versions(), " "), "v14 v15 v16 v17 v18 v19 v20 v21 v22 v23 v24 v25 v26 v27 v28 v29 v30"; got != want {
 		t.Errorf("series of\n%s, want\n%s", got, want)
@@ -123,9 +130,9 @@ func TestDecisionsAreShortened(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.Serve(0, obs.Info{Name: "m", Modalities: []string{"image"}, Planner: p})
+	serving(o, &feed.Model{Name: "m", Modalities: []string{"image"}, Planner: p})
 	for _, e := range []sched.Event{sched.InstanceUp{}, sched.Arrive{Job: 1, Items: 1, Present: 1, Objective: slo.Objective{Deadline: slo.Never}}} {
-		o.Step(0, e, core.Step(0, e, nil), 0)
+		o.Step(&feed.Step{Event: e, Actions: core.Step(0, e, nil)})
 	}
 	e, ok := o.Explain("1")
 	if !ok || len(e.Batches) != 1 {

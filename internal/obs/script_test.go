@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/datadriven"
+	"github.com/mosel-serve/mosel/internal/feed"
 	"github.com/mosel-serve/mosel/internal/obs"
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/sched"
@@ -82,7 +83,7 @@ func (s *script) start(t testing.TB, policy plan.Policy, instances int) {
 		t.Fatal(err)
 	}
 	s.registry, s.running = prometheus.NewRegistry(), map[sched.InstanceID]running{}
-	if s.observer, err = obs.New(obs.Config{Registerer: s.registry, Recent: 8, Epoch: epoch, Policy: policy,
+	if s.observer, err = obs.New(obs.Config{Registerer: s.registry, Recent: 8, Epoch: epoch, FeedDropped: func() map[string]uint64 { return map[string]uint64{"observer": 0} }, Policy: policy,
 		QueueItemsMax: cfg.QueueItemsMax, QueueJobsMax: cfg.QueueJobsMax, QueueBytesMax: cfg.QueueBytesMax}); err != nil {
 		t.Fatal(err)
 	}
@@ -94,14 +95,20 @@ func (s *script) start(t testing.TB, policy plan.Policy, instances int) {
 
 func (s *script) serve(t testing.TB, at slo.Instant, number int, name, version string) {
 	p := scriptPlanner(t)
-	s.observer.Serve(number, obs.Info{Name: name, Version: version, Digest: "sha256:" + name + version, Modalities: []string{"image", "text"}, Planner: p})
-	s.step(t, at, sched.Serve{Model: number, Spec: sched.Model{Name: name, Planner: p, BatchItemsMax: 4}})
+	s.take(t, feed.Step{At: at, Event: sched.Serve{Model: number, Spec: sched.Model{Name: name, Planner: p, BatchItemsMax: 4}},
+		Model: &feed.Model{Name: name, Version: version, Digest: "sha256:" + name + version, Modalities: []string{"image", "text"}, Planner: p}})
 }
 
-// step makes a step of 3 microseconds and prints the batches and ends in it.
 func (s *script) step(t testing.TB, at slo.Instant, e sched.Event) string {
-	s.actions = s.core.Step(at, e, s.actions[:0])
-	s.observer.Step(at, e, s.actions, 3*time.Microsecond)
+	return s.take(t, feed.Step{At: at, Event: e})
+}
+
+// take makes a step of 3 microseconds and prints the batches and ends in it.
+func (s *script) take(t testing.TB, step feed.Step) string {
+	at := step.At
+	s.actions = s.core.Step(at, step.Event, s.actions[:0])
+	step.Actions, step.Took = s.actions, 3*time.Microsecond
+	s.observer.Step(&step)
 	if err := s.core.Check(); err != nil {
 		t.Error(err)
 	}
@@ -142,9 +149,7 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		s.serve(t, at, args.number("number", 1), args.text("model", "digits"), args.text("version", "2"))
 		return ""
 	case "retire":
-		out := s.step(t, at, sched.Retire{Model: args.number("number", 1)})
-		s.observer.Retire(args.number("number", 1))
-		return out
+		return s.step(t, at, sched.Retire{Model: args.number("number", 1)})
 	case "status":
 		return indented(t, s.observer.Status(at))
 	case "many":
@@ -169,19 +174,15 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	case "metrics":
 		return s.metrics(args.text("prefix", "mosel_"))
 	}
-	event := s.event(args, at)
-	if e, ok := event.(sched.Arrive); ok {
-		s.observer.Admitted(e.Job, args.text("request", ""), args.text("name", ""))
-	}
-	return s.step(t, at, event)
+	return s.take(t, feed.Step{At: at, Event: s.event(args, at), Request: args.text("request", ""), Client: args.text("name", "")})
 }
 
 // many serves jobs one after the other, a millisecond apart.
 func (s *script) many(t *testing.T, jobs int) string {
 	for id := 1; id <= jobs; id++ {
 		at := slo.Instant(time.Duration(id) * 100 * time.Millisecond)
-		s.observer.Admitted(sched.JobID(id), fmt.Sprint("request-", id), "")
-		s.step(t, at, sched.Arrive{Job: sched.JobID(id), Items: 1, Present: 2, Objective: slo.Objective{Deadline: slo.Never}})
+		s.take(t, feed.Step{At: at, Event: sched.Arrive{Job: sched.JobID(id), Items: 1, Present: 2, Objective: slo.Objective{Deadline: slo.Never}},
+			Request: fmt.Sprint("request-", id)})
 		s.ends(t)
 	}
 	return ""

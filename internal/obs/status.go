@@ -78,7 +78,7 @@ func (o *Observer) largest() []status.Client {
 func (o *Observer) decision(b *batchRecord) status.Decision {
 	return status.Decision{Batch: uint64(b.Dispatch.Batch), Started: o.wall(b.Started), Instance: int(b.Instance), Model: b.model.Name,
 		Version: b.model.Version, Variant: b.model.variantName(b.Variant), Items: b.Items, PredictedMS: stats.Milliseconds(b.Predicted), MeasuredMS: stats.Milliseconds(b.Took),
-		State: [...]string{"running", "done", "failed", "lost", "aborted"}[b.End], Why: b.why(o.cfg.Policy)}
+		State: [...]string{"running", "done", "failed", "lost", "aborted", "unknown"}[b.End], Why: b.why(o.cfg.Policy)}
 }
 
 func (m *model) variantName(v int) string { return m.Planner.Variants()[v].Name }

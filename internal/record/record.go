@@ -121,6 +121,7 @@ const (
 	BatchFailed           // all of it
 	BatchLost             // its instance went away
 	BatchAborted          // nobody wanted anything of it any more
+	BatchUnknown          // it ended and nobody saw how: a follower of the core had missed it
 )
 
 // Queue is what is unfinished.

@@ -88,6 +88,15 @@ func (t *Tracker) Unfinished() int { return len(t.jobs) }
 // tracker's and changes with the next step.
 func (t *Tracker) Job(id sched.JobID) *Job { return t.jobs[id] }
 
+// Batch is a batch that runs, nil if none of that id does. It is the tracker's, as
+// Job's is.
+func (t *Tracker) Batch(id sched.BatchID) *Batch {
+	if r := t.running[id]; r != nil {
+		return &r.Batch
+	}
+	return nil
+}
+
 // Queue is what is unfinished of a model.
 func (t *Tracker) Queue(model int) Queue {
 	if model >= len(t.queues) {
@@ -146,6 +155,15 @@ func (t *Tracker) dispatch(now slo.Instant, d sched.Dispatch) error {
 	} else {
 		r = &running{}
 	}
+	if err := t.enter(r, d, now); err != nil {
+		return err
+	}
+	t.sink.Started(&r.Batch)
+	return nil
+}
+
+// enter makes a record of a batch that starts, and notes that it runs.
+func (t *Tracker) enter(r *running, d sched.Dispatch, now slo.Instant) error {
 	r.Batch, r.aborted = Batch{Dispatch: d, Started: now}, false
 	for _, p := range d.Parts {
 		j := t.jobs[p.Job]
@@ -160,7 +178,6 @@ func (t *Tracker) dispatch(now slo.Instant, d sched.Dispatch) error {
 	q.Waiting -= r.Items
 	q.Running += r.Items
 	t.running[d.Batch] = r
-	t.sink.Started(&r.Batch)
 	return nil
 }
 

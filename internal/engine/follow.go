@@ -1,0 +1,91 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/feed"
+	"github.com/mosel-serve/mosel/internal/obs"
+	"github.com/mosel-serve/mosel/internal/record"
+	"github.com/mosel-serve/mosel/internal/sched"
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+const (
+	// observerBound and traceBound are how many events and actions may wait for those
+	// who follow the core. 15,000 requests a second make some 100,000 of them a second:
+	// half a second passes before a follower that gets no processor misses any. They
+	// take some 10 MiB then.
+	observerBound = 1 << 16
+	traceBound    = 1 << 16
+	// feedCloseTime is how long the engine, when it stops, waits for who follows the
+	// core: working off a full queue takes the observer a tenth of it.
+	feedCloseTime = 200 * time.Millisecond
+)
+
+// follow makes the feed of the core's steps and lets the observer, and who traces,
+// follow it.
+func (e *Engine) follow() error {
+	e.feed = feed.New(func() { e.post(func(l *loop) { e.feed.Resume(l.snapshot) }) })
+	e.observing = e.feed.Subscribe("observer", observerBound)
+	cfg := &e.cfg
+	if cfg.Trace != nil {
+		go e.feed.Subscribe("trace", traceBound).Run(tracer{cfg.Trace})
+	}
+	var err error
+	e.observer, err = obs.New(obs.Config{Registerer: cfg.Metrics, Recent: cfg.Recent, LogDropped: cfg.LogDropped, Epoch: e.epoch, IDs: e.ids, Policy: cfg.Policy,
+		QueueItemsMax: cfg.QueueItemsMax, QueueJobsMax: cfg.QueueJobsMax, QueueBytesMax: cfg.QueueBytesMax, Log: cfg.Log,
+		FeedDropped: e.feed.Dropped, Flush: e.observing.Flush})
+	if err != nil {
+		return slo.E("start engine", slo.KindInternal, "%w", err)
+	}
+	go e.observing.Run(e.observer)
+	return nil
+}
+
+// tracer calls a Config.Trace.
+type tracer struct {
+	trace func(now slo.Instant, event sched.Event, actions []sched.Action)
+}
+
+// Resume implements feed.Handler.
+func (t tracer) Resume(*feed.Snapshot) {}
+
+// Step implements feed.Handler.
+func (t tracer) Step(s *feed.Step) { t.trace(s.At, s.Event, s.Actions) }
+
+// observe asks the observer a question, which finds all that any caller has been
+// answered; false when the engine has drained.
+func (e *Engine) observe(question func(o *obs.Observer)) bool {
+	return e.observing.Ask(func() { question(e.observer) })
+}
+
+// closeFeed lets the followers see the end.
+func (l *loop) closeFeed() {
+	ctx, cancel := context.WithTimeout(context.Background(), feedCloseTime)
+	defer cancel()
+	if err := l.engine.feed.Close(ctx); err != nil {
+		l.engine.log.Warn("the last metrics may be missing", "error", err)
+	}
+}
+
+// snapshot is what is under way, for who has missed steps of the core. It takes the
+// core's goroutine a tenth of a microsecond for each job that is unfinished.
+func (l *loop) snapshot() feed.Snapshot {
+	s := feed.Snapshot{At: l.engine.Now(), Models: map[int]*feed.Model{}, Draining: l.ending}
+	for _, d := range l.served() {
+		s.Models[d.number] = d.told
+	}
+	for _, w := range l.engine.workers {
+		s.Instances = append(s.Instances, feed.Instance{ID: w.id, Up: w.up})
+		if w.watch.busy {
+			s.Batches = append(s.Batches, record.Batch{Dispatch: w.running.dispatch, Started: w.running.started})
+		}
+	}
+	s.Jobs = make([]record.Unfinished, 0, len(l.calls))
+	for _, c := range l.calls {
+		s.Jobs = append(s.Jobs, record.Unfinished{Arrive: c.event.(sched.Arrive), Arrived: c.submitted, Begun: c.started != 0, Started: c.started,
+			Compute: c.compute, Left: c.left, Request: c.ID, Sender: c.Client})
+	}
+	return s
+}

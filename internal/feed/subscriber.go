@@ -1,0 +1,245 @@
+package feed
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/sched"
+)
+
+const (
+	// pause is how long a subscriber rests when it has worked off its queue, unless
+	// somebody asks it: so a busy core wakes it a thousand times a second at most,
+	// instead of with each step.
+	pause = time.Millisecond
+	// pauseShare is how full its queue may become, one part in so many, before a
+	// resting subscriber is woken.
+	pauseShare = 8
+	// entriesKept is the room, in steps and in actions, that a queue keeps when it is
+	// empty. A longer queue is rare, and its memory is let go.
+	entriesKept = 4096
+)
+
+// Subscriber follows a feed. Run is its goroutine's; Ask, Flush and Dropped are
+// safe for concurrent use.
+type Subscriber struct {
+	name    string
+	bound   int
+	catchUp func()
+	wake    chan struct{}
+	ended   chan struct{} // closed when Run has returned
+	dropped atomic.Uint64
+	rouse   bool // the publisher's: the subscriber is to be woken
+
+	mu      sync.Mutex
+	waiting lot
+	state   state
+	gap     bool // steps are dropped until Resume
+	asked   bool // for a snapshot: all that came before the gap has been handled
+	closed  bool
+}
+
+// state is what the subscriber's goroutine does.
+type state uint8
+
+const (
+	working state = iota
+	resting       // for a moment: what is published does not wake it
+	asleep        // until it is woken
+)
+
+// lot is what a subscriber takes out of its queue at once: the snapshot comes
+// before the steps, the questions after them.
+type lot struct {
+	snapshot  *Snapshot
+	steps     []Step
+	actions   []sched.Action // of all steps, one after the other
+	questions []func()
+}
+
+func (l *lot) empty() bool { return l.snapshot == nil && len(l.steps) == 0 && len(l.questions) == 0 }
+
+// add copies a step.
+func (l *lot) add(step *Step) {
+	from := len(l.actions)
+	l.actions = append(l.actions, step.Actions...)
+	l.steps = append(l.steps, *step)
+	l.steps[len(l.steps)-1].Actions = l.actions[from:len(l.actions):len(l.actions)]
+}
+
+// clear empties the lot and keeps memory for the next.
+func (l *lot) clear() {
+	clear(l.steps)
+	clear(l.actions)
+	clear(l.questions)
+	*l = lot{steps: l.steps[:0], actions: l.actions[:0], questions: l.questions[:0]}
+	if cap(l.steps) > entriesKept || cap(l.actions) > entriesKept {
+		*l = lot{}
+	}
+}
+
+// Run hands steps to h until the feed is closed.
+func (s *Subscriber) Run(h Handler) {
+	defer close(s.ended)
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	var l lot
+	for s.take(&l) {
+		if l.snapshot != nil {
+			h.Resume(l.snapshot)
+		}
+		for i := range l.steps {
+			h.Step(&l.steps[i])
+		}
+		for _, answer := range l.questions {
+			answer()
+		}
+		l.clear()
+		s.rest(timer)
+	}
+}
+
+// take waits until something is in the queue and takes it out, all of it; false
+// when nothing is and nothing comes any more.
+func (s *Subscriber) take(l *lot) bool {
+	for {
+		s.mu.Lock()
+		if s.ready() {
+			*l, s.waiting = s.waiting, *l
+			if s.gap && !s.closed { // they wait for the snapshot
+				l.questions, s.waiting.questions = s.waiting.questions, l.questions
+			}
+			s.mu.Unlock()
+			return !l.empty()
+		}
+		s.state = asleep
+		ask := s.gap && !s.asked
+		s.asked = s.gap
+		s.mu.Unlock()
+		if ask {
+			s.catchUp()
+		}
+		<-s.wake
+		s.mu.Lock()
+		s.state = working
+		s.mu.Unlock()
+	}
+}
+
+// ready reports whether there is something to take.
+func (s *Subscriber) ready() bool {
+	return s.closed || s.waiting.snapshot != nil || len(s.waiting.steps) > 0 || len(s.waiting.questions) > 0 && !s.gap
+}
+
+// rest waits for a moment in which steps gather, unless there is more to do.
+func (s *Subscriber) rest(timer *time.Timer) {
+	s.mu.Lock()
+	if s.gap || s.urgent() {
+		s.mu.Unlock()
+		return
+	}
+	s.state = resting
+	s.mu.Unlock()
+	timer.Reset(pause)
+	select {
+	case <-timer.C:
+	case <-s.wake:
+	}
+	s.mu.Lock()
+	s.state = working
+	s.mu.Unlock()
+}
+
+// urgent reports whether something is in the queue that should not wait for a pause
+// to end.
+func (s *Subscriber) urgent() bool {
+	return s.closed || s.waiting.snapshot != nil || len(s.waiting.questions) > 0 || s.entries() > s.bound/pauseShare
+}
+
+// entries is what counts against the bound.
+func (s *Subscriber) entries() int { return len(s.waiting.steps) + len(s.waiting.actions) }
+
+// signal wakes the subscriber's goroutine, or lets it not fall asleep.
+func (s *Subscriber) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// put adds a step to the queue, or drops it.
+func (s *Subscriber) put(step *Step) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	entries := s.entries()
+	s.gap = s.gap || entries > 0 && entries+1+len(step.Actions) > s.bound // one step alone may be larger
+	if s.gap {
+		s.dropped.Add(1)
+		return
+	}
+	s.waiting.add(step)
+	if s.state == asleep || s.state == resting && s.urgent() {
+		s.state, s.rouse = working, true
+	}
+}
+
+// caughtUp reports whether the subscriber waits for a snapshot and for nothing else.
+func (s *Subscriber) caughtUp() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gap && s.asked
+}
+
+// resume ends a gap.
+func (s *Subscriber) resume(now *Snapshot) {
+	s.mu.Lock()
+	s.waiting.snapshot, s.gap, s.asked = now, false, false
+	s.mu.Unlock()
+	s.signal()
+}
+
+// ask puts a question into the queue; false when nothing is answered any more.
+func (s *Subscriber) ask(question func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.waiting.questions = append(s.waiting.questions, question)
+	s.signal()
+	return true
+}
+
+func (s *Subscriber) close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.signal()
+}
+
+// Ask calls question from the subscriber's goroutine once everything that was
+// published before has been handled, also what a gap has dropped, and waits for it.
+// False: the feed has ended, and question is not called.
+func (s *Subscriber) Ask(question func()) bool {
+	answered := make(chan struct{})
+	if !s.ask(func() { defer close(answered); question() }) {
+		return false
+	}
+	<-answered
+	return true
+}
+
+// Flush waits until everything that was published before has been handled, until
+// the feed has ended, or until ctx ends.
+func (s *Subscriber) Flush(ctx context.Context) {
+	handled := make(chan struct{})
+	if !s.ask(func() { close(handled) }) {
+		return
+	}
+	select {
+	case <-handled:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,68 @@
+package record
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/sched"
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// Snapshot is what is unfinished of a core at one instant. A tracker that has not
+// seen every step goes on from it.
+type Snapshot struct {
+	Jobs    []Unfinished
+	Batches []Batch // that run; of each, Dispatch and Started count
+}
+
+// Unfinished is a job that has not ended.
+type Unfinished struct {
+	sched.Arrive
+	Arrived slo.Instant
+	Begun   bool          // a batch has had a share of it
+	Started slo.Instant   // of the first such batch
+	Compute time.Duration // of the batches its items ran in
+	Left    int           // items not finished
+
+	Request, Sender string // as in Job
+}
+
+// Resume forgets what is unfinished and goes on from a snapshot. The sink is told
+// nothing of it. Of a job that has begun, the earlier batches and what they ran are
+// not known. An error says that the snapshot contradicts itself; the tracker is of
+// no use then.
+func (t *Tracker) Resume(s Snapshot) error {
+	t.jobs, t.running = make(map[sched.JobID]*Job, len(s.Jobs)), make(map[sched.BatchID]*running, len(s.Batches))
+	t.changed, t.last, t.ending, t.ended = t.changed[:0], nil, nil, nil
+	clear(t.queues)
+	for i := range s.Jobs {
+		u := &s.Jobs[i]
+		j := t.record()
+		j.Arrive, j.Arrived, j.Compute, j.left, j.Request, j.Sender = u.Arrive, u.Arrived, u.Compute, u.Left, u.Request, u.Sender
+		t.jobs[u.Job] = j
+		q := t.queue(u.Model)
+		q.Jobs++
+		q.Waiting += u.Left
+		q.Bytes += u.Bytes
+	}
+	for i := range s.Batches {
+		b := &s.Batches[i]
+		r := &running{}
+		if err := t.enter(r, b.Dispatch, b.Started); err != nil {
+			return err
+		}
+	}
+	for i := range s.Jobs {
+		if u := &s.Jobs[i]; u.Begun {
+			j := t.jobs[u.Job]
+			j.Started, j.Batches = u.Started, max(1, j.Batches)
+		}
+	}
+	t.changed = t.changed[:0]
+	for model, q := range t.queues {
+		if q.Waiting < 0 {
+			return fmt.Errorf("I-1: of model %d more items run than are unfinished", model)
+		}
+	}
+	return nil
+}
