@@ -146,7 +146,11 @@ func (f *Feed) Close(ctx context.Context) error {
 		select {
 		case <-s.ended:
 		case <-ctx.Done():
-			late = append(late, fmt.Errorf("subscriber %s of the core's steps has not worked off its queue: %w", s.name, ctx.Err()))
+			select {
+			case <-s.ended:
+			default:
+				late = append(late, fmt.Errorf("subscriber %s of the core's steps has not worked off its queue: %w", s.name, ctx.Err()))
+			}
 		}
 	}
 	return errors.Join(late...)

@@ -17,9 +17,10 @@ const (
 	// pauseShare is how full its queue may become, one part in so many, before a
 	// resting subscriber is woken.
 	pauseShare = 8
-	// entriesKept is the room, in steps and in actions, that a queue keeps when it is
-	// empty. A longer queue is rare, and its memory is let go.
-	entriesKept = 4096
+	// entriesKept is the room, in steps and in actions, that a queue keeps whatever it
+	// holds. More than that is let go when a part in entriesShare of it is enough.
+	entriesKept  = 1024
+	entriesShare = 8
 )
 
 // Subscriber follows a feed. Run is its goroutine's; Ask, Flush and Dropped are
@@ -71,13 +72,16 @@ func (l *lot) add(step *Step) {
 
 // clear empties the lot and keeps memory for the next.
 func (l *lot) clear() {
-	clear(l.steps)
-	clear(l.actions)
-	clear(l.questions)
-	*l = lot{steps: l.steps[:0], actions: l.actions[:0], questions: l.questions[:0]}
-	if cap(l.steps) > entriesKept || cap(l.actions) > entriesKept {
-		*l = lot{}
+	*l = lot{steps: emptied(l.steps), actions: emptied(l.actions), questions: emptied(l.questions)}
+}
+
+// emptied is an empty list in the same memory, or in none if that is too large.
+func emptied[T any](list []T) []T {
+	clear(list)
+	if cap(list) > max(entriesKept, entriesShare*len(list)) {
+		return nil
 	}
+	return list[:0]
 }
 
 // Run hands steps to h until the feed is closed.

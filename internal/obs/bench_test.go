@@ -22,9 +22,9 @@ type moment struct {
 	request string
 }
 
-// record lets a core serve single-item jobs, so many in every batch, and writes
+// recorded lets a core serve single-item jobs, so many in every batch, and writes
 // down its steps.
-func record(b *testing.B, jobs, batch int) (moments []moment, end slo.Instant) {
+func recorded(b *testing.B, jobs, batch int) (moments []moment, end slo.Instant) {
 	core, err := sched.New(sched.Config{QueueItemsMax: 1000, QueueJobsMax: 1000, Explain: true, Policy: plan.PolicyMosel,
 		Models: []sched.Model{{Name: "digits", Planner: scriptPlanner(b), BatchItemsMax: 4}}})
 	if err != nil {
@@ -62,7 +62,7 @@ func BenchmarkStep(b *testing.B) {
 	for _, batch := range []int{1, 4} {
 		b.Run("batch="+strconv.Itoa(batch), func(b *testing.B) {
 			const jobs = 4096
-			moments, end := record(b, jobs, batch)
+			moments, end := recorded(b, jobs, batch)
 			o, err := obs.New(obs.Config{Registerer: prometheus.NewRegistry()})
 			if err != nil {
 				b.Fatal(err)

@@ -1,0 +1,24 @@
+package engine
+
+import (
+	"github.com/mosel-serve/mosel/internal/feed"
+	"github.com/mosel-serve/mosel/internal/obs"
+	"github.com/mosel-serve/mosel/status"
+)
+
+// HoldObserver keeps the observer from working until the channel is closed.
+func (e *Engine) HoldObserver(until <-chan struct{}) {
+	held := make(chan struct{})
+	go e.observing.Ask(func() { close(held); <-until })
+	<-held
+}
+
+// Snapshot is what the engine says is under way, and what its observer says of the
+// same moment.
+func (e *Engine) Snapshot() (snapshot feed.Snapshot, observed status.Status) {
+	e.ask(func(l *loop) {
+		snapshot = l.snapshot()
+		e.observe(func(o *obs.Observer) { observed = o.Status(snapshot.At) })
+	})
+	return snapshot, observed
+}

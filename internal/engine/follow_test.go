@@ -1,0 +1,291 @@
+package engine_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/engine"
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/obs"
+	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/runtime"
+	"github.com/mosel-serve/mosel/internal/runtime/fake"
+	"github.com/mosel-serve/mosel/internal/sched"
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/status"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// unfinished prints what a status says of what is under way. How long a batch was
+// expected to take is the core's only.
+func unfinished(s status.Status) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%+v draining %v\n", s.Queue, s.Server.Draining)
+	for _, m := range s.Models {
+		fmt.Fprintf(&b, "%s %s: %d, %d, %d\n", m.Name, m.Version, m.QueuedItems, m.RunningItems, m.UnfinishedJobs)
+	}
+	for _, i := range s.Instances {
+		fmt.Fprintf(&b, "instance %d up %v", i.ID, i.Up)
+		if r := i.Running; r != nil {
+			fmt.Fprintf(&b, " runs batch %d: %d items of %s %s on %s", r.Batch, r.Items, r.Model, r.Version, r.Variant)
+		}
+		b.WriteString("\n")
+	}
+	fmt.Fprintf(&b, "clients %+v", s.Clients)
+	return b.String()
+}
+
+// TestSnapshots checks, again and again while jobs come and go, fail, are given up
+// and lose their instances, and models are replaced, that who goes on from the
+// engine's snapshot knows the same as the observer, who has seen every step.
+func TestSnapshots(t *testing.T) {
+	seen := map[string]bool{}
+	for seed := range uint64(2) {
+		synctest.Test(t, func(t *testing.T) {
+			var mu sync.Mutex
+			faults := rand.New(rand.NewPCG(seed, 2))
+			served := pair()
+			warm := false
+			loading := func(*modelpkg.Model) <-chan struct{} {
+				if !warm {
+					return nil
+				}
+				loaded := make(chan struct{})
+				time.AfterFunc(20*time.Millisecond, func() { close(loaded) })
+				return loaded
+			}
+			rt := fake.New(fake.Config{Profiles: []*modelpkg.Profile{served.Profile}, HangLoad: loading, Fail: func(fake.Run) error {
+				mu.Lock()
+				defer mu.Unlock()
+				switch faults.IntN(30) {
+				case 0:
+					if warm {
+						return fmt.Errorf("as drawn: %w", runtime.ErrLost)
+					}
+				case 1:
+					if warm {
+						return slo.E("run", slo.KindUnavailable, "as drawn")
+					}
+				}
+				return nil
+			}})
+			cfg := engine.Config{Models: []engine.Served{served}, Policy: plan.PolicyMosel, Instances: 3, Threads: 1, QueueItemsMax: 300, QueueJobsMax: 60, Log: discard}
+			e, err := engine.New(t.Context(), cfg, rt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			warm = true
+			rng := rand.New(rand.NewPCG(seed, 1))
+			var callers sync.WaitGroup
+			deploy := make(chan struct{}, 300)
+			callers.Go(func() { // one after the other
+				for range deploy {
+					_ = e.Deploy(t.Context(), served) // or a drawn fault keeps the old one
+				}
+			})
+			for n := range 300 {
+				time.Sleep(time.Duration(rng.IntN(int(8 * time.Millisecond))))
+				r := request(items(rng, 1+rng.IntN(20)), slo.Accuracy(850_000+rng.IntN(140_000)))
+				r.Client, r.ID = fmt.Sprint("client ", n%5), fmt.Sprint("request ", n)
+				ctx, cancel := context.WithCancel(t.Context())
+				if n%3 == 0 {
+					r.Objective.Deadline = e.Now().Add(time.Duration(rng.IntN(int(60 * time.Millisecond))))
+				}
+				if n%7 == 0 {
+					time.AfterFunc(time.Duration(rng.IntN(int(40*time.Millisecond))), cancel)
+				}
+				callers.Go(func() {
+					defer cancel()
+					_, _ = e.Infer(ctx, "pair", "", r) // whatever comes of it
+				})
+				if n%50 == 49 {
+					deploy <- struct{}{}
+				}
+				snapshot, want := e.Snapshot()
+				o, err := obs.New(obs.Config{QueueItemsMax: cfg.QueueItemsMax, QueueJobsMax: cfg.QueueJobsMax})
+				if err != nil {
+					t.Fatal(err)
+				}
+				o.Resume(&snapshot)
+				got := o.Status(snapshot.At)
+				if a, b := unfinished(got), unfinished(want); a != b {
+					t.Fatalf("seed %d, at %v the snapshot has\n%s\nthe observer\n%s", seed, snapshot.At, a, b)
+				}
+				seen["a queue"] = seen["a queue"] || got.Queue.Items > 0
+				seen["two models"] = seen["two models"] || len(got.Models) > 1
+				for _, i := range got.Instances {
+					seen["an instance that is down"] = seen["an instance that is down"] || !i.Up
+				}
+			}
+			close(deploy)
+			callers.Wait()
+			drain(t, e)
+		})
+	}
+	for _, want := range []string{"a queue", "two models", "an instance that is down"} {
+		if !seen[want] {
+			t.Errorf("no snapshot has %s", want)
+		}
+	}
+}
+
+// TestObserverCatchesUp keeps the observer from working until it has missed steps.
+// The engine answers all the while; then the observer knows what is unfinished, and
+// counts what it has missed.
+func TestObserverCatchesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		registry := prometheus.NewRegistry()
+		hold := make(chan struct{})
+		served := pair()
+		rt := fake.New(fake.Config{Instant: true, HangRun: func(r fake.Run) <-chan struct{} {
+			if r.Items[0][0][0] == poison {
+				return hold
+			}
+			return nil
+		}})
+		e, err := engine.New(t.Context(), engine.Config{Models: []engine.Served{served}, Instances: 2, Threads: 1, QueueItemsMax: 100, QueueJobsMax: 50,
+			Metrics: registry, Recent: 30_000, Log: discard, BatchTimeMax: time.Hour}, rt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rng := rand.New(rand.NewPCG(1, 1))
+		infer := func(id string, first byte) engine.Response {
+			r := request(items(rng, 1), 850_000)
+			r.ID, r.Client, r.Items[0][0][0] = id, "somebody", first
+			got, err := e.Infer(t.Context(), "pair", "", r)
+			if err != nil {
+				t.Error(err)
+			}
+			return got
+		}
+		before := infer("before", 1)
+		release := make(chan struct{})
+		e.HoldObserver(release)
+		var hanging sync.WaitGroup
+		hanging.Go(func() { infer("hanging", poison) })
+		synctest.Wait()
+		var missed engine.Response
+		const jobs = 20_000
+		for range jobs {
+			missed = infer("missed", 1)
+		}
+		var asked sync.WaitGroup
+		asked.Go(func() {
+			s, ok := e.Status()
+			if q := s.Queue; !ok || q.Jobs != 1 || q.Running != 1 || q.Items != 0 || len(s.Clients) != 1 || s.Clients[0].Name != "somebody" {
+				t.Errorf("%+v, clients %+v", s.Queue, s.Clients)
+			}
+		})
+		synctest.Wait()
+		close(release)
+		asked.Wait()
+		if _, err := e.Explain(before.Job); err != nil {
+			t.Error(err)
+		}
+		if _, err := e.Explain(missed.Job); slo.KindOf(err) != slo.KindNotFound {
+			t.Errorf("a job that was missed: %v", err)
+		}
+		if r := e.Requests("hanging"); r.Total != 1 || r.Requests[0].Outcome != "running" {
+			t.Errorf("the job that hangs: %+v", r)
+		}
+		after := infer("after", 1)
+		if x, err := e.Explain(after.Job); err != nil || x.Outcome != "on_time" || len(x.Batches) != 1 {
+			t.Errorf("%+v, %v", x, err)
+		}
+		close(hold)
+		hanging.Wait()
+		drain(t, e)
+		counted := gathered(t, registry)
+		if counted["mosel_feed_dropped_total"] < 1000 || counted["mosel_jobs_total"] < 1000 || counted["mosel_jobs_total"] > jobs || counted["mosel_queue_jobs"] != 0 {
+			t.Errorf("%v", counted)
+		}
+	})
+}
+
+// TestAnswersAreFound checks that whoever has an answer finds it in the metrics, in
+// the statistics and explained, each time at once.
+func TestAnswersAreFound(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	served := pair()
+	e, err := engine.New(t.Context(), engine.Config{Models: []engine.Served{served}, Instances: 1, Threads: 1, QueueItemsMax: 100, QueueJobsMax: 50,
+		Metrics: registry, Log: discard}, fake.New(fake.Config{Instant: true}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(1, 1))
+	for n := 1; n <= 200; n++ {
+		lease, err := e.Use("pair", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := lease.Infer(t.Context(), request(items(rng, 1), 850_000))
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := e.Explain(r.Job)
+		if err != nil || x.Outcome != "on_time" {
+			t.Fatalf("%+v, %v", x, err)
+		}
+		if s := lease.Statistics(); s.Success.Count != n {
+			t.Fatalf("%d of %d in the statistics", s.Success.Count, n)
+		}
+		lease.Release()
+		if s, ok := e.Status(); !ok || s.Models[0].Jobs.OnTime != n || s.Queue.Jobs != 0 {
+			t.Fatalf("%d of %d in the status", s.Models[0].Jobs.OnTime, n)
+		}
+		if got := gathered(t, registry)["mosel_jobs_total"]; got != float64(n) {
+			t.Fatalf("%v of %d in the metrics", got, n)
+		}
+	}
+	drain(t, e)
+	if _, ok := e.Status(); ok {
+		t.Error("a status after the end")
+	}
+	if got := gathered(t, registry)["mosel_jobs_total"]; got != 200 {
+		t.Errorf("%v jobs in the metrics after the end", got)
+	}
+}
+
+// gathered are the sums of the metrics without buckets, by name.
+func gathered(t *testing.T, g prometheus.Gatherer) map[string]float64 {
+	t.Helper()
+	families, err := g.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sums := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			sums[f.GetName()] += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	return sums
+}
+
+// TestSlowTrace checks that the engine does not wait for who traces, and ends
+// without one that hangs.
+func TestSlowTrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		e, err := engine.New(t.Context(), engine.Config{Models: []engine.Served{pair()}, Instances: 1, Threads: 1, QueueItemsMax: 100, QueueJobsMax: 50,
+			Log: discard, Trace: func(slo.Instant, sched.Event, []sched.Action) { <-release }}, fake.New(fake.Config{Instant: true}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := e.Infer(t.Context(), "pair", "", request(items(rand.New(rand.NewPCG(1, 1)), 3), 850_000)); err != nil {
+			t.Error(err)
+		}
+		began := time.Now()
+		drain(t, e)
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("the end took %v", took)
+		}
+		close(release)
+	})
+}
