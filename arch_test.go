@@ -65,13 +65,14 @@ var rooms = []room{
 	{dir: "internal/media", imports: []string{"tensor", "internal/slo", "internal/modelpkg"}},
 	{dir: "internal/plan", imports: []string{"internal/slo", "internal/stats", "internal/modelpkg"}},
 	{dir: "internal/sched", imports: []string{"internal/slo", "internal/plan"}},
-	{dir: "internal/record", imports: []string{"internal/slo", "internal/stats", "internal/sched"}},
+	{dir: "internal/record", imports: []string{"internal/slo", "internal/stats", "internal/sched"}, tests: []string{"internal/plan", "internal/record/recordtest"}},
+	{dir: "internal/record/recordtest", imports: []string{"internal/slo", "internal/sched", "internal/record"}},
 	{dir: "internal/feed", imports: []string{"internal/slo", "internal/plan", "internal/sched", "internal/record"}},
 	{dir: "internal/sim", imports: []string{"internal/slo", "internal/workload", "internal/plan", "internal/sched", "internal/record"}},
 	{
 		dir:     "internal/obs",
 		imports: []string{"status", "internal/slo", "internal/stats", "internal/plan", "internal/sched", "internal/record", "internal/feed"},
-		tests:   []string{"internal/workload", "internal/sim"},
+		tests:   []string{"internal/workload", "internal/sim", "internal/record/recordtest"},
 	},
 	{
 		dir: "internal/scenario",
@@ -79,10 +80,10 @@ var rooms = []room{
 			"internal/plot"},
 	},
 	{
-		dir:     "internal/engine",
+		dir: "internal/engine",
 		imports: []string{"tensor", "status", "internal/slo", "internal/stats", "internal/pending", "internal/modelpkg", "internal/runtime", "internal/plan", "internal/sched", "internal/record",
 			"internal/feed", "internal/obs"},
-		tests:   []string{"internal/runtime/fake", "internal/sim", "internal/workload"},
+		tests: []string{"internal/runtime/fake", "internal/sim", "internal/workload"},
 	},
 	{
 		dir:     "internal/repository",

@@ -49,6 +49,7 @@
 //	internal/plot        charts as SVG or PNG
 //	internal/workload    loads as they are drawn, for the load generator and the simulator
 //	internal/record      records of jobs and batches, from the core's events and actions
+//	internal/feed        the core's steps, told to whoever follows them, away from the core
 //	internal/obs         what a running server tells of itself: metrics, status, explanations
 //	internal/sim         the core under a virtual clock, invariants checked after every step
 //	internal/scenario    experiments as files, run in the simulator under every policy

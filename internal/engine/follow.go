@@ -29,8 +29,9 @@ func (e *Engine) follow() error {
 	e.feed = feed.New(func() { e.post(func(l *loop) { e.feed.Resume(l.snapshot) }) })
 	e.observing = e.feed.Subscribe("observer", observerBound)
 	cfg := &e.cfg
+	var tracing *feed.Subscriber
 	if cfg.Trace != nil {
-		go e.feed.Subscribe("trace", traceBound).Run(tracer{cfg.Trace})
+		tracing = e.feed.Subscribe("trace", traceBound)
 	}
 	var err error
 	e.observer, err = obs.New(obs.Config{Registerer: cfg.Metrics, Recent: cfg.Recent, LogDropped: cfg.LogDropped, Epoch: e.epoch, IDs: e.ids, Policy: cfg.Policy,
@@ -40,6 +41,9 @@ func (e *Engine) follow() error {
 		return slo.E("start engine", slo.KindInternal, "%w", err)
 	}
 	go e.observing.Run(e.observer)
+	if tracing != nil {
+		go tracing.Run(tracer{cfg.Trace})
+	}
 	return nil
 }
 

@@ -41,6 +41,57 @@ func unfinished(s status.Status) string {
 	return b.String()
 }
 
+// faulty is a runtime whose loads take a while and whose runs fail, and lose their
+// instances, as drawn; but not those that warm up.
+func faulty(served engine.Served, seed uint64) (rt runtime.Runtime, warm func()) {
+	var mu sync.Mutex
+	var isWarm bool
+	faults := rand.New(rand.NewPCG(seed, 2))
+	rt = fake.New(fake.Config{Profiles: []*modelpkg.Profile{served.Profile}, HangLoad: func(*modelpkg.Model) <-chan struct{} {
+		if !isWarm {
+			return nil
+		}
+		loaded := make(chan struct{})
+		time.AfterFunc(20*time.Millisecond, func() { close(loaded) })
+		return loaded
+	}, Fail: func(r fake.Run) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.Items[0][0][0] == 0 {
+			return nil
+		}
+		switch faults.IntN(30) {
+		case 0:
+			return fmt.Errorf("as drawn: %w", runtime.ErrLost)
+		case 1:
+			return slo.E("run", slo.KindUnavailable, "as drawn")
+		}
+		return nil
+	}})
+	return rt, func() { isWarm = true }
+}
+
+// sameAsObserved compares what follows from the engine's snapshot with what the
+// observer knows, and notes in seen what there was to compare.
+func sameAsObserved(t *testing.T, e *engine.Engine, cfg *engine.Config, seen map[string]bool) {
+	t.Helper()
+	snapshot, want := e.Snapshot()
+	o, err := obs.New(obs.Config{Recent: 100, QueueItemsMax: cfg.QueueItemsMax, QueueJobsMax: cfg.QueueJobsMax})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Resume(&snapshot)
+	got := o.Status(snapshot.At)
+	if a, b := unfinished(got), unfinished(want); a != b {
+		t.Fatalf("at %v the snapshot has\n%s\nthe observer\n%s", snapshot.At, a, b)
+	}
+	seen["a queue"] = seen["a queue"] || got.Queue.Items > 0
+	seen["two models"] = seen["two models"] || len(got.Models) > 1
+	for _, i := range got.Instances {
+		seen["an instance that is down"] = seen["an instance that is down"] || !i.Up
+	}
+}
+
 // TestSnapshots checks, again and again while jobs come and go, fail, are given up
 // and lose their instances, and models are replaced, that who goes on from the
 // engine's snapshot knows the same as the observer, who has seen every step.
@@ -48,38 +99,14 @@ func TestSnapshots(t *testing.T) {
 	seen := map[string]bool{}
 	for seed := range uint64(2) {
 		synctest.Test(t, func(t *testing.T) {
-			var mu sync.Mutex
-			faults := rand.New(rand.NewPCG(seed, 2))
 			served := pair()
-			warm := false
-			loading := func(*modelpkg.Model) <-chan struct{} {
-				if !warm {
-					return nil
-				}
-				loaded := make(chan struct{})
-				time.AfterFunc(20*time.Millisecond, func() { close(loaded) })
-				return loaded
-			}
-			rt := fake.New(fake.Config{Profiles: []*modelpkg.Profile{served.Profile}, HangLoad: loading, Fail: func(r fake.Run) error {
-				mu.Lock()
-				defer mu.Unlock()
-				if r.Items[0][0][0] == 0 { // as those that warm up
-					return nil
-				}
-				switch faults.IntN(30) {
-				case 0:
-					return fmt.Errorf("as drawn: %w", runtime.ErrLost)
-				case 1:
-					return slo.E("run", slo.KindUnavailable, "as drawn")
-				}
-				return nil
-			}})
+			rt, warm := faulty(served, seed)
 			cfg := engine.Config{Models: []engine.Served{served}, Policy: plan.PolicyMosel, Instances: 3, Threads: 1, QueueItemsMax: 300, QueueJobsMax: 60, Log: discard}
 			e, err := engine.New(t.Context(), cfg, rt)
 			if err != nil {
 				t.Fatal(err)
 			}
-			warm = true
+			warm()
 			rng := rand.New(rand.NewPCG(seed, 1))
 			var callers sync.WaitGroup
 			deploy := make(chan struct{}, 300)
@@ -108,21 +135,7 @@ func TestSnapshots(t *testing.T) {
 				if n%50 == 49 {
 					deploy <- struct{}{}
 				}
-				snapshot, want := e.Snapshot()
-				o, err := obs.New(obs.Config{QueueItemsMax: cfg.QueueItemsMax, QueueJobsMax: cfg.QueueJobsMax})
-				if err != nil {
-					t.Fatal(err)
-				}
-				o.Resume(&snapshot)
-				got := o.Status(snapshot.At)
-				if a, b := unfinished(got), unfinished(want); a != b {
-					t.Fatalf("seed %d, at %v the snapshot has\n%s\nthe observer\n%s", seed, snapshot.At, a, b)
-				}
-				seen["a queue"] = seen["a queue"] || got.Queue.Items > 0
-				seen["two models"] = seen["two models"] || len(got.Models) > 1
-				for _, i := range got.Instances {
-					seen["an instance that is down"] = seen["an instance that is down"] || !i.Up
-				}
+				sameAsObserved(t, e, &cfg, seen)
 			}
 			close(deploy)
 			callers.Wait()
