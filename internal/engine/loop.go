@@ -41,7 +41,7 @@ func newLoop(e *Engine, core *sched.Core, served []*deployment) *loop {
 // up reports an instance up.
 func (l *loop) up(w *worker) {
 	w.up = true
-	l.step(sched.InstanceUp{Instance: w.id})
+	l.step(sched.InstanceUp{Instance: w.id, Slots: 1})
 }
 
 func (l *loop) run() {

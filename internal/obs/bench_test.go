@@ -69,8 +69,10 @@ func BenchmarkStep(b *testing.B) {
 			}
 			o.Resume(&feed.Snapshot{Models: map[int]*feed.Model{0: {Name: "digits", Version: "1", Modalities: []string{"image", "text"}, Planner: scriptPlanner(b)}}})
 			play := func(from slo.Instant, moments []moment) {
+				var step feed.Step
 				for _, m := range moments {
-					o.Step(&feed.Step{At: from + m.now, Event: m.event, Actions: m.actions, Took: 3 * time.Microsecond, Request: m.request, Client: "somebody"})
+					step = feed.Step{At: from + m.now, Event: m.event, Actions: m.actions, Took: 3 * time.Microsecond, Request: m.request, Client: "somebody"}
+					o.Step(&step)
 				}
 			}
 			var from slo.Instant

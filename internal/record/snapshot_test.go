@@ -14,14 +14,14 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// driver drives a real core at random: two models, three instances, jobs that are
-// cancelled, batches that fail, instances that go away.
+// driver drives a real core at random: two models, three instances of one to three
+// slots, jobs that are cancelled, batches that fail, instances that go away.
 type driver struct {
 	rng     *rand.Rand
 	core    *sched.Core
 	now     slo.Instant
 	last    sched.JobID
-	running map[sched.InstanceID]sched.Dispatch
+	running []sched.Dispatch
 	down    []sched.InstanceID
 }
 
@@ -40,7 +40,7 @@ func newDriver(t *testing.T, seed uint64) *driver {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &driver{rng: rand.New(rand.NewPCG(seed, 1)), core: core, running: map[sched.InstanceID]sched.Dispatch{}, down: []sched.InstanceID{0, 1, 2}}
+	return &driver{rng: rand.New(rand.NewPCG(seed, 1)), core: core, down: []sched.InstanceID{0, 1, 2}}
 }
 
 // event draws what happens next; with ending, nothing begins any more.
@@ -51,7 +51,7 @@ func (d *driver) event(ending bool) sched.Event {
 	case len(d.down) > 0 && (ending || draw < 3):
 		up := d.down[0]
 		d.down = d.down[1:]
-		return sched.InstanceUp{Instance: up}
+		return sched.InstanceUp{Instance: up, Slots: 1 + int(up)}
 	case !ending && draw < 10:
 		d.last++
 		e := sched.Arrive{Job: d.last, Client: sched.ClientID(draw % 3), Model: d.rng.IntN(2), Items: 1 + d.rng.IntN(12), Bytes: 100, Present: 1,
@@ -63,16 +63,16 @@ func (d *driver) event(ending bool) sched.Event {
 	case !ending && draw < 12 && d.last > 0:
 		return sched.Cancel{Job: d.last - sched.JobID(d.rng.IntN(min(10, int(d.last))))}
 	}
-	for instance := range sched.InstanceID(3) {
-		b, runs := d.running[instance]
-		if !runs || !ending && d.rng.IntN(2) == 0 {
+	for i, b := range d.running {
+		if !ending && d.rng.IntN(2) == 0 {
 			continue
 		}
-		delete(d.running, instance)
 		if !ending && draw == 19 {
-			d.down = append(d.down, instance)
-			return sched.InstanceDown{Instance: instance}
+			d.running = slices.DeleteFunc(d.running, func(r sched.Dispatch) bool { return r.Instance == b.Instance })
+			d.down = append(d.down, b.Instance)
+			return sched.InstanceDown{Instance: b.Instance}
 		}
+		d.running = slices.Delete(d.running, i, i+1)
 		done := sched.Done{Batch: b.Batch, Took: b.Predicted, Failed: draw == 18}
 		if draw == 17 {
 			done.FailedParts = []bool{true}
@@ -87,7 +87,7 @@ func (d *driver) step(e sched.Event) []sched.Action {
 	actions := d.core.Step(d.now, e, nil)
 	for _, a := range actions {
 		if a, ok := a.(sched.Dispatch); ok {
-			d.running[a.Instance] = a
+			d.running = append(d.running, a)
 		}
 	}
 	return actions
