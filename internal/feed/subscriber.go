@@ -19,7 +19,7 @@ const (
 	pauseShare = 8
 	// entriesKept is the room, in steps and in actions, that a queue keeps whatever it
 	// holds. More than that is let go when a part in entriesShare of it is enough.
-	entriesKept  = 1024
+	entriesKept  = 4096
 	entriesShare = 8
 )
 
