@@ -82,8 +82,10 @@ func (l *loop) snapshot() feed.Snapshot {
 	}
 	for _, w := range l.engine.workers {
 		s.Instances = append(s.Instances, feed.Instance{ID: w.id, Up: w.up})
-		if w.watch.busy {
-			s.Batches = append(s.Batches, record.Batch{Dispatch: w.running.dispatch, Started: w.running.started})
+		for _, b := range w.slots {
+			if b.watch.busy {
+				s.Batches = append(s.Batches, record.Batch{Dispatch: b.running.dispatch, Started: b.running.started})
+			}
 		}
 	}
 	s.Jobs = make([]record.Unfinished, 0, len(l.calls))

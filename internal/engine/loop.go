@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -25,7 +26,7 @@ type loop struct {
 	wake        slo.Instant // for which the timer is set; slo.Never: for nothing
 	ending      bool        // drained: end as soon as nothing is left
 	abandoned   bool        // nobody waits for what is left
-	stuck       int         // batches that ran too long on instances that were replaced, and still run
+	stuck       []*running  // batches that ran too long on instances that were given up, and still run
 	down        []*worker   // to be replaced as soon as fewer are stuck
 }
 
@@ -41,7 +42,32 @@ func newLoop(e *Engine, core *sched.Core, served []*deployment) *loop {
 // up reports an instance up.
 func (l *loop) up(w *worker) {
 	w.up = true
-	l.step(sched.InstanceUp{Instance: w.id, Slots: 1})
+	w.resize(l.engine, l.slots(w))
+	l.step(sched.InstanceUp{Instance: w.id, Slots: w.size})
+}
+
+// slots is how many batches a worker may run at a time, of whatever models.
+func (l *loop) slots(w *worker) int {
+	least := math.MaxInt
+	for _, d := range l.deployments {
+		if d != nil && d.instances[w.id] != nil {
+			least = min(least, d.instances[w.id].Slots())
+		}
+	}
+	if least == math.MaxInt {
+		return 1
+	}
+	return least
+}
+
+// resizeAll uses as many slots as the models that are served now allow.
+func (l *loop) resizeAll() {
+	for _, w := range l.engine.workers {
+		if n := l.slots(w); n != w.size && w.up && !w.lost {
+			w.resize(l.engine, n)
+			l.step(sched.InstanceResize{Instance: w.id, Slots: n})
+		}
+	}
 }
 
 func (l *loop) run() {
@@ -55,7 +81,7 @@ func (l *loop) run() {
 		}
 	}
 	for _, w := range l.engine.workers {
-		close(w.batches)
+		w.dismiss()
 	}
 	l.engine.endHealing()
 	l.refuseRest()
@@ -120,7 +146,7 @@ func (l *loop) take(s *feed.Step) {
 		case sched.Dispatch:
 			l.dispatch(a)
 		case sched.Abort:
-			l.engine.workers[a.Instance].running.abort()
+			l.engine.workers[a.Instance].find(a.Batch).running.abort()
 		case sched.Finish:
 			l.calls[a.Job].left -= a.Count
 		case sched.GiveUp:
@@ -172,11 +198,11 @@ const (
 
 func (l *loop) cancel(c *call) { l.step(sched.Cancel{Job: c.job}) }
 
-// dispatch hands a batch to its instance, which is idle: its buffer of items is
+// dispatch hands a batch to a free slot of its instance, whose buffer of items is
 // free to be filled.
 func (l *loop) dispatch(d sched.Dispatch) {
-	w := l.engine.workers[d.Instance]
-	b := &w.running
+	s := l.engine.workers[d.Instance].free()
+	b := &s.running
 	served := l.deployments[d.Model]
 	now := l.engine.Now()
 	*b = running{dispatch: d, started: now, served: served, instance: served.instances[d.Instance], items: b.items[:0], results: b.results[:0], rows: b.rows[:0], order: b.order[:0]}
@@ -188,8 +214,8 @@ func (l *loop) dispatch(d sched.Dispatch) {
 		}
 		b.items = append(b.items, c.Items[p.First:p.First+p.Count]...)
 	}
-	w.batches <- b
-	l.watch(w, now)
+	s.batches <- b
+	l.watch(s, now)
 }
 
 // done takes a batch's results to the calls it ran for, then tells the core. An
@@ -218,10 +244,36 @@ func (l *loop) done(b *running) {
 	}
 	clear(b.results) // what they hold is the callers'
 	if errors.Is(b.err, runtime.ErrLost) {
-		l.lose(l.engine.workers[b.dispatch.Instance])
+		l.condemn(l.engine.workers[b.dispatch.Instance])
 		return
 	}
 	l.step(sched.Done{Batch: b.dispatch.Batch, Took: b.took, Failed: b.err != nil, FailedParts: failed, Verdicts: verdicts})
+}
+
+// condemn takes an instance away as soon as the batches that it still runs have
+// ended, as they are told to: until then they read their items, which may not run
+// elsewhere and be answered meanwhile. The core starts nothing more on it.
+func (l *loop) condemn(w *worker) {
+	if !w.lost {
+		w.lost = true
+		if busy := w.busy(); len(busy) > 0 {
+			l.step(sched.InstanceResize{Instance: w.id, Slots: 0})
+			for _, s := range busy {
+				s.watch.overdue = true
+				s.running.abort()
+				l.limit(s, l.engine.Now(), stuckGrace)
+			}
+		}
+	}
+	if len(w.busy()) > 0 {
+		return
+	}
+	if slices.ContainsFunc(w.slots, func(s *slot) bool { return s.stuck }) {
+		w.dismiss()
+		w = l.engine.hire(w.id)
+		l.engine.workers[w.id] = w
+	}
+	l.lose(w)
 }
 
 // lose takes a lost instance away and has it loaded anew, with all that it served.
@@ -231,7 +283,7 @@ func (l *loop) lose(w *worker) {
 		l.engine.closeAll(d.instances[w.id : w.id+1])
 		d.instances[w.id] = nil
 	}
-	w.up = false
+	w.up, w.lost = false, false
 	l.step(sched.InstanceDown{Instance: w.id})
 	l.replace(w)
 }
@@ -267,12 +319,14 @@ func (l *loop) serve(d *deployment) {
 	}
 	l.deployments[d.number] = d
 	l.take(&feed.Step{Event: sched.Serve{Model: d.number, Spec: d.spec()}, Model: d.told})
+	l.resizeAll()
 }
 
 // retire takes a deployment away that no request uses any more.
 func (l *loop) retire(d *deployment) {
 	l.step(sched.Retire{Model: d.number})
 	l.deployments[d.number] = nil
+	l.resizeAll()
 }
 
 func (l *loop) drain() {

@@ -2,9 +2,10 @@ package engine_test
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
-	"hash/fnv"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -28,6 +29,7 @@ import (
 type parity struct {
 	policy    plan.Policy
 	instances int
+	slots     int // of each
 	served    []engine.Served
 	jobs      []sim.Arrival
 	seed      uint64
@@ -37,7 +39,7 @@ type parity struct {
 // only one modality.
 func newParity(t *testing.T, policy plan.Policy, seed uint64) parity {
 	t.Helper()
-	p := parity{policy: policy, instances: 3, seed: seed}
+	p := parity{policy: policy, instances: 3, slots: 1 + int(seed%2), seed: seed}
 	var clients []sim.Client
 	for i, name := range []string{"one", "two"} {
 		served := pair()
@@ -62,13 +64,14 @@ func newParity(t *testing.T, policy plan.Policy, seed uint64) parity {
 	return p
 }
 
-// fate is what becomes of the n-th batch of a model on an instance, beyond the
-// time that the profile says. Odd nanoseconds keep any two events apart: the
-// engine does not order those of one instant.
-func (p parity) fate(instance, model, n int) (extra time.Duration, failed bool) {
-	h := fnv.New64a()
-	fmt.Fprint(h, p.seed, instance, model, n)
-	x := h.Sum64()
+// mark tells batches apart, by their first item: an item runs once.
+func mark(job sched.JobID, item int) uint32 { return uint32(job)<<8 | uint32(item) }
+
+// fate is what becomes of a batch beyond the time that the profile says. Odd
+// nanoseconds keep any two events apart: the engine does not order those of one
+// instant.
+func (p parity) fate(mark uint32) (extra time.Duration, failed bool) {
+	x := rand.New(rand.NewPCG(p.seed, uint64(mark))).Uint64()
 	extra = time.Duration(x % 1_000_003)
 	if x%7 == 0 {
 		extra *= 60 // a stall, which the profile does not foresee
@@ -76,67 +79,40 @@ func (p parity) fate(instance, model, n int) (extra time.Duration, failed bool) 
 	return extra, x%29 == 0
 }
 
-// aborting is how long an instance takes to end a batch: apart from the others.
-func (p parity) aborting(instance int) time.Duration { return time.Duration(instance + 1) }
+// aborting is how long a batch takes to end early: apart from the others, and sooner
+// than it would have ended by itself.
+func (p parity) aborting(mark uint32) time.Duration { return time.Duration(1 + mark%97) }
 
-// slowToAbort is a runtime whose instances count their batches, and end one early
-// only after a while.
+// slowToAbort is a runtime whose instances end a batch early only after a while.
 type slowToAbort struct {
 	runtime.Runtime
 	parity
-	batches *counter
-	loaded  *int
 }
 
 // Load implements runtime.Runtime.
 func (r slowToAbort) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
 	instance, err := r.Runtime.Load(ctx, m, opts)
-	*r.loaded++
-	n := *r.loaded - 1
-	return &slowInstance{Instance: instance, slowToAbort: r, number: n % r.instances, model: n / r.instances}, err
+	return slowInstance{instance, r}, err
 }
 
 type slowInstance struct {
 	runtime.Instance
 	slowToAbort
-	number, model int // of the engine's instance: it loads one model on all of them, then the next
 }
 
 // Run implements runtime.Instance.
-func (s *slowInstance) Run(ctx context.Context, variant int, items []runtime.Item) ([]tensor.Tensor, error) {
-	s.batches.dispatched(s.number, s.model)
+func (s slowInstance) Run(ctx context.Context, variant int, items []runtime.Item) ([]tensor.Tensor, error) {
 	outputs, err := s.Instance.Run(ctx, variant, items)
 	if ctx.Err() != nil {
-		time.Sleep(s.aborting(s.number))
+		time.Sleep(s.aborting(binary.LittleEndian.Uint32(items[0][0])))
 	}
 	return outputs, err
-}
-
-// counter counts the batches of every model on every instance.
-type counter struct {
-	mu     sync.Mutex
-	counts map[[2]int]int
-}
-
-// dispatched counts a batch and returns its number.
-func (c *counter) dispatched(instance, model int) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.counts[[2]int{instance, model}]++
-	return c.counts[[2]int{instance, model}]
-}
-
-// now is the number of the batch that runs.
-func (c *counter) now(instance, model int) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.counts[[2]int{instance, model}]
 }
 
 // simulated is the simulator's trace of what the engine's core saw arrive.
 func (p parity) simulated(t *testing.T, arrivals []sim.Arrival) []string {
 	t.Helper()
-	cfg := sim.Config{Instances: sim.Alike(p.instances), Seed: p.seed, Check: true, Core: sched.Config{Policy: p.policy, QueueItemsMax: 1000, QueueJobsMax: 500}}
+	cfg := sim.Config{Instances: slices.Repeat([]sim.Instance{{Slots: p.slots}}, p.instances), Seed: p.seed, Check: true, Core: sched.Config{Policy: p.policy, QueueItemsMax: 1000, QueueJobsMax: 500}}
 	for _, s := range p.served {
 		planner, err := plan.FromProfile(s.Model, s.Profile)
 		if err != nil {
@@ -144,16 +120,17 @@ func (p parity) simulated(t *testing.T, arrivals []sim.Arrival) []string {
 		}
 		cfg.Core.Models = append(cfg.Core.Models, sched.Model{Name: s.Model.Name, Planner: planner, BatchItemsMax: s.Model.Limits.BatchItemsMax})
 	}
-	batches := counter{counts: map[[2]int]int{}}
+	marks := map[sched.BatchID]uint32{}
 	cfg.Batch = func(d sched.Dispatch) (time.Duration, bool) {
+		marks[d.Batch] = mark(d.Parts[0].Job, d.Parts[0].First)
 		items := 0
 		for _, part := range d.Parts {
 			items += part.Count
 		}
-		extra, failed := p.fate(int(d.Instance), d.Model, batches.dispatched(int(d.Instance), d.Model))
+		extra, failed := p.fate(marks[d.Batch])
 		return fake.Latency(p.served[d.Model].Profile.Variants[d.Variant].Batches, items) + extra, failed
 	}
-	cfg.Abort = func(a sched.Abort) time.Duration { return p.aborting(int(a.Instance)) }
+	cfg.Abort = func(a sched.Abort) time.Duration { return p.aborting(marks[a.Batch]) }
 	var lines []string
 	if _, err := sim.Run(cfg, slices.Values(arrivals), func(at slo.Instant, what any) {
 		lines = append(lines, fmt.Sprintf("%d %T%+v", at, what, what))
@@ -169,7 +146,6 @@ func (p parity) simulated(t *testing.T, arrivals []sim.Arrival) []string {
 func (p parity) engine(t *testing.T) (lines []string, arrivals []sim.Arrival) {
 	t.Helper()
 	warm := false
-	batches := counter{counts: map[[2]int]int{}}
 	cfg := engine.Config{Models: p.served, Policy: p.policy, Instances: p.instances, Threads: 1, QueueItemsMax: 1000, QueueJobsMax: 500,
 		Log: slog.New(slog.DiscardHandler), Trace: func(now slo.Instant, event sched.Event, actions []sched.Action) {
 			if event == (sched.Drain{}) {
@@ -194,12 +170,11 @@ func (p parity) engine(t *testing.T) (lines []string, arrivals []sim.Arrival) {
 	for _, s := range p.served {
 		profiles = append(profiles, s.Profile)
 	}
-	rt := fake.New(fake.Config{Profiles: profiles, Fail: func(r fake.Run) error {
+	rt := fake.New(fake.Config{Profiles: profiles, Slots: p.slots, Fail: func(r fake.Run) error {
 		if !warm {
 			return nil
 		}
-		instance, model := r.Instance%p.instances, r.Instance/p.instances
-		extra, failed := p.fate(instance, model, batches.now(instance, model))
+		extra, failed := p.fate(binary.LittleEndian.Uint32(r.Items[0][0]))
 		select {
 		case <-time.After(extra):
 		case <-r.Context.Done():
@@ -212,12 +187,11 @@ func (p parity) engine(t *testing.T) (lines []string, arrivals []sim.Arrival) {
 		}
 		return nil
 	}})
-	e, err := engine.New(t.Context(), cfg, slowToAbort{rt, p, &batches, new(int)})
+	e, err := engine.New(t.Context(), cfg, slowToAbort{rt, p})
 	if err != nil {
 		t.Fatal(err)
 	}
 	warm = true
-	clear(batches.counts) // of warming up
 	p.offer(e)
 	drain(t, e)
 	return lines, arrivals
@@ -226,7 +200,7 @@ func (p parity) engine(t *testing.T) (lines []string, arrivals []sim.Arrival) {
 // offer calls the engine at the jobs' times and waits for all answers.
 func (p parity) offer(e *engine.Engine) {
 	var wg sync.WaitGroup
-	for _, a := range p.jobs {
+	for i, a := range p.jobs {
 		time.Sleep(time.Duration(a.At - e.Now()))
 		wg.Go(func() {
 			ctx, cancel := context.WithCancel(context.Background())
@@ -234,7 +208,10 @@ func (p parity) offer(e *engine.Engine) {
 			if a.Cancel > 0 {
 				defer time.AfterFunc(time.Duration(a.Cancel-a.At), cancel).Stop()
 			}
-			list := slices.Repeat([]runtime.Item{{make([]byte, 4), make([]byte, 1)}}, a.Items)
+			list := make([]runtime.Item, a.Items)
+			for item := range list { // as engine's numbers of jobs: from 1, in their order
+				list[item] = runtime.Item{binary.LittleEndian.AppendUint32(nil, mark(sched.JobID(i+1), item)), make([]byte, 1)}
+			}
 			// How it ends is in the trace.
 			r := engine.Request{Modalities: a.Present, Items: list, Objective: a.Objective}
 			if a.Items > 2 {

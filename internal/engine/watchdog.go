@@ -38,31 +38,30 @@ const (
 // errOverdue is in the chain of the error of a job whose batch ran too long.
 var errOverdue = errors.New("the batch ran too long")
 
-// watch is what the loop knows of a worker's batch.
+// watch is what the loop knows of a slot's batch.
 type watch struct {
-	timer   *time.Timer // of the worker; nil: it has not run a batch
+	timer   *time.Timer // of the slot; nil: it has not run a batch
 	set     slo.Instant // for when the timer is; 0: it is not
 	busy    bool
 	limit   slo.Instant // by which it should end, or end after it was told to
 	overdue bool        // it has been told to
 }
 
-// hire makes a worker.
-func (e *Engine) hire(id sched.InstanceID) *worker {
-	w := &worker{id: id, batches: make(chan *running, 1), log: e.log}
-	go w.run(e)
-	return w
-}
-
 // report tells the loop that a batch has run. If there is no loop any more, nobody
 // waits for the batch, and its instance was left to whom it ran on.
-func (e *Engine) report(w *worker, b *running) {
+func (e *Engine) report(s *slot, b *running) {
 	told := e.post(func(l *loop) {
-		if l.engine.workers[w.id] != w {
+		if s.stuck {
 			l.returned(b)
 			return
 		}
-		l.rest(w, b)
+		l.rest(s, b)
+		if s.worker.lost {
+			b.abort()
+			clear(b.results) // its items run again, elsewhere
+			l.condemn(s.worker)
+			return
+		}
 		l.done(b)
 	})
 	if !told {
@@ -73,31 +72,32 @@ func (e *Engine) report(w *worker, b *running) {
 	}
 }
 
-// watch begins to watch over a worker's batch.
-func (l *loop) watch(w *worker, now slo.Instant) {
-	w.watch.busy, w.watch.overdue = true, false
-	l.limit(w, now, l.engine.cfg.BatchTimeMax)
+// watch begins to watch over a slot's batch.
+func (l *loop) watch(s *slot, now slo.Instant) {
+	s.watch.busy, s.watch.overdue = true, false
+	l.limit(s, now, l.engine.cfg.BatchTimeMax)
 }
 
-// limit gives a worker's batch so much time from now.
-func (l *loop) limit(w *worker, now slo.Instant, d time.Duration) {
-	w.watch.limit = now.Add(d)
+// limit gives a slot's batch so much time from now.
+func (l *loop) limit(s *slot, now slo.Instant, d time.Duration) {
+	w := &s.watch
+	w.limit = now.Add(d)
 	switch {
-	case w.watch.timer == nil:
-		w.watch.timer = time.AfterFunc(d, func() { l.engine.post(func(l *loop) { l.late(w) }) })
-	case w.watch.set == 0 || w.watch.limit < w.watch.set:
-		w.watch.timer.Reset(d)
+	case w.timer == nil:
+		w.timer = time.AfterFunc(d, func() { l.engine.post(func(l *loop) { l.late(s) }) })
+	case w.set == 0 || w.limit < w.set:
+		w.timer.Reset(d)
 	default: // it comes before, and is set anew then: batches are many, and hardly one is late
 		return
 	}
-	w.watch.set = w.watch.limit
+	w.set = w.limit
 }
 
 // rest ends the watch. What the runtime made of a batch that it was told to end,
 // is that it ran too long.
-func (l *loop) rest(w *worker, b *running) {
-	w.watch.busy = false
-	if w.watch.overdue && b.err != nil && !l.abandoned {
+func (l *loop) rest(s *slot, b *running) {
+	s.watch.busy = false
+	if s.watch.overdue && b.err != nil && !l.abandoned {
 		b.err = l.tooLong()
 		for i := range b.results {
 			b.results[i].err = b.err
@@ -111,44 +111,43 @@ func (l *loop) tooLong() error {
 
 // running reports whether a batch runs.
 func (l *loop) running() bool {
-	return slices.ContainsFunc(l.engine.workers, func(w *worker) bool { return w.watch.busy })
+	return slices.ContainsFunc(l.engine.workers, func(w *worker) bool { return len(w.busy()) > 0 })
 }
 
 // late tells a batch to end, and gives its instance up if that has not helped. The
 // timer may be that of a batch before.
-func (l *loop) late(w *worker) {
-	w.watch.set = 0
+func (l *loop) late(s *slot) {
+	s.watch.set = 0
 	now := l.engine.Now()
-	left := w.watch.limit.Sub(now)
+	left := s.watch.limit.Sub(now)
 	switch {
-	case l.engine.workers[w.id] != w || !w.watch.busy:
+	case s.stuck || !s.watch.busy:
 	case left > 0:
-		l.limit(w, now, left)
-	case !w.watch.overdue:
-		w.watch.overdue = true
-		b := &w.running
+		l.limit(s, now, left)
+	case !s.watch.overdue:
+		s.watch.overdue = true
+		b := &s.running
 		l.engine.log.Error("a batch runs too long and is told to end", "model", b.served.Model.Name, "version", b.served.Model.Version,
-			"variant", b.served.Model.Variants[b.dispatch.Variant].Name, "items", len(b.items), "instance", w.id, "after", l.engine.cfg.BatchTimeMax)
+			"variant", b.served.Model.Variants[b.dispatch.Variant].Name, "items", len(b.items), "instance", s.worker.id, "after", l.engine.cfg.BatchTimeMax)
 		b.abort()
-		l.limit(w, now, stuckGrace)
+		l.limit(s, now, stuckGrace)
 	default:
-		l.giveUp(w)
+		l.giveUp(s)
 	}
 }
 
-// giveUp leaves a worker behind with its batch, whose jobs fail.
-func (l *loop) giveUp(w *worker) {
-	b := &w.running
+// giveUp leaves a slot behind with its batch, whose jobs fail, and the worker with it.
+func (l *loop) giveUp(s *slot) {
+	b, id := &s.running, s.worker.id
 	m := b.served.Model
-	name := fmt.Sprintf("a batch of model %s, variant %s, on instance %d", m.Name, m.Variants[b.dispatch.Variant].Name, w.id)
+	name := fmt.Sprintf("a batch of model %s, variant %s, on instance %d", m.Name, m.Variants[b.dispatch.Variant].Name, id)
 	l.engine.log.Error("a batch does not end: its instance is given up", "model", m.Name, "version", m.Version,
-		"variant", m.Variants[b.dispatch.Variant].Name, "instance", w.id)
+		"variant", m.Variants[b.dispatch.Variant].Name, "instance", id)
 	b.left = l.engine.cfg.Work.Begin(name)
-	l.stuck++
-	for i, d := range l.deployments {
-		if d == b.served {
-			l.deployments[i].instances[w.id] = nil // it is the thread's
-		}
+	s.stuck = true
+	l.stuck = append(l.stuck, b)
+	if b.served.instances[id] == b.instance {
+		b.served.instances[id] = nil // it is the thread's
 	}
 	for _, p := range b.dispatch.Parts {
 		if c := l.calls[p.Job]; c != nil && !c.answered {
@@ -156,18 +155,17 @@ func (l *loop) giveUp(w *worker) {
 			l.step(sched.Cancel{Job: p.Job, Reason: slo.ReasonRuntime})
 		}
 	}
-	close(w.batches)
-	fresh := l.engine.hire(w.id)
-	l.engine.workers[w.id] = fresh
-	l.lose(fresh)
+	l.condemn(s.worker)
 }
 
 // returned notes that a batch that was left behind has ended after all.
 func (l *loop) returned(b *running) {
 	b.abort()
 	b.left()
-	l.stuck--
-	l.engine.background.Go(func() { l.engine.closeAll([]runtime.Instance{b.instance}) })
+	l.stuck = slices.DeleteFunc(l.stuck, func(other *running) bool { return other == b })
+	if !slices.ContainsFunc(l.stuck, func(other *running) bool { return other.instance == b.instance }) {
+		l.engine.background.Go(func() { l.engine.closeAll([]runtime.Instance{b.instance}) })
+	}
 	if len(l.down) > 0 {
 		w := l.down[0]
 		l.down = l.down[1:]
@@ -181,7 +179,7 @@ func (l *loop) replace(w *worker) {
 	if l.abandoned {
 		return
 	}
-	if l.stuck > l.engine.cfg.Instances {
+	if len(l.stuck) > l.engine.cfg.Instances {
 		l.down = append(l.down, w)
 	} else {
 		served := l.lacking(w)
@@ -192,7 +190,7 @@ func (l *loop) replace(w *worker) {
 		return
 	}
 	if dead {
-		l.engine.log.Error("too many batches do not end: the server is not alive any more and should be started again", "stuck", l.stuck)
+		l.engine.log.Error("too many batches do not end: the server is not alive any more and should be started again", "stuck", len(l.stuck))
 	}
 	if vital := l.engine.cfg.Vital; vital != nil {
 		vital(!dead)
@@ -212,10 +210,10 @@ func (l *loop) abandon() {
 		l.step(sched.Cancel{Job: id, Reason: slo.ReasonDraining})
 	}
 	for _, w := range l.engine.workers {
-		if w.watch.busy {
-			w.watch.overdue = true
-			w.running.abort()
-			l.limit(w, l.engine.Now(), stopGrace)
+		for _, s := range w.busy() {
+			s.watch.overdue = true
+			s.running.abort()
+			l.limit(s, l.engine.Now(), stopGrace)
 		}
 	}
 }

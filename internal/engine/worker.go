@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/runtime"
@@ -10,15 +11,68 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// worker is one instance of the core: a goroutine that runs one batch at a time,
-// of any model, each on a runtime's instance of its own.
+// worker is one instance of the core. It runs batches of any model, one in each of
+// its slots, on an instance of the runtime for each model. All of it is the loop's.
 type worker struct {
-	id      sched.InstanceID
+	id    sched.InstanceID
+	log   *slog.Logger
+	slots []*slot
+	size  int  // slots in use: as many as every model's instance allows
+	up    bool // as the core knows it
+	lost  bool // it goes down when the batches that still run have ended
+}
+
+// slot is a goroutine of a worker that runs one batch at a time.
+type slot struct {
+	worker  *worker
 	batches chan *running
-	log     *slog.Logger
-	running running // the loop's while the instance is idle, the worker's while it runs
+	running running // the loop's while the slot is free, the slot's while it runs
 	watch   watch   // the loop's
-	up      bool    // the loop's: as the core knows it
+	stuck   bool    // the loop's: it is left behind with its batch
+}
+
+// hire makes a worker of one slot.
+func (e *Engine) hire(id sched.InstanceID) *worker {
+	w := &worker{id: id, log: e.log}
+	w.resize(e, 1)
+	return w
+}
+
+// resize uses so many slots from now on.
+func (w *worker) resize(e *Engine, size int) {
+	for len(w.slots) < size {
+		s := &slot{worker: w, batches: make(chan *running, 1)}
+		w.slots = append(w.slots, s)
+		go s.run(e)
+	}
+	w.size = size
+}
+
+// free is a slot that runs nothing: the core starts no batch without one.
+func (w *worker) free() *slot {
+	return w.slots[slices.IndexFunc(w.slots, func(s *slot) bool { return !s.watch.busy })]
+}
+
+// find is the slot that runs a batch.
+func (w *worker) find(id sched.BatchID) *slot {
+	return w.slots[slices.IndexFunc(w.slots, func(s *slot) bool { return s.watch.busy && s.running.dispatch.Batch == id })]
+}
+
+// busy lists the slots that run batches which are expected to end.
+func (w *worker) busy() (list []*slot) {
+	for _, s := range w.slots {
+		if s.watch.busy && !s.stuck {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// dismiss lets the goroutines of the slots end when they have run what they run.
+func (w *worker) dismiss() {
+	for _, s := range w.slots {
+		close(s.batches)
+	}
 }
 
 // running is a batch on its way through an instance.
@@ -39,13 +93,13 @@ type running struct {
 	left     func() // ends the note that it was left behind; nil: it was not
 }
 
-func (w *worker) run(e *Engine) {
-	for b := range w.batches {
+func (s *slot) run(e *Engine) {
+	for b := range s.batches {
 		began := time.Now()
-		b.compute(w)
+		b.compute(s.worker)
 		b.took = time.Since(began)
 		clear(b.items)
-		e.report(w, b)
+		e.report(s, b)
 	}
 }
 

@@ -45,6 +45,8 @@ func (d *double) instance() runtime.Instance { return instance{d} }
 
 type instance struct{ *double }
 
+func (in instance) Slots() int { return 1 }
+
 func (in instance) Close() error { return nil }
 
 func (in instance) Run(_ context.Context, variant int, items []runtime.Item) ([]tensor.Tensor, error) {

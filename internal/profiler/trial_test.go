@@ -32,6 +32,8 @@ func (s *scripted) Load(context.Context, *modelpkg.Model, runtime.Options) (runt
 
 type scriptedInstance struct{ *scripted }
 
+func (in scriptedInstance) Slots() int { return 1 }
+
 func (in scriptedInstance) Run(_ context.Context, variant int, items []runtime.Item) ([]tensor.Tensor, error) {
 	in.runs = append(in.runs, len(items))
 	return in.run(variant, items)

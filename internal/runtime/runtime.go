@@ -43,9 +43,13 @@ type Options struct {
 // sample does not carry are nil. The instance reads the bytes, never keeps them.
 type Item [][]byte
 
-// Instance executes one batch at a time. It is not safe for concurrent use: its
-// owner calls Run from one goroutine at a time, because its buffers are reused.
+// Instance executes up to Slots batches at a time. One with a single slot is not safe
+// for concurrent use: its owner calls Run from one goroutine at a time, because its
+// buffers are reused.
 type Instance interface {
+	// Slots is how many calls of Run may be under way at the same time: at least 1,
+	// and always the same.
+	Slots() int
 	// Run executes the variant on the items, 1 <= len(items) <=
 	// Limits.BatchItemsMax. The outputs are those of Model.Outputs, in order,
 	// with a first dimension of len(items); their bytes are the caller's to

@@ -77,6 +77,7 @@ func (c *Core) instanceDown(id InstanceID) {
 		panic(fmt.Sprintf("sched: instance %d is not up", id))
 	}
 	delete(c.instances, id)
+	c.losses++
 	c.idle = slices.DeleteFunc(c.idle, func(i *instance) bool { return i == in })
 	c.classes[in.class].slots -= in.slots
 	c.slots -= in.slots
@@ -104,8 +105,8 @@ func (c *Core) instanceDown(id InstanceID) {
 
 // lose puts the items of a lost batch back or ends them.
 func (c *Core) lose(j *job, p Part, b *batch) {
-	if j.lostWith != b.Batch {
-		j.lostWith = b.Batch // it may have several parts in one
+	if j.lostIn != c.losses {
+		j.lostIn = c.losses // it may have several parts and batches there
 		j.lost++
 	}
 	if j.ended == 0 && j.lost <= lostMax {

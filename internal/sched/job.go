@@ -48,12 +48,12 @@ type job struct {
 	virtualTime, virtualEnd int64 // in the order of jobs without a deadline, see client
 	older, newer            *job  // queued, of the same client
 
-	lost     int // batches lost to instances that went down
-	lostWith BatchID
-	latest   slo.Instant
-	ended    slo.Outcome // not 0: the job is given up with this outcome and only waits for running items
-	reason   slo.Reason
-	facts    FinishJob // facts for the last action: RetryAfter, Best
+	lost   int // instances that went down with items of it
+	lostIn int // the last of these losses
+	latest slo.Instant
+	ended  slo.Outcome // not 0: the job is given up with this outcome and only waits for running items
+	reason slo.Reason
+	facts  FinishJob // facts for the last action: RetryAfter, Best
 }
 
 // span is a run of item indices.

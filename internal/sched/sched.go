@@ -65,6 +65,7 @@ type Core struct {
 	classes   []class     // by ClassID
 	up        []ClassID   // classes with slots; class 0 where there is no slot
 	slots     int         // over all instances
+	losses    int         // of instances
 	idle      []*instance // one entry for each free slot, in the order in which they became free
 	expiry    expiry
 	leaving   []*job // out of the queue for the job that is being admitted

@@ -30,6 +30,8 @@ type Config struct {
 	// Scale multiplies every duration: 1.2 is slower than the profile says. 0
 	// stands for 1.
 	Scale float64
+	// Slots is how many runs of an instance may be under way at a time; 0: one.
+	Slots int
 	// Instant makes every run take no time at all.
 	Instant bool
 	// Fail, if set, is asked when a run has taken its time. An error fails the
@@ -158,17 +160,20 @@ func (r *Runtime) batches(m *modelpkg.Model, variant int) ([]modelpkg.BatchProfi
 	return nil, fmt.Errorf("the profile has no batches of variant %s", name)
 }
 
-// instance pretends to run one batch at a time.
+// instance pretends to run batches.
 type instance struct {
 	config  Config
 	model   *modelpkg.Model
 	number  int // of the instance
-	runs    int
 	loaded  []bool
 	batches [][]modelpkg.BatchProfile // by variant
-	lost    error
-	closed  bool
+	runs    atomic.Int64
+	lost    atomic.Pointer[slo.Error]
+	closed  atomic.Bool
 }
+
+// Slots is what the configuration says.
+func (in *instance) Slots() int { return max(1, in.config.Slots) }
 
 // Run takes the time that the profile says for the variant and the number of
 // items, on the clock of package time, and answers every item with Row.
@@ -177,11 +182,11 @@ func (in *instance) Run(ctx context.Context, variant int, items []runtime.Item) 
 		return nil, err
 	}
 	op := "run " + in.model.Name + "/" + in.model.Variants[variant].Name
-	defer func() { in.runs++ }()
+	number := int(in.runs.Add(1)) - 1
 	if err := in.wait(ctx, variant, len(items)); err != nil {
 		return nil, ended(op, err)
 	}
-	run := Run{Context: ctx, Model: in.model.Name, Variant: variant, Instance: in.number, Number: in.runs, Items: items}
+	run := Run{Context: ctx, Model: in.model.Name, Variant: variant, Instance: in.number, Number: number, Items: items}
 	if in.config.HangRun != nil {
 		if released := in.config.HangRun(run); released != nil {
 			<-released
@@ -209,17 +214,18 @@ func (in *instance) failed(op string, err error) error {
 	if !errors.Is(err, runtime.ErrLost) {
 		return slo.E(op, slo.KindInternal, "%w", err)
 	}
-	in.lost = slo.E(op, slo.KindUnavailable, "%w", err)
-	return in.lost
+	lost := slo.E(op, slo.KindUnavailable, "%w", err)
+	in.lost.Store(lost)
+	return lost
 }
 
 // check refuses what does not fit the contract of Run.
 func (in *instance) check(variant int, items []runtime.Item) error {
 	op := "run " + in.model.Name
 	switch {
-	case in.lost != nil:
-		return in.lost
-	case in.closed:
+	case in.lost.Load() != nil:
+		return in.lost.Load()
+	case in.closed.Load():
 		return slo.E(op, slo.KindUnavailable, "the instance is closed")
 	}
 	if err := runtime.CheckBatch(in.model, variant, items); err != nil {
@@ -316,6 +322,6 @@ func Row(m *modelpkg.Model, output, variant int, item runtime.Item) []byte {
 
 // Close ends the instance.
 func (in *instance) Close() error {
-	in.closed = true
+	in.closed.Store(true)
 	return nil
 }

@@ -268,6 +268,9 @@ func (in *instance) reset() {
 	}
 }
 
+// Slots is 1: the buffers are reused by each run.
+func (*instance) Slots() int { return 1 }
+
 // Close frees the instance's buffers and its share of the sessions. It does
 // nothing the second time.
 func (in *instance) Close() error {
