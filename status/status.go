@@ -140,10 +140,11 @@ type Batches struct {
 
 // Instance runs one batch at a time.
 type Instance struct {
-	ID      int      `json:"id"`
-	Up      bool     `json:"up"`
-	Running *Running `json:"running,omitempty"` // absent: idle
-	// BusyShare is the share of the recent time, as far as it was up, in which it ran batches.
+	ID      int       `json:"id"`
+	Up      bool      `json:"up"`
+	Slots   int       `json:"slots"`   // batches that it may run at a time
+	Running []Running `json:"running"` // empty: idle
+	// BusyShare is the share of the recent time, as far as it was up, in which it ran batches, over all its slots.
 	BusyShare float64 `json:"busy_share"`
 	Losses    int     `json:"losses"` // how often it went away
 }

@@ -195,9 +195,13 @@ func (p *page) instances(list []status.Instance) {
 		switch {
 		case !in.Up:
 			does = p.styled(red, "down")
-		case in.Running != nil:
-			r := in.Running
-			does = cut(fmt.Sprintf("%d × %s %s, %s of %s ms", r.Items, r.Model, r.Variant, millis(r.ForMS), millis(r.PredictedMS)), p.width-labelWidth-28)
+		case len(in.Running) > 0:
+			r := in.Running[0]
+			does = fmt.Sprintf("%d × %s %s, %s of %s ms", r.Items, r.Model, r.Variant, millis(r.ForMS), millis(r.PredictedMS))
+			if in.Slots > 1 {
+				does = fmt.Sprintf("%d of %d slots, the longest: %s", len(in.Running), in.Slots, does)
+			}
+			does = cut(does, p.width-labelWidth-28)
 		}
 		if in.Losses > 0 {
 			does += p.styled(yellow, ", lost "+counted(in.Losses, "time"))

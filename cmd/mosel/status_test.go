@@ -68,7 +68,7 @@ func busyStatus() status.Status {
 			{Name: "sentiment", Version: "1", State: "unavailable", Detail: "loading"},
 			{Name: "fresh", Version: "1", State: "ready", Variants: []status.Variant{{Name: "all", Accuracy: 0.9, ItemMS: 5, TimeScale: 1}}}},
 		Instances: []status.Instance{
-			{ID: 0, Up: true, BusyShare: 0.684, Running: &status.Running{Batch: 9, Model: "digits", Version: "3", Variant: "all", Items: 6, ForMS: 15.2, PredictedMS: 22.7}},
+			{ID: 0, Up: true, Slots: 1, BusyShare: 0.684, Running: []status.Running{{Batch: 9, Model: "digits", Version: "3", Variant: "all", Items: 6, ForMS: 15.2, PredictedMS: 22.7}}},
 			{ID: 1, Up: true, BusyShare: 0.012}, {ID: 2, BusyShare: 0, Losses: 2}},
 		Clients: []status.Client{{Name: "grader", Jobs: 40, Items: 1100}, {Jobs: 56, Items: 134}},
 		Decisions: []status.Decision{

@@ -51,7 +51,7 @@ func collect(n int, seen ...<-chan string) func() []string {
 // busy asks for a batch that ends long after the drain, and waits until it runs.
 func busy(p *process, model string, x float32) <-chan string {
 	seen := p.ask(p.client(false), 1, number(model, x))
-	p.until("a batch runs", func() bool { return p.metric("mosel_instance_busy") == 1 })
+	p.until("a batch runs", func() bool { return p.metric("mosel_instance_running_batches") == 1 })
 	return seen
 }
 
@@ -148,7 +148,7 @@ func midStream(p *process) func() []string {
 	_, err = stream.Recv()
 	list := []string{saw(err)}
 	send(1 << 30)
-	p.until("a batch runs", func() bool { return p.metric("mosel_instance_busy") == 1 })
+	p.until("a batch runs", func() bool { return p.metric("mosel_instance_running_batches") == 1 })
 	return func() []string {
 		_, err := stream.Recv()
 		list = append(list, saw(err))

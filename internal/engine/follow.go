@@ -81,7 +81,11 @@ func (l *loop) snapshot() feed.Snapshot {
 		s.Models[d.number] = d.told
 	}
 	for _, w := range l.engine.workers {
-		s.Instances = append(s.Instances, feed.Instance{ID: w.id, Up: w.up})
+		in := feed.Instance{ID: w.id, Up: w.up}
+		if w.up && !w.lost {
+			in.Slots = w.size
+		}
+		s.Instances = append(s.Instances, in)
 		for _, b := range w.slots {
 			if b.watch.busy {
 				s.Batches = append(s.Batches, record.Batch{Dispatch: b.running.dispatch, Started: b.running.started})

@@ -32,7 +32,7 @@ func unfinished(s status.Status) string {
 	}
 	for _, i := range s.Instances {
 		fmt.Fprintf(&b, "instance %d up %v", i.ID, i.Up)
-		if r := i.Running; r != nil {
+		for _, r := range i.Running {
 			fmt.Fprintf(&b, " runs batch %d: %d items of %s %s on %s", r.Batch, r.Items, r.Model, r.Version, r.Variant)
 		}
 		b.WriteString("\n")

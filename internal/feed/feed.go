@@ -52,8 +52,9 @@ type Snapshot struct {
 
 // Instance is the state of an instance.
 type Instance struct {
-	ID sched.InstanceID
-	Up bool
+	ID    sched.InstanceID
+	Up    bool
+	Slots int // 0 while it is down
 }
 
 // Handler is what a subscriber does. The feed calls it from the subscriber's

@@ -1,6 +1,7 @@
 package obs
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -12,14 +13,15 @@ import (
 // instance is what is counted of an instance.
 type instance struct {
 	up      bool
-	rose    slo.Instant   // when it first came up
-	batch   sched.BatchID // that it runs; 0: none
-	counted slo.Instant   // up to which the running batch's time is counted
+	slots   int
+	rose    slo.Instant     // when it first came up
+	running []sched.BatchID // in the order in which they started
+	counted slo.Instant     // up to which the running batches' time is counted
 	recent  [2]time.Duration
 	losses  int
 
-	upGauge, busyGauge       prometheus.Gauge
-	busySeconds, lossCounter prometheus.Counter
+	upGauge, slotGauge, busyGauge prometheus.Gauge
+	busySeconds, lossCounter      prometheus.Counter
 }
 
 // instance finds what is counted of an instance.
@@ -27,43 +29,58 @@ func (o *Observer) instance(id sched.InstanceID) *instance {
 	i := o.instances[id]
 	if i == nil {
 		name := strconv.Itoa(int(id))
-		i = &instance{rose: o.now, upGauge: o.metrics.up.WithLabelValues(name), busyGauge: o.metrics.busy.WithLabelValues(name),
+		i = &instance{rose: o.now, upGauge: o.metrics.up.WithLabelValues(name), slotGauge: o.metrics.slots.WithLabelValues(name), busyGauge: o.metrics.busy.WithLabelValues(name),
 			busySeconds: o.metrics.busySeconds.WithLabelValues(name), lossCounter: o.metrics.losses.WithLabelValues(name)}
 		o.instances[id] = i
 	}
 	return i
 }
 
-func (i *instance) rise() {
+func (i *instance) rise(slots int) {
 	i.up = true
 	i.upGauge.Set(1)
+	i.resize(slots)
+}
+
+func (i *instance) resize(slots int) {
+	i.slots = slots
+	i.slotGauge.Set(float64(slots))
 }
 
 func (i *instance) fall() {
 	i.up = false
 	i.losses++
 	i.upGauge.Set(0)
+	i.resize(0)
 	i.lossCounter.Inc()
 }
 
-func (i *instance) start(batch sched.BatchID, now slo.Instant) {
-	i.batch, i.counted = batch, now
-	i.busyGauge.Set(1)
-}
-
-func (i *instance) end(now slo.Instant, current int) {
+func (i *instance) start(batch sched.BatchID, now slo.Instant, current int) {
 	i.credit(now, current)
-	i.batch = 0
-	i.busyGauge.Set(0)
+	i.running = append(i.running, batch)
+	i.busyGauge.Set(float64(len(i.running)))
 }
 
-// credit counts the time of a batch that runs.
+func (i *instance) end(batch sched.BatchID, now slo.Instant, current int) {
+	i.credit(now, current)
+	i.running = slices.DeleteFunc(i.running, func(id sched.BatchID) bool { return id == batch })
+	i.busyGauge.Set(float64(len(i.running)))
+}
+
+// credit counts the time of the batches that run.
 func (i *instance) credit(now slo.Instant, current int) {
-	if i.batch == 0 {
-		return
-	}
-	d := now.Sub(i.counted)
-	i.recent[current] += d
-	i.busySeconds.Add(d.Seconds())
+	d := now.Sub(i.counted) * time.Duration(len(i.running))
 	i.counted = now
+	if d > 0 {
+		i.recent[current] += d
+		i.busySeconds.Add(d.Seconds())
+	}
+}
+
+// share is how much of a span the instance ran batches, over all its slots.
+func (i *instance) share(span time.Duration) float64 {
+	if span <= 0 {
+		return 0
+	}
+	return min(1, float64(i.recent[0]+i.recent[1])/float64(span)/float64(max(1, i.slots)))
 }

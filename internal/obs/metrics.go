@@ -56,7 +56,7 @@ type metrics struct {
 	queueJobs, queueBytes       *prometheus.GaugeVec
 	itemsMax, jobsMax, bytesMax prometheus.Gauge
 	step                        prometheus.Histogram
-	up, busy                    *prometheus.GaugeVec
+	up, slots, busy             *prometheus.GaugeVec
 	busySeconds, losses         *prometheus.CounterVec
 }
 
@@ -149,7 +149,8 @@ func newMetrics(cfg Config) (*metrics, error) {
 		step: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "mosel", Name: "core_step_seconds",
 			Help: "Time in which the core plans what follows from one event.", Buckets: stepBuckets}),
 		up:          m.gauge("instance_up", "1 while the instance can run batches.", byInstance...),
-		busy:        m.gauge("instance_busy", "1 while the instance runs a batch.", byInstance...),
+		busy:        m.gauge("instance_running_batches", "Batches that the instance runs.", byInstance...),
+		slots:       m.gauge("instance_slots", "Batches that the instance may run at a time.", byInstance...),
 		busySeconds: m.counter("instance_busy_seconds_total", "Time in which the instance ran batches.", byInstance...),
 		losses:      m.counter("instance_losses_total", "How often the instance went away.", byInstance...),
 	}

@@ -171,7 +171,7 @@ func gather(t *testing.T, g prometheus.Gatherer) totals {
 				sum.busy += m.GetCounter().GetValue()
 			case "mosel_instance_losses_total":
 				sum.losses += m.GetCounter().GetValue()
-			case "mosel_queue_items", "mosel_queue_running_items", "mosel_queue_jobs", "mosel_queue_bytes", "mosel_instance_busy":
+			case "mosel_queue_items", "mosel_queue_running_items", "mosel_queue_jobs", "mosel_queue_bytes", "mosel_instance_running_batches":
 				sum.unfinished += math.Abs(m.GetGauge().GetValue())
 			case "mosel_job_accuracy_margin":
 				sum.belowFloor += float64(m.GetHistogram().GetBucket()[0].GetCumulativeCount())

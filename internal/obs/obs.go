@@ -188,7 +188,9 @@ func (o *Observer) Step(s *feed.Step) {
 	o.metrics.step.Observe(s.Took.Seconds())
 	switch e := s.Event.(type) {
 	case sched.InstanceUp:
-		o.instance(e.Instance).rise()
+		o.instance(e.Instance).rise(max(1, e.Slots))
+	case sched.InstanceResize:
+		o.instance(e.Instance).resize(e.Slots)
 	case sched.Serve:
 		o.serve(e.Model, s.Model)
 	case sched.Drain:
@@ -271,7 +273,7 @@ func (o *Observer) enter(j *record.Job) {
 func (s *sink) Started(b *record.Batch) {
 	m := s.models[b.Model]
 	m.start(b, s.current)
-	(*Observer)(s).instance(b.Instance).start(b.Batch, s.now)
+	(*Observer)(s).instance(b.Instance).start(b.Batch, s.now, s.current)
 	(*Observer)(s).remember(b, m)
 }
 
@@ -290,7 +292,7 @@ func (o *Observer) remember(b *record.Batch, m *model) {
 func (s *sink) Ended(b *record.Batch) {
 	m := s.models[b.Model]
 	m.end(b, s.current, s.now)
-	(*Observer)(s).instance(b.Instance).end(s.now, s.current)
+	(*Observer)(s).instance(b.Instance).end(b.Batch, s.now, s.current)
 	s.history.end(b)
 }
 

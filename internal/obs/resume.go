@@ -1,9 +1,12 @@
 package obs
 
 import (
+	"slices"
+
 	"github.com/mosel-serve/mosel/internal/feed"
 	"github.com/mosel-serve/mosel/internal/record"
 	"github.com/mosel-serve/mosel/internal/sched"
+	"github.com/mosel-serve/mosel/internal/slo"
 )
 
 // Resume goes on from a snapshot: at the beginning, and when steps have been
@@ -31,12 +34,12 @@ func (o *Observer) Resume(s *feed.Snapshot) {
 	for i := range s.Jobs {
 		o.enter(o.tracker.Job(s.Jobs[i].Job))
 	}
-	running := make(map[sched.InstanceID]*record.Batch, len(s.Batches))
+	running := make(map[sched.InstanceID][]sched.BatchID, len(s.Instances))
 	for i := range s.Batches {
-		running[s.Batches[i].Instance] = &s.Batches[i]
+		running[s.Batches[i].Instance] = append(running[s.Batches[i].Instance], s.Batches[i].Dispatch.Batch)
 	}
 	for _, i := range s.Instances {
-		o.instance(i.ID).resume(i.Up, running[i.ID])
+		o.instance(i.ID).resume(i, running[i.ID], s.At)
 	}
 	o.history.resume(func(id sched.BatchID) bool { return o.tracker.Batch(id) != nil })
 	for i := range s.Batches {
@@ -51,20 +54,16 @@ func (o *Observer) Resume(s *feed.Snapshot) {
 }
 
 // resume shows what a snapshot says of the instance. How often it went away in
-// between is not known.
-func (i *instance) resume(up bool, b *record.Batch) {
-	i.up = up
+// between, and for how long it ran batches, is not known.
+func (i *instance) resume(now feed.Instance, running []sched.BatchID, at slo.Instant) {
+	slices.Sort(running)
+	i.up, i.running, i.counted = now.Up, running, max(i.counted, at)
 	i.upGauge.Set(0)
-	if up {
+	if i.up {
 		i.upGauge.Set(1)
 	}
-	switch {
-	case b == nil:
-		i.batch = 0
-		i.busyGauge.Set(0)
-	case b.Dispatch.Batch != i.batch:
-		i.start(b.Dispatch.Batch, max(i.counted, b.Started))
-	}
+	i.resize(now.Slots)
+	i.busyGauge.Set(float64(len(running)))
 }
 
 // resume notes which batches have ended without that anybody saw how.

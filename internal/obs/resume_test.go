@@ -120,7 +120,7 @@ func (f *fitful) compare() {
 		if i.Up != f.up[sched.InstanceID(i.ID)] || i.BusyShare < 0 {
 			f.t.Fatalf("instance %+v, up %v", i, f.up)
 		}
-		if r := i.Running; r != nil {
+		for _, r := range i.Running {
 			if at, runs := running[r.Batch]; !runs || at != i.ID {
 				f.t.Fatalf("batch %d does not run on instance %d", r.Batch, i.ID)
 			}
@@ -131,7 +131,9 @@ func (f *fitful) compare() {
 		f.t.Fatalf("batches %v run; the status: %+v", running, s.Instances)
 	}
 	for _, d := range s.Decisions {
-		runs := slices.ContainsFunc(s.Instances, func(i status.Instance) bool { return i.Running != nil && i.Running.Batch == d.Batch })
+		runs := slices.ContainsFunc(s.Instances, func(i status.Instance) bool {
+			return slices.ContainsFunc(i.Running, func(r status.Running) bool { return r.Batch == d.Batch })
+		})
 		if (d.State == "running") != runs {
 			f.t.Fatalf("batch %d is said to be %s, on an instance %v", d.Batch, d.State, runs)
 		}

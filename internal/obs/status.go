@@ -37,13 +37,13 @@ func (o *Observer) Status(now slo.Instant) status.Status {
 	for _, id := range slices.Sorted(maps.Keys(o.instances)) {
 		i := o.instances[id]
 		i.credit(o.now, o.current)
-		told := status.Instance{ID: int(id), Up: i.up, Losses: i.losses}
-		if span := o.now.Sub(max(o.since(), i.rose)); span > 0 {
-			told.BusyShare = round(min(1, float64(i.recent[0]+i.recent[1])/float64(span)), 4)
-		}
-		if b := o.history.find(i.batch); i.batch != 0 && b != nil {
-			told.Running = &status.Running{Batch: uint64(i.batch), Model: b.model.Name, Version: b.model.Version,
-				Variant: b.model.variantName(b.Variant), Items: b.Items, ForMS: stats.Milliseconds(o.now.Sub(b.Started)), PredictedMS: stats.Milliseconds(b.Predicted)}
+		told := status.Instance{ID: int(id), Up: i.up, Slots: i.slots, Losses: i.losses, Running: []status.Running{},
+			BusyShare: round(i.share(o.now.Sub(max(o.since(), i.rose))), 4)}
+		for _, batch := range i.running {
+			if b := o.history.find(batch); b != nil {
+				told.Running = append(told.Running, status.Running{Batch: uint64(batch), Model: b.model.Name, Version: b.model.Version,
+					Variant: b.model.variantName(b.Variant), Items: b.Items, ForMS: stats.Milliseconds(o.now.Sub(b.Started)), PredictedMS: stats.Milliseconds(b.Predicted)})
+			}
 		}
 		s.Instances = append(s.Instances, told)
 	}
