@@ -78,8 +78,8 @@ func (a *API) infer(w http.ResponseWriter, r *http.Request, args arguments) (err
 	from := origin{arrived: args.engine.Now(), header: r.Header, client: a.client(r.Header, args.caller, r.RemoteAddr)}
 	from.trace = a.trace(r.Context(), r.Header, from.arrived)
 	defer func() { from.trace.end(err) }()
-	from.trace.of(args.model)
-	l, err := args.engine.Use(args.model, args.version)
+	from.trace.of(r.PathValue("model"))
+	l, err := args.engine.Use(r.PathValue("model"), r.PathValue("version"))
 	if err != nil {
 		return err
 	}

@@ -67,13 +67,13 @@ func (b *backend) modelIsReady(name, version string) (bool, error) {
 	return false, err
 }
 
-func (a *API) modelReady(w http.ResponseWriter, _ *http.Request, args arguments) error {
-	ready, err := args.modelIsReady(args.model, args.version)
+func (a *API) modelReady(w http.ResponseWriter, r *http.Request, args arguments) error {
+	ready, err := args.modelIsReady(r.PathValue("model"), r.PathValue("version"))
 	if err != nil {
 		return err
 	}
 	ready = ready && a.ready()
-	return writeJSON(w, readyStatus(ready), oip.ModelReady{Name: args.model, Ready: ready})
+	return writeJSON(w, readyStatus(ready), oip.ModelReady{Name: r.PathValue("model"), Ready: ready})
 }
 
 func (*API) models(w http.ResponseWriter, _ *http.Request, args arguments) error {
@@ -148,7 +148,7 @@ func (a *API) load(w http.ResponseWriter, r *http.Request, args arguments) error
 	if err := noOverrides(len(question.Parameters)); err != nil {
 		return err
 	}
-	if err := args.models.Load(args.model); err != nil {
+	if err := args.models.Load(r.PathValue("model")); err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, struct{}{})
@@ -161,7 +161,7 @@ func (a *API) unload(w http.ResponseWriter, r *http.Request, args arguments) err
 	if err := a.small(w, r, &question); err != nil {
 		return err
 	}
-	if err := args.models.Unload(args.model); err != nil {
+	if err := args.models.Unload(r.PathValue("model")); err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, struct{}{})
@@ -198,8 +198,8 @@ func (b *backend) describeModel(name, version string) (oip.ModelMetadata, error)
 	return answer, nil
 }
 
-func (*API) metadata(w http.ResponseWriter, _ *http.Request, args arguments) error {
-	answer, err := args.describeModel(args.model, args.version)
+func (*API) metadata(w http.ResponseWriter, r *http.Request, args arguments) error {
+	answer, err := args.describeModel(r.PathValue("model"), r.PathValue("version"))
 	if err != nil {
 		return err
 	}
@@ -306,8 +306,8 @@ func (b *backend) configure(name, version string) (oip.ModelConfig, error) {
 	return answer, nil
 }
 
-func (*API) config(w http.ResponseWriter, _ *http.Request, args arguments) error {
-	answer, err := args.configure(args.model, args.version)
+func (*API) config(w http.ResponseWriter, r *http.Request, args arguments) error {
+	answer, err := args.configure(r.PathValue("model"), r.PathValue("version"))
 	if err != nil {
 		return err
 	}

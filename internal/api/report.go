@@ -36,8 +36,8 @@ func (a *API) status(w http.ResponseWriter, _ *http.Request, args arguments) err
 }
 
 // explain says why one request got what it got.
-func (*API) explain(w http.ResponseWriter, _ *http.Request, args arguments) error {
-	x, err := args.engine.Explain(args.id)
+func (*API) explain(w http.ResponseWriter, r *http.Request, args arguments) error {
+	x, err := args.engine.Explain(r.PathValue("id"))
 	if err != nil {
 		return err
 	}
@@ -107,8 +107,8 @@ func modelStatistics(l engine.Lease) oip.ModelStatistics {
 	return m
 }
 
-func (*API) stats(w http.ResponseWriter, _ *http.Request, args arguments) error {
-	answer, err := args.statistics(args.model, args.version)
+func (*API) stats(w http.ResponseWriter, r *http.Request, args arguments) error {
+	answer, err := args.statistics(r.PathValue("model"), r.PathValue("version"))
 	if err != nil {
 		return err
 	}

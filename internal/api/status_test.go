@@ -149,7 +149,7 @@ var failures = map[slo.Kind]struct {
 // refusing answers a request as a route does that fails with err.
 func (f fixture) refusing(err error) *httptest.ResponseRecorder {
 	a := New(DefaultConfig(), new(access.Guard), newLog(io.Discard))
-	refused := a.routed([]route{{"GET", "v2", func(http.ResponseWriter, *http.Request, arguments) error { return err }, access.Public}})
+	refused := a.routed([]route{{"GET", "/v2", func(http.ResponseWriter, *http.Request, arguments) error { return err }, access.Public}})
 	return send(refused, httptest.NewRequestWithContext(f.Context(), "GET", "/v2", nil))
 }
 
@@ -217,8 +217,8 @@ func TestStarting(t *testing.T) {
 		{"GET", "/v2/health/ready", 503, `{"ready":false,"live":true}`},
 		{"GET", "/v2/models", 503, `{"error":"the server is starting: its models are not warm yet","retry_after_ms":1000}`},
 		{"POST", inferPath, 503, `{"error":"the server is starting: its models are not warm yet","retry_after_ms":1000}`},
-		{"GET", inferPath, 405, `{"error":"/v2/models/scene/infer is not for GET: use POST"}`},
-		{"GET", "/", 404, `{"error":"there is no / here; the API begins at /v2, docs/protocol.md lists what it has"}`},
+		{"GET", inferPath, 405, `{"error":"method GET is not allowed for /v2/models/scene/infer: use POST"}`},
+		{"GET", "/", 404, `{"error":"there is no / here: the resources are below /v2 and /v1, docs/protocol.md lists them"}`},
 	} {
 		if w := f.call(tt.method, tt.path, ""); w.Code != tt.code || strings.TrimSpace(w.Body.String()) != tt.body {
 			t.Errorf("%s %s: %d %s", tt.method, tt.path, w.Code, w.Body)
@@ -230,7 +230,7 @@ func TestPanicIsAnsweredAndLogged(t *testing.T) {
 	var log bytes.Buffer
 	with(t, setup{log: &log}, func(fixture) {
 		h := New(DefaultConfig(), new(access.Guard), newLog(&log))
-		broken := h.routed([]route{{"GET", "v2", func(http.ResponseWriter, *http.Request, arguments) error { panic("a defect") }, access.Public}})
+		broken := h.routed([]route{{"GET", "/v2", func(http.ResponseWriter, *http.Request, arguments) error { panic("a defect") }, access.Public}})
 		w := send(broken, httptest.NewRequestWithContext(t.Context(), "GET", "/v2", nil))
 		said := regexp.MustCompile(`^\{"error":"a defect in the server; its log says more of incident (e-[a-z2-7]{26})"\}\n$`).FindStringSubmatch(w.Body.String())
 		if w.Code != 500 || said == nil {
@@ -242,7 +242,7 @@ func TestPanicIsAnsweredAndLogged(t *testing.T) {
 		if text := log.String(); !strings.Contains(text, "a defect") || !strings.Contains(text, "status_test.go") {
 			t.Errorf("the log has no trace of it: %s", text)
 		}
-		aborted := h.routed([]route{{"GET", "v2", func(http.ResponseWriter, *http.Request, arguments) error { panic(http.ErrAbortHandler) }, access.Public}})
+		aborted := h.routed([]route{{"GET", "/v2", func(http.ResponseWriter, *http.Request, arguments) error { panic(http.ErrAbortHandler) }, access.Public}})
 		defer func() {
 			if err, ok := recover().(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
 				t.Error("net/http's own panic was kept from it")

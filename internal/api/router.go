@@ -1,0 +1,222 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"path"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/mosel-serve/mosel/internal/access"
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// handler answers the requests of a route. An error it returns becomes the answer.
+type handler func(http.ResponseWriter, *http.Request, arguments) error
+
+// arguments are what a handler gets besides the request.
+type arguments struct {
+	*backend // nil for a route that needs no engine
+	caller   access.Caller
+}
+
+// route is a resource: a method, a path as http.ServeMux writes patterns, what
+// answers it and which role a caller needs.
+type route struct {
+	method string
+	path   string
+	handle handler
+	role   access.Role
+}
+
+func (a *API) routes() []route {
+	const get, post = http.MethodGet, http.MethodPost
+	return []route{
+		{post, "/v2/models/{model}/infer", a.infer, access.Infer},
+		{post, "/v2/models/{model}/versions/{version}/infer", a.infer, access.Infer},
+		{get, "/v2", a.server, access.Infer},
+		{get, "/v2/health/live", a.serverLive, access.Public},
+		{get, "/v2/health/ready", a.serverReady, access.Public},
+		{get, "/v2/models", a.models, access.Infer},
+		{get, "/v2/models/stats", a.stats, access.Infer},
+		{get, "/v2/models/{model}", a.metadata, access.Infer},
+		{get, "/v2/models/{model}/versions/{version}", a.metadata, access.Infer},
+		{get, "/v2/models/{model}/ready", a.modelReady, access.Infer},
+		{get, "/v2/models/{model}/versions/{version}/ready", a.modelReady, access.Infer},
+		{get, "/v2/models/{model}/config", a.config, access.Infer},
+		{get, "/v2/models/{model}/versions/{version}/config", a.config, access.Infer},
+		{get, "/v2/models/{model}/stats", a.stats, access.Infer},
+		{get, "/v2/models/{model}/versions/{version}/stats", a.stats, access.Infer},
+		{get, "/v1/status", a.status, access.Admin},
+		{get, "/v1/explain", a.requests, access.Admin},
+		{get, "/v1/explain/{id}", a.explain, access.Admin},
+		{post, "/v2/models/{model}/jobs", unsupported("durable jobs are"), access.Infer},
+		{post, "/v2/repository/index", a.index, access.Infer},
+		{post, "/v2/repository/models/{model}/load", a.load, access.Admin},
+		{post, "/v2/repository/models/{model}/unload", a.unload, access.Admin},
+	}
+}
+
+// unsupported serves a resource of ours to come.
+func unsupported(what string) func(http.ResponseWriter, *http.Request, arguments) error {
+	return func(http.ResponseWriter, *http.Request, arguments) error {
+		return slo.E("", slo.KindUnsupported, "%s not offered by this version of mosel", what)
+	}
+}
+
+// REST is the handler of everything over HTTP.
+func (a *API) REST() http.Handler { return a.routed(a.routes()) }
+
+// Metrics is the handler of a listener that clients do not use: metrics, which are
+// for whoever may ask about models, and health once more, for probes that must get
+// an answer when REST has no place left.
+func (a *API) Metrics(metrics http.Handler, at access.Listener) http.Handler {
+	scrape := func(w http.ResponseWriter, r *http.Request, _ arguments) error {
+		metrics.ServeHTTP(w, r)
+		return nil
+	}
+	t := router{api: a, at: at, early: true, hint: "this listener has /metrics, /v2/health/live and /v2/health/ready"}
+	return t.handler([]route{
+		{http.MethodGet, "/metrics", scrape, access.Infer},
+		{http.MethodGet, "/v2/health/live", a.serverLive, access.Public},
+		{http.MethodGet, "/v2/health/ready", a.serverReady, access.Public},
+	})
+}
+
+// routed serves routes where REST listens.
+func (a *API) routed(routes []route) http.Handler {
+	t := router{api: a, at: a.listener, hint: "the resources are below /v2 and /v1, docs/protocol.md lists them"}
+	return t.handler(routes)
+}
+
+// router finds the route of a request with http.ServeMux. It answers in JSON what
+// that would answer in plain text, and it never redirects: many clients send the
+// redirected request without its body, or not at all.
+type router struct {
+	mux     http.ServeMux
+	api     *API
+	at      access.Listener
+	early   bool     // no route needs the engine
+	hint    string   // where the resources are, for a caller who found none
+	methods []string // that any route has
+}
+
+// unmatched is the pattern of requests that no route is for. No pattern is more
+// general, so all others are tried before it.
+const unmatched = "/"
+
+// handler serves routes, and turns errors and panics into answers.
+func (t *router) handler(routes []route) http.Handler {
+	for _, to := range routes {
+		t.mux.HandleFunc(to.method+" "+to.path, func(w http.ResponseWriter, r *http.Request) {
+			args, err := t.authorize(r, to.role)
+			if err == nil {
+				err = to.handle(w, r, args)
+			}
+			if err != nil {
+				t.api.fail(w, r, err)
+			}
+		})
+		if !slices.Contains(t.methods, to.method) {
+			t.methods = append(t.methods, to.method)
+		}
+	}
+	t.mux.HandleFunc(unmatched, t.refuse)
+	return t
+}
+
+// ServeHTTP implements http.Handler.
+func (t *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a := t.api
+	if a.leaving.Load() {
+		w.Header().Set("Connection", "close")
+	}
+	w = a.paced(w)
+	defer a.recovered(w, r)
+	switch escaped := r.URL.EscapedPath(); {
+	case !isClean(escaped):
+		t.refuse(w, r)
+	case strings.HasSuffix(escaped, "/"):
+		t.mux.ServeHTTP(w, withoutSlash(r))
+	default:
+		t.mux.ServeHTTP(w, r)
+	}
+}
+
+// isClean reports whether a path has no empty, "." or ".." segments. http.ServeMux
+// redirects paths that have. A slash at the end is allowed.
+func isClean(escaped string) bool {
+	escaped = strings.TrimSuffix(escaped, "/")
+	return strings.HasPrefix(escaped, "/") && path.Clean(escaped) == escaped
+}
+
+// withoutSlash is a copy of a request whose path ends in a slash, without that.
+func withoutSlash(r *http.Request) *http.Request {
+	to := *r.URL
+	to.Path, to.RawPath = strings.TrimSuffix(to.Path, "/"), strings.TrimSuffix(to.RawPath, "/")
+	short := *r
+	short.URL = &to
+	return &short
+}
+
+// refuse answers a request that no route is for, and says what would be.
+func (t *router) refuse(w http.ResponseWriter, r *http.Request) {
+	hint := t.hint
+	if isClean(r.URL.EscapedPath()) {
+		if allowed := t.allowed(r.URL, r.Host); len(allowed) > 0 {
+			w.Header().Set("Allow", strings.Join(allowed, ", "))
+			t.api.fail(w, r, httpError{http.StatusMethodNotAllowed, slo.E("", slo.KindInvalid,
+				"method %.20s is not allowed for %.200s: use %s", r.Method, r.URL.Path, strings.Join(allowed, " or "))})
+			return
+		}
+	} else if clean := path.Clean(r.URL.Path); path.IsAbs(clean) && clean != "/" {
+		hint = fmt.Sprintf("the path has an empty, \".\" or \"..\" segment; without those it is %.200s", clean)
+	}
+	t.api.fail(w, r, slo.E("", slo.KindNotFound, "there is no %.200s here: %s", r.URL.Path, hint))
+}
+
+// allowed lists the methods with which a path is a route's.
+func (t *router) allowed(to *url.URL, host string) (methods []string) {
+	for _, method := range t.methods {
+		if _, pattern := t.mux.Handler(&http.Request{Method: method, URL: to, Host: host}); pattern != unmatched {
+			methods = append(methods, method)
+		}
+	}
+	return methods
+}
+
+// authorize lets a caller in who has the role, and returns what the handler needs.
+func (t *router) authorize(r *http.Request, need access.Role) (args arguments, err error) {
+	remote, _ := netip.ParseAddrPort(r.RemoteAddr) // the zero address, which counts as remote, if it cannot be parsed
+	peer := access.Peer{Remote: remote, Host: r.Host, Local: t.at, Header: r.Header}
+	if args.caller, err = t.api.guard.Check(need, peer); err != nil {
+		return args, err
+	}
+	if need != access.Public && !t.early {
+		args.backend, err = t.api.current()
+	}
+	return args, err
+}
+
+// recovered answers a request whose handler panicked; the server lives on.
+func (a *API) recovered(w http.ResponseWriter, r *http.Request) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(p)
+	}
+	id := incident()
+	a.log.Error("panic", "incident", id, "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+	a.fail(w, r, defect(id))
+}
+
+// defect is the error of a call whose handler panicked.
+func defect(id string) error {
+	return slo.E("", slo.KindInternal, "a defect in the server; its log says more of incident %s", id)
+}
