@@ -97,7 +97,7 @@ type constant struct{ file, value string }
 
 // constantsOf finds the constants of a package, and variables that are as good as
 // constants, whose values are numbers or times. What a function Default... puts
-// into a field is named after both: DefaultConfig.Patience.
+// into a field is named after both: DefaultConfig.StallTimeout.
 func constantsOf(files []source) map[string]constant {
 	found := map[string]constant{}
 	for _, f := range files {

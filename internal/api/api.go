@@ -30,7 +30,7 @@ type API struct {
 	telling sync.Mutex              // held while health is told
 	leaving atomic.Bool             // Drain has been called
 	dead    atomic.Bool             // see Vital
-	lines   sync.Map                // of gRPC: *line by the other end's address
+	conns   sync.Map                // of gRPC: *meteredConn by the address of the client
 
 	listener access.Listener // of REST
 }

@@ -28,7 +28,7 @@ type codec struct{ encoding.CodecV2 }
 
 func newCodec() codec { return codec{encoding.GetCodecV2(proto.Name)} }
 
-// frame is an inference request as it came.
+// frame is an encoded inference request.
 type frame struct{ buffer mem.Buffer }
 
 // Unmarshal implements encoding.CodecV2.

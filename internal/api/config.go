@@ -20,12 +20,13 @@ type Config struct {
 	// bodies, what is decoded from them and the answers, and so the memory that
 	// clients can claim. Beyond it requests are shed.
 	BodyBytesInFlight int64
-	// Patience is how long a client may take to send the next PatienceBytes of a
-	// body, or to take the next of an answer, before its connection is closed.
-	Patience      time.Duration
-	PatienceBytes int64
-	// HeaderBytesMax bounds a request's header; package server hands it to the
-	// HTTP server, which reads headers before this package sees them.
+	// StallTimeout is how long a client may take to send the next StallBytes of a
+	// body, or to read the next of an answer, before its connection is closed. The
+	// two together are the minimum rate of a connection.
+	StallTimeout time.Duration
+	StallBytes   int64
+	// HeaderBytesMax bounds a request's header. Package server hands it to the HTTP
+	// server, which reads headers before this package sees them.
 	HeaderBytesMax int
 	// ItemsMax bounds the items of one request. Larger work is several requests.
 	ItemsMax int
@@ -40,7 +41,7 @@ type Config struct {
 	// StreamWindow those of one stream.
 	MessagesMax  int
 	StreamWindow int
-	// ReceiveTime is how long the message of a gRPC request may take to come.
+	// ReceiveTime bounds how long the message of a gRPC request may take to be received.
 	ReceiveTime time.Duration
 	// Tensors bounds what the body of a request may hold.
 	Tensors oip.Limits
@@ -52,13 +53,13 @@ type Config struct {
 
 // DefaultConfig has bounds that no ordinary client meets: bodies of 64 MiB (a
 // batch of 100 pictures of 224x224 in FP32 has 60), 1 GiB of them at a time,
-// 100,000 items, lines slower than 70 kbit/s.
+// 100,000 items, connections slower than 70 kbit/s.
 func DefaultConfig() Config {
 	return Config{
 		BodyBytesMax:      64 << 20,
 		BodyBytesInFlight: 1 << 30,
-		Patience:          30 * time.Second,
-		PatienceBytes:     256 << 10,
+		StallTimeout:      30 * time.Second,
+		StallBytes:        256 << 10,
 		HeaderBytesMax:    64 << 10,
 		ItemsMax:          100_000,
 		CompressBytesMin:  1 << 10,
@@ -91,11 +92,11 @@ func (c Config) Validate() error {
 	check(c.BodyBytesInFlight >= (1+decodedPerByte)*c.BodyBytesMax,
 		"the bound on all bodies, %d bytes, is below %d times that on one, %d: one of JSON may take so much with what is decoded from it",
 		c.BodyBytesInFlight, 1+decodedPerByte, c.BodyBytesMax)
-	check(c.Patience > 0 && c.PatienceBytes >= 1, "the patience with clients is %v for %d bytes: both must be above 0", c.Patience, c.PatienceBytes)
+	check(c.StallTimeout > 0 && c.StallBytes >= 1, "StallTimeout is %v and StallBytes is %d: both must be above 0", c.StallTimeout, c.StallBytes)
 	check(c.HeaderBytesMax >= 1, "the bound on headers is %d bytes: at least 1", c.HeaderBytesMax)
 	check(c.ItemsMax >= 1, "the bound on items is %d: at least 1", c.ItemsMax)
 	check(c.MessagesMax >= 1 && c.StreamWindow >= 1, "the bounds on a gRPC connection are %d requests, %d of a stream: at least 1", c.MessagesMax, c.StreamWindow)
-	check(c.ReceiveTime > 0, "a gRPC request has %v to come: more than none", c.ReceiveTime)
+	check(c.ReceiveTime > 0, "the time to receive a gRPC request is %v: it must be above 0", c.ReceiveTime)
 	check(c.CompressBytesMin >= 0, "compression from %d bytes: at least 0", c.CompressBytesMin)
 	check(min(c.Tensors.Tensors, c.Tensors.Rank, c.Tensors.Elements, c.Tensors.NameBytes, c.Tensors.ValueBytes, c.Tensors.Depth) >= 1 && c.Tensors.Parameters >= 0,
 		"a bound on tensors is below 1: %+v", c.Tensors)

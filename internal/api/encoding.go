@@ -19,8 +19,8 @@ import (
 // readBody reads a request's body, decompressed.
 func (a *API) readBody(w http.ResponseWriter, r *http.Request, x *exchange) error {
 	encoding := strings.ToLower(r.Header.Get("Content-Encoding"))
-	x.upload = a.upload(w, r, a.cfg.BodyBytesMax)
-	src, size := io.Reader(&x.upload), r.ContentLength
+	x.reader = a.newBodyReader(w, r, a.cfg.BodyBytesMax)
+	src, size := io.Reader(&x.reader), r.ContentLength
 	if encoding != "" && encoding != "identity" {
 		var err error
 		if src, err = decompressor(encoding, src); err != nil {

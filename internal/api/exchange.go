@@ -16,7 +16,7 @@ import (
 // and the answer. Tensors are views of the body and items views of the tensors,
 // so all of it is in use until the engine has returned; then it is used again.
 type exchange struct {
-	upload  upload
+	reader  bodyReader // of the body
 	body    []byte
 	request oip.Request
 	inputs  [][]byte // of all items, one after the other
@@ -45,8 +45,8 @@ func newExchange(b *budget) *exchange {
 	return x
 }
 
-// release gives back what the exchange holds. If a panic came through the
-// engine, the memory may still be read, and is left to the garbage collector.
+// release gives back what the exchange holds. If the engine panicked,
+// the memory may still be read, and is left to the garbage collector.
 func (x *exchange) release() {
 	x.budget.release(x.reserved)
 	if x.engaged {
@@ -58,7 +58,7 @@ func (x *exchange) release() {
 	for i := range x.request.Inputs {
 		x.request.Inputs[i].Data = nil
 	}
-	x.body, x.answer, x.reserved, x.room, x.upload = keep(x.body), keep(x.answer), 0, 0, upload{}
+	x.body, x.answer, x.reserved, x.room, x.reader = keep(x.body), keep(x.answer), 0, 0, bodyReader{}
 	if cap(x.inputs) > bytesKept/sliceBytes {
 		x.inputs, x.items = nil, nil
 	}

@@ -223,7 +223,7 @@ type script struct {
 	text bytes.Buffer
 }
 
-// say sends a request and notes what came back.
+// say sends a request and records its answer.
 func (s *script) say(method, path, body string, headers ...string) {
 	w := s.call(method, path, body, headers...)
 	fmt.Fprintf(&s.text, "> %s %s\n", method, path)

@@ -347,8 +347,8 @@ func TestGRPCAccess(t *testing.T) {
 // TestGRPCSlowMessagesAreCutOff has a client that begins a message and does not
 // go on.
 func TestGRPCSlowMessagesAreCutOff(t *testing.T) {
-	const patience = 5 * time.Second
-	overGRPC(t, setup{config: func(c *Config) { c.ReceiveTime = patience }}, func(t *testing.T, d piped) {
+	const receiveTime = 5 * time.Second
+	overGRPC(t, setup{config: func(c *Config) { c.ReceiveTime = receiveTime }}, func(t *testing.T, d piped) {
 		if _, err := d.ServerLive(t.Context(), &inference.ServerLiveRequest{}); err != nil { // the connection is there
 			t.Fatal(err)
 		}
@@ -363,8 +363,8 @@ func TestGRPCSlowMessagesAreCutOff(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = stream.RecvMsg(new(inference.ModelInferResponse))
-		if took := time.Since(began); status.Code(err) != codes.DeadlineExceeded || took != patience {
-			t.Errorf("%v after %v, want DEADLINE_EXCEEDED after %v", err, took, patience)
+		if took := time.Since(began); status.Code(err) != codes.DeadlineExceeded || took != receiveTime {
+			t.Errorf("%v after %v, want DEADLINE_EXCEEDED after %v", err, took, receiveTime)
 		}
 	})
 }

@@ -39,7 +39,7 @@ func grpcAPI(t *testing.T, s setup) dialed {
 	}
 	server := a.GRPC(grpc.WaitForHandlers(true)) // what is counted is looked at when they have ended
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(a.Inflow(l)) }()
+	go func() { served <- server.Serve(a.MeteredListener(l)) }()
 	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)

@@ -21,7 +21,7 @@ import (
 var extensions = []string{"binary_tensor_data", "model_configuration", "model_repository", "statistics", "mosel"}
 
 // This file has, for what a server says of itself and of its models, first what
-// both transports tell and then REST's way to tell it; gRPC's is in grpc.go.
+// both transports tell and then REST's way to tell it; gRPC's is in service.go.
 
 func (a *API) describeServer() oip.ServerMetadata {
 	return oip.ServerMetadata{Name: "mosel", Version: a.cfg.Version, Extensions: extensions}
@@ -107,7 +107,7 @@ const smallBytesMax = 64 << 10
 
 // small reads a body that may be missing.
 func (a *API) small(w http.ResponseWriter, r *http.Request, question any) error {
-	body := a.upload(w, r, smallBytesMax)
+	body := a.newBodyReader(w, r, smallBytesMax)
 	err := json.NewDecoder(&body).Decode(question)
 	if _, known := errors.AsType[*slo.Error](err); known {
 		return err

@@ -135,7 +135,7 @@ func (t *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if a.leaving.Load() {
 		w.Header().Set("Connection", "close")
 	}
-	w = a.paced(w)
+	w = a.withMinRate(w)
 	defer a.recovered(w, r)
 	switch escaped := r.URL.EscapedPath(); {
 	case !isClean(escaped):

@@ -113,7 +113,7 @@ func (a *API) logFailure(ctx context.Context, f failure, err error, facts ...any
 func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 	f := failureOf(err)
 	a.logFailure(r.Context(), f, err, "method", r.Method, "path", r.URL.Path, "status", f.status)
-	if d, ok := w.(*download); ok && f.status != http.StatusRequestTimeout {
+	if d, ok := w.(*answerWriter); ok && f.status != http.StatusRequestTimeout {
 		d.refused()
 	}
 	header := w.Header()

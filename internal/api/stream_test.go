@@ -60,8 +60,8 @@ func withID(id string, q *inference.ModelInferRequest) *inference.ModelInferRequ
 	return q
 }
 
-// TestStreamAnswersInOrder has runs that end in another order than their requests
-// came in, and every way to fail among them.
+// TestStreamAnswersInOrder has runs that end in another order than that of their
+// requests, and every way to fail among them.
 func TestStreamAnswersInOrder(t *testing.T) {
 	config := func(c *Config) { c.BodyBytesMax = 10_000 }
 	overGRPC(t, setup{queueJobs: 10, config: config}, func(t *testing.T, d piped) {

@@ -82,8 +82,8 @@ type Config struct {
 	Work *pending.Work
 }
 
-// The server's time limits on clients that send no request. Bodies and answers
-// are held to a pace by the API, which knows what is on its way.
+// The time limits of connections on which no request is being served. For bodies and
+// answers the API has a minimum rate.
 const (
 	readHeaderTimeout = 10 * time.Second // a header has 64 KiB at most
 	idleTimeout       = 2 * time.Minute  // above the minute after which load balancers hang up, so that they do it first
@@ -256,8 +256,8 @@ func (s *Server) listen() error {
 			options = append(options, grpc.Creds(credentials.NewTLS(config)))
 		}
 		s.grpc, s.addrs.grpc = s.api.GRPC(options...), listener.Addr()
-		counted := s.api.Inflow(listener)
-		s.serve("gRPC", func() error { return s.grpc.Serve(counted) })
+		metered := s.api.MeteredListener(listener)
+		s.serve("gRPC", func() error { return s.grpc.Serve(metered) })
 	}
 	if s.cfg.MetricsAddr != "" {
 		listener, err := s.open("metrics", "--metrics-addr", s.cfg.MetricsAddr, metricsPlaces)
@@ -297,9 +297,9 @@ func (s *Server) open(what, flag, addr string, most int) (net.Listener, error) {
 func (s *Server) httpServer(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
-		ReadHeaderTimeout: min(readHeaderTimeout, s.cfg.API.Patience),
-		ReadTimeout:       s.cfg.API.Patience, // until the API sets its own
-		WriteTimeout:      s.cfg.API.Patience, // likewise
+		ReadHeaderTimeout: min(readHeaderTimeout, s.cfg.API.StallTimeout),
+		ReadTimeout:       s.cfg.API.StallTimeout, // until the API sets its own
+		WriteTimeout:      s.cfg.API.StallTimeout, // likewise
 		IdleTimeout:       idleTimeout,
 		Protocols:         http1(),
 		MaxHeaderBytes:    s.cfg.API.HeaderBytesMax,

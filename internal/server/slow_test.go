@@ -94,7 +94,7 @@ func TestConnectionsBeyondTheBoundWait(t *testing.T) {
 // TestClientsThatStop has a client stop at each place where a server waits for
 // it: the connection must end.
 func TestClientsThatStop(t *testing.T) {
-	s := served(t, func(cfg *server.Config) { cfg.API.Patience = 50 * time.Millisecond })
+	s := served(t, func(cfg *server.Config) { cfg.API.StallTimeout = 50 * time.Millisecond })
 	for name, tt := range map[string]struct {
 		text   string
 		status int

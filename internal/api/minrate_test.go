@@ -48,8 +48,8 @@ func (p *pipes) dial() net.Conn {
 	return near
 }
 
-// patience is that of the servers here.
-const patience = 30 * time.Second
+// stallTimeout is that of the servers here.
+const stallTimeout = 30 * time.Second
 
 // serving runs a test against a server as package server sets it up. When the
 // test ends all connections must end by themselves.
@@ -57,14 +57,14 @@ func serving(t *testing.T, s setup, test func(t *testing.T, network *pipes)) {
 	t.Helper()
 	config := s.config
 	s.config = func(c *Config) {
-		c.Patience = patience
+		c.StallTimeout = stallTimeout
 		if config != nil {
 			config(c)
 		}
 	}
 	with(t, s, func(f fixture) {
 		network := &pipes{fixture: f, dialed: make(chan net.Conn), closed: make(chan struct{})}
-		server := &http.Server{Handler: f, ReadHeaderTimeout: patience / 3, ReadTimeout: patience, WriteTimeout: patience, IdleTimeout: patience}
+		server := &http.Server{Handler: f, ReadHeaderTimeout: stallTimeout / 3, ReadTimeout: stallTimeout, WriteTimeout: stallTimeout, IdleTimeout: stallTimeout}
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
@@ -126,19 +126,19 @@ func TestSlowBodies(t *testing.T) {
 		status           int
 		after            time.Duration // the answer comes
 	}{
-		{"nothing", head(inferPath, 1000), "", 1, 0, 408, patience},
-		{"a byte now and then", head(inferPath, 1000), body, 1, 5 * time.Second, 408, patience},
-		{"fast at first", head(inferPath, 1000), body[:900], 900, 0, 408, patience},
-		{"too slow later", head(inferPath, 1000), body, 40, 29 * time.Second, 408, patience + 29*time.Second},
-		{"in chunks", chunked, strings.Repeat("1\r\n \r\n", 300), 6, 5 * time.Second, 408, patience},
-		{"compressed", head(inferPath, 1000, "Content-Encoding: gzip"), "\x1f\x8b\x08", 1, time.Second, 408, patience},
-		{"about the repository", head("/v2/repository/index", 20), "{", 1, 0, 408, patience},
-		{"to nowhere", head("/v2/nowhere", 20), "{", 1, 0, 404, patience / 6},
+		{"nothing", head(inferPath, 1000), "", 1, 0, 408, stallTimeout},
+		{"a byte now and then", head(inferPath, 1000), body, 1, 5 * time.Second, 408, stallTimeout},
+		{"fast at first", head(inferPath, 1000), body[:900], 900, 0, 408, stallTimeout},
+		{"too slow later", head(inferPath, 1000), body, 40, 29 * time.Second, 408, stallTimeout + 29*time.Second},
+		{"in chunks", chunked, strings.Repeat("1\r\n \r\n", 300), 6, 5 * time.Second, 408, stallTimeout},
+		{"compressed", head(inferPath, 1000, "Content-Encoding: gzip"), "\x1f\x8b\x08", 1, time.Second, 408, stallTimeout},
+		{"about the repository", head("/v2/repository/index", 20), "{", 1, 0, 408, stallTimeout},
+		{"to nowhere", head("/v2/nowhere", 20), "{", 1, 0, 404, stallTimeout / 6},
 		{"slow enough", head(inferPath, 1000), body, 16, 5 * time.Second, 200, 62 * 5 * time.Second},
 		{"at once", head(inferPath, 1000), body, 1000, 0, 200, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			serving(t, setup{instant: true, config: func(c *Config) { c.PatienceBytes = 64 }}, func(t *testing.T, network *pipes) {
+			serving(t, setup{instant: true, config: func(c *Config) { c.StallBytes = 64 }}, func(t *testing.T, network *pipes) {
 				conn, began := network.dial(), time.Now()
 				defer conn.Close()
 				network.clients.Go(func() { trickle(conn, tt.head, len(tt.head), 0) })
@@ -151,7 +151,7 @@ func TestSlowBodies(t *testing.T) {
 				if tt.status != 200 && !answer.Close {
 					t.Error("the connection is not closed, and the next request would be read out of the body")
 				}
-				if tt.status == 408 && !strings.Contains(text, "the body came too slowly: the next 64 bytes of it, or its end, were not there within 30s") {
+				if tt.status == 408 && !strings.Contains(text, "the body was sent too slowly: 64 bytes, or its end, must be received within 30s") {
 					t.Errorf("it does not say why: %s", text)
 				}
 			})
@@ -162,8 +162,8 @@ func TestSlowBodies(t *testing.T) {
 // TestNoClockTicksWhileARequestRuns has a request wait and run for longer than
 // any client may take: neither reading nor writing is given up meanwhile.
 func TestNoClockTicksWhileARequestRuns(t *testing.T) {
-	s := setup{instant: true, queueJobs: 2, config: func(c *Config) { c.PatienceBytes = 16 },
-		fail: func(fake.Run) error { time.Sleep(10 * patience); return nil }}
+	s := setup{instant: true, queueJobs: 2, config: func(c *Config) { c.StallBytes = 16 },
+		fail: func(fake.Run) error { time.Sleep(10 * stallTimeout); return nil }}
 	serving(t, s, func(t *testing.T, network *pipes) {
 		conn := network.dial()
 		defer conn.Close()
@@ -174,7 +174,7 @@ func TestNoClockTicksWhileARequestRuns(t *testing.T) {
 			body := ask(``, imageJSON)
 			first := head(inferPath, len(body))
 			network.clients.Go(func() { trickle(conn, first+body, len(first), 0) })
-			if answer, text, after := answerOf(t, conn, began); answer.StatusCode != 200 || after < 20*patience {
+			if answer, text, after := answerOf(t, conn, began); answer.StatusCode != 200 || after < 20*stallTimeout {
 				t.Errorf("%d after %v: %s", answer.StatusCode, after, text)
 			}
 		}
@@ -205,7 +205,7 @@ func TestSlowReaders(t *testing.T) {
 		whole bool
 	}{{"never", 0, false}, {"too slowly", 5 * time.Second, false}, {"slowly enough", 3 * time.Second, true}} {
 		t.Run(tt.name, func(t *testing.T) {
-			serving(t, setup{instant: true, config: func(c *Config) { c.PatienceBytes = window }}, func(t *testing.T, network *pipes) {
+			serving(t, setup{instant: true, config: func(c *Config) { c.StallBytes = window }}, func(t *testing.T, network *pipes) {
 				conn, began := network.dial(), time.Now()
 				defer conn.Close()
 				trickle(conn, head(inferPath, len(body))+body, len(body), 0)
@@ -220,10 +220,10 @@ func TestSlowReaders(t *testing.T) {
 					}
 				}
 				if tt.every == 0 {
-					time.Sleep(2 * patience)
+					time.Sleep(2 * stallTimeout)
 				}
 				whole := strings.HasSuffix(got.String(), "]}]}\n")
-				if whole != tt.whole || tt.whole && (got.Len() < 3*window || time.Since(began) < 2*patience) {
+				if whole != tt.whole || tt.whole && (got.Len() < 3*window || time.Since(began) < 2*stallTimeout) {
 					t.Errorf("%d bytes in %v, all of it: %v", got.Len(), time.Since(began), whole)
 				}
 				if !tt.whole { // the server has hung up and holds nothing any more

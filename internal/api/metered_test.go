@@ -28,18 +28,18 @@ func (n plug) RemoteAddr() net.Addr { return &net.UnixAddr{Name: n.name} }
 func TestUnfinishedMessagesAreBounded(t *testing.T) {
 	a := &API{bodies: budget{max: 1 << 20}, cfg: Config{BodyBytesMax: 64 << 20, ReceiveTime: time.Minute}}
 	l := plugs{conns: make(chan net.Conn, 2)}
-	in := a.Inflow(l)
-	open := func(name string) (client net.Conn, server *line) {
+	in := a.MeteredListener(l)
+	open := func(name string) (client net.Conn, server *meteredConn) {
 		client, conn := net.Pipe()
 		l.conns <- plug{conn, name}
 		accepted, err := in.Accept()
 		if err != nil {
 			t.Fatal(err)
 		}
-		return client, accepted.(*line)
+		return client, accepted.(*meteredConn)
 	}
 	var wg sync.WaitGroup
-	pour := func(client net.Conn, server *line, bytes int) (read int, err error) {
+	pour := func(client net.Conn, server *meteredConn, bytes int) (read int, err error) {
 		wg.Go(func() { _, _ = client.Write(make([]byte, bytes)) }) // ends when the other end closes
 		buffer := make([]byte, 64<<10)
 		for read < bytes && err == nil {
@@ -63,7 +63,7 @@ func TestUnfinishedMessagesAreBounded(t *testing.T) {
 		t.Errorf("%d more bytes beyond the budget are taken", n)
 	}
 	greedy.Close()
-	modest.taken(150<<10, true) // the only one that was on its way
+	modest.end(150<<10, true) // the only one that was on its way
 	if used := a.bodies.used.Load(); used != 0 {
 		t.Errorf("%d bytes are counted in the end", used)
 	}
@@ -72,22 +72,22 @@ func TestUnfinishedMessagesAreBounded(t *testing.T) {
 	if _, err := pour(modestClient, modest, 100<<10); err != nil {
 		t.Error(err)
 	}
-	modest.taken(40<<10, true)
+	modest.end(40<<10, true)
 	if used := a.bodies.used.Load(); used <= 0 || used >= 60<<10 {
 		t.Errorf("of 100 KiB for two messages %d bytes are counted once one of 40 KiB is taken", used)
 	}
 	modest.Close()
 	modest.Close()
-	modest.taken(0, true)
+	modest.end(0, true)
 	greedyClient.Close()
 	modestClient.Close()
 	wg.Wait()
 	if used := a.bodies.used.Load(); used != 0 {
 		t.Errorf("%d bytes are counted after the end", used)
 	}
-	lines := 0
-	a.lines.Range(func(any, any) bool { lines++; return true })
-	if lines != 0 {
-		t.Errorf("%d connections are remembered", lines)
+	conns := 0
+	a.conns.Range(func(any, any) bool { conns++; return true })
+	if conns != 0 {
+		t.Errorf("%d connections are remembered", conns)
 	}
 }

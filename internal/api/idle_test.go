@@ -12,7 +12,7 @@ import (
 // pouring is a connection on which a client sends, and what the server reads of it.
 type pouring struct {
 	client net.Conn
-	line   *line
+	conn   *meteredConn
 }
 
 func pourInto(t *testing.T) pouring {
@@ -21,19 +21,19 @@ func pourInto(t *testing.T) pouring {
 	l := plugs{conns: make(chan net.Conn, 1)}
 	client, conn := net.Pipe()
 	l.conns <- plug{conn, "client"}
-	accepted, err := a.Inflow(l).Accept()
+	accepted, err := a.MeteredListener(l).Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { client.Close(); accepted.Close() })
-	return pouring{client, accepted.(*line)}
+	return pouring{client, accepted.(*meteredConn)}
 }
 
 // send sends so many bytes and reads them at the other end.
 func (p pouring) send(n int) error {
 	go func() { _, _ = p.client.Write(make([]byte, n)) }()
 	for buffer := make([]byte, 32<<10); n > 0; {
-		read, err := p.line.Read(buffer)
+		read, err := p.conn.Read(buffer)
 		if err != nil {
 			return err
 		}
@@ -46,19 +46,19 @@ func (p pouring) send(n int) error {
 // under way then.
 func refusedMessages(p pouring) error {
 	for range 10 {
-		p.line.begin()
+		p.conn.begin()
 		if err := p.send(1); err != nil {
 			return err
 		}
-		p.line.taken(0, false)
+		p.conn.end(0, false)
 		if err := p.send(8 << 20); err != nil {
 			return err
 		}
-		p.line.begin()
+		p.conn.begin()
 		if err := p.send(100 << 10); err != nil {
 			return err
 		}
-		p.line.taken(100<<10, true)
+		p.conn.end(100<<10, true)
 	}
 	return nil
 }
@@ -76,7 +76,7 @@ func TestConnectionsThatSaySomething(t *testing.T) {
 			return nil
 		},
 		"pings while a stream waits": func(p pouring) error {
-			p.line.begin()
+			p.conn.begin()
 			for range 3600 {
 				time.Sleep(time.Second)
 				if err := p.send(40); err != nil {
@@ -86,24 +86,24 @@ func TestConnectionsThatSaySomething(t *testing.T) {
 			return nil
 		},
 		"a large message in its time": func(p pouring) error {
-			p.line.begin()
+			p.conn.begin()
 			for range 100 {
 				time.Sleep(time.Second)
 				if err := p.send(10 << 10); err != nil {
 					return err
 				}
 			}
-			p.line.taken(1000<<10, true)
+			p.conn.end(1000<<10, true)
 			return nil
 		},
 		"what was under way of a message that was refused": refusedMessages,
 		"messages without end": func(p pouring) error {
 			for range 10_000 {
-				p.line.begin()
+				p.conn.begin()
 				if err := p.send(100 << 10); err != nil {
 					return err
 				}
-				p.line.taken(100<<10, true)
+				p.conn.end(100<<10, true)
 				time.Sleep(100 * time.Millisecond)
 			}
 			return nil
@@ -111,7 +111,7 @@ func TestConnectionsThatSaySomething(t *testing.T) {
 		"room for a large answer": func(p pouring) error {
 			go func() { _, _ = io.Copy(io.Discard, p.client) }()
 			for range 20_000 {
-				if _, err := p.line.Write(make([]byte, 16<<10)); err != nil {
+				if _, err := p.conn.Write(make([]byte, 16<<10)); err != nil {
 					return err
 				}
 				if err := p.send(140); err != nil {
@@ -153,9 +153,9 @@ func TestConnectionsThatSayNothing(t *testing.T) {
 					return err
 				}
 			}
-		}, 8 * time.Minute, "bytes came in"},
+		}, 8 * time.Minute, "without a whole message"},
 		"a trickle on a stream": {func(p pouring) error {
-			p.line.begin()
+			p.conn.begin()
 			for {
 				time.Sleep(time.Second)
 				if err := p.send(9 * 100); err != nil {
@@ -164,13 +164,13 @@ func TestConnectionsThatSayNothing(t *testing.T) {
 			}
 		}, 3 * time.Minute, "without a whole message"},
 		"a flood on a stream": {func(p pouring) error {
-			p.line.begin()
+			p.conn.begin()
 			for {
 				if err := p.send(9 * 10_000); err != nil {
 					return err
 				}
 			}
-		}, time.Second, "for 1 messages of 1048576 bytes at most"},
+		}, time.Second, "of 1 unfinished messages, of which each may have 1048576"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

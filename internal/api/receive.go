@@ -1,0 +1,88 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/tap"
+
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// pendingMessage is the message of a call that has begun, until it has been received.
+type pendingMessage struct {
+	timer     *time.Timer  // cancels the call when the time for the message is over
+	conn      *meteredConn // that the message is received over
+	once      sync.Once
+	stopWatch func() bool // stops waiting for the end of a call that ends before its message has been received
+}
+
+// end notes that the message was received whole, with so many bytes, or that nobody
+// waits for it any more.
+func (m *pendingMessage) end(size int64, whole bool) {
+	m.once.Do(func() {
+		m.timer.Stop()
+		m.conn.end(size, whole)
+	})
+}
+
+type pendingMessageKey struct{}
+
+// awaitMessage is called when a call begins. Its message must be received within
+// Config.ReceiveTime: a client that sends it little by little would hold memory and a
+// stream for ever.
+func (a *API) awaitMessage(ctx context.Context, _ *tap.Info) (context.Context, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	m := &pendingMessage{conn: a.connOf(ctx), timer: time.AfterFunc(a.cfg.ReceiveTime, func() { cancel(errReceiveTime) })}
+	m.conn.begin()
+	m.stopWatch = context.AfterFunc(ctx, func() { m.end(0, false) })
+	return receiveTimeoutCtx{context.WithValue(ctx, pendingMessageKey{}, m)}, nil
+}
+
+// receiveTimeoutCtx is the context of a call whose message is awaited. When the time
+// for the message is over, its error is DeadlineExceeded, which grpc-go turns into the
+// status DEADLINE_EXCEEDED.
+type receiveTimeoutCtx struct{ context.Context }
+
+// Err implements context.Context.
+func (c receiveTimeoutCtx) Err() error {
+	if errors.Is(context.Cause(c.Context), errReceiveTime) {
+		return context.DeadlineExceeded
+	}
+	return c.Context.Err()
+}
+
+var errReceiveTime = slo.E("", slo.KindDeadlineExceeded, "the request was not received in time")
+
+// messageReceived ends the wait for a call's message and returns the connection of the
+// call.
+func messageReceived(ctx context.Context, request any) *meteredConn {
+	m, ok := ctx.Value(pendingMessageKey{}).(*pendingMessage)
+	if !ok {
+		return nil
+	}
+	m.stopWatch()
+	m.end(messageBytes(request), true)
+	return m.conn
+}
+
+// admitted is a stream whose caller is known.
+type admitted struct {
+	grpc.ServerStream
+	ctx  context.Context
+	conn *meteredConn
+}
+
+// RecvMsg implements grpc.ServerStream.
+func (s *admitted) RecvMsg(m any) error {
+	s.conn.begin()
+	err := s.ServerStream.RecvMsg(m)
+	s.conn.end(messageBytes(m), err == nil)
+	return err
+}
+
+// Context implements grpc.ServerStream.
+func (s *admitted) Context() context.Context { return s.ctx }
