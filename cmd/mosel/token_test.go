@@ -63,8 +63,8 @@ func TestTokenMistakes(t *testing.T) {
 		want string
 	}{
 		{[]string{"--name", "a"}, "--name NAME --role infer|admin"},
-		{[]string{"--name", "a", "--role", "root"}, `role "root" is neither infer nor admin`},
-		{[]string{"--name", "a b", "--role", "infer"}, `the name "a b" is not 1 to 64 letters`},
+		{[]string{"--name", "a", "--role", "root"}, `role "root" does not exist: use infer or admin`},
+		{[]string{"--name", "a b", "--role", "infer"}, `the name "a b" is not allowed: a name has 1 to 64 letters`},
 		{[]string{"--name", "a", "--role", "infer", "more"}, "unknown command"},
 	} {
 		out, err := command(t, append([]string{"token"}, tt.args...)...)

@@ -1,37 +1,35 @@
-// Package access decides who may do what: whether a caller may have inferences
-// run, and whether it may administer the server. REST and gRPC ask it alike, with
-// what they know of a caller as plain values; it knows neither.
+// Package access decides what a caller may do: run inferences, or administer the
+// server as well. REST and gRPC describe the caller in plain values; this package
+// knows neither.
 //
 // # Rules without tokens
 //
-// Inference, and asking about models, is open to everybody who can reach the
-// server; where it listens on loopback only, a request over REST must also be for a
-// Host of loopback, see below. Administration is
-// for programs of this machine only: the connection must come from a loopback
-// address and there must be no header of those that proxies add. The user of
-// this machine also runs a browser, which visits strangers' pages, and those can
-// make it send requests here. So the Host must be a name or an address of
-// loopback (a page whose own name was made to resolve to 127.0.0.1 sends its own
-// name), and where the browser says which page a request comes from (Origin,
-// Sec-Fetch-Site), it must be a page of this server.
+// Everybody who can reach the server may run inferences and ask about models. If the
+// server listens on loopback only, a request over REST must also have a Host of
+// loopback, see below. Only programs on this machine may administer the server: the
+// connection must be from a loopback address, and the request must have no header that
+// proxies add. Pages on the web can make a browser on this machine send requests here.
+// So the Host must be a name or an address of loopback (a page whose own name resolves
+// to 127.0.0.1 sends its own name), and if the browser says which page sent a request
+// (Origin, Sec-Fetch-Site), that must be a page of this server.
 //
-// A proxy on this machine that adds no header looks like a local program; a
-// server behind one needs tokens, which docs/security.md says in its first lines.
+// A proxy on this machine that adds no header looks like a local program, so a server
+// behind one needs tokens: see docs/security.md.
 //
 // # Rules with tokens
 //
-// Everything but health needs a token of a sufficient role, from this machine
-// too. Tokens are 32 random bytes or more and the file has only their SHA-256,
-// so that who reads the file cannot call the server. A caller's token is hashed
-// and its hash looked up: how long that takes tells something about the hash of
-// what the caller sent, which helps nobody to find a token, so nothing needs to
-// be compared in constant time.
+// Every request but one about health needs a token of a sufficient role, also from
+// this machine. A token has 32 random bytes or more. The file has only their SHA-256,
+// so whoever reads the file cannot call the server. The server hashes a caller's token
+// and looks the hash up. The time of that look-up depends on the hash of what the
+// caller sent, which helps nobody to find a token, so the comparison need not take
+// constant time.
 //
 // # Files that change
 //
-// Tokens and certificates are read anew when their files change, looked at once
-// a second at most and only while requests come. What is wrong with a new file
-// is logged once, and the old one stays in force; also when the file is gone.
+// Tokens and certificates are read again when their files change. The files are checked
+// at most once a second, and only while there are requests. If a new file is wrong or
+// gone, that is logged once and the old content stays in force.
 package access
 
 import (
@@ -44,14 +42,15 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Role is what a caller may do. Each role may do all that those before it may.
+// Role is what a caller may do. Each role includes the ones before it.
 type Role uint8
 
-// The roles. The zero Role is none: a call that nobody gave a role is for nobody.
+// The roles. The zero Role is none: nobody may make a call that needs it, so a call
+// without a role is a safe mistake.
 const (
-	Public Role = iota + 1 // ask whether the server lives and is ready; needs no token, no token has it
-	Infer                  // ask about models and have inferences run
-	Admin                  // load and unload models, look into the server
+	Public Role = iota + 1 // ask whether the server is live and ready; needs no token, and no token has this role
+	Infer                  // ask about models and run inferences
+	Admin                  // load and unload models, see what the server does and for whom
 )
 
 var roleNames = [...]string{"none", "public", "infer", "admin"}
@@ -74,32 +73,31 @@ func ParseRole(name string) (Role, error) {
 			return r, nil
 		}
 	}
-	return 0, fmt.Errorf("role %q is neither infer nor admin", name)
+	return 0, fmt.Errorf("role %q does not exist: use infer or admin", name)
 }
 
-// Peer is what a transport knows of who calls.
+// Peer is what a transport knows of a caller.
 type Peer struct {
-	// Remote is the other end of the connection. The zero value, for what is not
-	// an IP connection, is not of this machine.
+	// Remote is the other end of the connection. The zero value, for a connection
+	// that is not over IP, counts as another machine.
 	Remote netip.AddrPort
-	// Host is what the caller takes the server for: HTTP's Host, gRPC's
+	// Host is the name by which the caller calls the server: HTTP's Host, gRPC's
 	// :authority.
 	Host string
 	// Local is where the server listens for such callers.
 	Local Listener
-	// Header is what came with the request, by name in whatever case; nil for nothing.
+	// Header is the header of the request; names may be in any case.
 	Header map[string][]string
 }
 
-// Listener is what a server knows of where it listens. The zero value is reached
-// from a network.
+// Listener says where a server listens. The zero value can be reached from a network.
 type Listener struct {
-	Loopback bool   // only programs of this machine reach it
-	Host     string // by which name or address it was told to listen there, without port
+	Loopback bool   // only programs on this machine can reach it
+	Host     string // the name or address in its configuration, without port
 }
 
-// ListenerAt describes a listener that was opened at host:port, and the address
-// that this came to.
+// ListenerAt describes a listener by the host:port in its configuration and the address
+// it got.
 func ListenerAt(hostPort string, at net.Addr) Listener {
 	host, _, err := net.SplitHostPort(hostPort)
 	if err != nil {
@@ -109,9 +107,9 @@ func ListenerAt(hostPort string, at net.Addr) Listener {
 	return Listener{Loopback: ok && tcp.IP.IsLoopback(), Host: host}
 }
 
-// Header finds the values of a header by its name as HTTP writes it
-// ("X-Forwarded-For"): Get the first, "" if there is none, Values all, of which some
-// may be empty. net/http's Header is one.
+// Header finds the values of a header by its canonical name ("X-Forwarded-For"). Get
+// returns the first, "" if there is none; Values returns all, and some may be empty.
+// net/http's Header implements it.
 type Header interface {
 	Get(name string) string
 	Values(name string) []string
@@ -138,27 +136,27 @@ func (p Peer) header(name string) string {
 	return ""
 }
 
-// Caller is who was let in.
+// Caller is a caller that Check has let in.
 type Caller struct {
 	Name string // of its token; "" without tokens
 	Role Role
 }
 
-// Guard decides. It is safe for concurrent use. The zero Guard has no tokens.
+// Guard decides what callers may do. It is safe for concurrent use. The zero Guard has
+// no tokens.
 type Guard struct {
-	tokens *followed[tokens]
+	tokens *watchedFile[tokens]
 }
 
 // New makes a guard with the tokens in a file, or one without tokens for "". The
-// warning, if there is one, is for the log: it is about a file that is not wrong
-// but could be better. Errors tell everything that is wrong with the file, by
-// line.
+// warning is for the log, about a file that is valid but risky; "" if there is none. The
+// error lists everything that is wrong with the file, by line.
 func New(tokensFile string, log *slog.Logger) (g *Guard, warning string, err error) {
 	if tokensFile == "" {
 		return &Guard{}, "", nil
 	}
-	f := &followed[tokens]{what: "tokens", names: []string{tokensFile}, bytesMax: tokensBytesMax, make: makeTokens,
-		remark: func(t *tokens) string { return t.warning }, log: log}
+	f := &watchedFile[tokens]{what: "tokens", names: []string{tokensFile}, bytesMax: tokensBytesMax, make: makeTokens,
+		warning: func(t *tokens) string { return t.warning }, log: log}
 	if err := f.start(); err != nil {
 		return nil, "", err
 	}
@@ -168,8 +166,8 @@ func New(tokensFile string, log *slog.Logger) (g *Guard, warning string, err err
 // HasTokens reports whether callers need a token.
 func (g *Guard) HasTokens() bool { return g.tokens != nil }
 
-// TokensStale says why the tokens in force are those that the file had before: it
-// cannot be read, or is wrong. "" if they are what it says.
+// TokensStale says why the tokens in force are not those in the file: it cannot be read,
+// or it is wrong. "" if they are.
 func (g *Guard) TokensStale() string {
 	if g.tokens == nil {
 		return ""
@@ -177,33 +175,33 @@ func (g *Guard) TokensStale() string {
 	return g.tokens.staleness()
 }
 
-// Check lets a caller in or says why not, and what to do about it. need is what
-// the call needs. Errors are of kind unauthenticated (no token, or none of ours)
-// or forbidden (the role or the place of the caller is not enough).
+// Check lets a caller in whose call needs a role, or returns an error that says why not
+// and what to do. Errors are of kind unauthenticated (no token, or an unknown one) or
+// forbidden (the role of the token is not enough, or the caller is not local).
 func (g *Guard) Check(need Role, p Peer) (Caller, error) {
 	switch {
 	case need == Public:
 		return Caller{Role: Public}, nil
 	case need != Infer && need != Admin:
-		return Caller{}, slo.E("", slo.KindInternal, "nobody may make this call: it needs the role %q", need)
+		return Caller{}, slo.E("", slo.KindInternal, "nobody may make this call: its role is %q", need)
 	case g.tokens != nil:
 		return g.tokens.current().check(need, p)
 	case need == Infer:
 		if p.Local.Loopback && !p.Local.answersTo(p.Host) {
 			return Caller{}, slo.E("", slo.KindForbidden,
-				"this server listens on this machine only and has no tokens, so it answers requests for the host localhost; this one is for %.80q, as a page in a browser would send that has its name lead here: call it by localhost, or start it with --tokens FILE", p.Host)
+				"this server has no tokens and listens on this machine only, so the Host of a request must be localhost or a loopback address, and this one is %.80q (web pages could send such requests through a browser): use localhost, or start the server with --tokens FILE", p.Host)
 		}
 		return Caller{Role: Infer}, nil
 	}
 	if reason := foreign(p); reason != "" {
 		return Caller{}, slo.E("", slo.KindForbidden,
-			"without tokens only programs of this machine may administer the server, and %s: start it with --tokens FILE and send a token of role admin", reason)
+			"only programs on the server's machine may administer a server without tokens, and %s: start the server with --tokens FILE and send a token of role admin", reason)
 	}
 	return Caller{Role: Admin}, nil
 }
 
-// answersTo reports whether a request for this Host may be of a program of this
-// machine. One without a Host is not of a browser.
+// answersTo reports whether a request for this Host may be from a program on this
+// machine. A request without a Host is not from a browser.
 func (l Listener) answersTo(host string) bool {
 	if host == "" || loopbackHost(host) {
 		return true
@@ -214,18 +212,17 @@ func (l Listener) answersTo(host string) bool {
 	return l.Host != "" && strings.EqualFold(host, l.Host)
 }
 
-// proxyHeaders tell that a request was passed on, so that the other end of its
-// connection is not who sent it: by proxies, load balancers, content networks and
-// meshes. That one is there counts, whatever it says: a client can send an empty
-// one first, and the proxy adds its own behind it. Names that end in "-" begin
-// those of a family.
+// proxyHeaders are headers that proxies, load balancers, content networks and meshes
+// add when they pass a request on. The other end of the connection is then not the
+// caller. A header counts whatever its value is: a client can send an empty one, and
+// the proxy adds a second. An entry that ends in "-" is the beginning of many names.
 var proxyHeaders = [...]string{
 	"forwarded", "via", "x-forwarded", "x-forwarded-", "x-original-", "x-real-ip", "x-client-ip", "client-ip", "x-cluster-client-ip", "true-client-ip",
 	"x-proxyuser-ip", "x-remote-ip", "x-remote-addr", "early-data", "client-cert", "client-cert-chain", "x-client-cert", "ssl-client-cert", "x-ssl-",
 	"cdn-loop", "cf-", "fastly-", "x-amzn-", "x-amz-cf-", "x-appengine-", "x-azure-", "x-arr-", "x-varnish", "x-envoy-", "l5d-",
 }
 
-// passedOn is a header by which a proxy shows, "" if there is none.
+// passedOn is the name of a header that a proxy has added, "" if there is none.
 func (p Peer) passedOn() string {
 	for name := range p.Header {
 		trimmed := strings.TrimSpace(name)
@@ -238,28 +235,29 @@ func (p Peer) passedOn() string {
 	return ""
 }
 
-// foreign says why a request is not from a program of this machine, "" if it is.
+// foreign says why a request does not count as from a program on this machine, "" if it
+// does.
 func foreign(p Peer) string {
 	if !p.Remote.Addr().Unmap().IsLoopback() {
 		if !p.Remote.IsValid() {
-			return "this request came over no network address"
+			return "this request has no network address"
 		}
-		return "this request came from " + p.Remote.Addr().String()
+		return "this request is from " + p.Remote.Addr().String()
 	}
 	if name := p.passedOn(); name != "" {
-		return fmt.Sprintf("this request came through a proxy (header %.80s)", name)
+		return fmt.Sprintf("this request was passed on by a proxy (header %.80s)", name)
 	}
 	if !loopbackHost(p.Host) {
-		return fmt.Sprintf("this request is for the host %.80q, not for localhost", p.Host)
+		return fmt.Sprintf("the Host of this request is %.80q, not localhost", p.Host)
 	}
 	for _, site := range p.values("Sec-Fetch-Site") {
 		if site != "same-origin" && site != "none" {
-			return fmt.Sprintf("this request was sent by a page of another site (header Sec-Fetch-Site %.80q)", site)
+			return fmt.Sprintf("a web page of another site sent this request (header Sec-Fetch-Site %.80q)", site)
 		}
 	}
 	for _, origin := range p.values("Origin") {
 		if !sameOrigin(origin, p.Host) {
-			return fmt.Sprintf("this request was sent by a page of %.80q (header Origin)", origin)
+			return fmt.Sprintf("a web page of %.80q sent this request (header Origin)", origin)
 		}
 	}
 	return ""
@@ -280,8 +278,7 @@ func loopbackHost(host string) bool {
 	return err == nil && addr.Unmap().IsLoopback()
 }
 
-// sameOrigin reports whether a page's origin is this server as the browser
-// calls it.
+// sameOrigin reports whether a page's origin is this server, under the name in Host.
 func sameOrigin(origin, host string) bool {
 	scheme, rest, _ := strings.Cut(origin, "://")
 	return (scheme == "http" || scheme == "https") && strings.EqualFold(rest, host)

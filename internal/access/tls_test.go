@@ -123,18 +123,18 @@ func TestTLSHandshakeAndRotation(t *testing.T) {
 	write(t, keyFile, key)
 	var logged bytes.Buffer
 	var c clock
-	f, err := followPair(TLSFiles{Certificate: certFile, Key: keyFile}, slog.New(slog.NewTextHandler(&logged, nil)))
+	f, err := watchPair(TLSFiles{Certificate: certFile, Key: keyFile}, slog.New(slog.NewTextHandler(&logged, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.follow(&f.began, &f.clock)
+	c.drive(&f.began, &f.clock)
 	cfg := serverConfig(f)
 	if cfg.NextProtos != nil {
 		t.Errorf("NextProtos %q are the caller's to set", cfg.NextProtos)
 	}
 	addr := listenTLS(t, cfg)
 	client := &tls.Config{RootCAs: ca.pool(), ServerName: "localhost"}
-	expect := func(when, name, log string) {
+	check := func(when, name, log string) {
 		t.Helper()
 		if got, err := greet(addr, client); err != nil || got != name {
 			t.Errorf("%s: certificate %q, %v; want %q", when, got, err, name)
@@ -144,30 +144,30 @@ func TestTLSHandshakeAndRotation(t *testing.T) {
 		}
 		logged.Reset()
 	}
-	expect("at the start", "first", "")
+	check("at the start", "first", "")
 
 	// One file after the other, as they are replaced by hand.
 	cert, key = ca.issue("second", time.Hour)
 	write(t, certFile, cert)
 	c.pass(lookEvery)
-	expect("with a certificate that does not fit the key yet", "first", "private key does not match")
+	check("with a certificate that does not fit the key yet", "first", "private key does not match")
 	c.pass(lookEvery)
-	expect("still", "first", "")
+	check("still", "first", "")
 	write(t, keyFile, key)
-	expect("within the second", "first", "")
+	check("within the second", "first", "")
 	c.pass(lookEvery)
-	expect("with its key", "second", "read anew")
+	check("with its key", "second", "read again after a change")
 
 	cert, key = ca.issue("third", -time.Minute)
 	write(t, certFile, cert)
 	write(t, keyFile, key)
 	c.pass(lookEvery)
-	expect("with one that has run out", "second", "was valid until")
+	check("with one that has run out", "second", "was valid until")
 	if err := os.Remove(certFile); err != nil {
 		t.Fatal(err)
 	}
 	c.pass(lookEvery)
-	expect("without one", "second", "no such file")
+	check("without one", "second", "no such file")
 }
 
 func TestTLSVersions(t *testing.T) {
@@ -240,7 +240,7 @@ func TestTLSFilesWithMistakes(t *testing.T) {
 		{"run out", TLSFiles{Certificate: name("old.crt", oldCert), Key: name("old.key", oldKey)}, slo.KindInvalid, "was valid until"},
 		{"a key that all may write", TLSFiles{Certificate: cert, Key: open}, slo.KindInvalid, "chmod go-w"},
 		{"huge", TLSFiles{Certificate: name("huge.crt", strings.Repeat("#", pemBytesMax+1)), Key: key}, slo.KindTooLarge, "more than 1048576 bytes"},
-		{"no authorities", TLSFiles{Certificate: cert, Key: key, ClientCAs: name("ca.crt", "hello")}, slo.KindInvalid, "no certificate in it"},
+		{"no authorities", TLSFiles{Certificate: cert, Key: key, ClientCAs: name("ca.crt", "hello")}, slo.KindInvalid, "no certificate in PEM form"},
 		{"authorities not there", TLSFiles{Certificate: cert, Key: key, ClientCAs: dir + "/none"}, slo.KindNotFound, "none"},
 	} {
 		if _, err := TLS(tt.files, discard()); err == nil || slo.KindOf(err) != tt.kind || !strings.Contains(err.Error(), tt.want) {

@@ -16,34 +16,34 @@ import (
 
 const (
 	// tokensMax bounds the tokens of a server. They are for programs and their
-	// owners; who has more users than this has a gateway with accounts.
+	// owners; for more users than this there should be a gateway with accounts.
 	tokensMax = 1000
-	// tokensBytesMax bounds their file: 256 bytes for each leave room for comments.
+	// tokensBytesMax bounds their file: 256 bytes for each token, with room for comments.
 	tokensBytesMax = 256 * tokensMax
-	// tokenBytesMax bounds a token that a caller sends, so that nobody makes us
-	// hash a whole header; ours have 49 bytes.
+	// tokenBytesMax bounds the token that a caller sends, so that nobody makes the
+	// server hash a whole header. Tokens of mosel token have 49 bytes.
 	tokenBytesMax = 256
 )
 
-// tokenPrefix lets people, and programs that look for leaked secrets, see what a
-// token is for.
+// tokenPrefix shows people, and programs that search for leaked secrets, what a token
+// is for.
 const tokenPrefix = "mosel_"
 
-// tokenName is what a token may be called: it appears in logs and metrics.
+// tokenName is what the name of a token must look like; it appears in logs and metrics.
 var tokenName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
 
 const tokenNameRule = "1 to 64 letters, digits, dots, dashes, underscores and @, a letter or digit first"
 
-// hash is what is known of a token.
+// hash is the SHA-256 of a token.
 type hash [sha256.Size]byte
 
-// tokens are those of a file.
+// tokens are the tokens in a file.
 type tokens struct {
 	callers map[hash]Caller
 	warning string
 }
 
-// check finds out whose token a caller sent and whether that is enough.
+// check finds the token that a caller sent, and checks its role.
 func (t *tokens) check(need Role, p Peer) (Caller, error) {
 	const how = "send the header Authorization: Bearer TOKEN"
 	header := p.header("Authorization")
@@ -53,28 +53,28 @@ func (t *tokens) check(need Role, p Peer) (Caller, error) {
 	scheme, token, _ := strings.Cut(header, " ")
 	token = strings.Trim(token, " ")
 	if !strings.EqualFold(scheme, "Bearer") || token == "" {
-		return Caller{}, slo.E("", slo.KindUnauthenticated, "the header Authorization has no token in it: %s", how)
+		return Caller{}, slo.E("", slo.KindUnauthenticated, "the header Authorization holds no bearer token: %s", how)
 	}
 	if len(token) > tokenBytesMax {
-		return Caller{}, slo.E("", slo.KindUnauthenticated, "the token has %d bytes, more than the %d that a token may have", len(token), tokenBytesMax)
+		return Caller{}, slo.E("", slo.KindUnauthenticated, "the token has %d bytes; a token has at most %d", len(token), tokenBytesMax)
 	}
 	caller, ok := t.callers[hashOf(token)]
 	switch {
 	case !ok:
-		return Caller{}, slo.E("", slo.KindUnauthenticated, "the token is none of this server's")
+		return Caller{}, slo.E("", slo.KindUnauthenticated, "this server does not know the token")
 	case caller.Role < need:
-		return Caller{}, slo.E("", slo.KindForbidden, "the token %q has role %v, and this needs role %v", caller.Name, caller.Role, need)
+		return Caller{}, slo.E("", slo.KindForbidden, "the token %q has role %v, and this call needs role %v", caller.Name, caller.Role, need)
 	}
 	return caller, nil
 }
 
-// hashOf hashes a token that is not longer than the bound.
+// hashOf hashes a token of at most tokenBytesMax.
 func hashOf(token string) hash {
 	var room [tokenBytesMax]byte
 	return sha256.Sum256(room[:copy(room[:], token)])
 }
 
-// makeTokens reads a tokens file. The error tells everything that is wrong.
+// makeTokens reads a tokens file. The error lists everything that is wrong.
 func makeTokens(files []content) (*tokens, error) {
 	file := files[0]
 	r := &strictyaml.Report{File: file.name}
@@ -83,7 +83,7 @@ func makeTokens(files []content) (*tokens, error) {
 		r.Mapping(root, "the file", []strictyaml.Field{
 			strictyaml.Required("tokens", func(n *yaml.Node) {
 				if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
-					return // nobody may call: the last token has been withdrawn
+					return // the last token has been withdrawn: nobody may call
 				}
 				r.List(n, "tokens", tokensMax, func(n *yaml.Node) { entries = append(entries, readEntry(r, n)) })
 			}),
@@ -99,7 +99,7 @@ func makeTokens(files []content) (*tokens, error) {
 		return nil, &slo.Error{Kind: slo.KindInvalid, Err: problems}
 	}
 	t := &tokens{callers: make(map[hash]Caller, len(entries)),
-		warning: file.openness("the names and roles of all tokens, and hashes that tell a weak token")}
+		warning: file.openness("which reveals the names and roles of all tokens, and hashes by which a weak token can be guessed")}
 	if len(entries) == 0 {
 		t.warning = fmt.Sprintf("the list of tokens in %s is empty: nobody may call this server, except for health", file.name)
 	}
@@ -109,7 +109,7 @@ func makeTokens(files []content) (*tokens, error) {
 	return t, nil
 }
 
-// tokenEntry is a token as it is written.
+// tokenEntry is a token as the file has it.
 type tokenEntry struct {
 	name, sha256 strictyaml.Word
 	caller       Caller
@@ -126,13 +126,13 @@ func readEntry(r *strictyaml.Report, n *yaml.Node) tokenEntry {
 	})
 	e.caller.Name = e.name.Text
 	if e.name.Given() && !tokenName.MatchString(e.name.Text) {
-		r.At(e.name.Place, "the name %q is not %s", strictyaml.Clip(e.name.Text, 80), tokenNameRule)
+		r.At(e.name.Place, "the name %q is not allowed: a name has %s", strictyaml.Clip(e.name.Text, 80), tokenNameRule)
 	}
 	if r.OneOf(role, "role", Infer.String(), Admin.String()); role.Given() {
-		e.caller.Role, _ = ParseRole(role.Text) // what it does not know is noted
+		e.caller.Role, _ = ParseRole(role.Text) // OneOf has reported an unknown role
 	}
 	if e.sha256.Given() {
-		e.sha256.Text = strings.ToLower(e.sha256.Text) // so that twice the same is seen
+		e.sha256.Text = strings.ToLower(e.sha256.Text) // so that Unique sees the same hash twice
 		if sum, err := hex.DecodeString(e.sha256.Text); err != nil || len(sum) != len(e.hash) {
 			r.At(e.sha256.Place, "sha256 must be %d hexadecimal digits, as mosel token prints them; this has %d characters",
 				2*len(e.hash), len(e.sha256.Text))
@@ -143,14 +143,14 @@ func readEntry(r *strictyaml.Report, n *yaml.Node) tokenEntry {
 	return e
 }
 
-// Entry is what the tokens file has of a token.
+// Entry is what the tokens file holds of a token.
 type Entry struct {
 	Name   string `json:"name"`
 	Role   Role   `json:"role"`
 	SHA256 string `json:"sha256"` // of the token
 }
 
-// String is the entry as it stands in the file.
+// String is the entry as the file has it.
 func (e Entry) String() string {
 	return fmt.Sprintf("{name: %q, role: %v, sha256: %s}", e.Name, e.Role, e.SHA256)
 }
@@ -158,10 +158,10 @@ func (e Entry) String() string {
 // NewToken makes a token that nobody can guess and the entry for it.
 func NewToken(name string, role Role) (token string, entry Entry, err error) {
 	if !tokenName.MatchString(name) {
-		return "", Entry{}, slo.E("", slo.KindInvalid, "the name %.80q is not %s", name, tokenNameRule)
+		return "", Entry{}, slo.E("", slo.KindInvalid, "the name %.80q is not allowed: a name has %s", name, tokenNameRule)
 	}
 	if role != Infer && role != Admin {
-		return "", Entry{}, slo.E("", slo.KindInvalid, "a token has role infer or admin, not %v", role)
+		return "", Entry{}, slo.E("", slo.KindInvalid, "a token cannot have role %v: use infer or admin", role)
 	}
 	secret := make([]byte, 32)
 	rand.Read(secret) // never fails: the program ends where there is no randomness

@@ -112,7 +112,7 @@ func TestTokensFilesWithMistakes(t *testing.T) {
 				`4:5: a token has no name`,
 				`4:21: the role "root" is not supported; known: infer, admin`,
 				`4:35: sha256 must be 64 hexadecimal digits, as mosel token prints them; this has 3 characters`,
-				`5:12: the name "a b" is not 1 to 64 letters`,
+				`5:12: the name "a b" is not allowed: a name has 1 to 64 letters`,
 				`5:38: sha256 must be 64 hexadecimal digits`,
 				`6:15: a token has no key "token"`,
 				`7:5: a token must be a mapping, not "word"`,
@@ -197,13 +197,13 @@ func (c *clock) pass(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// follow puts a followed value under a test's clock.
-func (c *clock) follow(began *time.Time, now *func() time.Time) {
+// drive makes a watchedFile read the time from the clock.
+func (c *clock) drive(began *time.Time, now *func() time.Time) {
 	c.now = time.Unix(1_800_000_000, 0)
 	*began, *now = c.now, c.time
 }
 
-func TestTokensAreReadAnew(t *testing.T) {
+func TestTokensAreReadAgain(t *testing.T) {
 	old, oldEntry := newToken(t, "old", Infer)
 	fresh, freshEntry := newToken(t, "fresh", Admin)
 	file := write(t, filepath.Join(t.TempDir(), "tokens.yaml"), "tokens: ["+oldEntry.String()+"]")
@@ -213,8 +213,8 @@ func TestTokensAreReadAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	var c clock
-	c.follow(&g.tokens.began, &g.tokens.clock)
-	expect := func(when string, oldIn, freshIn bool, log string) {
+	c.drive(&g.tokens.began, &g.tokens.clock)
+	check := func(when string, oldIn, freshIn bool, log string) {
 		t.Helper()
 		_, oldErr := g.Check(Infer, bearer(old))
 		_, freshErr := g.Check(Infer, bearer(fresh))
@@ -226,43 +226,43 @@ func TestTokensAreReadAnew(t *testing.T) {
 		}
 		logged.Reset()
 	}
-	expect("at the start", true, false, "")
+	check("at the start", true, false, "")
 	write(t, file, "tokens: ["+freshEntry.String()+"]")
-	expect("before a second has passed", true, false, "")
+	check("before a second has passed", true, false, "")
 	c.pass(lookEvery)
-	expect("after a second", false, true, "read anew")
+	check("after a second", false, true, "read again after a change")
 	c.pass(lookEvery)
-	expect("when nothing changed", false, true, "")
+	check("when nothing changed", false, true, "")
 
 	write(t, file, "tokens: [")
 	c.pass(lookEvery)
-	expect("while it is being written", false, true, "not YAML")
+	check("while it is being written", false, true, "not YAML")
 	c.pass(lookEvery)
-	expect("while it stays wrong", false, true, "")
+	check("while it stays wrong", false, true, "")
 	write(t, file, "tokens: [{}]")
 	c.pass(lookEvery)
-	expect("when it is wrong in another way", false, true, "has no name")
+	check("when it is wrong in another way", false, true, "has no name")
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
 	c.pass(lookEvery)
-	expect("when it is gone", false, true, "no such file")
+	check("when it is gone", false, true, "no such file")
 	c.pass(lookEvery)
-	expect("when it is still gone", false, true, "")
+	check("when it is still gone", false, true, "")
 	write(t, file, "tokens: ["+oldEntry.String()+"]")
 	c.pass(lookEvery)
-	expect("when it is back", true, false, "read anew")
+	check("when it is back", true, false, "read again after a change")
 
 	if err := os.Chmod(file, 0o666); err != nil {
 		t.Fatal(err)
 	}
 	c.pass(lookEvery)
-	expect("when others may write it", true, false, "chmod go-w")
+	check("when others may write it", true, false, "chmod go-w")
 	if err := os.Chmod(file, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	c.pass(lookEvery)
-	expect("when they may not any more", true, false, "read anew")
+	check("when they may not any more", true, false, "read again after a change")
 }
 
 // TestTheLastTokenIsWithdrawn: an empty list means nobody, in a running server and in
@@ -276,7 +276,7 @@ func TestTheLastTokenIsWithdrawn(t *testing.T) {
 		t.Fatal(err)
 	}
 	var c clock
-	c.follow(&g.tokens.began, &g.tokens.clock)
+	c.drive(&g.tokens.began, &g.tokens.clock)
 	if _, err := g.Check(Admin, bearer(token)); err != nil {
 		t.Fatal(err)
 	}
@@ -290,7 +290,7 @@ func TestTheLastTokenIsWithdrawn(t *testing.T) {
 	if _, err := g.Check(Public, Peer{}); err != nil {
 		t.Errorf("health: %v", err)
 	}
-	if log := logged.String(); !strings.Contains(log, "read anew") || !strings.Contains(log, "nobody may call this server") {
+	if log := logged.String(); !strings.Contains(log, "read again after a change") || !strings.Contains(log, "nobody may call this server") {
 		t.Errorf("the log says %q", log)
 	}
 	g, warning, err := New(file, discard())
@@ -313,7 +313,7 @@ func TestStaleTokensAreTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	var c clock
-	c.follow(&g.tokens.began, &g.tokens.clock)
+	c.drive(&g.tokens.began, &g.tokens.clock)
 	for _, step := range []struct{ text, want string }{{good, ""}, {"tokens: [", "not YAML"}, {"tokens: [{}]", "has no name"}, {good, ""}, {"", "the file is empty"}, {"tokens: []", ""}} {
 		write(t, file, step.text)
 		c.pass(lookEvery)
@@ -333,9 +333,9 @@ func TestStaleTokensAreTold(t *testing.T) {
 	}
 }
 
-// TestTokensAreReadAnewUnderLoad has many callers ask while the file changes
+// TestTokensAreReadAgainUnderLoad has many callers ask while the file changes
 // between two lists of one token: each gets an answer by one of them.
-func TestTokensAreReadAnewUnderLoad(t *testing.T) {
+func TestTokensAreReadAgainUnderLoad(t *testing.T) {
 	dir := t.TempDir()
 	var tokens [2]string
 	var texts [2]string
@@ -349,7 +349,7 @@ func TestTokensAreReadAnewUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	var c clock
-	c.follow(&g.tokens.began, &g.tokens.clock)
+	c.drive(&g.tokens.began, &g.tokens.clock)
 	var callers sync.WaitGroup
 	for range 4 {
 		callers.Go(func() {

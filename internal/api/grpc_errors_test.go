@@ -218,7 +218,7 @@ var grpcFailures = map[slo.Kind]struct {
 			_, err := d.RepositoryModelUnload(d.Context(), &inference.RepositoryModelUnloadRequest{ModelName: "scene"}, trailer)
 			return err
 		},
-		code: codes.PermissionDenied, want: "only programs of this machine",
+		code: codes.PermissionDenied, want: "only programs on the server's machine",
 	},
 }
 
