@@ -171,7 +171,7 @@ var openers = map[string]*regexp.Regexp{
 // Bounds on size, so that every part can be read in one sitting.
 const (
 	functionLinesMax = 70
-	fileLinesMax     = 800
+	fileLinesMax     = 500
 	parametersMax    = 5
 )
 

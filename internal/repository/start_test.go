@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/mosel-serve/mosel/internal/engine"
 	"github.com/mosel-serve/mosel/internal/plan"
@@ -16,17 +15,6 @@ import (
 	"github.com/mosel-serve/mosel/internal/runtime/fake"
 	"github.com/mosel-serve/mosel/internal/slo"
 )
-
-// bare is a desk whose repository has not been opened.
-func bare(t *testing.T, packs ...pack) *desk {
-	t.Helper()
-	d := &desk{t: t, dir: filepath.Join(t.TempDir(), "models"), now: time.Unix(1e9, 0)}
-	d.must(os.Mkdir(d.dir, 0o755))
-	for _, p := range packs {
-		d.write(p)
-	}
-	return d
-}
 
 // ways are how one package is not right, each by what its error says.
 var ways = map[string]struct {
@@ -130,36 +118,6 @@ func TestOneModelThatCannotRun(t *testing.T) {
 		}
 		d.must(e.Drain(t.Context()))
 	}
-}
-
-// TestLinkedPackages has packages that are links to directories inside the
-// model directory.
-func TestLinkedPackages(t *testing.T) {
-	d := bare(t)
-	d.must(os.Mkdir(d.path(".store"), 0o755))
-	d.must(os.Rename(d.make(first), d.path(".store", "one")))
-	d.must(os.Rename(d.make(pack{"", "first", "1", 7}), d.path(".store", "two")))
-	d.must(os.Symlink(filepath.Join(".store", "one"), d.path("first")))
-	d.start(repository.Config{Dir: d.dir})
-	d.serves("at the start", first)
-	d.must(os.Symlink(filepath.Join(".store", "two"), d.path("new")))
-	d.must(os.Rename(d.path("new"), d.path("first")))
-	d.settle()
-	d.serves("when the link leads elsewhere", pack{"", "first", "1", 7})
-}
-
-// TestFilesOfALinkedDirectoryAreSeen has profiles in a directory that the package
-// links to.
-func TestFilesOfALinkedDirectoryAreSeen(t *testing.T) {
-	d := bare(t, first)
-	d.must(os.Mkdir(d.path(".store"), 0o755))
-	d.must(os.Rename(d.path("first", "profiles"), d.path(".store", "profiles")))
-	d.must(os.Symlink(filepath.Join("..", ".store", "profiles"), d.path("first", "profiles")))
-	d.start(repository.Config{Dir: d.dir})
-	d.serves("at the start", first)
-	d.edit(".store/profiles/made-up.json", "{}")
-	d.settle()
-	d.index("when the profile has changed", "first", "1", repository.Ready, "made-up.json")
 }
 
 func TestPackagesThatOthersMayWriteAreNamed(t *testing.T) {
