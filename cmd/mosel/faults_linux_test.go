@@ -56,7 +56,7 @@ func TestNoFileDescriptors(t *testing.T) {
 	}
 	p.until("the package is served", func() bool { return p.get("/v2/models/later/ready") == 200 })
 	p.answers("after")
-	if strings.Contains(p.log.String(), "is not right") {
+	if strings.Contains(p.log.String(), "a model package cannot be served") {
 		t.Errorf("a package is blamed: %s", p.log.String())
 	}
 	p.stops()

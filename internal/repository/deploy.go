@@ -11,10 +11,10 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Load reads the packages of a model anew and deploys what is not served as it is
-// on disk, all versions of it, also what was unloaded. A name is a model's or a
-// package directory's. Errors have kind not found, or are those of reading and
-// deploying; what was served before then is served on.
+// Load reads the packages of a model again, all versions of it, and deploys those that
+// are not served as they are on disk, also those that were unloaded. The name is that
+// of a model or of a package directory. Errors have kind not found, or are those of
+// reading and deploying; after these, what was served before stays in service.
 func (r *Repository) Load(name string) error {
 	if err := r.lock(); err != nil {
 		return err
@@ -25,7 +25,7 @@ func (r *Repository) Load(name string) error {
 		if p.found.Model != nil {
 			continue
 		}
-		if found, err := r.read(p.dir); err == nil { // so that it is known by its model's name; renew says what is wrong
+		if found, err := r.read(p.dir); err == nil { // so that it can be found by its model's name; renew returns the error
 			r.mu.Lock()
 			p.found = found
 			r.mu.Unlock()
@@ -33,15 +33,15 @@ func (r *Repository) Load(name string) error {
 	}
 	packs := r.named(name)
 	if len(packs) == 0 {
-		return slo.E("load "+name, slo.KindNotFound, "there is no model package of that name in the model directory")
+		return slo.E("load "+name, slo.KindNotFound, "the model directory has no package with a model, or a directory, of that name")
 	}
 	var errs []error
 	for _, p := range packs {
 		r.mu.Lock()
-		p.off = false
-		delete(r.off, name)
+		p.unloaded = false
+		delete(r.unloaded, name)
 		if p.found.Model != nil {
-			delete(r.off, p.found.Model.Name)
+			delete(r.unloaded, p.found.Model.Name)
 		}
 		r.mu.Unlock()
 	}
@@ -51,9 +51,9 @@ func (r *Repository) Load(name string) error {
 	return errors.Join(errs...)
 }
 
-// Unload ends the service of a model, all versions of it: new requests do not find
-// it, those under way finish. It stays unloaded until Load, whatever happens to
-// its files. The error has kind not found.
+// Unload removes a model, all versions of it: new requests do not find it, those under
+// way finish. It stays unloaded until Load, whatever happens to its files. The error
+// has kind not found.
 func (r *Repository) Unload(name string) error {
 	if err := r.lock(); err != nil {
 		return err
@@ -66,10 +66,10 @@ func (r *Repository) Unload(name string) error {
 	var errs []error
 	for _, p := range packs {
 		r.mu.Lock()
-		p.off = true
+		p.unloaded = true
 		for _, m := range []*modelpkg.Model{p.found.Model, p.served} {
 			if m != nil {
-				r.off[m.Name] = true
+				r.unloaded[m.Name] = true
 			}
 		}
 		r.mu.Unlock()
@@ -78,8 +78,8 @@ func (r *Repository) Unload(name string) error {
 	return errors.Join(errs...)
 }
 
-// named lists the packages of a model or, if there are none, of a directory of
-// that name. Nothing of the name is used as a path.
+// named lists the packages of a model or, if there are none, those whose directory has
+// that name. The name is never used as a path.
 func (r *Repository) named(name string) []*pack {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -98,7 +98,7 @@ func (r *Repository) named(name string) []*pack {
 	return dirs
 }
 
-// withdraw ends the service of a package.
+// withdraw removes the model of a package from the engine.
 func (r *Repository) withdraw(p *pack) error {
 	m := p.served
 	if m == nil {
@@ -112,8 +112,8 @@ func (r *Repository) withdraw(p *pack) error {
 	return nil
 }
 
-// renew reads a package and deploys it, unless what is served is just that, or it
-// is to stay unloaded.
+// renew reads a package and deploys it, unless it is served already or is to stay
+// unloaded.
 func (r *Repository) renew(p *pack) error {
 	files, err := r.look(p.dir)
 	var found engine.Served
@@ -125,17 +125,17 @@ func (r *Repository) renew(p *pack) error {
 	}
 	r.mu.Lock()
 	p.files, p.seen = files, files
-	p.blocked, p.unseen = false, false
+	p.blocked, p.unreadable = false, false
 	if err == nil {
 		p.found = found
 	}
 	old, profile := p.served, p.profile
-	off, by := r.isOff(p), r.blocker(p)
+	unloaded, by := r.isUnloaded(p), r.blocker(p)
 	r.mu.Unlock()
 	switch {
 	case err != nil:
 		return r.refuse(p, err)
-	case off, sameModel(old, found.Model) && old.Digest == found.Model.Digest && reflect.DeepEqual(profile, found.Profile):
+	case unloaded, sameModel(old, found.Model) && old.Digest == found.Model.Digest && reflect.DeepEqual(profile, found.Profile):
 		r.settle(p, old, profile)
 		return nil
 	case by != nil:
@@ -161,32 +161,32 @@ func (r *Repository) renew(p *pack) error {
 	return nil
 }
 
-// refuse notes why a package is not served as it is.
+// refuse records and logs why the package on disk is not served.
 func (r *Repository) refuse(p *pack, err error) error {
-	r.cfg.Log.Error("a model package is not right", "directory", p.dir, "error", err, "still served", p.served != nil)
+	r.cfg.Log.Error("a model package cannot be served", "directory", p.dir, "error", err, "earlier package in service", p.served != nil)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p.problem = err
 	return err
 }
 
-// postpone leaves a package as it is, because the system cannot read it now: the
-// next looks try again.
+// postpone leaves a package as it is because the system cannot read it now. The next
+// looks try again.
 func (r *Repository) postpone(p *pack, err error) error {
 	if r.life.Err() != nil {
 		return slo.E("load "+p.dir, slo.KindUnavailable, "%s", slo.ReasonDraining.Sentence())
 	}
 	r.mu.Lock()
-	told := p.unseen
-	p.unseen, p.files = true, unread
+	logged := p.unreadable
+	p.unreadable, p.files = true, unread
 	r.mu.Unlock()
-	if !told {
-		r.cfg.Log.Warn("a model package cannot be read now and stays as it is", "directory", p.dir, "error", err, "still served", p.served != nil)
+	if !logged {
+		r.cfg.Log.Warn("a model package cannot be read now; nothing changes until it can", "directory", p.dir, "error", err, "earlier package in service", p.served != nil)
 	}
 	return slo.E("load "+p.dir, slo.KindUnavailable, "it cannot be read now: %w", err)
 }
 
-// settle notes that a package is served as it is, or that nothing of it is.
+// settle records what is served of a package, and that it has no problem.
 func (r *Repository) settle(p *pack, served *modelpkg.Model, profile *modelpkg.Profile) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -26,7 +26,7 @@ func TestVersionsSideBySide(t *testing.T) {
 }
 
 // TestConflictIsResolved has two packages of one name and version: the one that is
-// served stays, and when it is gone the other follows, untouched.
+// served stays, and when it is gone the other is served, although its files have not changed.
 func TestConflictIsResolved(t *testing.T) {
 	twin := pack{"twin", "first", "1", 9}
 	newer := pack{"first", "first", "2", 2}
@@ -46,7 +46,7 @@ func TestConflictIsResolved(t *testing.T) {
 			d.write(twin)
 			d.settle()
 			d.serves("in conflict", first, second)
-			d.index("in conflict", "first", "1", repository.Unavailable, "as is that of")
+			d.index("in conflict", "first", "1", repository.Unavailable, "which the package")
 			d.index("in conflict", "first", "1", repository.Ready, "")
 			kind(t, "loading both", d.Load("first"), slo.KindInvalid)
 			d.serves("after asking for both", first, second)

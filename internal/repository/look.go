@@ -15,8 +15,8 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// This file has what touches the disk. It may hang, as disks on a network do:
-// everything waits for it only as long as the repository is open.
+// This file has everything that reads the disk. A disk on a network may hang; callers
+// wait for it only until the repository is closed.
 
 // dirs lists the package directories: Dir itself if it is one, else those in it.
 func (r *Repository) dirs() ([]string, error) {
@@ -48,12 +48,12 @@ func (r *Repository) dirs() ([]string, error) {
 	return dirs, nil
 }
 
-// escapeGlob makes a path stand for itself in a pattern.
+// escapeGlob makes a pattern that matches only the path itself.
 func escapeGlob(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
-// discover adds the packages that are new in the directory.
+// discover adds new packages of the directory.
 func (r *Repository) discover() {
 	var dirs []string
 	var err error
@@ -70,7 +70,7 @@ func (r *Repository) discover() {
 	slices.SortFunc(r.packages, func(a, b *pack) int { return strings.Compare(a.dir, b.dir) })
 }
 
-// read reads a package and its profile, and tells what is worth a look.
+// read reads a package and its profile, and logs warnings about them.
 func (r *Repository) read(dir string) (engine.Served, error) {
 	var found engine.Served
 	var err error
@@ -93,25 +93,25 @@ func (r *Repository) load(dir string) (engine.Served, error) {
 	profile, err := modelpkg.FindProfile(m, r.cfg.Device)
 	if err != nil {
 		if _, list := os.ReadDir(filepath.Join(dir, "profiles")); modelpkg.IsSystemFault(list) {
-			err = list // there may be one that cannot be listed
+			err = list // a profile may be there that cannot be listed now
 		}
 		return engine.Served{}, err
 	}
 	for _, warning := range slices.Concat(m.Warnings, profile.Warnings()) {
-		r.cfg.Log.Warn("about a model package", "directory", dir, "warning", warning)
+		r.cfg.Log.Warn("warning about a model package", "directory", dir, "warning", warning)
 	}
 	if path, mode := writable(m); path != "" {
-		r.cfg.Log.Warn("others than its owner may write a model package, and so decide what is run: chmod -R go-w "+dir,
+		r.cfg.Log.Warn("users other than its owner may write a model package, and so decide what is run: chmod -R go-w "+dir,
 			"directory", dir, "path", path, "mode", mode)
 	}
 	return engine.Served{Model: m, Profile: profile}, nil
 }
 
-// writableByOthers are the permissions to write of all but the owner.
+// writableByOthers are the permissions of all users but the owner to write.
 const writableByOthers fs.FileMode = 0o022
 
-// writable is a file or directory of a package that others than its owner may
-// write, "" if there is none. Windows has other permissions, which this does not see.
+// writable is a file or directory of a package that users other than its owner may
+// write, "" if there is none. It does not check the permissions of Windows.
 func writable(m *modelpkg.Model) (path string, mode fs.FileMode) {
 	if runtime.GOOS == "windows" {
 		return "", 0
@@ -129,27 +129,28 @@ func writable(m *modelpkg.Model) (path string, mode fs.FileMode) {
 	return "", 0
 }
 
-// fingerprint stands for the files of a package as they are: it changes when one
-// comes, goes, is written, or may be read by others than before.
+// fingerprint identifies the state of a package's files. It changes when a file is
+// added, removed or written, or when its permissions change.
 type fingerprint string
 
 const (
-	// nothing is the fingerprint of a directory that is not there, or is no package.
+	// nothing is the fingerprint of a directory that does not exist or is no package.
 	nothing fingerprint = ""
-	// unread is of a package that could not be read: no look has it.
+	// unread marks a package that could not be read. It differs from every fingerprint
+	// that a look returns.
 	unread fingerprint = "unread"
 )
 
-// The files of a package that are looked at, which has dozens, and how deep links
-// to directories are followed.
+// How many files of a package are looked at (a package has dozens), and through how many
+// links to directories in a row.
 const (
 	filesMax = 4096
 	linksMax = 4
 )
 
-// look takes a directory's fingerprint. What cannot be looked at is part of it: only
-// a package that is surely not there is nothing. The error is the system's fault,
-// which says nothing about the package, or of a repository that was closed.
+// look takes a directory's fingerprint. Errors about single files are part of it: only a
+// package that certainly does not exist is nothing. An error means that the system
+// cannot read the package now, or that the repository was closed.
 func (r *Repository) look(dir string) (fingerprint, error) {
 	var f fingerprint
 	var err error
@@ -173,7 +174,7 @@ func look(dir string) (fingerprint, error) {
 		return nothing, err
 	}
 	if err != nil {
-		return fingerprint(err.Error()), nil //nolint:nilerr // it is part of what is seen
+		return fingerprint(err.Error()), nil //nolint:nilerr // the error is part of the fingerprint
 	}
 	l := looking{}
 	l.walk(root, 0)
@@ -187,11 +188,11 @@ func look(dir string) (fingerprint, error) {
 type looking struct {
 	text  strings.Builder
 	files int
-	fault error // the system's
+	fault error // of the system, not of the package
 }
 
 func (l *looking) walk(root string, links int) {
-	_ = filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error { // its errors are noted
+	_ = filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error { // errors are recorded by wrong
 		if l.files++; l.files > filesMax || l.fault != nil {
 			return fs.SkipAll
 		}
@@ -202,8 +203,8 @@ func (l *looking) walk(root string, links int) {
 		if entry.IsDir() {
 			return nil
 		}
-		link, _ := os.Readlink(name) // "" for what is none
-		info, err := os.Stat(name)   // what a link leads to counts
+		link, _ := os.Readlink(name) // "" if it is no link
+		info, err := os.Stat(name)   // of the file that a link points to
 		if err != nil {
 			l.wrong(name, link, err)
 			return nil
@@ -220,7 +221,7 @@ func (l *looking) walk(root string, links int) {
 	})
 }
 
-// wrong notes what cannot be looked at.
+// wrong records a file that cannot be looked at.
 func (l *looking) wrong(name, link string, err error) {
 	if modelpkg.IsSystemFault(err) {
 		l.fault = err

@@ -8,22 +8,23 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// pack is one package directory.
+// pack is a package directory.
 type pack struct {
 	dir     string
-	files   fingerprint     // as they were when the package was last read
-	seen    fingerprint     // as they were at the last look
-	found   engine.Served   // as it was last read; no model: never with success
-	served  *modelpkg.Model // that the engine serves; nil: none
-	profile *modelpkg.Profile
-	problem error // why the package as it is on disk is not served
-	blocked bool  // that is because of another package
-	off     bool  // unloaded through the API, whatever its model is called by now
-	unseen  bool  // the system cannot read it now
+	files   fingerprint       // when the package was last read
+	seen    fingerprint       // at the last look
+	found   engine.Served     // as it was last read; without a model if it could never be read
+	served  *modelpkg.Model   // what the engine serves of it; nil: nothing
+	profile *modelpkg.Profile // of served
+
+	problem    error // why the package on disk is not served
+	blocked    bool  // the problem is another package with the same name and version
+	unloaded   bool  // through the API, also if its model's name has changed since
+	unreadable bool  // the system cannot read it now
 }
 
-// blocker is the package whose model is served under the name and version of
-// another's; nil: none.
+// blocker is another package whose model is served under the name and version of p's;
+// nil: none.
 func (r *Repository) blocker(p *pack) *pack {
 	for _, other := range r.packages {
 		if other != p && sameModel(other.served, p.found.Model) {
@@ -37,16 +38,16 @@ func sameModel(a, b *modelpkg.Model) bool {
 	return a != nil && b != nil && a.Name == b.Name && a.Version == b.Version
 }
 
-// taken says that another package has the name and version.
+// taken is the error of a package whose name and version another package has.
 func (p *pack) taken(by *pack) error {
 	m := p.found.Model
-	return slo.E("load "+p.dir, slo.KindInvalid, "its model is named %q, version %q, as is that of %s", m.Name, m.Version, by.dir)
+	return slo.E("load "+p.dir, slo.KindInvalid, "its model has the name %q and the version %q, which the package %s has too: change one of them", m.Name, m.Version, by.dir)
 }
 
-// isOff reports whether a package was unloaded through the API, itself or as one of
-// its model's.
-func (r *Repository) isOff(p *pack) bool {
-	return p.off || p.found.Model != nil && r.off[p.found.Model.Name]
+// isUnloaded reports whether a package was unloaded through the API, itself or as one
+// of the packages of its model.
+func (r *Repository) isUnloaded(p *pack) bool {
+	return p.unloaded || p.found.Model != nil && r.unloaded[p.found.Model.Name]
 }
 
 func (p *pack) entry() Entry {
@@ -59,11 +60,11 @@ func (p *pack) entry() Entry {
 	}
 	switch {
 	case p.problem != nil && p.served != nil:
-		e.Reason = "the package has changed and is not right, what was loaded before is served: " + p.problem.Error()
+		e.Reason = "the package has changed and cannot be served, so the earlier one stays in service: " + p.problem.Error()
 	case p.problem != nil:
 		e.Reason = p.problem.Error()
-	case p.unseen:
-		e.Reason = "the package cannot be read now, it stays as it is"
+	case p.unreadable:
+		e.Reason = "the package cannot be read now; nothing changes until it can"
 	}
 	return e
 }

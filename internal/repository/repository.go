@@ -1,23 +1,21 @@
-// Package repository keeps what an engine serves in step with the model packages
-// in a directory. At the start it reads and deploys them all; one that is not right
-// is left out and told in the index and the log, and the others are served. It
-// keeps the server from starting only where that is asked for (Config.Strict), or
-// where nothing is left to serve. Later a package is deployed, replaced or removed
-// when its files change or when the API asks for it, and one that is not right
-// changes nothing: what was served before is served on, and the index says what is
-// wrong. When the system cannot read a package now (too many open files, a network
-// disk that is away), that says nothing about the package: it stays as it is, and is
-// looked at again.
+// Package repository has an engine serve the model packages in a directory. At the
+// start it reads and deploys all packages. A package with an error is not served; the
+// index and the log say why, and the other packages are served. The server does not
+// start if no package can be served, or with Config.Strict if one cannot.
 //
-// Files are looked at every few seconds, by size and time: that sees every kind
-// of change on every kind of file system, links that are switched to another
-// directory included, at the cost of a few system calls. A package is read when
-// its files have been the same twice in a row, so that one that is being copied is
-// left alone until it is complete.
+// Later a package is deployed, replaced or removed when its files change or when the
+// API asks for it. If the changed package has an error, the earlier one stays in
+// service and the index says what is wrong. If the system cannot read a package now
+// (too many open files, a network disk that is not mounted), nothing changes, and the
+// package is read again at the next look.
 //
-// When no package at all is to be found any more, nothing is unloaded: the file
-// system is more likely to be away than the models to be unwanted. Who wants the
-// last one gone unloads it through the API.
+// The repository looks at sizes and times of files every few seconds. That notices
+// every change on every kind of file system, also a link that is switched to another
+// directory, and takes a few system calls. A package is read when two looks in a row
+// saw the same files, so one that is being copied is not read before it is complete.
+//
+// If the directory has no packages left at all, nothing is unloaded: most likely the
+// file system is not mounted. The last package can be unloaded through the API.
 package repository
 
 import (
@@ -36,7 +34,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Config says where packages are and how they are planned by.
+// Config says where the packages are and which of them are served.
 type Config struct {
 	// Dir is a directory of model packages, or one package.
 	Dir string
@@ -44,33 +42,32 @@ type Config struct {
 	Only []string
 	// Device names the profile to plan by; "" finds it, see modelpkg.FindProfile.
 	Device string
-	// Strict makes one package that is not right an error of Open and Serve.
+	// Strict makes an error in one package an error of Open and Serve.
 	Strict bool
 	Log    *slog.Logger
-	// Work, if not nil, gets what is under way that may hang, by name: a disk may
-	// not answer.
+	// Work, if not nil, records reads that may hang, by name: a disk may not answer.
 	Work *pending.Work
 }
 
-// State is what a package is to the server.
+// State says whether a package is served.
 type State string
 
-// The states, as Triton's clients know them.
+// The states, in the words of Triton.
 const (
 	Ready       State = "READY"
 	Unavailable State = "UNAVAILABLE"
 )
 
-// Entry says what there is of a model.
+// Entry is the index's entry of a package.
 type Entry struct {
 	Name    string
 	Version string
 	State   State
-	Reason  string // why it is not ready, or, if it is, why what is on disk is not what is served; else ""
+	Reason  string // why it is not ready, or why an earlier package is served than the one on disk; else ""
 }
 
-// Repository is the packages of a directory and what became of each. It is safe
-// for concurrent use; changes are made one at a time.
+// Repository is the packages in a directory and the state of each. It is safe for
+// concurrent use; changes are made one at a time.
 type Repository struct {
 	cfg    Config
 	single bool // Dir is a package
@@ -78,23 +75,23 @@ type Repository struct {
 	life   context.Context // ends with Close
 	end    context.CancelFunc
 
-	changing chan struct{}   // has room for one: who reads and deploys packages, and changes what mu guards
-	mu       sync.Mutex      // guards what follows, for short
-	packages []*pack         // by directory
-	off      map[string]bool // models that were unloaded through the API, until they are loaded through it
-	away     bool            // no package is to be found any more
+	changing chan struct{}   // a lock: its holder reads and deploys packages, and alone changes the fields below
+	mu       sync.Mutex      // guards the fields below, never held for long
+	packages []*pack         // in the order of their directories
+	unloaded map[string]bool // models that were unloaded through the API and not loaded since
+	empty    bool            // the directory has no packages any more
 }
 
-// Open reads the packages in a directory with their profiles. Nothing is deployed
-// yet. What is wrong with a package is told in the index and the log; it is an error
-// if all packages are wrong, or with Config.Strict. Of two packages with the same
-// name and version, the one whose directory comes first is right.
+// Open reads the packages in a directory with their profiles. It deploys nothing. The
+// index and the log have the error of each package; Open returns an error if all
+// packages have one, or with Config.Strict if one has. Of two packages with the same
+// name and version, the second in the order of directories has an error.
 func Open(cfg Config) (*Repository, error) {
 	if cfg.Work == nil {
 		cfg.Work = new(pending.Work)
 	}
 	defer cfg.Work.Begin("reading the model packages in " + cfg.Dir)()
-	r := &Repository{cfg: cfg, off: map[string]bool{}, changing: make(chan struct{}, 1)}
+	r := &Repository{cfg: cfg, unloaded: map[string]bool{}, changing: make(chan struct{}, 1)}
 	r.life, r.end = context.WithCancel(context.Background())
 	_, err := os.Stat(filepath.Join(cfg.Dir, modelpkg.FileName))
 	r.single = err == nil
@@ -104,16 +101,16 @@ func Open(cfg Config) (*Repository, error) {
 	}
 	for _, dir := range dirs {
 		p := &pack{dir: dir}
-		if err := r.first(p); err != nil {
-			_ = r.refuse(p, err) // it is told at the end, if at all
+		if err := r.readFirst(p); err != nil {
+			_ = r.refuse(p, err) // verdict returns it
 		}
 		r.packages = append(r.packages, p)
 	}
 	return r, r.verdict(func(p *pack) bool { return p.problem == nil })
 }
 
-// first reads a package for the first time.
-func (r *Repository) first(p *pack) error {
+// readFirst reads a package for the first time.
+func (r *Repository) readFirst(p *pack) error {
 	files, err := r.look(p.dir)
 	if err != nil {
 		p.files, p.seen = unread, unread
@@ -137,13 +134,13 @@ func (r *Repository) first(p *pack) error {
 	return nil
 }
 
-// verdict is the error of a start after which only some packages are right: all
-// that is wrong if none is, or with Config.Strict.
-func (r *Repository) verdict(right func(*pack) bool) error {
+// verdict is the error of a start: the errors of all packages if none is ok, or if one
+// has an error and Config.Strict is set.
+func (r *Repository) verdict(ok func(*pack) bool) error {
 	var wrong []error
 	some := false
 	for _, p := range r.packages {
-		some = some || right(p)
+		some = some || ok(p)
 		if p.problem != nil {
 			wrong = append(wrong, p.problem)
 		}
@@ -154,11 +151,11 @@ func (r *Repository) verdict(right func(*pack) bool) error {
 	return errors.Join(wrong...)
 }
 
-// Close ends what is under way, such as reading from a disk that does not answer.
-// Nothing is read or deployed from then on.
+// Close ends what is under way, such as a read from a disk that does not answer.
+// Afterwards nothing is read or deployed.
 func (r *Repository) Close() { r.end() }
 
-// lock gives the right to change packages; an error after Close.
+// lock waits for the right to change packages. It fails after Close.
 func (r *Repository) lock() error {
 	select {
 	case r.changing <- struct{}{}:
@@ -173,13 +170,14 @@ func (r *Repository) lock() error {
 
 func (r *Repository) unlock() { <-r.changing }
 
-// Found is what was read and is not unloaded, in the order of the directories.
+// Found lists the models that were read and are not unloaded, in the order of their
+// directories.
 func (r *Repository) Found() []engine.Served {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var list []engine.Served
 	for _, p := range r.packages {
-		if p.found.Model != nil && !p.blocked && !r.isOff(p) {
+		if p.found.Model != nil && !p.blocked && !r.isUnloaded(p) {
 			list = append(list, p.found)
 		}
 	}
@@ -187,9 +185,9 @@ func (r *Repository) Found() []engine.Served {
 }
 
 // Serve has an engine serve what Open found, package by package. It is called once.
-// A package that cannot be deployed is left out and told in the index and the log;
-// it is an error if nothing can be served, or with Config.Strict. When ctx ends
-// before all is deployed, the error is cancelled.
+// The index and the log have the error of each package that cannot be deployed; Serve
+// returns an error if none can be served, or with Config.Strict if one cannot. If ctx
+// ends before all are deployed, the error has kind cancelled.
 func (r *Repository) Serve(ctx context.Context, e *engine.Engine) error {
 	if err := r.lock(); err != nil {
 		return err
@@ -208,7 +206,7 @@ func (r *Repository) Serve(ctx context.Context, e *engine.Engine) error {
 			return slo.E("load the models", slo.KindCancelled, "%w", context.Cause(ctx))
 		}
 		if err != nil {
-			_ = r.refuse(p, err) // it is told at the end, if at all
+			_ = r.refuse(p, err) // verdict returns it
 			continue
 		}
 		r.settle(p, p.found.Model, p.found.Profile)
@@ -216,7 +214,7 @@ func (r *Repository) Serve(ctx context.Context, e *engine.Engine) error {
 	return r.verdict(func(p *pack) bool { return p.served != nil })
 }
 
-// Index lists the models there are, ready or not, by name.
+// Index lists all packages by the names of their models, ready or not.
 func (r *Repository) Index() []Entry {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -225,9 +223,9 @@ func (r *Repository) Index() []Entry {
 		e := p.entry()
 		switch {
 		case e.Reason != "":
-		case p.served != nil && r.away:
-			e.Reason = "no package is to be found in the model directory any more, what was loaded before is served"
-		case p.served == nil && r.isOff(p):
+		case p.served != nil && r.empty:
+			e.Reason = "the model directory has no packages any more; the model that was loaded before stays in service"
+		case p.served == nil && r.isUnloaded(p):
 			e.Reason = "unloaded"
 		case p.served == nil && p.seen == nothing:
 			e.Reason = "there is no package in " + p.dir

@@ -16,7 +16,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// ways are how one package is not right, each by what its error says.
+// ways are the mistakes that a package can have, with a part of the error.
 var ways = map[string]struct {
 	spoil func(d *desk)
 	says  string
@@ -27,7 +27,7 @@ var ways = map[string]struct {
 	"a twin": {func(d *desk) {
 		d.remove("broken")
 		d.write(pack{"second", "first", "1", 2})
-	}, "as is that of"},
+	}, "which the package"},
 }
 
 func TestOneWrongPackageIsLeftOut(t *testing.T) {

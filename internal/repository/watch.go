@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Watch looks at the directory every so often until ctx ends.
+// Watch calls Poll at intervals until ctx ends.
 func (r *Repository) Watch(ctx context.Context, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -20,8 +20,8 @@ func (r *Repository) Watch(ctx context.Context, every time.Duration) {
 	}
 }
 
-// Poll looks at the directory once and deploys what has changed and has been the
-// same since the last look. Errors are logged and in the index.
+// Poll looks at the directory once. It deploys packages that have changed since they
+// were read and not since the last look. Errors are logged, and the index has them.
 func (r *Repository) Poll() {
 	if r.lock() != nil {
 		return
@@ -30,33 +30,34 @@ func (r *Repository) Poll() {
 	r.discover()
 	looks := make([]fingerprint, len(r.packages))
 	errs := make([]error, len(r.packages))
-	away := true
+	empty := true
 	for i, p := range r.packages {
 		looks[i], errs[i] = r.look(p.dir)
-		away = away && errs[i] == nil && looks[i] == nothing
+		empty = empty && errs[i] == nil && looks[i] == nothing
 	}
 	r.mu.Lock()
-	r.away = away
+	r.empty = empty
 	r.mu.Unlock()
-	if away || r.life.Err() != nil {
+	if empty || r.life.Err() != nil {
 		return
 	}
 	for i, p := range slices.Clone(r.packages) {
 		if errs[i] != nil {
-			_ = r.postpone(p, errs[i]) // it has told
+			_ = r.postpone(p, errs[i]) // which logs it
 			continue
 		}
-		r.follow(p, looks[i])
+		r.update(p, looks[i])
 	}
 	for _, p := range slices.Clone(r.packages) {
 		if p.blocked && p.seen == p.files && r.blocker(p) == nil {
-			_ = r.renew(p) // refuse has told
+			_ = r.renew(p) // which logs its error
 		}
 	}
 }
 
-// follow does what the look of a package asks for.
-func (r *Repository) follow(p *pack, now fingerprint) {
+// update deploys or removes a package after a look, if its files have changed and were
+// the same at the look before.
+func (r *Repository) update(p *pack, now fingerprint) {
 	settled := now == p.seen && now != p.files
 	r.mu.Lock()
 	p.seen = now
@@ -65,15 +66,15 @@ func (r *Repository) follow(p *pack, now fingerprint) {
 	case !settled:
 	case now == nothing:
 		if err := r.withdraw(p); err != nil {
-			r.cfg.Log.Error("a model package is gone, and its model cannot be unloaded", "directory", p.dir, "error", err)
+			r.cfg.Log.Error("a model package was removed, and its model cannot be unloaded", "directory", p.dir, "error", err)
 		}
 		r.forget(p)
 	default:
-		_ = r.renew(p) // refuse has told
+		_ = r.renew(p) // which logs its error
 	}
 }
 
-// forget drops a package that is gone.
+// forget drops a package that was removed.
 func (r *Repository) forget(p *pack) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -235,7 +235,7 @@ func TestDirectoryThatIsAwayChangesNothing(t *testing.T) {
 				d.settle()
 			}
 			d.serves("away", first, second)
-			d.index("away", "first", "1", repository.Ready, "to be found")
+			d.index("away", "first", "1", repository.Ready, "has no packages any more")
 			if err := d.Load("first"); err == nil {
 				t.Error("loading a package that is away goes well")
 			}
