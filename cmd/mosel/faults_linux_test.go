@@ -191,7 +191,7 @@ func TestStuckOperator(t *testing.T) {
 	began = time.Now()
 	p.signal(syscall.SIGTERM)
 	if code := p.end(); code != 1 || time.Since(began) > drain+spare || !strings.Contains(p.log.String(), "this did not end: a batch of model stuck") &&
-		!strings.Contains(p.log.String(), "it did not end: a batch of model stuck") {
+		!strings.Contains(p.log.String(), "these did not end: a batch of model stuck") {
 		t.Errorf("exit status %d after %v: %s", code, time.Since(began), p.log.String())
 	}
 }

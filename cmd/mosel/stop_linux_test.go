@@ -93,7 +93,7 @@ var stops = []stop{
 	}, {
 		state: "a batch runs that does not end in time", setting: setting{models: loopModel},
 		enter: func(p *process) func() []string { return collect(1, busy(p, "rounds", 1<<30)) },
-		sees:  []string{"503, retry"}, code: 1, says: "the time to drain is over",
+		sees:  []string{"503, retry"}, code: 1, says: "when the time to drain was over",
 	}, {
 		state: "an operator runs that nothing ends", setting: setting{models: map[string]modelpkgtest.Long{"stuck": modelpkgtest.Stuck}},
 		enter: func(p *process) func() []string { return collect(1, busy(p, "stuck", 800_000)) },

@@ -118,14 +118,14 @@ func TestShutdownWhileWarming(t *testing.T) {
 	impatient, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := s.Shutdown(impatient); !errors.Is(err, context.Canceled) {
-		t.Errorf("a shutdown without patience: %v", err)
+		t.Errorf("a shutdown without time: %v", err)
 	}
 	if err := <-warm; slo.KindOf(err) != slo.KindUnavailable { // while loading hangs
 		t.Errorf("Warm: %v", err)
 	}
 	close(gate)
 	if err := s.Shutdown(t.Context()); err != nil {
-		t.Errorf("with patience: %v", err)
+		t.Errorf("with time: %v", err)
 	}
 	if err := s.Warm(t.Context()); slo.KindOf(err) != slo.KindUnavailable {
 		t.Errorf("Warm after the shutdown: %v", err)

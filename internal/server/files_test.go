@@ -195,7 +195,7 @@ func TestIdleConnectionsLeaveFiles(t *testing.T) {
 	if err := c.end(); err != nil {
 		t.Errorf("%v\n%s", err, c.log)
 	}
-	if log := c.log.String(); !strings.Contains(log, "fewer connections than configured") || strings.Contains(log, "no room for more open files") {
+	if log := c.log.String(); !strings.Contains(log, "allows fewer connections than configured") || strings.Contains(log, "too many open files") {
 		t.Errorf("the log says:\n%s", log)
 	}
 }
@@ -224,7 +224,7 @@ func TestNoFilesLeft(t *testing.T) {
 	if err := c.end(); err != nil {
 		t.Errorf("%v\n%s", err, c.log)
 	}
-	if log := c.log.String(); !strings.Contains(log, "no room for more open files") {
+	if log := c.log.String(); !strings.Contains(log, "too many open files") {
 		t.Errorf("the log does not say why nobody got in:\n%s", log)
 	}
 }

@@ -9,21 +9,20 @@ import (
 	"time"
 )
 
-// ConnectionsMax is the default bound on the connections of a listener. One that
-// is idle takes some 20 KiB, so all of them take 80 MiB. It is lowered where the
-// system gives the process fewer file descriptors, see places. More clients than
-// this come through a load balancer.
+// ConnectionsMax is the default bound on the connections of a listener. An idle one takes
+// some 20 KiB, so all of them take 80 MiB. places lowers it if the system gives the
+// process fewer file descriptors. More clients than this need a load balancer.
 const ConnectionsMax = 4096
 
-// fullEvery is how often the log is told that connections wait.
+// fullEvery is how often the log says that connections wait.
 const fullEvery = time.Minute
 
 // bounded makes a listener that has at most so many connections open at a time.
 // Further ones wait in the system's queue until one is closed.
 //
-// golang.org/x/net/netutil has one too, which hides that a connection is TCP;
-// net/http must see it to close it in two steps, so that a client that is still
-// sending a body that was refused gets to read why.
+// golang.org/x/net/netutil has such a listener too, but its connections hide CloseWrite.
+// net/http needs it to close a connection in two steps, so that a client that is still
+// sending a refused body can read the error.
 func bounded(l net.Listener, most int, log *slog.Logger) net.Listener {
 	return &boundedListener{Listener: l, places: make(chan struct{}, most), closed: make(chan struct{}), log: log}
 }
@@ -34,24 +33,24 @@ type boundedListener struct {
 	closed chan struct{}
 	once   sync.Once
 	log    *slog.Logger
-	// By Accept, which net/http and gRPC call from one goroutine: when the log was
-	// last told that there are no places, and no files.
-	told, short time.Time
+	// When the log last said that there are no places, and no files. Only Accept uses
+	// them, which net/http and gRPC call from one goroutine.
+	fullLogged, shortLogged time.Time
 }
 
-// toldOften reports whether the log has been told of something lately, and notes
-// that it is told now where it has not.
-func (*boundedListener) toldOften(last *time.Time) bool {
+// due reports whether a message is due that was last logged at a time, and if so sets
+// that time to now.
+func due(last *time.Time) bool {
 	now := time.Now()
 	if now.Sub(*last) < fullEvery {
-		return true
+		return false
 	}
 	*last = now
-	return false
+	return true
 }
 
-// shortage reports whether a connection could not be accepted for want of file
-// descriptors or memory. It passes: net/http and gRPC try again after a moment.
+// shortage reports whether a connection could not be accepted because there were too few
+// file descriptors or too little memory. net/http and gRPC try again after a moment.
 func shortage(err error) bool {
 	for _, cause := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
 		if errors.Is(err, cause) {
@@ -65,7 +64,7 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 	select {
 	case l.places <- struct{}{}:
 	default:
-		if !l.toldOften(&l.told) {
+		if due(&l.fullLogged) {
 			l.log.Warn("new connections wait until others are closed", "addr", l.Addr(), "open", cap(l.places))
 		}
 		select {
@@ -77,8 +76,8 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err != nil {
 		<-l.places
-		if shortage(err) && !l.toldOften(&l.short) {
-			l.log.Warn("no new connections: the process, or the system, has no room for more open files", "addr", l.Addr(), "error", err)
+		if shortage(err) && due(&l.shortLogged) {
+			l.log.Warn("no new connections: the process or the system has too many open files", "addr", l.Addr(), "error", err)
 		}
 		return nil, err
 	}
@@ -102,7 +101,7 @@ func (c *boundedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// CloseWrite says to the other end that nothing more comes.
+// CloseWrite tells the other end that no more data will be sent.
 func (c *boundedConn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()

@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// progress writes lines of text, such as those of an installation, to the log.
+// progress writes the output of an installation to the log, one message a line.
 type progress struct{ log *slog.Logger }
 
-// Write takes whole lines.
+// Write implements io.Writer. text must be whole lines.
 func (p progress) Write(text []byte) (int, error) {
 	for line := range strings.Lines(string(text)) {
 		p.log.Info(strings.TrimSpace(line))

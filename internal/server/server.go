@@ -1,6 +1,5 @@
-// Package server is the composition root: it puts runtime, models, engine and
-// API together, and is the one place that knows all of them. A program needs
-// New, Start, Warm and Shutdown.
+// Package server is the composition root: the one place that knows runtime, models,
+// engine and API, and connects them. A program calls New, Start, Warm and Shutdown.
 package server
 
 import (
@@ -43,8 +42,8 @@ type Config struct {
 	Only []string
 	// Device names the profile to plan by; "" finds it, see modelpkg.FindProfile.
 	Device string
-	// Strict makes one package that is not right an error of New and Warm; else the
-	// others are served.
+	// Strict makes an error in one package an error of New and Warm; else the others
+	// are served.
 	Strict bool
 	// WatchEvery is how often the files of ModelsDir are looked at; 0: never.
 	WatchEvery time.Duration
@@ -66,19 +65,20 @@ type Config struct {
 	QueueJobsMax  int
 	QueueBytesMax int64
 	API           api.Config
-	// Recent is how many requests that have ended are kept for explaining; 0: as
-	// many as package obs finds right.
+	// Recent is how many requests that have ended can still be explained; 0: the
+	// default of package obs.
 	Recent int
 	// ConnectionsMax bounds the connections of REST, and those of gRPC, that are open
-	// at a time; further ones wait. It is lowered to what the system has room for.
+	// at a time; further ones wait. It is lowered if the system allows fewer open files.
 	ConnectionsMax int
 
 	// Runtime runs the graphs; nil opens ONNX Runtime.
 	Runtime runtime.Runtime
 	Log     *slog.Logger
-	// LogDropped, if not nil, is how many lines of the log were dropped, for a metric.
+	// LogDropped, if not nil, returns how many lines of the log were dropped, for a
+	// metric.
 	LogDropped func() uint64
-	// Work, if not nil, gets what is under way that may hang, by name.
+	// Work, if not nil, records work that may hang, by name.
 	Work *pending.Work
 }
 
@@ -86,12 +86,12 @@ type Config struct {
 // answers the API has a minimum rate.
 const (
 	readHeaderTimeout = 10 * time.Second // a header has 64 KiB at most
-	idleTimeout       = 2 * time.Minute  // above the minute after which load balancers hang up, so that they do it first
+	idleTimeout       = 2 * time.Minute  // longer than the usual minute of load balancers, so that they close first
 )
 
 // Default is the configuration of `mosel serve` without flags: localhost, on
-// Triton's ports, one instance of one thread on every core but one, which is left
-// to the network and to planning.
+// Triton's ports, one instance of one thread on every core but one. That core is for
+// the network and for planning.
 func Default(cores int) Config {
 	instances, threads := runtime.Defaults(cores)
 	return Config{Addr: "127.0.0.1:8000", GRPCAddr: "127.0.0.1:8001", MetricsAddr: "127.0.0.1:8002", WatchEvery: 2 * time.Second,
@@ -100,11 +100,11 @@ func Default(cores int) Config {
 		API: api.DefaultConfig(), Log: slog.New(slog.DiscardHandler)}
 }
 
-// queueBytesMax bounds the tensors of all requests under way: what a machine that
-// runs models can spare.
+// queueBytesMax bounds the tensors of all requests under way. A machine that runs models
+// can spare this much.
 const queueBytesMax = 1 << 30
 
-// Validate reports every setting that makes no sense.
+// Validate reports every setting that is out of range.
 func (c Config) Validate() error {
 	var errs []error
 	check := func(ok bool, format string, args ...any) {
@@ -112,15 +112,15 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	check(c.ModelsDir != "", "no model directory is given")
-	check(c.Instances >= 1, "instances is %d: at least 1", c.Instances)
-	check(c.Threads >= 1, "threads is %d: at least 1", c.Threads)
-	check(c.QueueItemsMax >= 1 && c.QueueJobsMax >= 1, "queue bounds are %d items and %d jobs: at least 1", c.QueueItemsMax, c.QueueJobsMax)
-	check(c.Recent >= 0, "%d requests are to be kept for explaining: at least 0", c.Recent)
-	check(c.QueueBytesMax >= 0, "the bound on the queue's bytes is %d: at least 0, which is none", c.QueueBytesMax)
-	check(c.WatchEvery >= 0, "the model directory is to be looked at every %v: 0 is never", c.WatchEvery)
-	check(c.BatchTimeMax >= 0, "a batch may run for %v: above 0", c.BatchTimeMax)
-	check(c.ConnectionsMax >= 1, "the bound on connections is %d: at least 1", c.ConnectionsMax)
+	check(c.ModelsDir != "", "no model directory is given: set ModelsDir")
+	check(c.Instances >= 1, "the number of instances is %d: it must be at least 1", c.Instances)
+	check(c.Threads >= 1, "the number of threads is %d: it must be at least 1", c.Threads)
+	check(c.QueueItemsMax >= 1 && c.QueueJobsMax >= 1, "the bounds of the queue are %d items and %d jobs: both must be at least 1", c.QueueItemsMax, c.QueueJobsMax)
+	check(c.Recent >= 0, "the number of requests to keep for explanations is %d: it must be at least 0", c.Recent)
+	check(c.QueueBytesMax >= 0, "the bound on the bytes of the queue is %d: it must be at least 0, and 0 is no bound", c.QueueBytesMax)
+	check(c.WatchEvery >= 0, "the interval for looking at the model directory is %v: it must be above 0, or 0 for never", c.WatchEvery)
+	check(c.BatchTimeMax >= 0, "the time limit of a batch is %v: it must be above 0, or 0 for the default", c.BatchTimeMax)
+	check(c.ConnectionsMax >= 1, "the bound on connections is %d: it must be at least 1", c.ConnectionsMax)
 	if err := c.API.Validate(); err != nil {
 		errs = append(errs, err)
 	}
@@ -146,19 +146,19 @@ type Server struct {
 	listeners     []net.Listener
 	failed        chan error
 
-	parting  sync.Once
-	parted   chan struct{} // closed when clients over gRPC have gone
-	ended    atomic.Bool   // Shutdown has been called
-	life     context.Context
-	endLife  context.CancelFunc // with Shutdown
-	turn     chan struct{}      // has room for one: who makes or ends what follows
-	engine   atomic.Pointer[engine.Engine]
-	runtime  runtime.Runtime
-	watching sync.WaitGroup
+	stopGRPC    sync.Once
+	grpcStopped chan struct{} // closed when no call over gRPC is left
+	ended       atomic.Bool   // Shutdown has been called
+	life        context.Context
+	endLife     context.CancelFunc // called by Shutdown
+	turn        chan struct{}      // a lock: its holder, Warm or Shutdown, makes or ends the fields below
+	engine      atomic.Pointer[engine.Engine]
+	runtime     runtime.Runtime
+	watching    sync.WaitGroup
 }
 
-// New reads the model packages and their profiles, the tokens and the
-// certificates: everything that can be wrong before anything runs.
+// New reads the model packages and their profiles, the tokens and the certificates, so
+// that mistakes in them are found before anything runs.
 func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -166,7 +166,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Work == nil {
 		cfg.Work = new(pending.Work)
 	}
-	s := &Server{cfg: cfg, registry: obs.Registry(), failed: make(chan error, 3), parted: make(chan struct{}), turn: make(chan struct{}, 1)}
+	s := &Server{cfg: cfg, registry: obs.Registry(), failed: make(chan error, 3), grpcStopped: make(chan struct{}), turn: make(chan struct{}, 1)}
 	s.life, s.endLife = context.WithCancel(context.Background())
 	var err error
 	s.models, err = repository.Open(repository.Config{Dir: cfg.ModelsDir, Only: cfg.Only, Device: cfg.Device, Strict: cfg.Strict,
@@ -204,13 +204,12 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// ballastBytes are memory that is asked for and never touched, so that it is none:
-// it only makes the garbage collector, which runs when the heap has doubled, wait
-// for that much garbage. What a server keeps between two requests is a few
-// megabytes, and it would run for every few hundred of them: at 15,000 a second
-// nine times a second, some milliseconds each, of which requests that came
-// meanwhile knew. A program whose GOGC or GOMEMLIMIT is set is left as it is: a limit
-// would count the ballast as memory that is used.
+// ballastBytes are allocated but never written, so they take no memory. They only raise
+// the heap size at which the garbage collector runs. It runs when the heap has doubled,
+// and between requests a server has a few megabytes, so without ballast it would run
+// every few hundred requests: at 15,000 requests a second nine times a second, for some
+// milliseconds each, which delays the requests of that time. There is no ballast if GOGC
+// or GOMEMLIMIT is set: a limit would count it as used memory.
 const ballastBytes = 128 << 20
 
 // Start listens and answers at once (live, not ready). Warm makes it ready.
@@ -233,7 +232,7 @@ func (s *Server) listen() error {
 		return err
 	}
 	if room < s.cfg.ConnectionsMax {
-		s.cfg.Log.Warn("fewer connections than configured: the system lets the process have no more files open; raise the limit (ulimit -n, LimitNOFILE)",
+		s.cfg.Log.Warn("the limit on open files allows fewer connections than configured: raise it (ulimit -n, LimitNOFILE)",
 			"connections", room, "configured", s.cfg.ConnectionsMax, "files", filesMax())
 	}
 	rest, err := s.open("REST", "--addr", s.cfg.Addr, room)
@@ -273,7 +272,7 @@ func (s *Server) listen() error {
 	return nil
 }
 
-// encrypted speaks TLS over a listener for HTTP if the server is to.
+// encrypted adds TLS to a listener for HTTP if the server has a certificate.
 func (s *Server) encrypted(l net.Listener) net.Listener {
 	if s.tls == nil {
 		return l
@@ -283,11 +282,11 @@ func (s *Server) encrypted(l net.Listener) net.Listener {
 	return tls.NewListener(l, config)
 }
 
-// open listens for something, with so many connections at most.
+// open listens at an address, with a bound on connections.
 func (s *Server) open(what, flag, addr string, most int) (net.Listener, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, slo.E("listen for "+what, slo.KindUnavailable, "%w: is another server running? choose another address with %s", err, flag)
+		return nil, slo.E("listen for "+what, slo.KindUnavailable, "%w; if another server uses the address, choose another one with %s", err, flag)
 	}
 	l = bounded(l, most, s.cfg.Log)
 	s.listeners = append(s.listeners, l)
@@ -307,9 +306,9 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 	}
 }
 
-// http1 leaves HTTP/2 out, which TLS would bring along: with hundreds of
-// requests on one connection, the bound on connections would bound nothing.
-// Who wants many at a time on one connection has gRPC.
+// http1 turns HTTP/2 off, which TLS would turn on. With hundreds of requests on one
+// connection, the bound on connections would have no effect. For many requests at a time
+// on one connection there is gRPC.
 func http1() *http.Protocols {
 	p := new(http.Protocols)
 	p.SetHTTP1(true)
@@ -334,8 +333,8 @@ func (s *Server) GRPCAddr() net.Addr { return s.addrs.grpc }
 // MetricsAddr is the address of the metrics, nil without them.
 func (s *Server) MetricsAddr() net.Addr { return s.addrs.metrics }
 
-// Served lists the models that are served, each with the profile it is planned by;
-// before Warm, those that were found.
+// Served lists the models that are served, each with its profile; before Warm, those
+// that were found.
 func (s *Server) Served() []engine.Served {
 	if e := s.engine.Load(); e != nil {
 		return e.List()
@@ -345,10 +344,10 @@ func (s *Server) Served() []engine.Served {
 
 // Warm loads the models, runs every variant once or more and opens the API. It
 // takes seconds; until it returns the server is live but not ready. It is called
-// once. A model that cannot be loaded is left out, unless it is the last or
-// Config.Strict is set. When ctx ends or Shutdown comes before, Warm returns at once,
-// with an error of kind cancelled or unavailable: what hangs in the runtime is left
-// behind.
+// once. A model that cannot be loaded is not served; that is an error if no model is
+// left or Config.Strict is set. If ctx ends or Shutdown is called first, Warm returns at
+// once with an error of kind cancelled or unavailable, even if a call into the runtime
+// hangs.
 func (s *Server) Warm(ctx context.Context) error {
 	s.turn <- struct{}{}
 	defer func() { <-s.turn }()
@@ -390,7 +389,7 @@ func (s *Server) warm(ctx context.Context) error {
 	return nil
 }
 
-// openRuntime opens ONNX Runtime, which may have to be installed before.
+// openRuntime opens ONNX Runtime, and installs it first if that is needed.
 func (s *Server) openRuntime(ctx context.Context) (rt runtime.Runtime, err error) {
 	left := s.cfg.Work.Do(ctx, "opening ONNX Runtime", func() { rt, err = ort.Open(ctx, ort.Config{Progress: progress{s.cfg.Log}}) })
 	if left != nil {
@@ -401,13 +400,13 @@ func (s *Server) openRuntime(ctx context.Context) (rt runtime.Runtime, err error
 
 var errEnded = slo.E("warm up", slo.KindUnavailable, "the server has been shut down")
 
-// Failed tells when a listener broke.
+// Failed receives the error of a listener that stopped by itself.
 func (s *Server) Failed() <-chan error { return s.failed }
 
-// close ends what has been started, at once.
+// close stops at once what has been started.
 func (s *Server) close() {
 	for _, l := range s.listeners {
-		_ = l.Close() // of one that no server has taken yet, too
+		_ = l.Close() // also of a listener that no server has taken yet
 	}
 	for _, server := range []*http.Server{s.rest, s.metrics} {
 		if server != nil {
@@ -417,5 +416,5 @@ func (s *Server) close() {
 	if s.grpc != nil {
 		s.grpc.Stop()
 	}
-	s.flush(context.Background()) // there is nothing to send
+	s.flush(context.Background()) // there are no spans to send
 }

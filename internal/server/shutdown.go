@@ -12,26 +12,24 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Leave tells everybody who asks, over both transports, that the server is not ready
-// any more, while it answers requests as before: load balancers have time to send
-// them elsewhere before Shutdown. Answers over REST close their connections.
+// Leave makes the server report that it is not ready, over both transports, while it
+// answers requests as before. Load balancers then have time to send requests elsewhere
+// before Shutdown. Answers over REST close their connections.
 func (s *Server) Leave() { s.api.Drain() }
 
 const (
-	// lastAnswersTime is how long clients have to take their last answers once all that
-	// was admitted has run. Nothing more can come on a stream that one keeps open then,
-	// so it is no reason to wait longer, nor an error.
+	// lastAnswersTime is how long clients have to read their last answers once all
+	// admitted requests have run. A stream that a client keeps open longer has no more
+	// answers, so cutting it off is no error.
 	lastAnswersTime = 5 * time.Second
-	// EndTime is how long, after its limit, a shutdown goes on freeing what it can. What
-	// has not ended then does not end.
+	// EndTime is how long a shutdown goes on after its limit to free what it can.
 	EndTime = 1200 * time.Millisecond
 )
 
-// Shutdown refuses new requests, lets what was admitted run to its end and frees
-// everything. When ctx ends before, what is left is answered as unavailable, and
-// ctx's error is returned EndTime later at the latest, whatever hangs; the error says
-// what that is. Warm, if it is under way, ends. Shutdown may be called more than
-// once.
+// Shutdown refuses new requests, finishes the admitted ones and frees everything. If ctx
+// ends first, the remaining requests are answered as unavailable, and Shutdown returns
+// ctx's error within EndTime, even if something hangs; the error names it. A Warm that
+// is under way ends. Shutdown may be called more than once.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.ended.Store(true)
 	s.api.Drain()
@@ -42,31 +40,31 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
-	case <-late.Done(): // another Shutdown, with more patience
+	case <-late.Done(): // another Shutdown with a later limit is under way
 		return ctx.Err()
 	}
 	return s.end(ctx, late)
 }
 
-// end ends everything: what was admitted by the end of ctx, the rest by that of late.
+// end ends everything: admitted requests until ctx ends, the rest until late ends.
 func (s *Server) end(ctx, late context.Context) error {
 	s.api.Drain() // Warm may have opened it since
 	var errs []error
-	_ = s.cfg.Work.Do(late, "watching the model directory", s.watching.Wait) // what hangs there is told below
+	_ = s.cfg.Work.Do(late, "watching the model directory", s.watching.Wait) // closeRuntime reports a watch that hangs
 	if e := s.engine.Load(); e != nil {
 		if err := e.Drain(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("the time to drain is over: %w", err))
+			errs = append(errs, fmt.Errorf("requests were still running when the time to drain was over: %w", err))
 		}
 	}
-	parted := s.part()
+	stopped := s.part()
 	for _, server := range []*http.Server{s.rest, s.metrics} {
 		if server != nil && server.Shutdown(late) != nil {
 			errs = append(errs, context.Cause(late), server.Close())
 		}
 	}
-	s.leave(late, parted)
+	s.cutOff(late, stopped)
 	for _, l := range s.listeners {
-		_ = l.Close() // of one that no server has taken, too
+		_ = l.Close() // also of a listener that no server has taken
 	}
 	s.flush(late)
 	errs = append(errs, s.closeRuntime(ctx, late))
@@ -74,57 +72,57 @@ func (s *Server) end(ctx, late context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Part parts from clients over gRPC while they are still answered: they are told to
-// send their next requests elsewhere, and find no listener when they come back. It
-// does not wait. Without it they are told when all that was admitted has run, and are
-// answered as unavailable until then.
+// Part tells clients over gRPC to send their next requests elsewhere (GOAWAY), and closes
+// the listener of gRPC; requests under way are answered. It does not wait. Without Part,
+// that happens in Shutdown once all admitted requests have run, and new requests over
+// gRPC are answered as unavailable until then.
 func (s *Server) Part() { s.part() }
 
 func (s *Server) part() <-chan struct{} {
-	s.parting.Do(func() {
+	s.stopGRPC.Do(func() {
 		go func() {
-			defer close(s.parted)
+			defer close(s.grpcStopped)
 			if s.grpc != nil {
 				s.grpc.GracefulStop()
 			}
 		}()
 	})
-	return s.parted
+	return s.grpcStopped
 }
 
-// leave waits until the clients over gRPC have gone, and cuts off who has not.
-func (s *Server) leave(late context.Context, parted <-chan struct{}) {
+// cutOff waits until no call over gRPC is left, and after lastAnswersTime cuts off the
+// rest.
+func (s *Server) cutOff(late context.Context, stopped <-chan struct{}) {
 	if s.grpc == nil {
 		return
 	}
 	last, cancel := context.WithTimeout(late, lastAnswersTime)
 	defer cancel()
 	select {
-	case <-parted:
+	case <-stopped:
 	case <-last.Done():
 		s.grpc.Stop()
-		select { // it waits for the calls' handlers, and one may hang
-		case <-parted:
+		select { // GracefulStop waits for the handlers of calls, and one may hang
+		case <-stopped:
 		case <-late.Done():
 		}
 	}
 }
 
-// closeRuntime closes the runtime, unless something in it hangs: then it cannot be
-// closed, and the error says what hangs. Loading that was given up has a moment to
-// end by itself.
+// closeRuntime closes the runtime, unless a call into it hangs: then it cannot be closed,
+// and the error names the call. Loads that nobody waits for get EndTime to end.
 func (s *Server) closeRuntime(ctx, late context.Context) error {
 	moment, cancel := context.WithTimeout(late, EndTime)
 	defer cancel()
 	if err := s.cfg.Work.Idle(moment); err != nil {
-		return errors.Join(ctx.Err(), slo.E("shut down", slo.KindInternal, "it did not end: %s", strings.Join(s.cfg.Work.Pending(), ", ")))
+		return errors.Join(ctx.Err(), slo.E("shut down", slo.KindInternal, "these did not end: %s", strings.Join(s.cfg.Work.Pending(), ", ")))
 	}
 	if s.runtime == nil || s.cfg.Runtime != nil {
 		return nil
 	}
 	var err error
 	if left := s.cfg.Work.Do(late, "closing ONNX Runtime", func() { err = s.runtime.Close() }); left != nil {
-		return slo.E("shut down", slo.KindInternal, "it did not end: closing ONNX Runtime")
+		return slo.E("shut down", slo.KindInternal, "closing ONNX Runtime did not end")
 	}
 	s.runtime = nil
 	return err

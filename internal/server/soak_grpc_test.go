@@ -135,12 +135,12 @@ func (c *soakClient) soundCall() int {
 // callGivenUp has a deadline that may be too short, or is cancelled.
 func (c *soakClient) callGivenUp() int {
 	q := c.ask()
-	patience := time.Duration(c.random.IntN(3000)) * time.Microsecond
-	ctx, cancel := c.wireContext(patience)
+	limit := time.Duration(c.random.IntN(3000)) * time.Microsecond
+	ctx, cancel := c.wireContext(limit)
 	if c.chance(50) {
 		cancel()
 		ctx, cancel = c.wireContext(wireMax)
-		time.AfterFunc(patience, cancel)
+		time.AfterFunc(limit, cancel)
 	}
 	defer cancel()
 	var trailer metadata.MD
@@ -172,7 +172,7 @@ func (c *soakClient) streamGivenUp() int {
 	defer cancel()
 	questions := c.questions(30)
 	for _, q := range questions {
-		q.hurried = true
+		q.callDeadline = true
 	}
 	_, err := c.streamed(ctx, questions, c.random.IntN(10))
 	if code := grpcstatus.Code(err); err != nil && code != codes.DeadlineExceeded && code != codes.Canceled {

@@ -62,7 +62,7 @@ func (c *soakClient) visit(comes bool) int {
 			what = "/load"
 		}
 		r, err := http.NewRequestWithContext(context.Background(), http.MethodPost, "http://"+c.addr+"/v2/repository/models/"+guest+what, http.NoBody)
-		return c.expect(guest+what, r, err, 200)
+		return c.wantStatus(guest+what, r, err, 200)
 	}
 	ctx, cancel := c.wireContext(wireMax)
 	defer cancel()
@@ -110,7 +110,7 @@ func (c *soakClient) operate() int {
 	case paths[3]:
 		statuses = append(statuses, 404)
 	}
-	return c.expect(paths[at], c.get("http://"+address+paths[at]), nil, statuses...)
+	return c.wantStatus(paths[at], c.get("http://"+address+paths[at]), nil, statuses...)
 }
 
 func (c *soakClient) get(url string) *http.Request {

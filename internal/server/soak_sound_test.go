@@ -58,16 +58,16 @@ func (c *soakClient) chance(percent int) bool { return c.random.IntN(100) < perc
 
 // question is a sound request, and what the client knows of it.
 type question struct {
-	model    soakModel
-	items    []runtime.Item
-	present  slo.Modalities
-	floor    slo.Accuracy
-	deadline time.Duration // 0: none
-	hurried  bool          // by a deadline of the call it is part of
-	late     bool          // rather than not at all
-	id       string
-	form     oip.Form // of the inputs
-	answer   oip.Form
+	model        soakModel
+	items        []runtime.Item
+	present      slo.Modalities
+	floor        slo.Accuracy
+	deadline     time.Duration // 0: none
+	callDeadline bool          // the call that carries it has a deadline of its own
+	late         bool          // rather than not at all
+	id           string
+	form         oip.Form // of the inputs
+	answer       oip.Form
 }
 
 // ask draws a question that any client might have.
@@ -219,7 +219,7 @@ func (c *soakClient) post(ctx context.Context, path string, header http.Header, 
 	return r, err
 }
 
-// reply is an answer as it came.
+// reply is an answer, read to its end.
 type reply struct {
 	status int
 	header http.Header
@@ -296,7 +296,7 @@ func (q *question) may(status int) (ran bool, err error) {
 	case status == http.StatusUnprocessableEntity && impossible,
 		status == http.StatusTooManyRequests,
 		status == http.StatusNotFound && q.model.Name == guest,
-		status == http.StatusGatewayTimeout && (q.deadline > 0 || q.hurried):
+		status == http.StatusGatewayTimeout && (q.deadline > 0 || q.callDeadline):
 		return false, nil
 	}
 	return false, fmt.Errorf("answered %d", status)

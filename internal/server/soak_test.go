@@ -74,7 +74,7 @@ type soak struct {
 	visits                sync.Mutex                     // held while the guest comes or goes
 	sabotage              func(answered []tensor.Tensor) // of every run of the runtime once it is warm; nil: none
 	warm                  atomic.Bool
-	patience              time.Duration // how long what was given up may take to be gone
+	goneWithin            time.Duration // how long the server may take to notice requests that were given up
 
 	mu       sync.Mutex
 	failures []string
@@ -96,7 +96,7 @@ const soakBodyMax = 256 << 10
 
 func newSoak(t *testing.T, seed uint64) *soak {
 	t.Helper()
-	s := &soak{seed: seed, dir: filepath.Join(t.TempDir(), "models"), sorts: allSorts, clients: soakClients, patience: 20 * time.Second, seen: map[int]int{}, sent: map[string]int{}}
+	s := &soak{seed: seed, dir: filepath.Join(t.TempDir(), "models"), sorts: allSorts, clients: soakClients, goneWithin: 20 * time.Second, seen: map[int]int{}, sent: map[string]int{}}
 	spec := func(name string, d tensor.DType, shape ...int64) modelpkg.Spec {
 		return modelpkg.Spec{Name: name, DType: d, Shape: shape}
 	}
@@ -294,10 +294,10 @@ func takeStock() stock {
 	return stock{goroutines: goruntime.NumGoroutine(), files: len(files), heap: int64(m.HeapAlloc)}
 }
 
-// settle waits until nothing is under way and no more is held than there was,
-// and reports whether that came to pass.
+// settle waits until nothing is under way and no more is held than before, and reports
+// whether that happened in time.
 func (s *soak) settle(when string, was stock) bool {
-	late := time.Now().Add(s.patience)
+	late := time.Now().Add(s.goneWithin)
 	for {
 		is := takeStock()
 		jobs := 0
@@ -383,7 +383,7 @@ func TestSoakNotices(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := newSoak(t, 1)
-			s.patience = time.Second
+			s.goneWithin = time.Second
 			s.clients = 6
 			if strings.HasSuffix(tc.name, "over gRPC") {
 				s.sorts = overGRPC

@@ -76,8 +76,8 @@ func (c *soakClient) send(s sort) {
 // mistakes are the statuses that a request may have that means who knows what.
 var mistakes = []int{200, 400, 404, 413, 422, 429, 501, 504}
 
-// expect sends a request whose answer must have one of the statuses.
-func (c *soakClient) expect(what string, r *http.Request, err error, statuses ...int) int {
+// wantStatus sends a request whose answer must have one of the statuses.
+func (c *soakClient) wantStatus(what string, r *http.Request, err error, statuses ...int) int {
 	if err != nil {
 		c.fail("%s cannot be sent: %v", what, err)
 		return 0
@@ -116,7 +116,7 @@ func (c *soakClient) mutatedQuestion() int {
 		header.Set(oip.HeaderLength, strconv.Itoa(n))
 	}
 	r, err := c.post(context.Background(), "/v2/models/"+q.model.Name+"/infer", header, body)
-	return c.expect(fmt.Sprintf("a mutated question %.2000q", body), r, err, mistakes...)
+	return c.wantStatus(fmt.Sprintf("a mutated question %.2000q", body), r, err, mistakes...)
 }
 
 // mutate changes one place, most often in the JSON part.
@@ -176,7 +176,7 @@ func (c *soakClient) hostileBody() int {
 		header.Set(oip.HeaderLength, []string{"-1", "0", "1", strconv.Itoa(len(body)), "999999999", "99999999999999999999", "x"}[c.random.IntN(7)])
 	}
 	r, err := c.post(context.Background(), "/v2/models/bytes/infer", header, []byte(body))
-	return c.expect(fmt.Sprintf("the hostile body %.100q", body), r, err, 400, 413, 429, 501)
+	return c.wantStatus(fmt.Sprintf("the hostile body %.100q", body), r, err, 400, 413, 429, 501)
 }
 
 // elsewhere asks for what is not there, or is there for others.
@@ -194,7 +194,7 @@ func (c *soakClient) elsewhere() int {
 	which := places[c.turn%len(places)]
 	c.turn++
 	r, err := http.NewRequestWithContext(context.Background(), which.method, "http://"+c.addr+which.path, nil)
-	return c.expect(which.method+" "+which.path[:min(len(which.path), 80)], r, err, which.status)
+	return c.wantStatus(which.method+" "+which.path[:min(len(which.path), 80)], r, err, which.status)
 }
 
 func (c *soakClient) lookUp() int {
@@ -202,10 +202,10 @@ func (c *soakClient) lookUp() int {
 		"/v2/models/scene/config", "/v2/models/scene/versions/1"}
 	path := paths[c.random.IntN(len(paths))]
 	r, err := http.NewRequestWithContext(context.Background(), []string{"GET", "HEAD"}[c.random.IntN(2)], "http://"+c.addr+path, nil)
-	return c.expect(path, r, err, 200)
+	return c.wantStatus(path, r, err, 200)
 }
 
-// givenUp asks and may lose patience.
+// givenUp sends a sound question and may give it up before it is answered.
 func (c *soakClient) givenUp() int {
 	q := c.ask()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(c.random.IntN(3000))*time.Microsecond)
@@ -250,13 +250,13 @@ func (c *soakClient) tooLarge() int {
 		if err == nil {
 			r.ContentLength = -1
 		}
-		return c.expect("a body without end", r, err, 413, 429)
+		return c.wantStatus("a body without end", r, err, 413, 429)
 	}
 	items := 41 + c.random.IntN(100)
 	head := fmt.Sprintf(`{"inputs":[{"name":"x","shape":[%d,1000],"datatype":"UINT8","parameters":{"binary_data_size":%d}}]}`, items, items*1000)
 	r, err := c.post(context.Background(), "/v2/models/bytes/infer", http.Header{oip.HeaderLength: {strconv.Itoa(len(head))}},
 		append([]byte(head), make([]byte, items*1000)...))
-	return c.expect("too many items", r, err, 413, 429)
+	return c.wantStatus("too many items", r, err, 413, 429)
 }
 
 // bombs are small bodies that become large: 240 MiB in gzip, its members one after the
@@ -276,5 +276,5 @@ func (c *soakClient) bomb() int {
 		body, statuses = body[:c.random.IntN(100)], []int{400, 429}
 	}
 	r, err := c.post(context.Background(), "/v2/models/bytes/infer", http.Header{"Content-Encoding": {encoding}}, body)
-	return c.expect("a compression bomb", r, err, statuses...)
+	return c.wantStatus("a compression bomb", r, err, statuses...)
 }

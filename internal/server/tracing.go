@@ -19,11 +19,11 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// flushTimeout is how long a server that stops waits for a collector to take the
+// flushTimeout is how long a server that stops waits for the collector to receive the
 // last spans.
 const flushTimeout = 5 * time.Second
 
-// variable is a setting of OpenTelemetry: the one of traces, or the one of all
+// variable is a setting of OpenTelemetry: the one for traces, or else the one for all
 // signals.
 func variable(name string) string {
 	for _, prefix := range []string{"OTEL_EXPORTER_OTLP_TRACES_", "OTEL_EXPORTER_OTLP_"} {
@@ -34,15 +34,15 @@ func variable(name string) string {
 	return ""
 }
 
-// newTracing makes what sends traces to where OpenTelemetry's variables say; nil
-// where they say nothing. Which requests are sampled, how many spans wait to be sent
-// (2048, the rest is dropped) and how is for those variables too: docs/tracing.md.
+// newTracing makes what sends traces to the endpoint in OpenTelemetry's variables; nil if
+// they have none. The variables also say which requests are sampled, how many spans may
+// wait to be sent (2048; the rest is dropped) and how they are sent: docs/tracing.md.
 func newTracing(version string, log *slog.Logger) (*sdk.TracerProvider, error) {
 	endpoint := variable("ENDPOINT")
 	if endpoint == "" || strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") || os.Getenv("OTEL_TRACES_EXPORTER") == "none" {
 		return nil, nil
 	}
-	ctx := context.Background() // neither connects yet
+	ctx := context.Background() // the exporters do not connect yet
 	var exporter sdk.SpanExporter
 	var err error
 	switch protocol := variable("PROTOCOL"); protocol {
@@ -51,14 +51,14 @@ func newTracing(version string, log *slog.Logger) (*sdk.TracerProvider, error) {
 	case "grpc":
 		exporter, err = otlptracegrpc.New(ctx)
 	default:
-		err = fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL is %q: http/protobuf or grpc", protocol)
+		err = fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL is %q: it must be http/protobuf or grpc", protocol)
 	}
 	if err != nil {
 		return nil, &slo.Error{Op: "configure tracing", Kind: slo.KindInvalid, Err: err}
 	}
 	about, err := resource.New(ctx, resource.WithTelemetrySDK(),
 		resource.WithAttributes(attribute.String("service.name", "mosel"), attribute.String("service.version", version)),
-		resource.WithFromEnv()) // the last wins
+		resource.WithFromEnv()) // overrides the ones before
 	if err != nil {
 		return nil, errors.Join(&slo.Error{Op: "configure tracing", Kind: slo.KindInvalid, Err: err}, exporter.Shutdown(ctx))
 	}
@@ -67,7 +67,7 @@ func newTracing(version string, log *slog.Logger) (*sdk.TracerProvider, error) {
 	return sdk.NewTracerProvider(sdk.WithBatcher(exporter), sdk.WithResource(about)), nil
 }
 
-// flush sends the spans that wait, within a time, and ends the tracing.
+// flush sends the spans that wait, for at most flushTimeout, and ends tracing.
 func (s *Server) flush(ctx context.Context) {
 	if s.tracing == nil {
 		return

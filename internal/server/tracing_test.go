@@ -240,7 +240,7 @@ func TestTracesAreOff(t *testing.T) {
 func TestTracingMistakes(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
 	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
-	if _, err := server.New(config()); slo.KindOf(err) != slo.KindInvalid || !strings.Contains(err.Error(), `"http/json": http/protobuf or grpc`) {
+	if _, err := server.New(config()); slo.KindOf(err) != slo.KindInvalid || !strings.Contains(err.Error(), `"http/json": it must be http/protobuf or grpc`) {
 		t.Errorf("an unknown protocol: %v", err)
 	}
 }
