@@ -8,8 +8,7 @@ import (
 	"strings"
 )
 
-// address is where a server is, and how to talk to it: http, https, grpc or
-// grpcs.
+// address is the URL of a server, of the scheme http, https, grpc or grpcs.
 type address struct{ url.URL }
 
 // grpcPort is where servers of the protocol listen for gRPC by default.
@@ -31,9 +30,9 @@ func parseAddress(addr string) (address, error) {
 	case u.User != nil:
 		return address{}, fmt.Errorf("server address %q has a user: credentials go into Options.Token", u.Redacted())
 	case u.RawQuery != "" || u.Fragment != "":
-		return address{}, fmt.Errorf("server address %q has more than host, port and path", addr)
+		return address{}, fmt.Errorf("server address %q has a query or a fragment: only host, port and path are allowed", addr)
 	case at.grpc() && at.Path != "":
-		return address{}, fmt.Errorf("server address %q has a path, which gRPC has not", addr)
+		return address{}, fmt.Errorf("server address %q has a path: gRPC allows host and port only", addr)
 	}
 	return at, nil
 }
@@ -42,7 +41,7 @@ func (a *address) grpc() bool { return a.Scheme == "grpc" || a.Scheme == "grpcs"
 
 func (a *address) secure() bool { return a.Scheme == "https" || a.Scheme == "grpcs" }
 
-// target is host and port as gRPC wants them.
+// target is host and port, for gRPC.
 func (a *address) target() string {
 	port := a.Port()
 	if port == "" {
@@ -51,30 +50,30 @@ func (a *address) target() string {
 	return net.JoinHostPort(a.Hostname(), port)
 }
 
-// loopback reports whether what is sent there stays on this machine.
+// loopback reports whether the server is on this machine.
 func (a *address) loopback() bool {
 	host, _, _ := strings.Cut(a.Hostname(), "%")
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// check says which options do not fit together or to the address.
+// check returns an error if options exclude each other or do not fit the address.
 func (o *Options) check(at address) error {
 	switch {
 	case o.TLS != nil && !at.secure():
-		return errors.New("Options.TLS is set, but the address is one of plain text: use https or grpcs")
+		return errors.New("Options.TLS is set, but the address is without TLS: use https or grpcs")
 	case at.grpc() && o.GRPC == nil:
-		return errors.New("the address is one of gRPC, which is an import of its own: set Options.GRPC to clientgrpc.Dial of github.com/mosel-serve/mosel/client/clientgrpc")
+		return errors.New("the address is one of gRPC: set Options.GRPC to clientgrpc.Dial of github.com/mosel-serve/mosel/client/clientgrpc")
 	case o.Transport != nil && at.grpc():
-		return errors.New("Options.Transport is for REST, the address is one of gRPC")
+		return errors.New("Options.Transport is for REST, but the address is one of gRPC: use http or https")
 	case o.Transport != nil && o.TLS != nil:
-		return errors.New("Options.TLS is for the client's own transport: give yours its configuration itself")
+		return errors.New("Options.TLS is set, but it does not apply to Options.Transport: configure TLS there")
 	case !sendable(o.Token):
-		return errors.New("Options.Token has characters that no header can carry") // and is not printed
+		return errors.New("Options.Token has characters that a header cannot carry: use visible ASCII") // the token is secret, so it is not printed
 	case !sendable(o.ClientKey):
-		return fmt.Errorf("Options.ClientKey %q has characters that no header can carry", o.ClientKey)
+		return fmt.Errorf("Options.ClientKey %q has characters that a header cannot carry: use visible ASCII", o.ClientKey)
 	case o.Token != "" && !at.secure() && !at.loopback() && !o.AllowInsecureToken:
-		return errors.New("the token would travel in plain text: use https or grpcs, or set Options.AllowInsecureToken if the network is trusted")
+		return errors.New("the token would be sent without TLS: use https or grpcs, or set Options.AllowInsecureToken if the network is trusted")
 	}
 	return nil
 }

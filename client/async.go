@@ -4,7 +4,7 @@ import "context"
 
 // Call is a request under way, see Client.Go.
 type Call struct {
-	done   chan struct{} // closed behind the fields below
+	done   chan struct{} // closed after the fields below are set
 	answer *Response
 	err    error
 }
@@ -18,13 +18,13 @@ func (call *Call) finish(answer *Response, err error) *Call {
 	return call
 }
 
-// Go sends a request and does not wait for its answer. It waits only for its turn:
-// while ConnectionsMax calls are under way, until one of them is done, ctx ends or
-// the request's own deadline passes. So a loop around Go runs as fast as the server
-// and keeps no more than that many requests in memory.
+// Go sends a request and does not wait for its answer. It waits only while
+// ConnectionsMax calls are under way: until one of them is done, ctx ends or the
+// request's own deadline passes. So a loop around Go runs as fast as the server and
+// keeps no more than that many requests in memory.
 //
-// What the request refers to must not change until the call is done. To give a call
-// up, end ctx; a call that nobody collects ends by itself.
+// The tensors of the request must not change until the call is done. To cancel a call,
+// end ctx. A call ends by itself even if nobody calls Result.
 func (c *Client) Go(ctx context.Context, r Request) *Call {
 	call := newCall()
 	if err := c.begin(ctx, &r); err != nil {
@@ -41,7 +41,7 @@ func (c *Client) Go(ctx context.Context, r Request) *Call {
 // Done is closed when the call has ended, with an answer or an error.
 func (call *Call) Done() <-chan struct{} { return call.done }
 
-// Result waits until the call has ended and returns what Infer would have.
+// Result waits until the call has ended and returns what Infer returns.
 func (call *Call) Result() (*Response, error) {
 	<-call.done
 	return call.answer, call.err

@@ -192,10 +192,10 @@ func TestInferFailsBeforeSending(t *testing.T) {
 			r    client.Request
 			want string
 		}{
-			"no model": {t.Context(), client.Request{}, "no model is named"},
+			"no model": {t.Context(), client.Request{}, "names no model"},
 			"unsound tensor": {t.Context(), client.Request{Model: "m", Inputs: []tensor.Tensor{{Name: "x", DType: tensor.FP32, Shape: tensor.Shape{2}}}},
 				"needs 2 elements"},
-			"negative deadline": {t.Context(), client.Request{Model: "m", Deadline: -1}, "deadline -1ns is negative"},
+			"negative deadline": {t.Context(), client.Request{Model: "m", Deadline: -1}, "Deadline is -1ns: it must be above 0"},
 			"percent":           {t.Context(), client.Request{Model: "m", MinAccuracy: 97}, "MinAccuracy is 97: an accuracy is between 0 and 1"},
 			"no number":         {t.Context(), client.Request{Model: "m", MinAccuracy: math.NaN()}, "MinAccuracy is NaN"},
 			"NaN":               {t.Context(), client.Request{Model: "m", Parameters: oip.Parameters{{Name: "p"}}}, `parameter "p" has no value`},
@@ -354,9 +354,9 @@ func TestCallsAreBounded(t *testing.T) {
 		if _, err := c.Infer(ctx, r); !errors.Is(err, context.Canceled) {
 			t.Errorf("a third call whose context ended: %v", err)
 		}
-		hurried := r
-		hurried.Deadline = time.Millisecond
-		if _, err := c.Go(t.Context(), hurried).Result(); !errors.Is(err, client.ErrDeadline) || !strings.Contains(err.Error(), "while 2 other calls were under way") {
+		urgent := r
+		urgent.Deadline = time.Millisecond
+		if _, err := c.Go(t.Context(), urgent).Result(); !errors.Is(err, client.ErrDeadline) || !strings.Contains(err.Error(), "while 2 other calls were under way") {
 			t.Errorf("a third call whose deadline passed: %v", err)
 		}
 		third := make(chan *client.Call)

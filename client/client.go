@@ -15,35 +15,35 @@ import (
 // Options configure a Client. The zero value of each field stands for its
 // default.
 type Options struct {
-	// ConnectionsMax bounds the calls under way at a time, and so what they hold
-	// in memory and open in connections; further calls wait for their turn. Over
-	// gRPC all calls share one connection, and a stream counts as one call.
-	// Default 1024.
+	// ConnectionsMax bounds the calls under way at a time, and so their memory and
+	// connections; further calls wait until one is done. Over gRPC all calls share
+	// one connection, and a stream counts as one call. Default 1024.
 	ConnectionsMax int
 	// ResponseBytesMax bounds an answer: its body, or its gRPC message. Default
 	// 64 MiB.
 	ResponseBytesMax int64
-	// ClientKey says on whose behalf the requests are made. A mosel server is fair
-	// between keys: one that floods it does not take the turns of the others.
+	// ClientKey names the client on whose behalf requests are made. A mosel server
+	// shares its capacity fairly between keys, so a client that floods it does not
+	// delay the others.
 	ClientKey string
-	// Token is sent with every request, as "Authorization: Bearer". To a host other
-	// than this one it needs TLS, unless AllowInsecureToken is set: whoever reads
-	// it on the way may use it.
+	// Token is sent with every request, as "Authorization: Bearer". For a host other
+	// than this one TLS is needed, because whoever reads the token on the network can
+	// use it; AllowInsecureToken lifts that.
 	Token              string
 	AllowInsecureToken bool
-	// TLS is how to speak to an https or grpcs address: authorities to trust,
-	// certificates to show. Default: the system's authorities.
+	// TLS configures connections to an https or grpcs address: authorities to trust,
+	// certificates to present. Default: the system's authorities.
 	TLS *tls.Config
-	// Transport sends the requests over REST, in place of the client's own; for
-	// tests and for other ways to a server.
+	// Transport sends the requests over REST instead of the client's own transport,
+	// for tests and for special networks.
 	Transport http.RoundTripper
-	// GRPC is how to speak to a grpc or grpcs address: clientgrpc.Dial, of the
-	// package below this one. It is an import of its own so that programs that speak
-	// REST alone do not contain gRPC. Nil: New refuses such addresses.
+	// GRPC connects to a grpc or grpcs address. Set it to clientgrpc.Dial, which is in a
+	// package of its own so that programs that use REST only do not contain gRPC. If it
+	// is nil, New refuses such addresses.
 	//
-	// It is called once, with host and port of the server and with the options, in
-	// which all defaults are filled in; TLS is nil for an address of plain text, and only
-	// there. It does not connect yet.
+	// New calls it once, with host and port of the server and with the options, in
+	// which all defaults are filled in. TLS is nil if and only if the address is
+	// without TLS. It does not connect yet.
 	GRPC func(target string, opts Options) (Wire, error)
 }
 
@@ -54,9 +54,9 @@ const (
 	connectTimeout   = 10 * time.Second
 )
 
-// transport is a way to talk to a server. Its errors are *Error for an answer
-// that is not a success, the context's for one that ended, and others for what
-// could not be sent or read.
+// transport sends calls to a server. Its errors are an *Error for an answer that is not
+// a success, the context's error if the context has ended, and others for what could
+// not be sent or read.
 type transport interface {
 	infer(ctx context.Context, r *Request) (*Response, error)
 	Ready(ctx context.Context) (bool, error)
@@ -129,9 +129,9 @@ func (c *Client) Close() {
 	}
 }
 
-// enter waits for its turn to make a call, at most as long as patience if that is
-// above 0. After nil, leave must follow.
-func (c *Client) enter(ctx context.Context, patience time.Duration) error {
+// enter waits until a call may be made, for at most waitMax if that is above 0. If it
+// returns nil, the caller must call leave.
+func (c *Client) enter(ctx context.Context, waitMax time.Duration) error {
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
@@ -145,8 +145,8 @@ func (c *Client) enter(ctx context.Context, patience time.Duration) error {
 	default:
 	}
 	var over <-chan time.Time
-	if patience > 0 {
-		timer := time.NewTimer(patience)
+	if waitMax > 0 {
+		timer := time.NewTimer(waitMax)
 		defer timer.Stop()
 		over = timer.C
 	}
@@ -157,7 +157,7 @@ func (c *Client) enter(ctx context.Context, patience time.Duration) error {
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-over:
-		err = fmt.Errorf("%w while %d other calls were under way, which is the bound", ErrDeadline, cap(c.slots))
+		err = fmt.Errorf("%w while %d other calls were under way, the most that Options.ConnectionsMax allows", ErrDeadline, cap(c.slots))
 	}
 	c.gone()
 	return err
@@ -179,8 +179,8 @@ func (c *Client) gone() {
 	}
 }
 
-// Ready reports whether the server takes requests. An error says that it could
-// not be asked.
+// Ready reports whether the server takes requests. It returns an error if the server
+// could not be asked.
 func (c *Client) Ready(ctx context.Context) (bool, error) {
 	ready, err := ask(ctx, c, func() (bool, error) { return c.transport.Ready(ctx) })
 	if errors.Is(err, ErrUnavailable) {
@@ -189,7 +189,7 @@ func (c *Client) Ready(ctx context.Context) (bool, error) {
 	return ready, err
 }
 
-// Server says which server this is.
+// Server returns the name, version and extensions of the server.
 func (c *Client) Server(ctx context.Context) (oip.ServerMetadata, error) {
 	return ask(ctx, c, func() (oip.ServerMetadata, error) { return c.transport.Server(ctx) })
 }
@@ -199,21 +199,22 @@ func (c *Client) Models(ctx context.Context) ([]oip.RepositoryEntry, error) {
 	return ask(ctx, c, func() ([]oip.RepositoryEntry, error) { return c.transport.Models(ctx) })
 }
 
-// Metadata describes a model: its inputs, its outputs and what is known of its
-// modalities and accuracy.
+// Metadata describes a model: its inputs, its outputs, and its modalities and accuracy
+// if the server knows them.
 func (c *Client) Metadata(ctx context.Context, model string) (oip.ModelMetadata, error) {
 	return ask(ctx, c, func() (oip.ModelMetadata, error) { return c.transport.Metadata(ctx, model) })
 }
 
-// Load asks the server to load a model, or to load it again where its package has
-// changed, and returns when it serves. Servers may keep this to administrators.
+// Load asks the server to load a model, or to load it again if its package has
+// changed, and returns when the model is served. Servers may allow this to
+// administrators only.
 func (c *Client) Load(ctx context.Context, model string) error {
 	_, err := ask(ctx, c, func() (struct{}, error) { return struct{}{}, c.transport.Load(ctx, model) })
 	return err
 }
 
-// Unload asks the server to serve a model no more. Servers may keep this to
-// administrators.
+// Unload asks the server to stop serving a model. Servers may allow this to
+// administrators only.
 func (c *Client) Unload(ctx context.Context, model string) error {
 	_, err := ask(ctx, c, func() (struct{}, error) { return struct{}{}, c.transport.Unload(ctx, model) })
 	return err

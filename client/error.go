@@ -13,26 +13,26 @@ import (
 	"github.com/mosel-serve/mosel/oip"
 )
 
-// Error is an answer of the server that is not a success, over either transport.
-// What could not be sent or read is another error, and a context that ended is
-// the context's. errors.Is tells the kinds apart: ErrOverloaded and the others.
+// Error is an answer of the server that is not a success, over either transport. A call
+// that could not be sent or read has another error, and a call whose context has ended
+// has the context's error. Use errors.Is with ErrOverloaded and the others below.
 type Error struct {
-	Status       int           // HTTP status, or what it would be; docs/protocol.md has the table
-	Message      string        // the server's words
-	RetryAfter   time.Duration // > 0: worth a retry after this long
-	BestAccuracy float64       // > 0: the highest floor that could have been met
+	Status       int           // HTTP status, also over gRPC; docs/protocol.md has the table
+	Message      string        // the server's text
+	RetryAfter   time.Duration // > 0: a retry may succeed after this time
+	BestAccuracy float64       // > 0: the highest possible floor
 	Job          string        // the server's id of the request, by which it can be explained; "": it has none
 }
 
-// The kinds of Error, for errors.Is. A status that is none of these is of no kind.
+// The kinds of Error, for errors.Is. Other statuses have no kind.
 var (
 	ErrInvalid         = errors.New("the request is malformed")
-	ErrUnauthenticated = errors.New("a token is needed, or is wrong")
+	ErrUnauthenticated = errors.New("a token is needed, or the token is unknown")
 	ErrForbidden       = errors.New("the token does not allow it")
 	ErrNotFound        = errors.New("there is no such model, version or resource")
 	ErrTooLarge        = errors.New("a bound of the server was exceeded")
 	ErrInfeasible      = errors.New("the floor is impossible with the modalities sent")
-	ErrOverloaded      = errors.New("shed: the server has too much to do")
+	ErrOverloaded      = errors.New("shed: the server is overloaded")
 	ErrCanceled        = errors.New("the server was told to give up")
 	ErrFailed          = errors.New("the server failed")
 	ErrUnsupported     = errors.New("the server does not offer this")
@@ -43,10 +43,6 @@ var (
 // ErrClosed is the error of a call after Close.
 var ErrClosed = errors.New("the client is closed")
 
-// statusCanceled is what the server answers where the client went away; it is not
-// in the registry of HTTP statuses.
-const statusCanceled = 499
-
 var kinds = map[int]error{
 	http.StatusBadRequest:            ErrInvalid,
 	http.StatusUnauthorized:          ErrUnauthenticated,
@@ -55,14 +51,14 @@ var kinds = map[int]error{
 	http.StatusRequestEntityTooLarge: ErrTooLarge,
 	http.StatusUnprocessableEntity:   ErrInfeasible,
 	http.StatusTooManyRequests:       ErrOverloaded,
-	statusCanceled:                   ErrCanceled,
+	oip.StatusClientClosed:           ErrCanceled,
 	http.StatusInternalServerError:   ErrFailed,
 	http.StatusNotImplemented:        ErrUnsupported,
 	http.StatusServiceUnavailable:    ErrUnavailable,
 	http.StatusGatewayTimeout:        ErrDeadline,
 }
 
-// Error prints the status and the server's words.
+// Error prints the status and the server's text.
 func (e *Error) Error() string {
 	return fmt.Sprintf("%d %s: %s", e.Status, statusText(e.Status), e.Message)
 }
@@ -80,14 +76,14 @@ func (e *Error) Retryable() bool {
 }
 
 func statusText(status int) string {
-	if status == statusCanceled {
+	if status == oip.StatusClientClosed {
 		return "Client Closed Request"
 	}
 	return http.StatusText(status)
 }
 
-// newError makes an Error of an answer over HTTP. Something between client and
-// server may have answered in other words than JSON.
+// newError makes an Error of an answer over HTTP. Its body is not JSON if something
+// between client and server, such as a proxy, has answered.
 func newError(answer *http.Response, body []byte) *Error {
 	e := &Error{Status: answer.StatusCode, Job: answer.Header.Get(oip.HeaderJob)}
 	if seconds, err := strconv.ParseInt(answer.Header.Get("Retry-After"), 10, 32); err == nil && seconds > 0 {
@@ -109,10 +105,9 @@ func newError(answer *http.Response, body []byte) *Error {
 	return e
 }
 
-// SetFact sets what the protocol tells of an error beside its words: "status",
-// "retry_after_ms", "best_accuracy" or "job". It is for those who implement a Wire.
-// What has another name or makes no sense is passed over: an error has been told, and
-// it must not become another.
+// SetFact sets a field of an error from the protocol: "status", "retry_after_ms",
+// "best_accuracy" or "job". It is for implementations of Wire. Other names and malformed
+// values are ignored, so that the server's error is never replaced by another.
 func (e *Error) SetFact(name string, v oip.Value) {
 	switch name {
 	case "status":

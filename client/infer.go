@@ -18,31 +18,31 @@ import (
 // Request asks a model about n items. Only Model and Inputs are needed.
 type Request struct {
 	Model   string
-	Version string // "": whichever is served
-	ID      string // comes back in the answer
+	Version string // "": the one that the server chooses
+	ID      string // the answer repeats it
 	// Inputs have the items as their first dimension: [n, ...]. Any modalities of
-	// the model may be left out. The bytes are read until the call is done.
+	// the model may be left out. The bytes must not change until the call is done.
 	Inputs  []tensor.Tensor
-	Outputs []string // wanted, in this order; nil: all
-	// Items says, by modality, which items the rows of its inputs belong to, in
-	// ascending order, where not every item carries it. Nil: every item carries all.
+	Outputs []string // names of the outputs to return, in this order; nil: all
+	// Items is for modalities that not every item carries: by modality, the items that
+	// the rows of its inputs belong to, in ascending order. Nil: every item carries all.
 	Items map[string][]int
 
 	MinAccuracy float64       // least expected accuracy of the mean over the items, 0..1 (0.97, not 97); 0: any
-	Deadline    time.Duration // time for it all from now on: queue, run, answer; 0: no deadline of its own
-	Late        Late          // what becomes of it when it cannot be on time
+	Deadline    time.Duration // time from now until the answer; 0: no deadline besides that of the context
+	Late        Late          // what the server does if it cannot be on time
 	Modalities  []string      // run exactly these; nil: the server chooses
 	Parameters  oip.Parameters
 }
 
-// Late is what the server does with work that cannot be on time.
+// Late says what the server does with a request that cannot be on time.
 type Late string
 
-// The rules. The default of the server is to drop.
+// The rules. The server's default is LateDrop.
 const (
 	LateDefault Late = ""
 	LateDrop    Late = "drop" // do not run it
-	LateRun     Late = "run"  // late is better than never
+	LateRun     Late = "run"  // run it all the same
 )
 
 // Response is the answer to a Request.
@@ -52,12 +52,12 @@ type Response struct {
 	ID      string
 	Outputs []tensor.Tensor // first dimension: the items, in the order of the request
 
-	Variant          string        // what ran; "image:24,all:8" where not all items ran on the same, see Mix
+	Variant          string        // what ran; "image:24,all:8" if not all items ran on the same variant, see Mix
 	Modalities       []string      // used for at least one item
 	ExpectedAccuracy float64       // mean over the items that have an answer, 0..1
-	FailedItems      []int         // have no answer: their rows mean nothing
+	FailedItems      []int         // items without an answer: their rows have no meaning
 	FailedReason     string        // why the first of them has none
-	Absent           string        // modalities that were sent and taken for absent, such as "audio" or "audio:0-3;text:5"
+	Absent           string        // modalities that were sent and count as absent, such as "audio" or "audio:0-3;text:5"
 	Queue            time.Duration // from arrival to the start of the first batch
 	Compute          time.Duration // summed over the batches in which the items ran
 	Late             bool          // ready after the deadline; only with LateRun
@@ -83,7 +83,7 @@ func (r *Response) Output(name string) (tensor.Tensor, bool) {
 	return tensor.Tensor{}, false
 }
 
-// Mix takes Variant apart. It is empty where the server named no variant.
+// Mix parses Variant. It is empty if the server named no variant.
 func (r *Response) Mix() []VariantItems {
 	if r.Variant == "" {
 		return nil
@@ -107,8 +107,8 @@ func (r *Response) items() int {
 	return r.Outputs[0].Rows()
 }
 
-// Infer sends a request and waits for its answer. The deadline of ctx is sent
-// along beside the request's own; when ctx ends, the server is told to give up.
+// Infer sends a request and waits for its answer. The server learns the earlier one of
+// the deadlines of ctx and of the request; when ctx ends, the server is told to give up.
 //
 // An answer that is not a success is an *Error.
 func (c *Client) Infer(ctx context.Context, r Request) (*Response, error) {
@@ -119,15 +119,15 @@ func (c *Client) Infer(ctx context.Context, r Request) (*Response, error) {
 	return c.infer(ctx, &r)
 }
 
-// begin waits until the request may be sent, and takes the time that took off its
-// deadline. After nil, leave must follow.
+// begin waits until the request may be sent, and subtracts the wait from its deadline.
+// If it returns nil, the caller must call leave.
 func (c *Client) begin(ctx context.Context, r *Request) error {
 	arrived := time.Now()
-	patience := max(r.Deadline, 0)
+	waitMax := max(r.Deadline, 0)
 	if r.Late == LateRun {
-		patience = 0
+		waitMax = 0
 	}
-	if err := c.enter(ctx, patience); err != nil {
+	if err := c.enter(ctx, waitMax); err != nil {
 		return fmt.Errorf("infer %s: %w", r.Model, err)
 	}
 	if r.Deadline > 0 {
@@ -136,7 +136,7 @@ func (c *Client) begin(ctx context.Context, r *Request) error {
 	return nil
 }
 
-// infer sends a request that may be sent.
+// infer sends a request after begin.
 func (c *Client) infer(ctx context.Context, r *Request) (*Response, error) {
 	answer, err := c.transport.infer(ctx, r)
 	if err != nil {
@@ -145,14 +145,14 @@ func (c *Client) infer(ctx context.Context, r *Request) (*Response, error) {
 	return answer, nil
 }
 
-// message writes the request into a used one of the protocol. deadline is the
-// time it has, 0: any.
+// message writes the request into a request of the protocol, which may have been used
+// before. deadline is the time until the answer; 0: no deadline.
 func (r *Request) message(wire *oip.Request, deadline time.Duration) error {
 	switch {
 	case r.Model == "":
-		return errors.New("no model is named")
+		return errors.New("the request names no model: set Request.Model")
 	case r.Deadline < 0:
-		return fmt.Errorf("deadline %v is negative", r.Deadline)
+		return fmt.Errorf("Deadline is %v: it must be above 0, or 0 for none", r.Deadline)
 	case !(r.MinAccuracy >= 0 && r.MinAccuracy <= 1):
 		return fmt.Errorf("MinAccuracy is %v: an accuracy is between 0 and 1, such as 0.97", r.MinAccuracy)
 	}
@@ -185,8 +185,8 @@ func (r *Request) message(wire *oip.Request, deadline time.Duration) error {
 	return nil
 }
 
-// newResponse makes an answer of the protocol's, and reads from its parameters
-// what a mosel server says about the run.
+// newResponse makes a Response from an answer of the protocol. It reads what a mosel
+// server says about the run from the parameters.
 func newResponse(wire *oip.Response) (*Response, error) {
 	r := &Response{Model: wire.ModelName, Version: wire.ModelVersion, ID: wire.ID, Outputs: wire.Outputs, Parameters: wire.Parameters}
 	var err error

@@ -64,10 +64,10 @@ func TestOptionsThatDoNotFit(t *testing.T) {
 		opts client.Options
 		want string // "": they fit
 	}{
-		{"example.com:8000", client.Options{Token: "x"}, "would travel in plain text"},
-		{"grpc://example.com:8001", client.Options{Token: "x"}, "would travel in plain text"},
-		{"http://192.0.2.1", client.Options{Token: "x"}, "would travel in plain text"},
-		{"http://localhost.example.com", client.Options{Token: "x"}, "would travel in plain text"},
+		{"example.com:8000", client.Options{Token: "x"}, "would be sent without TLS"},
+		{"grpc://example.com:8001", client.Options{Token: "x"}, "would be sent without TLS"},
+		{"http://192.0.2.1", client.Options{Token: "x"}, "would be sent without TLS"},
+		{"http://localhost.example.com", client.Options{Token: "x"}, "would be sent without TLS"},
 		{"grpc://example.com:8001", client.Options{Token: "x", AllowInsecureToken: true}, ""},
 		{"https://example.com", client.Options{Token: "x"}, ""},
 		{"grpcs://example.com", client.Options{Token: "x"}, ""},
@@ -79,7 +79,7 @@ func TestOptionsThatDoNotFit(t *testing.T) {
 		{"localhost:8000", client.Options{ClientKey: " x"}, "Options.ClientKey"},
 		{"localhost:8000", client.Options{TLS: &tls.Config{MinVersion: tls.VersionTLS12}}, "use https or grpcs"},
 		{"grpc://localhost:8001", client.Options{Transport: http.DefaultTransport}, "Options.Transport is for REST"},
-		{"https://localhost", client.Options{Transport: http.DefaultTransport, TLS: &tls.Config{MinVersion: tls.VersionTLS12}}, "Options.TLS is for"},
+		{"https://localhost", client.Options{Transport: http.DefaultTransport, TLS: &tls.Config{MinVersion: tls.VersionTLS12}}, "it does not apply to Options.Transport"},
 	} {
 		tt.opts.GRPC = clientgrpc.Dial
 		c, err := client.New(tt.addr, tt.opts)

@@ -6,16 +6,16 @@ import (
 	"sync/atomic"
 )
 
-// payload is the body of a request in a buffer that is used again. The HTTP
+// payload is the body of a request in a buffer that is reused. The HTTP
 // transport may read a body even after it has returned the answer, and may open
-// it a second time for another connection; so the buffer goes back only when
-// everyone who holds it has let go: Infer, and each reader.
+// it a second time for another connection. So the buffer is reused only when all its
+// holders have released it: Infer, and each reader.
 type payload struct {
 	bytes   []byte
 	holders atomic.Int32
 }
 
-// payloads keeps buffers; those that a rare huge request made are let go.
+// payloads keeps buffers for reuse, except for those of rare huge requests.
 var payloads = sync.Pool{New: func() any { return new(payload) }}
 
 const payloadBytesKept = 1 << 20
@@ -28,23 +28,23 @@ func newPayload() *payload {
 	return p
 }
 
-// release lets go of the payload.
+// release ends the hold of one holder.
 func (p *payload) release() {
 	if p.holders.Add(-1) == 0 && cap(p.bytes) <= payloadBytesKept {
 		payloads.Put(p)
 	}
 }
 
-// reader opens the payload; closing the reader lets go of it.
+// reader makes a reader that holds the payload until it is closed.
 func (p *payload) reader() io.ReadCloser {
 	p.holders.Add(1)
 	return &payloadReader{payload: p}
 }
 
-// again opens the payload as http.Request.GetBody.
+// again makes a reader for http.Request.GetBody.
 func (p *payload) again() (io.ReadCloser, error) { return p.reader(), nil }
 
-// payloadReader reads a payload once. Close may come while Read runs in another
+// payloadReader reads a payload once. Close may be called while Read runs in another
 // goroutine, and more than once.
 type payloadReader struct {
 	mu      sync.Mutex
@@ -52,7 +52,7 @@ type payloadReader struct {
 	offset  int
 }
 
-// Read copies the next bytes.
+// Read implements io.Reader.
 func (r *payloadReader) Read(dst []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -67,7 +67,7 @@ func (r *payloadReader) Read(dst []byte) (int, error) {
 	return n, nil
 }
 
-// Close lets go of the payload.
+// Close implements io.Closer.
 func (r *payloadReader) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -8,25 +8,26 @@ import (
 	"github.com/mosel-serve/mosel/status"
 )
 
-// Status is what a mosel server says of itself: its models, queues, instances,
-// latencies and latest decisions. It is told over REST only; servers with tokens
-// keep it to administrators.
+// Status returns the state of a mosel server: its models, queues, instances, latencies
+// and latest decisions. It works over REST only, and servers with tokens allow it to
+// administrators only.
 func (c *Client) Status(ctx context.Context) (answer status.Status, err error) {
 	err = c.report(ctx, &answer, "status")
 	return answer, err
 }
 
-// Explain says of one job what was done and why. The id is the server's, see
-// Error.Job and Response.Job; for the ids of requests there is Requests. A server remembers jobs for a while: the error is
-// ErrNotFound after that. Like Status it is told over REST only.
+// Explain returns what one job asked for, what it ran on, and why. The id is the
+// server's, see Error.Job and Response.Job; Requests finds the ids of the requests to
+// which a client gave an id. A server remembers a bounded number of jobs: for older ones
+// the error is ErrNotFound. Like Status it works over REST only.
 func (c *Client) Explain(ctx context.Context, id string) (answer status.Explanation, err error) {
 	err = c.report(ctx, &answer, "explain", id)
 	return answer, err
 }
 
-// Requests lists the requests that were given an id by their clients, see
-// Request.ID, with the server's ids of them. It is told as Explain is; ErrNotFound
-// where there is none.
+// Requests lists the requests to which clients gave an id, see Request.ID, with the
+// server's ids of them. The error is ErrNotFound if there is none. Like Status it works
+// over REST only.
 func (c *Client) Requests(ctx context.Context, clientID string) (answer status.Requests, err error) {
 	_, err = ask(ctx, c, func() (struct{}, error) {
 		t, err := c.reports()
@@ -40,12 +41,12 @@ func (c *Client) Requests(ctx context.Context, clientID string) (answer status.R
 	return answer, err
 }
 
-// reports is the transport over which a server tells of itself.
+// reports is the transport for Status, Explain and Requests.
 func (c *Client) reports() (*rest, error) {
 	if t, ok := c.transport.(*rest); ok {
 		return t, nil
 	}
-	return nil, &Error{Status: http.StatusNotImplemented, Message: "a server tells of itself over REST: use its http or https address"}
+	return nil, &Error{Status: http.StatusNotImplemented, Message: "Status, Explain and Requests work over REST only: use the http or https address of the server"}
 }
 
 // report reads a resource below /v1, mosel's own.

@@ -16,7 +16,7 @@ import (
 	"github.com/mosel-serve/mosel/oip"
 )
 
-// rest talks to a server in JSON and in the protocol's binary form over HTTP/1.1.
+// rest is the transport over HTTP/1.1, in JSON and in the protocol's binary form.
 type rest struct {
 	base     url.URL
 	http     http.RoundTripper
@@ -27,7 +27,7 @@ type rest struct {
 // What the client's own HTTP transport does.
 const (
 	idleTimeout      = 90 * time.Second
-	writeBufferBytes = 32 << 10 // a request of a few tensors leaves in one system call
+	writeBufferBytes = 32 << 10 // a request of a few tensors is written in one system call
 	errorBytesMax    = 64 << 10 // of the body of an error
 )
 
@@ -50,7 +50,7 @@ func newREST(at address, opts Options) *rest {
 			MaxConnsPerHost:     opts.ConnectionsMax,
 			IdleConnTimeout:     idleTimeout,
 			WriteBufferSize:     writeBufferBytes,
-			DisableCompression:  true, // tensors compress badly, and inference has better use for the processor
+			DisableCompression:  true, // tensors compress badly, and it takes processor time
 		}
 	}
 	return t
@@ -63,7 +63,7 @@ func (t *rest) Close() {
 	}
 }
 
-// Ready looks at the status alone: servers differ in the body.
+// Ready looks at the status only: servers differ in the body.
 func (t *rest) Ready(ctx context.Context) (bool, error) {
 	err := t.call(ctx, http.MethodGet, t.url("health", "ready"), nil)
 	return err == nil, err
@@ -97,8 +97,8 @@ func (t *rest) Unload(ctx context.Context, model string) error {
 	return t.call(ctx, http.MethodPost, t.url("repository", "models", model, "unload"), nil)
 }
 
-// infer sends a request in the binary form. The server is told to be done before
-// ctx ends.
+// infer sends a request in the binary form. If ctx ends before the request's deadline,
+// that is the deadline that it sends.
 func (t *rest) infer(ctx context.Context, r *Request) (*Response, error) {
 	deadline, err := earlier(ctx, r.Deadline)
 	if err != nil {
@@ -133,13 +133,13 @@ func (t *rest) infer(ctx context.Context, r *Request) (*Response, error) {
 	}
 	answer, err := decode(got, body)
 	if err != nil {
-		return nil, fmt.Errorf("the answer is not what the protocol says: %w", err)
+		return nil, fmt.Errorf("the answer does not follow the protocol: %w", err)
 	}
 	return answer, nil
 }
 
-// earlier is the time left of a request's own deadline or until ctx ends, 0 where
-// neither has an end.
+// earlier is the time until the earlier one of a request's deadline and that of ctx, 0 if
+// there is neither.
 func earlier(ctx context.Context, own time.Duration) (time.Duration, error) {
 	end, ok := ctx.Deadline()
 	if !ok {
@@ -203,8 +203,8 @@ func (t *rest) below(version string, segments ...string) *url.URL {
 	return &u
 }
 
-// call sends a request without a body and decodes the JSON that answers it. With
-// nil, the body of the answer does not matter.
+// call sends a request without a body and decodes the JSON of the answer, unless answer
+// is nil.
 func (t *rest) call(ctx context.Context, method string, u *url.URL, answer any) error {
 	req := (&http.Request{Method: method, URL: u, Host: u.Host, Header: t.header.Clone()}).WithContext(ctx)
 	_, body, err := t.send(req)
@@ -215,7 +215,7 @@ func (t *rest) call(ctx context.Context, method string, u *url.URL, answer any) 
 		return nil
 	}
 	if err := json.Unmarshal(body, answer); err != nil {
-		return fmt.Errorf("%s %s: the answer is not what the protocol says: %w", method, u.Path, err)
+		return fmt.Errorf("%s %s: the answer does not follow the protocol: %w", method, u.Path, err)
 	}
 	return nil
 }
@@ -229,14 +229,14 @@ func (t *rest) send(req *http.Request) (http.Header, []byte, error) {
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		body, _ := io.ReadAll(io.LimitReader(answer.Body, errorBytesMax)) // a part of the words is better than none
+		body, _ := io.ReadAll(io.LimitReader(answer.Body, errorBytesMax)) // a part of the message is better than none
 		return nil, nil, newError(answer, body)
 	}
 	body, err := t.read(answer)
 	return answer.Header, body, ended(req.Context(), err)
 }
 
-// ended is the context's error if that is why something failed.
+// ended is the context's error if the context has ended, else err.
 func ended(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil {
 		return ctx.Err()
@@ -247,7 +247,7 @@ func ended(ctx context.Context, err error) error {
 // read reads the body of an answer into memory of its own.
 func (t *rest) read(answer *http.Response) ([]byte, error) {
 	if answer.ContentLength > t.bytesMax {
-		return nil, fmt.Errorf("the answer has %d bytes, the bound is %d", answer.ContentLength, t.bytesMax)
+		return nil, fmt.Errorf("the answer has %d bytes, more than Options.ResponseBytesMax, which is %d", answer.ContentLength, t.bytesMax)
 	}
 	if answer.ContentLength >= 0 {
 		body := make([]byte, answer.ContentLength)
@@ -257,7 +257,7 @@ func (t *rest) read(answer *http.Response) ([]byte, error) {
 	var body bytes.Buffer
 	n, err := body.ReadFrom(io.LimitReader(answer.Body, t.bytesMax+1))
 	if err == nil && n > t.bytesMax {
-		err = fmt.Errorf("the answer has more than the bound of %d bytes", t.bytesMax)
+		err = fmt.Errorf("the answer has more than Options.ResponseBytesMax, which is %d bytes", t.bytesMax)
 	}
 	return body.Bytes(), err
 }

@@ -66,12 +66,12 @@ func TestErrorsInOtherWords(t *testing.T) {
 
 func TestBadAnswers(t *testing.T) {
 	for name, tt := range map[string]struct{ length, body, want string }{
-		"not JSON":      {"", "hello", "is not what the protocol says"},
+		"not JSON":      {"", "hello", "does not follow the protocol"},
 		"bad length":    {"-3", "{}", `is "-3"`},
 		"bad sum":       {"2", "{}x", "the binary part has 1 bytes"},
 		"bad parameter": {"", `{"parameters":{"queue_us":"soon"}}`, `parameter "queue_us"`},
 		"bad duration":  {"", `{"parameters":{"queue_us":-1}}`, `-1 is not a duration`},
-		"too long":      {"", strings.Repeat("x", 101), "the answer has 101 bytes, the bound is 100"},
+		"too long":      {"", strings.Repeat("x", 101), "the answer has 101 bytes, more than Options.ResponseBytesMax, which is 100"},
 	} {
 		c := serveWith(t, client.Options{ResponseBytesMax: 100}, func(w http.ResponseWriter, _ *http.Request) {
 			if tt.length != "" {
@@ -89,7 +89,7 @@ func TestBadAnswers(t *testing.T) {
 			w.(http.Flusher).Flush()
 		}
 	})
-	if _, err := streaming.Infer(t.Context(), client.Request{Model: "m"}); err == nil || !strings.Contains(err.Error(), "more than the bound of 100 bytes") {
+	if _, err := streaming.Infer(t.Context(), client.Request{Model: "m"}); err == nil || !strings.Contains(err.Error(), "more than Options.ResponseBytesMax, which is 100 bytes") {
 		t.Errorf("an answer without an end: %v", err)
 	}
 }

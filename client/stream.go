@@ -11,9 +11,9 @@ import (
 // StreamOptions configure a Stream. The zero value of each field stands for its
 // default.
 type StreamOptions struct {
-	// Window bounds the requests sent whose answers were not received yet; further
-	// ones wait in Send. So it bounds what the stream holds in memory, here and at
-	// the server. Default 64.
+	// Window bounds the requests that were sent and whose answers were not received
+	// yet; Send waits while there are so many. So it bounds the stream's memory in the
+	// client and in the server. Default 64.
 	Window int
 }
 
@@ -21,38 +21,38 @@ const windowDefault = 64
 
 // Stream sends requests without waiting for each answer, and receives the answers
 // in the order of the requests. Over gRPC it is one call of the protocol,
-// ModelStreamInfer, which costs less than a call for each request; over REST the
-// requests are calls of their own under way at a time.
+// ModelStreamInfer, which costs less than a call for each request; over REST each
+// request is a call of its own, and several are under way at a time.
 //
-// Every Send that returns nil brings one result of Recv: an answer, or the error of
-// that one request, with which the stream goes on.
+// For every Send that returns nil, Recv returns one result: an answer, or the error of
+// that request. The stream goes on after such an error.
 //
-// One goroutine may send while another receives: Send and CloseSend belong to the
-// one, Recv to the other. Close may be called from any, and must be.
+// One goroutine may call Send and CloseSend while another calls Recv. Close must be
+// called in the end, from any goroutine.
 type Stream struct {
 	pipe    pipe
 	ctx     context.Context
 	cancel  context.CancelFunc
 	slots   chan struct{} // one is taken for each request sent and not received
 	pending chan *Call    // those requests in their order: has room for all of them
-	sealed  bool          // CloseSend was called; the sender's
+	sealed  bool          // CloseSend was called; only the sending goroutine uses it
 }
 
-// pipe carries the requests of a stream, given by one goroutine.
+// pipe carries the requests of a stream. One goroutine calls start and end.
 type pipe interface {
-	// start sends a request. An error says why the stream has ended; what is wrong
-	// with the request alone is the call's.
+	// start sends a request. An error says why the stream has ended; an error of this
+	// request only is the result of the call.
 	start(r Request) (*Call, error)
-	// end says that no request follows.
+	// end tells the server that there are no more requests.
 	end()
-	// ended waits, once all calls are done, until the server knows that too.
+	// ended waits, after all calls are done, until the stream has ended at the server.
 	ended()
 	// failure says why the stream has ended.
 	failure() error
 }
 
-// Stream opens a stream, which ends with ctx at the latest; its deadline is that of
-// all the requests.
+// Stream opens a stream, which ends with ctx at the latest. The deadline of ctx holds for
+// all requests of the stream.
 func (c *Client) Stream(ctx context.Context, opts StreamOptions) (*Stream, error) {
 	if opts.Window <= 0 {
 		opts.Window = windowDefault
@@ -77,9 +77,9 @@ func (c *Client) Stream(ctx context.Context, opts StreamOptions) (*Stream, error
 	return s, nil
 }
 
-// Send sends a request, and waits while Window of them have no answer received. An
-// error says that the stream has ended, and why. What the request refers to must
-// not change until its answer was received.
+// Send sends a request. It waits while Window requests have no received answer. An error
+// says why the stream has ended. The tensors of the request must not change until its
+// answer was received.
 func (s *Stream) Send(r Request) error {
 	if s.sealed {
 		return errors.New("stream: Send after CloseSend")
@@ -104,8 +104,8 @@ func (s *Stream) Send(r Request) error {
 	return nil
 }
 
-// CloseSend says that no further request follows. Recv brings the answers that are
-// due, and then io.EOF.
+// CloseSend tells the server that there are no more requests. Recv returns the remaining
+// answers, and then io.EOF.
 func (s *Stream) CloseSend() {
 	if !s.sealed {
 		s.sealed = true
@@ -114,9 +114,9 @@ func (s *Stream) CloseSend() {
 	}
 }
 
-// Recv waits for the answer to the next request, in the order in which they were
-// sent, and returns what Infer would have. io.EOF says that there will be none: all
-// are answered after CloseSend, or the stream has ended, in which case Send says why.
+// Recv waits for the answer to the next request, in the order in which they were sent,
+// and returns it as Infer does. It returns io.EOF if there is no further answer: after
+// CloseSend when all are received, or because the stream has ended; then Send says why.
 func (s *Stream) Recv() (*Response, error) {
 	call := s.next()
 	if call == nil {
@@ -129,7 +129,7 @@ func (s *Stream) Recv() (*Response, error) {
 	return answer, err
 }
 
-// next waits for a request that is not received yet, nil when none will come.
+// next waits for a request whose answer is not received yet; nil if there is none.
 func (s *Stream) next() *Call {
 	select {
 	case call := <-s.pending:
@@ -149,8 +149,8 @@ func (s *Stream) next() *Call {
 	}
 }
 
-// Close ends the stream and gives up the requests that were not answered. When it
-// returns, nothing of the stream is under way.
+// Close ends the stream and cancels the requests that were not answered. When it
+// returns, no request of the stream is under way.
 func (s *Stream) Close() {
 	s.cancel()
 	for call := s.next(); call != nil; call = s.next() {

@@ -105,10 +105,10 @@ func TestStreamRefusesWhatInferRefuses(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if _, err := s.Recv(); err == nil || !strings.Contains(err.Error(), "no model is named") {
+		if _, err := s.Recv(); err == nil || !strings.Contains(err.Error(), "names no model") {
 			t.Errorf("no model: %v", err)
 		}
-		if _, err := s.Recv(); err == nil || !strings.Contains(err.Error(), "is negative") {
+		if _, err := s.Recv(); err == nil || !strings.Contains(err.Error(), "it must be above 0") {
 			t.Errorf("a negative deadline: %v", err)
 		}
 		if _, err := s.Recv(); err == nil || !strings.Contains(err.Error(), "needs 2 elements") {

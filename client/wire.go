@@ -10,15 +10,15 @@ import (
 	"github.com/mosel-serve/mosel/oip"
 )
 
-// Wire is a way to a server other than REST, see Options.GRPC. It carries the
-// protocol's requests and answers; what they mean is the client's to know.
+// Wire is a transport other than REST, see Options.GRPC. It carries requests and answers
+// of the protocol and does not interpret them.
 //
-// Its errors are *Error for an answer that is not a success, the context's for one
-// that ended, and others for what could not be sent or read. It is called from many
-// goroutines at a time.
+// Its errors are an *Error for an answer that is not a success, the context's error if
+// the context has ended, and others for what could not be sent or read. Many goroutines
+// call it at a time.
 type Wire interface {
-	// Infer sends a request to a model; version "" is whichever is served. The
-	// request is not kept. The deadline of ctx is sent along.
+	// Infer sends a request to a model; with version "" the server chooses one. It must
+	// not keep the request. It sends the deadline of ctx along.
 	Infer(ctx context.Context, model, version string, q *oip.Request) (*oip.Response, error)
 	// Stream opens a stream, which ends with ctx.
 	Stream(ctx context.Context) (WireStream, error)
@@ -35,10 +35,10 @@ type Wire interface {
 // WireStream sends requests and receives their answers, one for each, in their
 // order. One goroutine sends while another receives.
 type WireStream interface {
-	// Send sends a request, which is not kept. An error says that it cannot be
-	// written, and nothing was sent; of the end of the stream only Recv tells.
+	// Send sends a request and does not keep it. An error says that the request cannot
+	// be encoded and that nothing was sent. Only Recv reports the end of the stream.
 	Send(model, version string, q *oip.Request) error
-	// CloseSend says that no request follows.
+	// CloseSend tells the server that there are no more requests.
 	CloseSend()
 	// Recv waits for the next answer. An error says why the stream has ended;
 	// io.EOF: the server ended it, and gave no other reason.
@@ -47,18 +47,18 @@ type WireStream interface {
 
 // WireAnswer is what a stream answers to one request.
 type WireAnswer struct {
-	ID       string        // of the request, "" where it had none or the server does not say
-	Response *oip.Response // where Err is nil
-	Err      error         // of this request alone: an *Error, or what cannot be read
+	ID       string        // of the request; "" if it had none or the server does not repeat it
+	Response *oip.Response // if Err is nil
+	Err      error         // of this request only: an *Error, or the answer cannot be read
 }
 
 // wired is the transport over a Wire.
 type wired struct{ Wire }
 
-// wires are the protocol's requests, kept to be filled again.
+// wires are requests of the protocol, for reuse.
 var wires = sync.Pool{New: func() any { return new(oip.Request) }}
 
-// discard keeps a request for another use, and nothing of the caller's in it.
+// discard puts a request back for reuse, without references to the caller's data.
 func discard(wire *oip.Request) {
 	clear(wire.Inputs)
 	clear(wire.Parameters)
@@ -83,33 +83,33 @@ func (t wired) infer(ctx context.Context, r *Request) (*Response, error) {
 func read(answer *oip.Response) (*Response, error) {
 	r, err := newResponse(answer)
 	if err != nil {
-		return nil, fmt.Errorf("the answer is not what the protocol says: %w", err)
+		return nil, fmt.Errorf("the answer does not follow the protocol: %w", err)
 	}
 	return r, nil
 }
 
 // wirePipe is a stream of a Wire. The sender puts each request into a queue and on
-// the stream; the reader, a goroutine that ends with the stream, gives every answer
-// to the request at the front. It reads whether or not anyone receives, so that a
-// sender that receives later does not block the server, and with it itself.
+// the stream. The reader, a goroutine that ends with the stream, gives each answer to the
+// request at the front. It reads also while nobody calls Recv, so that a caller that
+// first sends everything and then receives does not block the server and itself.
 type wirePipe struct {
 	ctx    context.Context
 	wire   WireStream
 	reader chan struct{} // closed when the reader has ended
 
 	mu   sync.Mutex
-	due  []due // without answer, in their order; bounded by the stream's window
+	due  []due // the requests without answer, in their order; bounded by the stream's window
 	over error // why the stream has ended; nil: it has not
 }
 
-// due is a request that was sent.
+// due is a request that was sent and is not answered.
 type due struct {
 	call      *Call
 	model, id string
 }
 
-// stream opens a stream. The context ends with it; the reader ends it by cancel if
-// the server ends the stream.
+// stream opens a stream. The reader calls cancel, which ends ctx, if the server ends the
+// stream.
 func (t wired) stream(ctx context.Context, cancel context.CancelFunc) (pipe, error) {
 	wire, err := t.Stream(ctx)
 	if err != nil {
@@ -144,8 +144,8 @@ func (p *wirePipe) start(r Request) (*Call, error) {
 	return call, nil
 }
 
-// withdraw takes back the request that was given last, unless the stream has ended
-// it already.
+// withdraw removes the request that start added last, unless the reader has finished it
+// because the stream has ended.
 func (p *wirePipe) withdraw(call *Call) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -170,8 +170,8 @@ func (p *wirePipe) failure() error {
 	return p.ctx.Err()
 }
 
-// read gives the answers to those they are for until the stream ends, and then the
-// reason to the others.
+// read finishes the calls with their answers until the stream ends, and the remaining
+// ones with the reason why it has ended.
 func (p *wirePipe) read() {
 	reason := p.answers()
 	p.mu.Lock()
@@ -184,7 +184,7 @@ func (p *wirePipe) read() {
 	}
 }
 
-// answers returns why the stream has ended.
+// answers finishes calls with their answers, and returns why the stream has ended.
 func (p *wirePipe) answers() error {
 	for {
 		got, err := p.wire.Recv()

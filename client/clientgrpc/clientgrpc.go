@@ -1,6 +1,5 @@
-// Package clientgrpc is the way of the SDK to a server over gRPC. It is a package of
-// its own so that programs that speak REST alone do not contain gRPC. Its one function
-// is [Dial]:
+// Package clientgrpc connects the SDK to a server over gRPC. It is a package of its own
+// so that programs that use REST only do not contain gRPC. Its one function is [Dial]:
 //
 //	c, err := client.New("grpc://localhost:8001", client.Options{GRPC: clientgrpc.Dial})
 //
@@ -40,17 +39,13 @@ type wire struct {
 const (
 	connectTimeout = 10 * time.Second
 	// reconnectMax bounds the wait between attempts to connect, so that a server that
-	// comes back is found soon.
+	// has restarted is found soon.
 	reconnectMax = 5 * time.Second
 )
 
-// statusCanceled is what a server answers over REST where the client went away; it
-// is not in the registry of HTTP statuses.
-const statusCanceled = 499
-
-// Dial is the way to a server at host:port, for client.Options.GRPC. All calls share
-// one connection, which is made when it is needed and made again when it breaks. With
-// opts.TLS nil it is one of plain text.
+// Dial makes a client of a server at host:port, for client.Options.GRPC. All calls share
+// one connection, which is opened when the first call needs it and again when it breaks.
+// It uses TLS if opts.TLS is not nil.
 func Dial(target string, opts client.Options) (client.Wire, error) {
 	t := &wire{target: target}
 	security := insecure.NewCredentials()
@@ -64,10 +59,10 @@ func Dial(target string, opts client.Options) (client.Wire, error) {
 		grpc.WithTransportCredentials(security),
 		grpc.WithPerRPCCredentials(newCredential(opts)),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: wait, MinConnectTimeout: connectTimeout}),
-		grpc.WithDisableServiceConfig(), // what a call does is the caller's to say, not the name server's
+		grpc.WithDisableServiceConfig(), // no settings of calls from a name server
 		grpc.WithDefaultCallOptions(
 			grpc.MaxCallRecvMsgSize(int(min(opts.ResponseBytesMax, math.MaxInt))),
-			grpc.MaxCallSendMsgSize(math.MaxInt))) // the request is the caller's, who has it in memory
+			grpc.MaxCallSendMsgSize(math.MaxInt))) // no bound: the caller has the request in memory already
 	if err != nil {
 		return nil, fmt.Errorf("server address %s: %w", target, err)
 	}
@@ -75,8 +70,8 @@ func Dial(target string, opts client.Options) (client.Wire, error) {
 	return t, nil
 }
 
-// credential is the metadata that goes with every call. Whether a token may travel
-// was decided when the client was made.
+// credential is the metadata of every call. client.New has checked whether a token may
+// be sent over the connection.
 type credential map[string]string
 
 func newCredential(opts client.Options) credential {
@@ -90,12 +85,13 @@ func newCredential(opts client.Options) credential {
 	return c
 }
 
-// GetRequestMetadata is the credential.
+// GetRequestMetadata implements credentials.PerRPCCredentials.
 func (c credential) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
 	return c, nil
 }
 
-// RequireTransportSecurity is never: see client.Options.
+// RequireTransportSecurity implements credentials.PerRPCCredentials. client.New has
+// checked it.
 func (c credential) RequireTransportSecurity() bool { return false }
 
 // Close closes the connection.
@@ -137,7 +133,7 @@ func (t *wire) Unload(ctx context.Context, model string) error {
 	return err
 }
 
-// Infer sends a request. The deadline of ctx travels with the call by itself.
+// Infer sends a request. gRPC sends the deadline of ctx along.
 func (t *wire) Infer(ctx context.Context, model, version string, q *oip.Request) (*oip.Response, error) {
 	m, err := newMessage(model, version, q)
 	if err != nil {
@@ -161,8 +157,8 @@ func invoke[Q, A any](ctx context.Context, t *wire, call func(context.Context, Q
 	return answer, err
 }
 
-// messages are gRPC's requests, kept to be filled again. gRPC has turned one into
-// bytes before it waits for the answer.
+// messages are gRPC's requests, for reuse. gRPC has encoded a request before it waits for
+// the answer.
 var messages = sync.Pool{New: func() any { return new(inference.ModelInferRequest) }}
 
 // newMessage writes a request into a message.
@@ -176,7 +172,7 @@ func newMessage(model, version string, q *oip.Request) (*inference.ModelInferReq
 	return m, nil
 }
 
-// discardMessage keeps a message for another use, and nothing of the caller's in it.
+// discardMessage puts a message back for reuse, without references to the caller's data.
 func discardMessage(m *inference.ModelInferRequest) {
 	clear(m.RawInputContents)
 	for _, in := range m.Inputs {
@@ -185,20 +181,20 @@ func discardMessage(m *inference.ModelInferRequest) {
 	messages.Put(m)
 }
 
-// readMessage reads an answer; its outputs are views of the message, which is
-// nobody else's.
+// readMessage reads an answer; its outputs are views of the message, which nobody else
+// uses.
 func readMessage(m *inference.ModelInferResponse) (*oip.Response, error) {
 	answer := new(oip.Response)
 	if err := inference.DecodeResponse(answer, m, oip.DefaultLimits()); err != nil {
-		return nil, fmt.Errorf("the answer is not what the protocol says: %w", err)
+		return nil, fmt.Errorf("the answer does not follow the protocol: %w", err)
 	}
 	return answer, nil
 }
 
-// heard is what the server sent around its answer to a call.
+// heard is the metadata of an answer.
 type heard struct{ header, trailer metadata.MD }
 
-// failure turns the error of a call into what the SDK says.
+// failure turns the error of a call into the SDK's error.
 func (t *wire) failure(ctx context.Context, err error, h heard) error {
 	st := status.Convert(err)
 	if h.answered(ctx, st) {
@@ -219,7 +215,7 @@ func (t *wire) failure(ctx context.Context, err error, h heard) error {
 	return fmt.Errorf("%s: %s", t.target, unwrapped(st.Message()))
 }
 
-// unwrapped is what gRPC was told, without what it says around it.
+// unwrapped is the error inside the text that gRPC wraps around errors of connections.
 func unwrapped(message string) string {
 	if _, inner, ok := strings.Cut(message, `desc = "transport: `); ok {
 		return strings.TrimPrefix(strings.TrimSuffix(inner, `"`), "Error while dialing: ")
@@ -227,25 +223,25 @@ func unwrapped(message string) string {
 	return message
 }
 
-// answered reports whether a status was the server's and not made here, for a
-// connection that could not be made, broke, or brought what cannot be read.
+// answered reports whether a status is from the server. Else gRPC made it on this side,
+// because the connection failed or the answer could not be read.
 func (h heard) answered(ctx context.Context, st *status.Status) bool {
 	if len(h.trailer) > 0 || len(h.header) == 0 {
 		return len(h.trailer) > 0
 	}
-	// The server has begun to answer. If it also ended, without facts, that leaves no
-	// trace; so it did unless there is another reason.
+	// The server has begun to answer. Whether the status is its own cannot be seen if
+	// there is no trailer, so assume it is unless there is another reason.
 	switch {
 	case ctx.Err() != nil && (st.Code() == codes.Canceled || st.Code() == codes.DeadlineExceeded):
 		return false
 	case strings.HasPrefix(st.Message(), "grpc: "), strings.HasPrefix(st.Message(), "error reading from server"):
-		return false // the words of gRPC on this side
+		return false // the texts of gRPC on this side
 	}
 	return true
 }
 
-// proxyStatus reads the status of an answer that came over HTTP but is not gRPC's:
-// of a proxy, or of another server.
+// proxyStatus reads the status of an HTTP answer that is not gRPC's, from a proxy or from
+// another server.
 func proxyStatus(message string) (int, bool) {
 	_, rest, ok := strings.Cut(message, "unexpected HTTP status code received from server: ")
 	if !ok {
@@ -256,9 +252,8 @@ func proxyStatus(message string) (int, bool) {
 	return code, err == nil && code >= http.StatusBadRequest
 }
 
-// httpStatus is what REST would have answered. A server that is out of something
-// and says when to come back has too much to do; one that does not was sent too
-// much.
+// httpStatus is the status that REST has for a code. RESOURCE_EXHAUSTED has two: with a
+// time to retry after, the server is overloaded; without, the request is too large.
 func httpStatus(code codes.Code, shed bool) int {
 	switch code {
 	case codes.InvalidArgument:
@@ -277,7 +272,7 @@ func httpStatus(code codes.Code, shed bool) int {
 		}
 		return http.StatusRequestEntityTooLarge
 	case codes.Canceled:
-		return statusCanceled
+		return oip.StatusClientClosed
 	case codes.Unimplemented:
 		return http.StatusNotImplemented
 	case codes.Unavailable:
@@ -289,7 +284,7 @@ func httpStatus(code codes.Code, shed bool) int {
 	}
 }
 
-// facts reads what the trailer says of an error.
+// facts reads the facts about an error from the trailer.
 func facts(e *client.Error, trailer metadata.MD) {
 	for name, key := range map[string]string{"retry_after_ms": oip.HeaderRetryAfter, "best_accuracy": oip.HeaderBestAccuracy, "job": oip.HeaderJob} {
 		if text, ok := first(trailer, key); ok {

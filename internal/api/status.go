@@ -15,10 +15,6 @@ import (
 	"github.com/mosel-serve/mosel/oip"
 )
 
-// statusClientClosed is nginx's status for a client that went away; nobody is
-// left to read it but logs and metrics.
-const statusClientClosed = 499
-
 // statuses is the table from an error's kind to what the client sees. A retry
 // makes sense only where it says so, and then the answer says when.
 var statuses = map[slo.Kind]struct {
@@ -33,7 +29,7 @@ var statuses = map[slo.Kind]struct {
 	slo.KindOverloaded:       {http.StatusTooManyRequests, codes.ResourceExhausted, true},
 	slo.KindDeadlineExceeded: {http.StatusGatewayTimeout, codes.DeadlineExceeded, false},
 	slo.KindTooLarge:         {http.StatusRequestEntityTooLarge, codes.ResourceExhausted, false},
-	slo.KindCancelled:        {statusClientClosed, codes.Canceled, false},
+	slo.KindCancelled:        {oip.StatusClientClosed, codes.Canceled, false}, // only logs and metrics see it
 	slo.KindUnavailable:      {http.StatusServiceUnavailable, codes.Unavailable, true},
 	slo.KindUnsupported:      {http.StatusNotImplemented, codes.Unimplemented, false},
 	slo.KindUnauthenticated:  {http.StatusUnauthorized, codes.Unauthenticated, false},
