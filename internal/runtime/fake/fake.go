@@ -97,7 +97,7 @@ func (r *Runtime) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Opti
 		}
 	}
 	if err := r.hang(ctx, m); err != nil {
-		return nil, ended(op, err)
+		return nil, runtime.Ended(op, err)
 	}
 	in := &instance{
 		config:  r.config,
@@ -134,15 +134,6 @@ func (r *Runtime) hang(ctx context.Context, m *modelpkg.Model) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// ended is the error of what a context ended.
-func ended(op string, err error) error {
-	kind := slo.KindCancelled
-	if errors.Is(err, context.DeadlineExceeded) {
-		kind = slo.KindDeadlineExceeded
-	}
-	return slo.E(op, kind, "%w", err)
 }
 
 // batches lists what was measured of a variant; nothing if runs take no time.
@@ -184,7 +175,7 @@ func (in *instance) Run(ctx context.Context, variant int, items []runtime.Item) 
 	op := "run " + in.model.Name + "/" + in.model.Variants[variant].Name
 	number := int(in.runs.Add(1)) - 1
 	if err := in.wait(ctx, variant, len(items)); err != nil {
-		return nil, ended(op, err)
+		return nil, runtime.Ended(op, err)
 	}
 	run := Run{Context: ctx, Model: in.model.Name, Variant: variant, Instance: in.number, Number: number, Items: items}
 	if in.config.HangRun != nil {
@@ -301,8 +292,8 @@ var one = map[tensor.DType][]byte{
 // Row is what a fake run of the variant answers to one item in the model's
 // output number output: zeros, and a single 1. Where the 1 stands depends on the
 // variant and on the bytes of the inputs that the variant reads, so that a test
-// notices an answer that went to the wrong item or came from the wrong variant.
-// As scores of classes it reads: quite sure.
+// notices an answer to the wrong item or from the wrong variant.
+// Read as scores of classes, the answer is certain of one.
 func Row(m *modelpkg.Model, output, variant int, item runtime.Item) []byte {
 	sum := crc32.ChecksumIEEE([]byte(m.Variants[variant].Name))
 	for _, index := range m.Variants[variant].Inputs {

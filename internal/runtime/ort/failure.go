@@ -1,7 +1,6 @@
 package ort
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"regexp"
@@ -83,15 +82,6 @@ func (in *instance) failed(variant int, err error) error {
 		}
 	}
 	return slo.E("run "+variantName(in.model, variant), kind, "%w", err)
-}
-
-// ended is the error of a run or a load that its context ended.
-func ended(ctx context.Context, op string) error {
-	kind := slo.KindCancelled
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		kind = slo.KindDeadlineExceeded
-	}
-	return slo.E(op, kind, "%w", ctx.Err())
 }
 
 // panicked is a panic inside the binding.

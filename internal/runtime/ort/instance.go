@@ -40,7 +40,7 @@ type instance struct {
 // and what comes of it is freed.
 func (r *Runtime) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
 	if ctx.Err() != nil {
-		return nil, ended(ctx, "load "+m.Name)
+		return nil, runtime.Ended("load "+m.Name, ctx.Err())
 	}
 	type result struct {
 		instance *instance
@@ -69,7 +69,7 @@ func (r *Runtime) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Opti
 		return l.instance, nil
 	case <-ctx.Done():
 		close(gone)
-		return nil, ended(ctx, "load "+m.Name)
+		return nil, runtime.Ended("load "+m.Name, ctx.Err())
 	}
 }
 
@@ -111,7 +111,7 @@ func (r *Runtime) load(ctx context.Context, m *modelpkg.Model, opts runtime.Opti
 			return nil, errors.Join(err, in.Close())
 		}
 		if ctx.Err() != nil {
-			return nil, errors.Join(ended(ctx, op), in.Close())
+			return nil, errors.Join(runtime.Ended(op, ctx.Err()), in.Close())
 		}
 	}
 	if err := in.prepare(); err != nil {
@@ -182,7 +182,7 @@ func (in *instance) Run(ctx context.Context, variant int, items []runtime.Item) 
 		return nil, err
 	}
 	if ctx.Err() != nil {
-		return nil, ended(ctx, "run "+variantName(in.model, variant))
+		return nil, runtime.Ended("run "+variantName(in.model, variant), ctx.Err())
 	}
 	defer in.reset()
 	for _, i := range in.model.Variants[variant].Inputs {
@@ -195,7 +195,7 @@ func (in *instance) Run(ctx context.Context, variant int, items []runtime.Item) 
 	in.out = append(in.out, make([]handle, len(in.outputs))...)
 	if err := in.run(ctx, in.sessions[variant]); err != nil {
 		if ctx.Err() != nil {
-			return nil, ended(ctx, "run "+variantName(in.model, variant))
+			return nil, runtime.Ended("run "+variantName(in.model, variant), ctx.Err())
 		}
 		return nil, in.failed(variant, err)
 	}

@@ -175,8 +175,8 @@ func (r *Runtime) Version() string { return r.version }
 // Library says which shared library is loaded.
 func (r *Runtime) Library() library.Location { return r.library }
 
-// closePatience is how long Close waits for loads that nobody waits for any more.
-const closePatience = time.Second
+// closeWait is how long Close waits for loads that nobody waits for any more.
+const closeWait = time.Second
 
 // Close releases the runtime. It refuses while instances are open, and does
 // nothing the second time. Loads that their context has ended and that are not done
@@ -241,7 +241,7 @@ func (r *Runtime) settle() bool {
 	select {
 	case <-settled:
 		return true
-	case <-time.After(closePatience):
+	case <-time.After(closeWait):
 		return false
 	}
 }

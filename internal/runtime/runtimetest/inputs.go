@@ -24,7 +24,7 @@ func (f *fixture) inputs() {
 		same := bytes.Clone(first[0].Data)
 		f.run(in, last, items)
 		if !bytes.Equal(first[0].Data, same) {
-			f.Error("the outputs follow the inputs' bytes")
+			f.Error("the outputs change with the bytes of the inputs after the run")
 		}
 	})
 }
@@ -54,7 +54,7 @@ func (f *fixture) ignored() {
 			want := f.run(in, v, items)
 			for i, other := range f.items(1)[0] {
 				if !slices.Contains(variant.Inputs, i) {
-					items[0][i] = append(other, 1) // not even of the right length
+					items[0][i] = append(other, 1) // with a wrong length too
 				}
 			}
 			got := f.run(in, v, items)
@@ -91,7 +91,7 @@ func (f *fixture) refused() {
 				whole := f.items(1)[0][index]
 				for _, wrong := range [][]byte{{}, whole[1:], append(slices.Clone(whole), 0)} {
 					if runtime.ItemBytes(f.Model.Inputs[index].Spec) == 1 && len(wrong) > 0 && slices.Contains(f.Model.Inputs[index].Shape, -1) {
-						continue // any number of bytes is right
+						continue // any number of bytes is valid
 					}
 					items := f.items(1)
 					items[0][index] = wrong

@@ -27,8 +27,8 @@ func (f *fixture) cancelled() {
 	})
 }
 
-// cancellable runs under contexts that end at any time, and checks that one
-// run's end is not the next one's.
+// cancellable runs under contexts that end at any time, and checks that the next run is
+// not cancelled too.
 func (f *fixture) cancellable() {
 	f.with(func(in runtime.Instance) {
 		items := f.items(1)
@@ -67,8 +67,8 @@ func (f *fixture) options() {
 	}
 }
 
-// abandoned loads under contexts that have ended or end at any time. Nothing of such
-// a load is left: the runtime can be closed.
+// abandoned loads under contexts that have ended or end at any time. Such a load leaves
+// nothing behind: the runtime can be closed.
 func (f *fixture) abandoned() {
 	ended, cancel := context.WithCancel(f.Context())
 	cancel()
@@ -86,7 +86,7 @@ func (f *fixture) abandoned() {
 		in, err := f.runtime.Load(ctx, f.Model, runtime.Options{Threads: 1})
 		switch {
 		case err == nil:
-			f.run(in, 0, f.items(1)) // what is loaded does not depend on the context
+			f.run(in, 0, f.items(1)) // the context of the load must not matter any more
 			if err := in.Close(); err != nil {
 				f.Error(err)
 			}
@@ -97,7 +97,7 @@ func (f *fixture) abandoned() {
 	f.with(func(in runtime.Instance) { f.run(in, 0, f.items(1)) })
 }
 
-// instances runs several at once, and one of them with two threads.
+// instances runs several instances at once, one of them with two threads.
 func (f *fixture) instances() {
 	items := f.items(2)
 	reference := f.load()
@@ -111,7 +111,7 @@ func (f *fixture) instances() {
 		f.Fatal(err)
 	}
 	others = append(others, threaded)
-	if err := reference.Close(); err != nil { // the others do not depend on it
+	if err := reference.Close(); err != nil { // must not affect the others
 		f.Error(err)
 	}
 	done := make(chan error)
@@ -125,8 +125,8 @@ func (f *fixture) instances() {
 	}
 }
 
-// compareRuns runs every variant a few times, wants what another instance
-// answered, and closes the instance.
+// compareRuns runs every variant a few times, compares the answers with those of another
+// instance, and closes the instance.
 func (f *fixture) compareRuns(in runtime.Instance, items []runtime.Item, want [][]tensor.Tensor) error {
 	for range 5 {
 		for v := range want {

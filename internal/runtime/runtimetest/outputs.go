@@ -105,7 +105,7 @@ func (f *fixture) ownership() {
 			if !bytes.Equal(t.Data, before[i]) {
 				f.Errorf("output %q of the first run changed in later runs", t.Name)
 			}
-			clear(t.Data) // must hurt nobody
+			clear(t.Data) // the bytes are the caller's, so later runs must not need them
 		}
 		f.run(in, last, f.items(2))
 	})

@@ -11,8 +11,9 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// Random makes one item of a tensor: numbers that every graph bears, from 0 to
-// 7, or to 1 for floats and booleans. A dynamic dimension gets the given size.
+// Random makes one item of a tensor. Its numbers are valid for every graph: 0 to 7 for
+// integers, 0 to 1 for booleans and floats, 1 to 2 for FP16. A dynamic dimension gets
+// the given size.
 func Random(random *rand.Rand, spec modelpkg.Spec, dynamic int) []byte {
 	n := runtime.ItemBytes(spec) / spec.DType.Size()
 	if slices.Contains(spec.Shape, -1) {

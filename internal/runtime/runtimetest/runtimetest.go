@@ -1,6 +1,6 @@
-// Package runtimetest is the conformance suite of package runtime: whatever
-// runs graphs must pass it, so that the engine and the profiler need not know
-// which runtime they have. A new implementation calls Run from its own tests.
+// Package runtimetest is the conformance suite of package runtime. Every runtime must
+// pass it, so that the engine and the profiler can use any of them. A new runtime calls
+// Run in its own tests.
 package runtimetest
 
 import (
@@ -12,14 +12,14 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// Suite is a runtime to be tested, with a model it can run. The model should
-// have more than one modality and variant, and Limits.BatchItemsMax >= 3.
+// Suite is a runtime to test, with a model that it can run. The model must have
+// Limits.BatchItemsMax >= 3, and should have several modalities and variants.
 type Suite struct {
-	// Open makes a runtime; the suite closes it.
+	// Open makes a runtime. The suite closes it.
 	Open  func(t testing.TB) runtime.Runtime
 	Model *modelpkg.Model
-	// Tolerance is by how much a number may differ, relative to the larger of
-	// itself and 1, when an item runs in another batch.
+	// Tolerance is how much a number of an answer may differ when its item runs in
+	// another batch, relative to the larger of the number and 1.
 	Tolerance float64
 }
 
@@ -33,17 +33,17 @@ func Run(t *testing.T, s Suite) {
 		{"identity", (*fixture).identity},
 		{"shapes", (*fixture).shapes},
 		{"batches agree with single runs", (*fixture).batches},
-		{"outputs are the caller's", (*fixture).ownership},
+		{"later runs leave outputs unchanged", (*fixture).ownership},
 		{"inputs are not kept or changed", (*fixture).inputs},
 		{"absent modalities", (*fixture).absent},
-		{"other modalities are ignored", (*fixture).ignored},
+		{"inputs of other modalities are ignored", (*fixture).ignored},
 		{"refused batches", (*fixture).refused},
 		{"a failure leaves the instance usable", (*fixture).usable},
 		{"cancelled before the run", (*fixture).cancelled},
-		{"a context that ends later", (*fixture).cancellable},
-		{"some variants only", (*fixture).some},
+		{"cancelled during the run", (*fixture).cancellable},
+		{"an instance of some variants", (*fixture).some},
 		{"refused options", (*fixture).options},
-		{"a load that its context ends", (*fixture).abandoned},
+		{"cancelled during the load", (*fixture).abandoned},
 		{"several instances", (*fixture).instances},
 		{"close", (*fixture).close},
 	} {
@@ -58,7 +58,7 @@ func Run(t *testing.T, s Suite) {
 	}
 }
 
-// fixture is what one test of the suite works with.
+// fixture is what a test of the suite works with.
 type fixture struct {
 	*testing.T
 	Suite
@@ -76,7 +76,7 @@ func (f *fixture) load(variants ...int) runtime.Instance {
 	return in
 }
 
-// with runs the test's body with an instance and closes that.
+// with calls body with an instance, and closes the instance.
 func (f *fixture) with(body func(in runtime.Instance)) {
 	f.Helper()
 	in := f.load()
@@ -98,8 +98,8 @@ func (f *fixture) run(in runtime.Instance, variant int, items []runtime.Item) []
 	return out
 }
 
-// items makes random items that carry every input. A dynamic dimension gets
-// the same size in all of them.
+// items makes random items that carry every input. A dynamic dimension has the same
+// size in all of them.
 func (f *fixture) items(n int) []runtime.Item {
 	items := make([]runtime.Item, n)
 	for i := range items {

@@ -32,7 +32,7 @@ const (
 )
 
 // store is the user's cache of libraries: root/<version>/<os>-<arch> has the
-// library and the record of where it came from. That directory appears by one
+// library and the record of its source. That directory appears by one
 // rename, complete, or not at all.
 type store struct {
 	cache        cachedir.Dir
