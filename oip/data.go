@@ -18,8 +18,8 @@ func (r *reader) data(t *tensor.Tensor) error {
 	if t.DType == tensor.FP16 || t.DType == tensor.BF16 {
 		return fmt.Errorf("tensor %q: %v exists only in binary form: send binary_data_size and the bytes", t.Name, t.DType)
 	}
-	// No element takes less than two bytes of text, so a short body cannot make
-	// us allocate much.
+	// An element takes at least two bytes of text, so a short body cannot cause a large
+	// allocation.
 	if n > (len(r.buf)-r.pos)/2+1 {
 		return fmt.Errorf("tensor %q: shape %v needs %d elements, data has fewer", t.Name, t.Shape, n)
 	}
@@ -105,10 +105,10 @@ func (f *filler) nested(depth int) error {
 	}
 }
 
-// ended checks an array that held so many elements. The outermost holds all of
-// them; those of one depth hold equally many, and a number that stands for some
-// of the shape's last dimensions: a picture of 28 rows may be sent as such for
-// the shape [1,28,28], its rows and columns may not be swapped.
+// ended checks the number of elements of an array. The outermost array must hold all
+// elements. The arrays of one depth must hold equally many, and their number must be the
+// product of some of the shape's last dimensions: for the shape [1,28,28] a picture may
+// be sent as 28 rows, but not with rows and columns swapped.
 func (f *filler) ended(depth, held int) error {
 	switch {
 	case depth == 0 && held != f.n:
@@ -147,7 +147,7 @@ func (f *filler) leaves() error {
 	}
 }
 
-// room fails when there is no room for another element.
+// room fails if the tensor has all its elements already.
 func (f *filler) room() error {
 	if f.i >= f.n {
 		return fmt.Errorf("tensor %q: shape %v needs %d elements, data has more", f.t.Name, f.t.Shape, f.n)
@@ -263,8 +263,8 @@ func (f *filler) floats() error {
 		r.space()
 		start := r.pos
 		if !r.plain(&d) {
-			if r.gaps && r.word("null") {
-				f.gap(size)
+			if r.nulls && r.word("null") {
+				f.null(size)
 				if !r.accept(',') {
 					return nil
 				}
@@ -291,8 +291,8 @@ func (f *filler) floats() error {
 	}
 }
 
-// gap reads a number that is none.
-func (f *filler) gap(size int) {
+// null writes NaN for a null.
+func (f *filler) null(size int) {
 	if size == 4 {
 		binary.LittleEndian.PutUint32(f.out[4*f.i:], math.Float32bits(float32(math.NaN())))
 	} else {
@@ -301,7 +301,7 @@ func (f *filler) gap(size int) {
 	f.i++
 }
 
-// shown cuts a long text for an error.
+// shown shortens a long text for an error.
 func shown(text []byte) string {
 	if len(text) > shownMax {
 		return string(text[:shownMax]) + "..."

@@ -1,20 +1,18 @@
-// Package oip is the Open Inference Protocol v2 on the wire: what a REST client
-// and a REST server write to each other, in JSON and in the binary extension,
-// and nothing about what a server does with it. It stands alone so that the
-// server and the Go client share one reading of the protocol, and so that other
-// programs can use it without the rest of mosel.
+// Package oip encodes and decodes the messages of the Open Inference Protocol v2 over
+// REST, in JSON and in the binary extension. The server and the Go client share it, and
+// other programs can use it without the rest of mosel.
 //
 // A request is read with [Request.Decode] and written with [Request.Append], an
-// answer with [Response.Decode] and [Response.Append]. Decoding reads bytes from
-// outside, so it never panics, every size has a bound in [Limits], and what it
-// returns is sound: a decoded tensor has exactly the bytes its shape asks for.
+// answer with [Response.Decode] and [Response.Append]. Decoding is safe for untrusted
+// bytes: it never panics, every size has a bound in [Limits], and a decoded tensor has
+// exactly as many bytes as its shape needs.
 //
 // The reader is written by hand because encoding/json looks at every byte of a
 // tensor three times and boxes every number: measured on a 28x28 image it is
 // several times slower than one pass straight into the tensor's bytes (the
 // benchmarks of this package compare both).
 //
-// Where the protocol leaves a choice:
+// The protocol leaves these choices:
 //   - unknown fields, and null for a known field, are ignored; a known field
 //     given twice is an error; a request's parameter that is null is kept as [Null],
 //     since only the server knows whether it can do without the value;
@@ -46,20 +44,20 @@ const (
 	Binary             // as little-endian bytes behind the JSON part
 )
 
-// Errors of decoding and encoding are plain errors that name the tensor and the
-// place; those that are not about a malformed message wrap one of these.
+// Errors of decoding and encoding name the tensor and the position. Those that are not
+// about a malformed message wrap one of these.
 var (
-	// ErrTooLarge says that a bound of Limits was exceeded.
+	// ErrTooLarge: a bound of Limits was exceeded.
 	ErrTooLarge = errors.New("too large")
-	// ErrUnsupported says that a known extension of the protocol was asked for
-	// that this package does not offer (shared memory, classification).
+	// ErrUnsupported: the message uses an extension of the protocol that this package
+	// does not support (shared memory, classification).
 	ErrUnsupported = errors.New("not supported")
-	// ErrNotJSON says that a tensor holds what JSON cannot carry; binary form can.
+	// ErrNotJSON: a tensor holds values that have no JSON form; the binary form has them.
 	ErrNotJSON = errors.New("ask for binary form (binary_data)")
 )
 
-// Limits bound what a message may hold. The size of the message itself is the
-// business of whoever reads it from the network.
+// Limits bound the parts of a message. Whoever reads the message from the network must
+// bound its size.
 type Limits struct {
 	Tensors    int // inputs of a request, outputs of either message
 	Rank       int // dimensions of a tensor, and so the depth of nested data
@@ -70,9 +68,8 @@ type Limits struct {
 	Depth      int // of nested values in fields that are ignored
 }
 
-// DefaultLimits are generous for any real model and small for a machine: 64
-// tensors of up to 2^28 elements (1 GiB of FP32). What is larger than 64 KiB is
-// data, not a parameter.
+// DefaultLimits allow any real model: 64 tensors of up to 2^28 elements (1 GiB of FP32).
+// A parameter has at most 64 KiB.
 func DefaultLimits() Limits {
 	return Limits{Tensors: 64, Rank: 16, Elements: 1 << 28, Parameters: 64, NameBytes: 1024, ValueBytes: 64 << 10, Depth: 64}
 }

@@ -243,7 +243,7 @@ func checkRoundTrip(t *testing.T, q *Request) {
 	for _, form := range []Form{JSON, Binary} {
 		out, n, err := q.Append(nil, form)
 		if form == JSON && errors.Is(err, ErrNotJSON) {
-			continue // it came in binary form
+			continue // it is in binary form
 		}
 		if err != nil {
 			t.Fatalf("cannot write %+v: %v", q, err)

@@ -42,9 +42,9 @@ func ParseItems(text string, below int) ([]int, error) {
 		case err != nil || last < first:
 			return nil, fmt.Errorf("%.40q is not a list of item numbers, such as \"0-6,9\"", text)
 		case int(last) >= below:
-			return nil, fmt.Errorf("item %d is beyond the %d items of one request", last, below)
+			return nil, fmt.Errorf("item %d is not below %d, the most items that one request may have", last, below)
 		case len(list) > 0 && int(first) <= list[len(list)-1]:
-			return nil, fmt.Errorf("item %d does not come after item %d: numbers must ascend", first, list[len(list)-1])
+			return nil, fmt.Errorf("item %d stands after item %d: the numbers must ascend", first, list[len(list)-1])
 		}
 		for item := first; item <= last; item++ {
 			list = append(list, int(item))

@@ -29,8 +29,8 @@ type ModelList struct {
 	Models []string `json:"models"`
 }
 
-// ModelMetadata answers GET /v2/models/{model}. Properties are facts beyond the
-// protocol, in words.
+// ModelMetadata answers GET /v2/models/{model}. Properties are facts for which the
+// protocol has no field.
 type ModelMetadata struct {
 	Name       string            `json:"name"`
 	Versions   []string          `json:"versions"`
@@ -85,11 +85,11 @@ type ModelOutput struct {
 	Dims     []int64 `json:"dims"`
 }
 
-// ErrorBody is the body of every answer that is not a success. The fields
-// beyond "error" let a client act without reading the words.
+// ErrorBody is the body of every answer that is not a success. The fields besides "error"
+// are for programs.
 type ErrorBody struct {
 	Error        string   `json:"error"`
-	BestAccuracy *float64 `json:"best_accuracy,omitempty"`  // the highest floor that could have been met
-	RetryAfterMS int64    `json:"retry_after_ms,omitempty"` // worth a retry after that
+	BestAccuracy *float64 `json:"best_accuracy,omitempty"`  // the highest possible floor
+	RetryAfterMS int64    `json:"retry_after_ms,omitempty"` // a retry may succeed after this time
 	Job          string   `json:"job,omitempty"`            // the server's id of the request
 }

@@ -66,8 +66,8 @@ func (r *reader) decimal() (d decimal, err error) {
 }
 
 // plain reads a number of at most digitsMax digits without exponent, as nearly
-// all are written, in half the time of decimal. Where something else comes it
-// reads nothing and leaves the case to decimal.
+// all are written, in half the time of decimal. For any other text it reads nothing and
+// leaves the number to decimal.
 func (r *reader) plain(d *decimal) bool {
 	const digitsMax = 19 // fit a uint64
 	buf, i := r.buf, r.pos
@@ -103,7 +103,7 @@ func (r *reader) plain(d *decimal) bool {
 	return true
 }
 
-// notNumber explains the two words that people expect to be numbers.
+// notNumber explains NaN and Infinity, which are no numbers in JSON.
 func (r *reader) notNumber() error {
 	if r.pos < len(r.buf) && (r.buf[r.pos] == 'N' || r.buf[r.pos] == 'I') {
 		return r.fail("%q is not a number in JSON: send the tensor in binary form", r.token())
@@ -132,8 +132,8 @@ func (r *reader) digits(d *decimal, step int) bool {
 	return r.pos > start
 }
 
-// exponentMax is where an exponent stops to matter: nothing that fits a body
-// has digits enough to bring such a number back into the range of a float.
+// exponentMax is the largest exponent that is told apart from larger ones: no body has
+// enough digits to bring such a number back into the range of a float.
 const exponentMax = 1 << 40
 
 func (r *reader) exponent(d *decimal) error {

@@ -9,22 +9,22 @@ import (
 // shownMax is how much of an offending text an error shows.
 const shownMax = 40
 
-// reader walks once over JSON text. Its methods leave pos behind what they
-// read; on an error, pos is of no further use.
+// reader reads JSON text once, from the beginning to the end. Its methods leave pos after
+// what they read; after an error pos has no meaning.
 type reader struct {
 	buf []byte
 	pos int
 	lim Limits
-	// gaps allows null for a floating-point number that is none, as answers have it.
-	gaps bool
+	// nulls allows null for a floating-point number, which answers have for NaN.
+	nulls bool
 }
 
-// fail builds an error that says where in the text it happened.
+// fail makes an error with the position in the text.
 func (r *reader) fail(format string, args ...any) error {
 	return fmt.Errorf("JSON at byte %d: %w", r.pos, fmt.Errorf(format, args...))
 }
 
-// unexpected says what stands where something else should.
+// unexpected is the error of text that is not what is wanted.
 func (r *reader) unexpected(want string) error {
 	if r.pos >= len(r.buf) {
 		return r.fail("ends where %s should be", want)
@@ -91,7 +91,7 @@ func (r *reader) word(w string) bool {
 	return true
 }
 
-// end checks that nothing but white space follows.
+// end checks that only white space is left.
 func (r *reader) end() error {
 	if r.space(); r.pos != len(r.buf) {
 		return r.unexpected("the end")
@@ -128,9 +128,9 @@ func (r *reader) object(what string, field func(key []byte) error) error {
 	}
 }
 
-// fields reads an object whose members are known: known gives each its bit, 0 to
-// those that are ignored, and read reads its value. A member that is null is not
-// there, one that is given twice is an error. It returns the bits of all seen.
+// fields reads an object. known returns the bit of a member, 0 for one to ignore, and read
+// reads its value. A member that is null counts as missing; one that is given twice is
+// an error. It returns the bits of all members that were there.
 func (r *reader) fields(what string, known func(key []byte) int, read func(field int) error) (seen int, err error) {
 	err = r.object(what, func(key []byte) error {
 		field := known(key)
@@ -222,7 +222,7 @@ func (r *reader) escaped(start int) ([]byte, error) {
 	return nil, r.unexpected("the end of a string")
 }
 
-// escape reads what follows a backslash.
+// escape reads the rest of an escape sequence after its backslash.
 func (r *reader) escape() (rune, error) {
 	if r.pos >= len(r.buf) {
 		return 0, r.unexpected("an escape")
@@ -290,7 +290,7 @@ func (r *reader) hex4() (rune, error) {
 	return ch, nil
 }
 
-// skip reads over any value; depth is how deep it may still nest.
+// skip skips any value; depth is how deep it may nest.
 func (r *reader) skip(depth int) error {
 	if depth <= 0 {
 		return r.fail("values nest deeper than %d: %w", r.lim.Depth, ErrTooLarge)
@@ -312,11 +312,11 @@ func (r *reader) skip(depth int) error {
 	return r.unexpected("a value")
 }
 
-// ignore reads over the value of a field that is not ours.
+// ignore skips the value of an unknown field.
 func (r *reader) ignore() error { return r.skip(r.lim.Depth) }
 
-// name reads a string of bounded length. It returns old where that is the same
-// text, so that a message decoded into a used one makes no new string of it.
+// name reads a string of bounded length. It returns old if that is the same text, so
+// that decoding into a used message allocates no new string.
 func (r *reader) name(what, old string) (string, error) {
 	content, err := r.text(what)
 	if err != nil {
@@ -342,7 +342,7 @@ func (r *reader) boolean(what string) (bool, error) {
 	return false, r.unexpected(what + " (true or false)")
 }
 
-// value reads the value of a parameter. old is returned where it is the same.
+// value reads the value of a parameter. It returns old if that is the same.
 func (r *reader) value(what string, old Value) (Value, error) {
 	var v Value
 	var text []byte

@@ -6,15 +6,14 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// Request is an inference request. A used one may be decoded into again: it
-// keeps its slices and equal strings, so that a server need not allocate for
-// every request.
+// Request is an inference request. Decode may be called again on the same Request: it
+// reuses slices and equal strings, so that a server need not allocate for every request.
 type Request struct {
 	ID         string
-	Parameters Parameters // without binary_data_output, which is OutputForm
+	Parameters Parameters // without binary_data_output: see OutputForm
 	Inputs     []tensor.Tensor
-	Outputs    []Output // in the order in which they are wanted; empty: all of them
-	OutputForm Form     // of the outputs when none is named
+	Outputs    []Output // to return, in this order; empty: all
+	OutputForm Form     // of the outputs if Outputs is empty
 
 	sizes []int // scratch of Decode
 }
@@ -38,8 +37,8 @@ const (
 // views of body: it must not change while they are in use. After an error the
 // request's content is undefined, but it may be decoded into again.
 //
-// Errors wrap ErrTooLarge or ErrUnsupported where that is the reason; all
-// others say that the request is malformed.
+// Errors wrap ErrTooLarge or ErrUnsupported if that is the reason; all others are about
+// a malformed request.
 func (q *Request) Decode(body []byte, jsonBytes int, lim Limits) error {
 	text, part, err := split(body, jsonBytes)
 	if err != nil {
@@ -120,7 +119,7 @@ func (p *parameterList) read(r *reader, q *Request) error {
 			return err
 		}
 		if q == nil && r.word("null") {
-			return nil // of an answer: what the server does not say
+			return nil // in an answer null means that the server does not say
 		}
 		return p.add(r, key)
 	})

@@ -32,7 +32,7 @@ func (p *Response) Decode(body []byte, jsonBytes int, lim Limits) error {
 	*p = Response{}
 	var params parameterList
 	var outputs tensors
-	r := reader{buf: text, lim: lim, gaps: true}
+	r := reader{buf: text, lim: lim, nulls: true}
 	_, err = r.fields("a response", responseField, func(field int) (err error) {
 		switch field {
 		case seenModelName:
@@ -74,12 +74,12 @@ func responseField(key []byte) int {
 	return 0
 }
 
-// Append writes the response behind dst, output i in form forms[i], and returns
-// the extended slice and the length of the JSON part, AllJSON where no output is
-// in binary form. It fails with ErrNotJSON where an output has no JSON form. JSON
-// has no NaN and no infinity: they are written as null, which Decode reads as NaN.
+// Append appends the response to dst, output i in form forms[i], and returns the extended
+// slice and the length of the JSON part, AllJSON if no output is in binary form. It fails
+// with ErrNotJSON if an output has no JSON form. NaN and infinities, which JSON does not
+// have, are written as null, which Decode reads as NaN.
 func (p *Response) Append(dst []byte, forms []Form) (body []byte, jsonBytes int, err error) {
-	w := writer{out: dst, gaps: true}
+	w := writer{out: dst, nulls: true}
 	w.byte('{')
 	w.key("model_name")
 	w.text(p.ModelName)

@@ -18,7 +18,7 @@ type tensors struct {
 	sizes []int
 }
 
-// next appends a tensor to the list, reusing the room a former message left.
+// next appends a tensor to the list, reusing the memory of an earlier message.
 func (ts *tensors) next() *tensor.Tensor {
 	if n := len(ts.list); n < cap(ts.list) {
 		ts.list = ts.list[:n+1]
@@ -51,9 +51,8 @@ const (
 	seenTensor = seenName | seenShape | seenDatatype
 )
 
-// tensor reads one tensor. Its data is read where it stands if name, shape and
-// datatype came before it, as they do from all known clients; else it is skipped
-// and read at the end.
+// tensor reads one tensor. If name, shape and datatype stand before its data, as all known
+// clients write them, the data is read at once; else it is skipped and read at the end.
 func (ts *tensors) tensor(r *reader) error {
 	t := ts.next()
 	before, dataAt := 0, 0 // the fields so far; where skipped data begins
@@ -112,7 +111,7 @@ func tensorField(key []byte) int {
 	return 0
 }
 
-// complete says what a tensor lacks, or what is wrong with its shape.
+// complete checks that a tensor has all fields and a valid shape.
 func (r *reader) complete(t tensor.Tensor, seen int) error {
 	switch {
 	case seen&seenName == 0:
@@ -138,8 +137,8 @@ func (ts *tensors) form(t *tensor.Tensor, hasData bool) error {
 	return nil
 }
 
-// parameters reads those of a tensor; only those that say where its elements
-// are mean something here.
+// parameters reads the parameters of a tensor. Only those that say where its elements
+// are have a meaning.
 func (ts *tensors) parameters(r *reader, t *tensor.Tensor) error {
 	count := 0
 	return r.object("parameters", func(key []byte) error {
@@ -172,8 +171,8 @@ func (r *reader) size(what string) (int, error) {
 	return int(d.mantissa), nil
 }
 
-// shape reads dimensions. Whether they make sense is looked at when the tensor
-// has a name to tell it with.
+// shape reads dimensions. They are checked later, when the name of the tensor is known
+// for the error.
 func (r *reader) shape(t *tensor.Tensor) error {
 	t.Shape = t.Shape[:0]
 	return r.array("shape", func(i int) error {
@@ -209,7 +208,8 @@ func (r *reader) datatype(t *tensor.Tensor) error {
 			return nil
 		}
 	}
-	return r.fail("unknown datatype %q", shown(name))
+	_, unknown := tensor.ParseDType(shown(name)) // not above, because it would allocate a string for each name
+	return r.fail("%w", unknown)
 }
 
 // attach gives the tensors in binary form their bytes: views of the part of the
@@ -238,9 +238,9 @@ func (ts *tensors) attach(part []byte) error {
 	return nil
 }
 
-// CheckTensor checks a tensor's bytes against its datatype and shape: as many as
-// they ask for, a BOOL is 0 or 1, and the lengths in BYTES add up. Whatever this
-// package decodes has passed; it is for those who get a tensor in another way.
+// CheckTensor checks a tensor's bytes against its datatype and shape: their number must
+// be right, a BOOL must be 0 or 1, and the lengths in BYTES must add up. Tensors that
+// this package decodes have passed this check; it is for tensors from other sources.
 func CheckTensor(t tensor.Tensor) error {
 	if t.DType == tensor.Bytes {
 		n, err := t.Shape.Elements()

@@ -86,7 +86,7 @@ func (v Value) Int64() (int64, error) {
 	}
 	i, err := strconv.ParseInt(v.text, 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("%s is not a whole number of 64 bits", v)
+		return 0, fmt.Errorf("%s is not a whole number that fits 64 bits", v)
 	}
 	return i, nil
 }

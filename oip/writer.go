@@ -10,13 +10,13 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// writer appends JSON to out. The first error stays in err; what is written
-// after it is of no use.
+// writer appends JSON to out. The first error stays in err; after it out has no
+// meaning.
 type writer struct {
 	out []byte
 	err error
-	// gaps writes null for a floating-point number that is none.
-	gaps bool
+	// nulls writes null for NaN and infinities.
+	nulls bool
 }
 
 func (w *writer) byte(c byte)  { w.out = append(w.out, c) }
@@ -54,7 +54,7 @@ func (w *writer) text(s string) {
 
 const hexDigits = "0123456789abcdef"
 
-// appendText writes a string in quotes. ok is false where it is not UTF-8.
+// appendText writes a string in quotes. ok is false if it is not UTF-8.
 func appendText[T string | []byte](dst []byte, s T) (out []byte, ok bool) {
 	dst = append(dst, '"')
 	start := 0
@@ -84,9 +84,8 @@ func appendText[T string | []byte](dst []byte, s T) (out []byte, ok bool) {
 	return append(dst, '"'), ascii || utf8.ValidString(string(s))
 }
 
-// appendFloat writes the shortest decimal that is read back as the same float
-// of the given size, in the way of other JSON writers: without exponent where
-// that is short.
+// appendFloat writes the shortest decimal that is read back as the same float of the
+// given size, and like other JSON writers without exponent if that is short.
 func appendFloat(dst []byte, f float64, bits int) []byte {
 	format := byte('f')
 	if abs := math.Abs(f); abs != 0 && (abs < 1e-6 || abs >= 1e21) {
@@ -112,8 +111,8 @@ func (w *writer) parameters(list Parameters) {
 	}
 }
 
-// output writes an output that a request names; its form only where it is not
-// the one of the request.
+// output writes an output that a request names, with its form if that is not the form of
+// the request.
 func (w *writer) output(out Output, form Form) {
 	w.byte('{')
 	w.key("name")
@@ -227,7 +226,7 @@ func (w *writer) floats(t tensor.Tensor) {
 			f = math.Float64frombits(binary.LittleEndian.Uint64(t.Data[i:]))
 		}
 		if math.IsNaN(f) || math.IsInf(f, 0) {
-			if w.gaps {
+			if w.nulls {
 				w.raw("null")
 				continue
 			}

@@ -54,7 +54,16 @@ func ParseDType(name string) (DType, error) {
 			return d, nil
 		}
 	}
-	return Invalid, fmt.Errorf("unknown datatype %q", name)
+	return Invalid, fmt.Errorf("unknown datatype %.40q: use one of %s", name, dtypeNames())
+}
+
+// dtypeNames lists the names of the types: "BOOL, UINT8, ...".
+func dtypeNames() string {
+	names := make([]string, 0, dtypeEnd)
+	for d := Bool; d < dtypeEnd; d++ {
+		names = append(names, dtypes[d].name)
+	}
+	return strings.Join(names, ", ")
 }
 
 // String is the protocol's name of the type.

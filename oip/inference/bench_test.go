@@ -43,7 +43,7 @@ func BenchmarkEncodeRequest(b *testing.B) {
 	}
 }
 
-// BenchmarkDecodeTyped reads a 28x28 image whose pixels came as numbers.
+// BenchmarkDecodeTyped reads a 28x28 image whose pixels are sent as numbers.
 func BenchmarkDecodeTyped(b *testing.B) {
 	for name, m := range map[string]*ModelInferRequest{
 		"UINT8": input("UINT8", []int64{1, 784}, &InferTensorContents{UintContents: make([]uint32, 784)}),

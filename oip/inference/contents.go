@@ -8,12 +8,12 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// order is how numbers stand in the bytes of a tensor.
+// order is the byte order of numbers in tensors.
 var order = binary.LittleEndian
 
-// Contents turns the bytes of a tensor into elements by type, as clients send
-// them that have no raw bytes. It fails for a tensor that is not sound and for
-// FP16 and BF16, of which there are only raw bytes.
+// Contents turns the bytes of a tensor into elements by type, the form of clients that do
+// not use raw contents. It fails for a malformed tensor, and for FP16 and BF16, which the
+// protocol has only as raw contents.
 func Contents(t tensor.Tensor) (*InferTensorContents, error) {
 	if err := sound(t); err != nil {
 		return nil, err
@@ -101,7 +101,7 @@ func fillNumbers(d tensor.DType, data []byte, c *InferTensorContents) int {
 	}
 }
 
-// narrow writes integers that came in more bytes than they need.
+// narrow writes integers of which the message has more bytes than the datatype.
 func narrow[T int32 | uint32](data []byte, size int, values []T, low, high T) int {
 	for i, v := range values {
 		if v < low || v > high {

@@ -161,8 +161,8 @@ func TestDecodeRequestErrors(t *testing.T) {
 			"both contents and raw contents", nil},
 		"neither":         {input("FP32", []int64{1}, nil), "neither contents nor raw contents", nil},
 		"typed FP16":      {input("FP16", []int64{1}, &InferTensorContents{Fp32Contents: []float32{1}}), "FP16 exists only as raw contents", nil},
-		"another's field": {input("FP32", []int64{1}, &InferTensorContents{Fp64Contents: []float64{1}}), "belong into fp32_contents, 1 are elsewhere", nil},
-		"two fields":      {input("INT8", []int64{1}, &InferTensorContents{IntContents: []int32{1}, UintContents: []uint32{1}}), "belong into int_contents", nil},
+		"another's field": {input("FP32", []int64{1}, &InferTensorContents{Fp64Contents: []float64{1}}), "must be in fp32_contents, but 1 are in other fields", nil},
+		"two fields":      {input("INT8", []int64{1}, &InferTensorContents{IntContents: []int32{1}, UintContents: []uint32{1}}), "must be in int_contents", nil},
 		"above its range": {input("UINT8", []int64{2}, &InferTensorContents{UintContents: []uint32{1, 256}}), "element 1 is out of range for UINT8", nil},
 		"below its range": {input("INT16", []int64{1}, &InferTensorContents{IntContents: []int32{-32769}}), "element 0 is out of range for INT16", nil},
 		"NaN": {edit(func(m *ModelInferRequest) {

@@ -2,12 +2,12 @@ package inference
 
 import "github.com/mosel-serve/mosel/oip"
 
-// EncodeServerMetadata writes what the server says of itself.
+// EncodeServerMetadata writes the description of a server.
 func EncodeServerMetadata(s oip.ServerMetadata) *ServerMetadataResponse {
 	return &ServerMetadataResponse{Name: s.Name, Version: s.Version, Extensions: s.Extensions}
 }
 
-// DecodeServerMetadata reads what a server says of itself.
+// DecodeServerMetadata reads the description of a server.
 func DecodeServerMetadata(m *ServerMetadataResponse) oip.ServerMetadata {
 	return oip.ServerMetadata{Name: m.GetName(), Version: m.GetVersion(), Extensions: m.GetExtensions()}
 }

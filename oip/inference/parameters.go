@@ -32,8 +32,8 @@ func (b bounds) count(n int) error {
 	return nil
 }
 
-// parameters reads those of a message behind list, sorted by name. One without a
-// value is oip.Null.
+// parameters appends the parameters of a message to list, sorted by name. A parameter
+// without a value becomes oip.Null.
 func (b bounds) parameters(list oip.Parameters, messages map[string]*InferParameter) (oip.Parameters, error) {
 	if err := b.count(len(messages)); err != nil {
 		return list, err
@@ -65,7 +65,7 @@ func (b bounds) value(m *InferParameter) (oip.Value, error) {
 		return oip.Uint(choice.Uint64Param), nil
 	case *InferParameter_StringParam:
 		if len(choice.StringParam) > b.ValueBytes {
-			return oip.Value{}, fmt.Errorf("it has %d bytes, the bound is %d: %w", len(choice.StringParam), b.ValueBytes, oip.ErrTooLarge)
+			return oip.Value{}, fmt.Errorf("the value has %d bytes, the bound is %d: %w", len(choice.StringParam), b.ValueBytes, oip.ErrTooLarge)
 		}
 		return oip.String(choice.StringParam), nil
 	case *InferParameter_DoubleParam:

@@ -8,18 +8,18 @@ import (
 	"github.com/mosel-serve/mosel/oip"
 )
 
-// DecodeRequest reads the message m into q, as oip.Request.Decode reads a body;
-// a used q keeps its slices. The model's name and version stay in the message,
-// as they stay in the path over REST. Inputs that came as raw bytes are views of
-// the message: it must not change while they are in use.
+// DecodeRequest reads the message m into q, as oip.Request.Decode reads a body, and reuses
+// the slices of q. It does not read the model's name and version, which over REST are in
+// the path. Inputs sent as raw bytes are views of the message: it must not change while
+// they are in use.
 //
-// All outputs are wanted in binary form, which over gRPC is raw bytes; what the
-// message says of it (binary_data_output, binary_data) is ignored. Parameters
-// have no order in the message; in q they are sorted by name.
+// All outputs get the binary form, which over gRPC is raw bytes; the parameters
+// binary_data_output and binary_data are ignored. Parameters have no order in the
+// message; in q they are sorted by name.
 //
-// Errors wrap oip.ErrTooLarge or oip.ErrUnsupported where that is the reason;
-// all others say that the message is malformed. After an error the content of q
-// is undefined, but it may be decoded into again.
+// Errors wrap oip.ErrTooLarge or oip.ErrUnsupported if that is the reason; all others
+// are about a malformed message. After an error the content of q is undefined, but it
+// may be decoded into again.
 func DecodeRequest(q *oip.Request, m *ModelInferRequest, lim oip.Limits) error {
 	b := bounds(lim)
 	q.ID, q.OutputForm = m.GetId(), oip.Binary
@@ -65,10 +65,9 @@ func (b bounds) outputs(list []oip.Output, messages []*ModelInferRequest_InferRe
 	return list, nil
 }
 
-// EncodeRequest writes q into m, which may have been written into before; the
-// model's name and version are the caller's to set. The bytes of the inputs go along as raw
-// contents that are views of q's: they must not change until m is sent. The
-// forms that q asks for have no meaning over gRPC.
+// EncodeRequest writes q into m, which may be a used message. The caller sets the model's
+// name and version. The inputs become raw contents that are views of the bytes in q:
+// these must not change until m is sent. The forms in q have no meaning over gRPC.
 func EncodeRequest(m *ModelInferRequest, q *oip.Request) (err error) {
 	if err := text("id", q.ID); err != nil {
 		return err
@@ -96,8 +95,8 @@ func EncodeRequest(m *ModelInferRequest, q *oip.Request) (err error) {
 	return nil
 }
 
-// messages makes a list n long, in the room and with the elements that a former
-// use has left; those that lack are allocated together.
+// messages makes a list of n elements, reusing the memory and the elements of an earlier
+// use. Missing elements are allocated together.
 func messages[M any](list []*M, n int) []*M {
 	list = slices.Grow(list[:0], n)[:n]
 	var room []M

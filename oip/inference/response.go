@@ -7,7 +7,7 @@ import (
 )
 
 // DecodeResponse reads the message m into p, as DecodeRequest reads a request.
-// Outputs that came as raw bytes are views of the message.
+// Outputs sent as raw bytes are views of the message.
 func DecodeResponse(p *oip.Response, m *ModelInferResponse, lim oip.Limits) error {
 	b := bounds(lim)
 	p.ModelName, p.ModelVersion, p.ID = m.GetModelName(), m.GetModelVersion(), m.GetId()
@@ -20,14 +20,13 @@ func DecodeResponse(p *oip.Response, m *ModelInferResponse, lim oip.Limits) erro
 	if p.Parameters, err = b.parameters(p.Parameters[:0], m.GetParameters()); err != nil {
 		return err
 	}
-	p.Parameters = slices.DeleteFunc(p.Parameters, func(p oip.Parameter) bool { return p.Value.IsNull() }) // what the server does not say
+	p.Parameters = slices.DeleteFunc(p.Parameters, func(p oip.Parameter) bool { return p.Value.IsNull() }) // null means that the server does not say
 	p.Outputs, err = decodeTensors(b, p.Outputs[:0], m.GetOutputs(), m.GetRawOutputContents())
 	return err
 }
 
-// EncodeResponse writes p into m, which may have been written into before. The bytes of the
-// outputs go along as raw contents that are views of p's: they must not change
-// until m is sent.
+// EncodeResponse writes p into m, which may be a used message. The outputs become raw
+// contents that are views of the bytes in p: these must not change until m is sent.
 func EncodeResponse(m *ModelInferResponse, p *oip.Response) (err error) {
 	for _, field := range [...]struct{ what, text string }{{"model_name", p.ModelName}, {"model_version", p.ModelVersion}, {"id", p.ID}} {
 		if err := text(field.what, field.text); err != nil {

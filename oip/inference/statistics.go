@@ -17,7 +17,7 @@ func EncodeModelConfig(c oip.ModelConfig) *ModelConfig {
 	return m
 }
 
-// EncodeStatistics writes what models have done.
+// EncodeStatistics writes the statistics of models.
 func EncodeStatistics(s oip.Statistics) *ModelStatisticsResponse {
 	m := &ModelStatisticsResponse{}
 	for _, x := range s.ModelStats {

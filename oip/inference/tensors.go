@@ -18,9 +18,9 @@ type tensorMessage interface {
 	GetContents() *InferTensorContents
 }
 
-// decodeTensors reads the tensors of a message behind list, reusing the room
-// that a former message left. raw are their bytes if they came as such: then
-// there is one entry for each and none has contents.
+// decodeTensors appends the tensors of a message to list, reusing the memory of an earlier
+// message. raw are the raw contents: either none, or one for each tensor, and then no
+// tensor has contents of its own.
 func decodeTensors[M tensorMessage](b bounds, list []tensor.Tensor, messages []M, raw [][]byte) ([]tensor.Tensor, error) {
 	if len(messages) > b.Tensors {
 		return list, fmt.Errorf("%d tensors, the bound is %d: %w", len(messages), b.Tensors, oip.ErrTooLarge)
@@ -51,8 +51,8 @@ func decodeTensors[M tensorMessage](b bounds, list []tensor.Tensor, messages []M
 	return list, nil
 }
 
-// head reads what a message says of a tensor but for its elements, and returns
-// how many there must be.
+// head reads everything of a tensor but its elements, and returns how many elements it
+// must have.
 func (b bounds) head(t *tensor.Tensor, m tensorMessage) (elements int, err error) {
 	t.Name, t.DType, t.Data = m.GetName(), tensor.Invalid, nil
 	if err := b.name("the name of a tensor", t.Name); err != nil {
@@ -62,8 +62,8 @@ func (b bounds) head(t *tensor.Tensor, m tensorMessage) (elements int, err error
 		return 0, fmt.Errorf("tensor %q: a shape of %d dimensions, the bound is %d: %w", t.Name, rank, b.Rank, oip.ErrTooLarge)
 	}
 	t.Shape = append(t.Shape[:0], m.GetShape()...)
-	if t.DType = datatype(m.GetDatatype()); t.DType == tensor.Invalid {
-		return 0, fmt.Errorf("tensor %q: unknown datatype %.40q", t.Name, m.GetDatatype())
+	if t.DType, err = tensor.ParseDType(m.GetDatatype()); err != nil {
+		return 0, fmt.Errorf("tensor %q: %w", t.Name, err)
 	}
 	params := m.GetParameters()
 	if err := b.count(len(params)); err != nil {
@@ -81,16 +81,6 @@ func (b bounds) head(t *tensor.Tensor, m tensorMessage) (elements int, err error
 	return elements, nil
 }
 
-// datatype reads the name of a datatype, without an error to allocate.
-func datatype(name string) tensor.DType {
-	for d := tensor.Bool; d <= tensor.Bytes; d++ {
-		if d.String() == name {
-			return d
-		}
-	}
-	return tensor.Invalid
-}
-
 // attach gives a tensor its raw bytes.
 func attach(t *tensor.Tensor, raw []byte, c *InferTensorContents) error {
 	if held(c) > 0 {
@@ -100,7 +90,7 @@ func attach(t *tensor.Tensor, raw []byte, c *InferTensorContents) error {
 	return oip.CheckTensor(*t)
 }
 
-// sound checks a tensor that is to be written.
+// sound checks a tensor before it is written.
 func sound(t tensor.Tensor) error {
 	if err := text("the name of tensor", t.Name); err != nil {
 		return err
@@ -108,7 +98,7 @@ func sound(t tensor.Tensor) error {
 	return oip.CheckTensor(t)
 }
 
-// held counts the elements in contents, of whatever type.
+// held counts the elements in contents, of all types.
 func held(c *InferTensorContents) int {
 	if c == nil {
 		return 0
@@ -152,7 +142,7 @@ func fill(t *tensor.Tensor, n int, c *InferTensorContents) error {
 	case all == 0 && n > 0:
 		return fmt.Errorf("tensor %q has neither contents nor raw contents", t.Name)
 	case all != own:
-		return fmt.Errorf("tensor %q: the elements of %v belong into %s, %d are elsewhere", t.Name, t.DType, field, all-own)
+		return fmt.Errorf("tensor %q: elements of %v must be in %s, but %d are in other fields", t.Name, t.DType, field, all-own)
 	case own != n:
 		return fmt.Errorf("tensor %q: shape %v needs %d elements, %s has %d", t.Name, t.Shape, n, field, own)
 	case t.DType == tensor.Bytes:
@@ -166,7 +156,7 @@ func fill(t *tensor.Tensor, n int, c *InferTensorContents) error {
 	return nil
 }
 
-// fillBytes writes every element behind its length.
+// fillBytes writes each element after its length.
 func fillBytes(t *tensor.Tensor, elements [][]byte) error {
 	size := 4 * len(elements)
 	for i, e := range elements {

@@ -47,8 +47,8 @@ func Inspect(wire []byte, lim oip.Limits) (memory int64, err error) {
 	return memory, err
 }
 
-// RequestID is the id in a serialized ModelInferRequest, for whoever answers one
-// that is not to be unmarshaled; "" where it has none, or one that is itself wrong.
+// RequestID is the id in a serialized ModelInferRequest, for the answer to a request that
+// is refused before it is unmarshaled; "" if there is none or it is invalid.
 func RequestID(wire []byte, lim oip.Limits) (id string) {
 	_ = walk(wire, func(field protowire.Number, content []byte) error {
 		if field == 3 {
@@ -118,9 +118,9 @@ func above(count *int, bound int, what string) error {
 	return nil
 }
 
-// walk visits the fields of a message, with the content of those that have a
-// length. Where the message is malformed the walk ends: unmarshaling stops there
-// as well, and says why.
+// walk visits the fields of a message, with the content of those that have a length. It
+// ends where the message is malformed; unmarshaling fails there too and returns the
+// error.
 func walk(wire []byte, visit func(field protowire.Number, content []byte) error) error {
 	for len(wire) > 0 {
 		field, kind, n := protowire.ConsumeTag(wire)
