@@ -1,9 +1,8 @@
-// Package api is mosel's face on the network: the Open Inference Protocol v2
-// over REST and gRPC, with objectives and what was run for them. It decides who
-// may call what, decodes, stamps the objective, lets the engine infer and encodes;
-// it plans nothing. Both transports turn their requests into the same values and
-// meet in one function, infer. It is the only place where errors become status
-// codes, in one table (see status.go).
+// Package api serves the Open Inference Protocol v2 over REST and gRPC, with objectives
+// in requests and, in answers, what ran for them. It checks who may call what, decodes
+// requests, has the engine run them and encodes the answers; it plans nothing. Both
+// transports turn a request into the same values and call one function, API.run. Errors
+// become status codes only here, by one table (status.go).
 package api
 
 import (
@@ -27,7 +26,7 @@ type API struct {
 	bodies  budget
 	backend atomic.Pointer[backend] // nil: the server is starting
 	health  *health.Server          // grpc.health.v1
-	telling sync.Mutex              // held while health is told
+	telling sync.Mutex              // held by tellHealth
 	leaving atomic.Bool             // Drain has been called
 	dead    atomic.Bool             // see Vital
 	conns   sync.Map                // of gRPC: *meteredConn by the address of the client
@@ -35,48 +34,47 @@ type API struct {
 	listener access.Listener // of REST
 }
 
-// Repository is what the API asks of whoever keeps the engine's models: see
-// package repository. Errors of an unknown name have kind not found.
+// Repository loads and unloads the engine's models, see package repository. The error of
+// an unknown name has kind not found.
 type Repository interface {
 	Index() []repository.Entry
 	Load(name string) error
 	Unload(name string) error
 }
 
-// backend is what requests are about.
+// backend is what handlers need: the engine and its models.
 type backend struct {
 	engine *engine.Engine
 	models Repository
 }
 
-// New makes an API that answers that it is live and not ready, until Open.
+// New makes an API. Until Open it answers that it is live and not ready.
 func New(cfg Config, guard *access.Guard, log *slog.Logger) *API {
 	a := &API{cfg: cfg, guard: guard, log: log, bodies: budget{max: cfg.BodyBytesInFlight}, health: health.NewServer()}
 	a.tellHealth()
 	return a
 }
 
-// Listens says where REST listens, before anything is served. Of gRPC nobody need
-// know: no page in a browser can speak it.
+// Listens sets where REST listens; it must be called before REST. gRPC needs no such
+// setting, because pages in browsers cannot send gRPC.
 func (a *API) Listens(at access.Listener) { a.listener = at }
 
-// Open lets requests through to an engine, and to the repository that keeps its
-// models.
+// Open makes the API answer requests with an engine and the repository of its models.
 func (a *API) Open(e *engine.Engine, models Repository) {
 	a.backend.Store(&backend{engine: e, models: models})
 	a.tellHealth()
 }
 
-// Drain tells everybody who asks that the server is not ready, and clients over
-// REST to close their connections; requests are answered as before until the engine
-// drains, and as unavailable from then on.
+// Drain makes the API report that the server is not ready, and close connections of REST
+// after each answer. Requests are answered as before until the engine drains, and as
+// unavailable from then on.
 func (a *API) Drain() {
 	a.leaving.Store(true)
 	a.tellHealth()
 }
 
-// Vital says whether the server can do its work. While it cannot, it tells everybody
-// who asks that it is not alive, so that whoever watches over it starts it again.
+// Vital sets whether the server can work at all. While it cannot, the API reports that it
+// is not live, so that a supervisor restarts it.
 func (a *API) Vital(alive bool) {
 	a.dead.Store(!alive)
 	a.tellHealth()
@@ -88,7 +86,7 @@ func (a *API) ready() bool {
 	return b != nil && b.engine.Ready() && !a.leaving.Load() && !a.dead.Load()
 }
 
-// current is the backend, or an error while there is none.
+// current is the backend, or an error before Open.
 func (a *API) current() (*backend, error) {
 	b := a.backend.Load()
 	if b == nil {

@@ -20,10 +20,10 @@ import (
 	"github.com/mosel-serve/mosel/oip/inference"
 )
 
-// codec is protobuf, but for inference requests: those stay bytes, so that they
-// are held against the bounds before they become values, which a small message may
-// make many of, and so that one that makes no sense is answered in our words. An
-// error of Unmarshal is INTERNAL to gRPC, whatever it says.
+// codec is protobuf, except for inference requests, which it leaves encoded. So they are
+// checked against the bounds before they are decoded, which can take much more memory
+// than the message, and a malformed request gets an error of ours: gRPC answers INTERNAL
+// to every error of Unmarshal.
 type codec struct{ encoding.CodecV2 }
 
 func newCodec() codec { return codec{encoding.GetCodecV2(proto.Name)} }
@@ -44,9 +44,9 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 // size is the number of bytes of the message.
 func (f *frame) size() int64 { return int64(f.buffer.Len()) }
 
-// decode reads the message, for which there must be room in the exchange's budget.
-// Its bytes are given back, and must not be asked again. After an error q has the
-// request's id, if that can be read, and nothing else.
+// decode reads the message, within the exchange's budget, and frees its bytes: the frame
+// must not be used again. After an error q has the request's id, if that can be read, and
+// nothing else.
 func (f *frame) decode(q *inference.ModelInferRequest, x *exchange, limits oip.Limits) error {
 	defer f.buffer.Free()
 	wire := f.buffer.ReadOnlyData()
@@ -58,14 +58,15 @@ func (f *frame) decode(q *inference.ModelInferRequest, x *exchange, limits oip.L
 		if err = pb.Unmarshal(wire, q); err == nil {
 			return nil
 		}
-		err = invalid("the message is no ModelInferRequest: %w", err)
+		err = invalid("the message is not a valid ModelInferRequest: %w", err)
 	}
 	q.Reset()
 	q.Id = inference.RequestID(wire, limits)
 	return err
 }
 
-// description is the protocol's, with its inference requests as frames.
+// description is the protocol's service, with handlers that take frames for inference
+// requests.
 func description() *grpc.ServiceDesc {
 	d := inference.GRPCInferenceService_ServiceDesc
 	d.Methods, d.Streams = slices.Clone(d.Methods), slices.Clone(d.Streams)
@@ -82,7 +83,7 @@ func description() *grpc.ServiceDesc {
 	return &d
 }
 
-// inferHandler is what protoc-gen-go-grpc writes for a call, with a frame.
+// inferHandler is the handler that protoc-gen-go-grpc generates, with a frame.
 //
 //nolint:revive // the order of its parameters is grpc's
 func inferHandler(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
@@ -96,8 +97,8 @@ func inferHandler(srv any, ctx context.Context, decode func(any) error, intercep
 	})
 }
 
-// ended is the error with which a stream ends that could not be read to its end:
-// nil where the client has no more to send.
+// ended is the error of a stream after an error of RecvMsg: nil if the client has sent all
+// its requests.
 func ended(err error) error {
 	if errors.Is(err, io.EOF) {
 		return nil
@@ -108,8 +109,7 @@ func ended(err error) error {
 	return slo.E("", slo.KindCancelled, "the stream cannot be read: %w", err)
 }
 
-// deflate is zlib's format, which Triton's clients can send and grpc does not
-// bring along.
+// deflate is zlib's format. Triton's clients can send it, and grpc-go does not have it.
 type deflate struct{}
 
 func init() { encoding.RegisterCompressor(deflate{}) }

@@ -16,9 +16,8 @@ import (
 type Config struct {
 	// BodyBytesMax bounds a request's body, compressed and not.
 	BodyBytesMax int64
-	// BodyBytesInFlight bounds what all requests under way hold together, their
-	// bodies, what is decoded from them and the answers, and so the memory that
-	// clients can claim. Beyond it requests are shed.
+	// BodyBytesInFlight bounds the memory of all requests under way together: their
+	// bodies, what is decoded from them, and the answers. Further requests are shed.
 	BodyBytesInFlight int64
 	// StallTimeout is how long a client may take to send the next StallBytes of a
 	// body, or to read the next of an answer, before its connection is closed. The
@@ -30,12 +29,11 @@ type Config struct {
 	HeaderBytesMax int
 	// ItemsMax bounds the items of one request. Larger work is several requests.
 	ItemsMax int
-	// CompressBytesMin is the size from which an answer is compressed for a
-	// client that accepts it; below, that costs more time than it saves.
+	// CompressBytesMin is the size from which answers are compressed for clients that
+	// accept it. Compressing smaller answers takes more time than it saves.
 	CompressBytesMin int
-	// ClientHeader is the header by which a request says on whose behalf it is made:
-	// the server is fair between those that differ in it. "" believes none, for
-	// clients that would give themselves many names.
+	// ClientHeader is the header that identifies the client for fair sharing. "" disables
+	// it, for clients that cannot be trusted to use one name each.
 	ClientHeader string
 	// MessagesMax bounds the requests under way of one gRPC connection, and
 	// StreamWindow those of one stream.
@@ -51,7 +49,7 @@ type Config struct {
 	Tracer trace.Tracer
 }
 
-// DefaultConfig has bounds that no ordinary client meets: bodies of 64 MiB (a
+// DefaultConfig has bounds that ordinary clients do not reach: bodies of 64 MiB (a
 // batch of 100 pictures of 224x224 in FP32 has 60), 1 GiB of them at a time,
 // 100,000 items, connections slower than 70 kbit/s.
 func DefaultConfig() Config {
@@ -80,7 +78,7 @@ func buildVersion() string {
 	return "unknown"
 }
 
-// Validate reports every setting that makes no sense.
+// Validate reports every setting that is out of range.
 func (c Config) Validate() error {
 	var errs []error
 	check := func(ok bool, format string, args ...any) {
@@ -88,18 +86,18 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	check(c.BodyBytesMax >= 1, "the bound on a body is %d bytes: at least 1", c.BodyBytesMax)
+	check(c.BodyBytesMax >= 1, "the bound on a body is %d bytes: it must be at least 1", c.BodyBytesMax)
 	check(c.BodyBytesInFlight >= (1+decodedPerByte)*c.BodyBytesMax,
-		"the bound on all bodies, %d bytes, is below %d times that on one, %d: one of JSON may take so much with what is decoded from it",
+		"the bound on all bodies is %d bytes: it must be at least %d times the bound on one, which is %d, because a body of JSON may need so much when it is decoded",
 		c.BodyBytesInFlight, 1+decodedPerByte, c.BodyBytesMax)
 	check(c.StallTimeout > 0 && c.StallBytes >= 1, "StallTimeout is %v and StallBytes is %d: both must be above 0", c.StallTimeout, c.StallBytes)
-	check(c.HeaderBytesMax >= 1, "the bound on headers is %d bytes: at least 1", c.HeaderBytesMax)
-	check(c.ItemsMax >= 1, "the bound on items is %d: at least 1", c.ItemsMax)
-	check(c.MessagesMax >= 1 && c.StreamWindow >= 1, "the bounds on a gRPC connection are %d requests, %d of a stream: at least 1", c.MessagesMax, c.StreamWindow)
+	check(c.HeaderBytesMax >= 1, "the bound on headers is %d bytes: it must be at least 1", c.HeaderBytesMax)
+	check(c.ItemsMax >= 1, "the bound on items is %d: it must be at least 1", c.ItemsMax)
+	check(c.MessagesMax >= 1 && c.StreamWindow >= 1, "the bounds on a gRPC connection are %d requests and %d of a stream: both must be at least 1", c.MessagesMax, c.StreamWindow)
 	check(c.ReceiveTime > 0, "the time to receive a gRPC request is %v: it must be above 0", c.ReceiveTime)
-	check(c.CompressBytesMin >= 0, "compression from %d bytes: at least 0", c.CompressBytesMin)
+	check(c.CompressBytesMin >= 0, "the size from which answers are compressed is %d bytes: it must be at least 0", c.CompressBytesMin)
 	check(min(c.Tensors.Tensors, c.Tensors.Rank, c.Tensors.Elements, c.Tensors.NameBytes, c.Tensors.ValueBytes, c.Tensors.Depth) >= 1 && c.Tensors.Parameters >= 0,
-		"a bound on tensors is below 1: %+v", c.Tensors)
+		"a bound on tensors is too low: Parameters must be at least 0 and all others at least 1: %+v", c.Tensors)
 	if len(errs) == 0 {
 		return nil
 	}

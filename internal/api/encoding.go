@@ -33,8 +33,8 @@ func (a *API) readBody(w http.ResponseWriter, r *http.Request, x *exchange) erro
 	return unreadable(r, x.read(src, size, a.cfg.BodyBytesMax))
 }
 
-// unreadable says why a body could not be read: it is too large or too slow, its
-// sender went away, or it is not what it says it is.
+// unreadable is the error of a body that could not be read: it is too large or too slow,
+// the client went away, or it is not compressed as the header says.
 func unreadable(r *http.Request, err error) error {
 	if _, known := errors.AsType[*slo.Error](err); known || err == nil {
 		return err
@@ -53,13 +53,13 @@ func decompressor(encoding string, src io.Reader) (io.Reader, error) {
 	case "deflate":
 		return inflate(src)
 	}
-	return nil, slo.E("", slo.KindUnsupported, "Content-Encoding %q is not offered: use gzip, deflate or none", encoding)
+	return nil, slo.E("", slo.KindUnsupported, "Content-Encoding %q is not supported: use gzip, deflate or none", encoding)
 }
 
-// inflate reads "deflate", which is zlib's format by the standard and the bare
-// compressed bits from some clients. zlib's begins with two bytes that tell.
+// inflate reads "deflate". By the standard that is zlib's format; some clients send the
+// compressed data without zlib's header. The first two bytes tell which it is.
 func inflate(src io.Reader) (io.Reader, error) {
-	const method, checked = 8, 31 // RFC 1950: the low half of the first byte; both together are a multiple
+	const method, checked = 8, 31 // RFC 1950: the low half of the first byte is method, the two bytes are a multiple of checked
 	buffered := bufio.NewReader(src)
 	head, err := buffered.Peek(2)
 	if err != nil {
@@ -72,9 +72,9 @@ func inflate(src io.Reader) (io.Reader, error) {
 	return whole{flate.NewReader(buffered), buffered}, nil
 }
 
-// whole is what is decompressed from all of a body. The format says itself where
-// it ends; the end of the body must be seen too, for then the HTTP server begins
-// to notice when the client goes away.
+// whole decompresses a body and then checks that the body has ended. A compressed format
+// marks its own end, but the HTTP server notices that a client goes away only after the
+// end of the body was read.
 type whole struct {
 	io.Reader
 	body *bufio.Reader
@@ -86,25 +86,25 @@ func (w whole) Read(p []byte) (int, error) {
 		return n, err
 	}
 	if _, err = w.body.Peek(1); err == nil {
-		err = errors.New("there are bytes behind the compressed ones")
+		err = errors.New("there are bytes after the compressed data")
 	}
 	return n, err
 }
 
-// compressor is what gzip.Writer and zlib.Writer are to us.
+// compressor is a gzip.Writer or zlib.Writer.
 type compressor interface {
 	io.WriteCloser
 	Reset(io.Writer)
 }
 
-// compressors by the name of the encoding. Speed before size: answers are small,
-// and the processor has better to do.
+// compressors by the name of the encoding. They are fast rather than thorough, because
+// answers are small and inference needs the processor.
 var compressors = map[string]*sync.Pool{
 	"gzip":    {New: func() any { return newCompressor(gzip.NewWriterLevel(nil, gzip.BestSpeed)) }},
 	"deflate": {New: func() any { return newCompressor(zlib.NewWriterLevel(nil, zlib.BestSpeed)) }},
 }
 
-// newCompressor leaves out the error: it is about the level, a constant.
+// newCompressor ignores the error, which can only be about the level, a constant.
 func newCompressor[C compressor](c C, _ error) compressor { return c }
 
 // compress returns the body in the encoding.
@@ -123,9 +123,8 @@ func compress(encoding string, body []byte) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// accepted picks the encoding of an answer from Accept-Encoding: gzip, deflate
-// or "" for none. A weight of 0 means: not this one; other weights make no
-// difference between two that are both offered.
+// accepted picks the encoding of an answer from Accept-Encoding: gzip, else deflate, else
+// "" for none. A weight of 0 excludes an encoding; other weights are ignored.
 func accepted(header string) string {
 	if header == "" {
 		return ""

@@ -14,7 +14,7 @@ import (
 
 // exchange is the memory of one inference: the body, what is decoded from it,
 // and the answer. Tensors are views of the body and items views of the tensors,
-// so all of it is in use until the engine has returned; then it is used again.
+// so all of it is in use until the engine has returned; then it is reused.
 type exchange struct {
 	reader  bodyReader // of the body
 	body    []byte
@@ -27,16 +27,15 @@ type exchange struct {
 	budget   *budget
 	reserved int64 // of the budget
 	room     int64 // of it for the body
-	engaged  bool  // the engine reads the items
+	engaged  bool  // the engine may read the items
 }
 
-// exchanges keeps memory for reuse. Buffers that a rare huge request made are
-// let go.
+// exchanges keeps memory for reuse, except for the buffers of rare huge requests.
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 
 const bytesKept = 1 << 20
 
-// sliceBytes is what a slice takes without what it refers to.
+// sliceBytes is the size of a slice without its elements.
 const sliceBytes = 24
 
 func newExchange(b *budget) *exchange {
@@ -45,7 +44,7 @@ func newExchange(b *budget) *exchange {
 	return x
 }
 
-// release gives back what the exchange holds. If the engine panicked,
+// release frees what the exchange holds. If the engine panicked,
 // the memory may still be read, and is left to the garbage collector.
 func (x *exchange) release() {
 	x.budget.release(x.reserved)
@@ -87,9 +86,9 @@ func (x *exchange) rows(n, k int) []runtime.Item {
 	return x.items
 }
 
-// readAhead is how much room a body gets before any of it is there: a client
-// must send much to have much memory kept for it. All the connections that a
-// server accepts (4096) can claim a quarter of the budget by sending nothing.
+// readAhead is the most memory that is reserved for a body before any of it is received,
+// so that a client must send much to claim much. All connections that a server accepts
+// (4096) can claim a quarter of the budget by sending nothing.
 const readAhead = 64 << 10
 
 // read reads a body of size bytes (-1: unknown) into the exchange.
@@ -111,14 +110,14 @@ func (x *exchange) read(src io.Reader, size, bytesMax int64) error {
 		if end || err != nil {
 			return err
 		}
-		if room = n; n <= size { // doubles, and grows to the fourfold where the size is known
+		if room = n; n <= size { // twice as large, or up to four times if the size is known
 			room = min(3*n, size+1-n)
 		}
 	}
 	return slo.E("", slo.KindTooLarge, "the body has more than %d bytes", bytesMax)
 }
 
-// fill reads until the room there is, is used, or the body ends.
+// fill reads until the room is used up or the body ends.
 func (x *exchange) fill(src io.Reader) (end bool, err error) {
 	for int64(len(x.body)) < x.room {
 		n, err := src.Read(x.body[len(x.body):x.room])
@@ -149,14 +148,14 @@ func (x *exchange) grow(n int64) error {
 // reserve takes n bytes of the budget until the exchange is released.
 func (x *exchange) reserve(n int64) error {
 	if !x.budget.reserve(n) {
-		return slo.E("", slo.KindOverloaded, "the requests under way hold all of the %d bytes there are for bodies", x.budget.max)
+		return slo.E("", slo.KindOverloaded, "the server is busy: the bodies of the requests under way have reached their bound of %d bytes in total", x.budget.max)
 	}
 	x.reserved += n
 	return nil
 }
 
-// hold counts n bytes, below 0 for fewer, that are there whether the budget has
-// them or not; where it has not, the next requests are shed.
+// hold adds n bytes, which may be below 0, to what the exchange holds, even beyond the
+// budget; then the next requests are shed.
 func (x *exchange) hold(n int64) {
 	x.budget.used.Add(n)
 	x.reserved += n

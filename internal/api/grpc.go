@@ -23,7 +23,7 @@ import (
 )
 
 // GRPC makes the server of everything over gRPC: inference, health and reflection.
-// Options are for what the listener needs, such as TLS.
+// Options are settings of the listener, such as TLS.
 func (a *API) GRPC(options ...grpc.ServerOption) *grpc.Server {
 	options = append([]grpc.ServerOption{
 		grpc.MaxRecvMsgSize(int(min(a.cfg.BodyBytesMax, math.MaxInt32))),
@@ -45,8 +45,8 @@ func (a *API) GRPC(options ...grpc.ServerOption) *grpc.Server {
 	return s
 }
 
-// What a connection may do without saying anything. Clients that ping more often
-// than pingMin are cut off; perf_analyzer and proxies ping every few seconds.
+// Time limits of connections. A client that pings more often than every pingMin is
+// disconnected; perf_analyzer and proxies ping every few seconds.
 const (
 	handshakeTime = 10 * time.Second
 	idleTime      = 15 * time.Minute
@@ -55,7 +55,7 @@ const (
 	pingMin       = 1 * time.Second
 )
 
-// tellHealth tells the health service whether the server is ready.
+// tellHealth sets the status of the health service.
 func (a *API) tellHealth() {
 	a.telling.Lock()
 	defer a.telling.Unlock()
@@ -67,8 +67,7 @@ func (a *API) tellHealth() {
 	a.health.SetServingStatus(inference.GRPCInferenceService_ServiceDesc.ServiceName, s)
 }
 
-// roles of the calls, by the last part of their names; what is not listed, as all
-// of the health and reflection services, is public.
+// roles of the protocol's calls, by the last part of their names.
 var roles = map[string]access.Role{
 	"ServerLive": access.Public, "ServerReady": access.Public,
 	"ServerMetadata": access.Infer, "ModelReady": access.Infer, "ModelMetadata": access.Infer, "ModelInfer": access.Infer,
@@ -76,8 +75,8 @@ var roles = map[string]access.Role{
 	"RepositoryModelLoad": access.Admin, "RepositoryModelUnload": access.Admin,
 }
 
-// roleOf is what a call needs. A call of the protocol that has no role is for
-// nobody.
+// roleOf is the role that a call needs. Other services, such as health and reflection, are
+// public. Nobody may make a call of the protocol that is not in roles.
 func roleOf(method string) access.Role {
 	service, name, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
 	if service == inference.GRPCInferenceService_ServiceDesc.ServiceName {
@@ -86,7 +85,7 @@ func roleOf(method string) access.Role {
 	return access.Public
 }
 
-// keys finds metadata by the names of HTTP headers.
+// keys is metadata whose values are found by the names of HTTP headers.
 type keys metadata.MD
 
 // Get implements access.Header.
@@ -118,13 +117,13 @@ type call struct {
 
 type callKey struct{}
 
-// callOf is what admit found out.
+// callOf returns the call that admit has put into the context.
 func callOf(ctx context.Context) call {
 	c, _ := ctx.Value(callKey{}).(call)
 	return c
 }
 
-// admit lets a caller in who may make the call.
+// admit checks that the caller may make the call.
 func (a *API) admit(ctx context.Context, method string) (context.Context, error) {
 	md, _ := metadata.FromIncomingContext(ctx)
 	c := call{header: keys(md)}
@@ -138,7 +137,7 @@ func (a *API) admit(ctx context.Context, method string) (context.Context, error)
 	return context.WithValue(ctx, callKey{}, c), err
 }
 
-// unary surrounds every call that is answered once.
+// unary is the interceptor of calls with one answer.
 func (a *API) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (answer any, err error) {
 	messageReceived(ctx, request)
 	defer func() {
@@ -155,7 +154,7 @@ func (a *API) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo
 	return handle(ctx, request)
 }
 
-// stream surrounds every call of many messages.
+// stream is the interceptor of calls with streams.
 func (a *API) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
 	conn := messageReceived(s.Context(), nil) // admitted.RecvMsg awaits each message of the stream
 	defer func() {
@@ -173,15 +172,15 @@ func (a *API) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, 
 	return handle(srv, &admitted{ServerStream: s, ctx: ctx, conn: conn})
 }
 
-// panicked notes a defect; the server lives on.
+// panicked logs a panic and returns the error of the call.
 func (a *API) panicked(method string, p any) error {
 	id := incident()
 	a.log.Error("panic", "incident", id, "method", method, "panic", p, "stack", string(debug.Stack()))
 	return defect(id)
 }
 
-// refuse makes a status of an error, with the facts as trailers. What is a status
-// already (of health, of reflection, of the transport) stays what it is.
+// refuse turns an error into a status, with its facts as trailers. Errors that are a
+// status already, from health, reflection or the transport, are not changed.
 func (a *API) refuse(ctx context.Context, method string, err error) error {
 	if _, ok := status.FromError(err); ok {
 		return err

@@ -155,7 +155,7 @@ var grpcFailures = map[slo.Kind]struct {
 		do: func(d piped, trailer grpc.CallOption) error {
 			return d.conn.Invoke(d.Context(), inference.GRPCInferenceService_ModelInfer_FullMethodName, []byte("\xff\xff"), new(inference.ModelInferResponse), byHand(), trailer)
 		},
-		code: codes.InvalidArgument, want: "no ModelInferRequest",
+		code: codes.InvalidArgument, want: "not a valid ModelInferRequest",
 	},
 	slo.KindNotFound: {
 		do: inferring(&inference.ModelInferRequest{ModelName: "other"}), code: codes.NotFound, want: `no model "other"`,
@@ -373,7 +373,7 @@ func TestGRPCPanicInAStreamIsAnsweredAndLogged(t *testing.T) {
 	var log bytes.Buffer
 	a := New(DefaultConfig(), new(access.Guard), newLog(&log))
 	m := (&service{api: a}).streamed(t.Context(), nil, &frame{buffer: mem.SliceBuffer(nil)})
-	if !strings.Contains(m.GetErrorMessage(), "a defect in the server") || m.GetInferResponse().GetParameters()["status"].GetInt64Param() != 500 {
+	if !strings.Contains(m.GetErrorMessage(), "an internal error of the server") || m.GetInferResponse().GetParameters()["status"].GetInt64Param() != 500 {
 		t.Errorf("%v", m)
 	}
 	if text := log.String(); !strings.Contains(text, "level=ERROR msg=panic") || !strings.Contains(text, "grpc_errors_test.go") {

@@ -17,17 +17,17 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// origin is what a transport knows of a request beside what is in it.
+// origin is what a transport knows of a request besides its content.
 type origin struct {
 	arrived  slo.Instant
 	header   access.Header
 	deadline time.Time // of the transport; zero: none
-	client   string    // who asks, for fairness
+	client   string    // for fair sharing
 	trace    *tracing  // nil: none
 }
 
-// run does what a decoded request asks for: the one thing that matters. The
-// forms are those in which the outputs are wanted.
+// run runs a decoded request on the engine and makes its answer. Both transports use it.
+// forms are the forms in which the outputs are requested.
 func (a *API) run(ctx context.Context, x *exchange, l engine.Lease, from origin) (answer oip.Response, forms []oip.Form, err error) {
 	job, c, err := x.job(l.Model, from, a.cfg.ItemsMax)
 	if err != nil {
@@ -53,8 +53,8 @@ func (a *API) run(ctx context.Context, x *exchange, l engine.Lease, from origin)
 	return answer, forms, nil
 }
 
-// client is by whom a request wants to be counted: who it says, where that is
-// believed, or the caller's token, or where it comes from.
+// client identifies the client of a request for fair sharing: by ClientHeader if that is
+// enabled and sent, else by the name of the token, else by the address.
 func (a *API) client(header access.Header, caller access.Caller, remote string) string {
 	if a.cfg.ClientHeader != "" {
 		if name := header.Get(a.cfg.ClientHeader); name != "" {
@@ -70,7 +70,7 @@ func (a *API) client(header access.Header, caller access.Caller, remote string) 
 	return remote
 }
 
-// clientBytesMax bounds the name by which a client wants to be known.
+// clientBytesMax bounds the name in ClientHeader.
 const clientBytesMax = 128
 
 // infer serves inference over REST.
@@ -99,8 +99,8 @@ func (a *API) infer(w http.ResponseWriter, r *http.Request, args arguments) (err
 	return a.answer(w, r, x, answer, forms)
 }
 
-// decodedPerByte is how many bytes of data a byte of JSON becomes at most: "0,"
-// is one number of eight.
+// decodedPerByte is how many bytes of data a byte of JSON becomes at most: "0," becomes a
+// number of eight bytes.
 const decodedPerByte = 4
 
 // decode reads the request in the body, in whichever form it is.
@@ -109,7 +109,7 @@ func (x *exchange) decode(header http.Header, m *modelpkg.Model, limits oip.Limi
 	if text := header.Get(oip.HeaderLength); text != "" {
 		length, err := strconv.ParseUint(text, 10, 31)
 		if err != nil {
-			return invalid("header %s is %q: the number of bytes of the JSON part is wanted", oip.HeaderLength, text)
+			return invalid("header %s is %q: it must be the number of bytes of the JSON part", oip.HeaderLength, text)
 		}
 		n = int(length)
 	}
@@ -138,7 +138,7 @@ func dataBytes(tensors []tensor.Tensor) (n int64) {
 	return n
 }
 
-// undecodable gives the error of a decoder its kind.
+// undecodable sets the kind of a decoder's error.
 func undecodable(err error) error {
 	switch {
 	case err == nil:
@@ -151,11 +151,11 @@ func undecodable(err error) error {
 	return slo.E("", slo.KindInvalid, "%w", err)
 }
 
-// decodeRaw reads a body that is the model's only input. Where the input's own
-// shape is dynamic, the size of the body settles that, and it is one item.
+// decodeRaw reads a body that is the data of the model's only input. If the shape of the
+// input has a dynamic dimension, the body is one item, and its size gives that dimension.
 func (x *exchange) decodeRaw(m *modelpkg.Model) error {
 	if len(m.Inputs) != 1 {
-		return invalid("%s: 0 is for a model with a single input; %s has %s", oip.HeaderLength, m.Name, describeInputs(m))
+		return invalid("header %s: 0 is allowed only for models with a single input; %s has %s", oip.HeaderLength, m.Name, describeInputs(m))
 	}
 	in := m.Inputs[0]
 	shape := batched(in.Shape)
@@ -228,20 +228,19 @@ func mix(m *modelpkg.Model, variants []int) string {
 	return strings.Join(parts, ",")
 }
 
-// factsUsual is how many facts an answer has: these, and what was asked for.
+// factsUsual is how many facts an answer usually has: the six above, floor and deadline.
 const factsUsual = 8
 
-// factBytesMax is how long a fact may be that a header repeats. Lists of items can
-// have hundreds of kilobytes; many proxies and clients refuse an answer with 4 KiB
+// factBytesMax is the length up to which a header repeats a fact. Lists of items can have
+// hundreds of kilobytes, and many proxies and clients refuse answers with more than 4 KiB
 // of headers.
 const factBytesMax = 512
 
-// mirrored reports whether a header repeats a fact, if it has one.
+// mirrored reports whether a fact is short enough for a header.
 func mirrored(p oip.Parameter) bool { return len(p.Value.Text()) <= factBytesMax }
 
-// factHeaders mirror the parameters of an answer, for clients and proxies that
-// do not look into the body. What the client has asked for, and long texts, are in
-// the body alone.
+// factHeaders are headers that repeat parameters of an answer, for clients and proxies
+// that do not read the body. Floor and deadline are in the body only.
 var factHeaders = map[string]string{
 	"job":               oip.HeaderJob,
 	"variant":           "X-Mosel-Variant",
@@ -258,7 +257,7 @@ var factHeaders = map[string]string{
 func (a *API) answer(w http.ResponseWriter, r *http.Request, x *exchange, answer oip.Response, forms []oip.Form) error {
 	body, n, err := answer.Append(x.answer, forms)
 	if errors.Is(err, oip.ErrNotJSON) {
-		return slo.E("", slo.KindInvalid, "%w", err) // the client can ask for the other form
+		return slo.E("", slo.KindInvalid, "%w", err) // the client can request the binary form
 	}
 	if err != nil {
 		return slo.E("encode the answer", slo.KindInternal, "%w", err)
@@ -284,13 +283,13 @@ func (a *API) answer(w http.ResponseWriter, r *http.Request, x *exchange, answer
 	return nil
 }
 
-// statedBytesMax is up to where net/http states the length of an answer by itself.
-// It costs less there: what we state are eight headers then, as many as a map
-// holds before it grows, and net/http copies it once more.
+// statedBytesMax is the size up to which net/http sets Content-Length itself. That costs
+// less: with one header fewer there are eight of them, as many as fit a map before it
+// grows and net/http copies it.
 const statedBytesMax = 2048
 
-// headed sets the headers of an answer of so many bytes, jsonBytes of them JSON.
-// All their values are in one piece of memory.
+// headed sets the headers of an answer of so many bytes, jsonBytes of them JSON. It
+// allocates their values together.
 func headed(header http.Header, facts oip.Parameters, jsonBytes, bytes int) {
 	values := make([]string, 0, len(facts)+3)
 	set := func(name, value string) {

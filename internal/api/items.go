@@ -14,17 +14,17 @@ func invalid(format string, args ...any) error { return slo.E("", slo.KindInvali
 
 func indexOf(names []string, name string) int { return slices.Index(names, name) }
 
-// carried is what the items of a request carry.
+// carried says which modalities the items of a request carry.
 type carried struct {
 	union  slo.Modalities // what any item carries
 	every  slo.Modalities // what every item carries
 	items  []slo.Modalities
-	absent []slo.Modalities // by item: what was sent and looks as if nothing were there; nil: nothing does
+	absent []slo.Modalities // by item: modalities that were sent and look absent; nil: none does
 }
 
 // takeItems makes items of the inputs in x.request: views of their rows. It returns
-// what the items carry: the inputs that were sent for them, less those that look as
-// the package says an absent one does.
+// which modalities they carry: those that were sent, except for those that look absent
+// by the rule in the model package.
 func (x *exchange) takeItems(m *modelpkg.Model, itemsMax int) (c carried, err error) {
 	given, err := x.givenInputs(m)
 	if err != nil {
@@ -32,7 +32,7 @@ func (x *exchange) takeItems(m *modelpkg.Model, itemsMax int) (c carried, err er
 	}
 	for i, in := range given {
 		if in != nil && !forAll(m.Inputs[i], in) && in.Rows() > itemsMax {
-			return c, slo.E("", slo.KindTooLarge, "%d items are more than the %d of one request: send several", in.Rows(), itemsMax)
+			return c, slo.E("", slo.KindTooLarge, "the request has %d items, more than the bound of %d: split it into several requests", in.Rows(), itemsMax)
 		}
 	}
 	sent, err := sentModalities(m, given)
@@ -94,7 +94,7 @@ func (x *exchange) givenInputs(m *modelpkg.Model) ([]*tensor.Tensor, error) {
 		i := slices.IndexFunc(m.Inputs, func(spec modelpkg.Input) bool { return spec.Name == in.Name })
 		switch {
 		case i < 0:
-			return nil, invalid("%s has no input %q, its inputs are %s", m.Name, in.Name, describeInputs(m))
+			return nil, invalid("%s has no input %q; its inputs are %s", m.Name, in.Name, describeInputs(m))
 		case given[i] != nil:
 			return nil, invalid("input %q is given twice", in.Name)
 		}
@@ -110,7 +110,7 @@ func (x *exchange) givenInputs(m *modelpkg.Model) ([]*tensor.Tensor, error) {
 // dimension, which is the items.
 func fits(in tensor.Tensor, spec modelpkg.Input) error {
 	if in.DType != spec.DType {
-		return invalid("input %q is %v, %v was sent", in.Name, spec.DType, in.DType)
+		return invalid("input %q has datatype %v, but %v was sent", in.Name, spec.DType, in.DType)
 	}
 	if forAll(spec, &in) {
 		return nil
@@ -120,20 +120,20 @@ func fits(in tensor.Tensor, spec modelpkg.Input) error {
 	case sound && !slices.Contains(in.Shape, 0):
 		return tooLong(in, spec)
 	case sound:
-		return invalid("input %q has shape %s, %v was sent, which is empty", in.Name, declared(spec.Spec), in.Shape)
+		return invalid("input %q has shape %s, but %v was sent, which is empty", in.Name, declared(spec.Spec), in.Shape)
 	case in.Shape.Fits(spec.Shape):
-		return invalid("input %q has shape %s, %v was sent: put the number of items first", in.Name, declared(spec.Spec), in.Shape)
+		return invalid("input %q has shape %s, but %v was sent: put the number of items first", in.Name, declared(spec.Spec), in.Shape)
 	}
-	return invalid("input %q has shape %s, %v was sent", in.Name, declared(spec.Spec), in.Shape)
+	return invalid("input %q has shape %s, but %v was sent", in.Name, declared(spec.Spec), in.Shape)
 }
 
-// tooLong holds the dynamic dimension of an input against its bound.
+// tooLong checks the dynamic dimension of an input against its bound.
 func tooLong(in tensor.Tensor, spec modelpkg.Input) error {
 	if spec.Max == 0 {
 		return nil
 	}
 	if axis := slices.Index(spec.Shape, -1); axis >= 0 && in.Shape[1+axis] > spec.Max {
-		return invalid("input %q has size %d where the model takes at most %d (max in its package): shorten it", in.Name, in.Shape[1+axis], spec.Max)
+		return invalid("input %q has length %d, but the model takes at most %d (max in its package)", in.Name, in.Shape[1+axis], spec.Max)
 	}
 	return nil
 }
@@ -179,8 +179,8 @@ func describeInputs(m *modelpkg.Model) string {
 	return strings.Join(list, ", ")
 }
 
-// wanted resolves the outputs a request names: indices into the model's outputs
-// and the form of each. It names none to have all.
+// wanted returns the outputs that a request names, all if it names none, as indices into
+// the model's outputs with the form of each.
 func wanted(q *oip.Request, m *modelpkg.Model) (outputs []int, forms []oip.Form, err error) {
 	if len(q.Outputs) == 0 {
 		for i := range m.Outputs {
@@ -196,9 +196,9 @@ func wanted(q *oip.Request, m *modelpkg.Model) (outputs []int, forms []oip.Form,
 			for k, spec := range m.Outputs {
 				names[k] = spec.Name
 			}
-			return nil, nil, invalid("%s has no output %q, its outputs are %s", m.Name, out.Name, strings.Join(names, ", "))
+			return nil, nil, invalid("%s has no output %q; its outputs are %s", m.Name, out.Name, strings.Join(names, ", "))
 		case slices.Contains(outputs, i):
-			return nil, nil, invalid("output %q is wanted twice", out.Name)
+			return nil, nil, invalid("output %q is requested twice", out.Name)
 		}
 		outputs, forms = append(outputs, i), append(forms, out.Form)
 	}

@@ -17,11 +17,11 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// extensions of the protocol that are served; the last is our own, objectives.
+// extensions of the protocol that are supported; "mosel" stands for objectives.
 var extensions = []string{"binary_tensor_data", "model_configuration", "model_repository", "statistics", "mosel"}
 
-// This file has, for what a server says of itself and of its models, first what
-// both transports tell and then REST's way to tell it; gRPC's is in service.go.
+// This file has the descriptions of the server and its models, for both transports, and
+// the handlers of REST that send them. The handlers of gRPC are in service.go.
 
 func (a *API) describeServer() oip.ServerMetadata {
 	return oip.ServerMetadata{Name: "mosel", Version: a.cfg.Version, Extensions: extensions}
@@ -41,8 +41,8 @@ func (a *API) serverReady(w http.ResponseWriter, _ *http.Request, _ arguments) e
 	return writeJSON(w, readyStatus(ready), oip.ServerReady{Ready: ready, Live: !a.dead.Load()})
 }
 
-// readyStatus is the status of an answer about readiness or life: some clients read
-// only that, others only the body.
+// readyStatus is the status of an answer about health: some clients read only the status,
+// others only the body.
 func readyStatus(ready bool) int {
 	if ready {
 		return http.StatusOK
@@ -50,8 +50,8 @@ func readyStatus(ready bool) int {
 	return http.StatusServiceUnavailable
 }
 
-// modelIsReady reports whether a model takes requests. One that is in the
-// repository and not loaded is not ready; any other has an error of kind not found.
+// modelIsReady reports whether a model takes requests. A model that is in the repository
+// and not loaded is not ready; for an unknown model the error has kind not found.
 func (b *backend) modelIsReady(name, version string) (bool, error) {
 	l, err := b.engine.Use(name, version)
 	if err == nil {
@@ -86,7 +86,7 @@ func (*API) models(w http.ResponseWriter, _ *http.Request, args arguments) error
 	return writeJSON(w, http.StatusOK, list)
 }
 
-// listed is the repository as the protocol's index has it.
+// listed is the index of the repository.
 func (b *backend) listed(readyOnly bool) []oip.RepositoryEntry {
 	entries := []oip.RepositoryEntry{}
 	for _, e := range b.models.Index() {
@@ -101,19 +101,19 @@ func (b *backend) listed(readyOnly bool) []oip.RepositoryEntry {
 	return entries
 }
 
-// smallBytesMax bounds the bodies of questions about the repository, which have a
-// boolean or two in them.
+// smallBytesMax bounds the bodies of requests to the repository, which have a boolean or
+// two.
 const smallBytesMax = 64 << 10
 
-// small reads a body that may be missing.
+// small reads a small body in JSON. The body may be empty.
 func (a *API) small(w http.ResponseWriter, r *http.Request, question any) error {
 	body := a.newBodyReader(w, r, smallBytesMax)
 	err := json.NewDecoder(&body).Decode(question)
 	if _, known := errors.AsType[*slo.Error](err); known {
 		return err
 	}
-	if err != nil && !errors.Is(err, io.EOF) { // no body is no question
-		return slo.E("", slo.KindInvalid, "the body is not as the protocol says: %w", err)
+	if err != nil && !errors.Is(err, io.EOF) { // an empty body is allowed
+		return slo.E("", slo.KindInvalid, "the body is not valid JSON of this request: %w", err)
 	}
 	return nil
 }
@@ -128,12 +128,11 @@ func (a *API) index(w http.ResponseWriter, r *http.Request, args arguments) erro
 	return writeJSON(w, http.StatusOK, args.listed(question.Ready))
 }
 
-// noOverrides refuses what Triton's clients can send along with a load and would
-// take from the model directory who decides what is served: a configuration, or
-// files of the model.
+// noOverrides refuses the parameters of Triton's load: a configuration, or files of the
+// model. Only the model directory decides what is served.
 func noOverrides(parameters int) error {
 	if parameters > 0 {
-		return slo.E("", slo.KindUnsupported, "a model is loaded as it is in the model directory: configuration and files in the request are not supported")
+		return slo.E("", slo.KindUnsupported, "parameters of a load, such as a configuration or files, are not supported: the model is loaded as it is in the model directory")
 	}
 	return nil
 }
@@ -156,7 +155,7 @@ func (a *API) load(w http.ResponseWriter, r *http.Request, args arguments) error
 
 func (a *API) unload(w http.ResponseWriter, r *http.Request, args arguments) error {
 	var question struct {
-		Parameters map[string]any `json:"parameters"` // unload_dependents: no model here depends on another
+		Parameters map[string]any `json:"parameters"` // ignored: unload_dependents, because no model depends on another
 	}
 	if err := a.small(w, r, &question); err != nil {
 		return err
@@ -167,10 +166,10 @@ func (a *API) unload(w http.ResponseWriter, r *http.Request, args arguments) err
 	return writeJSON(w, http.StatusOK, struct{}{})
 }
 
-// platform is what Triton's clients call ONNX graphs.
+// platform and runs are Triton's names of ONNX graphs and of what runs them.
 const platform, runs = "onnxruntime_onnx", "onnxruntime"
 
-// describeModel says what a model takes and gives, with all its versions.
+// describeModel describes a model: its versions, inputs, outputs and properties.
 func (b *backend) describeModel(name, version string) (oip.ModelMetadata, error) {
 	l, err := b.engine.Use(name, version)
 	if err != nil {
@@ -210,13 +209,13 @@ func describe(s modelpkg.Spec) oip.TensorMetadata {
 	return oip.TensorMetadata{Name: s.Name, Datatype: s.DType.String(), Shape: batched(s.Shape)}
 }
 
-// batched puts a batch dimension of any size before a shape.
+// batched adds a batch dimension of any size at the front of a shape.
 func batched(s tensor.Shape) tensor.Shape {
 	return append(tensor.Shape{-1}, s...)
 }
 
-// properties are facts about a model that the protocol has no field for; a list
-// in them is comma separated. docs/protocol.md names them.
+// properties are facts about a model for which the protocol has no field; lists are comma
+// separated. docs/protocol.md describes them.
 func properties(s engine.Served) map[string]string {
 	m := s.Model
 	p := map[string]string{
@@ -226,7 +225,7 @@ func properties(s engine.Served) map[string]string {
 	for _, modality := range m.Modalities {
 		p["modality."+modality.Name] = strings.Join(inputNames(m, modality.Inputs), ",")
 	}
-	for _, in := range m.Inputs { // what a client needs to make the input from an ordinary file
+	for _, in := range m.Inputs { // for clients that make the input from a media file
 		if in.Media != modelpkg.MediaNone {
 			p["media."+in.Name] = string(in.Media)
 		}
@@ -251,7 +250,7 @@ func properties(s engine.Served) map[string]string {
 	return p
 }
 
-// declarations are what a package says of an input beyond its tensor.
+// declarations adds what the model package declares of an input besides its tensor.
 func declarations(p map[string]string, in modelpkg.Input) {
 	if in.Max > 0 {
 		p["max."+in.Name] = strconv.FormatInt(in.Max, 10)
@@ -286,7 +285,7 @@ func inputNames(m *modelpkg.Model, indices []int) []string {
 	return names
 }
 
-// configure is what clients need of Triton's model configuration.
+// configure is the part of Triton's model configuration that clients read.
 func (b *backend) configure(name, version string) (oip.ModelConfig, error) {
 	l, err := b.engine.Use(name, version)
 	if err != nil {

@@ -20,9 +20,9 @@ const (
 	headerDeadline    = "X-Mosel-Deadline-Ms"
 )
 
-// objective reads what a request asks for from its parameters and headers. Where
-// a thing is stated twice the stricter counts: the higher floor, the earlier
-// deadline. Deadlines count from arrived.
+// objective reads the objective of a request from its parameters and headers. If both
+// have a floor or a deadline, the higher floor and the earlier deadline count. Deadlines
+// count from arrived.
 func objective(params oip.Parameters, header access.Header, arrived slo.Instant) (slo.Objective, error) {
 	o := slo.Objective{Deadline: slo.Never}
 	for _, p := range params {
@@ -40,8 +40,8 @@ func objective(params oip.Parameters, header access.Header, arrived slo.Instant)
 	return o, nil
 }
 
-// state takes one statement into the objective; other parameters it leaves be. Its
-// errors begin with the value.
+// state adds a parameter to the objective, if it belongs there. Errors begin with the
+// value.
 func state(o *slo.Objective, name string, value oip.Value, arrived slo.Instant) error {
 	switch name {
 	case "min_accuracy":
@@ -68,9 +68,8 @@ func state(o *slo.Objective, name string, value oip.Value, arrived slo.Instant) 
 	return nil
 }
 
-// understood adds to the facts of an answer what was asked for, as it was
-// understood: the floor, and the time from the request's arrival to its deadline.
-// What was not asked for is not there.
+// understood adds to the facts of an answer the floor and the deadline of the request as
+// the server understood them, if it had any; the deadline as the time from arrival.
 func understood(p oip.Parameters, o slo.Objective, arrived slo.Instant) oip.Parameters {
 	if o.Floor > 0 {
 		p = append(p, oip.Parameter{Name: "min_accuracy", Value: oip.Float(o.Floor.Float())})
@@ -86,8 +85,8 @@ func understood(p oip.Parameters, o slo.Objective, arrived slo.Instant) oip.Para
 	return p
 }
 
-// accuracy reads a floor: a share between 0 and 1. Larger numbers are refused, since
-// nobody can know whether 97 is percent or thousandths.
+// accuracy reads a floor: a share between 0 and 1. Larger numbers are refused, because
+// 97 could be percent or thousandths.
 func accuracy(value oip.Value) (slo.Accuracy, error) {
 	share, err := trimmed(value).Float64()
 	if err != nil {
@@ -128,8 +127,8 @@ func microseconds(value oip.Value) (left time.Duration, limited bool, err error)
 	return time.Duration(us) * time.Microsecond, us > 0, nil
 }
 
-// choice reads the parameter "modalities", with which a client takes the choice
-// upon itself. 0 says that it does not. Every item must carry what is chosen.
+// choice reads the parameter "modalities", with which a client chooses the modalities
+// itself; 0 if it does not. Every item must carry what is chosen.
 func choice(params oip.Parameters, m *modelpkg.Model, c carried) (slo.Modalities, error) {
 	value, ok := params.Get("modalities")
 	if !ok {

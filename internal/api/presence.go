@@ -15,7 +15,7 @@ import (
 // the rows of a modality belong to, such as items.image = "0-6,9".
 const placesPrefix = "items."
 
-// placesOf reads which items carry each modality, by modality; nil: all do.
+// placesOf reads from the parameters which items carry each modality; nil: all do.
 func placesOf(params oip.Parameters, m *modelpkg.Model, sent slo.Modalities, itemsMax int) ([slo.ModalitiesMax][]int, error) {
 	var places [slo.ModalitiesMax][]int
 	for _, p := range params {
@@ -40,8 +40,9 @@ func placesOf(params oip.Parameters, m *modelpkg.Model, sent slo.Modalities, ite
 	return places, nil
 }
 
-// itemsOf is the number of items of a request. Inputs that all items carry agree in
-// it; where there are none, the highest item number says it.
+// itemsOf is the number of items of a request. All inputs that every item carries must
+// have it as their number of rows; if there is no such input, it is the highest item
+// number plus 1.
 func itemsOf(m *modelpkg.Model, given []*tensor.Tensor, places [slo.ModalitiesMax][]int) (int, error) {
 	n, highest, by := -1, -1, ""
 	for i, in := range given {
@@ -69,17 +70,17 @@ func itemsOf(m *modelpkg.Model, given []*tensor.Tensor, places [slo.ModalitiesMa
 	}
 	switch {
 	case n < 0 && highest < 0:
-		return 1, nil // settings alone
+		return 1, nil // only inputs that hold for the whole request
 	case n < 0:
 		return highest + 1, nil
 	case highest >= n:
-		return 0, invalid("item %d is named, but input %q has %d items", highest, by, n)
+		return 0, invalid("a parameter items.MODALITY names item %d, but input %q has only %d items, numbered from 0", highest, by, n)
 	}
 	return n, nil
 }
 
-// carry says what the items carry. The common request, whose items all carry what
-// was sent, costs nothing but the look for what is absent.
+// carry returns which modalities the items carry. It allocates only if not all items
+// carry everything that was sent.
 func (x *exchange) carry(m *modelpkg.Model, sent slo.Modalities, places [slo.ModalitiesMax][]int, n int) carried {
 	c := carried{union: sent, every: sent}
 	uneven := false
@@ -117,8 +118,8 @@ func (x *exchange) carry(m *modelpkg.Model, sent slo.Modalities, places [slo.Mod
 	return c
 }
 
-// absent finds, by item, the modalities of which an input looks as the package says
-// that an absent one does; nil: none does.
+// absent finds, by item, the modalities of which an input looks absent by the rule in the
+// model package; nil: there are none.
 func (x *exchange) absent(m *modelpkg.Model, sent slo.Modalities, n int) (list []slo.Modalities) {
 	for i, in := range m.Inputs {
 		bit := slo.Modalities(1 << in.Modality)
@@ -137,7 +138,7 @@ func (x *exchange) absent(m *modelpkg.Model, sent slo.Modalities, n int) (list [
 	return list
 }
 
-// check refuses a request of which an item carries nothing that a variant runs on.
+// check refuses a request with an item for which no variant has all its modalities.
 func (c carried) check(m *modelpkg.Model) error {
 	if c.items == nil {
 		if runnable(m, c.union) {
@@ -170,7 +171,7 @@ func runnable(m *modelpkg.Model, set slo.Modalities) bool {
 	return false
 }
 
-// looks says how the package tells that modalities are absent.
+// looks lists the rules by which the inputs of modalities count as absent.
 func looks(m *modelpkg.Model, set slo.Modalities) string {
 	var list []string
 	for _, in := range m.Inputs {
@@ -181,7 +182,7 @@ func looks(m *modelpkg.Model, set slo.Modalities) string {
 	return strings.Join(list, ", ")
 }
 
-// runs says what the items carry, for the engine; nil: all carry the same.
+// runs describes to the engine what the items carry; nil: all carry the same.
 func (c carried) runs(choice slo.Modalities) (runs []slo.Carried) {
 	if c.items == nil || c.every == c.union {
 		return nil
@@ -196,8 +197,8 @@ func (c carried) runs(choice slo.Modalities) (runs []slo.Carried) {
 	return runs
 }
 
-// told are the parameters of an answer that say which items were taken to lack a
-// modality: "absent": "audio" for all of them, "audio:0-3;text:5" for some.
+// told are the parameters of an answer that say which modalities counted as absent:
+// "absent": "audio" for all items, "audio:0-3;text:5" for some.
 func (c carried) told(m *modelpkg.Model) oip.Parameters {
 	if c.absent == nil {
 		return nil
@@ -221,8 +222,8 @@ func (c carried) told(m *modelpkg.Model) oip.Parameters {
 	return oip.Parameters{{Name: "absent", Value: oip.String(strings.Join(parts, ";"))}}
 }
 
-// explained adds to the error of a floor that cannot be reached what was sent and
-// counts as absent.
+// explained adds to the error of an infeasible floor which modalities were sent and count
+// as absent.
 func (c carried) explained(m *modelpkg.Model, err error) error {
 	told, absent := c.told(m).Get("absent")
 	if e, ok := errors.AsType[*slo.Error](err); ok && absent && e.Kind == slo.KindInfeasible {

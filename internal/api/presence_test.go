@@ -70,7 +70,7 @@ var carryCases = []struct {
 	{"not enough", oip.Parameters{{Name: "items.image", Value: oip.String("0")}}, []tensor.Tensor{images(1), sounds(9, 9)}, "item 1 carries audio alone: scene runs on", ""},
 	{"nobody's item", oip.Parameters{{Name: "items.image", Value: oip.String("0,2")}}, []tensor.Tensor{images(1, 2)}, "item 1 carries nothing: scene runs on", ""},
 	{"too few rows", oip.Parameters{{Name: "items.image", Value: oip.String("0-2")}}, []tensor.Tensor{images(1, 2)}, `input "image" has 2 rows, parameter items.image names 3 items`, ""},
-	{"beyond the others", oip.Parameters{{Name: "items.text", Value: oip.String("2")}}, []tensor.Tensor{images(1, 2), texts(3), mask}, `item 2 is named, but input "image" has 2 items`, ""},
+	{"beyond the others", oip.Parameters{{Name: "items.text", Value: oip.String("2")}}, []tensor.Tensor{images(1, 2), texts(3), mask}, `a parameter items.MODALITY names item 2, but input "image" has only 2 items`, ""},
 	{"unlike numbers", nil, []tensor.Tensor{images(1, 2), texts(3), mask}, "a parameter items.text that says which items it is for", ""},
 	{"an unknown modality", oip.Parameters{{Name: "items.smell", Value: oip.String("0")}}, []tensor.Tensor{images(1)}, `scene has no modality "smell"`, ""},
 	{"what was not sent", oip.Parameters{{Name: "items.text", Value: oip.String("0")}}, []tensor.Tensor{images(1)}, `no input of modality "text" was sent`, ""},
@@ -78,7 +78,7 @@ var carryCases = []struct {
 	{"backwards", oip.Parameters{{Name: "items.image", Value: oip.String("1,0")}}, []tensor.Tensor{images(1, 2)}, "item 0 stands after item 1", ""},
 	{"no list", oip.Parameters{{Name: "items.image", Value: oip.String("0-")}}, []tensor.Tensor{images(1)}, `"0-" is not a list of item numbers`, ""},
 	{"far away", oip.Parameters{{Name: "items.image", Value: oip.String("0-2000000000")}}, []tensor.Tensor{images(1)}, "item 2000000000 is not below 100", ""},
-	{"too long", nil, []tensor.Tensor{images(1), rowsOfBytes("audio", tensor.Int16, tensor.Shape{5}, 9), texts(1), mask}, `input "audio" has size 5 where the model takes at most 4`, ""},
+	{"too long", nil, []tensor.Tensor{images(1), rowsOfBytes("audio", tensor.Int16, tensor.Shape{5}, 9), texts(1), mask}, `input "audio" has length 5, but the model takes at most 4`, ""},
 	{"out of the vocabulary", nil, []tensor.Tensor{texts(3, 30), mask}, `input "chars"`, ""},
 	{"a setting for each item", nil, []tensor.Tensor{texts(3, 4), rowsOfBytes("mask", tensor.Bool, tensor.Shape{3}, 1, 0)}, "[text text]", ""},
 }

@@ -24,7 +24,7 @@ func TestInternalErrorsKeepTheirPlaces(t *testing.T) {
 		{slo.E("", slo.KindInternal, "cannot open /home/user/.cache/mosel/libonnxruntime.so.1.27: no"), "cannot open libonnxruntime.so.1.27: no"},
 		{slo.E("load", slo.KindInternal, "%w", &fs.PathError{Op: "open", Path: "/srv/secret place/models/x", Err: os.ErrPermission}), "load: open x: permission denied"},
 		{slo.E("infer digits", slo.KindInternal, "the runtime failed: %w", errors.New("the runtime panicked: runtime error: index out of range [3]\ngoroutine 7 [running]:\nmain.go:1")),
-			"infer digits: the runtime failed: the runtime panicked; the server's log says more"},
+			"infer digits: the runtime failed: the runtime panicked; the server's log has the details"},
 		{fmt.Errorf("no kind: %w", errors.New("ratio 3/4 of a/b")), "no kind: ratio 3/4 of a/b"},
 	} {
 		f := failureOf(tt.err)

@@ -69,7 +69,7 @@ func messageReceived(ctx context.Context, request any) *meteredConn {
 	return m.conn
 }
 
-// admitted is a stream whose caller is known.
+// admitted is a stream that admit has let in. It meters the messages it receives.
 type admitted struct {
 	grpc.ServerStream
 	ctx  context.Context

@@ -11,7 +11,7 @@ import (
 	"github.com/mosel-serve/mosel/status"
 )
 
-// status tells what the server does now.
+// status answers with the state of the server.
 func (a *API) status(w http.ResponseWriter, _ *http.Request, args arguments) error {
 	s, ok := args.engine.Status()
 	if !ok {
@@ -35,7 +35,7 @@ func (a *API) status(w http.ResponseWriter, _ *http.Request, args arguments) err
 	return writeJSON(w, http.StatusOK, s)
 }
 
-// explain says why one request got what it got.
+// explain answers with what one request asked for, what it ran on, and why.
 func (*API) explain(w http.ResponseWriter, r *http.Request, args arguments) error {
 	x, err := args.engine.Explain(r.PathValue("id"))
 	if err != nil {
@@ -44,21 +44,21 @@ func (*API) explain(w http.ResponseWriter, r *http.Request, args arguments) erro
 	return writeJSON(w, http.StatusOK, x)
 }
 
-// requests lists the jobs of an id that a client gave: several may share it.
+// requests lists the jobs to which clients gave an id; several may have the same.
 func (*API) requests(w http.ResponseWriter, r *http.Request, args arguments) error {
 	ids := r.URL.Query()["client_id"]
 	if len(ids) != 1 || ids[0] == "" {
-		return slo.E("", slo.KindInvalid, "give the server's id of one request in the path, /v1/explain/ID, or the client's own as /v1/explain?client_id=ID")
+		return slo.E("", slo.KindInvalid, "name a request: by the server's id as /v1/explain/ID, or by the client's id as /v1/explain?client_id=ID")
 	}
 	list := args.engine.Requests(ids[0])
 	if list.Total == 0 {
-		return slo.E("", slo.KindNotFound, "no request with the client's id %.80q is known: unfinished ones are, and the last ones that ended", ids[0])
+		return slo.E("", slo.KindNotFound, "no request with the client's id %.80q is known: the server knows unfinished requests and the latest finished ones", ids[0])
 	}
 	return writeJSON(w, http.StatusOK, list)
 }
 
-// statistics are those of one version of a model, of all its versions, or, without
-// a name, of all models.
+// statistics returns the statistics of one version of a model, of all its versions, or,
+// without a name, of all models.
 func (b *backend) statistics(name, version string) (oip.Statistics, error) {
 	answer := oip.Statistics{ModelStats: []oip.ModelStatistics{}}
 	if name != "" {
@@ -74,7 +74,7 @@ func (b *backend) statistics(name, version string) (oip.Statistics, error) {
 		}
 		l, err := b.engine.Use(s.Model.Name, s.Model.Version)
 		if err != nil {
-			continue // gone this moment
+			continue // it was removed after List
 		}
 		answer.ModelStats = append(answer.ModelStats, modelStatistics(l))
 		l.Release()
@@ -82,9 +82,9 @@ func (b *backend) statistics(name, version string) (oip.Statistics, error) {
 	return answer, nil
 }
 
-// modelStatistics has the engine's statistics in Triton's shape. Gathering inputs
-// and copying outputs is not timed apart: they are moments of the run, and count
-// with no time.
+// modelStatistics converts the engine's statistics to Triton's form. Gathering inputs and
+// copying outputs is part of a run and not timed separately, so these have counts and no
+// times.
 func modelStatistics(l engine.Lease) oip.ModelStatistics {
 	s := l.Statistics()
 	tally := func(t obs.Tally) oip.StatisticDuration {

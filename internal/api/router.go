@@ -61,19 +61,19 @@ func (a *API) routes() []route {
 	}
 }
 
-// unsupported serves a resource of ours to come.
+// unsupported serves a resource that this version does not have yet.
 func unsupported(what string) func(http.ResponseWriter, *http.Request, arguments) error {
 	return func(http.ResponseWriter, *http.Request, arguments) error {
-		return slo.E("", slo.KindUnsupported, "%s not offered by this version of mosel", what)
+		return slo.E("", slo.KindUnsupported, "%s not supported by this version of mosel", what)
 	}
 }
 
 // REST is the handler of everything over HTTP.
 func (a *API) REST() http.Handler { return a.routed(a.routes()) }
 
-// Metrics is the handler of a listener that clients do not use: metrics, which are
-// for whoever may ask about models, and health once more, for probes that must get
-// an answer when REST has no place left.
+// Metrics is the handler of the listener for metrics. Its metrics need the role that
+// questions about models need. It also answers health, for probes that must get an
+// answer when REST has no free connection.
 func (a *API) Metrics(metrics http.Handler, at access.Listener) http.Handler {
 	scrape := func(w http.ResponseWriter, r *http.Request, _ arguments) error {
 		metrics.ServeHTTP(w, r)
@@ -189,7 +189,7 @@ func (t *router) allowed(to *url.URL, host string) (methods []string) {
 	return methods
 }
 
-// authorize lets a caller in who has the role, and returns what the handler needs.
+// authorize checks that the caller has the role, and returns what the handler needs.
 func (t *router) authorize(r *http.Request, need access.Role) (args arguments, err error) {
 	remote, _ := netip.ParseAddrPort(r.RemoteAddr) // the zero address, which counts as remote, if it cannot be parsed
 	peer := access.Peer{Remote: remote, Host: r.Host, Local: t.at, Header: r.Header}
@@ -216,7 +216,7 @@ func (a *API) recovered(w http.ResponseWriter, r *http.Request) {
 	a.fail(w, r, defect(id))
 }
 
-// defect is the error of a call whose handler panicked.
+// defect is the error of a request whose handler panicked.
 func defect(id string) error {
-	return slo.E("", slo.KindInternal, "a defect in the server; its log says more of incident %s", id)
+	return slo.E("", slo.KindInternal, "an internal error of the server; its log has the details under incident %s", id)
 }

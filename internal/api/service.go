@@ -6,7 +6,7 @@ import (
 	"github.com/mosel-serve/mosel/oip/inference"
 )
 
-// service is the protocol's calls.
+// service implements the protocol's calls.
 type service struct {
 	inference.UnimplementedGRPCInferenceServiceServer
 	api *API
@@ -85,7 +85,8 @@ func (s *service) RepositoryIndex(_ context.Context, q *inference.RepositoryInde
 	return inference.EncodeRepositoryIndex(b.listed(q.GetReady())), nil
 }
 
-// named is the model of a request to load or unload one, in both dialects.
+// named is the model that a request wants to load or unload. Triton and KServe have
+// different fields for it.
 func named(q interface {
 	GetRepositoryName() string
 	GetModelName() string

@@ -11,9 +11,9 @@ import (
 	"github.com/mosel-serve/mosel/oip/inference"
 )
 
-// stream answers ModelStreamInfer, Triton's extension: requests one after the other,
-// answered in their order, while up to so many are under way. One that fails is
-// answered with its error and the stream goes on.
+// stream answers ModelStreamInfer, Triton's extension: a stream of requests, answered in
+// their order. Up to StreamWindow of them run at a time. A request that fails is answered
+// with its error, and the stream goes on.
 func (s *service) stream(stream grpc.ServerStream) error {
 	b, err := s.api.current()
 	if err != nil {
@@ -28,7 +28,7 @@ func (s *service) stream(stream grpc.ServerStream) error {
 		for answer := range answers {
 			if m := <-answer; ctx.Err() == nil {
 				if err := stream.SendMsg(m); err != nil {
-					cancel(err) // what is under way is given up
+					cancel(err) // and so all requests under way
 				}
 			}
 		}
@@ -45,13 +45,13 @@ func (s *service) stream(stream grpc.ServerStream) error {
 	close(answers)
 	<-sent
 	if cause := context.Cause(ctx); cause != nil {
-		return slo.E("", slo.KindCancelled, "the stream was given up: %w", cause)
+		return slo.E("", slo.KindCancelled, "the stream was cancelled: %w", cause)
 	}
 	return ended(err)
 }
 
-// finalAsked is the parameter by which Triton's clients ask that an answer says
-// whether it is the last to its request, and finalTold how it says so.
+// With the parameter finalAsked a client of Triton asks that each answer say, in the
+// parameter finalTold, whether it is the last one to its request.
 const finalAsked, finalTold = "triton_enable_empty_final_response", "triton_final_response"
 
 // streamed answers one request of a stream.
@@ -84,7 +84,8 @@ func (s *service) streamed(ctx context.Context, b *backend, f *frame) (m *infere
 	return m
 }
 
-// failed says in a stream what went wrong with a request, and which it was.
+// failed makes the answer to a request of a stream that failed: its error, with the
+// request's id and the facts as parameters.
 func failed(q *inference.ModelInferRequest, f failure) (string, *inference.ModelInferResponse) {
 	m := &inference.ModelInferResponse{ModelName: q.GetModelName(), ModelVersion: q.GetModelVersion(), Id: q.GetId()}
 	number := func(v int64) *inference.InferParameter {

@@ -22,8 +22,8 @@ func TestSettingsForNamedItems(t *testing.T) {
 	}{
 		{"0", []tensor.Tensor{images(1, 2), chars, mask}, ""},
 		{"0-1", []tensor.Tensor{images(1, 2), chars, mask}, ""},
-		{"2", []tensor.Tensor{images(1, 2), chars, mask}, "item 2 is named"},
-		{"0-99", []tensor.Tensor{images(1, 2), chars, mask}, "item 99 is named"},
+		{"2", []tensor.Tensor{images(1, 2), chars, mask}, "names item 2"},
+		{"0-99", []tensor.Tensor{images(1, 2), chars, mask}, "names item 99"},
 		{"7", []tensor.Tensor{chars, mask}, "item 0 carries nothing"},
 	} {
 		x := newExchange(&budget{max: 1 << 20})

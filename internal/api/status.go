@@ -15,8 +15,8 @@ import (
 	"github.com/mosel-serve/mosel/oip"
 )
 
-// statuses is the table from an error's kind to what the client sees. A retry
-// makes sense only where it says so, and then the answer says when.
+// statuses is the table from an error's kind to the status of the answer. Answers of the
+// kinds with retry say when a retry may succeed.
 var statuses = map[slo.Kind]struct {
 	status int
 	code   codes.Code
@@ -39,11 +39,10 @@ var statuses = map[slo.Kind]struct {
 // challenge is the header WWW-Authenticate of an answer that asks for a token.
 const challenge = `Bearer realm="mosel"`
 
-// retryDefault is when a client may retry where the error does not say.
+// retryDefault is when a client may retry if the error does not say.
 const retryDefault = time.Second
 
-// httpError is an error for which HTTP has a status of its own, besides that of
-// its kind.
+// httpError is an error with a status of HTTP that replaces the status of its kind.
 type httpError struct {
 	status int
 	error
@@ -51,15 +50,15 @@ type httpError struct {
 
 func (e httpError) Unwrap() error { return e.error }
 
-// failure is an error as a client sees it, whatever the transport.
+// failure is an error as clients see it, over both transports.
 type failure struct {
 	status int
 	code   codes.Code
 	body   oip.ErrorBody
-	retry  time.Duration // > 0: worth another try after that
+	retry  time.Duration // > 0: a retry may succeed after this time
 }
 
-// failureOf reads an error by the table.
+// failureOf looks an error up in the table.
 func failureOf(err error) failure {
 	kind := slo.KindOf(err)
 	row := statuses[kind]
@@ -88,8 +87,8 @@ func failureOf(err error) failure {
 	return f
 }
 
-// level is that of the log for a failure: what is not the client's doing is said
-// aloud.
+// level is the level at which a failure is logged: internal errors always appear, all
+// others with --verbose only.
 func (f failure) level() slog.Level {
 	if f.status == http.StatusInternalServerError {
 		return slog.LevelError
@@ -97,7 +96,7 @@ func (f failure) level() slog.Level {
 	return slog.LevelDebug
 }
 
-// logFailure says in the log that a request failed, with its job if it became one.
+// logFailure logs that a request failed, with its job if there is one.
 func (a *API) logFailure(ctx context.Context, f failure, err error, facts ...any) {
 	if f.body.Job != "" {
 		facts = append(facts, "job", f.body.Job)

@@ -124,7 +124,7 @@ var failures = map[slo.Kind]struct {
 	slo.KindUnsupported: {
 		do:     func(f fixture) *httptest.ResponseRecorder { return f.call("POST", "/v2/models/scene/jobs", `{}`) },
 		status: 501,
-		want:   oip.ErrorBody{Error: "not offered"},
+		want:   oip.ErrorBody{Error: "not supported"},
 	},
 	slo.KindUnauthenticated: {
 		do: func(f fixture) *httptest.ResponseRecorder {
@@ -232,7 +232,7 @@ func TestPanicIsAnsweredAndLogged(t *testing.T) {
 		h := New(DefaultConfig(), new(access.Guard), newLog(&log))
 		broken := h.routed([]route{{"GET", "/v2", func(http.ResponseWriter, *http.Request, arguments) error { panic("a defect") }, access.Public}})
 		w := send(broken, httptest.NewRequestWithContext(t.Context(), "GET", "/v2", nil))
-		said := regexp.MustCompile(`^\{"error":"a defect in the server; its log says more of incident (e-[a-z2-7]{26})"\}\n$`).FindStringSubmatch(w.Body.String())
+		said := regexp.MustCompile(`^\{"error":"an internal error of the server; its log has the details under incident (e-[a-z2-7]{26})"\}\n$`).FindStringSubmatch(w.Body.String())
 		if w.Code != 500 || said == nil {
 			t.Fatalf("%d %s", w.Code, w.Body)
 		}

@@ -92,7 +92,7 @@ func TestStreamAnswersInOrder(t *testing.T) {
 			status int64
 			final  bool
 		}{
-			{id: "0"}, {id: "1"}, {id: "2"}, {id: "3", fault: `no model "other"`, status: 404}, {fault: "no ModelInferRequest", status: 400},
+			{id: "0"}, {id: "1"}, {id: "2"}, {id: "3", fault: `no model "other"`, status: 404}, {fault: "not a valid ModelInferRequest", status: 400},
 			{id: "5", fault: "more than 64 inputs", status: 413}, {id: "6", fault: "the best is 0.95", status: 422}, {id: "7", final: true},
 			{id: "8", fault: "deadline_ms", status: 400, final: true},
 		} {

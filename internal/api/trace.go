@@ -16,29 +16,27 @@ import (
 	"github.com/mosel-serve/mosel/internal/stats"
 )
 
-// tracing is the trace of one inference: a span of the whole, with one below it for
-// each stage. The stages begin and end when API and engine say they did, so nothing
-// is measured twice. A nil one does nothing, and is what a request gets that nobody
-// traces.
+// tracing is the trace of one inference: a span of the request, with a child span for each
+// stage. The stages use the times that API and engine measure anyway. The methods of a
+// nil *tracing do nothing; it stands for a request that is not traced.
 type tracing struct {
 	span    trace.Span
 	tracer  trace.Tracer
 	arrived slo.Instant
 	began   time.Time // the same moment
-	// The stages that are over: decoded is zero until the request has been decoded,
-	// inferred until the engine has returned.
+	// decoded is zero until the request has been decoded, inferred until the engine has
+	// returned.
 	decoded  time.Time
 	inferred time.Time
 }
 
-// carrier is a request's header, or metadata, of which the trace is read that it is
-// part of.
+// carrier is a request's header or metadata, from which the caller's span is read.
 type carrier struct{ access.Header }
 
-// Set implements propagation.TextMapCarrier; nothing is sent with it.
+// Set implements propagation.TextMapCarrier. It is not used.
 func (carrier) Set(string, string) {}
 
-// Keys implements propagation.TextMapCarrier; the form that is read has fixed names.
+// Keys implements propagation.TextMapCarrier. TraceContext does not use it.
 func (carrier) Keys() []string { return nil }
 
 // trace begins the trace of an inference, below the caller's span if it has one.
@@ -55,17 +53,17 @@ func (a *API) trace(ctx context.Context, header access.Header, arrived slo.Insta
 	return &tracing{span: span, tracer: a.cfg.Tracer, arrived: arrived, began: began}
 }
 
-// modelBytesMax bounds the name of a model in a trace: there need be no such model.
+// modelBytesMax bounds the name of a model in a trace, which may be of no real model.
 const modelBytesMax = 128
 
-// of notes which model is wanted.
+// of records the model that the request names.
 func (t *tracing) of(model string) {
 	if t != nil {
 		t.span.SetAttributes(attribute.String("mosel.model", model[:min(len(model), modelBytesMax)]))
 	}
 }
 
-// asked notes what is asked, once it is decoded.
+// asked records the decoded request.
 func (t *tracing) asked(m *modelpkg.Model, job *engine.Request) {
 	if t == nil {
 		return
@@ -83,7 +81,7 @@ func (t *tracing) asked(m *modelpkg.Model, job *engine.Request) {
 	}
 }
 
-// ran notes what the engine made of it.
+// ran records the result of the engine.
 func (t *tracing) ran(m *modelpkg.Model, r *engine.Response, err error) {
 	if t == nil {
 		return
@@ -106,10 +104,10 @@ func (t *tracing) ran(m *modelpkg.Model, r *engine.Response, err error) {
 	}
 }
 
-// at is when an instant of the engine was.
+// at converts an instant of the engine to a time.
 func (t *tracing) at(i slo.Instant) time.Time { return t.began.Add(i.Sub(t.arrived)) }
 
-// stage is a span below the request's.
+// stage adds a child span of the request.
 func (t *tracing) stage(name string, began, ended time.Time, facts ...attribute.KeyValue) {
 	ctx := trace.ContextWithSpan(context.Background(), t.span)
 	_, span := t.tracer.Start(ctx, name, trace.WithTimestamp(began), trace.WithAttributes(facts...))
@@ -130,7 +128,7 @@ func (t *tracing) end(err error) {
 	}
 	if err != nil {
 		t.span.SetAttributes(attribute.String("error.type", slo.KindOf(err).String()))
-		if f := failureOf(err); f.status >= 500 { // the others are answers, as good as any
+		if f := failureOf(err); f.status >= 500 { // smaller statuses are the client's errors
 			t.span.SetStatus(codes.Error, f.body.Error)
 		}
 	}

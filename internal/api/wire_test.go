@@ -229,7 +229,7 @@ func TestMemoryOfAllRequestsIsBounded(t *testing.T) {
 		w := refused()
 		for ; w == nil; w = refused() {
 		}
-		if w.Code != 429 || !strings.Contains(w.Body.String(), "5000 bytes there are for bodies") {
+		if w.Code != 429 || !strings.Contains(w.Body.String(), "reached their bound of 5000 bytes") {
 			t.Errorf("after %d: %d %s", len(waiting), w.Code, w.Body)
 		}
 		// Each holds its body, one item of four inputs, and the four bytes of one of
