@@ -1,6 +1,6 @@
 // Package client is the Go SDK of mosel. It sends inference requests with the accuracy
 // they need and the time they have, and returns the answers with the variant that ran
-// and the accuracy to expect. It works with any other server of the Open Inference
+// and its expected accuracy. It works with any other server of the Open Inference
 // Protocol too; such servers ignore accuracy and deadline.
 //
 // The address given to [New] selects the transport: REST, in the protocol's binary form,

@@ -4,7 +4,6 @@ import (
 	"context"
 	"math"
 	"net/netip"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -142,7 +141,7 @@ func (a *API) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo
 	messageReceived(ctx, request)
 	defer func() {
 		if p := recover(); p != nil {
-			answer, err = nil, a.panicked(info.FullMethod, p)
+			answer, err = nil, a.panicked(p, "method", info.FullMethod)
 		}
 		if err != nil {
 			answer, err = nil, a.refuse(ctx, info.FullMethod, err)
@@ -159,7 +158,7 @@ func (a *API) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, 
 	conn := messageReceived(s.Context(), nil) // admitted.RecvMsg awaits each message of the stream
 	defer func() {
 		if p := recover(); p != nil {
-			err = a.panicked(info.FullMethod, p)
+			err = a.panicked(p, "method", info.FullMethod)
 		}
 		if err != nil {
 			err = a.refuse(s.Context(), info.FullMethod, err)
@@ -170,13 +169,6 @@ func (a *API) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, 
 		return err
 	}
 	return handle(srv, &admitted{ServerStream: s, ctx: ctx, conn: conn})
-}
-
-// panicked logs a panic and returns the error of the call.
-func (a *API) panicked(method string, p any) error {
-	id := incident()
-	a.log.Error("panic", "incident", id, "method", method, "panic", p, "stack", string(debug.Stack()))
-	return defect(id)
 }
 
 // refuse turns an error into a status, with its facts as trailers. Errors that are a

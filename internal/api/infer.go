@@ -187,7 +187,7 @@ func (x *exchange) job(m *modelpkg.Model, from origin, itemsMax int) (engine.Req
 	return engine.Request{ID: x.request.ID, Client: from.client, Modalities: c.union, Choice: chosen, Items: x.items, Mixed: c.runs(chosen), Objective: goal}, c, nil
 }
 
-// facts are the parameters of an answer: what ran and what to expect of it.
+// facts are the parameters of an answer: what ran and its expected accuracy.
 func facts(m *modelpkg.Model, r engine.Response) oip.Parameters {
 	p := append(make(oip.Parameters, 0, factsUsual),
 		oip.Parameter{Name: "job", Value: oip.String(r.Job)},

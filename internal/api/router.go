@@ -211,12 +211,12 @@ func (a *API) recovered(w http.ResponseWriter, r *http.Request) {
 	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		panic(p)
 	}
-	id := incident()
-	a.log.Error("panic", "incident", id, "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
-	a.fail(w, r, defect(id))
+	a.fail(w, r, a.panicked(p, "method", r.Method, "path", r.URL.Path))
 }
 
-// defect is the error of a request whose handler panicked.
-func defect(id string) error {
+// panicked logs a panic with facts about its request, and returns the request's error.
+func (a *API) panicked(p any, facts ...any) error {
+	id := incident()
+	a.log.Error("panic", append([]any{"incident", id, "panic", p, "stack", string(debug.Stack())}, facts...)...)
 	return slo.E("", slo.KindInternal, "an internal error of the server; its log has the details under incident %s", id)
 }

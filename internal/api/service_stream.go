@@ -62,7 +62,7 @@ func (s *service) streamed(ctx context.Context, b *backend, f *frame) (m *infere
 	err := func() (err error) {
 		defer func() {
 			if p := recover(); p != nil {
-				err = s.api.panicked("ModelStreamInfer", p)
+				err = s.api.panicked(p, "method", inference.GRPCInferenceService_ModelStreamInfer_FullMethodName)
 			}
 		}()
 		t := s.api.trace(ctx, callOf(ctx).header, b.engine.Now())

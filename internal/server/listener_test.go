@@ -9,22 +9,22 @@ import (
 	"testing"
 )
 
-// lines is a log that hands on what it is told.
-type lines chan string
+// logLines is a log that sends each message to a channel.
+type logLines chan string
 
-func (l lines) Write(line []byte) (int, error) {
+func (l logLines) Write(line []byte) (int, error) {
 	l <- string(line)
 	return len(line), nil
 }
 
 // listen makes a bounded listener on a free port, and its log.
-func listen(t *testing.T, most int) (net.Listener, lines) {
+func listen(t *testing.T, most int) (net.Listener, logLines) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := make(lines, 10)
+	log := make(logLines, 10)
 	b := bounded(l, most, slog.New(slog.NewTextHandler(log, nil)))
 	t.Cleanup(func() { b.Close() })
 	return b, log
