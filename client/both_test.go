@@ -195,7 +195,7 @@ func TestInferFailsBeforeSending(t *testing.T) {
 			"no model": {t.Context(), client.Request{}, "names no model"},
 			"unsound tensor": {t.Context(), client.Request{Model: "m", Inputs: []tensor.Tensor{{Name: "x", DType: tensor.FP32, Shape: tensor.Shape{2}}}},
 				"needs 2 elements"},
-			"negative deadline": {t.Context(), client.Request{Model: "m", Deadline: -1}, "Deadline is -1ns: it must be above 0"},
+			"negative deadline": {t.Context(), client.Request{Model: "m", Deadline: -1}, "the deadline is -1ns: it must be above 0"},
 			"percent":           {t.Context(), client.Request{Model: "m", MinAccuracy: 97}, "MinAccuracy is 97: an accuracy is between 0 and 1"},
 			"no number":         {t.Context(), client.Request{Model: "m", MinAccuracy: math.NaN()}, "MinAccuracy is NaN"},
 			"NaN":               {t.Context(), client.Request{Model: "m", Parameters: oip.Parameters{{Name: "p"}}}, `parameter "p" has no value`},

@@ -152,7 +152,7 @@ func (r *Request) message(wire *oip.Request, deadline time.Duration) error {
 	case r.Model == "":
 		return errors.New("the request names no model: set Request.Model")
 	case r.Deadline < 0:
-		return fmt.Errorf("Deadline is %v: it must be above 0, or 0 for none", r.Deadline)
+		return fmt.Errorf("the deadline is %v: it must be above 0, or 0 for none", r.Deadline)
 	case !(r.MinAccuracy >= 0 && r.MinAccuracy <= 1):
 		return fmt.Errorf("MinAccuracy is %v: an accuracy is between 0 and 1, such as 0.97", r.MinAccuracy)
 	}
