@@ -302,9 +302,9 @@ func TestTheLastTokenIsWithdrawn(t *testing.T) {
 	}
 }
 
-// TestStaleTokensAreTold: while the file cannot be read anew, whoever asks is told why,
-// also where nobody calls.
-func TestStaleTokensAreTold(t *testing.T) {
+// TestStaleTokensAreReported checks that TokensStale says why the file cannot be read
+// again, also if nobody calls.
+func TestStaleTokensAreReported(t *testing.T) {
 	_, entry := newToken(t, "a", Infer)
 	good := "tokens: [" + entry.String() + "]"
 	file := write(t, filepath.Join(t.TempDir(), "tokens.yaml"), good)

@@ -77,8 +77,8 @@ func within(t *testing.T, budget float64, request func()) {
 	}
 }
 
-// TestAllocationsOfACall is the same over gRPC: between the message that has come
-// and the one that is to be encoded.
+// TestAllocationsOfACall is the same over gRPC: from the encoded request to the answer
+// before it is encoded.
 func TestAllocationsOfACall(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector allocates, too, and makes pools forget: make test runs this once more without it")

@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// pouring is a connection on which a client sends, and what the server reads of it.
-type pouring struct {
+// wired is the client's and the server's end of a metered connection.
+type wired struct {
 	client net.Conn
 	conn   *meteredConn
 }
 
-func pourInto(t *testing.T) pouring {
+func connectMetered(t *testing.T) wired {
 	t.Helper()
 	a := &API{bodies: budget{max: 1 << 30}, cfg: Config{BodyBytesMax: 1 << 20, ReceiveTime: 2 * time.Minute}}
 	l := plugs{conns: make(chan net.Conn, 1)}
@@ -26,11 +26,11 @@ func pourInto(t *testing.T) pouring {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { client.Close(); accepted.Close() })
-	return pouring{client, accepted.(*meteredConn)}
+	return wired{client, accepted.(*meteredConn)}
 }
 
-// send sends so many bytes and reads them at the other end.
-func (p pouring) send(n int) error {
+// send sends so many bytes and reads them at the server's end.
+func (p wired) send(n int) error {
 	go func() { _, _ = p.client.Write(make([]byte, n)) }()
 	for buffer := make([]byte, 32<<10); n > 0; {
 		read, err := p.conn.Read(buffer)
@@ -42,9 +42,9 @@ func (p pouring) send(n int) error {
 	return nil
 }
 
-// refusedMessages are too large: each is refused when it begins, and some of it is
-// under way then.
-func refusedMessages(p pouring) error {
+// refusedMessages sends messages that are refused when they begin, while a part of them
+// is still on the network.
+func refusedMessages(p wired) error {
 	for range 10 {
 		p.conn.begin()
 		if err := p.send(1); err != nil {
@@ -63,10 +63,10 @@ func refusedMessages(p pouring) error {
 	return nil
 }
 
-// TestConnectionsThatSaySomething: what live connections do is let be, for hours.
-func TestConnectionsThatSaySomething(t *testing.T) {
-	for name, run := range map[string]func(p pouring) error{
-		"pings between calls": func(p pouring) error {
+// TestLiveConnectionsStayOpen sends what live clients send, for hours.
+func TestLiveConnectionsStayOpen(t *testing.T) {
+	for name, run := range map[string]func(p wired) error{
+		"pings between calls": func(p wired) error {
 			for range 4 * 3600 {
 				time.Sleep(time.Second)
 				if err := p.send(40); err != nil {
@@ -75,7 +75,7 @@ func TestConnectionsThatSaySomething(t *testing.T) {
 			}
 			return nil
 		},
-		"pings while a stream waits": func(p pouring) error {
+		"pings while a stream waits": func(p wired) error {
 			p.conn.begin()
 			for range 3600 {
 				time.Sleep(time.Second)
@@ -85,7 +85,7 @@ func TestConnectionsThatSaySomething(t *testing.T) {
 			}
 			return nil
 		},
-		"a large message in its time": func(p pouring) error {
+		"a large message in its time": func(p wired) error {
 			p.conn.begin()
 			for range 100 {
 				time.Sleep(time.Second)
@@ -97,7 +97,7 @@ func TestConnectionsThatSaySomething(t *testing.T) {
 			return nil
 		},
 		"what was under way of a message that was refused": refusedMessages,
-		"messages without end": func(p pouring) error {
+		"messages without end": func(p wired) error {
 			for range 10_000 {
 				p.conn.begin()
 				if err := p.send(100 << 10); err != nil {
@@ -108,7 +108,7 @@ func TestConnectionsThatSaySomething(t *testing.T) {
 			}
 			return nil
 		},
-		"room for a large answer": func(p pouring) error {
+		"room for a large answer": func(p wired) error {
 			go func() { _, _ = io.Copy(io.Discard, p.client) }()
 			for range 20_000 {
 				if _, err := p.conn.Write(make([]byte, 16<<10)); err != nil {
@@ -120,11 +120,11 @@ func TestConnectionsThatSaySomething(t *testing.T) {
 			}
 			return nil
 		},
-		"headers of many calls at once": func(p pouring) error { return p.send(200 << 10) },
+		"headers of many calls at once": func(p wired) error { return p.send(200 << 10) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				if err := run(pourInto(t)); err != nil {
+				if err := run(connectMetered(t)); err != nil {
 					t.Error(err)
 				}
 			})
@@ -132,21 +132,21 @@ func TestConnectionsThatSaySomething(t *testing.T) {
 	}
 }
 
-// TestConnectionsThatSayNothing: frames with nothing in them end their connection.
-func TestConnectionsThatSayNothing(t *testing.T) {
+// TestBytesWithoutMessagesCloseTheConnection sends frames that are not part of a message.
+func TestBytesWithoutMessagesCloseTheConnection(t *testing.T) {
 	for name, tt := range map[string]struct {
-		run    func(p pouring) error
+		run    func(p wired) error
 		within time.Duration
 		want   string
 	}{
-		"a flood without a call": {func(p pouring) error {
+		"a flood without a call": {func(p wired) error {
 			for {
 				if err := p.send(9 * 1000); err != nil {
 					return err
 				}
 			}
 		}, time.Second, "without a call"},
-		"a trickle without a call": {func(p pouring) error {
+		"a trickle without a call": {func(p wired) error {
 			for {
 				time.Sleep(time.Second)
 				if err := p.send(9 * 100); err != nil {
@@ -154,7 +154,7 @@ func TestConnectionsThatSayNothing(t *testing.T) {
 				}
 			}
 		}, 8 * time.Minute, "without a whole message"},
-		"a trickle on a stream": {func(p pouring) error {
+		"a trickle on a stream": {func(p wired) error {
 			p.conn.begin()
 			for {
 				time.Sleep(time.Second)
@@ -163,7 +163,7 @@ func TestConnectionsThatSayNothing(t *testing.T) {
 				}
 			}
 		}, 3 * time.Minute, "without a whole message"},
-		"a flood on a stream": {func(p pouring) error {
+		"a flood on a stream": {func(p wired) error {
 			p.conn.begin()
 			for {
 				if err := p.send(9 * 10_000); err != nil {
@@ -175,7 +175,7 @@ func TestConnectionsThatSayNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				began := time.Now()
-				err := tt.run(pourInto(t))
+				err := tt.run(connectMetered(t))
 				if took := time.Since(began); err == nil || !strings.Contains(err.Error(), tt.want) || took > tt.within {
 					t.Errorf("after %v: %v, want %q within %v", took, err, tt.want, tt.within)
 				}

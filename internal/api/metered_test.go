@@ -23,8 +23,8 @@ type plug struct {
 
 func (n plug) RemoteAddr() net.Addr { return &net.UnixAddr{Name: n.name} }
 
-// TestUnfinishedMessagesAreBounded sends over two connections what no handler takes
-// over, until the one that goes on asking for memory is cut off.
+// TestUnfinishedMessagesAreBounded sends unfinished messages over two connections, until
+// the one that needs more and more memory is closed.
 func TestUnfinishedMessagesAreBounded(t *testing.T) {
 	a := &API{bodies: budget{max: 1 << 20}, cfg: Config{BodyBytesMax: 64 << 20, ReceiveTime: time.Minute}}
 	l := plugs{conns: make(chan net.Conn, 2)}
@@ -57,10 +57,10 @@ func TestUnfinishedMessagesAreBounded(t *testing.T) {
 		t.Fatalf("%d bytes within the budget: %v", n, err)
 	}
 	if n, err := pour(modestClient, modest, 200<<10); n != 200<<10 || err != nil {
-		t.Errorf("a connection with little on its way is cut off after %d bytes: %v", n, err)
+		t.Errorf("a connection with few bytes is closed after %d bytes: %v", n, err)
 	}
 	if n, err := pour(greedyClient, greedy, 300<<10); err == nil {
-		t.Errorf("%d more bytes beyond the budget are taken", n)
+		t.Errorf("%d more bytes beyond the budget are accepted", n)
 	}
 	greedy.Close()
 	modest.end(150<<10, true) // the only one that was on its way

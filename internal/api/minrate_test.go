@@ -159,9 +159,9 @@ func TestSlowBodies(t *testing.T) {
 	}
 }
 
-// TestNoClockTicksWhileARequestRuns has a request wait and run for longer than
-// any client may take: neither reading nor writing is given up meanwhile.
-func TestNoClockTicksWhileARequestRuns(t *testing.T) {
+// TestNoDeadlineWhileARequestRuns has a request wait and run for longer than the stall
+// timeout: the connection stays open.
+func TestNoDeadlineWhileARequestRuns(t *testing.T) {
 	s := setup{instant: true, queueJobs: 2, config: func(c *Config) { c.StallBytes = 16 },
 		fail: func(fake.Run) error { time.Sleep(10 * stallTimeout); return nil }}
 	serving(t, s, func(t *testing.T, network *pipes) {
@@ -181,9 +181,9 @@ func TestNoClockTicksWhileARequestRuns(t *testing.T) {
 	})
 }
 
-// TestARefusalDoesNotWaitForABodyThatIsNotSent has a client that asks before it
-// sends a body.
-func TestARefusalDoesNotWaitForABodyThatIsNotSent(t *testing.T) {
+// TestARefusalDoesNotWaitForTheBody has a client that sends "Expect: 100-continue" and no
+// body.
+func TestARefusalDoesNotWaitForTheBody(t *testing.T) {
 	serving(t, setup{instant: true}, func(t *testing.T, network *pipes) {
 		conn, began := network.dial(), time.Now()
 		defer conn.Close()
@@ -261,7 +261,7 @@ func TestClientGoesAwayBehindEveryEncoding(t *testing.T) {
 	}
 }
 
-func TestBytesBehindCompressedOnes(t *testing.T) {
+func TestBytesAfterCompressedData(t *testing.T) {
 	with(t, setup{}, func(f fixture) {
 		for how, header := range map[string]string{"gzip": "gzip", "zlib": "deflate", "flate": "deflate"} {
 			body := string(compressed(t, how, []byte(ask(``, imageJSON)))) + "x"
@@ -272,9 +272,9 @@ func TestBytesBehindCompressedOnes(t *testing.T) {
 	})
 }
 
-// TestCompressedNothingWithoutEnd sends gzip members that are empty, one after
-// the other: however many there are, they decompress to nothing.
-func TestCompressedNothingWithoutEnd(t *testing.T) {
+// TestEmptyGzipMembers sends a body of empty gzip members without end. It decompresses to
+// nothing, so the bound on the compressed body must end it.
+func TestEmptyGzipMembers(t *testing.T) {
 	with(t, setup{config: func(c *Config) { c.BodyBytesMax = 10_000 }}, func(f fixture) {
 		nothing := bytes.Repeat(compressed(t, "gzip", nil), 1000)
 		r := io.MultiReader(bytes.NewReader(nothing), neverRead{t})
@@ -295,9 +295,9 @@ func (r neverRead) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
-// TestPromisesTakeNoMemory has many clients say that they will send as much as
-// they may, and send nothing: others are served all the same.
-func TestPromisesTakeNoMemory(t *testing.T) {
+// TestContentLengthClaimsNoMemory has many clients that announce the largest body and do
+// not send it: others are served all the same.
+func TestContentLengthClaimsNoMemory(t *testing.T) {
 	serving(t, setup{instant: true, queueJobs: 2}, func(t *testing.T, network *pipes) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
@@ -313,7 +313,7 @@ func TestPromisesTakeNoMemory(t *testing.T) {
 		}
 		runtime.ReadMemStats(&after)
 		if grown := (after.TotalAlloc - before.TotalAlloc) / uint64(len(conns)); grown > 256<<10 {
-			t.Errorf("each promise took %d bytes", grown)
+			t.Errorf("each announced body took %d bytes", grown)
 		}
 	})
 }

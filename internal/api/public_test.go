@@ -11,9 +11,9 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// TestInternalErrorsKeepTheirPlaces: what a client reads of an error inside the server
-// has no path of this machine or of the runtime's sources in it, and no panic.
-func TestInternalErrorsKeepTheirPlaces(t *testing.T) {
+// TestInternalErrorsHidePaths checks that the text of an internal error for clients has no
+// path of this machine or of the runtime's sources in it, and no panic.
+func TestInternalErrorsHidePaths(t *testing.T) {
 	for _, tt := range []struct {
 		err  error
 		want string

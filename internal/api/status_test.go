@@ -153,7 +153,7 @@ func (f fixture) refusing(err error) *httptest.ResponseRecorder {
 	return send(refused, httptest.NewRequestWithContext(f.Context(), "GET", "/v2", nil))
 }
 
-// TestEveryKindEndToEnd walks the table of errors with a real engine behind it,
+// TestEveryKindEndToEnd provokes each kind of error with a real engine,
 // and asks afterwards whether the server lives.
 func TestEveryKindEndToEnd(t *testing.T) {
 	for _, kind := range slo.Kinds() {
