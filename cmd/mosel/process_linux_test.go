@@ -149,14 +149,14 @@ func launch(t *testing.T, s setting) *process {
 		if n, err := fmt.Sscanf(line, "ready %s grpc %s metrics %s", &p.rest, &p.grpc, &p.metrics); n != 3 || err != nil {
 			t.Fatalf("it says %q and: %s", line, p.log.String())
 		}
-	case <-time.After(patience):
-		t.Fatalf("it is not ready after %v: %s", patience, p.log.String())
+	case <-time.After(busyTimeout):
+		t.Fatalf("it is not ready after %v: %s", busyTimeout, p.log.String())
 	}
 	return p
 }
 
-// patience is what a busy machine may need for anything.
-const patience = 20 * time.Second
+// busyTimeout is what a busy machine may need for anything.
+const busyTimeout = 20 * time.Second
 
 // listens reads from the log where the server listens.
 func (p *process) listens() bool {
@@ -191,14 +191,14 @@ func (p *process) add(name string, graph modelpkgtest.Long) {
 // until waits until something is so.
 func (p *process) until(what string, so func() bool) {
 	p.t.Helper()
-	for late := time.Now().Add(patience); !so(); {
+	for late := time.Now().Add(busyTimeout); !so(); {
 		select {
 		case <-p.gone:
 			p.t.Fatalf("it ended before %s: %s", what, p.log.String())
 		case <-time.After(5 * time.Millisecond):
 		}
 		if time.Now().After(late) {
-			p.t.Fatalf("after %v not yet so: %s: %s", patience, what, p.log.String())
+			p.t.Fatalf("after %v not yet so: %s: %s", busyTimeout, what, p.log.String())
 		}
 	}
 }
@@ -302,8 +302,8 @@ func (p *process) end() int {
 	p.t.Helper()
 	select {
 	case <-p.gone:
-	case <-time.After(patience):
-		p.t.Fatalf("it has not ended after %v: %s", patience, p.log.String())
+	case <-time.After(busyTimeout):
+		p.t.Fatalf("it has not ended after %v: %s", busyTimeout, p.log.String())
 	}
 	return p.cmd.ProcessState.ExitCode()
 }

@@ -109,7 +109,7 @@ func remoteClient(t *testing.T, servers []*process, choice string) inference.GRP
 	addresses.InitialState(resolver.State{Addresses: []resolver.Address{{Addr: servers[0].grpc}, {Addr: servers[1].grpc}}})
 	conn, err := grpc.NewClient("servers:///mosel", grpc.WithResolvers(addresses), grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultServiceConfig(choice),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: probeEvery, Multiplier: 1, MaxDelay: probeEvery}, MinConnectTimeout: patience}))
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: probeEvery, Multiplier: 1, MaxDelay: probeEvery}, MinConnectTimeout: busyTimeout}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func TestRollingRestart(t *testing.T) {
 		return err
 	})
 	remote.send(ctx, t, 6, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, patience)
+		ctx, cancel := context.WithTimeout(ctx, busyTimeout)
 		defer cancel()
 		var server peer.Peer
 		_, err := stub.ModelInfer(ctx, message, grpc.Peer(&server))
@@ -159,7 +159,7 @@ func TestRollingRestart(t *testing.T) {
 		return err
 	})
 	keeping.send(ctx, t, 2, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, patience)
+		ctx, cancel := context.WithTimeout(ctx, busyTimeout)
 		defer cancel()
 		_, err := pinned.ModelInfer(ctx, message)
 		return err

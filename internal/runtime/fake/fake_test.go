@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -65,10 +66,14 @@ func load(t *testing.T, config fake.Config) runtime.Instance {
 }
 
 func TestConformance(t *testing.T) {
-	runtimetest.Run(t, runtimetest.Suite{
-		Open:  func(testing.TB) runtime.Runtime { return fake.New(fake.Config{}) },
-		Model: model(),
-	})
+	for _, slots := range []int{1, 3} {
+		t.Run(fmt.Sprintf("slots=%d", slots), func(t *testing.T) {
+			runtimetest.Run(t, runtimetest.Suite{
+				Open:  func(testing.TB) runtime.Runtime { return fake.New(fake.Config{Slots: slots}) },
+				Model: model(),
+			})
+		})
+	}
 }
 
 func TestRunTakesTheTimeOfTheProfile(t *testing.T) {

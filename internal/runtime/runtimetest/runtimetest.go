@@ -44,6 +44,7 @@ func Run(t *testing.T, s Suite) {
 		{"an instance of some variants", (*fixture).some},
 		{"refused options", (*fixture).options},
 		{"cancelled during the load", (*fixture).abandoned},
+		{"all slots at a time", (*fixture).slots},
 		{"several instances", (*fixture).instances},
 		{"close", (*fixture).close},
 	} {
