@@ -42,9 +42,10 @@ var rooms = []room{
 	{dir: "internal/asynclog"},
 	{dir: "internal/plot", imports: []string{"internal/slo"}},
 	{dir: "internal/strictyaml"},
+	{dir: "internal/score"},
 	{dir: "internal/access", imports: []string{"internal/slo", "internal/strictyaml"}},
 	{dir: "internal/workload", imports: []string{"internal/slo"}},
-	{dir: "internal/modelpkg", imports: []string{"tensor", "internal/slo", "internal/strictyaml"}},
+	{dir: "internal/modelpkg", imports: []string{"tensor", "internal/slo", "internal/strictyaml", "internal/score"}},
 	{dir: "internal/modelpkg/modelpkgtest", imports: []string{"tensor", "internal/stats", "internal/modelpkg"}},
 	{dir: "internal/runtime", imports: []string{"tensor", "internal/slo", "internal/modelpkg"}},
 	{dir: "internal/runtime/runtimetest", imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime"}},
@@ -60,7 +61,7 @@ var rooms = []room{
 		tests:   []string{"internal/runtime/runtimetest"},
 	},
 	{dir: "internal/profiler", imports: []string{"tensor", "internal/slo", "internal/stats", "internal/modelpkg", "internal/runtime"}},
-	{dir: "internal/replay", imports: []string{"tensor", "client", "client/clientgrpc", "internal/slo", "internal/stats", "internal/modelpkg", "internal/workload"}, tests: []string{"oip"}},
+	{dir: "internal/replay", imports: []string{"tensor", "client", "client/clientgrpc", "internal/slo", "internal/stats", "internal/score", "internal/modelpkg", "internal/workload"}, tests: []string{"oip"}},
 	{dir: "internal/demo", imports: []string{"client", "internal/slo", "internal/stats", "internal/modelpkg", "internal/replay"}, tests: []string{"tensor"}},
 	{dir: "internal/media", imports: []string{"tensor", "internal/slo", "internal/modelpkg"}},
 	{dir: "internal/plan", imports: []string{"internal/slo", "internal/stats", "internal/modelpkg"}},
@@ -138,7 +139,7 @@ var onlyIn = map[string][]string{
 }
 
 // pure lists the rooms of rule R4: the same inputs give the same bytes.
-var pure = []string{"internal/slo", "internal/stats", "internal/plan", "internal/sched", "internal/record", "internal/sim"}
+var pure = []string{"internal/slo", "internal/stats", "internal/score", "internal/plan", "internal/sched", "internal/record", "internal/sim"}
 
 // pureImports is all of the standard library that a pure room may use: none of
 // it reads a clock, starts a goroutine, locks, draws at random or does I/O.

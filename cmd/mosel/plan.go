@@ -174,7 +174,7 @@ func (p planning) named(s plan.Strategy) map[string]int {
 func (p planning) printStrategy(w io.Writer, s plan.Strategy, r planReport) {
 	fmt.Fprintf(w, "%s: %d items, floor %v\n\n", r.Model, r.Size, r.Floor)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "variant\titems\taccuracy\tms\t")
+	fmt.Fprintf(t, "variant\titems\t%s\tms\t\n", p.model.Scoring.Title())
 	for v, x := range s.Items {
 		if x > 0 {
 			variant := p.planner.Routes()[v]
@@ -258,7 +258,7 @@ func (p planning) printMatrix(w io.Writer, m plan.Matrix) {
 // tradeoff draws the variants, in time per item for a job of this size, and
 // where the strategy lies between them.
 func (p planning) tradeoff(s plan.Strategy, size int) plot.Tradeoff {
-	t := plot.Tradeoff{Axes: plot.Axes{Title: fmt.Sprintf("%s: a job of %d items", p.model.Name, size), X: "ms per item", Y: "accuracy"}}
+	t := plot.Tradeoff{Axes: plot.Axes{Title: fmt.Sprintf("%s: a job of %d items", p.model.Name, size), X: "ms per item", Y: p.model.Scoring.Title()}}
 	frontier := map[int]bool{}
 	for _, f := range p.planner.Frontier(p.allowed) {
 		frontier[f.Route] = true

@@ -39,8 +39,9 @@ func profileCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "profile MODEL",
 		Short: "Measure accuracy, latency and memory of every variant of a model",
-		Long: `Measure every variant of a model on this machine: accuracy over its labelled
-set, latency and memory by batch size. Writes profiles/<device>.json in the
+		Long: `Measure every variant of a model on this machine: accuracy, which is the mean
+score of the package's metric, over its labelled set, latency and memory by batch
+size. With the metric external, scores are read from scores/<variant>.npy. Writes profiles/<device>.json in the
 package, a picture and the answer to every sample beside it. MODEL is a
 directory, the name of one in ./models, or digits, the built-in example.
 
@@ -113,6 +114,11 @@ func measureProfile(cmd *cobra.Command, m *modelpkg.Model, f profileFlags) error
 	if err != nil {
 		return err
 	}
+	if m.Scoring.External() {
+		if o.Scores, err = m.ExternalScores(set.Len()); err != nil {
+			return err
+		}
+	}
 	note := cmd.ErrOrStderr()
 	open := func(ctx context.Context) (moselruntime.Runtime, error) {
 		return ort.Open(ctx, ort.Config{Progress: note})
@@ -128,7 +134,7 @@ func measureProfile(cmd *cobra.Command, m *modelpkg.Model, f profileFlags) error
 	if err := rt.Close(); err != nil {
 		return err
 	}
-	if !f.fresh {
+	if !f.fresh && !m.Scoring.External() {
 		if o.Answers, err = modelpkg.LoadSamples(m, origin, m.SamplesPath(o.Device)); err == nil {
 			fmt.Fprintf(note, "the answers of %d of %d variants are known and kept; --fresh computes them again\n",
 				len(o.Answers.Variants), len(m.Variants))
@@ -188,7 +194,11 @@ func (f profileFlags) finish(cmd *cobra.Command, m *modelpkg.Model, result *prof
 	if err := drawProfile(m, p, picture); err != nil {
 		return err
 	}
-	fmt.Fprintf(note, "wrote %s, %s and %s\n\n", path, m.SamplesPath(p.Device), picture)
+	if m.Scoring.External() {
+		fmt.Fprintf(note, "wrote %s and %s\n\n", path, picture)
+	} else {
+		fmt.Fprintf(note, "wrote %s, %s and %s\n\n", path, m.SamplesPath(p.Device), picture)
+	}
 	if err := printProfile(cmd.OutOrStdout(), m, p, f.json); err != nil {
 		return err
 	}

@@ -56,6 +56,17 @@ func fewDigits(t *testing.T, n int) string {
 	return dir
 }
 
+// right counts the right answers of a variant.
+func right(s *modelpkg.Samples, variant string) int {
+	count := 0
+	for i, class := range s.Variants[variant].Predicted {
+		if class == s.Labels.Class(i) {
+			count++
+		}
+	}
+	return count
+}
+
 // TestProfileDigits profiles the shipped model for real, in small.
 func TestProfileDigits(t *testing.T) {
 	const samples = 60
@@ -77,8 +88,8 @@ func TestProfileDigits(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, v := range p.Variants {
-		if v.Accuracy.Samples != samples || v.Accuracy.Correct != answers.Correct(v.Name) || len(v.Batches) != 2 {
-			t.Errorf("%s: %+v, and %d of its answers are right", v.Name, v, answers.Correct(v.Name))
+		if v.Accuracy.Samples != samples || v.Accuracy.Correct != right(answers, v.Name) || len(v.Batches) != 2 {
+			t.Errorf("%s: %+v, and %d of its answers are right", v.Name, v, right(answers, v.Name))
 		}
 		if v.Accuracy.Mean < 0.5 {
 			t.Errorf("%s is right on %v of its own labelled set", v.Name, v.Accuracy.Mean)
@@ -93,7 +104,7 @@ func TestProfileDigits(t *testing.T) {
 		t.Errorf("%v\n%s", err, again)
 	}
 	shown, err := runMosel("profile", dir, "--show")
-	if err != nil || !strings.Contains(shown, "digits 1 on test") || strings.Count(shown, "\n") != 12 {
+	if err != nil || !strings.Contains(shown, "digits 1 on test") || strings.Count(shown, "\n") != 12+11 {
 		t.Errorf("%v\n%s", err, shown)
 	}
 }
@@ -116,8 +127,8 @@ func sameAsShipped(t *testing.T, got *modelpkg.Samples) {
 		t.Fatal(err)
 	}
 	for i, v := range p.Variants {
-		if v.Accuracy.Correct != shipped.Correct(v.Name) {
-			t.Errorf("%s: the profile has %d right answers, its samples %d", v.Name, v.Accuracy.Correct, shipped.Correct(v.Name))
+		if v.Accuracy.Correct != right(shipped, v.Name) {
+			t.Errorf("%s: the profile has %d right answers, its samples %d", v.Name, v.Accuracy.Correct, right(shipped, v.Name))
 		}
 		others := 0
 		for k, class := range got.Variants[v.Name].Predicted {
@@ -126,7 +137,7 @@ func sameAsShipped(t *testing.T, got *modelpkg.Samples) {
 			}
 		}
 		if others > 1 {
-			t.Errorf("variant %d, %s: %d of %d answers are not those of the shipped profile", i, v.Name, others, len(got.Labels))
+			t.Errorf("variant %d, %s: %d of %d answers are not those of the shipped profile", i, v.Name, others, got.Labels.Len())
 		}
 	}
 }

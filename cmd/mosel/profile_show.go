@@ -37,7 +37,7 @@ func profileTable(m *modelpkg.Model, p *modelpkg.Profile) (string, error) {
 	}
 	lines := padded(rows)
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "%s\taccuracy\t", lines[0])
+	fmt.Fprintf(w, "%s\t%s\t", lines[0], m.Scoring.Title())
 	for i, items := range columns {
 		if i == 0 {
 			fmt.Fprintf(w, "ms/item, batch %d\t", items)
@@ -57,7 +57,37 @@ func profileTable(m *modelpkg.Model, p *modelpkg.Profile) (string, error) {
 	if err := w.Flush(); err != nil {
 		return "", err
 	}
-	return b.String(), nil
+	err = writeStatistics(&b, p)
+	return b.String(), err
+}
+
+// writeStatistics tells the numbers of the whole set that are no floor, if there are any.
+func writeStatistics(b *strings.Builder, p *modelpkg.Profile) error {
+	known := map[string]bool{}
+	for _, v := range p.Variants {
+		for name := range v.Statistics {
+			known[name] = true
+		}
+	}
+	if len(known) == 0 {
+		return nil
+	}
+	names := slices.Sorted(maps.Keys(known))
+	fmt.Fprintln(b, "\nof the whole set, and no floor:")
+	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(w, "variant\t%s\t\n", strings.Join(names, "\t"))
+	for _, v := range p.Variants {
+		fmt.Fprintf(w, "%s\t", v.Name)
+		for _, name := range names {
+			cell := "-"
+			if value, ok := v.Statistics[name]; ok {
+				cell = fmt.Sprintf("%.4f", value)
+			}
+			fmt.Fprintf(w, "%s\t", cell)
+		}
+		fmt.Fprintln(w)
+	}
+	return w.Flush()
 }
 
 // choice is what planning makes of a variant.
@@ -124,7 +154,7 @@ func padded(rows [][]string) []string {
 	return lines
 }
 
-// drawProfile draws accuracy over cost.
+// drawProfile draws the mean score over cost.
 func drawProfile(m *modelpkg.Model, p *modelpkg.Profile, file string) error {
 	choices, err := frontierOf(m, p)
 	if err != nil {
@@ -133,7 +163,7 @@ func drawProfile(m *modelpkg.Model, p *modelpkg.Profile, file string) error {
 	chart := plot.Tradeoff{Axes: plot.Axes{
 		Title:  fmt.Sprintf("%s on %s", p.Model, p.Device),
 		X:      fmt.Sprintf("time per item in the best batches (ms, threads: %d)", p.Threads),
-		Y:      "accuracy, 95 % interval",
+		Y:      m.Scoring.Title() + ", 95 % interval",
 		LogX:   true,
 		YShare: true,
 	}}

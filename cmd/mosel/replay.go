@@ -100,7 +100,8 @@ func runReplay(cmd *cobra.Command, args []string, f replayFlags) error {
 	if err != nil {
 		return usageError{err}
 	}
-	doc := replay.Document{Format: replay.DocumentFormat, Model: samples.Model.Name, Samples: samples.Source(), Workload: w.Facts(f.warmup)}
+	doc := replay.Document{Format: replay.DocumentFormat, Model: samples.Model.Name, Samples: samples.Source(),
+		Metric: samples.Model.Scoring.Title(), Unmeasured: samples.Unmeasured(), Workload: w.Facts(f.warmup)}
 	if doc.Workload.Trace = f.trace; f.trace != "" {
 		doc.Workload.Rate, doc.Workload.Scale = 0, f.scale
 	}

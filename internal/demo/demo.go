@@ -76,6 +76,8 @@ type Result struct {
 	MeasuredAccuracyLow float64      `json:"measured_accuracy_low"` // lower end of its 95 % interval
 	LateShare           float64      `json:"late_share"`            // items of that run not answered on time
 	Model               string       `json:"model"`
+	Metric              string       `json:"metric"`               // what accuracies are, in words
+	Unmeasured          string       `json:"unmeasured,omitempty"` // why nothing was measured of the metric
 	Device              string       `json:"device"`
 	DeadlineMS          float64      `json:"deadline_ms"`
 	OverloadRate        float64      `json:"overload_items_per_second"`
@@ -122,7 +124,8 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	d.introduce()
 	overload := 0.0
 	guesses := map[string]float64{agnostic: throughput(all), ours: throughput(cheapest(c.Profile, d.floor, all))}
-	r := &Result{Format: ResultFormat, Floor: d.floor.Float(), Model: c.Samples.Model.Name, Device: c.Profile.Device, DeadlineMS: stats.Milliseconds(c.Deadline)}
+	r := &Result{Format: ResultFormat, Floor: d.floor.Float(), Model: c.Samples.Model.Name,
+		Metric: c.Samples.Model.Scoring.Title(), Unmeasured: c.Samples.Unmeasured(), Device: c.Profile.Device, DeadlineMS: stats.Milliseconds(c.Deadline)}
 	for i, policy := range []string{agnostic, ours} {
 		part, err := d.policy(ctx, policy, guesses[policy]*guessShare, func(rate float64) float64 {
 			if i == 0 {

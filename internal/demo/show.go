@@ -20,9 +20,13 @@ const shown = 0
 func (d *demonstration) introduce() {
 	m := d.Samples.Model
 	fmt.Fprintf(d.Out, "Model %s: %s.\n", m.Name, strings.TrimSuffix(m.Description, "."))
-	fmt.Fprintf(d.Out, "Every request carries %s, and asks for an accuracy of at least %v within %v.\n\n",
-		list(m.ModalityNames()), d.floor, d.Deadline)
-	fmt.Fprintf(d.Out, "One request (sample %d of %s, %q):\n", shown, d.Samples.Source(), label(m, d.Samples.Set.Labels[shown]))
+	floor := "an accuracy"
+	if title := m.Scoring.Title(); title != "accuracy" {
+		floor = "a mean score (" + title + ")"
+	}
+	fmt.Fprintf(d.Out, "Every request carries %s, and asks for %s of at least %v within %v.\n\n",
+		list(m.ModalityNames()), floor, d.floor, d.Deadline)
+	fmt.Fprintf(d.Out, "One request (sample %d of %s, %s):\n", shown, d.Samples.Source(), m.Labelled(d.Samples.Set, shown))
 	for i, in := range m.Inputs {
 		fmt.Fprintf(d.Out, "  %-8s %s\n", in.Name, describe(in, d.Samples.Set.Item(shown)[i]))
 	}
@@ -40,13 +44,13 @@ func (d *demonstration) show(ctx context.Context, policy string, s *Serving) err
 	if len(answer.Outputs) == 0 {
 		return fmt.Errorf("the answer has no outputs")
 	}
-	class, confidence, err := modelpkg.BestClass(answer.Outputs[0], 0)
-	if err != nil {
+	result, err := d.Samples.Set.Score(answer.Outputs[0], 0, shown)
+	if err != nil && d.Samples.Unmeasured() == "" {
 		return err
 	}
 	d.Live("")
-	fmt.Fprintf(d.Out, "  -> policy %-6s %s, %.1f %% sure; ran %s; expected accuracy %.4f; %.1f ms, of which %.1f ms compute\n", policy+":",
-		label(d.Samples.Model, class), 100*confidence, list(answer.Modalities), answer.ExpectedAccuracy, stats.Milliseconds(took), stats.Milliseconds(answer.Compute))
+	fmt.Fprintf(d.Out, "  -> policy %-6s %s; ran %s; expected accuracy %.4f; %.1f ms, of which %.1f ms compute\n", policy+":",
+		d.Samples.Model.Answered(result), list(answer.Modalities), answer.ExpectedAccuracy, stats.Milliseconds(took), stats.Milliseconds(answer.Compute))
 	return nil
 }
 
@@ -61,8 +65,8 @@ func (r *Result) WriteTable(w io.Writer) error {
 	line("", "policy all", "policy mosel", "")
 	line("highest rate with 99 % on time", rate(all), rate(mosel), fmt.Sprintf("   %.1f times the throughput", r.ThroughputRatio))
 	line("  not on time at that rate", late(all), late(mosel), "")
-	line("  measured accuracy, held-out samples", accuracy(all), accuracy(mosel), fmt.Sprintf("   %v asked for", r.Floor))
-	line("  95 % interval", interval(all), interval(mosel), "")
+	line("  measured "+r.Metric+", held-out samples", r.measured(all, accuracy), r.measured(mosel, accuracy), fmt.Sprintf("   %v asked for", r.Floor))
+	line("  95 % interval", r.measured(all, interval), r.measured(mosel, interval), "")
 	line("  ran", mix(all), mix(mosel), "")
 	line(fmt.Sprintf("at %.0f/s, %.1f x the rate of all:", r.OverloadRate, overloadFactor), "", "", "")
 	line("  completion time, mean", mean(all), mean(mosel), fmt.Sprintf("   %.0f times shorter", r.JCTRatio))
@@ -80,8 +84,11 @@ func (r *Result) WriteTable(w io.Writer) error {
 			fmt.Fprintf(w, "\nPolicy %s: %s\n", p.Policy, verdict)
 		}
 	}
-	if r.MeasuredAccuracy < r.Floor {
-		fmt.Fprintf(w, "\nThe measured accuracy is below the floor: the profile promised more than held-out samples show.\n")
+	switch {
+	case r.Unmeasured != "":
+		fmt.Fprintf(w, "\n%s\n", r.Unmeasured)
+	case r.MeasuredAccuracy < r.Floor:
+		fmt.Fprintf(w, "\nThe measured %s is below the floor: the profile promised more than held-out samples show.\n", r.Metric)
 	}
 	return nil
 }
@@ -90,6 +97,14 @@ func rate(p PolicyPart) string { return fmt.Sprintf("%.0f/s", p.Rate) }
 func late(p PolicyPart) string { return fmt.Sprintf("%.2f %%", 100*p.Confirmed.Items.LateShare) }
 func mean(p PolicyPart) string { return fmt.Sprintf("%.1f ms", p.Overload.JCT.Mean) }
 func p99(p PolicyPart) string  { return fmt.Sprintf("%.1f ms", p.Overload.JCT.P99) }
+
+// measured is what cell says of a policy, "-" where nothing was measured.
+func (r *Result) measured(p PolicyPart, cell func(PolicyPart) string) string {
+	if r.Unmeasured != "" {
+		return "-"
+	}
+	return cell(p)
+}
 
 func accuracy(p PolicyPart) string { return fmt.Sprintf("%.4f", p.Confirmed.Accuracy.Measured) }
 
@@ -123,14 +138,6 @@ func describe(in modelpkg.Input, data []byte) string {
 	case modelpkg.MediaNone:
 	}
 	return fmt.Sprintf("%v %v", in.DType, in.Shape)
-}
-
-// label names a class.
-func label(m *modelpkg.Model, class int) string {
-	if class < len(m.Labels) {
-		return m.Labels[class]
-	}
-	return fmt.Sprintf("class %d", class)
 }
 
 // list prints "image, audio and text".

@@ -32,8 +32,6 @@ const (
 	batchItemsDefault = 32
 	precisionDefault  = "fp32"
 	versionDefault    = "1"
-	taskOnly          = "classification"
-	metricOnly        = "accuracy"
 )
 
 // build turns a spec into a Model, noting what does not fit together. The
@@ -43,22 +41,21 @@ func (r *report) build(s *spec) *Model {
 		Name:        r.modelName(s.name),
 		Version:     r.name(s.version.Or(versionDefault), nameForm, nameWant),
 		Description: s.about.Text,
-		Task:        r.OneOf(s.task.Or(taskOnly), "task", taskOnly),
-		Metric:      r.OneOf(s.metric.Or(metricOnly), "metric", metricOnly),
 		Limits:      Limits{BatchItemsMax: batchItemsDefault, MemoryBytes: r.memory(s.memory)},
 		Evaluation:  Evaluation{Profile: r.inside(s.profile), HeldOut: r.inside(s.heldOut)},
 	}
 	if s.batch.Given() {
 		m.Limits.BatchItemsMax = int(s.batch.Value)
 	}
+	r.buildMetric(m, s)
 	r.buildModalities(m, s)
 	r.buildOutputs(m, s)
 	r.buildVariants(m, s)
 	for _, l := range s.labels {
 		m.Labels = append(m.Labels, l.Text)
 	}
-	r.Unique(s.labels, "label")
-	r.classes(m, s)
+	r.Unique(s.labels, "class")
+	r.scored(m, s)
 	return m
 }
 
@@ -290,26 +287,4 @@ func (r *report) buildVariants(m *Model, s *spec) {
 	}
 	r.Unique(names, "variant")
 	r.Unique(paths, "path")
-}
-
-// classes checks what classification asks: the first output scores classes.
-func (r *report) classes(m *Model, s *spec) {
-	if len(s.outputs) == 0 || !s.outputs[0].shaped.Given() {
-		return
-	}
-	first, declared := m.Outputs[0], s.outputs[0]
-	for _, d := range declared.shape {
-		if !d.Given() {
-			return // reported already
-		}
-	}
-	switch {
-	case first.DType != tensor.Invalid && !isScore(first.DType), len(first.Shape) == 0, len(first.Shape) > 1 && !isClasses(first.Shape):
-		r.At(declared.Place, "classification needs a first output of FP32, FP16 or FP64 [classes] with a score for every class (further dimensions may be 1), not %v %v",
-			first.DType, first.Shape)
-	case m.Classes() < 2:
-		r.At(declared.shaped, "the first output must have a fixed number of classes, at least 2, not %d", m.Classes())
-	case len(s.labels) > 0 && len(s.labels) != m.Classes():
-		r.At(s.labels[0].Place, "there are %d labels for the %d classes of output %q", len(s.labels), m.Classes(), first.Name)
-	}
 }

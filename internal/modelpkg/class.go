@@ -60,12 +60,3 @@ func isClasses(s tensor.Shape) bool {
 	}
 	return classes == 1 || len(s) == 1
 }
-
-// Classes is the number of classes the model tells apart.
-func (m *Model) Classes() int {
-	n := int64(1)
-	for _, d := range m.Outputs[0].Shape {
-		n *= d
-	}
-	return int(n)
-}

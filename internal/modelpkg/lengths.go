@@ -82,7 +82,13 @@ func (s *Set) LongestSample(in Input, index int) int64 {
 
 // wanted are the arrays of an evaluation set that the model reads.
 func wanted(m *Model) []string {
-	names := []string{labelArray}
+	var names []string
+	if !m.Scoring.External() {
+		names = append(names, labelArray)
+	}
+	if m.Scoring.Gallery() {
+		names = append(names, galleryArray, galleryLabelArray)
+	}
 	for _, in := range m.Inputs {
 		names = append(names, in.Name)
 	}

@@ -47,7 +47,7 @@ func TestLoad(t *testing.T) {
 	if got, want := slices.Sorted(maps.Keys(m.Files)), []string{FileName, "onnx/all.onnx", "onnx/image.onnx", "onnx/loop.bin", "onnx/weights.bin"}; !slices.Equal(got, want) {
 		t.Errorf("the digest covers %q, want %q", got, want)
 	}
-	if got := m.Classes(); got != 2 {
+	if got := m.Scoring.Classes(m.Outputs[0].Shape); got != 2 {
 		t.Errorf("%d classes", got)
 	}
 	if problems := Check(dir); len(problems) > 0 {
@@ -79,7 +79,7 @@ var yamlProblems = []struct {
 }{
 	{"unknown key", "limits:\n", "limit:\n", []string{`21:1: the package has no key "limit"; did you mean "limits"?`}},
 	{"unknown key, far", "labels: [", "zoo: 1\nlabels: [", []string{
-		`20:1: the package has no key "zoo"; known: format, name, version, description, task, metric, modalities, outputs, variants, labels, limits, evaluation`}},
+		`20:1: the package has no key "zoo"; known: format, name, version, description, task, metric, modalities, outputs, variants, classes, labels, limits, evaluation`}},
 	{"unknown key inside", "max_batch", "batch_max", []string{`22:3: limits has no key "batch_max"; known: max_batch, memory`}},
 	{"missing key", "    inputs:\n      - {name: image, datatype: UINT8, shape: [2, 2], media: image}\n", "", []string{`8:5: a modality has no inputs`}},
 	{"key twice", "name: pair\n", "name: pair\nname: other\n", []string{`3:1: the package has name twice; the first is on line 2`}},
@@ -111,12 +111,12 @@ var yamlProblems = []struct {
 	{"same graph", "onnx/all.onnx", "onnx/./image.onnx", []string{`19:51: the path "onnx/image.onnx" occurs twice; the first is on line 18`}},
 	{"absolute", "onnx/all.onnx", "/etc/passwd", []string{`19:51: the path "/etc/passwd" is absolute; it must be relative to the package`}},
 	{"backslash", "onnx/all.onnx", `onnx\all.onnx`, []string{`19:51: the path "onnx\\all.onnx" has a character that is not allowed; use "/" between folders`}},
-	{"label twice", "[no, yes]", "[no, no]", []string{`20:14: the label "no" occurs twice; the first is on line 20`}},
-	{"label missing", "[no, yes]", "[no]", []string{`20:10: there are 1 labels for the 2 classes of output "scores"`}},
+	{"label twice", "[no, yes]", "[no, no]", []string{`20:14: the class "no" occurs twice; the first is on line 20`}},
+	{"label missing", "[no, yes]", "[no]", []string{`20:10: there are 1 names for the 2 classes of output "scores"`}},
 	{"not scores", "{name: scores, datatype: FP32, shape: [2]}", "{name: scores, datatype: INT64, shape: []}",
 		[]string{`16:5: classification needs a first output of FP32, FP16 or FP64 [classes] with a score for every class (further dimensions may be 1), not INT64 []`}},
-	{"task", "task: classification", "task: regression", []string{`5:7: the task "regression" is not supported; known: classification`}},
-	{"alias", "[no, yes]", "[&a no, *a]", []string{`20:10: a label: anchors and aliases are not supported`, `20:17: a label: anchors and aliases are not supported`}},
+	{"task", "task: classification", "task: regression", []string{`5:7: the metric accuracy measures task: classification, not regression`}},
+	{"alias", "[no, yes]", "[&a no, *a]", []string{`20:10: a name of a class: anchors and aliases are not supported`, `20:17: a name of a class: anchors and aliases are not supported`}},
 	{"tag", "name: pair", "name: !!binary cGFpcg==", []string{`2:7: name: the tag !!binary is not supported`}},
 	{"second document", "labels: [", "---\nlabels: [", []string{`20:1: a second document begins here; the file must be one document`}},
 	{"syntax", "labels: [no, yes]", "labels: [no, yes", []string{`20:1: not YAML: did not find expected ',' or ']'`}},
@@ -129,7 +129,7 @@ var yamlProblems = []struct {
 		`26:12: evaluation set eval/heldout.npz: array "image" has shape [3,2,2]; it must be the number of samples, then [2,3]`}},
 	{"no modalities", "modalities:\n  - name: image\n", "modalities: 3\nx:\n  - name: image\n", []string{
 		`7:13: modalities must be a list, not "3"`,
-		`8:1: the package has no key "x"; known: format, name, version, description, task, metric, modalities, outputs, variants, labels, limits, evaluation`}},
+		`8:1: the package has no key "x"; known: format, name, version, description, task, metric, modalities, outputs, variants, classes, labels, limits, evaluation`}},
 	{"evaluation missing", "eval/heldout.npz", "eval/other.npz", []string{`26:12: evaluation set eval/other.npz: no such file or directory`}},
 	{"evaluation twice", "eval/heldout.npz", "eval/profile.npz", []string{`26:12: evaluation set eval/profile.npz is the same as eval/profile.npz; held-out samples must be others`}},
 	{"graph missing", "onnx/all.onnx", "onnx/full.onnx", []string{`19:51: variant all: onnx/full.onnx: no such file or directory`}},
@@ -137,7 +137,7 @@ var yamlProblems = []struct {
 	{"not a graph", "onnx/all.onnx", "onnx/loop.bin", []string{`19:51: variant all: onnx/loop.bin: not an ONNX model: field number 0 at byte 1`}},
 	{"several, in order", "name: pair\nversion: 1.10\n", "name: a b\nverion: 1\ntask: none\n",
 		[]string{`2:7: the name "a b" must be ` + nameWant, `3:1: the package has no key "verion"; did you mean "version"?`,
-			`4:7: the task "none" is not supported; known: classification`, `6:1: the package has task twice; the first is on line 4`}},
+			`4:7: the task "none" is not supported; known: classification, regression, multilabel, token_classification, retrieval, other`, `6:1: the package has task twice; the first is on line 4`}},
 }
 
 func TestYAMLProblems(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mosel-serve/mosel/internal/score"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/tensor"
 )
@@ -25,7 +26,8 @@ type Model struct {
 	Digest      string            // "sha256:...": over mosel.yaml and the graphs; profiles name it
 	Files       map[string]string // what the digest covers: SHA-256 in hex by path inside Dir
 	Task        string            // "classification"
-	Metric      string            // "accuracy"
+	Metric      string            // the metric's name, "accuracy"
+	Scoring     score.Metric      // the metric: how one answer is scored
 	Modalities  []Modality
 	Inputs      []Input // of all modalities, in their order
 	Outputs     []Spec

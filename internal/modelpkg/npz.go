@@ -123,16 +123,22 @@ func entriesNPZ(r io.ReaderAt, size int64, names []string) ([]*zip.File, error) 
 }
 
 func readEntryNPY(f *zip.File, name string, fileSize, bytesMax int64) (tensor.Tensor, error) {
-	body, err := f.Open()
+	body, possible, err := openEntryNPY(f, fileSize, bytesMax)
 	if err != nil {
 		return tensor.Tensor{}, err
 	}
 	defer body.Close()
-	possible := min(f.CompressedSize64, uint64(fileSize))
+	return readNPY(bufio.NewReader(body), name, possible)
+}
+
+// openEntryNPY opens an array and says how many bytes it can have at most.
+func openEntryNPY(f *zip.File, fileSize, bytesMax int64) (body io.ReadCloser, possible int64, err error) {
+	body, err = f.Open()
+	most := min(f.CompressedSize64, uint64(fileSize))
 	if f.Method != zip.Store {
-		possible *= deflateGain
+		most *= deflateGain
 	}
-	return readNPY(bufio.NewReader(body), name, int64(min(possible, uint64(bytesMax))))
+	return body, int64(min(most, uint64(bytesMax))), err
 }
 
 // readNPY reads one array of at most bytesMax bytes, and nothing must follow it.
@@ -197,37 +203,42 @@ func readHeaderNPY(r io.Reader) (string, error) {
 }
 
 func parseHeaderNPY(header string) (tensor.DType, tensor.Shape, error) {
-	m := npyForm.FindStringSubmatch(header)
-	if m == nil {
-		return tensor.Invalid, nil, fmt.Errorf("the header %q is not understood", strictyaml.Clip(header, 120))
+	code, shape, err := headerPartsNPY(header)
+	if err != nil {
+		return tensor.Invalid, nil, err
 	}
-	dtype := tensor.Invalid
-	for d, code := range npyCodes {
-		if code == m[1] || d.Size() == 1 && code[1:] == strings.TrimLeft(m[1], "<>=") {
-			dtype = d
+	for d, known := range npyCodes {
+		if known == code || d.Size() == 1 && known[1:] == strings.TrimLeft(code, "<>=") {
+			return d, shape, nil
 		}
 	}
-	switch {
-	case strings.HasPrefix(m[1], ">"):
-		return tensor.Invalid, nil, fmt.Errorf("the type %q is big-endian; save it little-endian", m[1])
-	case dtype == tensor.Invalid:
-		return tensor.Invalid, nil, fmt.Errorf("the type %q is not supported; save numbers", strictyaml.Clip(m[1], 40))
+	if strings.HasPrefix(code, ">") {
+		return tensor.Invalid, nil, fmt.Errorf("the type %q is big-endian; save it little-endian", code)
 	}
-	shape := tensor.Shape{}
+	return tensor.Invalid, nil, fmt.Errorf("the type %q is not supported; save numbers", strictyaml.Clip(code, 40))
+}
+
+// headerPartsNPY are the type, in numpy's code, and the shape of an array in C order.
+func headerPartsNPY(header string) (code string, shape tensor.Shape, err error) {
+	m := npyForm.FindStringSubmatch(header)
+	if m == nil {
+		return "", nil, fmt.Errorf("the header %q is not understood", strictyaml.Clip(header, 120))
+	}
+	shape = tensor.Shape{}
 	for part := range strings.SplitSeq(m[3], ",") {
 		if part = strings.TrimSpace(part); part == "" {
 			continue
 		}
 		d, err := strconv.ParseInt(part, 10, 64)
 		if err != nil || len(shape) > dimensionsMax {
-			return tensor.Invalid, nil, fmt.Errorf("the shape (%s) is not understood", strictyaml.Clip(m[3], 80))
+			return "", nil, fmt.Errorf("the shape (%s) is not understood", strictyaml.Clip(m[3], 80))
 		}
 		shape = append(shape, d)
 	}
 	if m[2] == "True" && len(shape) > 1 {
-		return tensor.Invalid, nil, errors.New("the array is in Fortran order; save numpy.ascontiguousarray of it")
+		return "", nil, errors.New("the array is in Fortran order; save numpy.ascontiguousarray of it")
 	}
-	return dtype, shape, nil
+	return m[1], shape, nil
 }
 
 // WriteNPZ writes arrays as numpy.savez_compressed does. The same arrays give

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mosel-serve/mosel/internal/score"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/tensor"
 )
@@ -146,7 +147,7 @@ func TestOpenSet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Len() != 4 || !slices.Equal(s.Labels, []int{0, 1, 0, 1}) || !strings.HasPrefix(s.Digest, "sha256:") {
+	if s.Len() != 4 || !slices.Equal(s.Labels.Values, []float64{0, 1, 0, 1}) || !strings.HasPrefix(s.Digest, "sha256:") {
 		t.Errorf("set: %+v", s)
 	}
 	item := s.Item(3)
@@ -216,7 +217,7 @@ func TestSamples(t *testing.T) {
 	m := loadGood(t)
 	path := filepath.Join(t.TempDir(), "deep", "x.samples.npz")
 	origin := goodProfile(m, "cpu").Origin()
-	s := &Samples{Origin: origin, Labels: []int{0, 1, 1}, Variants: map[string]VariantSamples{
+	s := &Samples{Origin: origin, Labels: score.Labels{Width: 1, Values: []float64{0, 1, 1}}, Variants: map[string]VariantSamples{
 		"image": {Predicted: []int{0, 1, 0}, Confidence: []float32{0.5, 0.75, 0.9}},
 	}}
 	if err := s.Save(m, path); err != nil {
@@ -226,7 +227,7 @@ func TestSamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if fmt.Sprint(got) != fmt.Sprint(s) || got.Correct("image") != 2 {
+	if fmt.Sprint(got) != fmt.Sprint(s) || !slices.Equal(got.Scores("image"), []float64{1, 1, 0}) {
 		t.Errorf("got %v, saved %v", got, s)
 	}
 	other := origin

@@ -21,8 +21,8 @@ func goodProfile(m *Model, device string) *Profile {
 		Threads: 2, Runtime: "fake", RuntimeVersion: "1", Created: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		Dataset: m.Evaluation.Profile, DatasetDigest: "sha256:set", Samples: 100,
 		Variants: []VariantProfile{
-			{"image", []string{"image"}, "fp32", MeasuredAccuracy(80, 100), batches},
-			{"all", []string{"image", "sound"}, "int8", MeasuredAccuracy(98, 100), batches},
+			{Name: "image", Modalities: []string{"image"}, Precision: "fp32", Accuracy: MeasuredAccuracy(80, 100), Batches: batches},
+			{Name: "all", Modalities: []string{"image", "sound"}, Precision: "int8", Accuracy: MeasuredAccuracy(98, 100), Batches: batches},
 		},
 	}
 }
@@ -170,11 +170,11 @@ func TestMeasuredAccuracy(t *testing.T) {
 		correct, samples int
 		want             AccuracyMean
 	}{
-		{81, 263, AccuracyMean{81, 263, 0.3080, 0.2553, 0.3662}},
-		{15, 148, AccuracyMean{15, 148, 0.1014, 0.0624, 0.1605}},
-		{0, 20, AccuracyMean{0, 20, 0, 0, 0.1611}},
-		{1, 29, AccuracyMean{1, 29, 0.0345, 0.0061, 0.1718}},
-		{28, 29, AccuracyMean{28, 29, 0.9655, 0.8282, 0.9939}},
+		{81, 263, AccuracyMean{Correct: 81, Samples: 263, Mean: 0.3080, Low: 0.2553, High: 0.3662}},
+		{15, 148, AccuracyMean{Correct: 15, Samples: 148, Mean: 0.1014, Low: 0.0624, High: 0.1605}},
+		{0, 20, AccuracyMean{Correct: 0, Samples: 20, Mean: 0, Low: 0, High: 0.1611}},
+		{1, 29, AccuracyMean{Correct: 1, Samples: 29, Mean: 0.0345, Low: 0.0061, High: 0.1718}},
+		{28, 29, AccuracyMean{Correct: 28, Samples: 29, Mean: 0.9655, Low: 0.8282, High: 0.9939}},
 		{0, 0, AccuracyMean{High: 1}},
 	} {
 		got := MeasuredAccuracy(c.correct, c.samples)

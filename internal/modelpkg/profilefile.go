@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/klauspost/cpuid/v2"
+	"github.com/mosel-serve/mosel/internal/score"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/internal/strictyaml"
 )
@@ -126,6 +127,8 @@ func (p *Profile) fits(m *Model) error {
 	case p.Model != m.Name || p.ModelDigest != m.Digest:
 		return fmt.Errorf("it was measured for another model: %s %s, but %s is %s %s: run `mosel profile %s` again",
 			p.Model, shortDigest(p.ModelDigest), m.Dir, m.Name, shortDigest(m.Digest), m.Dir)
+	case p.Metric != "" && p.Metric != m.Scoring.Title():
+		return fmt.Errorf("its metric is %q; the model's is %q", p.Metric, m.Scoring.Title())
 	case p.Threads < 1:
 		return fmt.Errorf("threads is %d; it must be at least 1", p.Threads)
 	case len(p.Variants) != len(m.Variants):
@@ -155,6 +158,9 @@ func (p *Profile) fits(m *Model) error {
 // check holds one variant's measurements to what planning relies on.
 func (v *VariantProfile) check(batchItemsMax int) error {
 	a := v.Accuracy
+	if a.Interval != score.ByWilson && a.Interval != score.ByBetting {
+		return fmt.Errorf("the interval %q is not known", a.Interval)
+	}
 	if a.Samples < 1 || a.Correct < 0 || a.Correct > a.Samples || !(0 <= a.Low && a.Low <= a.Mean && a.Mean <= a.High && a.High <= 1) {
 		return fmt.Errorf("accuracy %d of %d, %v in [%v, %v], is not possible", a.Correct, a.Samples, a.Mean, a.Low, a.High)
 	}
@@ -222,23 +228,24 @@ func MeasuredAccuracy(correct, samples int) AccuracyMean {
 		return AccuracyMean{High: 1}
 	}
 	p := float64(correct) / float64(samples)
-	low, high := Wilson(p, float64(samples))
-	micro := func(x float64) float64 { return math.Round(x*1e6) / 1e6 }
+	low, high := score.Wilson(p, float64(samples))
 	return AccuracyMean{Correct: correct, Samples: samples, Mean: micro(p), Low: micro(low), High: micro(high)}
 }
 
-// Wilson is the 95 % Wilson score interval of a share p of n observations, which
-// stays sound for shares near 0 and 1, where good models are. n need not be
-// whole: it may stand for the worth of observations that depend on each other.
-func Wilson(p, n float64) (low, high float64) {
-	if n <= 0 {
-		return 0, 1
+// MeasuredScore is a mean score with its 95 % interval.
+func MeasuredScore(scores []float64) AccuracyMean {
+	mean, low, high, by := score.Interval(scores)
+	a := AccuracyMean{Samples: len(scores), Mean: micro(mean), Low: micro(low), High: micro(high), Interval: by}
+	for _, s := range scores {
+		if s == 1 {
+			a.Correct++
+		}
 	}
-	const z = 1.959963984540054 // 97.5 % of the standard normal distribution
-	center := (p + z*z/(2*n)) / (1 + z*z/n)
-	half := z / (1 + z*z/n) * math.Sqrt(p*(1-p)/n+z*z/(4*n*n))
-	return max(0, min(center-half, p)), min(1, max(center+half, p))
+	return a
 }
+
+// micro rounds to the unit of accuracies.
+func micro(x float64) float64 { return math.Round(x*1e6) / 1e6 }
 
 var (
 	deviceForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$`)

@@ -8,6 +8,7 @@ import (
 	"math"
 	"strings"
 
+	"github.com/mosel-serve/mosel/internal/score"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/tensor"
 )
@@ -17,7 +18,7 @@ import (
 // know on which samples two variants err together.
 type Samples struct {
 	Origin
-	Labels   []int
+	Labels   score.Labels
 	Variants map[string]VariantSamples // by name; a profile's has all of the model's
 }
 
@@ -41,36 +42,35 @@ func (o Origin) sum() []byte {
 }
 
 // VariantSamples is one variant's answers, in the order of the labels.
-type VariantSamples struct {
-	Predicted  []int     // the class
-	Confidence []float32 // its score: the first output's largest element
-}
+type VariantSamples = score.Answers
 
-// Correct counts the right answers of a variant.
-func (s *Samples) Correct(variant string) int {
-	correct := 0
-	for i, p := range s.Variants[variant].Predicted {
-		if p == s.Labels[i] {
-			correct++
-		}
-	}
-	return correct
-}
+// Scores are the scores of a variant's answers.
+func (s *Samples) Scores(variant string) []float64 { return s.Variants[variant].ScoresOf(s.Labels) }
 
 // samplesBytesMax bounds the arrays of a samples file: 64 variants of 10
 // million samples would be 4 GB; what is really there is bounded by the file.
 const samplesBytesMax = 4 << 30
 
-// Save writes the samples as an .npz: "label", "<variant>.label",
-// "<variant>.confidence", and "origin", the SHA-256 of what they belong to.
+// Save writes the samples as an .npz: "label" and "origin", the SHA-256 of what they
+// belong to, and for each variant "<variant>.label" and "<variant>.confidence",
+// "<variant>.value" and "<variant>.score" as far as its metric has them.
 func (s *Samples) Save(m *Model, path string) error {
-	arrays := []tensor.Tensor{
-		{Name: "origin", DType: tensor.Uint8, Shape: tensor.Shape{sha256.Size}, Data: s.sum()},
-		int32Array(labelArray, s.Labels),
+	arrays := []tensor.Tensor{{Name: "origin", DType: tensor.Uint8, Shape: tensor.Shape{sha256.Size}, Data: s.sum()}}
+	if m.Scoring.WholeLabels() {
+		arrays = append(arrays, int32Array(labelArray, s.Labels.Values, s.Labels.Width))
+	} else {
+		arrays = append(arrays, float64Array(labelArray, s.Labels.Values, s.Labels.Width))
 	}
 	for _, v := range m.Variants {
-		if got, ok := s.Variants[v.Name]; ok {
-			arrays = append(arrays, int32Array(v.Name+".label", got.Predicted), float32Array(v.Name+".confidence", got.Confidence))
+		got := s.Variants[v.Name]
+		if got.Predicted != nil {
+			arrays = append(arrays, int32Array(v.Name+".label", got.Predicted, 1), float32Array(v.Name+".confidence", got.Confidence))
+		}
+		if got.Values != nil {
+			arrays = append(arrays, float64Array(v.Name+".value", got.Values, s.Labels.Width))
+		}
+		if got.Scores != nil {
+			arrays = append(arrays, float64Array(v.Name+".score", got.Scores, 1))
 		}
 	}
 	var file bytes.Buffer
@@ -97,19 +97,19 @@ func LoadSamples(m *Model, origin Origin, path string) (*Samples, error) {
 	if of, _ := arrayNamed(arrays, "origin"); !bytes.Equal(of.Data, origin.sum()) {
 		return nil, slo.E(op, slo.KindInvalid, "these are the results of another model, another labelled set or another runtime")
 	}
-	labels, faults := labelsOf(arrays, m.Classes())
-	if len(faults) > 0 {
-		return nil, &slo.Error{Op: op, Kind: slo.KindInvalid, Err: oneLine(faults)}
+	array, err := labelsNamed(m, labelArray, arrays, nil, nil)
+	if err == nil {
+		s.Labels, err = m.Scoring.ReadLabels(array, m.Outputs[0].Shape)
 	}
-	s.Labels = labels
+	if err != nil {
+		return nil, &slo.Error{Op: op, Kind: slo.KindInvalid, Err: err}
+	}
 	for _, v := range m.Variants {
-		predicted, ok := arrayNamed(arrays, v.Name+".label")
-		if !ok {
+		got, found, err := variantSamples(arrays, v.Name)
+		if !found {
 			continue
 		}
-		confidence, _ := arrayNamed(arrays, v.Name+".confidence")
-		got, err := variantSamples(predicted, confidence, len(labels))
-		if err != nil {
+		if err = errors.Join(err, got.Fits(m.Scoring, s.Labels)); err != nil {
 			return nil, slo.E(op, slo.KindInvalid, "variant %s: %w", v.Name, err)
 		}
 		s.Variants[v.Name] = got
@@ -117,26 +117,59 @@ func LoadSamples(m *Model, origin Origin, path string) (*Samples, error) {
 	return s, nil
 }
 
-func variantSamples(predicted, confidence tensor.Tensor, n int) (VariantSamples, error) {
-	want := tensor.Shape{int64(n)}
-	if predicted.DType != tensor.Int32 || confidence.DType != tensor.FP32 || !predicted.Shape.Equal(want) || !confidence.Shape.Equal(want) {
-		return VariantSamples{}, errors.New("it must have an int32 label and a float32 confidence for every sample")
+// variantSamples gathers the arrays of one variant. Their lengths are not checked.
+func variantSamples(arrays []tensor.Tensor, variant string) (v VariantSamples, found bool, err error) {
+	floats := func(name string) []float64 {
+		array, ok := arrayNamed(arrays, variant+name)
+		if !ok || array.DType != tensor.FP64 {
+			return nil
+		}
+		found = true
+		values := make([]float64, len(array.Data)/8)
+		for i := range values {
+			values[i] = floatAt(array.DType, array.Data[8*i:])
+		}
+		return values
 	}
-	v := VariantSamples{Confidence: make([]float32, n)}
+	v.Values, v.Scores = floats(".value"), floats(".score")
+	predicted, ok := arrayNamed(arrays, variant+".label")
+	if !ok {
+		return v, found, nil
+	}
+	confidence, _ := arrayNamed(arrays, variant+".confidence")
+	if predicted.DType != tensor.Int32 || confidence.DType != tensor.FP32 || len(predicted.Shape) != 1 || !predicted.Shape.Equal(confidence.Shape) {
+		return v, true, errors.New("it must have an int32 label and a float32 confidence for every sample")
+	}
+	v.Confidence = make([]float32, confidence.Rows())
 	for i := range v.Confidence {
 		v.Confidence[i] = math.Float32frombits(binary.LittleEndian.Uint32(confidence.Row(i)))
 	}
-	var err error
 	v.Predicted, err = integers(predicted)
-	return v, err
+	return v, true, err
 }
 
-func int32Array(name string, values []int) tensor.Tensor {
+// rows is the shape of an array with so many numbers a sample.
+func rows(numbers, width int) tensor.Shape {
+	if width == 1 {
+		return tensor.Shape{int64(numbers)}
+	}
+	return tensor.Shape{int64(numbers / max(1, width)), int64(width)}
+}
+
+func int32Array[T int | float64](name string, values []T, width int) tensor.Tensor {
 	data := make([]byte, 0, 4*len(values))
 	for _, v := range values {
 		data = binary.LittleEndian.AppendUint32(data, uint32(int32(v)))
 	}
-	return tensor.Tensor{Name: name, DType: tensor.Int32, Shape: tensor.Shape{int64(len(values))}, Data: data}
+	return tensor.Tensor{Name: name, DType: tensor.Int32, Shape: rows(len(values), width), Data: data}
+}
+
+func float64Array(name string, values []float64, width int) tensor.Tensor {
+	data := make([]byte, 0, 8*len(values))
+	for _, v := range values {
+		data = binary.LittleEndian.AppendUint64(data, math.Float64bits(v))
+	}
+	return tensor.Tensor{Name: name, DType: tensor.FP64, Shape: rows(len(values), width), Data: data}
 }
 
 func float32Array(name string, values []float32) tensor.Tensor {

@@ -20,7 +20,7 @@ var seenBySchema = []string{
 	"unknown key", "unknown key, far", "unknown key inside", "missing key", "format", "name", "null", "text for list", "list for text",
 	"number", "number in quotes", "range", "memory", "datatype", "bytes", "two dynamic dimensions", "dimension", "media",
 	"sample rate missing", "sample rate elsewhere", "variant names no modality", "variant without modalities", "path twice", "absolute",
-	"backslash", "label twice", "task", "no modalities",
+	"backslash", "label twice", "no modalities",
 }
 
 func loadSchema(t *testing.T) *jsonschema.Schema {

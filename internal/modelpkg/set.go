@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mosel-serve/mosel/internal/score"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/tensor"
 )
@@ -19,29 +20,45 @@ import (
 const (
 	setFileBytesMax = 1 << 30
 	setBytesMax     = 4 << 30
-	setSamplesMax   = 10_000_000
 )
 
-// labelArray is the array of an evaluation set that has the right answers.
-const labelArray = "label"
+// The arrays of an evaluation set that are no inputs: the right answers, and the
+// embeddings that retrieval looks for the nearest in.
+const (
+	labelArray        = "label"
+	galleryArray      = "gallery"
+	galleryLabelArray = "gallery_label"
+)
 
 // Set is a labelled evaluation set in memory.
 type Set struct {
 	Path   string
-	Digest string // "sha256:..." of the file
-	Labels []int  // the right class of each sample, 0 <= label < Model.Classes()
+	Digest string       // "sha256:..." of the file
+	Labels score.Labels // the right answers; none where scores are external
+	judge  *score.Judge
 	items  [][][]byte
 }
 
 // Len is the number of samples.
-func (s *Set) Len() int { return len(s.Labels) }
+func (s *Set) Len() int { return len(s.items) }
+
+// Judge scores answers to the samples.
+func (s *Set) Judge() *score.Judge { return s.judge }
+
+// Score scores the answer to a sample: an item of a batch of the first output.
+func (s *Set) Score(output tensor.Tensor, item, sample int) (score.Result, error) {
+	if !s.judge.External() && (!isScore(output.DType) || item >= output.Rows()) {
+		return score.Result{}, fmt.Errorf("the output %s is %v %v, not FP32, FP16 or FP64 of more than %d items", output.Name, output.DType, output.Shape, item)
+	}
+	return s.judge.Score(Floats(output, item), sample)
+}
 
 // Item returns sample i as the bytes of each of the model's inputs, indexed as
 // Model.Inputs: a runtime.Item. The bytes are views; nobody may change them.
 func (s *Set) Item(i int) [][]byte { return s.items[i] }
 
 // OpenSet reads a labelled set for the model: an .npz with one array [N, ...]
-// for each of the model's inputs, and "label", N class numbers. Other arrays
+// for each of the model's inputs, and "label" as the metric needs it. Other arrays
 // are ignored. The path is an ordinary one; Model.File leads to the package's
 // own sets. Errors have kind not found or invalid.
 func OpenSet(path string, m *Model) (*Set, error) {
@@ -60,20 +77,39 @@ func OpenSet(path string, m *Model) (*Set, error) {
 // newSet reads a set from a file's content.
 func newSet(path string, file []byte, m *Model) (*Set, error) {
 	sum := sha256.Sum256(file)
-	arrays, err := ReadNPZ(bytes.NewReader(file), int64(len(file)), setBytesMax, wanted(m)...)
+	s := &Set{Path: path, Digest: "sha256:" + hex.EncodeToString(sum[:])}
+	names := wanted(m)
+	var texts []textArray
+	if m.Scoring.WholeLabels() {
+		var err error
+		if texts, err = readTextsNPZ(bytes.NewReader(file), int64(len(file)), textBytesMax, labelArray, galleryLabelArray); err != nil {
+			return nil, err
+		}
+		for _, t := range texts {
+			names = slices.DeleteFunc(names, func(n string) bool { return n == t.name })
+		}
+	}
+	arrays, err := ReadNPZ(bytes.NewReader(file), int64(len(file)), setBytesMax, names...)
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{Path: path, Digest: "sha256:" + hex.EncodeToString(sum[:])}
-	if err := s.bind(m, arrays); err != nil {
+	if err := s.bind(m, arrays, texts); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
+// textBytesMax bounds the labels of a set that are texts.
+const textBytesMax = 256 << 20
+
 // bind ties arrays to the model's inputs, telling all that does not fit.
-func (s *Set) bind(m *Model, arrays []tensor.Tensor) error {
-	labels, faults := labelsOf(arrays, m.Classes())
+func (s *Set) bind(m *Model, arrays []tensor.Tensor, texts []textArray) error {
+	var faults []error
+	var err error
+	if s.judge, err = judgeOf(m, arrays, texts); err != nil {
+		faults = append(faults, err)
+	}
+	labels := s.judge.Labels.Len()
 	rows := make([]func(int) []byte, len(m.Inputs))
 	for i, in := range m.Inputs {
 		array, ok := arrayNamed(arrays, in.Name)
@@ -81,18 +117,21 @@ func (s *Set) bind(m *Model, arrays []tensor.Tensor) error {
 			faults = append(faults, fmt.Errorf("it has no array %q", in.Name))
 			continue
 		}
-		row, err := bindInput(in, array, len(labels))
+		row, err := bindInput(in, array, labels)
 		if err != nil {
 			faults = append(faults, err)
 		}
 		rows[i] = row
+		if s.judge.External() && labels == 0 && !in.Unbatched && err == nil {
+			labels = array.Rows()
+		}
 	}
 	if len(faults) > 0 {
 		return oneLine(faults)
 	}
-	s.Labels = labels
-	s.items = make([][][]byte, len(labels))
-	views := make([][]byte, len(labels)*len(rows))
+	s.Labels = s.judge.Labels
+	s.items = make([][][]byte, labels)
+	views := make([][]byte, labels*len(rows))
 	for i := range s.items {
 		s.items[i], views = views[:len(rows):len(rows)], views[len(rows):]
 		for k, row := range rows {
@@ -127,35 +166,14 @@ func sameType(array, input tensor.DType) bool {
 	return array == input || input == tensor.BF16 && array == tensor.Uint16
 }
 
-// labelsOf returns the class of every sample.
-func labelsOf(arrays []tensor.Tensor, classes int) ([]int, []error) {
-	array, ok := arrayNamed(arrays, labelArray)
-	if !ok {
-		return nil, []error{errors.New(`it has no array "label"`)}
-	}
-	if len(array.Shape) != 1 || array.Rows() == 0 || array.Rows() > setSamplesMax {
-		return nil, []error{fmt.Errorf(`array "label" has shape %v; it must be one number a sample, at least 1 and at most %d samples`, array.Shape, setSamplesMax)}
-	}
-	labels, err := integers(array)
-	if err != nil {
-		return nil, []error{err}
-	}
-	for i, l := range labels {
-		if l < 0 || l >= classes {
-			return nil, []error{fmt.Errorf("the label of sample %d is %d; the model has the classes 0 to %d", i, l, classes-1)}
-		}
-	}
-	return labels, nil
-}
-
-// integers widens an array of any whole-number type. A value beyond int64 wraps
+// integers widens an array of any whole-number type, or of booleans. A value beyond int64 wraps
 // to a negative one, which no caller takes.
 func integers(array tensor.Tensor) ([]int, error) {
 	values := make([]int, array.Rows())
 	for i := range values {
 		b := array.Row(i)
 		switch array.DType {
-		case tensor.Uint8:
+		case tensor.Uint8, tensor.Bool:
 			values[i] = int(b[0])
 		case tensor.Int8:
 			values[i] = int(int8(b[0]))

@@ -109,6 +109,7 @@ func checkEvaluation(m *Model, s *spec) (Problems, []string) {
 		if w != s.profile {
 			continue
 		}
+		checkScores(m, s, r, set)
 		for k, in := range m.Inputs {
 			if n := set.LongestSample(in, k); n > 0 && n < in.Max {
 				r.warn(w.Place, "evaluation set %s: the samples of %q have size %d, and up to %d (max) is served: the profile's times hold for %d",

@@ -35,7 +35,7 @@ type spec struct {
 	version    word
 	about      word
 	task       word
-	metric     word
+	metric     metricSpec
 	modalities []modalitySpec
 	outputs    []tensorSpec
 	variants   []variantSpec
@@ -99,7 +99,7 @@ func (r *report) readSpec(text []byte) spec {
 		strictyaml.Optional("version", r.Into(&s.version, "version")),
 		strictyaml.Optional("description", r.Into(&s.about, "description")),
 		strictyaml.Optional("task", r.Into(&s.task, "task")),
-		strictyaml.Optional("metric", r.Into(&s.metric, "metric")),
+		strictyaml.Optional("metric", func(n *yaml.Node) { s.metric = r.readMetric(n) }),
 		strictyaml.Required("modalities", func(n *yaml.Node) {
 			r.List(n, "modalities", slo.ModalitiesMax, func(n *yaml.Node) { s.modalities = append(s.modalities, r.modality(n)) })
 		}),
@@ -109,9 +109,8 @@ func (r *report) readSpec(text []byte) spec {
 		strictyaml.Required("variants", func(n *yaml.Node) {
 			r.List(n, "variants", variantsMax, func(n *yaml.Node) { s.variants = append(s.variants, r.variant(n)) })
 		}),
-		strictyaml.Optional("labels", func(n *yaml.Node) {
-			r.List(n, "labels", labelsMax, func(n *yaml.Node) { s.labels = append(s.labels, r.Text(n, "a label")) })
-		}),
+		strictyaml.Optional("classes", func(n *yaml.Node) { r.classNames(&s, n, "classes") }),
+		strictyaml.Optional("labels", func(n *yaml.Node) { r.classNames(&s, n, "labels") }),
 		strictyaml.Optional("limits", func(n *yaml.Node) { r.limits(n, &s) }),
 		strictyaml.Optional("evaluation", func(n *yaml.Node) {
 			r.Mapping(n, "evaluation", []field{
@@ -121,6 +120,15 @@ func (r *report) readSpec(text []byte) spec {
 		}),
 	})
 	return s
+}
+
+// classNames reads the names of the classes, under their key or its older name.
+func (r *report) classNames(s *spec, n *yaml.Node, key string) {
+	if len(s.labels) > 0 {
+		r.At(strictyaml.PlaceOf(n), "labels is the older name of classes; give the names once")
+		return
+	}
+	r.List(n, key, labelsMax, func(n *yaml.Node) { s.labels = append(s.labels, r.Text(n, "a name of a class")) })
 }
 
 func (r *report) limits(n *yaml.Node, s *spec) {

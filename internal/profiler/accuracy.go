@@ -11,13 +11,13 @@ import (
 )
 
 // answer runs one variant over all samples that are used, unless its answers
-// are known.
+// are known or their scores come from elsewhere.
 func (r *run) answer(instance runtime.Instance, variant int) error {
 	name := r.m.Variants[variant].Name
-	if _, known := r.samples.Variants[name]; known {
+	if _, known := r.samples.Variants[name]; known || r.m.Scoring.External() {
 		return nil
 	}
-	answers := modelpkg.VariantSamples{Predicted: make([]int, len(r.pick)), Confidence: make([]float32, len(r.pick))}
+	answers := r.set.Judge().NewAnswers(len(r.pick))
 	for _, group := range r.groups {
 		if err := r.answerGroup(instance, variant, group, answers); err != nil {
 			return err
@@ -41,7 +41,7 @@ func (r *run) answerGroup(instance runtime.Instance, variant int, group []int, a
 		if err != nil {
 			return r.explained(variant, err)
 		}
-		if err := r.classify(answers, outputs[0], places); err != nil {
+		if err := r.judge(answers, outputs[0], places); err != nil {
 			return slo.E("profile "+r.m.Name, slo.KindInvalid, "variant %s, %w", r.m.Variants[variant].Name, err)
 		}
 		r.meter.advance(r, "accuracy", r.timings[variant][last].first)
@@ -49,19 +49,18 @@ func (r *run) answerGroup(instance runtime.Instance, variant int, group []int, a
 	return nil
 }
 
-// classify notes the class with the highest score of each row of the first output,
-// and that score, at the rows' places.
-func (r *run) classify(answers modelpkg.VariantSamples, scores tensor.Tensor, places []int) error {
+// judge scores each row of the first output and notes the results at the rows' places.
+func (r *run) judge(answers modelpkg.VariantSamples, output tensor.Tensor, places []int) error {
 	want := append(tensor.Shape{int64(len(places))}, r.m.Outputs[0].Shape...)
-	if scores.DType != r.m.Outputs[0].DType || !scores.Shape.Equal(want) {
-		return fmt.Errorf("the output %s is %v %v, not %v %v", scores.Name, scores.DType, scores.Shape, r.m.Outputs[0].DType, want)
+	if output.DType != r.m.Outputs[0].DType || !output.Shape.Fits(want) {
+		return fmt.Errorf("the output %s is %v %v, not %v %v", output.Name, output.DType, output.Shape, r.m.Outputs[0].DType, want)
 	}
 	for row, place := range places {
-		best, confidence, err := modelpkg.BestClass(scores, row)
+		result, err := r.set.Score(output, row, r.pick[place])
 		if err != nil {
 			return fmt.Errorf("sample %d: %w%s", r.pick[place], err, r.notFinite(r.pick[place]))
 		}
-		answers.Predicted[place], answers.Confidence[place] = best, confidence
+		answers.Put(place, result)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-// Package profiler measures a model: how right every variant is on a labelled
+// Package profiler measures a model: the mean score of every variant on a labelled
 // set, how long it takes by batch size, and how much memory it needs. All that
 // planning and scheduling promise rests on these numbers, so they are taken
 // through the same runtime contract, on the same threads, as the server's own
@@ -32,6 +32,9 @@ type Options struct {
 	// Answers that were computed before and need not be again; variants that
 	// are not in it are run. Nil: none.
 	Answers *modelpkg.Samples
+	// Scores are those of each variant for all samples, of a model whose metric is
+	// external: Model.ExternalScores. Other models' are computed.
+	Scores [][]float64
 	// Timed has latencies and memory to keep. Nil: measure them.
 	Timed *modelpkg.Profile
 
@@ -143,13 +146,15 @@ func (r *run) prepare() error {
 	if r.o.Threads < 1 || r.o.Trials < 1 || r.o.Warmup < 0 {
 		return slo.E("profile "+r.m.Name, slo.KindInvalid, "threads and trials must be at least 1, not %d and %d", r.o.Threads, r.o.Trials)
 	}
-	r.samples = r.o.Answers
-	r.pick = spread(r.set.Len(), 0)
-	if r.samples == nil || !slices.Equal(r.samples.Labels, r.labels()) { // answers to the whole set are better than a few
+	r.samples, r.pick = r.o.Answers, spread(r.set.Len(), 0)
+	if !r.known() { // answers to the whole set are better than a few
 		r.pick = spread(r.set.Len(), r.o.Items)
 	}
-	if r.samples == nil || !slices.Equal(r.samples.Labels, r.labels()) {
-		r.samples = &modelpkg.Samples{Labels: r.labels(), Variants: map[string]modelpkg.VariantSamples{}}
+	if !r.known() {
+		r.samples = &modelpkg.Samples{Labels: r.set.Labels.Pick(r.pick), Variants: map[string]modelpkg.VariantSamples{}}
+	}
+	if r.m.Scoring.External() && len(r.o.Scores) != len(r.m.Variants) {
+		return slo.E("profile "+r.m.Name, slo.KindInvalid, "the metric is external: scores of every variant are needed")
 	}
 	r.groups = r.grouped()
 	r.timings = make([][]timing, len(r.m.Variants))
@@ -171,13 +176,13 @@ func spread(n, count int) []int {
 	return pick
 }
 
-// labels are the right answers of the samples that are used.
-func (r *run) labels() []int {
-	labels := make([]int, len(r.pick))
-	for i, at := range r.pick {
-		labels[i] = r.set.Labels[at]
+// known reports whether the answers there are belong to the samples that are used.
+func (r *run) known() bool {
+	if r.samples == nil {
+		return false
 	}
-	return labels
+	have, want := r.samples.Labels, r.set.Labels.Pick(r.pick)
+	return have.Width == want.Width && slices.Equal(have.Values, want.Values)
 }
 
 // grouped are the places in pick of the samples that may share a batch: those with
@@ -333,12 +338,15 @@ func (r *run) profile() *modelpkg.Profile {
 		Format: modelpkg.ProfileFormat, Model: r.m.Name, ModelVersion: r.m.Version, ModelDigest: r.m.Digest,
 		Device: r.o.Device, DeviceDetail: r.o.Detail, Threads: r.o.Threads,
 		Runtime: r.name, RuntimeVersion: r.version, Created: time.Now().UTC().Truncate(time.Second),
-		Dataset: r.m.Evaluation.Profile, DatasetDigest: r.set.Digest, Samples: r.set.Len(), Lengths: r.lengths(),
+		Dataset: r.m.Evaluation.Profile, DatasetDigest: r.set.Digest, Samples: r.set.Len(), Metric: r.m.Scoring.Title(), Lengths: r.lengths(),
 	}
 	for i, v := range r.m.Variants {
 		vp := modelpkg.VariantProfile{
 			Name: v.Name, Modalities: v.Modalities.Names(r.m.ModalityNames()), Precision: v.Precision,
-			Accuracy: modelpkg.MeasuredAccuracy(r.samples.Correct(v.Name), len(r.samples.Labels)),
+			Accuracy: modelpkg.MeasuredScore(r.scores(i)),
+		}
+		if !r.m.Scoring.External() {
+			vp.Statistics = r.set.Judge().Statistics(r.samples.Labels, r.samples.Variants[v.Name])
 		}
 		if r.o.Timed != nil {
 			vp.Batches = r.o.Timed.Variants[i].Batches
@@ -361,6 +369,18 @@ func (t timing) profile(items int) modelpkg.BatchProfile {
 		Items: items, P50MS: t.milliseconds(0.5), P95MS: t.milliseconds(0.95),
 		MemoryBytes: t.memory, Runs: len(t.runs),
 	}
+}
+
+// scores are the scores of a variant for the samples that are used.
+func (r *run) scores(variant int) []float64 {
+	if !r.m.Scoring.External() {
+		return r.samples.Scores(r.m.Variants[variant].Name)
+	}
+	scores := make([]float64, len(r.pick))
+	for i, at := range r.pick {
+		scores[i] = r.o.Scores[variant][at]
+	}
+	return scores
 }
 
 // milliseconds is a quantile of the timed runs. No time is 0.

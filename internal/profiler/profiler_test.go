@@ -135,7 +135,7 @@ func withRate(t *testing.T, m *modelpkg.Model, set *modelpkg.Set) *modelpkg.Set 
 	n := set.Len()
 	x, rate, labels := make([]byte, n), make([]byte, n), make([]byte, n)
 	for i := range n {
-		x[i], rate[i], labels[i] = set.Item(i)[0][0], byte(8+i%3), byte(set.Labels[i])
+		x[i], rate[i], labels[i] = set.Item(i)[0][0], byte(8+i%3), byte(set.Labels.Class(i))
 	}
 	shape := tensor.Shape{int64(n)}
 	var file bytes.Buffer
@@ -197,7 +197,7 @@ func TestRun(t *testing.T) {
 				}
 			}
 		}
-		if s := got.Samples; s.Variants["full"].Confidence[7] != 0.8 || s.Variants["half"].Predicted[7] != 2 || s.Labels[7] != 1 {
+		if s := got.Samples; s.Variants["full"].Confidence[7] != 0.8 || s.Variants["half"].Predicted[7] != 2 || s.Labels.Class(7) != 1 {
 			t.Errorf("samples: %+v", s)
 		}
 		if len(d.loads) != 3 || !slices.Equal(d.loads[0], []int{0}) || !slices.Equal(d.loads[1], []int{1}) || d.loads[2] != nil {
@@ -293,7 +293,7 @@ func TestAnswersAreKept(t *testing.T) {
 			t.Errorf("%d runs for the answers alone", got)
 		}
 		other := *first.Samples
-		other.Labels = other.Labels[1:]
+		other.Labels = other.Labels.Pick([]int{1, 2, 3})
 		o = options()
 		o.Answers = &other
 		if got := runs(o); got != scout+timed+2*answers {

@@ -28,7 +28,7 @@ func (r *run) plan() {
 		for _, t := range cells {
 			round += t.visit()
 		}
-		if _, known := r.samples.Variants[r.m.Variants[v].Name]; !known {
+		if _, known := r.samples.Variants[r.m.Variants[v].Name]; !known && !r.m.Scoring.External() {
 			r.meter.total += time.Duration(batches) * cells[last].first
 		}
 	}

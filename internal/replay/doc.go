@@ -1,6 +1,6 @@
 // Package replay offers load to a server and reports what came of it. It exists
 // to test the two promises of mosel from outside, as a client sees them: answers
-// in time, and an accuracy that measured labels confirm.
+// in time, and a mean score that labels confirm.
 //
 // The load is open: every arrival is drawn before the run from a seeded
 // generator, and latencies count from the instant a request was meant to be

@@ -18,8 +18,11 @@ type Document struct {
 	Format   int      `json:"format"`
 	Model    string   `json:"model"`
 	Samples  string   `json:"samples"` // the labelled set the samples came from
+	Metric   string   `json:"metric"`  // what the accuracies are, in words
 	Workload Facts    `json:"workload"`
 	Runs     []RunOut `json:"runs"`
+	// Unmeasured says why nothing was measured of the metric; "" if it was.
+	Unmeasured string `json:"unmeasured,omitempty"`
 }
 
 // RunOut is the report of one run.
@@ -69,6 +72,9 @@ func (d Document) WriteTable(w io.Writer) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
+	if d.Unmeasured != "" {
+		fmt.Fprintln(w, d.Unmeasured)
+	}
 	for _, run := range d.Runs {
 		for _, warning := range run.warnings() {
 			fmt.Fprintln(w, warning)
@@ -112,8 +118,8 @@ func (d Document) rows() []row {
 	share("infeasible", func(o Outcomes) int { return o.Infeasible }, false)
 	share("cancelled", func(o Outcomes) int { return o.Cancelled }, false)
 	share("failed", func(o Outcomes) int { return o.Failed }, false)
-	line("measured accuracy", func(r RunOut) string { return accuracyCell(r.Report.Accuracy) })
-	number("expected accuracy", "%.4f", func(r Report) float64 { return r.Accuracy.Expected })
+	line("measured "+d.Metric, func(r RunOut) string { return accuracyCell(r.Report.Accuracy) })
+	number("expected "+d.Metric, "%.4f", func(r Report) float64 { return r.Accuracy.Expected })
 	number("floor asked for", "%.4f", func(r Report) float64 { return r.Accuracy.Floor })
 	number("JCT mean ms", "%.1f", func(r Report) float64 { return r.JCT.Mean })
 	number("JCT p50 ms", "%.1f", func(r Report) float64 { return r.JCT.P50 })

@@ -61,7 +61,7 @@ func example() Document {
 			Concurrency: 2048},
 		Failures: []Failure{},
 	}
-	return Document{Format: DocumentFormat, Model: "digits", Samples: "eval/heldout.npz", Workload: w.Facts(2 * time.Second),
+	return Document{Format: DocumentFormat, Model: "digits", Samples: "eval/heldout.npz", Metric: "accuracy", Workload: w.Facts(2 * time.Second),
 		Runs: []RunOut{{Policy: "all", Server: "http://127.0.0.1:8000", Report: all}, {Policy: "mosel", Server: "http://127.0.0.1:8000", Report: mosel}}}
 }
 
@@ -99,13 +99,18 @@ func TestExpectationsThatDoNotHold(t *testing.T) {
 	} {
 		var answers tally
 		for i := range tt.items {
-			answers.add(int32(i), i < tt.right)
+			score := 0.0
+			if i < tt.right {
+				score = 1
+			}
+			answers.add(int32(i), score)
 		}
 		expected, err := slo.AccuracyOf(tt.promised)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var r Report
+		r.Served.Items = tt.items
 		r.accuracy(answers, 0, expected.Times(tt.items))
 		if a := r.Accuracy; a.ExpectedIs != tt.is || a.Verdict() != tt.verdict {
 			t.Errorf("%d of %d right, %v promised: %q, %q", tt.right, tt.items, tt.promised, a.ExpectedIs, a.Verdict())

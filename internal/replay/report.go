@@ -49,7 +49,7 @@ type Outcomes struct {
 	LateShare   float64 `json:"late_share"`    // 1 - on_time_share
 }
 
-// Accuracy sets the accuracy that labels show beside the promised one, over
+// Accuracy sets the mean score that labels show beside the promised one, over
 // the items that have a result.
 type Accuracy struct {
 	Measured float64 `json:"measured"`
@@ -59,8 +59,8 @@ type Accuracy struct {
 	// ExpectedIs says where Expected lies: "within" the interval, "above" or "below"
 	// it; "" where nothing was measured.
 	ExpectedIs string  `json:"expected_is"`
-	Right      int     `json:"right"`
-	Items      int     `json:"items"`
+	Right      int     `json:"right"`       // items whose score is 1
+	Items      int     `json:"items"`       // that were scored; 0 where the metric is external
 	Samples    int     `json:"samples"`     // different ones
 	Floor      float64 `json:"floor"`       // mean min_accuracy that was asked for
 	BelowFloor int     `json:"below_floor"` // jobs promised less than they asked for
@@ -124,7 +124,9 @@ func (l *Log) Report() Report {
 			r.Accuracy.BelowFloor++
 		}
 		for k, sample := range job.Samples {
-			answers.add(sample, l.right[job.First+k])
+			if rec.scored {
+				answers.add(sample, float64(l.scores[job.First+k]))
+			}
 		}
 	}
 	r.rates(l.arrivals())
@@ -194,11 +196,11 @@ func (o *Outcomes) share(all int) {
 
 // accuracy fills in what was measured beside what was promised.
 func (r *Report) accuracy(answers tally, floors, promised slo.Score) {
-	share, items, right := answers.interval()
+	mean, items := answers.interval()
 	a := &r.Accuracy
-	a.Measured, a.Low, a.High = share.mean, share.low, share.high
-	a.Items, a.Right, a.Samples = items, right, len(answers.items)
-	a.Floor, a.Expected = floors.Mean(items).Float(), promised.Mean(items).Float()
+	a.Measured, a.Low, a.High = mean.mean, mean.low, mean.high
+	a.Items, a.Right, a.Samples = items, answers.right, len(answers.items)
+	a.Floor, a.Expected = floors.Mean(r.Served.Items).Float(), promised.Mean(r.Served.Items).Float()
 	switch {
 	case items == 0:
 	case a.Expected > a.High:

@@ -15,7 +15,7 @@ import (
 type Answer struct {
 	Outcome  slo.Outcome  // OnTime for any result: Run's own clock decides whether it was late; Failed unless set
 	Expected slo.Accuracy // of its mean over the items; only with a result
-	Right    []bool       // per item: whether the label was met; only with a result
+	Scores   []float32    // per item: how right the answer is, 0 to 1; only with a result, none where the metric is external
 	Mix      []VariantItems
 	Failure  string // why there is no result, for a person; short and without facts of the one job
 }
@@ -61,6 +61,7 @@ type Progress struct {
 // record is what Run keeps of one job.
 type record struct {
 	sent     bool
+	scored   bool // the items have scores
 	outcome  slo.Outcome
 	lag      time.Duration // sent so long after it was meant to be
 	latency  time.Duration // from when it was meant to be sent to its answer
@@ -71,7 +72,7 @@ type record struct {
 type Log struct {
 	jobs    []Job
 	records []record
-	right   []bool // by item, at Job.First
+	scores  []float32 // by item, at Job.First
 	warmup  time.Duration
 	length  time.Duration // from the start to the last answer
 	peak    int           // most jobs in flight
@@ -110,7 +111,7 @@ func Run(ctx context.Context, jobs []Job, send Send, o Options) *Log {
 		last := jobs[len(jobs)-1]
 		items = last.First + len(last.Samples)
 	}
-	log := &Log{jobs: jobs, records: make([]record, len(jobs)), right: make([]bool, items), warmup: o.Warmup,
+	log := &Log{jobs: jobs, records: make([]record, len(jobs)), scores: make([]float32, items), warmup: o.Warmup,
 		bound: o.Concurrency, mix: map[string]int{}, failures: map[string]int{}}
 	r := &run{log: log, send: send, start: time.Now(), hand: make(chan int)}
 	before := ProcessCPU()
@@ -219,7 +220,7 @@ func (r *run) one(ctx context.Context, i int, answer *Answer) {
 	}
 	r.sent.Add(1)
 	r.enter()
-	*answer = Answer{Outcome: slo.Failed, Right: answer.Right[:0], Mix: answer.Mix[:0]}
+	*answer = Answer{Outcome: slo.Failed, Scores: answer.Scores[:0], Mix: answer.Mix[:0]}
 	r.send(ctx, job, answer)
 	r.inFlight.Add(-1)
 	rec.latency = time.Since(r.start) - job.At
@@ -237,7 +238,8 @@ func (r *run) one(ctx context.Context, i int, answer *Answer) {
 		r.good.Add(1)
 	}
 	r.done.Add(1)
-	copy(r.log.right[job.First:job.First+len(job.Samples)], answer.Right)
+	rec.scored = len(answer.Scores) > 0
+	copy(r.log.scores[job.First:job.First+len(job.Samples)], answer.Scores)
 	if job.At >= r.log.warmup {
 		r.counted.Add(1)
 		if rec.outcome != slo.OnTime {

@@ -35,7 +35,7 @@ func (d *device) send(ctx context.Context, job Job, a *Answer) {
 	a.Outcome, a.Expected = slo.OnTime, 970_000
 	a.Mix = append(a.Mix, VariantItems{"v", len(job.Samples)})
 	for range job.Samples {
-		a.Right = append(a.Right, true)
+		a.Scores = append(a.Scores, 1)
 	}
 }
 
@@ -153,7 +153,7 @@ func TestOutcomesAndFailures(t *testing.T) {
 				a.Failure = a.Outcome.String()
 			}
 			a.Expected = 900_000
-			a.Right = append(a.Right, true, false)
+			a.Scores = append(a.Scores, 1, 0)
 		}
 		w := load(Constant, 200, 400*time.Millisecond)
 		w.JobSize, w.Floors = 2, Fixed(0.95)

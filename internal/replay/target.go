@@ -84,6 +84,14 @@ func settle(spec modelpkg.Spec, bytes int) (tensor.Shape, error) {
 // Len is the number of samples.
 func (s *Samples) Len() int { return s.Set.Len() }
 
+// Unmeasured says why answers cannot be scored; "" if they can.
+func (s *Samples) Unmeasured() string {
+	if !s.Model.Scoring.External() {
+		return ""
+	}
+	return "The metric is external: scores come from files and cannot be measured while replaying. What is expected is what was promised."
+}
+
 // Source is the path of the set inside its package, or its own.
 func (s *Samples) Source() string {
 	if path, err := filepath.Rel(s.Model.Dir, s.Set.Path); err == nil && filepath.IsLocal(path) {
@@ -160,21 +168,24 @@ func (t *Target) Send(ctx context.Context, job Job, a *Answer) {
 	}
 }
 
-// grade compares an answer with the labels. An item that has no answer is not right.
+// grade scores an answer against the labels. An item that has no answer scores 0.
 func (t *Target) grade(job Job, answer *client.Response, a *Answer) error {
 	if len(answer.Outputs) == 0 {
 		return errors.New("the answer has no outputs")
 	}
+	if t.set.Unmeasured() != "" {
+		return nil
+	}
 	for i, sample := range job.Samples {
 		if slices.Contains(answer.FailedItems, i) {
-			a.Right = append(a.Right, false)
+			a.Scores = append(a.Scores, 0)
 			continue
 		}
-		class, _, err := modelpkg.BestClass(answer.Outputs[0], i)
+		result, err := t.set.Set.Score(answer.Outputs[0], i, int(sample))
 		if err != nil {
 			return err
 		}
-		a.Right = append(a.Right, class == t.set.Set.Labels[sample])
+		a.Scores = append(a.Scores, float32(result.Score))
 	}
 	return nil
 }

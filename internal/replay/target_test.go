@@ -267,7 +267,7 @@ func TestGradeItemsWithoutAnswers(t *testing.T) {
 	answer := &client.Response{FailedItems: []int{1, 3}, Outputs: []tensor.Tensor{{Name: "p", DType: tensor.FP32, Shape: tensor.Shape{4, 2}, Data: scores}}}
 	var a Answer
 	target := &Target{set: samples}
-	if err := target.grade(Job{Samples: []int32{0, 1, 2, 3}}, answer, &a); err != nil || !slices.Equal(a.Right, []bool{true, false, true, false}) {
-		t.Errorf("%v, %v", a.Right, err)
+	if err := target.grade(Job{Samples: []int32{0, 1, 2, 3}}, answer, &a); err != nil || !slices.Equal(a.Scores, []float32{1, 0, 1, 0}) {
+		t.Errorf("%v, %v", a.Scores, err)
 	}
 }

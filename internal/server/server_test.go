@@ -210,7 +210,7 @@ func TestRealModelOverHTTP(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if label == set.Labels[i] {
+		if label == set.Labels.Class(i) {
 			right++
 		}
 	}
