@@ -110,20 +110,24 @@ func (p Param) Set(m *Metric, v float64) { p.set(m, v) }
 // paddingDefault is the label that PyTorch's losses ignore unless told otherwise.
 const paddingDefault = -100
 
-// smallest is the least tolerance or scale: less tells a 32-bit number from nothing.
-const smallest = 1e-9
+// The least tolerance or scale, and the greatest of any number: beyond, a 32-bit
+// number is 0 or infinite.
+const (
+	smallest = 1e-9
+	largest  = 1e30
+)
 
 // The parameters.
 var (
 	paramK = Param{Key: "k", Required: true, Whole: true, Low: 1, High: 65536,
 		set: func(m *Metric, v float64) { m.k = int(v) }}
-	paramThreshold = Param{Key: "threshold", Low: -math.MaxFloat32, High: math.MaxFloat32,
+	paramThreshold = Param{Key: "threshold", Low: -largest, High: largest,
 		set: func(m *Metric, v float64) { m.threshold, m.given = v, true }}
 	paramValues = Param{Key: "values", Words: []string{"probability", "logit"},
 		set: func(m *Metric, v float64) { m.logits = v == 1 }}
-	paramTolerance = Param{Key: "tolerance", Required: true, Low: smallest, High: math.MaxFloat32,
+	paramTolerance = Param{Key: "tolerance", Required: true, Low: smallest, High: largest,
 		set: func(m *Metric, v float64) { m.tolerance = v }}
-	paramScale = Param{Key: "scale", Required: true, Low: smallest, High: math.MaxFloat32,
+	paramScale = Param{Key: "scale", Required: true, Low: smallest, High: largest,
 		set: func(m *Metric, v float64) { m.scale = v }}
 	paramScore = Param{Key: "score", Words: []string{"share", "f1"},
 		set: func(m *Metric, v float64) { m.f1 = v == 1 }}
