@@ -24,7 +24,7 @@ var constantRooms = []string{"internal/sched", "internal/plan", "internal/engine
 var notTuned = map[string]bool{
 	"cmd/mosel/decisionsShown": true, "cmd/mosel/labelWidth": true, // how pages look
 	"cmd/mosel/pageWidthDefault": true, "cmd/mosel/pageWidthMax": true, "cmd/mosel/pageWidthMin": true,
-	"cmd/mosel/suggestionDistance": true, "cmd/mosel/topCandidates": true,
+	"cmd/mosel/numbersShown": true, "cmd/mosel/suggestionDistance": true, "cmd/mosel/topCandidates": true,
 	"internal/access/readableByEveryone": true, "internal/access/writableByOthers": true,
 	"internal/api/sliceBytes":              true,
 	"internal/engine/retired":              true, // larger than any number of users

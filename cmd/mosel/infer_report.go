@@ -40,7 +40,8 @@ type verdict struct {
 	Label      string      `json:"label"`
 	Confidence float64     `json:"confidence"`
 	Top        []candidate `json:"top"`
-	Failed     bool        `json:"failed,omitempty"` // it has no answer
+	Numbers    []float64   `json:"numbers,omitempty"` // in place of these, of models that do not classify
+	Failed     bool        `json:"failed,omitempty"`  // it has no answer
 }
 
 // candidate is a class with its score.
@@ -66,7 +67,7 @@ func newInferReport(served oip.ModelMetadata, answer *client.Response, total tim
 			r.Items = append(r.Items, verdict{Top: []candidate{}, Failed: true})
 			continue
 		}
-		judged, err := judge(scores, item, labels)
+		judged, err := judge(scores, item, labels, classifies(served.Properties["task"]))
 		if err != nil {
 			return r, err
 		}
@@ -79,10 +80,19 @@ func newInferReport(served oip.ModelMetadata, answer *client.Response, total tim
 	return r, nil
 }
 
-// judge reads the answer for one item off its scores.
-func judge(scores tensor.Tensor, item int, labels []string) (v verdict, err error) {
+// classifies reports whether the numbers of an answer are scores of classes or labels.
+// Servers that do not say what a model does are taken to classify.
+func classifies(task string) bool {
+	return task == "" || task == "classification" || task == "multilabel"
+}
+
+// judge reads the answer for one item: the best classes, or else the numbers.
+func judge(scores tensor.Tensor, item int, labels []string, classes bool) (v verdict, err error) {
+	if numbers := modelpkg.Floats(scores, item); numbers != nil && (!classes || len(numbers) == 1) {
+		return verdict{Top: []candidate{}, Numbers: numbers}, nil
+	}
 	if _, _, err := modelpkg.BestClass(scores, item); err != nil {
-		return v, fmt.Errorf("only classifications can be shown: %w", err)
+		return v, fmt.Errorf("only classifications and floating-point numbers can be shown: %w", err)
 	}
 	row := modelpkg.Floats(scores, item)
 	for i, value := range row {
@@ -100,7 +110,9 @@ func judge(scores tensor.Tensor, item int, labels []string) (v verdict, err erro
 
 // print shows the answer, then what it took.
 func (r inferReport) print(w io.Writer) {
-	if len(r.Items) == 1 {
+	if len(r.Items) == 1 && len(r.Numbers) > 0 {
+		fmt.Fprintln(w, numbersLine(r.Numbers))
+	} else if len(r.Items) == 1 {
 		printTop(w, r.Top)
 	} else {
 		printItems(w, r.Items)
@@ -148,8 +160,27 @@ func printItems(w io.Writer, items []verdict) {
 			fmt.Fprintf(w, "%4d  no answer\n", i)
 			continue
 		}
+		if len(v.Numbers) > 0 {
+			fmt.Fprintf(w, "%4d  %s\n", i, numbersLine(v.Numbers))
+			continue
+		}
 		fmt.Fprintf(w, "%4d  %-*s  %s\n", i, width, v.Label, score(v.Confidence))
 	}
+}
+
+// numbersShown is how many numbers of an answer are printed; the JSON has all.
+const numbersShown = 8
+
+// numbersLine prints the first numbers of an answer.
+func numbersLine(numbers []float64) string {
+	var parts []string
+	for _, v := range numbers[:min(len(numbers), numbersShown)] {
+		parts = append(parts, fmt.Sprintf("%.4g", v))
+	}
+	if more := len(numbers) - numbersShown; more > 0 {
+		parts = append(parts, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // score prints a probability in percent and any other score as it is.

@@ -266,6 +266,28 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
+// TestTableOfOtherMetrics: the table has the metric's name, and no numbers where
+// nothing was measured.
+func TestTableOfOtherMetrics(t *testing.T) {
+	r := found()
+	r.Metric, r.Floor = "sign accuracy", 0.99
+	var b bytes.Buffer
+	if err := r.WriteTable(&b); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(b.String(), "measured sign accuracy, held-out samples") || !strings.Contains(b.String(), "The measured sign accuracy is below the floor") {
+		t.Error(b.String())
+	}
+	r.Metric, r.Unmeasured = "external score", "It cannot be measured."
+	b.Reset()
+	if err := r.WriteTable(&b); err != nil {
+		t.Fatal(err)
+	}
+	if text := b.String(); strings.Contains(text, "0.968") || strings.Contains(text, "below the floor") || !strings.Contains(text, "It cannot be measured.") {
+		t.Error(text)
+	}
+}
+
 func TestTable(t *testing.T) {
 	var b bytes.Buffer
 	if err := found().WriteTable(&b); err != nil {

@@ -348,3 +348,29 @@ func TestSchemaHasTheMetrics(t *testing.T) {
 	}
 	check("accuracy", "macro_f1", false)
 }
+
+// TestWords: answers and labels are told in the words of the metric.
+func TestWords(t *testing.T) {
+	classes := &Model{Labels: []string{"cat", "dog"}, Outputs: []Spec{{Shape: tensor.Shape{2}}}}
+	set := &Set{Labels: score.Labels{Width: 1, Values: []float64{1, 2}}}
+	if got := classes.Answered(score.Result{Class: 1, Confidence: 0.875}); got != "dog, 87.5 % sure" {
+		t.Error(got)
+	}
+	if got := classes.Labelled(set, 0) + " " + classes.Labelled(set, 1); got != `"dog" "class 2"` {
+		t.Error(got)
+	}
+	numbers := &Model{}
+	numbers.Scoring, _ = score.New("sign")
+	if got := numbers.Answered(score.Result{Values: []float64{-0.5}}) + " " + numbers.Labelled(set, 1); got != "-0.5 2" {
+		t.Error(got)
+	}
+	wide := &Set{Labels: score.Labels{Width: 10, Values: make([]float64, 10)}}
+	if got := numbers.Labelled(wide, 0); got != "0, 0, 0, 0, 0, 0, 0, 0, ..." {
+		t.Error(got)
+	}
+	external := &Model{}
+	external.Scoring, _ = score.New("external")
+	if got := external.Answered(score.Result{}) + " " + external.Labelled(&Set{}, 0); got != "an answer without a label" {
+		t.Error(got)
+	}
+}

@@ -64,13 +64,16 @@ func try(ctx context.Context, rt runtime.Runtime, m *modelpkg.Model, set *modelp
 		return slo.E("", slo.KindInvalid, "it cannot be loaded: %w", err)
 	}
 	defer instance.Close()
-	items := trialItems(m, set, m.Limits.BatchItemsMax)
+	items, samples := trialItems(m, set, m.Limits.BatchItemsMax)
 	run := func(n int) error {
 		outputs, err := instance.Run(ctx, variant, items[:n])
 		if err != nil {
 			return batchFails(n, err)
 		}
-		return asDeclared(m, outputs, n)
+		if err := asDeclared(m, outputs, n); err != nil {
+			return err
+		}
+		return scored(set, outputs[0], samples[:min(n, len(samples))])
 	}
 	start := time.Now()
 	for n := 1; n <= min(2, len(items)); n++ {
@@ -96,24 +99,39 @@ func itemBytes(item runtime.Item) int {
 	return n
 }
 
+// scored checks that the metric can score the answers to samples: that they have no
+// NaN, and are probabilities where the package says so.
+func scored(set *modelpkg.Set, output tensor.Tensor, samples []int) error {
+	if set == nil || set.Judge().External() {
+		return nil
+	}
+	for i, sample := range samples {
+		if _, err := set.Score(output, i, sample); err != nil {
+			return slo.E("", slo.KindInvalid, "the answer to sample %d cannot be scored: %w", sample, err)
+		}
+	}
+	return nil
+}
+
 // trialItems are so many samples that may share a run, spread over the set and
-// repeated where it has too few; without a set, one that is made up.
-func trialItems(m *modelpkg.Model, set *modelpkg.Set, most int) []runtime.Item {
+// repeated where it has too few, and which those are that come first and are not
+// repeated; without a set, one that is made up.
+func trialItems(m *modelpkg.Model, set *modelpkg.Set, most int) (items []runtime.Item, samples []int) {
 	var found []runtime.Item
 	if set == nil {
 		found = []runtime.Item{madeUp(m)}
 	} else {
 		for _, at := range spread(set.Len(), 8*most) {
 			if item := set.Item(at); len(found) == 0 || len(found) < most && shareRun(m, found[0], item) {
-				found = append(found, item)
+				found, samples = append(found, item), append(samples, at)
 			}
 		}
 	}
-	items := make([]runtime.Item, most)
+	items = make([]runtime.Item, most)
 	for i := range items {
 		items[i] = found[i%len(found)]
 	}
-	return items
+	return items, samples
 }
 
 // shareRun reports whether two items have the same values of all inputs that

@@ -38,8 +38,8 @@ func (t Instant) Sub(u Instant) time.Duration {
 	return time.Duration(t - u)
 }
 
-// Accuracy is a share of right answers in whole units of one millionth: 970000
-// is 0.97. Planning adds and compares accuracies as integers, so that no float
+// Accuracy is a mean score, such as the share of right answers, in whole units of one
+// millionth: 970000 is 0.97. Planning adds and compares accuracies as integers, so that no float
 // is ever compared for equality. Sums over the items of a job are Score.
 type Accuracy int32
 
