@@ -130,6 +130,9 @@ func sameAsShipped(t *testing.T, got *modelpkg.Samples) {
 		if v.Accuracy.Correct != right(shipped, v.Name) {
 			t.Errorf("%s: the profile has %d right answers, its samples %d", v.Name, v.Accuracy.Correct, right(shipped, v.Name))
 		}
+		if again := modelpkg.MeasuredScore(shipped.Scores(v.Name)); again != v.Accuracy {
+			t.Errorf("%s: the profile has %+v, its samples give %+v", v.Name, v.Accuracy, again)
+		}
 		others := 0
 		for k, class := range got.Variants[v.Name].Predicted {
 			if class != shipped.Variants[v.Name].Predicted[k] {

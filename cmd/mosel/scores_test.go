@@ -192,6 +192,9 @@ func TestEveryMetric(t *testing.T) {
 			if !strings.Contains(out, p.Metric) {
 				t.Errorf("the table does not name %q:\n%s", p.Metric, out)
 			}
+			if picture, err := os.ReadFile(filepath.Join(dir, "profiles", "test.svg")); err != nil || !bytes.Contains(picture, []byte(p.Metric+", 95 % interval")) {
+				t.Errorf("the picture does not name %q: %v", p.Metric, err)
+			}
 			for _, name := range s.stats {
 				if _, ok := p.Variants[0].Statistics[name]; !ok {
 					t.Errorf("statistics %v lack %s", p.Variants[0].Statistics, name)

@@ -309,6 +309,8 @@ func FuzzYAML(f *testing.F) {
 	f.Add([]byte(goodYAML))
 	f.Add([]byte("a: &a [*a]\n<<: *a"))
 	f.Add([]byte("? [x]\n: y\n--- !!map {}\n"))
+	f.Add([]byte("metric: {name: top_k, k: 5}\noutputs: [{name: y, datatype: FP32, shape: [3]}]\n"))
+	f.Add([]byte("metric: {name: [x], name: binary, threshold: .inf}\noutputs: [{shape: []}]"))
 	f.Add([]byte("{name: !<!x> y, variants: [{modalities: [x]}], outputs: [{shape: [-1]}]}"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		r := newReport(FileName)

@@ -244,6 +244,12 @@ func TestTextLabels(t *testing.T) {
 			if err != nil || !slices.Equal(s.Labels.Values, c.labels) || s.Len() != 4 {
 				t.Errorf("%v, %v", s, err)
 			}
+			told := slices.ContainsFunc(CheckIn("", dir).Warnings, func(w string) bool {
+				return strings.Contains(w, `they are taken as classes in sorted order, 0 is "b", 1 is "zoo", 2 is "ähre"; write classes: [...]`)
+			})
+			if told != (c.name == "sorted") {
+				t.Errorf("told of sorted names: %v", told)
+			}
 		})
 	}
 }

@@ -248,12 +248,20 @@ func FuzzNPZ(f *testing.F) {
 	f.Add(npz(f, setArrays(2)))
 	f.Add(zipped(f, zip.Deflate, [2]string{"a.npy", string(npy(3, "{'descr': '|u1', 'fortran_order': False, 'shape': (1000000,), }", nil))}))
 	f.Add([]byte("PK\x05\x06"))
+	f.Add(zipped(f, zip.Store, [2]string{"a.npy", string(textNPY(true, "2,", "ab", "c"))}))
+	f.Add(zipped(f, zip.Store, [2]string{"a.npy", string(textNPY(false, "1, 2", "ab", "c"))}))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		const most = 1 << 16
 		arrays, err := ReadNPZ(bytes.NewReader(file), int64(len(file)), most)
 		total := 0
 		for _, a := range arrays {
 			total += len(a.Data)
+		}
+		texts, textErr := readTextsNPZ(bytes.NewReader(file), int64(len(file)), most)
+		for _, a := range texts {
+			if n, err := a.shape.Elements(); textErr == nil && (err != nil || n != len(a.texts) || n > most) {
+				t.Errorf("%v has %d texts", a.shape, len(a.texts))
+			}
 		}
 		if err == nil && total > most {
 			t.Errorf("%d bytes were read", total)

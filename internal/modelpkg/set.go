@@ -35,6 +35,7 @@ type Set struct {
 	Path   string
 	Digest string       // "sha256:..." of the file
 	Labels score.Labels // the right answers; none where scores are external
+	sorted []string     // texts that are classes in this order, which mosel.yaml does not give
 	judge  *score.Judge
 	items  [][][]byte
 }
@@ -96,6 +97,9 @@ func newSet(path string, file []byte, m *Model) (*Set, error) {
 	if err := s.bind(m, arrays, texts); err != nil {
 		return nil, err
 	}
+	if i := slices.IndexFunc(texts, func(t textArray) bool { return t.name == labelArray }); i >= 0 && len(m.Labels) == 0 && !m.Scoring.Gallery() {
+		s.sorted = distinct(texts[i].texts)
+	}
 	return s, nil
 }
 
@@ -118,6 +122,9 @@ func (s *Set) bind(m *Model, arrays []tensor.Tensor, texts []textArray) error {
 			continue
 		}
 		row, err := bindInput(in, array, labels)
+		if err != nil && s.judge.External() && labels > 0 && array.Rows() != labels {
+			err = fmt.Errorf("array %q has %d samples; the arrays of other inputs have %d", in.Name, array.Rows(), labels)
+		}
 		if err != nil {
 			faults = append(faults, err)
 		}

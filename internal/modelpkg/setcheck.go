@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/internal/strictyaml"
 	"github.com/mosel-serve/mosel/tensor"
 )
 
@@ -57,6 +59,10 @@ func (s *Set) checkRanges(m *Model) []error {
 // look goes through the samples as only `mosel check` does: problems are what no
 // measurement on them could be right with.
 func (s *Set) look(m *Model) (problems, warnings []string) {
+	if len(s.sorted) > 0 {
+		warnings = append(warnings, fmt.Sprintf("array %q has texts, and mosel.yaml gives no order: they are taken as classes in sorted order, %s; write classes: [...] in the order of the output",
+			labelArray, namesText(s.sorted)))
+	}
 	for k, in := range m.Inputs {
 		absent, first := 0, -1
 		for i, item := range s.items {
@@ -80,6 +86,20 @@ func (s *Set) look(m *Model) (problems, warnings []string) {
 		}
 	}
 	return problems, warnings
+}
+
+// namesShown bounds the names that a warning lists.
+const namesShown = 5
+
+func namesText(names []string) string {
+	var parts []string
+	for i, name := range names[:min(len(names), namesShown)] {
+		parts = append(parts, fmt.Sprintf("%d is %q", i, strictyaml.Clip(name, 40)))
+	}
+	if len(names) > namesShown {
+		parts = append(parts, "...")
+	}
+	return strings.Join(parts, ", ")
 }
 
 // checkEvaluation reads both evaluation sets in depth.

@@ -7,6 +7,7 @@
 package score
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -179,7 +180,7 @@ func (j *Judge) Score(answer []float64, sample int) (Result, error) {
 }
 
 // ErrExternal says why an answer has no score.
-var ErrExternal = fmt.Errorf("the metric is external: scores come from files and cannot be measured on served answers")
+var ErrExternal = errors.New("the metric is external: scores come from files and cannot be measured on served answers")
 
 // Answers is what one variant answered to the samples of a set, as far as scores
 // and statistics need it.
