@@ -19,6 +19,7 @@ import (
 	"github.com/mosel-serve/mosel/client"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/replay"
+	"github.com/mosel-serve/mosel/internal/score"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/tensor"
 )
@@ -285,6 +286,38 @@ func TestTableOfOtherMetrics(t *testing.T) {
 	}
 	if text := b.String(); strings.Contains(text, "0.968") || strings.Contains(text, "below the floor") || !strings.Contains(text, "It cannot be measured.") {
 		t.Error(text)
+	}
+}
+
+// TestRequestOfOtherMetrics: the request that is shown is told in the metric's words.
+func TestRequestOfOtherMetrics(t *testing.T) {
+	for _, c := range []struct{ metric, asked, label, answer string }{
+		{"sign", "asks for a mean score (sign accuracy) of at least 0.9", "heldout.npz, 1):", "-0.25; ran text"},
+		{"external", "asks for a mean score (external score) of at least 0.9", "heldout.npz, without a label):", "an answer; ran text"},
+	} {
+		samples, _ := example(t)
+		m := *samples.Model
+		m.Labels, m.Outputs = nil, []modelpkg.Spec{{Name: "p", DType: tensor.FP32, Shape: tensor.Shape{1}}}
+		m.Scoring, _ = score.New(c.metric)
+		set, err := modelpkg.OpenSet(samples.Set.Path, &m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if samples, err = replay.NewSamples(&m, set); err != nil {
+			t.Fatal(err)
+		}
+		var b bytes.Buffer
+		d := &demonstration{Config: Config{Samples: samples, Out: &b, Live: func(string) {}}, floor: 900_000}
+		d.introduce()
+		err = d.show(t.Context(), ours, &Serving{Infer: func(context.Context, replay.Job) (*client.Response, error) {
+			data := binary.LittleEndian.AppendUint32(nil, math.Float32bits(-0.25))
+			return &client.Response{Modalities: []string{"text"}, Outputs: []tensor.Tensor{{Name: "p", DType: tensor.FP32, Shape: tensor.Shape{1, 1}, Data: data}}}, nil
+		}})
+		for _, want := range []string{c.asked, c.label, c.answer} {
+			if err != nil || !strings.Contains(b.String(), want) {
+				t.Errorf("%s: %v, want %q in\n%s", c.metric, err, want, b.String())
+			}
+		}
 	}
 }
 
