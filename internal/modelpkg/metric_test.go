@@ -89,6 +89,8 @@ func TestMetricProblems(t *testing.T) {
 			`16:5: the metric sign needs a first output of FP32, FP16 or FP64 of fixed size, such as [1], not FP32 [-1]`}},
 		{"tokens without classes", "metric: token_accuracy", "[4]", []int64{4}, []string{
 			`16:5: the metric token_accuracy needs a first output of FP32, FP16 or FP64 [tokens, classes] with a score of every class for every token, not FP32 [4]`}},
+		{"an embedding of a size that varies", "metric: retrieval", "[-1]", []int64{-1}, []string{
+			`16:5: the metric retrieval needs a first output of FP32, FP16 or FP64 [dimensions]: the embedding, of fixed size (further dimensions may be 1), not FP32 [-1]`}},
 		{"one label", "metric: multilabel", "[1]", []int64{1}, []string{`16:43: the first output must have a fixed number of classes, at least 2, not 1`}},
 		{"names of numbers", "metric: sign\nclasses: [a, b]", "[1]", []int64{1}, []string{`7:11: the metric sign has no classes that could have names`}},
 		{"names of binary", "metric: binary\nclasses: [a, b, c]", "[1]", []int64{1}, []string{`7:11: there are 3 names for the 2 classes of output "scores"`}},

@@ -1,16 +1,17 @@
 package score
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Refused tells why a well-known measure cannot be a metric, and what can be in its
 // place; "" for a name that is not known.
 func Refused(name string) string {
 	name = strings.NewReplacer("-", "_", " ", "_").Replace(strings.ToLower(name))
 	for _, r := range refused {
-		for _, n := range r.names {
-			if n == name {
-				return r.why
-			}
+		if slices.Contains(r.names, name) {
+			return r.why
 		}
 	}
 	return ""

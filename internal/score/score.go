@@ -81,7 +81,7 @@ func (m Metric) Check() (param string, err error) {
 }
 
 // CheckOutput tells why the metric cannot score an output of a shape, which lacks
-// the batch and has -1 where a size varies. fixed is whether the numbers are FP32,
+// the batch and has -1 where a size varies. float is whether the numbers are FP32,
 // FP16 or FP64.
 func (m Metric) CheckOutput(float bool, shape []int64) error {
 	e := m.of()

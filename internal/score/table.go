@@ -156,7 +156,8 @@ var (
 	tokenScores = &output{want: "[tokens, classes] with a score of every class for every token",
 		fits:    func(s []int64) bool { return len(s) == 2 && s[1] > 0 },
 		classes: func(s []int64) int { return lastOf(s) }, classesMin: 2}
-	embedding = &output{want: "[dimensions]: the embedding (further dimensions may be 1)", fits: oneList}
+	embedding = &output{want: "[dimensions]: the embedding, of fixed size (further dimensions may be 1)",
+		fits: func(s []int64) bool { return fixed(s) && oneList(s) }}
 )
 
 // fixed reports whether no size varies.
