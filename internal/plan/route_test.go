@@ -2,6 +2,7 @@ package plan_test
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -119,7 +120,7 @@ func TestCheapestWithRoutes(t *testing.T) {
 		}
 		flat := variants
 		for _, r := range p.Routes()[len(variants):] {
-			flat = append(flat[:len(flat):len(flat)], plan.Variant{Modalities: r.Modalities, Accuracy: r.Accuracy, Curve: r.Curve})
+			flat = append(slices.Clip(flat), plan.Variant{Modalities: r.Modalities, Accuracy: r.Accuracy, Curve: r.Curve})
 		}
 		q, err := plan.New(flat)
 		if err != nil {

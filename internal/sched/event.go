@@ -45,18 +45,20 @@ type Verdict uint8
 
 // The verdicts. The others are made by Next.
 const (
-	Accept  Verdict = iota // its outputs are its answer
-	Fail                   // it has no answer; the rest of its job goes on
-	nextMin                // and above: it goes on with route v-nextMin
+	Accept Verdict = iota // its outputs are its answer
+	Fail                  // it has no answer; the rest of its job goes on
 )
+
+// verdicts is the number of the verdicts above: v-verdicts is the route of another.
+const verdicts = 2
 
 // Next says that an item is not done: the gate of its route sends it on with
 // another, which must be in the Next of its route. It keeps its job's place in
 // the queue.
-func Next(route int) Verdict { return nextMin + Verdict(route) }
+func Next(route int) Verdict { return verdicts + Verdict(route) }
 
 // Next is the route that an item goes on with; false if the verdict ends it.
-func (v Verdict) Next() (route int, ok bool) { return int(v) - int(nextMin), v >= nextMin }
+func (v Verdict) Next() (route int, ok bool) { return int(v) - verdicts, v >= verdicts }
 
 // PartFailed reports whether a part of the batch failed.
 func (d Done) PartFailed(part int) bool {
