@@ -177,7 +177,7 @@ type Decision struct {
 	Variant     string    `json:"variant"`
 	Items       int       `json:"items"`
 	PredictedMS float64   `json:"predicted_ms"`
-	MeasuredMS  float64   `json:"measured_ms"` // 0 while it runs, and if it was lost
-	State       string    `json:"state"`       // "running", "done", "failed", "lost", "aborted" (nobody wanted it any more), "unknown" (the server was too busy to note its end)
+	MeasuredMS  float64   `json:"measured_ms"` // 0 while it runs, if it was lost, and if its end is unknown
+	State       string    `json:"state"`       // "running", "done", "failed", "lost", "aborted" (nobody wanted it any more), "unknown" (its end was missed: mosel_feed_dropped_total counts)
 	Why         string    `json:"why"`         // a sentence for people
 }

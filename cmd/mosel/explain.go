@@ -195,7 +195,7 @@ func (p *page) times(e status.Explanation) {
 // batch says of one batch what it was and what else it could have been.
 func (p *page) batch(b status.JobBatch, items int) {
 	took := fmt.Sprintf("%s ms (%s predicted)", millis(b.MeasuredMS), millis(b.PredictedMS))
-	if b.State == "running" || b.State == "lost" {
+	if b.State == "running" || b.State == "lost" || b.State == "unknown" {
 		took = millis(b.PredictedMS) + " ms predicted"
 	}
 	company := ""

@@ -237,7 +237,7 @@ func (p *page) decisions(s status.Status) {
 	for _, d := range s.Decisions[:min(len(s.Decisions), decisionsShown)] {
 		ago := span(s.Server.Now.Sub(d.Started).Seconds()) + " ago"
 		took := millis(d.MeasuredMS) + " ms (" + millis(d.PredictedMS) + " predicted)"
-		if d.State == "running" || d.State == "lost" {
+		if d.State == "running" || d.State == "lost" || d.State == "unknown" {
 			took = millis(d.PredictedMS) + " ms predicted"
 		}
 		state := d.State

@@ -1,7 +1,8 @@
 // Package engine drives the scheduling core in real time: it holds the requests'
 // tensors, tells the core what arrives and what ends, and runs on instances what
 // the core dispatches. One goroutine owns the core and everything about requests
-// that are under way; one goroutine per instance runs batches; callers wait.
+// that are under way; one goroutine per instance runs batches; callers wait;
+// whoever follows the core, as the observer does, hears of its steps through a feed.
 // Nothing but the way in is locked, because nothing is shared: values are handed
 // over. Models come and go while it runs: what is served is a catalogue that is
 // replaced as a whole, and a request holds the model it uses until it has ended.

@@ -74,7 +74,7 @@ func (l *loop) closeFeed() {
 }
 
 // snapshot is what is under way, for who has missed steps of the core. It takes the
-// core's goroutine a tenth of a microsecond for each job that is unfinished.
+// core's goroutine some half a microsecond for each job that is unfinished.
 func (l *loop) snapshot() feed.Snapshot {
 	s := feed.Snapshot{At: l.engine.Now(), Models: map[int]*feed.Model{}, Draining: l.ending}
 	for _, d := range l.served() {

@@ -184,8 +184,10 @@ func (l *loop) submit(c *call) {
 	}
 	c.event = sched.Arrive{Job: c.job, Client: l.engine.clientID(c.Client), Model: c.served.number, Items: len(c.Items), Bytes: c.bytes(),
 		Present: c.Modalities, Choice: c.Choice, Mixed: c.Mixed, Objective: objective, Expires: c.Objective.Deadline}
-	c.submitted, c.left = l.engine.Now(), len(c.Items)
-	l.take(&feed.Step{Event: c.event, Request: c.ID, Client: c.Client})
+	c.left = len(c.Items)
+	s := feed.Step{Event: c.event, Request: c.ID, Client: c.Client}
+	l.take(&s)
+	c.submitted = s.At
 }
 
 // A deadline covers the way of the answer to the client, which the core does not
