@@ -286,6 +286,9 @@ func (l *loop) lose(w *worker) {
 		d.instances[w.id] = nil
 	}
 	w.up, w.lost = false, false
+	for _, s := range w.slots {
+		s.lost = false
+	}
 	l.step(sched.InstanceDown{Instance: w.id})
 	l.replace(w)
 }

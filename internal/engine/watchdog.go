@@ -56,6 +56,7 @@ func (e *Engine) report(s *slot, b *running) {
 			return
 		}
 		l.rest(s, b)
+		s.lost = s.worker.lost || errors.Is(b.err, runtime.ErrLost)
 		if s.worker.lost {
 			b.abort()
 			clear(b.results) // its items run again, elsewhere

@@ -29,6 +29,7 @@ type slot struct {
 	running running // the loop's while the slot is free, the slot's while it runs
 	watch   watch   // the loop's
 	stuck   bool    // the loop's: it is left behind with its batch
+	lost    bool    // the loop's: its batch was lost and, for the core, runs until the instance goes down
 }
 
 // hire makes a worker of one slot.
@@ -53,10 +54,13 @@ func (w *worker) free() *slot {
 	return w.slots[slices.IndexFunc(w.slots, func(s *slot) bool { return !s.watch.busy })]
 }
 
-// find is the slot that runs a batch.
+// find is the slot that runs a batch, as the core knows it.
 func (w *worker) find(id sched.BatchID) *slot {
-	return w.slots[slices.IndexFunc(w.slots, func(s *slot) bool { return s.watch.busy && s.running.dispatch.Batch == id })]
+	return w.slots[slices.IndexFunc(w.slots, func(s *slot) bool { return s.occupied() && s.running.dispatch.Batch == id })]
 }
+
+// occupied reports whether the slot runs a batch, as the core knows it.
+func (s *slot) occupied() bool { return s.watch.busy || s.lost }
 
 // busy lists the slots that run batches which are expected to end.
 func (w *worker) busy() (list []*slot) {

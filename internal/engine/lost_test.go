@@ -1,0 +1,54 @@
+package engine_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/runtime"
+	"github.com/mosel-serve/mosel/internal/runtime/fake"
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// TestCancelOfLostBatch gives up a job whose batch was lost with its instance, while
+// another batch still keeps the instance from going down.
+func TestCancelOfLostBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, _, s := startGuarded(t, fake.Config{Fail: func(r fake.Run) error {
+			switch r.Items[0][0][0] {
+			case poison:
+				return fmt.Errorf("cable pulled: %w", runtime.ErrLost)
+			case 1:
+				time.Sleep(time.Second) // whatever it is told
+			}
+			return nil
+		}})
+		s.see(t, "sched.InstanceUp{Instance:0 Class:0 Slots:3}")
+		var all sync.WaitGroup
+		ask := func(ctx context.Context, first byte, fails ...slo.Kind) {
+			all.Go(func() {
+				_, err := e.Infer(ctx, "pair", "", request([]runtime.Item{{[]byte{first, 0, 0, 0}, []byte{0}}}, 0))
+				if (err != nil) != (len(fails) > 0) || err != nil && !slices.Contains(fails, slo.KindOf(err)) {
+					t.Errorf("job %d: %v", first, err)
+				}
+			})
+			synctest.Wait()
+		}
+		ask(t.Context(), 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		ask(ctx, poison, slo.KindCancelled)
+		if snapshot, observed := e.Snapshot(); len(snapshot.Batches) != 2 || observed.Queue.Running != 2 || observed.Queue.Jobs != 2 {
+			t.Errorf("%d batches run; the observer: %+v", len(snapshot.Batches), observed.Queue)
+		}
+		cancel()
+		all.Wait()
+		if _, observed := e.Snapshot(); observed.Queue.Jobs != 0 || observed.Queue.Running != 0 {
+			t.Errorf("in the end %+v", observed.Queue)
+		}
+		drain(t, e)
+	})
+}
