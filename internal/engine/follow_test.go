@@ -102,7 +102,7 @@ func TestSnapshots(t *testing.T) {
 			served := pair()
 			rt, warm := faulty(served, seed)
 			cfg := engine.Config{Models: []engine.Served{served}, Policy: plan.PolicyMosel, Instances: 3, Threads: 1, QueueItemsMax: 300, QueueJobsMax: 60, Log: discard}
-			e, err := engine.New(t.Context(), cfg, rt)
+			e, err := engine.New(t.Context(), cfg, &guarded{Runtime: rt, t: t, slots: func(*modelpkg.Model) int { return 1 + int(seed) }})
 			if err != nil {
 				t.Fatal(err)
 			}

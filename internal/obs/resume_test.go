@@ -1,6 +1,7 @@
 package obs_test
 
 import (
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -25,7 +26,7 @@ type fitful struct {
 	observer *obs.Observer
 	truth    recordtest.Unfinished
 	models   map[int]*feed.Model
-	up       map[sched.InstanceID]bool
+	fleet    map[sched.InstanceID]feed.Instance
 	step     feed.Step
 	gap      bool
 	missed   int // steps, since the gap began
@@ -53,9 +54,11 @@ func (f *fitful) flush() {
 	f.truth.Step(s.At, s.Event, s.Actions)
 	switch e := s.Event.(type) {
 	case sched.InstanceUp:
-		f.up[e.Instance] = true
+		f.fleet[e.Instance] = feed.Instance{ID: e.Instance, Up: true, Slots: max(1, e.Slots)}
+	case sched.InstanceResize:
+		f.fleet[e.Instance] = feed.Instance{ID: e.Instance, Up: true, Slots: e.Slots}
 	case sched.InstanceDown:
-		f.up[e.Instance] = false
+		f.fleet[e.Instance] = feed.Instance{ID: e.Instance}
 	}
 	if f.gap = f.gap && f.rng.IntN(30) > 0 || !f.gap && f.rng.IntN(30) == 0; f.gap {
 		f.miss()
@@ -85,9 +88,7 @@ func (f *fitful) miss() {
 
 func (f *fitful) resume() {
 	snapshot := feed.Snapshot{Snapshot: f.truth.Snapshot(), At: f.step.At, Models: f.models}
-	for id, up := range f.up {
-		snapshot.Instances = append(snapshot.Instances, feed.Instance{ID: id, Up: up})
-	}
+	snapshot.Instances = slices.Collect(maps.Values(f.fleet))
 	f.observer.Resume(&snapshot)
 	f.missed = 0
 	f.resumed++
@@ -117,8 +118,8 @@ func (f *fitful) compare() {
 		running[uint64(b.Dispatch.Batch)] = int(b.Instance)
 	}
 	for _, i := range s.Instances {
-		if i.Up != f.up[sched.InstanceID(i.ID)] || i.BusyShare < 0 {
-			f.t.Fatalf("instance %+v, up %v", i, f.up)
+		if want := f.fleet[sched.InstanceID(i.ID)]; i.Up != want.Up || i.Slots != want.Slots || i.BusyShare < 0 {
+			f.t.Fatalf("instance %+v, in truth %+v", i, want)
 		}
 		for _, r := range i.Running {
 			if at, runs := running[r.Batch]; !runs || at != i.ID {
@@ -147,12 +148,15 @@ func TestGaps(t *testing.T) {
 	resumed := 0
 	for seed := range uint64(4) {
 		cfg, load := fleet(t, seed)
+		for i := range cfg.Instances {
+			cfg.Instances[i].Slots = 1 + i%3
+		}
 		registry := prometheus.NewRegistry()
 		o, err := obs.New(obs.Config{Registerer: registry, Recent: 20})
 		if err != nil {
 			t.Fatal(err)
 		}
-		f := &fitful{t: t, rng: rand.New(rand.NewPCG(seed, 7)), observer: o, models: map[int]*feed.Model{}, up: map[sched.InstanceID]bool{}}
+		f := &fitful{t: t, rng: rand.New(rand.NewPCG(seed, 7)), observer: o, models: map[int]*feed.Model{}, fleet: map[sched.InstanceID]feed.Instance{}}
 		for i, m := range cfg.Core.Models {
 			f.models[i] = &feed.Model{Name: m.Name, Version: "1", Modalities: []string{"image", "text"}, Planner: m.Planner}
 		}
