@@ -1,14 +1,14 @@
-# Everything sets itself up: a machine with Go, a C compiler and access to the package registries is enough.
+# The targets install what they need. Required: Go, a C compiler and access to the package registries.
 
 GO       ?= go
 FUZZTIME ?= 5s
 BENCH    ?= .
 SOAK     ?= 10s
 SEEDS    ?= 20000
-# Traces that may not be shipped: run where they are, never needed.
+# Traces that may not be distributed. They are optional: experiments uses those that exist.
 TRACES   ?= $(wildcard ../shared/data/traces/twitter-*.csv)
 
-# Go writes the commit into the program. Where git will not say it (no repository, or one of another owner) it does without.
+# Go writes the commit into the program. Turn that off if git cannot read the commit (no repository, or it has another owner).
 ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
@@ -24,10 +24,10 @@ build: ## build bin/mosel
 install: ## install mosel for this user, in $(go env GOBIN) or $(go env GOPATH)/bin
 	$(GO) install ./cmd/mosel
 
-demo: setup ## the main job: one request, then the capacity of "all" and of "mosel" on the shipped model
+demo: setup ## run mosel demo: compare the policies "all" and "mosel" on the example model
 	bin/mosel demo
 
-experiments: build ## the paper's experiments, simulated, into docs/experiments.md (some minutes)
+experiments: build ## simulate the paper's experiments and update docs/experiments.md (some minutes)
 	@for file in scenarios/*.yaml; do \
 		bin/mosel simulate $$file --plot docs/images/experiments --markdown docs/experiments.md >/dev/null || exit 1; \
 	done
@@ -36,46 +36,46 @@ experiments: build ## the paper's experiments, simulated, into docs/experiments.
 		bin/mosel simulate scenarios/trace.yaml --trace $$trace --markdown docs/experiments.md >/dev/null || exit 1; \
 	done
 
-test: setup ## all tests, with the race detector; budgets of allocations hold only without it
+test: setup ## run all tests with the race detector, and the allocation tests without it
 	$(GO) test ./internal/api -run Allocations
 	$(GO) test -race ./...
 
-soak: ## random sound, unsound and cut-off requests over REST and gRPC to a real server for SOAK (10s); by hand SOAK=10m
+soak: ## send valid, invalid and truncated random requests to a real server for SOAK (10s); try SOAK=10m
 	$(GO) test ./internal/server -run 'TestSoak$$' -v -count 1 -soak $(SOAK) -timeout 0
 
-conformance: setup ## the protocol's conformance suite against bin/mosel, from outside
+conformance: setup ## run the protocol's conformance suite against bin/mosel
 	GO=$(GO) conformance/run
 
-clients: setup ## clients of others (tritonclient, KServe, grpcurl, ...) against our server; REQUIRE_CLIENTS=1 allows no skips
+clients: setup ## test third-party clients (tritonclient, KServe, grpcurl, ...); REQUIRE_CLIENTS=1 allows no skips
 	@if command -v python3 >/dev/null; then conformance/clients/run; \
-	else echo "clients: skipped, python3 is not there"; test -z "$(REQUIRE_CLIENTS)"; fi
+	else echo "clients: skipped, python3 is not installed"; test -z "$(REQUIRE_CLIENTS)"; fi
 
-simulate-soak: ## the simulator's invariants over SEEDS random scenarios (20,000)
+simulate-soak: ## check the invariants in SEEDS random simulated scenarios (20,000)
 	$(GO) test ./internal/sim -run TestInvariantsHold -seeds $(SEEDS) -timeout 2h
 
-lint: bin/golangci-lint ## formatting, vet, linters, tidy module files
+lint: bin/golangci-lint ## check formatting, vet, linters and module files
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted; exit 1; fi
 	$(GO) vet ./...
 	bin/golangci-lint run ./...
 	$(GO) mod tidy -diff
 
-vulncheck: bin/govulncheck ## known vulnerabilities in what the code calls; needs vuln.go.dev, so .ci/run leaves it out
+vulncheck: bin/govulncheck ## find known vulnerabilities in called code; needs vuln.go.dev, so .ci/run does not run it
 	bin/govulncheck ./...
 
-fuzz: ## every fuzz target for FUZZTIME each (5s)
+fuzz: ## run every fuzz target for FUZZTIME (5s)
 	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sort | while IFS=: read -r file function; do \
 		target=$${function#func }; \
 		echo "== $$(dirname $$file) $$target"; \
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname $$file)" </dev/null || exit 1; \
 	done
 
-bench: setup ## all benchmarks; BENCH=regexp selects
+bench: setup ## run all benchmarks, or those that match BENCH=regexp
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
-bench-serve: ## mosel against bare servers of the same transport and payload, in under a minute
+bench-serve: ## compare mosel with bare servers of the same transport and payload, in under a minute
 	$(GO) run ./internal/servebench
 
-setup: build # the ONNX Runtime library, once, into the user's cache
+setup: build # install the ONNX Runtime library into the user's cache, once
 	bin/mosel runtime install
 
 bin/golangci-lint: tools/go.mod tools/go.sum
@@ -84,9 +84,9 @@ bin/golangci-lint: tools/go.mod tools/go.sum
 bin/govulncheck: tools/vulncheck/go.mod tools/vulncheck/go.sum
 	cd tools/vulncheck && $(GO) build -o ../../bin/govulncheck tool
 
-generate: ## the Go code of oip/inference/inference.proto, anew
+generate: ## generate the Go code of oip/inference/inference.proto
 	cd tools/protobuf && $(GO) build -o ../../bin/ tool
 	cd oip/inference && ../../bin/buf generate
 
-clean: ## remove what was built
+clean: ## remove build outputs
 	rm -rf bin out

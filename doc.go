@@ -1,71 +1,70 @@
-// Package mosel is the front door of the house; there is no code in it.
+// Package mosel has no code. It describes the project: what mosel does, its
+// packages, and in which order to read them.
 //
-// mosel serves multi-modal machine-learning models and decides, for every
-// request, which of its input modalities are worth running. A client states the
-// accuracy it needs and when it needs the answer; mosel keeps both promises at
-// the lowest cost it can find, and says in the answer what it ran and what
-// accuracy to expect.
+// mosel is an inference server for multi-modal machine-learning models. For every
+// request it decides which of the input modalities to run. A client states the
+// accuracy it needs and a deadline. mosel runs the cheapest choice that meets both.
+// The answer says what ran and what accuracy to expect.
 //
-// # Map of rooms
+// # Packages
 //
-// Packages stand in one line and import only to their left (arch_test.go holds
-// the table):
+// The main packages form one line. A package imports only packages to its left;
+// arch_test.go has the table of allowed imports:
 //
 //	slo -> modelpkg -> plan -> sched -> engine -> api -> server -> cmd
 //
-// Public leaves, useful without the rest:
+// Public packages, which can be used without the others:
 //
-//	tensor               element type, shape and bytes, to and from Go values; views, no copies
-//	oip                  the Open Inference Protocol on the wire: JSON and its binary extension
-//	oip/inference        the same protocol over gRPC: messages, service, and their way to oip and back
+//	tensor               tensors: element type, shape and bytes, to and from Go values, without copies
+//	oip                  the Open Inference Protocol over REST: JSON and its binary extension
+//	oip/inference        the same protocol over gRPC: messages, service, conversion to and from oip
 //	client               Go SDK: calls, asynchronous calls and streams, over REST
-//	client/clientgrpc    the SDK's way over gRPC, an import of its own
-//	status               what a server says about itself, and about one job
-//	models               the example model package, inside the program
-//	conformance          tests of any server of the protocol, run with go test
+//	client/clientgrpc    gRPC for the SDK, as a separate import
+//	status               what a server reports about itself, and about one job
+//	models               the example model package, embedded in the program
+//	conformance          tests for any server of the protocol, run with go test
 //
-// The spine:
+// The main line:
 //
-//	internal/slo         the words: instants, accuracies, objectives, outcomes, errors
-//	internal/modelpkg    a model package on disk, checked; profiles are data of a model
+//	internal/slo         the core's types: instants, accuracies, objectives, outcomes, errors
+//	internal/modelpkg    reads and checks a model package with its profiles
 //	internal/plan        frontier, exact strategies, matrix: pure functions on values
 //	internal/sched       the core: admission, ledgers, queue, batching across jobs, dispatch
-//	internal/engine      the core under the wall clock: goroutines, payloads, instances
-//	internal/repository  keeps what the engine serves in step with the model directory
-//	internal/api         REST and gRPC; the only place where errors become status codes
-//	internal/server      puts it all together: start, ready, drain
+//	internal/engine      runs the core with a real clock: goroutines, payloads, instances
+//	internal/repository  loads, replaces and unloads models as the model directory changes
+//	internal/api         REST and gRPC; the only package that turns errors into status codes
+//	internal/server      configuration, start, ready, drain
 //	cmd/mosel            the command line, one short file for each subcommand
 //
-// What hangs off the spine:
+// The other packages:
 //
-//	internal/runtime     what runs a graph: the contract, its conformance suite, ONNX Runtime, a fake
+//	internal/runtime     the interface to what runs a graph, its conformance suite, ONNX Runtime, a fake
 //	internal/profiler    measures a model's variants and writes a profile
 //	internal/stats       statistics of durations: quantiles, distributions, milliseconds
-//	internal/pending     waits for what may hang within a context, and names what has not ended
-//	internal/asynclog    a writer for logs that never makes its caller wait
-//	internal/strictyaml  YAML read strictly, every error with its line
+//	internal/pending     bounded waiting for work that may hang; lists what has not ended
+//	internal/asynclog    a log writer that never blocks its caller
+//	internal/strictyaml  strict YAML; every error has its line
 //	internal/access      who may do what: roles, tokens, TLS
-//	internal/media       pictures, recordings and texts become a model's inputs
+//	internal/media       turns images, recordings and texts into a model's inputs
 //	internal/plot        charts as SVG or PNG
-//	internal/workload    loads as they are drawn, for the load generator and the simulator
+//	internal/workload    random loads, for the load generator and the simulator
 //	internal/record      records of jobs and batches, from the core's events and actions
-//	internal/feed        the core's steps, told to whoever follows them, away from the core
-//	internal/obs         what a running server tells of itself: metrics, status, explanations
-//	internal/sim         the core under a virtual clock, invariants checked after every step
-//	internal/scenario    experiments as files, run in the simulator under every policy
-//	internal/replay      offers load to a server from outside and reports what came of it
-//	internal/servebench  a program that measures what serving itself costs
-//	internal/cachedir    where files are kept that can be made again
+//	internal/feed        delivers the core's steps to subscribers, without delaying the core
+//	internal/obs         a running server's metrics, status and explanations
+//	internal/sim         runs the core with a virtual clock; checks invariants after every step
+//	internal/scenario    scenario files, run in the simulator with every policy
+//	internal/replay      sends load to a server and reports the results
+//	internal/servebench  a program that measures the cost of serving itself
+//	internal/cachedir    directories for files that can be made again
 //	internal/example     the example package as a directory
-//	internal/demo        the main job: what policy "mosel" carries beside policy "all"
+//	internal/demo        compares the capacity of policies "mosel" and "all"
 //
 // # Reading order
 //
-// Start with internal/slo, half an hour for all the words. Then
-// internal/modelpkg/model.go (what a model is), internal/plan (what a good
-// choice is), internal/sched (the choice made under load, one event at a time;
-// its package comment states the drivers' duties) and internal/engine (the same
-// core on a real clock). docs/architecture.md follows one request through all
-// of them, docs/invariants.md lists what must always hold, docs/decisions says
-// why things are as they are.
+// Start with internal/slo, which has the basic types. Then read
+// internal/modelpkg/model.go (what a model is), internal/plan (the cheapest
+// strategy), internal/sched (the choice under load, one event at a time; its
+// package comment states the duties of a driver) and internal/engine (the same
+// core with a real clock). docs/architecture.md follows one request through all of
+// them, docs/invariants.md lists the invariants, docs/decisions explains the design.
 package mosel

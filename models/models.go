@@ -1,6 +1,6 @@
-// Package models is the example model package inside the program, so that mosel
-// has something to serve where there is no clone of its repository. It stands here
-// because Go embeds only files below the package that embeds them.
+// Package models embeds the example model package in the program, so that mosel can
+// serve it without a clone of the repository. The package is in this directory
+// because Go embeds only files below the embedding package.
 package models
 
 import (
@@ -11,15 +11,14 @@ import (
 // ExampleName is the name of the example's model and of its package directory.
 const ExampleName = "digits"
 
-// The whole package is embedded, the evaluation sets (24 of 34 MB) included: what
-// is served, checked, profiled and demonstrated is then the same package with and
-// without a clone, under the same digest. Linked-in bytes take disk, and memory
-// only while they are read.
+// The whole package is embedded, with the evaluation sets (24 of 34 MB), so that
+// the package has the same content and digest with and without a clone. The bytes
+// use disk space, and memory only while they are read.
 //
 //go:embed digits
 var files embed.FS
 
-// Example is the files of the example package, mosel.yaml at their root.
+// Example returns the files of the example package, with mosel.yaml at the root.
 func Example() fs.FS {
 	example, err := fs.Sub(files, ExampleName)
 	if err != nil {

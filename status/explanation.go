@@ -2,63 +2,66 @@ package status
 
 import "time"
 
-// Explanation says of one job what was asked, what was done and why.
+// Explanation says for one job what was asked, what ran, and why.
 type Explanation struct {
-	Job     string `json:"job"`               // the server's id of it
+	Job     string `json:"job"`               // the server's id of the job
 	Request string `json:"request,omitempty"` // the client's own id
 	Client  string `json:"client,omitempty"`
 	Model   string `json:"model"`
 	Version string `json:"version"`
 
-	// What was asked.
+	// The request.
 	Items      int      `json:"items"`
 	Modalities []string `json:"modalities"`       // present in every item
-	Choice     []string `json:"choice,omitempty"` // the client wanted these run and no others
+	Choice     []string `json:"choice,omitempty"` // the client asked to run exactly these
 	Floor      float64  `json:"floor"`
-	// DeadlineMS is the time from its arrival that mosel planned with: the
-	// client's, less what is kept for the answer's way. Absent: none.
+	// DeadlineMS is the deadline that the scheduler planned with, from the arrival:
+	// the client's deadline minus the time reserved for sending the answer. Absent: no
+	// deadline.
 	DeadlineMS *float64 `json:"deadline_ms,omitempty"`
-	Late       string   `json:"late"` // "drop" or "run": what becomes of it when it cannot be on time
+	Late       string   `json:"late"` // "drop" or "run": the rule for a job that cannot be on time
 
-	// When. The milliseconds count from its arrival; absent: not yet, or never.
+	// Times. Milliseconds count from the arrival; absent: not yet, or never.
 	Arrived   time.Time `json:"arrived"`
 	StartedMS *float64  `json:"started_ms,omitempty"` // its first batch
 	EndedMS   *float64  `json:"ended_ms,omitempty"`
-	ComputeMS float64   `json:"compute_ms"` // summed over its batches
+	ComputeMS float64   `json:"compute_ms"` // time in its batches, summed
 
-	// How it ended. Outcome is "running" or "queued" for a job that has not.
+	// The result. Outcome is "running" or "queued" for an unfinished job.
 	Outcome string `json:"outcome"`
-	Reason  string `json:"reason"` // a word, see the metrics; "none" for what ran
+	Reason  string `json:"reason"` // as in the metrics; "none" if it ran
 	Summary string `json:"summary"`
-	// Expected accuracy, the mean over its items. Absent: it did not run to its end.
+	// Accuracy is the expected one, mean over its items. Absent: the job did not run to
+	// its end.
 	Accuracy *float64 `json:"accuracy,omitempty"`
-	// SlackMS is the time left to the deadline at its end, negative if late.
+	// SlackMS is the time left until the deadline at the job's end; negative: late.
 	SlackMS      *float64 `json:"slack_ms,omitempty"`
 	RetryAfterMS *float64 `json:"retry_after_ms,omitempty"`
-	Best         *float64 `json:"best,omitempty"` // refused: the highest accuracy there was
+	Best         *float64 `json:"best,omitempty"` // if refused: the highest accuracy that was possible
 
-	// Batches are those its items ran in, in order: the first ones and the latest.
+	// Batches are the batches that its items ran in, in order. Of many batches only the
+	// first ones and the latest are listed.
 	Batches []JobBatch `json:"batches"`
-	// BatchesLeftOut is how many more there were: too many, or too long ago.
+	// BatchesLeftOut is the number of batches that are not listed.
 	BatchesLeftOut int `json:"batches_left_out"`
 	// Alternatives are all variants of the model.
 	Alternatives []Alternative `json:"alternatives"`
 }
 
-// Requests are those to which clients gave one id of their own. Clients that know
-// nothing of each other may give the same, and one may give it twice.
+// Requests are the requests with one client id. Several clients may use the same id,
+// and a client may use it more than once.
 type Requests struct {
 	ClientID string    `json:"client_id"`
-	Total    int       `json:"total"`    // that are known
+	Total    int       `json:"total"`    // number of remembered requests with the id
 	Requests []Request `json:"requests"` // the newest RequestsMax of them, newest first
 }
 
-// RequestsMax bounds the requests of one id that are listed.
+// RequestsMax bounds the number of requests in a list.
 const RequestsMax = 20
 
-// Request is one of several that share an id.
+// Request is one of the requests with a client id.
 type Request struct {
-	Job     string    `json:"job"`              // the server's id, by which it is explained
+	Job     string    `json:"job"`              // the server's id, for an explanation
 	Client  string    `json:"client,omitempty"` // who sent it
 	Model   string    `json:"model"`
 	Version string    `json:"version"`
@@ -71,15 +74,15 @@ type Request struct {
 type JobBatch struct {
 	Decision
 	StartedMS float64 `json:"started_ms"` // from the job's arrival
-	JobItems  int     `json:"job_items"`  // of this job
-	// The rest is there if the policy looked ahead.
-	Head        string   `json:"head,omitempty"` // the most urgent job, which led the batch
-	QueuedItems int      `json:"queued_items"`   // of the model that waited
+	JobItems  int     `json:"job_items"`  // number of items of this job
+	// The fields below are set if the policy looked ahead.
+	Head        string   `json:"head,omitempty"` // the most urgent job of the batch
+	QueuedItems int      `json:"queued_items"`   // number of waiting items of the model
 	Planned     *Option  `json:"planned,omitempty"`
 	Options     []Option `json:"options,omitempty"`
-	// SlackMS is how long serving could have waited with all that was queued still
-	// on time; an hour stands for any longer. ReserveMS is the part of it kept for
-	// jobs to come.
+	// SlackMS is how long the batch could have waited without making any queued job
+	// late, at most one hour. ReserveMS is the part of it that is reserved for future
+	// jobs.
 	SlackMS   float64 `json:"slack_ms"`
 	ReserveMS float64 `json:"reserve_ms"`
 }
@@ -90,7 +93,7 @@ type Option struct {
 	Items       int     `json:"items"`
 	Accuracy    float64 `json:"accuracy"`
 	PredictedMS float64 `json:"predicted_ms"`
-	LateItems   float64 `json:"late_items"` // of jobs to come, expected to be late for it
+	LateItems   float64 `json:"late_items"` // expected number of items of future jobs that the batch makes late
 	Chosen      bool    `json:"chosen"`
 }
 
@@ -99,10 +102,11 @@ type Alternative struct {
 	Variant    string   `json:"variant"`
 	Modalities []string `json:"modalities"`
 	Accuracy   float64  `json:"accuracy"`
-	Runnable   bool     `json:"runnable"`    // on the modalities present and chosen
-	MeetsFloor bool     `json:"meets_floor"` // with all items on it
-	// PredictedMS is what the whole job takes on it now, alone on one instance.
+	Runnable   bool     `json:"runnable"`    // with the modalities that are present and chosen
+	MeetsFloor bool     `json:"meets_floor"` // if all items run on it
+	// PredictedMS is the current predicted time of the whole job on this variant, alone
+	// on one instance.
 	PredictedMS float64 `json:"predicted_ms"`
-	Items       int     `json:"items"` // of the job that it ran
+	Items       int     `json:"items"` // number of the job's items that it ran
 	Why         string  `json:"why"`   // a sentence for people
 }

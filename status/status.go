@@ -1,64 +1,64 @@
-// Package status holds what a mosel server says about itself: the answer of
+// Package status defines what a mosel server reports about itself: the answer of
 // GET /v1/status and, for one job, of GET /v1/explain/{id}. The values are plain
-// data with their JSON names, so that the Go client, the command line and a
-// dashboard read the same thing that the server writes, and nobody parses
-// metrics to learn what is going on.
+// data with JSON names, so that the Go client, the command line and dashboards
+// read exactly what the server writes.
 //
-// Units stand at the end of a name: ms are milliseconds, s seconds, bytes bytes.
-// Accuracies are shares between 0 and 1. Instants are RFC 3339 times of the
-// server's clock. "Recent" is what happened in the last Server.RecentS seconds.
-// Fields may be added; none changes its meaning.
+// Names end with their unit: MS is milliseconds, S is seconds, bytes are bytes.
+// Accuracies are between 0 and 1. Instants are RFC 3339 times of the server's
+// clock. "Recent" means the last Server.RecentS seconds. Later versions may add
+// fields; existing fields keep their meaning.
 package status
 
 import "time"
 
-// Status is what a server does now.
+// Status is the current state of a server.
 type Status struct {
 	Server    Server     `json:"server"`
 	Queue     Queue      `json:"queue"`
 	Models    []Model    `json:"models"`
 	Instances []Instance `json:"instances"`
-	// Clients are those with the most items unfinished, at most ClientsMax.
+	// Clients are those with the most unfinished items, at most ClientsMax.
 	Clients []Client `json:"clients"`
 	// Decisions are the latest batches, newest first, at most DecisionsMax.
 	Decisions []Decision `json:"decisions"`
 }
 
-// Bounds of the lists that would grow with the load.
+// Bounds on the lists of a Status.
 const (
-	ClientsMax   = 10 // more than a person looks at
+	ClientsMax   = 10 // more than a person reads
 	DecisionsMax = 20 // about a screen
 )
 
-// Server is about the process.
+// Server describes the server process.
 type Server struct {
 	Name     string    `json:"name"`
 	Version  string    `json:"version"`
 	Policy   string    `json:"policy"`
 	Ready    bool      `json:"ready"`    // loaded, warm and not draining
-	Draining bool      `json:"draining"` // refuses what comes, finishes what is there
+	Draining bool      `json:"draining"` // refuses new requests, finishes admitted ones
 	Now      time.Time `json:"now"`
 	UptimeS  float64   `json:"uptime_s"`
-	RecentS  float64   `json:"recent_s"` // length of what is called recent
-	// TokensStale says why the tokens in force are older than their file: it cannot be
-	// read, or is wrong. Absent: they are what the file says, or there are none.
+	RecentS  float64   `json:"recent_s"` // length of the time that is called recent
+	// TokensStale says why the server still uses older tokens than its file has: the
+	// file cannot be read, or has errors. Absent: the tokens are those of the file, or
+	// there are none.
 	TokensStale string `json:"tokens_stale,omitempty"`
 }
 
-// Queue is what is unfinished, over all models, beside its bounds (0: none).
+// Queue is the unfinished work of all models, with its bounds (0: no bound).
 type Queue struct {
-	Items        int     `json:"items"`   // waiting
+	Items        int     `json:"items"`   // that wait for a batch
 	Running      int     `json:"running"` // items in batches
 	Jobs         int     `json:"jobs"`
 	Bytes        int64   `json:"bytes"`
 	ItemsMax     int     `json:"items_max"`
 	JobsMax      int     `json:"jobs_max"`
 	BytesMax     int64   `json:"bytes_max"`
-	ClientsTotal int     `json:"clients"`    // with jobs in it
-	WaitingMS    float64 `json:"waiting_ms"` // in which the instances would work all of it off
+	ClientsTotal int     `json:"clients"`    // number of clients with jobs in the queue
+	WaitingMS    float64 `json:"waiting_ms"` // time that the instances need for all of it
 }
 
-// Outcomes counts by how something ended.
+// Outcomes counts jobs or items by their outcome.
 type Outcomes struct {
 	OnTime     int `json:"on_time"`
 	Late       int `json:"late"`
@@ -68,12 +68,12 @@ type Outcomes struct {
 	Failed     int `json:"failed"`
 }
 
-// Total is the number of all.
+// Total is the sum over all outcomes.
 func (o Outcomes) Total() int {
 	return o.OnTime + o.Late + o.Shed + o.Infeasible + o.Cancelled + o.Failed
 }
 
-// Model is one model in one version.
+// Model is one version of a model.
 type Model struct {
 	Name       string    `json:"name"`
 	Version    string    `json:"version"`
@@ -87,42 +87,43 @@ type Model struct {
 	RunningItems   int `json:"running_items"`
 	UnfinishedJobs int `json:"unfinished_jobs"`
 
-	Items   Outcomes       `json:"items"` // each as its job ended
+	Items   Outcomes       `json:"items"` // each with the outcome of its job
 	Jobs    Outcomes       `json:"jobs"`
-	Reasons map[string]int `json:"reasons,omitempty"` // jobs that were not run to their end, by reason
+	Reasons map[string]int `json:"reasons,omitempty"` // number of jobs that did not run to their end, by reason
 	// Expected accuracy, the mean over all items that ran.
 	Accuracy float64 `json:"accuracy"`
 	Recent   Recent  `json:"recent"`
 }
 
-// Variant is one way to run a model.
+// Variant is one variant of a model.
 type Variant struct {
 	Name       string   `json:"name"`
 	Modalities []string `json:"modalities"`
 	Precision  string   `json:"precision,omitempty"`
 	Accuracy   float64  `json:"accuracy"` // as profiled
-	// ItemMS is what one item takes, in a batch of its own, as of late.
+	// ItemMS is the recent time of a batch of one item.
 	ItemMS float64 `json:"item_ms"`
-	// TimeScale is by how much batches of late take longer than profiled.
+	// TimeScale is the recent time of batches divided by the profiled time.
 	TimeScale   float64 `json:"time_scale"`
-	Items       int     `json:"items"` // run to their end
+	Items       int     `json:"items"` // that ran to their end
 	RecentItems int     `json:"recent_items"`
-	Failures    int     `json:"failures"` // batches of which the runtime failed something
+	Failures    int     `json:"failures"` // batches that the runtime failed to run, in whole or in part
 }
 
-// Recent is what happened to a model lately.
+// Recent is the recent activity of a model.
 type Recent struct {
 	Items    Outcomes `json:"items"`
 	Jobs     Outcomes `json:"jobs"`
-	Accuracy float64  `json:"accuracy"` // mean, expected
-	// Of jobs that ran: until their first batch, in batches, and altogether.
+	Accuracy float64  `json:"accuracy"` // expected, mean over the items
+	// Times of jobs that ran: before their first batch, in batches, and from arrival
+	// to end.
 	Queue   Latency `json:"queue"`
 	Compute Latency `json:"compute"`
 	Total   Latency `json:"total"`
 	Batches Batches `json:"batches"`
 }
 
-// Latency is a distribution of times, right to 1 %.
+// Latency is a distribution of times. Its values are exact to 1 %.
 type Latency struct {
 	Count  int     `json:"count"`
 	MeanMS float64 `json:"mean_ms"`
@@ -131,25 +132,25 @@ type Latency struct {
 	P99MS  float64 `json:"p99_ms"`
 }
 
-// Batches says how large batches are.
+// Batches describes the sizes of batches.
 type Batches struct {
 	Count     int     `json:"count"`
 	MeanItems float64 `json:"mean_items"`
 	MaxItems  int     `json:"max_items"`
 }
 
-// Instance runs one batch at a time.
+// Instance is an instance of the server, which runs batches.
 type Instance struct {
 	ID      int       `json:"id"`
 	Up      bool      `json:"up"`
-	Slots   int       `json:"slots"`   // batches that it may run at a time
+	Slots   int       `json:"slots"`   // number of batches that it may run at a time
 	Running []Running `json:"running"` // empty: idle
-	// BusyShare is the share of the recent time, as far as it was up, in which it ran batches, over all its slots.
+	// BusyShare is the share of its recent up time in which it ran batches, over all its slots.
 	BusyShare float64 `json:"busy_share"`
-	Losses    int     `json:"losses"` // how often it went away
+	Losses    int     `json:"losses"` // times that it was lost
 }
 
-// Running is a batch that runs.
+// Running is a running batch.
 type Running struct {
 	Batch       uint64  `json:"batch"`
 	Model       string  `json:"model"`
@@ -160,14 +161,14 @@ type Running struct {
 	PredictedMS float64 `json:"predicted_ms"`
 }
 
-// Client is who sends jobs.
+// Client is a client with unfinished jobs.
 type Client struct {
 	Name  string `json:"name"`
 	Jobs  int    `json:"jobs"`  // unfinished
-	Items int    `json:"items"` // of those jobs
+	Items int    `json:"items"` // of these jobs
 }
 
-// Decision is a batch that was started, and why it is what it is.
+// Decision is a batch that was started, and the reason for its choice.
 type Decision struct {
 	Batch       uint64    `json:"batch"`
 	Started     time.Time `json:"started"`
@@ -178,6 +179,6 @@ type Decision struct {
 	Items       int       `json:"items"`
 	PredictedMS float64   `json:"predicted_ms"`
 	MeasuredMS  float64   `json:"measured_ms"` // 0 while it runs, if it was lost, and if its end is unknown
-	State       string    `json:"state"`       // "running", "done", "failed", "lost", "aborted" (nobody wanted it any more), "unknown" (its end was missed: mosel_feed_dropped_total counts)
+	State       string    `json:"state"`       // "running", "done", "failed", "lost", "aborted" (no job needed it any more), "unknown" (its end was missed, see mosel_feed_dropped_total)
 	Why         string    `json:"why"`         // a sentence for people
 }

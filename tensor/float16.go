@@ -9,8 +9,8 @@ type Float16 uint16
 // BFloat16 is a number of BF16: the upper half of a float32.
 type BFloat16 uint16
 
-// ToFloat16 rounds to the nearest FP16, on a tie to the even one. Beyond 65504, the
-// largest, the result is an infinity.
+// ToFloat16 rounds to the nearest FP16, ties to even. Values too large for FP16, whose
+// largest number is 65504, become an infinity.
 func ToFloat16(x float32) Float16 {
 	bits := math.Float32bits(x)
 	sign := Float16(bits >> 16 & 0x8000)
@@ -30,7 +30,7 @@ func ToFloat16(x float32) Float16 {
 	return sign | Float16(halve(fraction, 126-magnitude>>23))
 }
 
-// Float32 is the same number.
+// Float32 converts to the same number as a float32.
 func (f Float16) Float32() float32 {
 	sign, exponent, fraction := uint32(f&0x8000)<<16, uint32(f>>10&0x1f), uint32(f&0x3ff)
 	switch exponent {
@@ -43,7 +43,7 @@ func (f Float16) Float32() float32 {
 	return math.Float32frombits(sign | (exponent+127-15)<<23 | fraction<<13)
 }
 
-// ToBFloat16 rounds to the nearest BF16, on a tie to the even one.
+// ToBFloat16 rounds to the nearest BF16, ties to even.
 func ToBFloat16(x float32) BFloat16 {
 	bits := math.Float32bits(x)
 	if bits&0x7fffffff > 0x7f800000 { // NaN, which stays one
@@ -52,11 +52,11 @@ func ToBFloat16(x float32) BFloat16 {
 	return BFloat16(halve(bits, 16))
 }
 
-// Float32 is the same number.
+// Float32 converts to the same number as a float32.
 func (f BFloat16) Float32() float32 { return math.Float32frombits(uint32(f) << 16) }
 
-// halve drops the lower bits of x, of which there is at least one, and rounds to
-// the nearest, on a tie to the even one. A carry runs into the exponent, as it must.
+// halve drops the lower bits of x, at least one, and rounds to the nearest, ties to
+// even. A carry correctly changes the exponent.
 func halve(x, bits uint32) uint32 {
 	odd := x >> bits & 1
 	return uint32((uint64(x) + 1<<(bits-1) - 1 + uint64(odd)) >> bits)

@@ -1,11 +1,9 @@
-// Package tensor describes model inputs and outputs as they travel: an element
-// type, a shape and the bytes, row-major and little-endian. A Tensor is a view:
-// it is passed on, sliced by rows and gathered into batches without copying its
-// bytes until the one gather that a batch needs. There is no arithmetic here;
-// models do that.
+// Package tensor describes the inputs and outputs of models: an element type, a
+// shape and the bytes, row-major and little-endian. A Tensor is a view: passing it on
+// and slicing it by rows copies no bytes. The package has no arithmetic.
 //
-// [Of] and [Strings] make tensors of Go values, and [Values] reads them; [New] is for
-// those who have the bytes.
+// [Of] and [Strings] make tensors from Go values, and [Values] reads the values. [New]
+// makes a tensor from existing bytes.
 package tensor
 
 import (
@@ -15,7 +13,7 @@ import (
 	"strings"
 )
 
-// DType is an element type, named as the Open Inference Protocol names it.
+// DType is an element type, with the name that the Open Inference Protocol uses.
 type DType uint8
 
 // The element types of the protocol. Bytes elements have no fixed size.
@@ -47,7 +45,7 @@ var dtypes = [...]struct {
 	{"FP16", 2}, {"BF16", 2}, {"FP32", 4}, {"FP64", 8}, {"BYTES", 0},
 }
 
-// ParseDType reads a protocol name such as "FP32".
+// ParseDType parses the protocol's name of a type, such as "FP32".
 func ParseDType(name string) (DType, error) {
 	for d := Bool; d < dtypeEnd; d++ {
 		if dtypes[d].name == name {
@@ -86,8 +84,8 @@ func (d DType) Size() int {
 // occurs in specifications, never in the shape of actual data.
 type Shape []int64
 
-// Elements returns the product of the dimensions. It fails on a negative
-// dimension and when the product does not fit an int.
+// Elements returns the product of the dimensions. It returns an error if a dimension
+// is negative or the product does not fit an int.
 func (s Shape) Elements() (int, error) {
 	n := int64(1)
 	for _, d := range s {
@@ -118,8 +116,7 @@ func (s Shape) Equal(t Shape) bool {
 	return true
 }
 
-// Fits reports whether data of this shape satisfies spec, where -1 in spec
-// stands for any size.
+// Fits reports whether data of this shape matches spec, in which -1 means any size.
 func (s Shape) Fits(spec Shape) bool {
 	if len(s) != len(spec) {
 		return false
@@ -132,7 +129,7 @@ func (s Shape) Fits(spec Shape) bool {
 	return true
 }
 
-// String prints "[1,28,28]".
+// String returns the shape in the form "[1,28,28]".
 func (s Shape) String() string {
 	parts := make([]string, len(s))
 	for i, d := range s {
@@ -150,8 +147,8 @@ type Tensor struct {
 	Data  []byte
 }
 
-// New checks that data has exactly the bytes that type and shape ask for and
-// returns a view of it.
+// New returns a tensor that is a view of data. It returns an error if the number of
+// bytes does not match type and shape.
 func New(name string, d DType, shape Shape, data []byte) (Tensor, error) {
 	n, err := shape.Elements()
 	if err != nil {
@@ -168,7 +165,7 @@ func New(name string, d DType, shape Shape, data []byte) (Tensor, error) {
 	return Tensor{Name: name, DType: d, Shape: shape, Data: data}, nil
 }
 
-// Rows is the size of the first dimension: the number of items in a batch.
+// Rows returns the size of the first dimension: the number of items in a batch.
 func (t Tensor) Rows() int {
 	if len(t.Shape) == 0 {
 		return 0
@@ -176,8 +173,8 @@ func (t Tensor) Rows() int {
 	return int(t.Shape[0])
 }
 
-// Row returns the bytes of item i of a batch of fixed-size elements: a view,
-// not a copy. It panics when i is out of range, as slicing does.
+// Row returns the bytes of item i of a batch of fixed-size elements, as a view. It
+// panics if i is out of range.
 func (t Tensor) Row(i int) []byte {
 	n := t.Rows()
 	size := len(t.Data) / n

@@ -7,15 +7,15 @@ import (
 	"slices"
 )
 
-// Element is a Go type that stands for one element type of fixed size: bool for
-// BOOL, uint8 for UINT8, float32 for FP32, Float16 for FP16, and so on.
+// Element is a Go type that corresponds to an element type of fixed size: bool to
+// BOOL, uint8 to UINT8, float32 to FP32, Float16 to FP16, and so on.
 type Element interface {
 	bool | uint8 | uint16 | uint32 | uint64 | int8 | int16 | int32 | int64 | Float16 | BFloat16 | float32 | float64
 }
 
-// Of makes a tensor of Go values, row by row. Their number must be that of the
-// shape. A []uint8 is used as it is, so it must not change while the tensor is in
-// use; other values are copied.
+// Of makes a tensor of Go values in row-major order. It returns an error if their
+// number does not match the shape. A []uint8 is not copied, so it must not change
+// while the tensor is in use; other values are copied.
 func Of[T Element](name string, shape Shape, values []T) (Tensor, error) {
 	if err := counted(name, shape, len(values)); err != nil {
 		return Tensor{}, err
@@ -23,8 +23,8 @@ func Of[T Element](name string, shape Shape, values []T) (Tensor, error) {
 	return New(name, typeOf[T](), shape, encode(values))
 }
 
-// Strings makes a tensor of BYTES: texts, or anything else of varying length. The
-// texts are copied.
+// Strings makes a tensor of type BYTES from texts, or other data of varying length.
+// The texts are copied.
 func Strings(name string, shape Shape, texts []string) (Tensor, error) {
 	if err := counted(name, shape, len(texts)); err != nil {
 		return Tensor{}, err
@@ -32,7 +32,7 @@ func Strings(name string, shape Shape, texts []string) (Tensor, error) {
 	size := 0
 	for i, text := range texts {
 		if uint64(len(text)) > math.MaxUint32 {
-			return Tensor{}, fmt.Errorf("tensor %q: element %d has %d bytes, more than a length of 32 bits can say", name, i, len(text))
+			return Tensor{}, fmt.Errorf("tensor %q: element %d has %d bytes, more than a 32-bit length allows", name, i, len(text))
 		}
 		size += 4 + len(text)
 	}
@@ -43,9 +43,9 @@ func Strings(name string, shape Shape, texts []string) (Tensor, error) {
 	return Tensor{Name: name, DType: Bytes, Shape: shape, Data: data}, nil
 }
 
-// Values returns the elements of a tensor, row by row. It fails if T is not the Go
-// type of the tensor's elements, see Element; for BYTES that is string. []uint8 is a
-// view of the tensor's bytes, other values are copies.
+// Values returns the elements of a tensor in row-major order. It returns an error if
+// T is not the Go type of the tensor's elements (see Element; string for BYTES). A
+// []uint8 is a view of the tensor's bytes; other values are copies.
 func Values[T Element | string](t Tensor) ([]T, error) {
 	if want := typeOf[T](); t.DType != want {
 		return nil, fmt.Errorf("tensor %q: the elements are %v, not %v (%T)", t.Name, t.DType, want, *new(T))
@@ -63,7 +63,7 @@ func Values[T Element | string](t Tensor) ([]T, error) {
 	return values, nil
 }
 
-// counted checks that there are as many values as the shape has elements.
+// counted checks that the number of values matches the shape.
 func counted(name string, shape Shape, values int) error {
 	n, err := shape.Elements()
 	if err != nil {
@@ -75,7 +75,7 @@ func counted(name string, shape Shape, values int) error {
 	return nil
 }
 
-// typeOf is the element type that T stands for.
+// typeOf returns the element type that corresponds to T.
 func typeOf[T Element | string]() DType {
 	switch any(*new(T)).(type) {
 	case bool:
@@ -109,7 +109,7 @@ func typeOf[T Element | string]() DType {
 	}
 }
 
-// encode returns the bytes of values, which are values itself where it can be.
+// encode returns the bytes of values, without a copy if possible.
 func encode[T Element](values []T) []byte {
 	switch values := any(values).(type) {
 	case []uint8:
@@ -119,11 +119,11 @@ func encode[T Element](values []T) []byte {
 	case []BFloat16:
 		return encode16(values)
 	}
-	data, _ := binary.Append(nil, binary.LittleEndian, values) // fails for types of no fixed size alone
+	data, _ := binary.Append(nil, binary.LittleEndian, values) // fails only for types without a fixed size
 	return data
 }
 
-// decode reads all elements of a tensor that has been checked.
+// decode reads all elements of a checked tensor.
 func decode[T Element | string](t Tensor, values *[]T) {
 	switch values := any(values).(type) {
 	case *[]uint8:
@@ -137,10 +137,10 @@ func decode[T Element | string](t Tensor, values *[]T) {
 		return
 	}
 	*values = make([]T, len(t.Data)/t.DType.Size())
-	_, _ = binary.Decode(t.Data, binary.LittleEndian, *values) // fails for too few bytes alone
+	_, _ = binary.Decode(t.Data, binary.LittleEndian, *values) // fails only if there are too few bytes
 }
 
-// encode16 and decode16 are for types that encoding/binary handles only slowly.
+// encode16 and decode16 are faster than encoding/binary for 16-bit types.
 func encode16[T ~uint16](values []T) []byte {
 	data := make([]byte, 0, 2*len(values))
 	for _, v := range values {
@@ -163,7 +163,7 @@ func (t Tensor) texts() ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tensor %q: %w", t.Name, err)
 	}
-	if n > len(t.Data)/4 { // each has a length, so this bounds what is allocated
+	if n > len(t.Data)/4 { // each has a length of 4 bytes, so this bounds the allocation
 		return nil, fmt.Errorf("tensor %q: %d bytes cannot hold the %d elements of shape %v", t.Name, len(t.Data), n, t.Shape)
 	}
 	texts := make([]string, n)

@@ -23,17 +23,17 @@ func checkCommand() *cobra.Command {
 	var f checkFlags
 	cmd := &cobra.Command{
 		Use:   "check MODEL",
-		Short: "Validate a model package: mosel.yaml, graphs, evaluation sets, profiles",
-		Long: `Validate a model package against its ONNX files and print every problem with
-file and line. MODEL is a directory, the name of one in ./models, or digits, the
-built-in example. The format is described in docs/model-package.md.
+		Short: "Check a model package: mosel.yaml, graphs, evaluation sets, profiles",
+		Long: `Check a model package and print every problem with its file and line. MODEL is a
+directory, the name of one in ./models, or digits, the built-in example.
+docs/model-package.md describes the format.
 
-Where ONNX Runtime is installed, every graph is run on a few samples too: one at
-a time, in a batch of 2 and, where that is quick, in the largest batch. Outputs
-must be as they are declared, and no item's answer may depend on the others of
-its batch. Nothing is downloaded; "mosel runtime install" installs the library.
+If ONNX Runtime is installed, every graph also runs on a few samples: one at a
+time, in a batch of 2 and, if that is quick, in the largest batch. The outputs must
+match their declaration, and an item's answer must not depend on the other items
+of its batch. Nothing is downloaded; "mosel runtime install" installs the library.
 
-What is sound and worth a look is printed with "look:" and is no problem.`,
+Warnings begin with "warning:". They are not problems.`,
 		Example: `  mosel check my-model
   mosel check digits --no-run`,
 		Args: oneModel,
@@ -44,12 +44,12 @@ What is sound and worth a look is printed with "look:" and is no problem.`,
 	return cmd
 }
 
-// addModelsFlag adds the flag that says where links of a package may lead.
+// addModelsFlag adds the flag for the directory that links of a package may lead into.
 func addModelsFlag(cmd *cobra.Command, models *string) {
-	cmd.Flags().StringVar(models, "models", "", "directory inside which links in the package may lead (default: the package; ./models for a name in it)")
+	cmd.Flags().StringVar(models, "models", "", "links in the package may lead into this directory (default: the package itself; ./models if MODEL is a name in it)")
 }
 
-// linksWithin is where the links of a package may lead.
+// linksWithin returns the directory that links of a package may lead into.
 func linksWithin(models, arg, dir string) string {
 	if models == "" && arg != dir { // a name in ./models
 		return filepath.Dir(dir)
@@ -74,7 +74,7 @@ func (f checkFlags) check(cmd *cobra.Command, arg string) error {
 		fmt.Fprintln(out, p)
 	}
 	for _, w := range found.Warnings {
-		fmt.Fprintln(out, "look:", w)
+		fmt.Fprintln(out, "warning:", w)
 	}
 	switch n := len(found.Problems); n {
 	case 0:
@@ -84,12 +84,13 @@ func (f checkFlags) check(cmd *cobra.Command, arg string) error {
 		return fmt.Errorf("%s has %d problems", dir, n)
 	}
 	m := found.Model
-	fmt.Fprintf(out, "%s is sound: %s %s, modalities %s, %d variants; graphs: %s\n",
+	fmt.Fprintf(out, "%s is valid: %s %s, modalities %s, %d variants; graphs: %s\n",
 		dir, m.Name, m.Version, strings.Join(m.ModalityNames(), ", "), len(m.Variants), ran)
 	return nil
 }
 
-// tryGraphs runs the graphs, adds what came of it and says what was done.
+// tryGraphs runs the graphs on samples and adds its findings to found. ran says
+// what was done.
 func tryGraphs(cmd *cobra.Command, found *modelpkg.Findings) (ran string, err error) {
 	rt, err := ort.Open(cmd.Context(), ort.Config{NoInstall: true})
 	if kind := slo.KindOf(err); err != nil && (kind == slo.KindNotFound || kind == slo.KindUnsupported) {
@@ -114,7 +115,7 @@ func tryGraphs(cmd *cobra.Command, found *modelpkg.Findings) (ran string, err er
 	return fmt.Sprintf("run on samples with %s %s", rt.Name(), rt.Version()), nil
 }
 
-// oneModel is the rule for commands that work on one package.
+// oneModel accepts the arguments of commands that work on one package.
 func oneModel(cmd *cobra.Command, args []string) error {
 	if len(args) != 1 {
 		return usageError{fmt.Errorf("name one model package: a directory, a name in ./models, or the built-in example, digits\nSee '%s --help'", cmd.CommandPath())}

@@ -149,7 +149,7 @@ func TestCheckRunsTheGraphs(t *testing.T) {
 			dir := packaged(t, single, &g)
 			out, err := runMosel("check", dir)
 			if c.want == "" {
-				if err != nil || !strings.Contains(out, "is sound: ") || !strings.Contains(out, "graphs: run on samples with onnxruntime ") {
+				if err != nil || !strings.Contains(out, "is valid: ") || !strings.Contains(out, "graphs: run on samples with onnxruntime ") {
 					t.Errorf("%v\n%s", err, out)
 				}
 				return

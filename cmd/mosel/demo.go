@@ -25,14 +25,15 @@ func demoCommand() *cobra.Command {
 	var f demoFlags
 	cmd := &cobra.Command{
 		Use:   "demo [MODEL]",
-		Short: "Compare choosing modalities with running all of them, in under 90 seconds",
-		Long: `Serve a model twice on this machine, running all modalities (policy all) and
-choosing them per request (policy mosel). For both, find the highest rate that
-keeps 99 % of the items on time, and measure accuracy on held-out samples; then
-offer 1.5 times what running all can take, and compare completion times.
+		Short: "Compare mosel with running all modalities, in under 90 seconds",
+		Long: `Serve a model twice on this machine: with policy all, which runs all modalities,
+and with policy mosel, which chooses them per request. For each policy, find the
+highest rate that keeps 99 % of the items on time, and measure the accuracy on
+held-out samples. Then send 1.5 times the rate of policy all to both, and compare
+completion times.
 
-The model is the only one in ./models, or the built-in example. Everything else
-that keeps the processor busy changes the result. docs/demo.md explains every
+The default model is the only one in ./models, or the built-in example. Other
+programs that use the processor change the result. docs/demo.md explains every
 number.`,
 		Example: "  mosel demo\n  mosel demo --json demo.json",
 		Args:    cobra.MaximumNArgs(1),
@@ -41,15 +42,15 @@ number.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.modelDir, "model-dir", "", "the model package (default: ./models/MODEL, the only one there, or the built-in example)")
-	flags.StringVar(&f.device, "device", "", "name of the profile to plan by (default: this machine's, or the only one)")
-	flags.DurationVar(&f.deadline, "deadline", 100*time.Millisecond, "of every request")
-	flags.Uint64Var(&f.seed, "seed", 1, "the same seed offers the same load")
-	flags.StringVar(&f.json, "json", "", "write JSON to this file, - for the terminal in place of the table")
+	flags.StringVar(&f.modelDir, "model-dir", "", "directory of the model package (default: ./models/MODEL, the only one in ./models, or the built-in example)")
+	flags.StringVar(&f.device, "device", "", "name of the profile to use (default: this machine's, or the only one)")
+	flags.DurationVar(&f.deadline, "deadline", 100*time.Millisecond, "deadline of every request")
+	flags.Uint64Var(&f.seed, "seed", 1, "seed of the random load; the same seed gives the same load")
+	flags.StringVar(&f.json, "json", "", "write JSON to this file; -: print JSON in place of the table")
 	return cmd
 }
 
-// runDemo demonstrates and prints.
+// runDemo runs the demonstration and prints its table.
 func runDemo(cmd *cobra.Command, args []string, f demoFlags) error {
 	if f.deadline < time.Millisecond {
 		return usageError{errors.New("--deadline must be at least a millisecond")}
@@ -85,7 +86,7 @@ func runDemo(cmd *cobra.Command, args []string, f demoFlags) error {
 	return errors.Join(err, result.WriteTable(out))
 }
 
-// serveDemo starts a server for the demonstration and aims at it.
+// serveDemo starts a server for the demonstration and connects to it.
 func serveDemo(ctx context.Context, samples *replay.Samples, dir, policy, device string) (*demo.Serving, error) {
 	server, err := startServer(ctx, dir, policy, "--device", device)
 	if err != nil {

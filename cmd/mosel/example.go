@@ -10,10 +10,10 @@ import (
 func exampleCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "example",
-		Short: "Print where the built-in example package is, with files to try it with",
-		Long: `Print the directory of the built-in model package, ` + example.Name + `. It is written to the
-user's cache when it is needed first. Its samples directory has pictures and
-recordings for 'mosel infer'; the package is also one to copy for your own model.`,
+		Short: "Print the directory of the built-in example package",
+		Long: `Print the directory of the built-in model package, ` + example.Name + `. The first use writes
+the package to the user's cache. Its directory samples has images and recordings
+for 'mosel infer'. Copy the package as a start for your own model.`,
 		Example: `  cd "$(mosel example)/samples"
   cp -r "$(mosel example)" models/my-model`,
 		Args: noArguments,

@@ -16,17 +16,20 @@ func explainCommand() *cobra.Command {
 	addr, json, clientID := defaultAddr, "", ""
 	cmd := &cobra.Command{
 		Use:   "explain [ID]",
-		Short: "Say of one request what was run for it and why",
-		Long: `Say of one request that a server has had lately what was asked, what became of
-it, which batches it ran in and why they were what they were, and of every
-variant why it ran or did not. ID is what the server calls it: the answer's
-parameter job, the header x-mosel-job. With --client-id ID it is the id that the
-client gave it; where several have that one, they are listed. Where the server
-asks for tokens, give one of an administrator in the environment as ` + tokenVariable + `.`,
+		Short: "Show what was run for one request, and why",
+		Long: `Show what one recent request asked for, its outcome, the batches that it ran in,
+and for every variant why it ran or did not.
+
+ID is the server's id of the request: the answer's parameter job, or the header
+x-mosel-job. --client-id ID takes the id that the client gave the request instead;
+if several requests have it, they are listed.
+
+If the server has tokens, put a token with role admin into the environment variable
+` + tokenVariable + `.`,
 		Example: "  mosel explain j-ehhu6gkrahjnzawqyzyiuwfb4e\n  mosel explain --client-id my-request --json -",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if given := cmd.Flags().Changed("client-id"); len(args) > 1 || (len(args) == 1 && args[0] != "") == given || given && clientID == "" {
-				return usageError{fmt.Errorf("name one request, by the server's id or with --client-id by the client's\nSee '%s --help'", cmd.CommandPath())}
+				return usageError{fmt.Errorf("give one request: either the server's ID, or --client-id with the client's id\nSee '%s --help'", cmd.CommandPath())}
 			}
 			return nil
 		},
@@ -40,7 +43,7 @@ asks for tokens, give one of an administrator in the environment as ` + tokenVar
 			defer cancel()
 			answer, show, err := explained(ctx, c, args, clientID)
 			if errors.Is(err, client.ErrNotFound) {
-				return fmt.Errorf("the server at %s knows no such request: %w", addr, err)
+				return notRemembered(addr, err)
 			}
 			if err != nil {
 				return reportError(addr, err)
@@ -53,14 +56,22 @@ asks for tokens, give one of an administrator in the environment as ` + tokenVar
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&addr, "addr", addr, "the server")
-	cmd.Flags().StringVar(&clientID, "client-id", "", "the `id` that the client gave the request, in place of the server's")
-	cmd.Flags().StringVar(&json, "json", "", "write JSON to this file, - for the terminal")
+	cmd.Flags().StringVar(&addr, "addr", addr, "URL of the server")
+	cmd.Flags().StringVar(&clientID, "client-id", "", "the `id` that the client gave the request, in place of the server's ID")
+	cmd.Flags().StringVar(&json, "json", "", "write JSON to this file; -: print JSON")
 	return cmd
 }
 
-// explained asks the server about the request that is meant: it is an explanation,
-// or a list where several have the client's id. show makes a page of it.
+// notRemembered is the error for a request that the server does not know.
+func notRemembered(addr string, err error) error {
+	if e, ok := errors.AsType[*client.Error](err); ok {
+		return fmt.Errorf("the server at %s does not know this request: %s", addr, e.Message)
+	}
+	return err
+}
+
+// explained asks the server about the request. answer is an explanation, or a list
+// if several requests have the client's id. show renders it as a page.
 func explained(ctx context.Context, c *client.Client, args []string, clientID string) (answer any, show func(width int, color bool) string, err error) {
 	var id string
 	if clientID == "" {
@@ -79,10 +90,10 @@ func explained(ctx context.Context, c *client.Client, args []string, clientID st
 	return e, func(width int, color bool) string { return explanationPage(e, width, color) }, err
 }
 
-// requestsPage lists requests that have one id.
+// requestsPage lists the requests that have the same client id.
 func requestsPage(list status.Requests, width int, color bool) string {
 	p := newPage(width, color)
-	p.line("%s have the id %s; mosel explain tells of each by the server's id:", counted(list.Total, "request"), cut(printable(list.ClientID), 40))
+	p.line("%s have the client id %s; run mosel explain with one of the server's ids:", counted(list.Total, "request"), cut(printable(list.ClientID), 40))
 	p.line("")
 	for _, r := range list.Requests {
 		p.line("%s", p.styled(bold, printable(r.Job)))
@@ -123,7 +134,7 @@ func explanationPage(e status.Explanation, width int, color bool) string {
 		p.batch(b, e.Items)
 	}
 	if e.BatchesLeftOut > 0 {
-		p.line("  and %s more, which are not remembered", counted(e.BatchesLeftOut, "batch"))
+		p.line("  and %s more, which were not recorded", counted(e.BatchesLeftOut, "batch"))
 	}
 	if len(e.Alternatives) > 0 {
 		p.line("")
@@ -132,7 +143,7 @@ func explanationPage(e status.Explanation, width int, color bool) string {
 	return p.b.String()
 }
 
-// asked says what the client wanted.
+// asked shows what the client asked for.
 func (p *page) asked(e status.Explanation) {
 	what := []string{counted(e.Items, "item") + " with " + strings.Join(e.Modalities, ", ")}
 	if len(e.Modalities) == 0 {
@@ -149,7 +160,7 @@ func (p *page) asked(e status.Explanation) {
 	if e.DeadlineMS != nil {
 		what = append(what, "deadline "+span(*e.DeadlineMS/1e3))
 		if e.Late == "run" {
-			what = append(what, "late is better than never")
+			what = append(what, "runs even if late")
 		}
 	} else {
 		what = append(what, "no deadline")
@@ -169,7 +180,7 @@ func (p *page) asked(e status.Explanation) {
 	p.listed(p.heading("")+" ", ", ", from...)
 }
 
-// times says how long it took and what came of it.
+// times shows how long the request took and what accuracy it got.
 func (p *page) times(e status.Explanation) {
 	var got []string
 	if e.Accuracy != nil {
@@ -182,40 +193,40 @@ func (p *page) times(e status.Explanation) {
 		got = append(got, span(*e.EndedMS/1e3)+" in all")
 	}
 	if e.Best != nil {
-		got = append(got, fmt.Sprintf("the best that could be had was %v", *e.Best))
+		got = append(got, fmt.Sprintf("the highest accuracy possible was %v", *e.Best))
 	}
 	if e.RetryAfterMS != nil {
-		got = append(got, "worth a retry after "+span(*e.RetryAfterMS/1e3))
+		got = append(got, "retry after "+span(*e.RetryAfterMS/1e3))
 	}
 	if len(got) > 0 {
 		p.listed(p.heading("got")+" ", ", ", got...)
 	}
 }
 
-// batch says of one batch what it was and what else it could have been.
+// batch shows one batch and the alternatives that the policy had.
 func (p *page) batch(b status.JobBatch, items int) {
 	took := fmt.Sprintf("%s ms (%s predicted)", millis(b.MeasuredMS), millis(b.PredictedMS))
 	if b.State == "running" || b.State == "lost" || b.State == "unknown" {
 		took = millis(b.PredictedMS) + " ms predicted"
 	}
-	company := ""
+	shared := ""
 	if others := b.Items - b.JobItems; others > 0 {
-		company = fmt.Sprintf(" with %s of others", grouped(others))
+		shared = fmt.Sprintf(" with %s of other jobs", grouped(others))
 	}
 	p.listed("  "+pad("at "+span(b.StartedMS/1e3), 15), ", ", fmt.Sprintf("%d of %s on ", b.JobItems, counted(items, "item"))+
-		p.styled(cyan, b.Variant)+company, took, b.State)
+		p.styled(cyan, b.Variant)+shared, took, b.State)
 	p.wrapped(17, dim, b.Why)
 	if len(b.Options) < 2 {
 		return
 	}
-	name := len("could have been")
+	name := len("alternatives")
 	for _, o := range b.Options {
 		name = max(name, utf8.RuneCountInString(o.Variant))
 	}
-	name = min(name, p.width-57)
-	p.line("%17s%s", "", p.styled(dim, pad("could have been", name)+fmt.Sprintf("%7s%10s%9s%14s", "items", "accuracy", "ms", "late to come")))
+	name = min(name, p.width-58)
+	p.line("%17s%s", "", p.styled(dim, pad("alternatives", name)+fmt.Sprintf("%7s%10s%9s%15s", "items", "accuracy", "ms", "would be late")))
 	for _, o := range b.Options {
-		line := fmt.Sprintf("%s%7d%10.4f%9s%14.2f", pad(o.Variant, name), o.Items, o.Accuracy, millis(o.PredictedMS), o.LateItems)
+		line := fmt.Sprintf("%s%7d%10.4f%9s%15.2f", pad(o.Variant, name), o.Items, o.Accuracy, millis(o.PredictedMS), o.LateItems)
 		mark := "  "
 		if o.Chosen {
 			mark, line = "→ ", p.styled(bold, line)
@@ -224,7 +235,7 @@ func (p *page) batch(b status.JobBatch, items int) {
 	}
 }
 
-// alternatives says of every variant why it ran or not.
+// alternatives shows for every variant why it ran or did not.
 func (p *page) alternatives(list []status.Alternative) {
 	name := len("variant")
 	for _, a := range list {

@@ -113,7 +113,7 @@ func TestLogThatIsNotRead(t *testing.T) {
 	})
 	p.answers("while nobody reads the log")
 	go func() { _, _ = io.Copy(&p.log, r) }()
-	p.until("it says that lines are missing", func() bool { return strings.Contains(p.log.String(), "lines of this log were dropped") })
+	p.until("the log reports dropped lines", func() bool { return strings.Contains(p.log.String(), "log lines dropped") })
 	p.stops()
 }
 

@@ -11,11 +11,11 @@ import (
 	"github.com/mosel-serve/mosel/internal/example"
 )
 
-// modelsDir is where packages are looked for by name.
+// modelsDir is the directory in which packages are looked up by name.
 const modelsDir = "models"
 
-// modelDir is the package directory a command-line argument means: the argument
-// itself, the package of that name in ./models, or the built-in example.
+// modelDir returns the package directory that a command-line argument names: the
+// argument itself, the package of that name in ./models, or the built-in example.
 func modelDir(arg string) (string, error) {
 	if exists(arg) {
 		return arg, nil
@@ -29,9 +29,9 @@ func modelDir(arg string) (string, error) {
 	return arg, nil
 }
 
-// servedDir is the directory that `mosel serve` serves when its command line names
-// none: ./models, or that of the built-in example where ./models, or the example in
-// it, is not there and nothing else is asked for.
+// servedDir returns the directory that `mosel serve` serves without --models. It is
+// ./models, or the directory of the built-in example in two cases: ./models does not
+// exist, or the example alone is asked for and ./models lacks it.
 func servedDir(only []string) (dir string, builtIn bool, err error) {
 	looked := modelsDir
 	switch {
@@ -49,8 +49,8 @@ func servedDir(only []string) (dir string, builtIn bool, err error) {
 	return filepath.Dir(dir), true, nil
 }
 
-// exists reports whether there is a file. One that cannot be looked at is there:
-// the error of who opens it says why it cannot be read.
+// exists reports whether a file exists. It is true if the file cannot be examined:
+// opening it then fails with an error that says why.
 func exists(name string) bool {
 	_, err := os.Stat(name)
 	return !errors.Is(err, fs.ErrNotExist)

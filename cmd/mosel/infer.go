@@ -42,16 +42,16 @@ func inferCommand() *cobra.Command {
 	f := inferFlags{media: map[modelpkg.Media]*string{}}
 	cmd := &cobra.Command{
 		Use:   "infer MODEL",
-		Short: "Ask a served model about a picture, a recording, a text",
-		Long: `Send ordinary files to a model on a server and print its answer, what it ran
-and how long that took. Pictures are PNG, JPEG or WebP, recordings WAV; both
-are brought to the size and rate the model declares. Give what you have: the server
-chooses what to run among the modalities that are there.
+		Short: "Send an image, a recording or a text to a served model",
+		Long: `Send files or texts to a model on a server. Print its answer, what ran, and how
+long that took. Images are PNG, JPEG or WebP; recordings are WAV. They are scaled
+and resampled to what the model declares. Give every input that you have: the
+server chooses which of the given modalities it runs.
 
-Any input takes an .npy file, an array as numpy.save writes it, of one item or, with
-one dimension more, of several. An input without a kind also takes a file of raw
-bytes, or numbers.`,
-		Example: `  cd "$(mosel example)/samples"    # pictures and recordings for the built-in example
+Every input also takes an .npy file, as numpy.save writes it. The array is one item,
+or several items if it has one more dimension. An input without a media type also
+takes a file of raw bytes, or numbers.`,
+		Example: `  cd "$(mosel example)/samples"    # images and recordings for the built-in example
   mosel infer digits --image seven.png --audio seven.wav --text sevne --min-accuracy 0.97 --deadline 50ms
   mosel infer digits --text sevne
   mosel infer my-model --input left=a.png --input right=b.png --input caption=@caption.txt
@@ -72,19 +72,19 @@ bytes, or numbers.`,
 		modelpkg.MediaAudio: "a WAV `file`",
 		modelpkg.MediaText:  "the `text` itself, or @FILE",
 	} {
-		f.media[kind] = flags.String(string(kind), "", usage+" for the model's input of this kind")
+		f.media[kind] = flags.String(string(kind), "", usage+" for the model's input of this type")
 	}
-	flags.StringArrayVar(&f.inputs, "input", nil, "`NAME=FILE`; NAME=TEXT or NAME=@FILE for a text; NAME=[1,2,3] for numbers; may be given several times")
-	flags.Var(&f.minAccuracy, "min-accuracy", "the floor: least expected accuracy, 0 to 1, such as 0.97")
-	flags.DurationVar(&f.deadline, "deadline", 0, "when the answer is needed, e.g. 50ms (default: any time)")
-	flags.StringSliceVar(&f.modalities, "modalities", nil, "run exactly these, comma separated (default: the server chooses)")
-	flags.StringVar(&f.late, "late", "drop", "what becomes of the request if it cannot be on time: drop or run")
-	flags.StringVar(&f.addr, "addr", defaultAddr, "the server")
-	flags.StringVar(&f.json, "json", "", "write JSON to this file, - for the terminal")
+	flags.StringArrayVar(&f.inputs, "input", nil, "an input by its name: `NAME=FILE`; for a text NAME=TEXT or NAME=@FILE; for numbers NAME=[1,2,3]; may be repeated")
+	flags.Var(&f.minAccuracy, "min-accuracy", "the floor: lowest expected accuracy to accept, 0 to 1, such as 0.97")
+	flags.DurationVar(&f.deadline, "deadline", 0, "time until the answer is needed, such as 50ms (default: no deadline)")
+	flags.StringSliceVar(&f.modalities, "modalities", nil, "run exactly these modalities, comma separated (default: the server chooses)")
+	flags.StringVar(&f.late, "late", "drop", "what to do if the deadline cannot be met: drop (refuse the request) or run (answer late)")
+	flags.StringVar(&f.addr, "addr", defaultAddr, "URL of the server")
+	flags.StringVar(&f.json, "json", "", "write JSON to this file; -: print JSON")
 	return cmd
 }
 
-// validate finds mistakes that need no server.
+// validate checks the flags without asking the server.
 func (f inferFlags) validate() error {
 	switch {
 	case f.deadline < 0:
@@ -132,7 +132,7 @@ func infer(cmd *cobra.Command, model string, f inferFlags) error {
 	return nil
 }
 
-// read makes the inputs of the request from the files and texts given.
+// read makes the inputs of the request from the given files and texts.
 func (f inferFlags) read(served oip.ModelMetadata) ([]tensor.Tensor, error) {
 	declared, err := declaredInputs(served)
 	if err != nil {
@@ -155,7 +155,7 @@ func (f inferFlags) read(served oip.ModelMetadata) ([]tensor.Tensor, error) {
 			return nil, usageError{fmt.Errorf("--input %q is not NAME=VALUE", pair)}
 		}
 		if _, twice := given[name]; twice {
-			return nil, usageError{fmt.Errorf("input %s is given twice", name)}
+			return nil, usageError{fmt.Errorf("input %s is given more than once", name)}
 		}
 		given[name] = value
 	}
@@ -176,12 +176,12 @@ func (f inferFlags) read(served oip.ModelMetadata) ([]tensor.Tensor, error) {
 		return nil, usageError{fmt.Errorf("the model has no input %q; it has %s", name, strings.Join(inputNames(declared), ", "))}
 	}
 	if len(inputs) == 0 {
-		return nil, usageError{fmt.Errorf("nothing to send: give at least one of the model's inputs, %s", strings.Join(inputNames(declared), ", "))}
+		return nil, usageError{fmt.Errorf("there is nothing to send: give at least one of the model's inputs: %s", strings.Join(inputNames(declared), ", "))}
 	}
 	return inputs, sameItems(declared, inputs)
 }
 
-// readBounded reads a file of at most the size that media take.
+// readBounded reads a file of at most media.FileBytesMax bytes.
 func readBounded(file string) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -195,21 +195,21 @@ func readBounded(file string) ([]byte, error) {
 	return content, err
 }
 
-// declaredInputs reads the inputs that the server's metadata describe, with the
-// kinds of files that fill them. They come from outside: shapes are not trusted.
+// declaredInputs reads the inputs, with their media types, from the server's
+// metadata. It does not trust the shapes, because they come from outside.
 func declaredInputs(served oip.ModelMetadata) ([]modelpkg.Input, error) {
 	var inputs []modelpkg.Input
 	for _, in := range served.Inputs {
 		dtype, err := tensor.ParseDType(in.Datatype)
 		unbatched := served.Properties["batched."+in.Name] == "false"
 		if err != nil || dtype.Size() == 0 || len(in.Shape) == 0 && !unbatched {
-			return nil, fmt.Errorf("the server describes input %s as %s %v", in.Name, in.Datatype, in.Shape)
+			return nil, fmt.Errorf("the server describes input %s as %s %v, which is not a valid input", in.Name, in.Datatype, in.Shape)
 		}
 		shape := in.Shape
 		if !unbatched {
 			shape = shape[1:]
 		}
-		rate, _ := strconv.Atoi(served.Properties["sample_rate."+in.Name]) // 0 where it does not say
+		rate, _ := strconv.Atoi(served.Properties["sample_rate."+in.Name]) // 0 if it does not say
 		inputs = append(inputs, modelpkg.Input{
 			Spec:       modelpkg.Spec{Name: in.Name, DType: dtype, Shape: shape},
 			Unbatched:  unbatched,
@@ -228,7 +228,7 @@ func inputNames(inputs []modelpkg.Input) []string {
 	return names
 }
 
-// inputOf finds the only input that a kind of file fills.
+// inputOf finds the only input of a media type.
 func inputOf(inputs []modelpkg.Input, kind modelpkg.Media) (string, error) {
 	name := ""
 	for _, in := range inputs {
@@ -236,17 +236,17 @@ func inputOf(inputs []modelpkg.Input, kind modelpkg.Media) (string, error) {
 			continue
 		}
 		if name != "" {
-			return "", fmt.Errorf("--%s: both %s and %s take this: use --input NAME=FILE", kind, name, in.Name)
+			return "", fmt.Errorf("--%s: both input %s and input %s take this: use --input NAME=FILE", kind, name, in.Name)
 		}
 		name = in.Name
 	}
 	if name == "" {
-		return "", fmt.Errorf("--%s: none of the model's inputs takes this; it has %s", kind, strings.Join(inputNames(inputs), ", "))
+		return "", fmt.Errorf("--%s: the model has no such input; its inputs are %s", kind, strings.Join(inputNames(inputs), ", "))
 	}
 	return name, nil
 }
 
-// explain adds to an error what its reader can do about it.
+// explain adds to an error what the user can do about it.
 func explain(ctx context.Context, c *client.Client, addr string, err error) error {
 	var e *client.Error
 	if !errors.As(err, &e) {
@@ -255,29 +255,33 @@ func explain(ctx context.Context, c *client.Client, addr string, err error) erro
 	switch {
 	case e.Status == http.StatusNotFound:
 		names := servedNames(ctx, c)
-		return fmt.Errorf("%s\nThe server at %s has: %s", e.Message, addr, strings.Join(names, ", "))
+		return fmt.Errorf("%s\nThe server at %s serves: %s", e.Message, addr, strings.Join(names, ", "))
 	case e.Status == http.StatusUnprocessableEntity && e.BestAccuracy > 0:
-		return fmt.Errorf("%s\nThe best there is with these inputs: --min-accuracy %v", e.Message, floorDown(e.BestAccuracy))
+		return fmt.Errorf("%s\nThe highest floor for these inputs: --min-accuracy %v", e.Message, floorDown(e.BestAccuracy))
+	case e.RetryAfter > 0 && e.Status == http.StatusServiceUnavailable:
+		return fmt.Errorf("%s\nTry again in %v", e.Message, e.RetryAfter)
 	case e.RetryAfter > 0:
-		return fmt.Errorf("%s\nTry again in %v, or give it more time with --deadline or --late run", e.Message, e.RetryAfter)
+		return fmt.Errorf("%s\nTry again in %v, or give the request more time with --deadline or --late run", e.Message, e.RetryAfter)
 	case e.Status == http.StatusGatewayTimeout:
-		return fmt.Errorf("%s\nGive it more time with --deadline, or use --late run", e.Message)
+		return fmt.Errorf("%s\nGive the request more time with --deadline, or use --late run", e.Message)
 	}
 	return errors.New(e.Message)
 }
 
-// notThere says so where an error means that no server is listening.
+// notThere adds advice to an error that means that no server is listening.
 func notThere(addr string, err error) error {
 	if refused := (*net.OpError)(nil); errors.As(err, &refused) && refused.Op == "dial" {
-		return fmt.Errorf("no server at %s (%w)\nStart one with 'mosel serve', or say where it is with --addr", addr, refused.Err)
+		return fmt.Errorf("no server at %s (%w)\nStart one with 'mosel serve', or give its address with --addr", addr, refused.Err)
 	}
 	return err
 }
 
-// floorDown cuts an accuracy to four digits, so that it can be asked for.
+// floorDown rounds an accuracy down to four digits, so that it is a floor that can be
+// reached.
 func floorDown(a float64) float64 { return math.Floor(a*1e4) / 1e4 }
 
-// servedNames lists the server's models; none where it cannot be asked.
+// servedNames lists the server's models, or "no models" if there are none or the
+// server does not answer.
 func servedNames(ctx context.Context, c *client.Client) []string {
 	entries, err := c.Models(ctx)
 	if err != nil || len(entries) == 0 {

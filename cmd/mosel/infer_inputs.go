@@ -11,9 +11,9 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// readInput makes an input from a file's name, from a text, from a list of numbers, or
-// from @ and a file's name. The file is a picture, a recording or a text, as the input declares it, or
-// raw bytes where it declares nothing; an .npy file is an array for any input.
+// readInput makes an input from a file name, a text, a list of numbers, or @ and a
+// file name. The file has the input's media type (image, recording or text); for an
+// input without one it is raw bytes. Every input takes an .npy file.
 func readInput(in modelpkg.Input, value string) (tensor.Tensor, error) {
 	file, isFile := strings.CutPrefix(value, "@")
 	if in.Media == modelpkg.MediaText && !isFile {
@@ -55,8 +55,8 @@ func numbersInput(in modelpkg.Input, list string) (t tensor.Tensor, err error) {
 	return t, nil
 }
 
-// arrayInput takes the array of an .npy file, of one item or, with one dimension
-// more, of several.
+// arrayInput takes the array of an .npy file: one item, or several items if it has
+// one more dimension.
 func arrayInput(in modelpkg.Input, content []byte) (tensor.Tensor, error) {
 	array, err := modelpkg.ReadNPY(content, in.Name)
 	if err != nil {
@@ -82,7 +82,7 @@ func arrayInput(in modelpkg.Input, content []byte) (tensor.Tensor, error) {
 	return array, nil
 }
 
-// numpyName is what numpy calls an element type.
+// numpyName returns numpy's name of an element type.
 func numpyName(d tensor.DType) string {
 	name := strings.ToLower(d.String())
 	if bits, isFloat := strings.CutPrefix(name, "fp"); isFloat {
@@ -91,21 +91,21 @@ func numpyName(d tensor.DType) string {
 	return name
 }
 
-// rawInput takes the bytes of a file as one item. They say how large a dimension is
-// that may have any size.
+// rawInput takes the bytes of a file as one item. If one dimension is dynamic, the
+// number of bytes determines its size.
 func rawInput(in modelpkg.Input, content []byte) (tensor.Tensor, error) {
 	shape := slices.Clone(in.Shape)
 	step, dynamic := in.DType.Size(), -1
 	for i, d := range shape {
 		if d >= 0 {
 			if d > 0 && step > media.FileBytesMax/int(min(d, media.FileBytesMax)) {
-				return tensor.Tensor{}, fmt.Errorf("the input takes %v %v, more than a file may have", in.DType, in.Shape)
+				return tensor.Tensor{}, fmt.Errorf("the input takes %v %v, which is larger than the largest file allowed", in.DType, in.Shape)
 			}
 			step *= int(d)
 			continue
 		}
 		if dynamic >= 0 {
-			return tensor.Tensor{}, fmt.Errorf("the input takes %v %v: raw bytes do not say how large which dimension is; give an .npy file, which does", in.DType, in.Shape)
+			return tensor.Tensor{}, fmt.Errorf("the input takes %v %v, which has several dynamic dimensions, and raw bytes do not say their sizes: give an .npy file", in.DType, in.Shape)
 		}
 		dynamic = i
 	}
@@ -114,9 +114,9 @@ func rawInput(in modelpkg.Input, content []byte) (tensor.Tensor, error) {
 		case step == 0:
 			return tensor.Tensor{}, fmt.Errorf("the input takes %v %v, which raw bytes cannot fill", in.DType, in.Shape)
 		case len(content) == 0:
-			return tensor.Tensor{}, errors.New("there are no values")
+			return tensor.Tensor{}, errors.New("it has no values")
 		case len(content)%step != 0:
-			return tensor.Tensor{}, fmt.Errorf("the input takes %v %v, so it takes a multiple of %d bytes, not %d", in.DType, in.Shape, step, len(content))
+			return tensor.Tensor{}, fmt.Errorf("the input takes %v %v, which needs a multiple of %d bytes; there are %d", in.DType, in.Shape, step, len(content))
 		}
 		shape[dynamic] = int64(len(content) / step)
 	}
@@ -126,7 +126,7 @@ func rawInput(in modelpkg.Input, content []byte) (tensor.Tensor, error) {
 	return tensor.New(in.Name, in.DType, shape, content)
 }
 
-// sameItems returns an error if inputs are of different numbers of items.
+// sameItems returns an error if the inputs have different numbers of items.
 func sameItems(declared []modelpkg.Input, inputs []tensor.Tensor) error {
 	var first *tensor.Tensor
 	for i, t := range inputs {

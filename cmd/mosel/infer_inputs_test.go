@@ -83,9 +83,9 @@ func TestInferRefusesWhatDoesNotFit(t *testing.T) {
 		say     string
 	}{
 		{"pair", data, "needs 2 elements"},
-		{"ids", data[:20], "the input takes INT64 [-1], so it takes a multiple of 8 bytes, not 20"},
-		{"ids", nil, "there are no values"},
-		{"frames", data[:20], "a multiple of 12 bytes, not 20"},
+		{"ids", data[:20], "the input takes INT64 [-1], which needs a multiple of 8 bytes; there are 20"},
+		{"ids", nil, "it has no values"},
+		{"frames", data[:20], "a multiple of 12 bytes; there are 20"},
 		{"free", data, "give an .npy file"},
 		{"pair", npy("<i4", "2,", data[:8]), "the array is INT32, the input takes INT16: convert it with .astype(numpy.int16)"},
 		{"frames", npy("<f8", "1, 3", data), "astype(numpy.float32)"},
@@ -127,13 +127,13 @@ func TestInferReadsNumbers(t *testing.T) {
 		}
 	}
 	for input, say := range map[string]string{
-		"ids=[1,2":       "no list of numbers",
-		"ids=[1][2]":     "more than a list",
-		"ids=[1.5]":      "1.5 is no INT64: invalid syntax",
+		"ids=[1,2":       "not a list of numbers",
+		"ids=[1][2]":     "text after the list",
+		"ids=[1.5]":      "1.5 is not a valid INT64: invalid syntax",
 		"pair=[1,2,3]":   "needs 2 elements",
-		"pair=[1,40000]": "40000 is no INT16: value out of range",
-		"ids=[]":         "there are no values",
-		`ids=["a"]`:      "no list of numbers",
+		"pair=[1,40000]": "40000 is not a valid INT16: value out of range",
+		"ids=[]":         "it has no values",
+		`ids=["a"]`:      "not a list of numbers",
 	} {
 		if got, err := asked(input); err == nil || !strings.Contains(err.Error(), say) || !errors.As(err, new(usageError)) {
 			t.Errorf("%s: %v, %v, want %q", input, got, err, say)

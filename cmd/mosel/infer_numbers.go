@@ -19,16 +19,16 @@ func parseNumbers(d tensor.DType, list string) ([]byte, error) {
 	decoder.UseNumber()
 	var numbers []json.Number
 	if err := decoder.Decode(&numbers); err != nil {
-		return nil, fmt.Errorf("%s is no list of numbers such as [1,2,3]: %w", list, err)
+		return nil, fmt.Errorf("%s is not a list of numbers such as [1,2,3]: %w", list, err)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s is more than a list of numbers such as [1,2,3]", list)
+		return nil, fmt.Errorf("%s has text after the list of numbers; give only a list such as [1,2,3]", list)
 	}
 	var data []byte
 	for _, n := range numbers {
 		var err error
 		if data, err = appendNumber(data, d, n.String()); err != nil {
-			return nil, fmt.Errorf("%s is no %v: %w", n, d, err)
+			return nil, fmt.Errorf("%s is not a valid %v: %w", n, d, err)
 		}
 	}
 	return data, nil
@@ -54,7 +54,7 @@ func appendNumber(data []byte, d tensor.DType, text string) ([]byte, error) {
 	case tensor.Bool:
 		v, err := strconv.ParseUint(text, 10, 1)
 		if err != nil {
-			return nil, errors.New("it is 0 or 1")
+			return nil, errors.New("it must be 0 or 1")
 		}
 		value = v
 	case tensor.FP32, tensor.FP64:

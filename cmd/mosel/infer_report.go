@@ -22,8 +22,8 @@ type inferReport struct {
 	Version          string    `json:"version"`
 	verdict                    // on the first item
 	Items            []verdict `json:"items"`
-	FailedReason     string    `json:"failed_reason,omitempty"` // why the first item that failed has no answer
-	Absent           string    `json:"absent,omitempty"`        // modalities that were sent and taken for absent
+	FailedReason     string    `json:"failed_reason,omitempty"` // why the first failed item has no answer
+	Absent           string    `json:"absent,omitempty"`        // modalities that were sent and counted as absent
 	Variant          string    `json:"variant"`
 	Modalities       []string  `json:"modalities"`
 	ExpectedAccuracy float64   `json:"expected_accuracy"`
@@ -35,7 +35,7 @@ type inferReport struct {
 	DeadlineMS       float64   `json:"deadline_ms,omitempty"`  // likewise
 }
 
-// verdict is what a model says of one item.
+// verdict is a model's answer for one item.
 type verdict struct {
 	Label      string      `json:"label"`
 	Confidence float64     `json:"confidence"`
@@ -81,12 +81,12 @@ func newInferReport(served oip.ModelMetadata, answer *client.Response, total tim
 }
 
 // classifies reports whether the numbers of an answer are scores of classes or labels.
-// Servers that do not say what a model does are taken to classify.
+// If a server does not name the model's task, the task is assumed to be classification.
 func classifies(task string) bool {
 	return task == "" || task == "classification" || task == "multilabel"
 }
 
-// judge reads the answer for one item: the best classes, or else the numbers.
+// judge makes the answer for one item: the best classes, or else the numbers.
 func judge(scores tensor.Tensor, item int, labels []string, classes bool) (v verdict, err error) {
 	if numbers := modelpkg.Floats(scores, item); numbers != nil && (!classes || len(numbers) == 1) {
 		return verdict{Top: []candidate{}, Numbers: numbers}, nil
@@ -108,7 +108,7 @@ func judge(scores tensor.Tensor, item int, labels []string, classes bool) (v ver
 	return v, nil
 }
 
-// print shows the answer, then what it took.
+// print shows the answer, then what ran and how long it took.
 func (r inferReport) print(w io.Writer) {
 	if len(r.Items) == 1 && len(r.Numbers) > 0 {
 		fmt.Fprintln(w, numbersLine(r.Numbers))
@@ -121,7 +121,7 @@ func (r inferReport) print(w io.Writer) {
 		fmt.Fprintf(w, "\nfailed    %s", printable(r.FailedReason))
 	}
 	if r.Absent != "" {
-		fmt.Fprintf(w, "\nabsent    %s (sent, but the package says that nothing is there)", printable(r.Absent))
+		fmt.Fprintf(w, "\nabsent    %s (sent, but empty as the package defines it: not used)", printable(r.Absent))
 	}
 	fmt.Fprintf(w, "\nran       %s (%s)\n", r.Variant, strings.Join(r.Modalities, ", "))
 	fmt.Fprintf(w, "accuracy  %.4f expected", r.ExpectedAccuracy)
@@ -138,7 +138,7 @@ func (r inferReport) print(w io.Writer) {
 	fmt.Fprintln(w)
 }
 
-// printTop shows the best classes of the only item.
+// printTop shows the best classes of a single item.
 func printTop(w io.Writer, top []candidate) {
 	width := 0
 	for _, c := range top {
@@ -168,7 +168,7 @@ func printItems(w io.Writer, items []verdict) {
 	}
 }
 
-// numbersShown is how many numbers of an answer are printed; the JSON has all.
+// numbersShown is how many numbers of an answer are printed; JSON has all.
 const numbersShown = 8
 
 // numbersLine prints the first numbers of an answer.
@@ -183,7 +183,7 @@ func numbersLine(numbers []float64) string {
 	return strings.Join(parts, ", ")
 }
 
-// score prints a probability in percent and any other score as it is.
+// score formats a probability in percent, and any other score as a number.
 func score(v float64) string {
 	if v >= 0 && v <= 1 {
 		return fmt.Sprintf("%5.1f %%", 100*v)

@@ -156,13 +156,13 @@ func TestInferMistakes(t *testing.T) {
 		say   string
 	}{
 		{[]string{}, true, "name one model"},
-		{[]string{"m"}, true, "give at least one of the model's inputs, photo, caption, raw"},
+		{[]string{"m"}, true, "give at least one of the model's inputs: photo, caption, raw"},
 		{[]string{"m", "--image", "nope.png"}, false, "nope.png: no such file"},
-		{[]string{"m", "--audio", photo}, true, "none of the model's inputs takes this"},
+		{[]string{"m", "--audio", photo}, true, "the model has no such input"},
 		{[]string{"m", "--image", file(t, "x.png", []byte("x"))}, false, "not a PNG, JPEG or WebP"},
 		{[]string{"m", "--input", "photo"}, true, "not NAME=VALUE"},
 		{[]string{"m", "--input", "foto=" + photo}, true, `no input "foto"`},
-		{[]string{"m", "--image", photo, "--input", "photo=" + photo}, true, "given twice"},
+		{[]string{"m", "--image", photo, "--input", "photo=" + photo}, true, "given more than once"},
 		{[]string{"m", "--input", "raw=" + photo}, false, "needs 2 elements"},
 		{[]string{"m", "--text", "a", "--min-accuracy", "1.5"}, true, "between 0 and 1"},
 		{[]string{"m", "--text", "a", "--min-accuracy", "97"}, true, "97: an accuracy is between 0 and 1; did you mean 0.97?"},
@@ -171,7 +171,7 @@ func TestInferMistakes(t *testing.T) {
 		{[]string{"m", "--text", "a", "--deadline", "-1s"}, true, "negative"},
 		{[]string{"m", "--text", "a", "--late", "maybe"}, true, "neither drop nor run"},
 		{[]string{"m", "--text", "a", "--colour", "red"}, true, "unknown flag"},
-		{[]string{"q", "--text", "a"}, false, "no such model here\nThe server at " + addr + " has: k, m"},
+		{[]string{"q", "--text", "a"}, false, "no such model here\nThe server at " + addr + " serves: k, m"},
 		{[]string{"m", "--text", "a", "--addr", "ftp://x"}, true, "neither host:port"},
 	}
 	for _, c := range cases {
@@ -191,9 +191,9 @@ func TestInferRefusals(t *testing.T) {
 		body   string
 		say    string
 	}{
-		{422, `{"error":"impossible","best_accuracy":0.78125}`, "impossible\nThe best there is with these inputs: --min-accuracy 0.7812"},
+		{422, `{"error":"impossible","best_accuracy":0.78125}`, "impossible\nThe highest floor for these inputs: --min-accuracy 0.7812"},
 		{429, `{"error":"busy","retry_after_ms":250}`, "busy\nTry again in 250ms"},
-		{504, `{"error":"too late"}`, "too late\nGive it more time"},
+		{504, `{"error":"too late"}`, "too late\nGive the request more time"},
 		{500, `{"error":"boom"}`, "boom"},
 	} {
 		addr, _ := answering(t, c.status, c.body)

@@ -10,18 +10,17 @@ import (
 	"golang.org/x/term"
 )
 
-// liveLine is one line of a terminal that says what is going on and is written
-// over and over. Where there is no terminal it stays silent: a log of thousands
-// of half-sentences helps nobody.
+// liveLine is a progress line of a terminal, which each update overwrites. It writes
+// nothing if the output is not a terminal.
 type liveLine struct {
 	out   io.Writer
-	width int // of the terminal; 0: none
+	width int // of the terminal, in characters; 0: no terminal
 
 	mu    sync.Mutex
-	shown int // characters on the line now
+	shown int // characters now on the line
 }
 
-// newLiveLine writes to w if that is a terminal.
+// newLiveLine returns a line that is shown on w if w is a terminal.
 func newLiveLine(w io.Writer) *liveLine {
 	l := &liveLine{out: w}
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
@@ -33,7 +32,7 @@ func newLiveLine(w io.Writer) *liveLine {
 	return l
 }
 
-// show replaces the line; "" clears it, before something else is printed.
+// show replaces the line. Clear it with "" before anything else is printed.
 func (l *liveLine) show(text string) {
 	if l.width == 0 {
 		return

@@ -1,6 +1,6 @@
 // Command mosel serves multi-modal models and chooses, for every request, which
-// of its input modalities are worth running. Each subcommand is one file, which
-// reads flags and calls a package.
+// of its input modalities to run. Each subcommand is one file, which reads flags
+// and calls a package.
 package main
 
 import (
@@ -24,8 +24,8 @@ func main() {
 	}
 }
 
-// untilSignal is a context that ends with the first SIGINT or SIGTERM. The second
-// ends the process at once, with the status of one that it killed: 130 or 143.
+// untilSignal returns a context that the first SIGINT or SIGTERM cancels. The
+// second ends the process at once, with status 130 or 143.
 func untilSignal() context.Context {
 	ctx, stop := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
@@ -42,15 +42,15 @@ func untilSignal() context.Context {
 	return ctx
 }
 
-// lastWords is how long a program that ends waits for somebody to read what it says.
+// lastWords is how long a program that ends waits for its last message to be written.
 const lastWords = 200 * time.Millisecond
 
-// sayWithin writes a text, or leaves it if nobody reads it.
+// sayWithin writes a text, and gives up after limit if nobody reads it.
 func sayWithin(w io.Writer, limit time.Duration, text string) {
 	said := make(chan struct{})
 	go func() {
 		defer close(said)
-		_, _ = io.WriteString(w, text) // there is nobody to tell
+		_, _ = io.WriteString(w, text) // there is nowhere to report the error
 	}()
 	select {
 	case <-said:
@@ -73,13 +73,13 @@ func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "mosel",
 		Short: "Serve multi-modal models, running only the modalities that each request needs",
-		Long: `mosel serves multi-modal models. A client states the accuracy it needs and by
-when; mosel runs the cheapest choice of input modalities that keeps both.
+		Long: `mosel serves multi-modal models. A client states the accuracy it needs and a
+deadline; mosel runs the cheapest choice of input modalities that meets both.
 
-  mosel serve                       serve the models in ./models on localhost,
-                                    or a built-in example where there are none
-  mosel infer digits --text seven   ask it something
-  mosel demo                        see what it gains over running everything`,
+  mosel serve                       serve the models in ./models on localhost;
+                                    without ./models, serve a built-in example
+  mosel infer digits --text seven   send a request to that server
+  mosel demo                        compare mosel with running all modalities`,
 		Version:       thisVersion().Version,
 		Args:          knownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -95,11 +95,11 @@ when; mosel runs the cheapest choice of input modalities that keeps both.
 	return root
 }
 
-// suggestionDistance is how many letters a command may be away from what was typed
-// to be suggested.
+// suggestionDistance is the largest edit distance between what was typed and a
+// command that is suggested.
 const suggestionDistance = 2
 
-// knownCommand refuses what is no command and names those that look like it.
+// knownCommand refuses an unknown command and suggests similar ones.
 func knownCommand(root *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -112,8 +112,8 @@ func knownCommand(root *cobra.Command, args []string) error {
 	return fmt.Errorf("unknown command %q%s", args[0], hint)
 }
 
-// usageErrors makes mistakes in the arguments of a command and its subcommands
-// usage errors.
+// usageErrors makes every argument error of a command and its subcommands a
+// usageError.
 func usageErrors(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(cmd *cobra.Command, args []string) error {

@@ -9,15 +9,16 @@ import (
 	"unicode/utf8"
 )
 
-// page is text for a terminal that is written line by line: a pure function of
-// what it shows, so that a test can read it.
+// page is text for a terminal, built line by line. It writes to memory only, so that
+// a test can compare it.
 type page struct {
 	b     strings.Builder
 	width int // in characters; lines are cut or wrapped to it
 	color bool
 }
 
-// The widths of a page: less cannot be read, more is hard to follow.
+// The widths of a page in characters. Narrower pages do not fit the tables; wider
+// ones are hard to read.
 const (
 	pageWidthMin     = 72
 	pageWidthMax     = 120
@@ -38,7 +39,7 @@ const (
 	cyan   = "36"
 )
 
-// styled is text in a style, where the terminal has styles.
+// styled returns text in a style, or plain text if the page has no colours.
 func (p *page) styled(style, text string) string {
 	if !p.color || style == "" || text == "" {
 		return text
@@ -46,10 +47,10 @@ func (p *page) styled(style, text string) string {
 	return "\x1b[" + style + "m" + text + "\x1b[0m"
 }
 
-// line writes a line that is known to fit.
+// line writes a line, which must fit the page.
 func (p *page) line(format string, args ...any) { fmt.Fprintf(&p.b, format+"\n", args...) }
 
-// cut shortens text to so many characters, with a mark where it does.
+// cut shortens text to at most width characters. Shortened text ends with "…".
 func cut(text string, width int) string {
 	if utf8.RuneCountInString(text) <= width {
 		return text
@@ -57,13 +58,13 @@ func cut(text string, width int) string {
 	return strings.TrimRight(string([]rune(text)[:max(0, width-1)]), " ") + "…"
 }
 
-// pad is text cut or filled up with spaces to exactly so many characters.
+// pad cuts text, or fills it up with spaces, to exactly width characters.
 func pad(text string, width int) string {
 	text = cut(text, width)
 	return text + strings.Repeat(" ", width-utf8.RuneCountInString(text))
 }
 
-// wrapped writes text in as many lines as it takes, each after the indent.
+// wrapped writes text on as many lines as it needs, each after the indent.
 func (p *page) wrapped(indent int, style, text string) {
 	line := ""
 	for word := range strings.FieldsSeq(text) {
@@ -78,9 +79,8 @@ func (p *page) wrapped(indent int, style, text string) {
 	}
 }
 
-// listed writes a label and what belongs to it, in as many lines as it takes to
-// keep the parts whole. Parts may be styled, and are cut where one alone is too
-// long for the page.
+// listed writes a label and a list of parts. It breaks lines only between parts. A
+// part that is too long for a line is cut, unless it is styled.
 func (p *page) listed(label, separator string, parts ...string) {
 	indent := visible(label)
 	line, used := label, indent
@@ -103,8 +103,8 @@ func (p *page) listed(label, separator string, parts ...string) {
 	p.line("%s", strings.TrimRight(line, " "))
 }
 
-// printable is text that somebody else chose, with what a terminal would obey
-// replaced.
+// printable replaces the control characters in text from outside, so that it cannot
+// control the terminal.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
@@ -114,7 +114,7 @@ func printable(text string) string {
 	}, text)
 }
 
-// visible is how many characters of text are seen.
+// visible counts the characters of text that a terminal shows.
 func visible(text string) int {
 	n := 0
 	for rest := text; rest != ""; {
@@ -131,8 +131,8 @@ func visible(text string) int {
 // barGlyphs are eighths of a character.
 var barGlyphs = [...]string{"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"}
 
-// bar is a share as a bar of so many characters, filled up with spaces. Something
-// is never nothing to be seen.
+// bar draws a share as a bar of width characters, filled up with spaces. A share
+// above 0 is always visible.
 func bar(share float64, width int) string {
 	eighths := int(math.Round(min(max(share, 0), 1) * float64(8*width)))
 	if share > 0 {
@@ -141,7 +141,7 @@ func bar(share float64, width int) string {
 	return pad(strings.Repeat("█", eighths/8)+barGlyphs[eighths%8], width)
 }
 
-// grouped prints a number with its thousands apart.
+// grouped formats a number with commas between thousands.
 func grouped(n int) string {
 	text := strconv.Itoa(n)
 	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
@@ -150,7 +150,7 @@ func grouped(n int) string {
 	return text
 }
 
-// counted prints a number with what it counts.
+// counted formats a number and what it counts, in the singular or the plural.
 func counted(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing
@@ -161,10 +161,10 @@ func counted(n int, thing string) string {
 	return grouped(n) + " " + thing + "s"
 }
 
-// percent prints a share.
+// percent formats a share, 0 to 1, in percent.
 func percent(share float64) string { return fmt.Sprintf("%.1f %%", 100*share) }
 
-// millis prints milliseconds with about three digits.
+// millis formats milliseconds with about three digits.
 func millis(ms float64) string {
 	switch abs := math.Abs(ms); {
 	case abs >= 100 || abs == 0:
@@ -175,7 +175,7 @@ func millis(ms float64) string {
 	return fmt.Sprintf("%.2f", ms)
 }
 
-// span prints a time of any length in its own unit.
+// span formats a time in the unit that fits its length.
 func span(seconds float64) string {
 	switch {
 	case seconds < 0.9995:
@@ -190,7 +190,7 @@ func span(seconds float64) string {
 	return fmt.Sprintf("%.0f days", math.Floor(seconds/86400))
 }
 
-// size prints bytes.
+// size formats a number of bytes.
 func size(bytes int64) string {
 	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
 	x, unit := float64(bytes), 0

@@ -28,20 +28,20 @@ type planFlags struct {
 	plot        string
 }
 
-// planSizeMax bounds --size: the largest job the server takes.
+// planSizeMax bounds --size: the largest job that the scheduler takes.
 const planSizeMax = 1_000_000
 
 func planCommand() *cobra.Command {
 	var f planFlags
 	cmd := &cobra.Command{
 		Use:   "plan MODEL",
-		Short: "Show the cheapest strategy for a job, or for every job size and floor",
-		Long: `Show how the items of a job are best shared out over the model's variants: the
-exact cheapest strategy whose expected mean accuracy is at least the floor.
-MODEL is a package directory, the name of one in ./models, or digits, the
-built-in example.`,
+		Short: "Show the cheapest strategy for a job, or for many job sizes and floors",
+		Long: `Show how many items of a job each variant should run: the cheapest strategy whose
+expected mean accuracy is at least the floor. The search is exact. It needs no
+server; it uses the model's profile. MODEL is a package directory, the name of one
+in ./models, or digits, the built-in example.`,
 		Example: "  mosel plan digits --size 32 --min-accuracy 0.97\n  mosel plan digits --matrix --plot matrix.svg",
-		Args:    cobra.ExactArgs(1),
+		Args:    oneModel,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := loadPlanning(args[0], f)
 			if err != nil {
@@ -54,18 +54,18 @@ built-in example.`,
 		},
 	}
 	fl := cmd.Flags()
-	fl.IntVar(&f.size, "size", 32, "items of the job (with --matrix: the largest size)")
-	fl.Var(&f.minAccuracy, "min-accuracy", "the floor: least expected mean accuracy, 0 to 1, such as 0.97")
-	fl.DurationVar(&f.deadline, "deadline", 0, "time the job may take, e.g. 200ms (default: any)")
-	fl.StringSliceVar(&f.modalities, "modalities", nil, "modalities that are present, comma separated (default: all)")
-	fl.StringVar(&f.device, "device", "", "name of the profile to plan by (default: this machine's, or the only one)")
-	fl.BoolVar(&f.matrix, "matrix", false, "the strategies of all sizes up to --size and 42 floors")
-	fl.StringVar(&f.json, "json", "", "write JSON to this file, - for the terminal")
-	fl.StringVar(&f.plot, "plot", "", "draw the trade-off to this .svg or .png")
+	fl.IntVar(&f.size, "size", 32, "number of items of the job (with --matrix: the largest size)")
+	fl.Var(&f.minAccuracy, "min-accuracy", "the floor: lowest expected mean accuracy to accept, 0 to 1, such as 0.97")
+	fl.DurationVar(&f.deadline, "deadline", 0, "time that the job may take, such as 200ms (default: no limit)")
+	fl.StringSliceVar(&f.modalities, "modalities", nil, "modalities that the items carry, comma separated (default: all)")
+	fl.StringVar(&f.device, "device", "", "name of the profile to use (default: this machine's, or the only one)")
+	fl.BoolVar(&f.matrix, "matrix", false, "show the strategies for all sizes up to --size and 42 floors")
+	fl.StringVar(&f.json, "json", "", "write JSON to this file; -: print JSON")
+	fl.StringVar(&f.plot, "plot", "", "draw accuracy against time into this .svg or .png file")
 	return cmd
 }
 
-// planning is a model that is ready to be planned.
+// planning is a model with the planner for its profile.
 type planning struct {
 	model   *modelpkg.Model
 	profile *modelpkg.Profile
@@ -81,7 +81,7 @@ func loadPlanning(arg string, f planFlags) (planning, error) {
 	if err != nil {
 		return planning{}, err
 	}
-	m, err := modelpkg.LoadIn(filepath.Dir(dir), dir) // links may lead to its neighbours
+	m, err := modelpkg.LoadIn(filepath.Dir(dir), dir) // links may lead to other packages beside it
 	if err != nil {
 		return planning{}, err
 	}
@@ -99,7 +99,7 @@ func loadPlanning(arg string, f planFlags) (planning, error) {
 	}
 	p := planning{model: m, profile: profile, planner: planner, allowed: planner.Runnable(present, 0)}
 	if p.allowed == 0 {
-		return planning{}, slo.E("plan "+m.Name, slo.KindInvalid, "no variant runs on %s alone", strings.Join(f.modalities, "+"))
+		return planning{}, slo.E("plan "+m.Name, slo.KindInvalid, "no variant runs on only %s", strings.Join(f.modalities, ", "))
 	}
 	return p, nil
 }
@@ -126,7 +126,7 @@ func (p planning) strategy(w io.Writer, f planFlags) error {
 	if !ok {
 		best := p.planner.MaxAccuracy(p.allowed)
 		return &slo.Error{Op: op, Kind: slo.KindInfeasible, Best: best,
-			Err: fmt.Errorf("no strategy reaches %v: the most accurate variant has %v", floor, best)}
+			Err: fmt.Errorf("no strategy reaches the floor %v: the most accurate variant has %v", floor, best)}
 	}
 	if f.deadline > 0 && s.Time > f.deadline {
 		return p.tooLate(s, f)
@@ -151,12 +151,13 @@ func (p planning) strategy(w io.Writer, f planFlags) error {
 	return nil
 }
 
-// tooLate says what could be had within the deadline instead.
+// tooLate returns an error that names the highest accuracy possible within the
+// deadline.
 func (p planning) tooLate(s plan.Strategy, f planFlags) error {
-	err := slo.E("plan "+p.model.Name, slo.KindInfeasible, "the cheapest strategy at this floor takes %.1f ms, more than %v", stats.Milliseconds(s.Time), f.deadline)
+	err := slo.E("plan "+p.model.Name, slo.KindInfeasible, "the cheapest strategy for this floor takes %.1f ms, longer than the deadline of %v", stats.Milliseconds(s.Time), f.deadline)
 	if best, ok := p.planner.Best(f.size, f.deadline, p.allowed); ok {
 		err.Best = best.Accuracy()
-		err.Err = fmt.Errorf("%w; within that time %v is the highest accuracy", err.Err, err.Best)
+		err.Err = fmt.Errorf("%w; the highest accuracy within that time is %v", err.Err, err.Best)
 	}
 	return err
 }
@@ -234,11 +235,11 @@ func (p planning) matrix(w io.Writer, f planFlags) error {
 	return writeJSON(f.json, w, r)
 }
 
-// printMatrix prints milliseconds by size and floor, few enough columns for a
+// printMatrix prints milliseconds by size and floor, for as many floors as fit a
 // terminal.
 func (p planning) printMatrix(w io.Writer, m plan.Matrix) {
 	const columns = 8
-	fmt.Fprintf(w, "%s: least ms for a job, by size and floor (all 42 floors with --json)\n\n", p.model.Name)
+	fmt.Fprintf(w, "%s: least ms for a job, by size and floor (--json has all 42 floors)\n\n", p.model.Name)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprint(t, "items\t")
 	for c := range columns {
@@ -255,8 +256,8 @@ func (p planning) printMatrix(w io.Writer, m plan.Matrix) {
 	_ = t.Flush() // its error is the writer's, which the terminal shows
 }
 
-// tradeoff draws the variants, in time per item for a job of this size, and
-// where the strategy lies between them.
+// tradeoff draws accuracy against time per item for a job of this size: the
+// variants, and the strategy.
 func (p planning) tradeoff(s plan.Strategy, size int) plot.Tradeoff {
 	t := plot.Tradeoff{Axes: plot.Axes{Title: fmt.Sprintf("%s: a job of %d items", p.model.Name, size), X: "ms per item", Y: p.model.Scoring.Title()}}
 	frontier := map[int]bool{}
@@ -276,7 +277,7 @@ func (p planning) tradeoff(s plan.Strategy, size int) plot.Tradeoff {
 	return t
 }
 
-// matrixLines draws what a floor costs, for some job sizes.
+// matrixLines draws time per item against the floor, for some job sizes.
 func (p planning) matrixLines(m plan.Matrix) plot.Lines {
 	l := plot.Lines{Axes: plot.Axes{Title: p.model.Name + ": what a floor costs", X: "floor", Y: "ms per item"}}
 	for i, size := range m.Sizes {

@@ -39,14 +39,16 @@ func profileCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "profile MODEL",
 		Short: "Measure accuracy, latency and memory of every variant of a model",
-		Long: `Measure every variant of a model on this machine: accuracy, which is the mean
-score of the package's metric, over its labelled set, latency and memory by batch
-size. With the metric external, scores are read from scores/<variant>.npy. Writes profiles/<device>.json in the
-package, a picture and the answer to every sample beside it. MODEL is a
-directory, the name of one in ./models, or digits, the built-in example.
+		Long: `Measure every variant of a model on this machine: accuracy on the labelled set,
+and latency and memory by batch size. Accuracy is the mean score of the package's
+metric; with the metric external, scores are read from scores/<variant>.npy. Write the
+profile to profiles/<device>.json in the package, with a chart and the answers to all
+samples beside it. MODEL is a directory, the name of one in ./models, or digits, the
+built-in example.
 
-Answers are kept, also by a run that is interrupted: the same command goes on
-where it was, and a repeated one only takes the times again.`,
+Answers are saved while the command runs. After an interruption the same command
+continues where it stopped. A repeated run uses the saved answers and measures only
+the times again.`,
 		Example: `  mosel profile my-model
   mosel profile digits --show
   mosel profile digits --show --plot digits.png`,
@@ -75,18 +77,18 @@ where it was, and a repeated one only takes the times again.`,
 	flags := cmd.Flags()
 	addModelsFlag(cmd, &f.models)
 	flags.StringVar(&f.device, "device", "", "name of the profile (default: this machine's processor)")
-	flags.IntVar(&f.threads, "threads", threads, "threads of one instance, as will serve")
+	flags.IntVar(&f.threads, "threads", threads, "threads per instance; use the value that 'mosel serve' will use")
 	flags.IntSliceVar(&f.batches, "batches", nil, "batch sizes to time (default: 1, 2, 4, ... up to the model's limit)")
-	flags.BoolVar(&f.quick, "quick", false, "a first look: few runs over few samples")
-	flags.BoolVar(&f.fresh, "fresh", false, "compute all answers again")
-	flags.BoolVar(&f.accuracyOnly, "accuracy-only", false, "keep the latencies and memory of the profile there is")
-	flags.BoolVar(&f.show, "show", false, "measure nothing: print the profile there is")
-	flags.StringVar(&f.json, "json", "", "also write the profile to this file; - is standard output, without the table")
-	flags.StringVar(&f.picture, "plot", "", "draw accuracy over cost as .svg or .png (default: beside the profile when measuring)")
+	flags.BoolVar(&f.quick, "quick", false, "measure roughly: few runs on few samples")
+	flags.BoolVar(&f.fresh, "fresh", false, "ignore saved answers and compute all again")
+	flags.BoolVar(&f.accuracyOnly, "accuracy-only", false, "measure only accuracy; keep latency and memory of the existing profile")
+	flags.BoolVar(&f.show, "show", false, "measure nothing: print the existing profile")
+	flags.StringVar(&f.json, "json", "", "also write the profile to this file; -: print JSON in place of the table")
+	flags.StringVar(&f.picture, "plot", "", "draw accuracy against time into this .svg or .png file (default: an .svg beside a new profile)")
 	return cmd
 }
 
-// showProfile prints the profile there is.
+// showProfile prints the existing profile.
 func showProfile(cmd *cobra.Command, m *modelpkg.Model, f profileFlags) error {
 	p, err := modelpkg.FindProfile(m, f.device)
 	if err != nil {
@@ -96,15 +98,15 @@ func showProfile(cmd *cobra.Command, m *modelpkg.Model, f profileFlags) error {
 		if err := drawProfile(m, p, f.picture); err != nil {
 			return err
 		}
-		fmt.Fprintln(cmd.ErrOrStderr(), "drew", f.picture)
+		fmt.Fprintln(cmd.ErrOrStderr(), "wrote", f.picture)
 	}
 	return printProfile(cmd.OutOrStdout(), m, p, f.json)
 }
 
-// measureProfile makes a profile.
+// measureProfile measures and writes a profile.
 func measureProfile(cmd *cobra.Command, m *modelpkg.Model, f profileFlags) error {
 	if m.Evaluation.Profile == "" {
-		return slo.E("profile "+m.Name, slo.KindInvalid, "%s names no labelled set: add evaluation.profile", m.File(modelpkg.FileName))
+		return slo.E("profile "+m.Name, slo.KindInvalid, "%s has no labelled set: add evaluation.profile", m.File(modelpkg.FileName))
 	}
 	set, err := modelpkg.OpenSet(m.File(m.Evaluation.Profile), m)
 	if err != nil {
@@ -128,7 +130,7 @@ func measureProfile(cmd *cobra.Command, m *modelpkg.Model, f profileFlags) error
 		return err
 	}
 	for _, w := range m.Warnings {
-		fmt.Fprintln(note, "look:", w)
+		fmt.Fprintln(note, "warning:", w)
 	}
 	origin := modelpkg.Origin{ModelDigest: m.Digest, DatasetDigest: set.Digest, Runtime: rt.Name(), RuntimeVersion: rt.Version()}
 	if err := rt.Close(); err != nil {
@@ -136,7 +138,7 @@ func measureProfile(cmd *cobra.Command, m *modelpkg.Model, f profileFlags) error
 	}
 	if !f.fresh && !m.Scoring.External() {
 		if o.Answers, err = modelpkg.LoadSamples(m, origin, m.SamplesPath(o.Device)); err == nil {
-			fmt.Fprintf(note, "the answers of %d of %d variants are known and kept; --fresh computes them again\n",
+			fmt.Fprintf(note, "using the saved answers of %d of %d variants; --fresh computes them again\n",
 				len(o.Answers.Variants), len(m.Variants))
 		}
 	}
@@ -149,14 +151,14 @@ func measureProfile(cmd *cobra.Command, m *modelpkg.Model, f profileFlags) error
 	line.end()
 	if err != nil {
 		if slo.KindOf(err) == slo.KindCancelled {
-			return fmt.Errorf("%w: the same command goes on where it was", err)
+			return fmt.Errorf("%w: run the same command again to continue", err)
 		}
 		return err
 	}
 	return f.finish(cmd, m, result)
 }
 
-// options are the profiler's, as the flags say.
+// options makes the profiler's options from the flags.
 func (f profileFlags) options(m *modelpkg.Model) (profiler.Options, error) {
 	o := profiler.Default()
 	if f.quick {
@@ -180,7 +182,7 @@ func (f profileFlags) options(m *modelpkg.Model) (profiler.Options, error) {
 	return o, nil
 }
 
-// finish writes the profile and what goes with it.
+// finish writes the profile and its chart, and prints the table.
 func (f profileFlags) finish(cmd *cobra.Command, m *modelpkg.Model, result *profiler.Result) error {
 	p, note := result.Profile, cmd.ErrOrStderr()
 	path := m.ProfilePath(p.Device)
@@ -203,13 +205,13 @@ func (f profileFlags) finish(cmd *cobra.Command, m *modelpkg.Model, result *prof
 		return err
 	}
 	for _, w := range result.Warnings {
-		fmt.Fprintln(note, "look:", w)
+		fmt.Fprintln(note, "warning:", w)
 	}
 	return nil
 }
 
-// printProfile writes the profile as JSON where it is wanted, and as a table
-// unless the JSON takes its place.
+// printProfile writes the profile as JSON if jsonFile is set, and prints it as a
+// table unless jsonFile is "-".
 func printProfile(out io.Writer, m *modelpkg.Model, p *modelpkg.Profile, jsonFile string) error {
 	if jsonFile != "" {
 		if err := writeJSON(jsonFile, out, p); err != nil || jsonFile == "-" {
@@ -224,15 +226,15 @@ func printProfile(out io.Writer, m *modelpkg.Model, p *modelpkg.Profile, jsonFil
 	return err
 }
 
-// progressLine shows progress as a bar on a terminal, elsewhere as a plain line
-// now and then.
+// progressLine shows progress: as a bar on a terminal, elsewhere as a line every few
+// seconds.
 type progressLine struct {
 	out  io.Writer
 	bar  *progressbar.ProgressBar
 	last time.Time
 }
 
-// plainEvery is how often a log gets a line.
+// plainEvery is the time between lines where the output is not a terminal.
 const plainEvery = 5 * time.Second
 
 func newProgressLine(out io.Writer) *progressLine {
@@ -264,6 +266,6 @@ func (l *progressLine) show(p profiler.Progress) {
 // end removes the bar.
 func (l *progressLine) end() {
 	if l.bar != nil {
-		_ = l.bar.Clear() // likewise
+		_ = l.bar.Clear() // it can only fail to print
 	}
 }

@@ -100,7 +100,7 @@ func TestProfileDigits(t *testing.T) {
 		t.Error(err)
 	}
 	again, err := runMosel("profile", dir, "--quick", "--batches", "1,3", "--device", "test")
-	if err != nil || !strings.Contains(again, "the answers of 8 of 8 variants are known") {
+	if err != nil || !strings.Contains(again, "using the saved answers of 8 of 8 variants") {
 		t.Errorf("%v\n%s", err, again)
 	}
 	shown, err := runMosel("profile", dir, "--show")

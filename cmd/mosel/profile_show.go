@@ -12,7 +12,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/plot"
 )
 
-// profileTable is a profile for people.
+// profileTable formats a profile as a table.
 func profileTable(m *modelpkg.Model, p *modelpkg.Profile) (string, error) {
 	frontier, err := frontierOf(m, p)
 	if err != nil {
@@ -24,7 +24,7 @@ func profileTable(m *modelpkg.Model, p *modelpkg.Profile) (string, error) {
 	fmt.Fprintf(&b, "%d samples of %s; brackets are 95 %% intervals; times are medians; * is on the frontier\n\n",
 		p.Variants[0].Accuracy.Samples, p.Dataset)
 	for _, name := range slices.Sorted(maps.Keys(p.Lengths)) {
-		fmt.Fprintf(&b, "times hold for %s of size %d\n\n", name, p.Lengths[name])
+		fmt.Fprintf(&b, "times were measured with %s of size %d\n\n", name, p.Lengths[name])
 	}
 	columns := shownBatches(p)
 	rows := [][]string{{"", "variant", "modalities", "precision"}}
@@ -90,9 +90,9 @@ func writeStatistics(b *strings.Builder, p *modelpkg.Profile) error {
 	return w.Flush()
 }
 
-// choice is what planning makes of a variant.
+// choice is what the planner computes of a variant.
 type choice struct {
-	msPerItem float64 // in its best batches
+	msPerItem float64 // at its best batch size
 	shown     bool    // on the frontier
 }
 
@@ -139,7 +139,7 @@ func memory(bytes int64) string {
 	return fmt.Sprintf("%.0f MiB", float64(bytes)/(1<<20))
 }
 
-// padded joins the columns of texts, each as wide as its widest.
+// padded joins the cells of each row; every column is as wide as its widest cell.
 func padded(rows [][]string) []string {
 	lines := make([]string, len(rows))
 	for column := range rows[0] {
@@ -154,7 +154,7 @@ func padded(rows [][]string) []string {
 	return lines
 }
 
-// drawProfile draws the mean score over cost.
+// drawProfile draws the mean score against time per item.
 func drawProfile(m *modelpkg.Model, p *modelpkg.Profile, file string) error {
 	choices, err := frontierOf(m, p)
 	if err != nil {
@@ -162,7 +162,7 @@ func drawProfile(m *modelpkg.Model, p *modelpkg.Profile, file string) error {
 	}
 	chart := plot.Tradeoff{Axes: plot.Axes{
 		Title:  fmt.Sprintf("%s on %s", p.Model, p.Device),
-		X:      fmt.Sprintf("time per item in the best batches (ms, threads: %d)", p.Threads),
+		X:      fmt.Sprintf("time per item at the best batch size (ms, threads: %d)", p.Threads),
 		Y:      m.Scoring.Title() + ", 95 % interval",
 		LogX:   true,
 		YShare: true,

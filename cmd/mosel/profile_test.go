@@ -68,12 +68,12 @@ func TestProfileTable(t *testing.T) {
 	}
 }
 
-// TestProfileTableOfLengths checks that a person sees for which sizes times hold.
+// TestProfileTableOfLengths checks that the table shows the sizes that the times were measured with.
 func TestProfileTableOfLengths(t *testing.T) {
 	m, p := measured()
 	p.Lengths = map[string]int64{"ids": 40}
 	got, err := profileTable(m, p)
-	if err != nil || !strings.Contains(got, "times hold for ids of size 40\n") {
+	if err != nil || !strings.Contains(got, "times were measured with ids of size 40\n") {
 		t.Errorf("%v\n%s", err, got)
 	}
 }

@@ -45,12 +45,14 @@ func replayCommand() *cobra.Command {
 	var f replayFlags
 	cmd := &cobra.Command{
 		Use:   "replay [MODEL]",
-		Short: "Offer load to a server and check its promises",
-		Long: `Send the held-out samples of a model to a server at given times, whether it
-keeps up or not, and report what was on time, how long it took, what ran, and
-the accuracy that the labels show beside the one that was promised. MODEL is a
-package directory or the name of one in ./models. It may be left out where there
-is only one; where there is none, it is the built-in example.
+		Short: "Send load to a server and measure latency, goodput and accuracy",
+		Long: `Send the held-out samples of a model to a server at given times, even if the server
+does not keep up (open loop). Report the share on time, completion times, the
+variants that ran, and the measured accuracy beside the expected one.
+
+MODEL is a package directory or the name of one in ./models. The default is the only
+package in ./models, or the built-in example if there is none. Without --policies,
+the server at --addr must already run.
 
 Ctrl-C ends the load early and still prints the report. docs/replay.md explains
 every number.`,
@@ -65,24 +67,24 @@ every number.`,
 	flags := cmd.Flags()
 	flags.Float64Var(&f.rate, "rate", 50, "items per second")
 	flags.StringVar(&f.trace, "trace", "", "CSV `file` with the columns second,requests, in place of --rate")
-	flags.Float64Var(&f.scale, "scale", 1, "multiplies the counts of the trace")
-	flags.StringVar(&f.process, "process", string(replay.Poisson), "how requests follow each other: poisson, constant or paper")
+	flags.Float64Var(&f.scale, "scale", 1, "factor for the counts of the trace")
+	flags.StringVar(&f.process, "process", string(replay.Poisson), "arrival process: poisson, constant or paper")
 	flags.StringVar(&f.jobSize, "job-size", "1", "items per request: a number, or paper")
-	flags.DurationVar(&f.duration, "duration", 30*time.Second, "how long load is offered (default with --trace: all of it)")
-	flags.DurationVar(&f.warmup, "warmup", time.Second, "how much of the beginning is not counted")
-	flags.StringVar(&f.minAccuracy, "min-accuracy", "0", "floor of each request: a share, or uniform:LOW:HIGH")
-	flags.StringVar(&f.deadline, "deadline", "100ms", "of each request: a duration, or uniform:LOW:HIGH; 0 is none")
-	flags.StringVar(&f.late, "late", slo.LateDrop.String(), "what becomes of a request that cannot be on time: drop or run")
-	flags.Uint64Var(&f.seed, "seed", 1, "the same seed offers the same load")
+	flags.DurationVar(&f.duration, "duration", 30*time.Second, "how long to send load (default with --trace: the whole trace)")
+	flags.DurationVar(&f.warmup, "warmup", time.Second, "how much of the start is not counted")
+	flags.StringVar(&f.minAccuracy, "min-accuracy", "0", "floor of each request: 0 to 1, or uniform:LOW:HIGH")
+	flags.StringVar(&f.deadline, "deadline", "100ms", "deadline of each request: a duration, or uniform:LOW:HIGH; 0: no deadline")
+	flags.StringVar(&f.late, "late", slo.LateDrop.String(), "what to do if a deadline cannot be met: drop (refuse the request) or run (answer late)")
+	flags.Uint64Var(&f.seed, "seed", 1, "seed of the random load; the same seed gives the same load")
 	flags.IntVar(&f.concurrency, "concurrency", replay.ConcurrencyDefault, "most requests in flight")
-	flags.StringVar(&f.addr, "addr", defaultAddr, "the server")
-	flags.StringVar(&f.modelDir, "model-dir", "", "the model package with the held-out samples (default: ./models/MODEL, or the built-in example)")
-	flags.StringSliceVar(&f.policies, "policies", nil, "start a server for each of these policies, one after the other, in place of --addr")
-	flags.StringVar(&f.json, "json", "", "write JSON to this file, - for the terminal in place of the table")
+	flags.StringVar(&f.addr, "addr", defaultAddr, "URL of the server")
+	flags.StringVar(&f.modelDir, "model-dir", "", "directory of the model package with the held-out samples (default: ./models/MODEL, or the built-in example)")
+	flags.StringSliceVar(&f.policies, "policies", nil, "start a server with each of these policies in turn, in place of --addr")
+	flags.StringVar(&f.json, "json", "", "write JSON to this file; -: print JSON in place of the table")
 	return cmd
 }
 
-// runReplay offers the load, once or once for each policy, and reports.
+// runReplay sends the load, once or once for each policy, and prints the report.
 func runReplay(cmd *cobra.Command, args []string, f replayFlags) error {
 	w, err := f.workload(cmd.Flags().Changed("duration"))
 	if err != nil {
@@ -117,7 +119,7 @@ func runReplay(cmd *cobra.Command, args []string, f replayFlags) error {
 		}
 		doc.Runs = append(doc.Runs, *run)
 		if cmd.Context().Err() != nil {
-			break // interrupted: what was measured is still worth printing
+			break // interrupted: the report shows what was measured until now
 		}
 	}
 	if f.json != "" {
@@ -157,7 +159,7 @@ func (f replayFlags) workload(durationGiven bool) (replay.Workload, error) {
 		return w, fmt.Errorf("--concurrency %d is not between 1 and %d", f.concurrency, replay.ConcurrencyMax)
 	}
 	if f.warmup < 0 || f.warmup >= w.Duration {
-		return w, fmt.Errorf("--warmup %v leaves nothing of %v", f.warmup, w.Duration)
+		return w, fmt.Errorf("--warmup %v must be shorter than the load, which lasts %v", f.warmup, w.Duration)
 	}
 	return w, w.Validate()
 }
@@ -187,7 +189,7 @@ func readTrace(file string, scale float64) ([]float64, error) {
 	return trace, nil
 }
 
-// packageDir is the directory of the model package that the command is about.
+// packageDir returns the directory of the model package that the command works on.
 func packageDir(args []string, given string) (string, error) {
 	if given != "" {
 		return given, nil
@@ -208,7 +210,7 @@ func packageDir(args []string, given string) (string, error) {
 	return filepath.Dir(found[0]), nil
 }
 
-// replayer runs the same jobs against one server after the other.
+// replayer sends the same jobs to several servers in turn.
 type replayer struct {
 	f       replayFlags
 	dir     string
@@ -217,7 +219,7 @@ type replayer struct {
 	live    *liveLine
 }
 
-// run offers the load to the server there is, or to one it starts for a policy.
+// run sends the load to the server at --addr, or starts one with the policy.
 func (r *replayer) run(ctx context.Context, policy string) (*replay.RunOut, error) {
 	out := &replay.RunOut{Policy: policy, Server: r.f.addr}
 	if policy != "" {
@@ -248,7 +250,7 @@ func (r *replayer) run(ctx context.Context, policy string) (*replay.RunOut, erro
 	return out, nil
 }
 
-// reach makes sure that a server is there and has the model, before all requests fail.
+// reach checks that the server answers and has the model.
 func (r *replayer) reach(ctx context.Context) error {
 	c, err := client.New(r.f.addr, client.Options{GRPC: clientgrpc.Dial})
 	if err != nil {
@@ -261,7 +263,7 @@ func (r *replayer) reach(ctx context.Context) error {
 	return nil
 }
 
-// progressText is the live line of a run.
+// progressText is the progress line of a run.
 func progressText(policy string, p replay.Progress) string {
 	var b strings.Builder
 	if policy != "" {
@@ -272,10 +274,10 @@ func progressText(policy string, p replay.Progress) string {
 	return b.String()
 }
 
-// startServer runs `mosel serve` of this very program for one package, with
-// further flags if there are any.
+// startServer runs `mosel serve` of this program for one package, with extra flags.
 func startServer(ctx context.Context, dir, policy string, flags ...string) (*replay.Server, error) {
-	// An installation may take longer than a server has to become ready.
+	// Install the library first: that may take longer than the server may take to
+	// become ready.
 	if _, err := (library.Config{Progress: os.Stderr}).Find(ctx, nil); err != nil {
 		return nil, err
 	}

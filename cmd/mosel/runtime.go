@@ -15,10 +15,12 @@ func runtimeCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "runtime",
 		Short: "Show or install the ONNX Runtime library that runs the graphs",
-		Long: `mosel runs graphs with ONNX Runtime, a shared library. It takes the file that
-` + library.EnvironmentVariable + ` names, else one in the usual system directories, else the one in
-the user's cache, where release ` + library.Version + ` is installed when it is first needed: from
-the official release, or, where that is out of reach, through pip or npm.`,
+		Long: `Show or install the shared library ONNX Runtime, which runs the graphs. mosel uses
+the first that exists: the file that the environment variable ` + library.EnvironmentVariable + `
+names, a library in the usual system directories, a library in the user's cache.
+
+If there is none, release ` + library.Version + ` is installed into the cache when it is first needed:
+from the official release or, if that cannot be reached, through pip or npm.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -26,8 +28,8 @@ the official release, or, where that is out of reach, through pip or npm.`,
 	return c
 }
 
-// noArguments is the rule for commands that take none; for a command with
-// subcommands it names the one that was mistyped.
+// noArguments refuses all arguments. For a command with subcommands, the error names
+// the mistyped one.
 func noArguments(cmd *cobra.Command, args []string) error {
 	if err := cobra.NoArgs(cmd, args); err != nil {
 		return usageError{fmt.Errorf("%w\nSee '%s --help'", err, cmd.CommandPath())}
@@ -38,7 +40,7 @@ func noArguments(cmd *cobra.Command, args []string) error {
 func runtimeInstallCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "install",
-		Short: "Make sure there is a library that works, and print its path",
+		Short: "Install the library if there is none, load it, and print its path",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			report, err := openRuntime(cmd, ort.Config{Progress: cmd.ErrOrStderr()})
@@ -55,7 +57,7 @@ func runtimeShowCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "show",
-		Short: "Print which library is used, its version and where it comes from",
+		Short: "Print which library is used, its version, and where it was found",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			report, err := openRuntime(cmd, ort.Config{NoInstall: true})
@@ -79,11 +81,11 @@ type runtimeReport struct {
 	Version string          `json:"version"`
 	Path    string          `json:"path"`
 	Found   library.Found   `json:"found"`             // "environment", "system" or "cache"
-	Channel library.Channel `json:"channel,omitempty"` // of a library in the cache: "release", "pypi" or "npm"
+	Channel library.Channel `json:"channel,omitempty"` // where a library in the cache came from: "release", "pypi" or "npm"
 	SHA256  string          `json:"sha256"`            // of the library
 }
 
-// openRuntime loads the library, which is the only way to know that it works.
+// openRuntime loads the library, because only loading shows that it works.
 func openRuntime(cmd *cobra.Command, config ort.Config) (runtimeReport, error) {
 	rt, err := ort.Open(cmd.Context(), config)
 	if err != nil {
@@ -100,7 +102,7 @@ func openRuntime(cmd *cobra.Command, config ort.Config) (runtimeReport, error) {
 
 func (r runtimeReport) print(w io.Writer) error {
 	found := map[library.Found]string{
-		library.Environment: "by " + library.EnvironmentVariable,
+		library.Environment: "through " + library.EnvironmentVariable,
 		library.System:      "in a system directory",
 		library.Cache:       "in the user's cache, installed from " + string(r.Channel),
 	}[r.Found]

@@ -24,19 +24,19 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// stopping is how a server that is told to stop does so.
+// stopping says how long a server takes to stop.
 type stopping struct {
-	// delay is how long it goes on answering new requests while it tells that it is
-	// not ready.
+	// delay is how long it still accepts new requests after it has reported that it
+	// is not ready.
 	delay time.Duration
-	// drain is how long after that it finishes what it has admitted.
+	// drain is how long it then has to finish the admitted requests.
 	drain time.Duration
 }
 
 func (s *stopping) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.DurationVar(&s.drain, "drain", s.drain, "how long a server that was told to stop may take to finish the requests it has admitted")
-	f.DurationVar(&s.delay, "drain-delay", s.delay, "how long before that it goes on answering while it says that it is not ready, so that load balancers see it")
+	f.DurationVar(&s.drain, "drain", s.drain, "after SIGTERM: how long admitted requests have to finish")
+	f.DurationVar(&s.delay, "drain-delay", s.delay, "after SIGTERM, before --drain: how long to report 'not ready' and still accept requests, so that load balancers notice")
 }
 
 func (s *stopping) check() error {
@@ -46,22 +46,23 @@ func (s *stopping) check() error {
 	return nil
 }
 
-// drainDefault is below the 30 s after which orchestrators kill.
+// drainDefault is below the 30 s after which Kubernetes kills a process.
 const drainDefault = 25 * time.Second
 
-const serveHelp = `Serve the model packages in a directory, all or those named, on localhost.
-Without --models they are those in ./models; where there is no such directory, the
-built-in example digits is served. The server answers at once that it is live, and
-that it is ready when every model is loaded and warm. A package with errors
-is not served, and the log and 'mosel status' say why. Packages that change, come or
-go later are loaded and unloaded while it serves.
+const serveHelp = `Serve model packages over REST and gRPC, on localhost. The packages are those in
+./models, or in the directory given with --models; MODEL... selects some of them.
+Without --models and ./models, the built-in example digits is served.
 
-SIGTERM or Ctrl-C lets admitted requests finish, for --drain at most; a second one
-ends the server at once. It ends with status 0, or with 1 if something did not end
-in time, and says what.
+The server is live at once. It is ready when every model is loaded and warm. A
+package with errors is not served; the log and 'mosel status' say why. The server
+watches the directory: it loads, replaces and unloads packages as they change.
 
-'mosel status' shows what the server does, 'mosel explain' what it did with one
-request and why.`
+SIGTERM or Ctrl-C stops the server. Admitted requests have --drain to finish. A
+second signal ends the server at once. The exit status is 0, or 1 if something did
+not end in time; the message names it.
+
+'mosel status' shows what the server does. 'mosel explain' shows what it did with
+one request, and why.`
 
 func serveCommand() *cobra.Command {
 	cfg := server.Default(runtime.GOMAXPROCS(0))
@@ -99,33 +100,33 @@ func serveCommand() *cobra.Command {
 	}
 	stop.flags(cmd)
 	f := cmd.Flags()
-	f.StringVar(&cfg.ModelsDir, "models", "models", "`directory` of model packages, or one package (without ./models: the built-in example)")
-	f.StringVar(&cfg.Device, "device", "", "name of the profile to plan by (default: this machine's, or the only one)")
-	f.StringVar(&cfg.Addr, "addr", cfg.Addr, "address of REST; port 0 picks a free one")
-	f.StringVar(&cfg.GRPCAddr, "grpc-addr", cfg.GRPCAddr, "address of gRPC; empty: none")
-	f.StringVar(&cfg.MetricsAddr, "metrics-addr", cfg.MetricsAddr, "address of Prometheus metrics and of health for probes, with TLS and tokens as REST has them; empty: none")
-	f.StringVar(&cfg.TLS.Certificate, "tls-cert", "", "file of the server's certificate chain (PEM): serve over TLS")
-	f.StringVar(&cfg.TLS.Key, "tls-key", "", "file of the certificate's private key (PEM)")
-	f.StringVar(&cfg.TLS.ClientCAs, "tls-client-ca", "", "file of authorities (PEM) that must have signed a client's certificate")
-	f.StringVar(&cfg.TokensFile, "tokens", "", "file of the tokens that callers need, see 'mosel token'")
+	f.StringVar(&cfg.ModelsDir, "models", "models", "`directory` of model packages, or one package (if ./models does not exist: the built-in example)")
+	f.StringVar(&cfg.Device, "device", "", "name of the profile to use (default: this machine's, or the only one)")
+	f.StringVar(&cfg.Addr, "addr", cfg.Addr, "address for REST; port 0 picks a free port")
+	f.StringVar(&cfg.GRPCAddr, "grpc-addr", cfg.GRPCAddr, "address for gRPC; empty: no gRPC")
+	f.StringVar(&cfg.MetricsAddr, "metrics-addr", cfg.MetricsAddr, "address for Prometheus metrics and health probes, with the same TLS and tokens as REST; empty: no metrics")
+	f.StringVar(&cfg.TLS.Certificate, "tls-cert", "", "file with the server's certificate chain (PEM); turns TLS on")
+	f.StringVar(&cfg.TLS.Key, "tls-key", "", "file with the certificate's private key (PEM)")
+	f.StringVar(&cfg.TLS.ClientCAs, "tls-client-ca", "", "file with certificate authorities (PEM): every client must have a certificate of one of them")
+	f.StringVar(&cfg.TokensFile, "tokens", "", "file with the tokens that callers need, see 'mosel token'")
 	f.BoolVar(&cfg.Strict, "strict", false, "do not start if a package has errors")
-	f.DurationVar(&cfg.BatchTimeMax, "batch-time-max", cfg.BatchTimeMax, "how long a batch may run; then it is told to end and its requests fail")
-	f.DurationVar(&cfg.WatchEvery, "watch", cfg.WatchEvery, "how often to look for changed packages; 0: never")
-	f.StringVar(&cfg.API.ClientHeader, "client-header", cfg.API.ClientHeader, "header that names the client a request is for, so that the server shares its time fairly; empty: no header is used")
+	f.DurationVar(&cfg.BatchTimeMax, "batch-time-max", cfg.BatchTimeMax, "the longest time that a batch may run; after it the batch is aborted and its requests fail")
+	f.DurationVar(&cfg.WatchEvery, "watch", cfg.WatchEvery, "how often to check the directory for changes; 0: never")
+	f.StringVar(&cfg.API.ClientHeader, "client-header", cfg.API.ClientHeader, "header that identifies the client for fair sharing; empty: no header is used")
 	f.StringVar(&policy, "policy", policy, "how variants are chosen: "+strings.Join(plan.Policies(), ", "))
-	f.IntVar(&cfg.Instances, "instances", cfg.Instances, "batches that run at the same time")
-	f.IntVar(&cfg.Threads, "threads", cfg.Threads, "threads of each instance")
-	f.IntVar(&cfg.QueueItemsMax, "queue-items", cfg.QueueItemsMax, "items that may wait before requests are refused")
-	f.IntVar(&cfg.QueueJobsMax, "queue-jobs", cfg.QueueJobsMax, "requests that may wait before more are refused")
-	f.Int64Var(&cfg.QueueBytesMax, "queue-bytes", cfg.QueueBytesMax, "bytes of tensors that may wait before requests are refused; 0: no bound")
-	f.IntVar(&cfg.ConnectionsMax, "connections", cfg.ConnectionsMax, "connections of REST, and as many of gRPC, that may be open before new ones wait; lowered if the limit on open files (ulimit -n) is too small")
-	f.IntVar(&cfg.Recent, "explain", obs.RecentDefault, "requests that are kept, when they have ended, for 'mosel explain'")
-	f.StringVar(&format, "log-format", format, "form of the log on standard error: text or json, one object on each line")
-	f.BoolVarP(&verbose, "verbose", "v", false, "log more, such as every request that failed")
+	f.IntVar(&cfg.Instances, "instances", cfg.Instances, "number of instances: batches that run at the same time")
+	f.IntVar(&cfg.Threads, "threads", cfg.Threads, "threads per instance")
+	f.IntVar(&cfg.QueueItemsMax, "queue-items", cfg.QueueItemsMax, "most items in the queue; more requests are refused")
+	f.IntVar(&cfg.QueueJobsMax, "queue-jobs", cfg.QueueJobsMax, "most requests in the queue; more are refused")
+	f.Int64Var(&cfg.QueueBytesMax, "queue-bytes", cfg.QueueBytesMax, "most bytes of tensors in the queue; more requests are refused; 0: no bound")
+	f.IntVar(&cfg.ConnectionsMax, "connections", cfg.ConnectionsMax, "most open connections, of REST and of gRPC each; more must wait; lowered if the limit on open files (ulimit -n) is too small")
+	f.IntVar(&cfg.Recent, "explain", obs.RecentDefault, "number of finished requests to remember for 'mosel explain'")
+	f.StringVar(&format, "log-format", format, "format of the log on standard error: text, or json with one object per line")
+	f.BoolVarP(&verbose, "verbose", "v", false, "also log details, such as every failed request")
 	return cmd
 }
 
-// findModels sets the directory to serve where the command line names none.
+// findModels sets the directory to serve when the command line names none.
 func findModels(cfg *server.Config, only []string) error {
 	dir, builtIn, err := servedDir(only)
 	if err != nil {
@@ -133,20 +134,20 @@ func findModels(cfg *server.Config, only []string) error {
 	}
 	cfg.ModelsDir = dir
 	if builtIn {
-		cfg.Log.Info("there is no directory ./models: serving the built-in example; serve your own models with --models DIRECTORY",
+		cfg.Log.Info("./models does not exist: serving the built-in example; use --models DIRECTORY to serve your own models",
 			"model", example.Name, "directory", filepath.Join(dir, example.Name))
 	}
 	return nil
 }
 
-// logTo sets a server's log, which never makes it wait. flush gives whoever reads
-// the log a moment to read the rest.
+// logTo sets the server's log. Writing to it never blocks. flush waits for at most
+// lastWords until the rest of the log is written.
 func logTo(cfg *server.Config, w io.Writer, format string, verbose bool) (flush func(), err error) {
 	ignoreSignals()
 	lines := asynclog.New(w, asynclog.BytesMax, func(n uint64) []byte {
 		var line bytes.Buffer
 		if log, err := newLog(&line, format, verbose); err == nil {
-			log.Warn("lines of this log were dropped: they were not read in time", "lines", n)
+			log.Warn("log lines dropped: the reader of this log was too slow", "lines", n)
 		}
 		return line.Bytes()
 	})
@@ -154,12 +155,12 @@ func logTo(cfg *server.Config, w io.Writer, format string, verbose bool) (flush 
 		return nil, err
 	}
 	cfg.LogDropped = lines.Dropped
-	slog.SetDefault(cfg.Log) // what libraries say
+	slog.SetDefault(cfg.Log) // for libraries
 	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, lines))
 	return func() {
 		ctx, cancel := context.WithTimeout(context.Background(), lastWords)
 		defer cancel()
-		_ = lines.Flush(ctx) // there is nobody to tell
+		_ = lines.Flush(ctx) // there is nowhere to report the error
 	}, nil
 }
 
@@ -178,8 +179,8 @@ func newLog(w io.Writer, format string, verbose bool) (*slog.Logger, error) {
 	return nil, fmt.Errorf("--log-format %q is neither text nor json", format)
 }
 
-// addresses are where a server listens, and the line that tells programs that it
-// is ready there.
+// addresses returns the addresses that a server listens on, and the line that it
+// prints for programs when it is ready.
 func addresses(s *server.Server, encrypted bool) (list []string, ready string) {
 	scheme := "http://"
 	if encrypted {
@@ -198,13 +199,14 @@ func addresses(s *server.Server, encrypted bool) (list []string, ready string) {
 	return list, ready
 }
 
-// serve runs a server until ctx ends, and stops it then, whatever hangs.
+// serve runs a server until ctx ends, then stops it. It returns in bounded time even
+// if something hangs.
 func serve(ctx context.Context, cfg server.Config, stop stopping) error {
 	cfg.Work = new(pending.Work)
 	var s *server.Server
 	var err error
 	if left := cfg.Work.Do(ctx, "starting", func() { s, err = server.New(cfg) }); left != nil {
-		return endless(cfg.Work, 0) // there is nothing else to end
+		return endless(cfg.Work, 0) // nothing else has started
 	}
 	if err != nil {
 		return err
@@ -224,8 +226,8 @@ func serve(ctx context.Context, cfg server.Config, stop stopping) error {
 	}
 }
 
-// endless is the error of a server that could not stop as it should, and says what
-// has not ended; nil if all has, a moment later.
+// endless returns the error of a server that could not stop in time. It names what
+// has not ended. It returns nil if everything ends within a last moment.
 func endless(work *pending.Work, waited time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), lastWords)
 	if waited == 0 {
@@ -238,7 +240,7 @@ func endless(work *pending.Work, waited time.Duration) error {
 	return fmt.Errorf("stopped, but this did not end: %s", cmp.Or(strings.Join(work.Pending(), ", "), "connections"))
 }
 
-// run serves until ctx ends, and then stops.
+// run serves until ctx ends, then stops.
 func run(ctx context.Context, s *server.Server, cfg server.Config, stop stopping) error {
 	if err := s.Start(); err != nil {
 		return err
@@ -277,11 +279,11 @@ func attend(ctx context.Context, s *server.Server, log *slog.Logger, stop stoppi
 		return err
 	}
 	s.Leave() // before anything else
-	log.Info("stopping: not ready any more, admitted requests finish", "delay", stop.delay, "within", stop.drain)
+	log.Info("stopping: no longer ready, finishing admitted requests", "delay", stop.delay, "drain", stop.drain)
 	if stop.delay == 0 {
 		return nil
 	}
-	const known = 4 // when one part in so many of the delay is left, load balancers should know
+	const known = 4 // load balancers should have noticed when 1/known of the delay is left
 	select {
 	case <-time.After(stop.delay - stop.delay/known):
 	case err := <-s.Failed():

@@ -2,5 +2,5 @@
 
 package main
 
-// ignoreSignals has nothing to ignore here.
+// ignoreSignals does nothing: these systems have no such signals.
 func ignoreSignals() {}

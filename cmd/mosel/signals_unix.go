@@ -7,6 +7,7 @@ import (
 	"syscall"
 )
 
-// ignoreSignals ignores those that would end a server for a write that fails: a log
-// that is closed, a limit on the size of files. The write's error tells it.
+// ignoreSignals ignores the signals that would end a server when a write fails:
+// SIGPIPE (the log is closed) and SIGXFSZ (a file is too large). The write returns an
+// error instead.
 func ignoreSignals() { signal.Ignore(syscall.SIGPIPE, syscall.SIGXFSZ) }

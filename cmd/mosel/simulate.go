@@ -35,35 +35,41 @@ func simulateCommand() *cobra.Command {
 	var f simulateFlags
 	cmd := &cobra.Command{
 		Use:   "simulate SCENARIO",
-		Short: "Run a scenario in virtual time and compare policies",
-		Long: `Offer the load that a scenario file describes to the scheduler that serves,
-under a virtual clock, and report for every policy and load what was late, how
-accurate it was and how long jobs took; then find the highest rate that each
-policy holds. The same seed gives the same bytes.
+		Short: "Compare policies in simulated time",
+		Long: `Simulate the load of a scenario file. The simulator runs the server's scheduler with
+a virtual clock. It reports, for every policy and load, the share that was late, the
+accuracy and the completion times. Then it finds the highest rate that each policy
+can serve on time. The same seed gives the same output, byte for byte.
 
-docs/scenarios.md explains the files, scenarios/ has some.`,
+docs/scenarios.md describes scenario files. The repository has examples in
+scenarios/.`,
 		Example: `  mosel simulate scenarios/constant-rate.yaml
   mosel simulate scenarios/bursty.yaml --policy mosel,all --load 20,40 --plot out
   mosel simulate scenarios/trace.yaml --trace my.csv --json result.json`,
-		Args: cobra.ExactArgs(1),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usageError{fmt.Errorf("name one scenario file, such as scenarios/digits.yaml\nSee '%s --help'", cmd.CommandPath())}
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runSimulate(cmd, args[0], f)
 		},
 	}
 	flags := cmd.Flags()
 	flags.StringSliceVar(&f.policies, "policy", plan.Policies(), "policies to compare")
-	flags.Uint64Var(&f.seed, "seed", 1, "everything drawn follows from it")
+	flags.Uint64Var(&f.seed, "seed", 1, "seed of all random numbers")
 	flags.Float64SliceVar(&f.loads, "load", nil, "items per second, in place of the scenario's loads")
-	flags.DurationVar(&f.duration, "duration", 0, "offer load for no longer than this")
-	flags.StringVar(&f.trace, "trace", "", "CSV `file` (second,requests) in place of the scenario's trace")
-	flags.BoolVar(&f.capacity, "capacity", true, "find the highest rate that each policy holds")
-	flags.StringVar(&f.json, "json", "", "write JSON to this file, - for the terminal in place of the table")
-	flags.StringVar(&f.plots, "plot", "", "draw pictures into this `directory`")
-	flags.StringVar(&f.markdown, "markdown", "", "write tables into this Markdown `file`, between <!-- begin SCENARIO --> and <!-- end SCENARIO -->")
+	flags.DurationVar(&f.duration, "duration", 0, "longest time to send load, in virtual time (default: as the scenario says)")
+	flags.StringVar(&f.trace, "trace", "", "CSV `file` with the columns second,requests, in place of the scenario's trace")
+	flags.BoolVar(&f.capacity, "capacity", true, "also find the highest rate that each policy can serve on time")
+	flags.StringVar(&f.json, "json", "", "write JSON to this file; -: print JSON in place of the table")
+	flags.StringVar(&f.plots, "plot", "", "draw charts into this `directory`")
+	flags.StringVar(&f.markdown, "markdown", "", "write the tables into this Markdown `file`, between <!-- begin SCENARIO --> and <!-- end SCENARIO -->")
 	return cmd
 }
 
-// options reads the flags.
+// options makes the options of a run from the flags.
 func (f simulateFlags) options() (scenario.RunOptions, error) {
 	o := scenario.RunOptions{Seed: f.seed, Loads: f.loads, Duration: f.duration, Capacity: f.capacity}
 	for _, name := range f.policies {
@@ -90,13 +96,13 @@ func (f simulateFlags) options() (scenario.RunOptions, error) {
 	return o, nil
 }
 
-// load reads the scenario and makes sure that there is somewhere to write to.
+// load reads the scenario and checks that the results can be written.
 func (f simulateFlags) load(file string) (*scenario.Scenario, error) {
 	s, err := scenario.Load(file, scenario.Options{Trace: f.trace})
 	if err != nil {
 		return nil, err
 	}
-	if f.trace != "" { // it is another experiment then
+	if f.trace != "" { // another trace is another experiment
 		s.Name += "-" + strings.TrimSuffix(filepath.Base(f.trace), filepath.Ext(f.trace))
 	}
 	if f.plots != "" {
@@ -140,7 +146,7 @@ func runSimulate(cmd *cobra.Command, file string, f simulateFlags) error {
 	return errors.Join(err, f.publish(result), result.WriteTable(out))
 }
 
-// publish draws the pictures and writes the tables that were asked for.
+// publish draws the charts and writes the Markdown that the flags ask for.
 func (f simulateFlags) publish(result *scenario.Result) error {
 	var pictures []string
 	if f.plots != "" {

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/term"
 )
 
-// watchEvery is how often a page is drawn anew: as fast as a person reads one.
+// watchEvery is the time between updates of the page.
 const watchEvery = time.Second
 
 // statusFlags are the flags of `mosel status`.
@@ -28,31 +28,32 @@ func statusCommand() *cobra.Command {
 	var f statusFlags
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show what a server does: models, queues, instances, latest decisions",
-		Long: `Show what a server says of itself: how much of what was asked was answered on
-time, what it ran for it, how long that took, who waits, and why the latest
-batches are what they are. Where the server asks for tokens, give one of an
-administrator in the environment as ` + tokenVariable + `.`,
+		Short: "Show a server's models, queue, instances and latest decisions",
+		Long: `Show the state of a server: the share of requests that were on time, the variants
+that ran, completion times, the queue, and the reasons for the latest batches.
+
+If the server has tokens, put a token with role admin into the environment variable
+` + tokenVariable + `.`,
 		Example: "  mosel status\n  mosel status --watch\n  mosel status --json -",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.watch && f.json != "" {
-				return usageError{errors.New("--watch draws pages: leave out --json")}
+				return usageError{errors.New("--watch and --json cannot be used together")}
 			}
 			return showStatus(cmd, f)
 		},
 	}
-	cmd.Flags().StringVar(&f.addr, "addr", defaultAddr, "the server")
-	cmd.Flags().BoolVarP(&f.watch, "watch", "w", false, "draw the page anew every second, until interrupted")
-	cmd.Flags().StringVar(&f.json, "json", "", "write JSON to this file, - for the terminal")
+	cmd.Flags().StringVar(&f.addr, "addr", defaultAddr, "URL of the server")
+	cmd.Flags().BoolVarP(&f.watch, "watch", "w", false, "update every second, until interrupted")
+	cmd.Flags().StringVar(&f.json, "json", "", "write JSON to this file; -: print JSON")
 	return cmd
 }
 
-// tokenVariable is where a token comes from: a flag would show it to everybody
-// who lists the processes.
+// tokenVariable is the environment variable with the token. A flag would show the
+// token to everybody who lists the processes.
 const tokenVariable = "MOSEL_TOKEN"
 
-// newClient makes a client of a server, with the token of the environment.
+// newClient makes a client of a server, with the token from the environment.
 func newClient(addr string) (*client.Client, error) {
 	c, err := client.New(addr, client.Options{Token: os.Getenv(tokenVariable), GRPC: clientgrpc.Dial})
 	if err != nil {
@@ -61,7 +62,7 @@ func newClient(addr string) (*client.Client, error) {
 	return c, nil
 }
 
-// askTimeout is how long a server may take to tell of itself.
+// askTimeout is how long a server may take to answer.
 const askTimeout = 10 * time.Second
 
 func showStatus(cmd *cobra.Command, f statusFlags) error {
@@ -88,7 +89,7 @@ func showStatus(cmd *cobra.Command, f statusFlags) error {
 	return writeJSON(f.json, out, s)
 }
 
-// statusText asks for a status and draws it.
+// statusText asks the server for its status and formats it as a page.
 func statusText(ctx context.Context, c *client.Client, addr string, out io.Writer) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -100,8 +101,8 @@ func statusText(ctx context.Context, c *client.Client, addr string, out io.Write
 	return statusPage(s, width, colored(screen)), nil
 }
 
-// watch draws again and again until ctx ends. A server that cannot be asked for a
-// moment, because it starts again, is asked the next time.
+// watch prints the page repeatedly until ctx ends. It prints errors and goes on, since
+// the server may only be restarting.
 func watch(ctx context.Context, out io.Writer, draw func(ctx context.Context) (string, error)) error {
 	_, screen := terminal(out)
 	ticker := time.NewTicker(watchEvery)
@@ -110,7 +111,7 @@ func watch(ctx context.Context, out io.Writer, draw func(ctx context.Context) (s
 		text, err := draw(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return nil // the user has seen enough
+			return nil
 		case err != nil:
 			text = err.Error() + "\n"
 		}
@@ -126,7 +127,7 @@ func watch(ctx context.Context, out io.Writer, draw func(ctx context.Context) (s
 	}
 }
 
-// terminal is how wide a page may be, and whether w is a screen.
+// terminal returns the width for a page in characters, and whether w is a terminal.
 func terminal(w io.Writer) (width int, screen bool) {
 	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
@@ -139,15 +140,15 @@ func terminal(w io.Writer) (width int, screen bool) {
 	return width, true
 }
 
-// colored reports whether a page may have colours: on a screen, unless the
-// environment says NO_COLOR.
+// colored reports whether a page has colours: on a terminal, unless the environment
+// variable NO_COLOR is set.
 func colored(screen bool) bool { return screen && os.Getenv("NO_COLOR") == "" }
 
-// reportError adds to an error what its reader can do about it.
+// reportError adds to an error what the user can do about it.
 func reportError(addr string, err error) error {
 	switch {
 	case errors.Is(err, client.ErrUnauthenticated), errors.Is(err, client.ErrForbidden):
-		return fmt.Errorf("%w\nGive the token of an administrator in the environment variable %s", err, tokenVariable)
+		return fmt.Errorf("%w\nPut a token with role admin into the environment variable %s", err, tokenVariable)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("the server at %s did not answer within %v", addr, askTimeout)
 	}

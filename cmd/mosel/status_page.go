@@ -11,11 +11,10 @@ import (
 	"github.com/mosel-serve/mosel/status"
 )
 
-// decisionsShown is how many decisions a page has: the latest few say what is
-// going on, JSON has the rest.
+// decisionsShown is the number of decisions on a page; JSON has more.
 const decisionsShown = 5
 
-// statusPage shows a status for people.
+// statusPage formats a status as a page.
 func statusPage(s status.Status, width int, color bool) string {
 	p := newPage(width, color)
 	p.server(s.Server)
@@ -31,7 +30,7 @@ func statusPage(s status.Status, width int, color bool) string {
 	return p.b.String()
 }
 
-// heading begins a line with what it is about; labelWidth is how wide that is.
+// heading formats the label of a line, labelWidth characters wide.
 func (p *page) heading(text string) string { return p.styled(bold, pad(text, labelWidth)) }
 
 const labelWidth = 11
@@ -47,7 +46,7 @@ func (p *page) server(s status.Server) {
 	parts := []string{p.styled(bold, s.Name) + " " + s.Version, "policy " + s.Policy, state, "up " + span(s.UptimeS)}
 	p.listed("", " · ", append(parts, p.styled(dim, "recent: the last "+span(s.RecentS)))...)
 	if s.TokensStale != "" {
-		p.wrapped(2, yellow, "the tokens in force are older than their file: "+printable(s.TokensStale))
+		p.wrapped(2, yellow, "the tokens file was not read again, older tokens are in use: "+printable(s.TokensStale))
 	}
 }
 
@@ -72,13 +71,13 @@ func (p *page) model(m status.Model) {
 		}) {
 			reasons = append(reasons, strings.ReplaceAll(r, "_", " ")+" "+grouped(m.Reasons[r]))
 		}
-		reasons[0] = "in all: " + reasons[0]
+		reasons[0] = "in total: " + reasons[0]
 		p.listed(label("not run"), ", ", reasons...)
 	}
-	p.listed(label("accuracy"), ", ", expected(m.Recent.Accuracy)+" expected recently", expected(m.Accuracy)+" altogether")
+	p.listed(label("accuracy"), ", ", expected(m.Recent.Accuracy)+" expected recently", expected(m.Accuracy)+" in total")
 	p.listed(label("waiting"), ", ", counted(m.QueuedItems, "item"), grouped(m.RunningItems)+" running", counted(m.UnfinishedJobs, "job")+" unfinished")
 	if b := m.Recent.Batches; b.Count > 0 {
-		p.listed(label("batches"), ", ", grouped(b.Count)+" recently", fmt.Sprintf("%.1f items in the mean", b.MeanItems), fmt.Sprintf("%d at most", b.MaxItems))
+		p.listed(label("batches"), ", ", grouped(b.Count)+" recently", fmt.Sprintf("%.1f items on average", b.MeanItems), fmt.Sprintf("%d at most", b.MaxItems))
 	}
 	if m.Recent.Total.Count > 0 {
 		p.line("")
@@ -88,7 +87,7 @@ func (p *page) model(m status.Model) {
 	p.mix(m.Variants)
 }
 
-// expected prints an accuracy, "-" where nothing has run.
+// expected formats an accuracy; "-" if nothing has run.
 func expected(accuracy float64) string {
 	if accuracy == 0 {
 		return "-"
@@ -96,11 +95,11 @@ func expected(accuracy float64) string {
 	return fmt.Sprintf("%.4f", accuracy)
 }
 
-// outcomes says what became of recent jobs, the good first and the rest only
-// where there is some.
+// outcomes shows the outcomes of recent jobs: the share on time, then the other
+// outcomes that occurred.
 func (p *page) outcomes(o status.Outcomes, all int) []string {
 	if o.Total() == 0 {
-		return []string{"none recently", grouped(all) + " altogether"}
+		return []string{"none recently", grouped(all) + " in total"}
 	}
 	share := float64(o.OnTime) / float64(o.Total())
 	style := green
@@ -119,7 +118,7 @@ func (p *page) outcomes(o status.Outcomes, all int) []string {
 			parts = append(parts, grouped(rest.n)+" "+rest.name)
 		}
 	}
-	return append(parts, p.styled(dim, grouped(all)+" altogether"))
+	return append(parts, p.styled(dim, grouped(all)+" in total"))
 }
 
 func (p *page) latencies(r status.Recent) {
@@ -139,14 +138,14 @@ func (p *page) mix(variants []status.Variant) {
 		name = max(name, utf8.RuneCountInString(v.Name))
 		recent, all = recent+v.RecentItems, all+v.Items
 	}
-	const columns, barMin, barMax = 2 + 10 + 9 + 11 + 2 + 9 + 12, 12, 30 // all but name and bar, the indent with it
+	const columns, barMin, barMax = 2 + 10 + 9 + 11 + 2 + 9 + 12, 12, 30 // widths of all but name and bar, with the indent
 	name = min(name, max(10, p.width-columns-barMin))
 	wide := min(barMax, p.width-name-columns)
 	mix := "recent mix"
 	if wide < len(mix) {
 		mix = "recent"
 	}
-	p.line("  %s", p.styled(dim, fmt.Sprintf("%s%10s%9s%11s  %s%9s%12s", pad("variant", name), "accuracy", "ms/item", "× profile", pad(mix, wide), "", "altogether")))
+	p.line("  %s", p.styled(dim, fmt.Sprintf("%s%10s%9s%11s  %s%9s%12s", pad("variant", name), "accuracy", "ms/item", "× profile", pad(mix, wide), "", "in total")))
 	for _, v := range variants {
 		scale := fmt.Sprintf("%11.2f", v.TimeScale)
 		if v.TimeScale > scaleNoted {
@@ -163,8 +162,8 @@ func (p *page) mix(variants []status.Variant) {
 	}
 }
 
-// scaleNoted is how much slower than profiled a variant is shown as slow: the
-// profile is of another machine, or this one has other things to do.
+// scaleNoted is the time scale above which a variant is marked as slow: the profile
+// is of another machine, or other programs use this one.
 const scaleNoted = 1.25
 
 func (p *page) queue(s status.Status) {
@@ -182,7 +181,7 @@ func (p *page) queue(s status.Status) {
 	if full > 0.8 {
 		style = red
 	}
-	p.listed(p.heading("queue")+" "+p.styled(style, bar(full, 10))+" ", " · ", append(parts, "worked off in "+span(q.WaitingMS/1e3))...)
+	p.listed(p.heading("queue")+" "+p.styled(style, bar(full, 10))+" ", " · ", append(parts, "empty in "+span(q.WaitingMS/1e3))...)
 }
 
 func (p *page) instances(list []status.Instance) {

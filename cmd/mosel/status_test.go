@@ -180,7 +180,7 @@ func telling(t *testing.T) string {
 func TestStaleTokensAreShown(t *testing.T) {
 	s := busyStatus()
 	s.Server.TokensStale = "tokens.yaml:2:1: not YAML"
-	if page := statusPage(s, 100, false); !strings.Contains(page, "the tokens in force are older than their file: tokens.yaml:2:1: not YAML") {
+	if page := statusPage(s, 100, false); !strings.Contains(page, "the tokens file was not read again, older tokens are in use: tokens.yaml:2:1: not YAML") {
 		t.Error(page)
 	}
 }
@@ -229,14 +229,14 @@ func TestStatusAndExplainMistakes(t *testing.T) {
 		{[]string{"explain", "1", "--addr", nobody}, "", "Start one with 'mosel serve'", false},
 		{[]string{"status", "--addr", addr}, "wrong", "MOSEL_TOKEN", false},
 		{[]string{"explain", "1", "--addr", addr}, "wrong", "MOSEL_TOKEN", false},
-		{[]string{"explain", "18", "--addr", addr}, "", "knows no such request", false},
-		{[]string{"explain", "--client-id", "18", "--addr", addr}, "", "knows no such request", false},
-		{[]string{"explain", "--client-id", "", "--addr", addr}, "", "name one request", true},
-		{[]string{"explain", "1", "--client-id", "2", "--addr", addr}, "", "name one request", true},
+		{[]string{"explain", "18", "--addr", addr}, "", "does not know this request", false},
+		{[]string{"explain", "--client-id", "18", "--addr", addr}, "", "does not know this request", false},
+		{[]string{"explain", "--client-id", "", "--addr", addr}, "", "give one request", true},
+		{[]string{"explain", "1", "--client-id", "2", "--addr", addr}, "", "give one request", true},
 		{[]string{"explain", "broken", "--addr", addr}, "", "it broke", false},
-		{[]string{"explain", "--addr", addr}, "", "name one request", true},
+		{[]string{"explain", "--addr", addr}, "", "give one request", true},
 		{[]string{"explain", "1", "--addr", "ftp://x"}, "", "ftp", true},
-		{[]string{"status", "--watch", "--json", "-"}, "", "leave out --json", true},
+		{[]string{"status", "--watch", "--json", "-"}, "", "cannot be used together", true},
 	} {
 		t.Setenv(tokenVariable, tt.token)
 		out, err := command(t, tt.args...)

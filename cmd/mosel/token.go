@@ -12,16 +12,16 @@ func tokenCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "token --name NAME --role infer|admin",
-		Short: "Make a token for a client, and the entry for it in the server's tokens file",
-		Long: `Make a random token for a client and the entry by which a server knows it. The
-token is printed this once and kept nowhere: the entry has only its SHA-256. A
-running server reads its tokens file anew when it changes; docs/security.md says
-what the roles may do.`,
+		Short: "Make a token for a client, and its entry for the server's tokens file",
+		Long: `Make a random token for a client, and its entry for the server's tokens file. The
+token is printed once and stored nowhere; the entry has only its SHA-256. A running
+server reads its tokens file again when it changes. docs/security.md says what each
+role may do.`,
 		Example: "  mosel token --name grader --role infer\n  mosel token --name ops --role admin --json",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if name == "" || role == "" {
-				return usageError{fmt.Errorf("say who the token is for and what it is for: --name NAME --role infer|admin\nSee '%s --help'", cmd.CommandPath())}
+				return usageError{fmt.Errorf("--name and --role are needed: --name NAME --role infer|admin\nSee '%s --help'", cmd.CommandPath())}
 			}
 			r, err := access.ParseRole(role)
 			if err != nil {
@@ -38,8 +38,8 @@ what the roles may do.`,
 			return err
 		},
 	}
-	c.Flags().StringVar(&name, "name", "", "who the token is for, as logs call it")
-	c.Flags().StringVar(&role, "role", "", "what it is for: infer, or admin for everything")
+	c.Flags().StringVar(&name, "name", "", "name of the token's owner, as logs show it")
+	c.Flags().StringVar(&role, "role", "", "role: infer (send requests) or admin (everything)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
@@ -53,11 +53,11 @@ type tokenReport struct {
 // tokenText is what "mosel token" prints: the token and the entry.
 const tokenText = `%s
 
-This is the token, shown only now. The client sends it with every request:
+This is the token. It is shown only now. The client sends it with every request:
 
   Authorization: Bearer TOKEN
 
-The server knows it by this entry of the file given with "mosel serve --tokens FILE":
+Add this entry to the file that you give to "mosel serve --tokens FILE":
 
 tokens:
   - %v

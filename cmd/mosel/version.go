@@ -11,24 +11,24 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is what is known of the program's source: the JSON of `mosel version`.
+// version is what is known about the program's source: the JSON of `mosel version`.
 type version struct {
-	Version  string `json:"version"`            // such as v1.2.3, or "devel" where nobody recorded one
+	Version  string `json:"version"`            // such as v1.2.3, or "devel" if none was recorded
 	Commit   string `json:"commit,omitempty"`   // of the repository, in hex; "": unknown
 	Date     string `json:"date,omitempty"`     // of the commit, RFC 3339; "": unknown
-	Modified bool   `json:"modified,omitempty"` // the source was not as it is in the commit
+	Modified bool   `json:"modified,omitempty"` // the source differed from the commit
 	Go       string `json:"go"`                 // the version of Go that built it
 	Platform string `json:"platform"`           // such as linux/amd64
 }
 
-// devel is the version of a program that was built without one.
+// devel is the version of a program that was built without a version.
 const devel = "devel"
 
-// pseudoVersion is the end of a version that Go makes of a commit: its time in UTC
-// and its first twelve digits.
+// pseudoVersion matches the end of a version that Go makes from a commit: its time
+// in UTC and the first twelve digits of its hash.
 var pseudoVersion = regexp.MustCompile(`[-.](\d{14})-([0-9a-f]{12})(\+.*)?$`)
 
-// thisVersion is the version of this program, from what the Go toolchain recorded.
+// thisVersion returns the version of this program that the Go toolchain recorded.
 func thisVersion() version {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -37,8 +37,8 @@ func thisVersion() version {
 	return versionOf(info)
 }
 
-// versionOf reads a version off a build's record: of a release that was installed
-// as a module, of a commit of one, or of a build in a clone.
+// versionOf makes a version from build information: of a release or a commit that
+// was installed as a module, or of a build in a clone.
 func versionOf(info *debug.BuildInfo) version {
 	v := version{Version: devel, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	if info.Main.Version != "" && info.Main.Version != "(devel)" {
@@ -64,7 +64,7 @@ func versionOf(info *debug.BuildInfo) version {
 	return v
 }
 
-// String is one line for people.
+// String returns the version as one line of text.
 func (v version) String() string {
 	var about []string
 	if v.Commit != "" {

@@ -1,7 +1,7 @@
-// Package asynclog is a writer for logs that never makes its caller wait: lines go
-// to a bounded buffer, and a goroutine writes them on. A log whose reader has
-// stopped, or has gone, must not hold up a server. What finds no room is dropped
-// and counted, and when lines flow again, one of them says how many are missing.
+// Package asynclog is a log writer that never blocks its caller, so that a log whose
+// reader has stopped or gone cannot block a server. Lines go to a bounded buffer, and
+// a goroutine writes them. Lines that do not fit are dropped and counted. When lines
+// are written again, one of them says how many are missing.
 package asynclog
 
 import (
@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// BytesMax is a good bound on the bytes that wait: some thousand lines.
+// BytesMax is the recommended bound on the buffer: some thousand lines.
 const BytesMax = 1 << 20
 
 // Writer is an io.Writer that does not block. It is safe for concurrent use.
@@ -22,23 +22,22 @@ type Writer struct {
 	mu      sync.Mutex
 	buffer  []byte
 	lines   uint64 // in the buffer
-	lost    uint64 // dropped, and not yet told
+	lost    uint64 // dropped and not yet reported
 	dropped uint64 // in all
 	writing bool   // the goroutine has lines that it has not written yet
 	idle    chan struct{}
 	wake    chan struct{}
 }
 
-// New makes a writer that keeps up to bytesMax bytes until they are written.
-// missing makes the line that says how many were dropped. The writer's goroutine
-// lives as long as the program.
+// New makes a writer with a buffer of bytesMax bytes. missing makes the line that says
+// how many lines were dropped. The writer's goroutine runs until the program ends.
 func New(to io.Writer, bytesMax int, missing func(lines uint64) []byte) *Writer {
 	w := &Writer{to: to, bytesMax: bytesMax, missing: missing, wake: make(chan struct{}, 1)}
 	go w.run()
 	return w
 }
 
-// Write takes one line, or drops it. It never fails.
+// Write buffers one line, or drops it. It never returns an error.
 func (w *Writer) Write(line []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -51,21 +50,20 @@ func (w *Writer) Write(line []byte) (int, error) {
 	w.lines++
 	select {
 	case w.wake <- struct{}{}:
-	default: // it is awake
+	default: // the goroutine is already running
 	}
 	return len(line), nil
 }
 
-// Dropped is how many lines have been dropped: for want of room, or because they
-// could not be written.
+// Dropped returns the number of dropped lines: those that did not fit the buffer, and
+// those that could not be written.
 func (w *Writer) Dropped() uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.dropped
 }
 
-// Flush waits until all lines have been written or ctx has ended; the error is
-// ctx's.
+// Flush waits until all lines are written. If ctx ends before, it returns ctx's error.
 func (w *Writer) Flush(ctx context.Context) error {
 	for {
 		w.mu.Lock()
@@ -86,7 +84,7 @@ func (w *Writer) Flush(ctx context.Context) error {
 	}
 }
 
-// run writes what waits.
+// run writes buffered lines.
 func (w *Writer) run() {
 	var spare []byte
 	for range w.wake {
@@ -97,8 +95,8 @@ func (w *Writer) run() {
 	}
 }
 
-// take takes all that waits. Lines are dropped while the buffer is full, so those
-// that are missing come after those in it.
+// take removes all lines from the buffer. Lines are dropped while the buffer is full,
+// so the missing lines come after those in it.
 func (w *Writer) take(spare []byte) (text []byte, lines, lost uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -110,12 +108,12 @@ func (w *Writer) take(spare []byte) (text []byte, lines, lost uint64) {
 	return text, lines, lost
 }
 
-// wrote notes what has become of lines.
+// wrote records the result of writing lines.
 func (w *Writer) wrote(err error, lines, lost uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.writing = false
-	if err != nil { // some may have been written: which, nobody knows
+	if err != nil { // some may have been written; count them all as dropped
 		w.dropped += lines
 		w.lost += lines + lost
 	}

@@ -4,6 +4,6 @@ package cachedir
 
 import "os"
 
-// owned is true where files have no owners that this package knows of; temporary
-// directories are per user there.
+// owned is true on systems for which this package does not know the owner of a file;
+// their temporary directories are per user.
 func owned(os.FileInfo) bool { return true }

@@ -1,9 +1,7 @@
-// Package demo is the main job of mosel as a newcomer should see it once: the
-// same model, the same machine and the same load, served modality-agnostically
-// (policy "all") and by choosing modalities per request (policy "mosel"). It
-// finds the highest rate each of them keeps on time, checks the promised
-// accuracy against labels that neither training nor profiling has seen, and
-// compares completion times in overload.
+// Package demo compares two policies with the same model, machine and load: "all",
+// which runs all modalities, and "mosel", which chooses modalities per request. It
+// finds the highest rate that each serves on time, measures accuracy with labels of
+// held-out samples, and compares completion times under overload.
 package demo
 
 import (
@@ -31,11 +29,11 @@ const (
 	confirmLength  = 8 * time.Second
 	confirmWarmup  = time.Second
 	overloadLength = 5 * time.Second
-	searchMax      = 33 * time.Second // beyond that, more probing finds nothing new
-	hopelessAfter  = 0.4              // of a trial's length: no earlier is it given up
+	searchMax      = 33 * time.Second // more probing brings no better result
+	hopelessAfter  = 0.4              // share of a trial's length before which it is not given up
 	searchMin      = confirmLength + 3*probeLength + 4*trialSlack
 	precision      = 1.05
-	guessShare     = 0.9 // of what the profile says a device does with full batches
+	guessShare     = 0.9 // of the profile's throughput with full batches
 	overheads      = 3 * time.Second
 )
 
@@ -45,17 +43,17 @@ const (
 	ours     = "mosel"
 )
 
-// Serving is a model that is being served under one policy.
+// Serving is a model that is served with one policy.
 type Serving struct {
 	Send  replay.Send
 	Infer func(ctx context.Context, job replay.Job) (*client.Response, error)
-	// Watch returns a context that ends when the server does, with the reason as
-	// its cause.
+	// Watch returns a context that ends when the server ends, with the reason as its
+	// cause.
 	Watch func(ctx context.Context) (context.Context, context.CancelFunc)
-	Stop  func() // returns when the server is gone
+	Stop  func() // returns when the server has ended
 }
 
-// Config says what to demonstrate.
+// Config configures Run.
 type Config struct {
 	Samples  *replay.Samples
 	Profile  *modelpkg.Profile
@@ -63,7 +61,7 @@ type Config struct {
 	Deadline time.Duration // of every request
 	Seed     uint64
 	Out      io.Writer         // for people
-	Live     func(line string) // what is being done right now
+	Live     func(line string) // shows progress
 }
 
 // Result is what `mosel demo --json` writes; docs/demo.md describes it.
@@ -88,7 +86,7 @@ type Result struct {
 // ResultFormat is the version of Result's JSON form.
 const ResultFormat = 1
 
-// PolicyPart is what was found of one policy.
+// PolicyPart is the result of one policy.
 type PolicyPart struct {
 	Policy    string        `json:"policy"`
 	Rate      float64       `json:"items_per_second"` // the highest confirmed
@@ -105,10 +103,11 @@ type demonstration struct {
 	boot  time.Duration
 }
 
-// ErrTime says that the demonstration did not end in time.
-var ErrTime = errors.New("the demonstration did not fit into its time")
+// ErrTime says that the demonstration did not end within Budget.
+var ErrTime = errors.New("the demonstration took too long")
 
-// Run demonstrates. It ends within Budget, and stops the servers it started.
+// Run runs the demonstration. It ends within Budget and stops the servers that it
+// started.
 func Run(ctx context.Context, c Config) (*Result, error) {
 	all, err := fullVariant(c.Samples.Model, c.Profile)
 	if err != nil {
@@ -147,7 +146,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	return r, nil
 }
 
-// conclude fills in what the parts say together.
+// conclude computes the comparison from the parts.
 func (r *Result) conclude() {
 	all, mosel := r.Policies[0], r.Policies[1]
 	if all.Rate > 0 {
@@ -160,8 +159,8 @@ func (r *Result) conclude() {
 	r.LateShare = mosel.Confirmed.Items.LateShare
 }
 
-// policy starts a server, shows a request, finds the policy's capacity and
-// overloads it.
+// policy starts a server, shows a request, finds the policy's capacity and runs the
+// overload.
 func (d *demonstration) policy(ctx context.Context, policy string, guess float64, overload func(rate float64) float64) (*PolicyPart, error) {
 	d.live("starting a server with policy %s", policy)
 	began := time.Now()
@@ -175,7 +174,7 @@ func (d *demonstration) policy(ctx context.Context, policy string, guess float64
 	defer cancel()
 	fail := func(err error) error {
 		if cause := context.Cause(ctx); cause != nil {
-			return cause // the server's death explains what it did to a request
+			return cause // the end of the server is the reason for the error
 		}
 		return err
 	}
@@ -207,9 +206,9 @@ func (d *demonstration) policy(ctx context.Context, policy string, guess float64
 	return part, nil
 }
 
-// searchTime shares out the time that is left: an overload run of policy all
-// takes half as long again to finish, mosel's takes its own length. Where a
-// search has mishaps, it may take all but the least that is needed after it.
+// searchTime divides the time that is left between the steps. An overload run of policy
+// all takes 1.5 times its length, and mosel's takes its length. If confirmations fail,
+// a search may use all time except the least that the later steps need.
 func (d *demonstration) searchTime(policy string) (budget, limit time.Duration) {
 	left := Budget - time.Since(d.start) - overheads
 	oursAfter := overloadLength + trialSlack
@@ -227,15 +226,15 @@ type offer struct {
 	length time.Duration
 	warmup time.Duration
 	late   slo.LateRule
-	target float64 // share on time without which the run may be given up; 0: never
+	target float64 // share on time below which the run may be given up; 0: never
 	name   string
 }
 
 // errHopeless ends a trial that can no longer reach its target.
 var errHopeless = errors.New("too many items are not on time")
 
-// offer offers load and reports, also the share of items on time; that of a
-// trial which was given up is of what had been answered until then.
+// offer sends load, and returns the report and the share of items on time. For a trial
+// that was given up, the share counts the answers until then.
 func (d *demonstration) offer(ctx context.Context, s *Serving, o offer) (report replay.Report, onTime float64, err error) {
 	d.runs++
 	w := replay.Workload{Process: replay.Poisson, Rate: o.rate, Duration: o.length, JobSize: 1, Floors: replay.Fixed(d.floor.Float()),
@@ -271,24 +270,24 @@ func (d *demonstration) offer(ctx context.Context, s *Serving, o offer) (report 
 	return report, report.Items.OnTimeShare, nil
 }
 
-// live says what is being done and how long it may still take.
+// live shows the current step and how long it may still take.
 func (d *demonstration) live(format string, args ...any) {
 	left := max(0, Budget-time.Since(d.start)).Round(time.Second)
 	d.Live(fmt.Sprintf(format, args...) + fmt.Sprintf("  (%v left at most)", left))
 }
 
-// fullVariant is the profile of the variant that runs all modalities in full
-// precision: what a modality-agnostic server runs.
+// fullVariant returns the profile of the variant with all modalities in full precision,
+// which policy all runs.
 func fullVariant(m *modelpkg.Model, p *modelpkg.Profile) (modelpkg.VariantProfile, error) {
 	for _, v := range p.Variants {
 		if len(v.Modalities) == len(m.Modalities) && v.Precision == "fp32" {
 			return v, nil
 		}
 	}
-	return modelpkg.VariantProfile{}, slo.E("demo "+m.Name, slo.KindInvalid, "no fp32 variant runs all modalities: there is nothing to compare with")
+	return modelpkg.VariantProfile{}, slo.E("demo "+m.Name, slo.KindInvalid, "the model has no fp32 variant with all modalities, which policy all needs")
 }
 
-// cheapest is the variant with the highest throughput among those at or above
+// cheapest returns the variant with the highest throughput whose accuracy is at least
 // the floor.
 func cheapest(p *modelpkg.Profile, floor slo.Accuracy, best modelpkg.VariantProfile) modelpkg.VariantProfile {
 	for _, v := range p.Variants {
@@ -299,7 +298,8 @@ func cheapest(p *modelpkg.Profile, floor slo.Accuracy, best modelpkg.VariantProf
 	return best
 }
 
-// throughput is the most items per second that a variant's batches allow.
+// throughput returns the highest number of items per second over the variant's batch
+// sizes.
 func throughput(v modelpkg.VariantProfile) float64 {
 	best := 0.0
 	for _, b := range v.Batches {

@@ -227,7 +227,7 @@ func TestModelWithoutFullVariant(t *testing.T) {
 	samples, profile := example(t)
 	profile.Variants = profile.Variants[:2]
 	_, err := Run(t.Context(), Config{Samples: samples, Profile: profile})
-	if slo.KindOf(err) != slo.KindInvalid || !strings.Contains(err.Error(), "nothing to compare") {
+	if slo.KindOf(err) != slo.KindInvalid || !strings.Contains(err.Error(), "no fp32 variant with all modalities") {
 		t.Errorf("%v", err)
 	}
 }

@@ -8,23 +8,23 @@ import (
 	"time"
 )
 
-// trial offers a rate for a while and returns the share of items on time.
+// trial sends a rate for some time and returns the share of items on time.
 type trial func(ctx context.Context, rate float64, length time.Duration) (onTime float64, err error)
 
 // search finds the highest rate with at least Target of the items on time.
 type search struct {
-	target    float64       // share of items on time that counts as held
+	target    float64       // share of items on time at which a rate holds
 	guess     float64       // where to begin, items per second
-	probe     time.Duration // length of a short run, to find the neighbourhood
-	confirm   time.Duration // length of the run that a result must survive
-	budget    time.Duration // for a search without mishaps, on clock
-	limit     time.Duration // for confirmations that were refuted and are tried again, >= budget
+	probe     time.Duration // length of a short run, to find the approximate rate
+	confirm   time.Duration // length of the run that confirms a rate
+	budget    time.Duration // time for a search in which no confirmation fails
+	limit     time.Duration // time if confirmations fail and are repeated, >= budget
 	clock     func() time.Time
 	precision float64 // bracket ratio at which probing ends, e.g. 1.05
 }
 
-// Steps of the search. A rate that was too high by far sheds what is beyond the
-// capacity, so what was on time in it tells where to look next.
+// Steps of the search. If a rate was much too high, the server sheds what is beyond its
+// capacity, so the number of items on time is a good next rate.
 const (
 	grow       = 1.6  // while nothing has failed
 	backOff    = 0.94 // of what an overloaded run had on time, and of a rate that a confirmation refuted
@@ -36,16 +36,16 @@ const (
 	trialSlack = 700 * time.Millisecond
 )
 
-// errNoCapacity says that no rate was confirmed.
+// errNoCapacity is the error if no rate was confirmed.
 var errNoCapacity = errors.New("no rate could be confirmed")
 
-// bracket is what the search knows: low held, high did not; 0 is unknown.
+// bracket is what the search knows: low held, high did not hold; 0 is unknown.
 type bracket struct {
 	low, high float64
 }
 
-// run returns the confirmed rate. Only a rate that held for the whole length of
-// a confirmation counts: short runs near the edge pass by luck.
+// run returns the confirmed rate. Only a rate that held for the whole length of a
+// confirmation counts, because short runs near the capacity may succeed by chance.
 func (s search) run(ctx context.Context, try trial) (float64, error) {
 	start := s.clock()
 	spent := func() time.Duration { return s.clock().Sub(start) }
@@ -67,8 +67,8 @@ func (s search) run(ctx context.Context, try trial) (float64, error) {
 	})
 }
 
-// confirmed tries rates for the length of a confirmation, until one holds. next
-// gives, after a try, the factor to the rate to try then; false ends it.
+// confirmed tries rates for the length of a confirmation, until one holds. After a
+// failure, next returns the factor for the next rate; false ends the search.
 func (s search) confirmed(ctx context.Context, try trial, rate float64, next func(onTime float64) (float64, bool)) (float64, error) {
 	for {
 		onTime, err := try(ctx, rate, s.confirm)
@@ -80,26 +80,26 @@ func (s search) confirmed(ctx context.Context, try trial, rate float64, next fun
 		}
 		factor, more := next(onTime)
 		if !more || rate*factor < rateMin {
-			return 0, fmt.Errorf("%w: the last try had %.1f %% on time at %.1f items per second; is something else keeping this machine busy?",
+			return 0, fmt.Errorf("%w: the last attempt had %.1f %% on time at %.1f items per second; do other programs use the processor?",
 				errNoCapacity, 100*onTime, rate)
 		}
 		rate *= factor
 	}
 }
 
-// tight reports whether the bracket is as narrow as asked for.
+// tight reports whether the bracket is as narrow as the search's precision.
 func (b *bracket) tight(precision float64) bool {
 	return b.low > 0 && b.high > 0 && b.high <= b.low*precision
 }
 
-// learn notes what a rate did and returns the next to try.
+// learn records the result of a rate and returns the next rate to try.
 func (b *bracket) learn(rate, onTime, target float64) float64 {
 	if onTime >= target {
 		b.low = max(b.low, rate)
 	} else if b.high == 0 || rate < b.high {
 		b.high = rate
 	}
-	if b.high > 0 && b.low >= b.high { // noise: what held before did not this time
+	if b.high > 0 && b.low >= b.high { // noise: a rate that held before did not hold now
 		b.low = 0
 	}
 	switch {

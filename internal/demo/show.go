@@ -16,7 +16,7 @@ import (
 // shown is the held-out sample of the request that is shown.
 const shown = 0
 
-// introduce says what is going to be compared, with an example.
+// introduce prints what is compared, with an example.
 func (d *demonstration) introduce() {
 	m := d.Samples.Model
 	fmt.Fprintf(d.Out, "Model %s: %s.\n", m.Name, strings.TrimSuffix(m.Description, "."))
@@ -32,9 +32,9 @@ func (d *demonstration) introduce() {
 	}
 }
 
-// show sends the example and prints what came back.
+// show sends the example and prints the answer.
 func (d *demonstration) show(ctx context.Context, policy string, s *Serving) error {
-	job := replay.Job{Floor: d.floor, Deadline: 10 * d.Deadline, Samples: []int32{shown}} // a first request, over a new connection
+	job := replay.Job{Floor: d.floor, Deadline: 10 * d.Deadline, Samples: []int32{shown}} // the first request is slower: it opens a connection
 	began := time.Now()
 	answer, err := s.Infer(ctx, job)
 	if err != nil {
@@ -54,7 +54,7 @@ func (d *demonstration) show(ctx context.Context, policy string, s *Serving) err
 	return nil
 }
 
-// WriteTable prints the result for people.
+// WriteTable prints the result as a table.
 func (r *Result) WriteTable(w io.Writer) error {
 	all, mosel := r.Policies[0], r.Policies[1]
 	fmt.Fprintln(w)
@@ -112,7 +112,7 @@ func interval(p PolicyPart) string {
 	return fmt.Sprintf("%.4f-%.4f", p.Confirmed.Accuracy.Low, p.Confirmed.Accuracy.High)
 }
 
-// mix names the variants that ran most of the items.
+// mix returns the variants that ran most of the items.
 func mix(p PolicyPart) string {
 	var parts []string
 	for _, v := range p.Confirmed.Variants {
@@ -124,7 +124,7 @@ func mix(p PolicyPart) string {
 	return strings.Join(parts, ", ")
 }
 
-// describe tells what an input of the example holds.
+// describe describes an input of the example.
 func describe(in modelpkg.Input, data []byte) string {
 	switch in.Media {
 	case modelpkg.MediaText:
@@ -134,13 +134,13 @@ func describe(in modelpkg.Input, data []byte) string {
 			return fmt.Sprintf("%.2g s of sound at %d Hz", seconds, in.SampleRate)
 		}
 	case modelpkg.MediaImage:
-		return fmt.Sprintf("a picture, %v", in.Shape)
+		return fmt.Sprintf("an image, %v", in.Shape)
 	case modelpkg.MediaNone:
 	}
 	return fmt.Sprintf("%v %v", in.DType, in.Shape)
 }
 
-// list prints "image, audio and text".
+// list returns "image, audio and text".
 func list(names []string) string {
 	if len(names) < 2 {
 		return strings.Join(names, "")

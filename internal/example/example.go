@@ -1,6 +1,6 @@
-// Package example puts the model package inside the program on the disk, where it
-// is a package directory like any other. It exists because packages are read from
-// directories: ONNX Runtime maps the weights of a graph from a file.
+// Package example writes the embedded model package to a directory. That is needed
+// because packages are read from directories: ONNX Runtime maps the weights of a graph
+// from a file.
 package example
 
 import (
@@ -22,22 +22,21 @@ import (
 // Name is the name of the example's model.
 const Name = models.ExampleName
 
-// profilesDir is the directory of the package that its user may change: what
-// `mosel profile` measures goes there.
+// profilesDir is the directory of the package that the user may change, because
+// `mosel profile` writes profiles to it.
 const profilesDir = "profiles"
 
-// attemptsMax bounds how often the place of a damaged example is taken again by
-// another process while it is replaced.
+// attemptsMax bounds the attempts to replace a damaged example, if other processes
+// write to the same place.
 const attemptsMax = 5
 
 // Dir returns the directory of the example package, in the user's cache or in a
-// temporary directory of the user. It is written there when it is needed first:
-// complete or not at all, however many processes do so at a time. A copy that was
-// damaged since is replaced; profiles that were measured on it are kept with one
-// that is not.
+// temporary directory of the user. The first call writes the package, completely or
+// not at all, even if several processes do so at the same time. A damaged copy is
+// replaced. An intact copy is kept, with the user's profiles in it.
 func Dir() (string, error) { return dir(models.Example(), cachedir.Find("example")) }
 
-// dir finds or writes the files in the first directory that will do.
+// dir finds or writes the files in the first usable directory.
 func dir(files fs.FS, caches []cachedir.Dir) (string, error) {
 	digest, size, err := digestOf(files)
 	if err != nil {
@@ -62,8 +61,8 @@ func dir(files fs.FS, caches []cachedir.Dir) (string, error) {
 		(size+1e6-1)/1e6, errors.Join(errs...))
 }
 
-// digestOf is a SHA-256 over the names, sizes and bytes of all files, in hex, and
-// their size together.
+// digestOf returns a SHA-256 over the names, sizes and bytes of all files, in hex, and
+// their total size.
 func digestOf(files fs.FS) (digest string, size int64, err error) {
 	sum := sha256.New()
 	err = each(files, func(name string, content []byte) error {
@@ -92,8 +91,8 @@ func each(files fs.FS, visit func(name string, content []byte) error) error {
 // errDiffers ends a comparison.
 var errDiffers = errors.New("the file differs")
 
-// intact reports whether a directory has all the files as they should be. Profiles
-// need only be there.
+// intact reports whether a directory has all files with the right content. Profiles
+// only need to exist.
 func intact(files fs.FS, place string) bool {
 	return each(files, func(name string, content []byte) error {
 		file := filepath.Join(place, filepath.FromSlash(name))
@@ -105,7 +104,7 @@ func intact(files fs.FS, place string) bool {
 	}) == nil
 }
 
-// compare reads a file piece by piece and returns an error where it is not content.
+// compare reads a file in pieces and returns an error if it differs from content.
 func compare(file string, content []byte) error {
 	f, err := os.Open(file)
 	if err != nil {
@@ -128,7 +127,7 @@ func compare(file string, content []byte) error {
 	}
 }
 
-// write puts the files into a directory that appears by one rename.
+// write puts the files into a temporary directory and then renames it.
 func write(files fs.FS, cache cachedir.Dir, place string) (err error) {
 	if err := cache.Make(); err != nil {
 		return err
@@ -152,19 +151,19 @@ func write(files fs.FS, cache cachedir.Dir, place string) (err error) {
 		if err = os.Rename(fresh, place); err == nil || intact(files, place) {
 			return nil // ours, or that of another process
 		}
-		// What is there is damaged. It goes away with the temporary directory; a server
-		// that has its files open keeps them.
+		// The existing directory is damaged. Move it into the temporary directory, which is
+		// removed; a server that has its files open can still read them.
 		aside, err := os.MkdirTemp(temporary, "damaged-")
 		if err != nil {
 			return err
 		}
-		_ = os.Rename(place, filepath.Join(aside, Name)) // if it is gone already, so much the better
+		_ = os.Rename(place, filepath.Join(aside, Name)) // another process may have moved it already
 	}
 	return err
 }
 
-// writeFile writes a file, and the directories to it, through to the disk, so that
-// the rename that follows never shows less than all of it.
+// writeFile writes a file, with its parent directories, and syncs it to the disk, so
+// that after the later rename the file is complete.
 func writeFile(file string, content []byte) (err error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err

@@ -9,16 +9,16 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// crossings is the half-width of the resampling filter in zero crossings of its
-// sinc: 16 keeps the pass band flat to about 90 % of the lower rate's half.
+// crossings is the half-width of the resampling filter, in zero crossings of its sinc.
+// With 16 the pass band is flat up to about 90 % of half of the lower rate.
 const crossings = 16
 
-// encodeAudio decodes a WAV file, resamples it to the input's rate and fits it
-// to the declared length: a shorter one is padded with zeros at its end, of a
-// longer one the loudest stretch is kept.
+// encodeAudio decodes a WAV file, resamples it to the input's rate and fits it to the
+// declared length: a shorter recording is padded with zeros at its end, a longer one is
+// cut to its loudest part.
 func encodeAudio(in modelpkg.Input, file []byte) (tensor.Shape, []byte, *slo.Error) {
 	if len(in.Shape) != 1 || (in.DType != tensor.Int16 && in.DType != tensor.FP32) {
-		return nil, nil, slo.E("", slo.KindUnsupported, "a sound fills INT16 or FP32 [samples], not %v %v", in.DType, in.Shape)
+		return nil, nil, slo.E("", slo.KindUnsupported, "a recording can fill an input of INT16 or FP32 [samples], not of %v %v", in.DType, in.Shape)
 	}
 	if in.SampleRate < rateMin || in.SampleRate > rateMax {
 		return nil, nil, slo.E("", slo.KindUnsupported, "the model declares a sample rate of %d Hz", in.SampleRate)
@@ -28,9 +28,9 @@ func encodeAudio(in modelpkg.Input, file []byte) (tensor.Shape, []byte, *slo.Err
 		return nil, nil, err
 	}
 	if len(samples) == 0 {
-		return nil, nil, slo.E("", slo.KindInvalid, "the WAV file holds no sound")
+		return nil, nil, slo.E("", slo.KindInvalid, "the WAV file has no sound")
 	}
-	// Cutting comes before resampling, so that the work is bounded by the input's length.
+	// Cut before resampling, so that the input's length bounds the work.
 	n, err := length(in.Shape[0], max(1, len(samples)*in.SampleRate/rate))
 	if err != nil {
 		return nil, nil, err
@@ -40,14 +40,14 @@ func encodeAudio(in modelpkg.Input, file []byte) (tensor.Shape, []byte, *slo.Err
 	return tensor.Shape{int64(n)}, pcm(samples, n, in.DType), nil
 }
 
-// resample changes the rate by a Hann-windowed sinc that cuts off at half the
-// lower of the two rates, so that nothing folds back. Equal rates change nothing.
+// resample changes the rate with a Hann-windowed sinc filter that cuts off at half of
+// the lower rate, to avoid aliasing. It does nothing if the rates are equal.
 func resample(x []float64, from, to int) []float64 {
 	if from == to {
 		return x
 	}
 	step := float64(from) / float64(to)
-	cut := min(1, 1/step) // of the source's half rate
+	cut := min(1, 1/step) // cut-off, relative to half of the source's rate
 	half := crossings / cut
 	out := make([]float64, max(1, int(float64(len(x))/step)))
 	for i := range out {
@@ -66,7 +66,7 @@ func resample(x []float64, from, to int) []float64 {
 	return out
 }
 
-// kernel is the windowed sinc at t zero crossings from its centre.
+// kernel returns the windowed sinc at t zero crossings from its centre.
 func kernel(t, half float64) float64 {
 	if t == 0 {
 		return 1
@@ -77,8 +77,8 @@ func kernel(t, half float64) float64 {
 	return math.Sin(math.Pi*t) / (math.Pi * t) * (0.5 + 0.5*math.Cos(math.Pi*t/half))
 }
 
-// loudest returns the stretch of n samples with the most energy, the earliest
-// of equals; all of x when it is no longer than n.
+// loudest returns the n consecutive samples with the most energy, the earliest if
+// several are equal; all of x if it has at most n samples.
 func loudest(x []float64, n int) []float64 {
 	if len(x) <= n {
 		return x
@@ -90,7 +90,7 @@ func loudest(x []float64, n int) []float64 {
 	best, at := energy, 0
 	for i := n; i < len(x); i++ {
 		energy += x[i]*x[i] - x[i-n]*x[i-n]
-		if energy > best*(1+1e-9)+1e-12 { // not for rounding errors
+		if energy > best*(1+1e-9)+1e-12 { // ignore rounding errors
 			best, at = energy, i-n+1
 		}
 	}

@@ -6,15 +6,15 @@ import (
 	"image"
 )
 
-// orientation says how a picture that was stored is turned to be seen, as Exif
-// counts it: 1 not at all, 2 mirrored, 3 by 180 degrees, 4 mirrored top to bottom, 5
-// mirrored along the diagonal, 6 by 90 degrees clockwise, 7 mirrored along the other
-// diagonal, 8 by 90 degrees the other way.
+// orientation is Exif's number for how to turn a stored image upright: 1 not at all, 2
+// mirror left to right, 3 rotate by 180 degrees, 4 mirror top to bottom, 5 mirror along
+// the diagonal, 6 rotate by 90 degrees clockwise, 7 mirror along the other diagonal, 8
+// rotate by 90 degrees counter-clockwise.
 type orientation int
 
 const upright orientation = 1
 
-// turned reports whether width and height change places.
+// turned reports whether width and height are swapped.
 func (o orientation) turned() bool { return o >= 5 }
 
 // Limits of an Exif directory and the one entry of interest.
@@ -24,9 +24,9 @@ const (
 	exifShort          = 3
 )
 
-// exifOrientation reads the orientation off Exif data, which are a TIFF file without
-// a picture. What cannot be read does not turn the picture: cameras and programs
-// write much that is odd there, and all viewers do so.
+// exifOrientation reads the orientation from Exif data, which are a TIFF file without
+// an image. Invalid data do not rotate the image: cameras and programs write many odd
+// values, and all viewers ignore them.
 func exifOrientation(tiff []byte) orientation {
 	tiff = bytes.TrimPrefix(tiff, []byte("Exif\x00\x00"))
 	if len(tiff) < 8 {
@@ -61,7 +61,7 @@ func exifOrientation(tiff []byte) orientation {
 	return upright
 }
 
-// apply turns a stored picture so that it is seen upright.
+// apply turns a stored image upright.
 func (o orientation) apply(stored *image.RGBA) *image.RGBA {
 	if o <= upright {
 		return stored

@@ -12,11 +12,10 @@ import (
 )
 
 const (
-	// workBytesMax bounds the memory that a picture takes at any time: decoded, and
-	// scaled. 100 megapixels of an ordinary JPEG take 200 MB, of a progressive one a
-	// gigabyte.
+	// workBytesMax bounds the memory for decoding and scaling an image. An ordinary
+	// JPEG with 100 megapixels needs 200 MB, a progressive one needs a gigabyte.
 	workBytesMax = 3 << 29
-	// pixelsMax bounds a picture before anything else: 128 Mi pixels.
+	// pixelsMax bounds the size of an image, and is checked first: 128 Mi pixels.
 	pixelsMax = 128 << 20
 	// sideMax is the longest side that a JPEG can have.
 	sideMax = 1<<16 - 1
@@ -25,7 +24,7 @@ const (
 	scratchBytes = 32
 )
 
-// layout is how an input lays out a picture. Dynamic sides are -1.
+// layout is an input's layout of an image. Dynamic sides are -1.
 type layout struct {
 	height, width int64
 	channels      int  // 0: no channel dimension, 1 gray, 3 RGB
@@ -49,7 +48,7 @@ func layoutOf(spec modelpkg.Spec) (layout, *slo.Error) {
 		"a picture fills UINT8 [height,width], [height,width,3] or [3,height,width], not %v %v", spec.DType, spec.Shape)
 }
 
-// shape is the layout's tensor shape once its sides are known.
+// shape returns the layout's tensor shape, after resolve.
 func (l layout) shape() tensor.Shape {
 	switch {
 	case l.channels == 0:
@@ -60,14 +59,13 @@ func (l layout) shape() tensor.Shape {
 	return tensor.Shape{l.height, l.width, int64(l.channels)}
 }
 
-// resolve gives dynamic sides the picture's own size, as it is seen, and checks the
-// bounds.
+// resolve sets dynamic sides to the size of the upright image, and checks the bounds.
 func (l layout) resolve(p stored) (layout, *slo.Error) {
 	if p.width <= 0 || p.height <= 0 {
-		return l, slo.E("", slo.KindInvalid, "the picture is empty")
+		return l, slo.E("", slo.KindInvalid, "the image is empty")
 	}
 	if p.width > sideMax || p.height > sideMax || p.width*p.height > pixelsMax {
-		return l, slo.E("", slo.KindTooLarge, "a picture of %dx%d pixels; at most %d megapixels and %d pixels on a side are read: scale it down first",
+		return l, slo.E("", slo.KindTooLarge, "the image has %dx%d pixels; at most %d megapixels and %d pixels per side are read: scale it down first",
 			p.width, p.height, pixelsMax/1_000_000, sideMax)
 	}
 	width, height := int64(p.width), int64(p.height)
@@ -81,17 +79,17 @@ func (l layout) resolve(p stored) (layout, *slo.Error) {
 		l.width = width
 	}
 	if l.height == 0 || l.width == 0 || l.height > sideMax || l.width > sideMax || l.height*l.width*int64(max(l.channels, 1)) > elementsMax {
-		return l, slo.E("", slo.KindTooLarge, "cannot make an input of %dx%d from a picture of %dx%d pixels: at most %d values are made from a file",
+		return l, slo.E("", slo.KindTooLarge, "cannot make an input of %dx%d from an image of %dx%d pixels: at most %d values can be made from a file",
 			l.width, l.height, width, height, elementsMax)
 	}
 	if need := p.bytes + l.scratch(p); need > workBytesMax {
-		return l, slo.E("", slo.KindTooLarge, "a picture of %dx%d pixels takes %d MB to decode and scale to %dx%d, more than %d: scale it down first",
+		return l, slo.E("", slo.KindTooLarge, "an image of %dx%d pixels needs %d MB to decode and scale to %dx%d, and the bound is %d MB: scale it down first",
 			width, height, need>>20, l.width, l.height, int64(workBytesMax)>>20)
 	}
 	return l, nil
 }
 
-// scratch is the memory that scaling takes, for a picture that is turned before it is.
+// scratch returns the memory that scaling needs.
 func (l layout) scratch(p stored) int64 {
 	width := l.width
 	if p.turn.turned() {
@@ -100,9 +98,9 @@ func (l layout) scratch(p stored) int64 {
 	return width*int64(p.height)*scratchBytes + 8*l.width*l.height
 }
 
-// encodeImage decodes a PNG, JPEG or WebP picture, turns it upright as its Exif data
-// say and scales it, without keeping its aspect, to the declared height and width.
-// Transparent pixels show white behind them.
+// encodeImage decodes a PNG, JPEG or WebP image, rotates it upright by its Exif data,
+// and scales it to the declared height and width without keeping its aspect ratio.
+// Transparent pixels become white.
 func encodeImage(spec modelpkg.Spec, file []byte) (tensor.Shape, []byte, *slo.Error) {
 	l, err := layoutOf(spec)
 	if err != nil {
@@ -120,13 +118,13 @@ func encodeImage(spec modelpkg.Spec, file []byte) (tensor.Shape, []byte, *slo.Er
 		return nil, nil, err
 	}
 	width, height := int(l.width), int(l.height)
-	if p.turn.turned() { // scaling first leaves fewer pixels to turn
+	if p.turn.turned() { // scale first, so that there are fewer pixels to rotate
 		width, height = height, width
 	}
 	return l.shape(), l.bytes(p.turn.apply(scale(picture, width, height))), nil
 }
 
-// scale brings a picture to a size, over white.
+// scale scales an image to a size, on a white background.
 func scale(picture image.Image, width, height int) *image.RGBA {
 	size := image.Rect(0, 0, width, height)
 	out := image.NewRGBA(size)
@@ -139,7 +137,7 @@ func scale(picture image.Image, width, height int) *image.RGBA {
 	return out
 }
 
-// bytes lays the pixels out as the input wants them.
+// bytes returns the pixels in the layout of the input.
 func (l layout) bytes(picture *image.RGBA) []byte {
 	pixels := len(picture.Pix) / 4
 	data := make([]byte, pixels*max(l.channels, 1))

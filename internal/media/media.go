@@ -1,11 +1,10 @@
-// Package media turns ordinary files into model inputs: a PNG, JPEG or WebP picture,
-// a WAV recording or a text becomes the tensor that an input declares. It
-// exists so that a person can try a model from the command line with the files
-// at hand. Models do their own preprocessing; here a file is only brought to
-// the declared size, rate and element type.
+// Package media converts files to model inputs: a PNG, JPEG or WebP image, a WAV
+// recording or a text becomes the tensor that an input declares. It is for trying a
+// model from the command line. It only converts a file to the declared size, rate and
+// element type; models do all other preprocessing.
 //
-// Files come from anywhere, so every reader bounds what it will allocate before
-// it allocates it and never panics.
+// Files are not trusted: every reader checks a bound before it allocates, and never
+// panics.
 package media
 
 import (
@@ -17,23 +16,23 @@ import (
 )
 
 const (
-	// FileBytesMax bounds a file: 7 minutes of stereo 24-bit sound at 96 kHz, or a
-	// PNG of a 100-megapixel photograph, fit.
+	// FileBytesMax bounds the size of a file. It allows 7 minutes of stereo 24-bit sound
+	// at 96 kHz, or a PNG of a 100-megapixel photograph.
 	FileBytesMax = 256 << 20
-	// elementsMax bounds the tensor made of one file, whatever a (remote) model
-	// declares: 16 Mi elements are a 2300x2300 RGB picture or 5 minutes at 48 kHz.
+	// elementsMax bounds the tensor made from one file, because a remote model may
+	// declare any size: 16 Mi elements are a 2300x2300 RGB image or 5 minutes at 48 kHz.
 	elementsMax = 16 << 20
 )
 
-// Encode reads a file as the media kind its input declares and returns one item
-// for that input: a tensor of the declared element type and shape with a first
-// dimension of 1. Dynamic dimensions take the file's own size. Errors are
-// slo.Errors: KindInvalid for a file that cannot be read, KindTooLarge beyond a
-// bound, KindUnsupported for an input this kind of file cannot fill.
+// Encode converts a file, by the media type of the input, to one item: a tensor of the
+// declared element type and shape with a first dimension of 1. Dynamic dimensions get
+// the file's size. Errors are slo.Errors: KindInvalid for a file that cannot be read,
+// KindTooLarge for a file beyond a bound, KindUnsupported for an input that this media
+// type cannot fill.
 func Encode(in modelpkg.Input, file []byte) (tensor.Tensor, error) {
 	op := "read " + string(in.Media) + " for input " + in.Name
 	if len(file) > FileBytesMax {
-		return tensor.Tensor{}, slo.E(op, slo.KindTooLarge, "the file has %d bytes, at most %d are read", len(file), FileBytesMax)
+		return tensor.Tensor{}, slo.E(op, slo.KindTooLarge, "the file has %d bytes; the bound is %d", len(file), FileBytesMax)
 	}
 	var shape tensor.Shape
 	var data []byte
@@ -46,7 +45,7 @@ func Encode(in modelpkg.Input, file []byte) (tensor.Tensor, error) {
 	case modelpkg.MediaText:
 		shape, data, err = encodeText(in.Spec, file)
 	case modelpkg.MediaNone:
-		err = slo.E("", slo.KindUnsupported, "the model does not declare what kind of file fills this input")
+		err = slo.E("", slo.KindUnsupported, "the model does not declare a media type for this input")
 	default:
 		err = slo.E("", slo.KindUnsupported, "unknown media %q", in.Media)
 	}
@@ -79,7 +78,7 @@ func encodeText(spec modelpkg.Spec, file []byte) (tensor.Shape, []byte, *slo.Err
 	return tensor.Shape{int64(n)}, data, nil
 }
 
-// length is the declared length of a one-dimensional input, or own where the
+// length returns the declared length of a one-dimensional input, or own if the
 // dimension is dynamic.
 func length(declared int64, own int) (int, *slo.Error) {
 	if declared < 0 {
@@ -89,7 +88,7 @@ func length(declared int64, own int) (int, *slo.Error) {
 		return 0, slo.E("", slo.KindInvalid, "the file is empty")
 	}
 	if declared > elementsMax {
-		return 0, slo.E("", slo.KindTooLarge, "an input of %d elements, at most %d are made from a file", declared, elementsMax)
+		return 0, slo.E("", slo.KindTooLarge, "an input of %d elements; at most %d can be made from a file", declared, elementsMax)
 	}
 	return int(declared), nil
 }

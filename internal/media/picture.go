@@ -15,15 +15,15 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// stored is what is known of a picture before it is decoded.
+// stored is what is known about an image before it is decoded.
 type stored struct {
 	codec
 	width, height int
 	turn          orientation
-	bytes         int64 // of memory that decoding takes, about
+	bytes         int64 // of memory that decoding needs, approximately
 }
 
-// codec reads one kind of picture.
+// codec reads one image format.
 type codec struct {
 	kind   string
 	config func(io.Reader) (image.Config, error)
@@ -36,13 +36,13 @@ var (
 	codecWebP = codec{"WebP", webp.DecodeConfig, decodeWebP}
 )
 
-// How files begin.
+// The first bytes of files.
 const (
 	jpegStart = "\xff\xd8\xff"
 	pngStart  = "\x89PNG\r\n\x1a\n"
 )
 
-// inspect reads what a picture's headers say.
+// inspect reads an image's headers.
 func inspect(file []byte) (s stored, err *slo.Error) {
 	switch {
 	case bytes.HasPrefix(file, []byte(jpegStart)):
@@ -57,18 +57,18 @@ func inspect(file []byte) (s stored, err *slo.Error) {
 		}
 		s.codec = codecWebP
 	default:
-		return s, slo.E("", slo.KindInvalid, "not a PNG, JPEG or WebP picture%s", otherPicture(file))
+		return s, slo.E("", slo.KindInvalid, "not a PNG, JPEG or WebP image%s", otherPicture(file))
 	}
 	config, cerr := s.config(bytes.NewReader(file))
 	if cerr != nil {
 		return s, decodeError(s.kind, cerr)
 	}
 	s.width, s.height = config.Width, config.Height
-	s.bytes *= int64(config.Width) * int64(config.Height) // it was by pixel until now
+	s.bytes *= int64(config.Width) * int64(config.Height) // until here it was per pixel
 	return s, nil
 }
 
-// picture decodes a file that was inspected.
+// picture decodes an inspected file.
 func (s stored) picture(file []byte) (image.Image, *slo.Error) {
 	picture, err := s.decode(bytes.NewReader(file))
 	if err != nil {
@@ -77,16 +77,16 @@ func (s stored) picture(file []byte) (image.Image, *slo.Error) {
 	return picture, nil
 }
 
-// decodeError says what a decoder found wrong: something that it does not know, or a
-// file that is broken or cut off.
+// decodeError makes the error for a failed decoder: the format's feature is not
+// supported, or the file is damaged or truncated.
 func decodeError(kind string, err error) *slo.Error {
 	if errors.As(err, new(jpeg.UnsupportedError)) || errors.As(err, new(png.UnsupportedError)) {
-		return slo.E("", slo.KindUnsupported, "this kind of %s picture is not read: %w; save it as an ordinary one", kind, err)
+		return slo.E("", slo.KindUnsupported, "this kind of %s image is not supported: %w; save it as an ordinary one", kind, err)
 	}
-	return slo.E("", slo.KindInvalid, "the %s picture is broken or cut off: %w", kind, err)
+	return slo.E("", slo.KindInvalid, "the %s image is damaged or truncated: %w", kind, err)
 }
 
-// inspectJPEG walks through the segments before the picture itself.
+// inspectJPEG reads the segments before the image data.
 func inspectJPEG(file []byte) stored {
 	s := stored{turn: upright}
 	samples, progressive, converted := int64(3), false, false
@@ -122,16 +122,16 @@ func inspectJPEG(file []byte) stored {
 	}
 	s.bytes = samples
 	if progressive {
-		s.bytes += 4 * samples // all coefficients are kept until the end
+		s.bytes += 4 * samples // progressive: all coefficients are kept until the end
 	}
 	if converted {
-		s.bytes += 4 // a second picture, in red, green and blue
+		s.bytes += 4 // a second image, in red, green and blue
 	}
 	return s
 }
 
-// samplesOf is how many samples a JPEG's frame header declares for each pixel,
-// rounded up.
+// samplesOf returns the number of samples per pixel that a JPEG's frame header
+// declares, rounded up.
 func samplesOf(frame []byte) int64 {
 	most, sum := int64(1), int64(0)
 	for i := range int64(frame[5]) {
@@ -145,7 +145,7 @@ func samplesOf(frame []byte) int64 {
 	return (sum + most - 1) / most
 }
 
-// inspectPNG walks through the chunks. An orientation may stand behind the picture.
+// inspectPNG reads the chunks. The orientation may come after the image data.
 func inspectPNG(file []byte) stored {
 	s := stored{turn: upright, bytes: 4}
 	for rest := file[len(pngStart):]; len(rest) >= 12; {
@@ -170,9 +170,9 @@ func inspectPNG(file []byte) stored {
 	return s
 }
 
-// decodeWebP decodes a WebP picture. A lossy one stores brightness from 16 to 235 and
-// colours from 16 to 240 (BT.601); the decoder gives these numbers as they are, in a
-// type for which the range is 0 to 255 (JFIF), and white would be grey.
+// decodeWebP decodes a WebP image. A lossy one stores brightness from 16 to 235 and
+// colours from 16 to 240 (BT.601). The decoder returns these numbers unchanged, in a
+// type with the range 0 to 255 (JFIF); without a conversion white would be grey.
 func decodeWebP(r io.Reader) (image.Image, error) {
 	picture, err := webp.Decode(r)
 	switch p := picture.(type) {
@@ -184,7 +184,7 @@ func decodeWebP(r io.Reader) (image.Image, error) {
 	return picture, err
 }
 
-// widen brings a picture from the range of BT.601 to that of JFIF.
+// widen converts an image from the range of BT.601 to that of JFIF.
 func widen(p *image.YCbCr) {
 	var brightness, colour [256]uint8
 	for i := range 256 {
@@ -202,18 +202,18 @@ func widen(p *image.YCbCr) {
 	}
 }
 
-// animatedFlag is the bit of a VP8X chunk that says that there are several pictures.
+// animatedFlag is the bit of a VP8X chunk for an animated image.
 const animatedFlag = 1 << 1
 
 // inspectWebP walks through the chunks.
 func inspectWebP(file []byte) (stored, *slo.Error) {
-	s := stored{turn: upright, bytes: 8} // the picture, its transparency, and what is kept to predict from
+	s := stored{turn: upright, bytes: 8} // the image, its transparency, and memory for prediction
 	for rest := file[12:]; len(rest) >= 8; {
 		size, name := uint64(binary.LittleEndian.Uint32(rest[4:])), string(rest[:4])
 		content := rest[8:min(8+size, uint64(len(rest)))]
 		switch {
 		case name == "VP8X" && len(content) > 0 && content[0]&animatedFlag != 0:
-			return s, slo.E("", slo.KindUnsupported, "an animated WebP picture: save the frame that is meant as a picture of its own")
+			return s, slo.E("", slo.KindUnsupported, "an animated WebP image is not supported: save one frame as an image")
 		case name == "EXIF" && s.turn == upright:
 			s.turn = exifOrientation(content)
 		}
@@ -222,13 +222,13 @@ func inspectWebP(file []byte) (stored, *slo.Error) {
 	return s, nil
 }
 
-// otherPictures are the beginnings of pictures that are not read.
+// otherPictures are the first bytes of image formats that are not supported.
 var otherPictures = []struct{ prefix, kind string }{
 	{"GIF8", "GIF"}, {"BM", "BMP"}, {"II*\x00", "TIFF"}, {"MM\x00*", "TIFF"}, {"\x00\x00\x01\x00", "an icon"}, {"%PDF", "PDF"}, {"<svg", "SVG"},
 	{"\xff\x0a", "JPEG XL"}, {"\x00\x00\x00\x0cJXL", "JPEG XL"}, {"\x00\x00\x00\x0cjP", "JPEG 2000"}, {"8BPS", "PSD"},
 }
 
-// otherPicture says which other kind of picture a file is, "" if that is not known.
+// otherPicture names the other image format of a file, "" if it is not known.
 func otherPicture(file []byte) string {
 	kind := ""
 	for _, other := range otherPictures {

@@ -231,12 +231,12 @@ func TestPicturesThatAreNotRead(t *testing.T) {
 		say  string
 	}{
 		"animated WebP": {fixture(t, "animated WebP"), "animated"},
-		"cut WebP":      {cut(fixture(t, "lossy WebP")), "broken or cut off"},
-		"cut JPEG":      {cut(jpegOf(t, picture(64, 64))), "the JPEG picture is broken or cut off"},
-		"cut PNG":       {cut(pngOf(t, picture(64, 64))), "the PNG picture is broken or cut off"},
+		"cut WebP":      {cut(fixture(t, "lossy WebP")), "damaged or truncated"},
+		"cut JPEG":      {cut(jpegOf(t, picture(64, 64))), "the JPEG image is damaged or truncated"},
+		"cut PNG":       {cut(pngOf(t, picture(64, 64))), "the PNG image is damaged or truncated"},
 		"GIF":           {[]byte("GIF89a\x01\x00\x01\x00"), "but GIF"},
 		"HEIC":          {[]byte("\x00\x00\x00\x18ftypheic\x00\x00"), "but HEIC: convert it"},
-		"nothing":       {nil, "not a PNG, JPEG or WebP picture"},
+		"nothing":       {nil, "not a PNG, JPEG or WebP image"},
 		"400 MP":        {big, "20000x20000 pixels; at most 134 megapixels"},
 	}
 	for name, c := range cases {

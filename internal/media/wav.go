@@ -7,9 +7,9 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Bounds of a WAV file. Rates below or above are not sound a model is trained on,
-// and an absurd rate would make the resampler's work absurd; framesMax samples take
-// half a gigabyte while they are resampled.
+// Bounds of a WAV file. Models are not trained on lower or higher rates, and an absurd
+// rate would cause an absurd amount of work in the resampler. Resampling framesMax
+// samples needs half a gigabyte.
 const (
 	rateMin     = 1000
 	rateMax     = 384_000
@@ -17,28 +17,27 @@ const (
 	framesMax   = 64 << 20
 )
 
-// Sizes of a data chunk that are no sizes. Programs that write to a pipe do not know
-// the length when they write the header and cannot go back to correct it: they write
-// all ones, or the largest number that they deem safe.
+// Sizes of a data chunk that mean "unknown". Programs that write to a pipe do not know
+// the length when they write the header, and cannot correct it later. They write all
+// ones, or a very large number.
 const (
 	unknownSize = 0xFFFFFFFF
 	streamSize  = 0x7FFF0000 // this and more
 )
 
-// recording is a WAV file that has been taken apart.
+// recording is a parsed WAV file.
 type recording struct {
 	format *format
 	data   []byte // the frames
 }
 
-// readWAV decodes a RIFF/WAVE file, also of the 64-bit forms RF64 and BW64, and
-// mixes its channels down. Samples are in [-1, 1]. What a file says of itself must
-// fit together; nothing is guessed. The one exception is a length that the program
-// that wrote it could not know.
+// readWAV decodes a RIFF/WAVE file, also in the 64-bit forms RF64 and BW64, and
+// averages its channels. Samples are in [-1, 1]. The file's fields must be consistent,
+// except for an unknown length.
 //
-// The reader is our own because those at hand trust chunk sizes for their
-// allocations, read floats as integers, or take whatever follows an empty data
-// chunk for sound.
+// The reader is our own because existing libraries trust chunk sizes for their
+// allocations, read floats as integers, or read what follows an empty data chunk as
+// sound.
 func readWAV(file []byte) (samples []float64, rate int, err *slo.Error) {
 	r, err := openWAV(file)
 	if err != nil {
@@ -53,7 +52,7 @@ func openWAV(file []byte) (r recording, err *slo.Error) {
 	if err := isWAV(file); err != nil {
 		return r, err
 	}
-	var data64 uint64 // the size of the data that an RF64 file gives apart
+	var data64 uint64 // the size of the data, which an RF64 file has in a separate chunk
 	rest := file[12:]
 	for len(rest) >= 8 {
 		name, size := string(rest[:4]), uint64(binary.LittleEndian.Uint32(rest[4:8]))
@@ -66,14 +65,14 @@ func openWAV(file []byte) (r recording, err *slo.Error) {
 			}
 		case "fmt ":
 			if r.format != nil {
-				return r, slo.E("", slo.KindInvalid, "the WAV file has two formats")
+				return r, slo.E("", slo.KindInvalid, "the WAV file has two format chunks")
 			}
 			if r.format, err = readFormat(chunk); err != nil {
 				return r, err
 			}
 		case "data":
 			if r.format == nil {
-				return r, slo.E("", slo.KindInvalid, "the WAV file has sound before it says in which format")
+				return r, slo.E("", slo.KindInvalid, "the WAV file has data before its format chunk")
 			}
 			if size == unknownSize && data64 > 0 {
 				size = data64
@@ -87,7 +86,7 @@ func openWAV(file []byte) (r recording, err *slo.Error) {
 	return r, slo.E("", slo.KindInvalid, "the WAV file holds no sound")
 }
 
-// isWAV looks at the first twelve bytes.
+// isWAV checks the first twelve bytes.
 func isWAV(file []byte) *slo.Error {
 	if len(file) < 12 || string(file[8:12]) != "WAVE" {
 		return slo.E("", slo.KindInvalid, "not a WAV file%s", otherKind(file))
@@ -101,32 +100,32 @@ func isWAV(file []byte) *slo.Error {
 	return slo.E("", slo.KindInvalid, "not a WAV file")
 }
 
-// dataOf is the content of a data chunk of the given size, of which body begins with
-// what there is.
+// dataOf returns the content of a data chunk of the given size; body begins with the
+// content.
 func dataOf(file, body []byte, size uint64) ([]byte, *slo.Error) {
 	riff := binary.LittleEndian.Uint32(file[4:8])
 	switch {
 	case size >= streamSize && size <= unknownSize:
 		return body, nil
 	case size == 0 && (riff == 0 || riff >= streamSize):
-		return body, nil // neither length was known
+		return body, nil // the length is unknown
 	case size == 0 && len(body) > 0 && uint64(riff)+8 <= uint64(len(file)-len(body)):
-		return nil, slo.E("", slo.KindInvalid, "the WAV file says that it holds no sound, but %d bytes follow: its header was never completed", len(body))
+		return nil, slo.E("", slo.KindInvalid, "the WAV file's header says that there is no sound, but %d bytes follow: the header was not completed", len(body))
 	case size == 0:
 		return nil, slo.E("", slo.KindInvalid, "the WAV file holds no sound")
 	case size > uint64(len(body)):
-		return nil, slo.E("", slo.KindInvalid, "the WAV file is cut off: it announces %d bytes of sound and has %d", size, len(body))
+		return nil, slo.E("", slo.KindInvalid, "the WAV file is truncated: its header announces %d bytes of sound, and there are %d", size, len(body))
 	}
 	return body[:size], nil
 }
 
-// otherKinds are the beginnings of sounds that people take for WAV files.
+// otherKinds are the first bytes of other audio formats.
 var otherKinds = []struct{ prefix, kind string }{
 	{"ID3", "MP3"}, {"\xff\xfb", "MP3"}, {"OggS", "Ogg"}, {"fLaC", "FLAC"}, {"FORM", "AIFF"}, {"\x1aE\xdf\xa3", "WebM"},
 	{"caff", "CAF"}, {".snd", "AU"}, {"#!AMR", "AMR"},
 }
 
-// otherKind says which other kind of sound a file is, "" if that is not known.
+// otherKind names the other audio format of a file, "" if it is not known.
 func otherKind(file []byte) string {
 	for _, other := range otherKinds {
 		if bytes.HasPrefix(file, []byte(other.prefix)) {

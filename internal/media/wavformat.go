@@ -16,7 +16,7 @@ const (
 	waveExtensible = 0xFFFE
 )
 
-// waveNames are formats that are not read, so that an error can name them.
+// waveNames are formats that are not supported, so that an error can name them.
 var waveNames = map[uint16]string{2: "Microsoft ADPCM", 0x11: "IMA ADPCM", 0x22: "TrueSpeech", 0x31: "GSM 6.10", 0x50: "MPEG", 0x55: "MP3",
 	0x161: "WMA", 0x2000: "AC-3", 0xF1AC: "FLAC"}
 
@@ -29,14 +29,14 @@ type format struct {
 	tag      uint16
 	channels int
 	rate     int
-	bits     int // of a sample that mean something
-	width    int // bytes that a sample takes
+	bits     int // valid bits of a sample
+	width    int // bytes of a sample
 }
 
 // readFormat reads and checks a format chunk.
 func readFormat(chunk []byte) (*format, *slo.Error) {
 	if len(chunk) < 16 {
-		return nil, slo.E("", slo.KindInvalid, "the WAV file's format chunk is cut short")
+		return nil, slo.E("", slo.KindInvalid, "the WAV file's format chunk is truncated")
 	}
 	f := &format{
 		tag:      binary.LittleEndian.Uint16(chunk[0:]),
@@ -45,10 +45,10 @@ func readFormat(chunk []byte) (*format, *slo.Error) {
 	}
 	rate, frame := binary.LittleEndian.Uint32(chunk[4:]), int(binary.LittleEndian.Uint16(chunk[12:]))
 	if f.channels < 1 || f.channels > channelsMax {
-		return nil, slo.E("", slo.KindInvalid, "%d channels; 1 to %d are read", f.channels, channelsMax)
+		return nil, slo.E("", slo.KindInvalid, "the recording has %d channels; 1 to %d are supported", f.channels, channelsMax)
 	}
 	if rate < rateMin || rate > rateMax {
-		return nil, slo.E("", slo.KindInvalid, "a sample rate of %d Hz; %d to %d are read", rate, rateMin, rateMax)
+		return nil, slo.E("", slo.KindInvalid, "the recording has a sample rate of %d Hz; %d to %d are supported", rate, rateMin, rateMax)
 	}
 	f.rate = int(rate)
 	if f.tag == waveExtensible {
@@ -57,20 +57,20 @@ func readFormat(chunk []byte) (*format, *slo.Error) {
 		}
 	}
 	if name := waveNames[f.tag]; name != "" {
-		return nil, slo.E("", slo.KindUnsupported, "WAV format %d (%s) is not read; %s", f.tag, name, waveRead)
+		return nil, slo.E("", slo.KindUnsupported, "WAV format %d (%s) is not supported; %s", f.tag, name, waveRead)
 	}
 	if frame%f.channels != 0 {
-		return nil, slo.E("", slo.KindInvalid, "the WAV file contradicts itself: %d channels do not share frames of %d bytes", f.channels, frame)
+		return nil, slo.E("", slo.KindInvalid, "the WAV file contradicts itself: %d channels do not fit frames of %d bytes", f.channels, frame)
 	}
 	f.width = frame / f.channels
 	return f, f.check()
 }
 
-// extend reads the rest of an extensible format: what the samples really are, and how
-// many of their bits mean something.
+// extend reads the rest of an extensible format: the real format of the samples, and
+// the number of their valid bits.
 func (f *format) extend(chunk []byte) *slo.Error {
 	if len(chunk) < 40 {
-		return slo.E("", slo.KindInvalid, "the WAV file's format chunk is cut short")
+		return slo.E("", slo.KindInvalid, "the WAV file's format chunk is truncated")
 	}
 	f.tag = binary.LittleEndian.Uint16(chunk[24:])
 	if string(chunk[26:40]) != waveGUID || f.tag == waveExtensible {
@@ -86,9 +86,9 @@ func (f *format) extend(chunk []byte) *slo.Error {
 	return nil
 }
 
-const waveRead = "PCM of 8 to 32 bits, float of 32 and 64, mu-law and A-law are read: convert it, for example with ffmpeg -i FILE sound.wav"
+const waveRead = "PCM of 8 to 32 bits, float of 32 and 64, mu-law and A-law are supported: convert it, for example with ffmpeg -i FILE sound.wav"
 
-// check refuses what is not read, and sizes that do not fit the bits.
+// check refuses formats that are not supported, and sizes that do not match the bits.
 func (f *format) check() *slo.Error {
 	want := (f.bits + 7) / 8
 	switch {
@@ -105,7 +105,7 @@ func (f *format) check() *slo.Error {
 		}
 		return nil
 	default:
-		return slo.E("", slo.KindUnsupported, "WAV format %d with %d bits is not read; %s", f.tag, f.bits, waveRead)
+		return slo.E("", slo.KindUnsupported, "WAV format %d with %d bits is not supported; %s", f.tag, f.bits, waveRead)
 	}
 	return slo.E("", slo.KindInvalid, "the WAV file contradicts itself: samples of %d bits in %d bytes", f.bits, f.width)
 }
@@ -114,7 +114,7 @@ func (f *format) check() *slo.Error {
 func (f *format) decode(data []byte) ([]float64, *slo.Error) {
 	frames := len(data) / (f.width * f.channels)
 	if frames > framesMax {
-		return nil, slo.E("", slo.KindTooLarge, "a recording of %d samples; at most %d are read", frames, framesMax)
+		return nil, slo.E("", slo.KindTooLarge, "the recording has %d samples; at most %d are supported", frames, framesMax)
 	}
 	data = data[:frames*f.width*f.channels]
 	if f.rightAligned(data) {
@@ -136,9 +136,9 @@ func (f *format) decode(data []byte) ([]float64, *slo.Error) {
 	return samples, nil
 }
 
-// rightAligned reports whether samples with fewer bits than their bytes have are
-// small numbers: they belong at the upper end, with zeros below them. Read so, small
-// numbers would be sound too faint to be anything.
+// rightAligned reports whether samples with fewer bits than their bytes are in the
+// lower bits. They belong into the upper bits, with zeros below; otherwise the sound
+// would be far too quiet.
 func (f *format) rightAligned(data []byte) bool {
 	spare := 8*f.width - f.bits
 	if f.tag != wavePCM || f.bits <= 8 || spare == 0 {
@@ -153,7 +153,7 @@ func (f *format) rightAligned(data []byte) bool {
 	return !padded && small
 }
 
-// integer is the signed sample at the head of data, at the upper end of 32 bits.
+// integer returns the signed sample at the start of data, in the upper bits of 32.
 func (f *format) integer(data []byte) int32 {
 	var v uint32
 	for i := range f.width {
@@ -162,7 +162,7 @@ func (f *format) integer(data []byte) int32 {
 	return int32(v)
 }
 
-// sample decodes the sample at the head of data. Floats outside [-1, 1] are clipped.
+// sample decodes the sample at the start of data. Floats outside [-1, 1] are clipped.
 func (f *format) sample(data []byte) float64 {
 	switch {
 	case f.tag == waveFloat && f.bits == 64:

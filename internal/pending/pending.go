@@ -1,7 +1,7 @@
-// Package pending is for work that may hang and that nobody can end: code of the
-// runtime in C, a disk that does not answer. Whoever waits for such work waits
-// within a context, and what has not ended is known by name, so that a server that
-// must stop can stop and say what held it up.
+// Package pending is for work that may hang and cannot be ended: C code of the
+// runtime, or a disk that does not answer. Callers wait for such work only until a
+// context ends. The package knows the names of what has not ended, so that a server can
+// stop in time and say what hangs.
 package pending
 
 import (
@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// Work is what is under way. The zero value is ready to use; it is safe for
+// Work is a set of running work. The zero value is ready to use. It is safe for
 // concurrent use.
 type Work struct {
 	mu    sync.Mutex
 	tasks []*task
-	ended chan struct{} // not nil: somebody waits for the end of one
+	ended chan struct{} // not nil: closed when some work ends, because somebody waits
 }
 
 type task struct {
@@ -25,7 +25,7 @@ type task struct {
 	began time.Time
 }
 
-// Begin notes that something is under way until end is called.
+// Begin records that work with this name is running until end is called.
 func (w *Work) Begin(what string) (end func()) {
 	t := &task{what: what, began: time.Now()}
 	w.mu.Lock()
@@ -42,7 +42,7 @@ func (w *Work) Begin(what string) (end func()) {
 	}
 }
 
-// Idle waits until nothing is under way; the error is ctx's if that ends before.
+// Idle waits until no work is running. If ctx ends before, it returns ctx's error.
 func (w *Work) Idle(ctx context.Context) error {
 	for {
 		w.mu.Lock()
@@ -63,9 +63,8 @@ func (w *Work) Idle(ctx context.Context) error {
 	}
 }
 
-// Do runs f in a goroutine of its own and waits until it or ctx has ended; the
-// error is ctx's, and f then still runs. What f writes may be read only when the
-// error is nil.
+// Do runs f in a new goroutine and waits until f or ctx ends. If ctx ends first, it
+// returns ctx's error and f still runs. Read what f writes only if the error is nil.
 func (w *Work) Do(ctx context.Context, what string, f func()) error {
 	end := w.Begin(what)
 	done := make(chan struct{})
@@ -79,7 +78,7 @@ func (w *Work) Do(ctx context.Context, what string, f func()) error {
 		return nil
 	case <-ctx.Done():
 		select {
-		case <-done: // both: it has ended
+		case <-done: // both have ended
 			return nil
 		default:
 			return context.Cause(ctx)
@@ -87,7 +86,7 @@ func (w *Work) Do(ctx context.Context, what string, f func()) error {
 	}
 }
 
-// Pending says what is under way and for how long, the oldest first, such as
+// Pending lists the running work and its duration, oldest first, such as
 // "loading model digits (12s)".
 func (w *Work) Pending() []string {
 	w.mu.Lock()
@@ -99,8 +98,8 @@ func (w *Work) Pending() []string {
 	return list
 }
 
-// Grace is a context that ends a time after ctx has ended: for what is left to do
-// when the time for the work itself is over. Cancel frees it.
+// Grace returns a context that ends a certain time after ctx has ended, for clean-up.
+// Cancel frees it.
 func Grace(ctx context.Context, grace time.Duration) (_ context.Context, cancel func()) {
 	late, end := context.WithCancel(context.WithoutCancel(ctx))
 	timer := time.AfterFunc(time.Hour, end)

@@ -13,7 +13,7 @@ type Panel interface {
 	build() (*plot.Plot, error)
 }
 
-// Grid is several charts in one picture, row by row, with their axes aligned.
+// Grid is several charts in one image, row by row, with aligned axes.
 type Grid struct {
 	Columns int // >= 1
 	Panels  []Panel
@@ -25,7 +25,7 @@ const (
 	panelHeight = 8 * vg.Centimeter
 )
 
-// Save writes the picture as SVG or PNG, by the file's extension.
+// Save writes the image as SVG or PNG, by the file's extension.
 func (g Grid) Save(file string) error {
 	rows := (len(g.Panels) + g.Columns - 1) / g.Columns
 	plots := make([][]*plot.Plot, rows)
@@ -54,8 +54,8 @@ func (g Grid) Save(file string) error {
 	})
 }
 
-// Areas is a chart of what parts make up a whole along x, one on top of the
-// other: all series have the same X. Those without a name are not in the legend.
+// Areas is a chart of the parts of a whole along x, stacked on each other. All series
+// have the same X. Series without a name are not in the legend.
 type Areas struct {
 	Axes
 	Series []Series
@@ -85,7 +85,7 @@ func (a Areas) build() (*plot.Plot, error) {
 			}
 		}
 	}
-	for i := len(sums) - 1; i >= 0; i-- { // the lower ones hide what is below their line
+	for i := len(sums) - 1; i >= 0; i-- { // lower areas are drawn over higher ones
 		line, err := plotter.NewLine(sums[i])
 		if err != nil {
 			return nil, err
@@ -101,7 +101,7 @@ func (a Areas) build() (*plot.Plot, error) {
 		}
 	}
 	p.Y.Min = 0
-	if a.YShare { // the legend stands above the whole, not on it
+	if a.YShare { // leave room for the legend above the areas
 		p.Y.Max = 1.02 / (1 - legendLine*float64(min(named, legendMax)))
 		p.Y.Tick.Marker = plot.ConstantTicks(steps{percent}.Ticks(0, 1))
 	}

@@ -1,7 +1,7 @@
-// Package plot draws the few pictures mosel makes: what a model's variants cost
-// and how right they are, and how several things change along one axis. A chart
-// is a value; Save writes it as SVG or PNG. It exists so that no command deals
-// with fonts, colours and canvases, and so that all pictures look alike.
+// Package plot draws mosel's charts: accuracy against time for a model's variants, and
+// lines and areas along one axis. A chart is a value; Save writes it as SVG or PNG. The
+// package keeps fonts, colours and canvases out of the commands, and makes all charts
+// look alike.
 package plot
 
 import (
@@ -29,8 +29,8 @@ const (
 	dpi    = 144 // of PNG
 )
 
-// colors tell series apart, also to the colour-blind (Okabe and Ito), and grey
-// is for what does not matter.
+// colors are the colours of series, which colour-blind people can distinguish too
+// (Okabe and Ito). Grey is for secondary elements.
 var (
 	colors = []color.Color{
 		color.RGBA{0, 114, 178, 255}, color.RGBA{213, 94, 0, 255}, color.RGBA{0, 158, 115, 255},
@@ -41,14 +41,14 @@ var (
 	lightGrey = color.Gray{225}
 )
 
-// Axes is what every chart says about itself.
+// Axes are the title and the axes of a chart.
 type Axes struct {
 	Title  string
 	X, Y   string // what the axes show, with units
 	LogX   bool   // every x must be > 0
 	LogY   bool   // every y must be > 0
 	YShare bool   // y is a share: its axis prints per cent
-	Low    bool   // the legend stands at the bottom, for lines that are high
+	Low    bool   // the legend is at the bottom, for lines at the top
 	Bare   bool   // without dots, for lines of many points
 }
 
@@ -67,14 +67,14 @@ type Lines struct {
 // Formats lists the file extensions Save writes.
 func Formats() []string { return []string{".svg", ".png"} }
 
-// CheckFile tells, before work is done for a picture, whether Save can write a
-// file of this name. Its error has kind invalid.
+// CheckFile returns an error of kind invalid if Save cannot write a file of this name.
+// Use it before long computations.
 func CheckFile(file string) error {
 	switch filepath.Ext(file) {
 	case ".svg", ".png":
 		return nil
 	}
-	return slo.E("plot "+file, slo.KindInvalid, "a picture's name must end in %s", strings.Join(Formats(), " or "))
+	return slo.E("plot "+file, slo.KindInvalid, "the name of a chart must end in %s", strings.Join(Formats(), " or "))
 }
 
 // Save writes the chart as SVG or PNG, by the file's extension.
@@ -157,7 +157,7 @@ func save(p *plot.Plot, file string) error {
 	return write(file, vg.Point{X: width, Y: height}, func(c draw.Canvas) { p.Draw(c) })
 }
 
-// write draws on a white canvas of a size and writes it.
+// write draws on a white canvas of the given size and writes it.
 func write(file string, size vg.Point, paint func(draw.Canvas)) error {
 	if err := CheckFile(file); err != nil {
 		return err
@@ -183,14 +183,14 @@ func write(file string, size vg.Point, paint func(draw.Canvas)) error {
 	return nil
 }
 
-// The SVG names the font that the text was measured in; a machine without it
-// should take one of the same widths, not its default.
+// The SVG names the font with which the text was measured. A machine without it should
+// use a font with the same widths, not its default font.
 const (
 	svgFont  = "font-family:Liberation Sans;"
 	svgFonts = "font-family:'Liberation Sans',Arial,Helvetica,sans-serif;"
 )
 
-// inner leaves a white margin, which SVG viewers do not add.
+// inner leaves a white margin, because SVG viewers do not add one.
 func inner(c draw.Canvas) draw.Canvas {
 	c.SetColor(color.White)
 	c.Fill(c.Rectangle.Path())

@@ -21,9 +21,9 @@ type Point struct {
 	Frontier  bool    // no other point is better in both
 }
 
-// Tradeoff is the picture of choices that cost more or less and are more or
-// less right: a named point each with its interval, a line through the
-// frontier, and further lines on top, such as the strategies of a job.
+// Tradeoff is a chart of accuracy against cost: a named point with its interval for
+// each choice, a line through the frontier, and optional further lines, such as the
+// strategies of a job.
 type Tradeoff struct {
 	Axes
 	Points  []Point
@@ -33,7 +33,7 @@ type Tradeoff struct {
 // Save writes the chart as SVG or PNG, by the file's extension.
 func (t Tradeoff) Save(file string) error {
 	p := t.frame()
-	p.Legend.Left, p.Legend.Top = false, false // where an accuracy over cost is never
+	p.Legend.Left, p.Legend.Top = false, false // the corner where there are never points
 	p.Legend.YOffs, p.Legend.XOffs = vg.Points(6), -vg.Points(8)
 	if err := t.draw(p); err != nil {
 		return slo.E("plot "+file, slo.KindInternal, "%w", err)
@@ -175,7 +175,7 @@ func along(from, to vg.Point) []vg.Rectangle {
 	return line
 }
 
-// leaderMin is how far a name is from its point before a line ties them.
+// leaderMin is the distance of a name from its point above which a line connects them.
 const leaderMin = 14
 
 // place finds the free spot that is nearest to the point, on rings around it,

@@ -1,14 +1,13 @@
-// Package replay offers load to a server and reports what came of it. It exists
-// to test the two promises of mosel from outside, as a client sees them: answers
-// in time, and a mean score that labels confirm.
+// Package replay sends load to a server and reports the results as a client sees
+// them: whether answers are on time, and whether labels confirm their expected
+// accuracy.
 //
-// The load is open: every arrival is drawn before the run from a seeded
-// generator, and latencies count from the instant a request was meant to be
-// sent. A server that stalls therefore does not slow down its own test
-// (coordinated omission); where the generator itself fell behind, the report
-// says so. Samples come from the model's held-out set, which neither training
-// nor profiling has seen.
+// The load is open-loop: all arrival times are drawn before the run, from a seed, and
+// latencies are measured from the instant at which a request was meant to be sent. A
+// server that stalls therefore does not slow down its own test (coordinated omission).
+// If the generator itself is late, the report says so. Samples come from the model's
+// held-out set, which was used neither for training nor for profiling.
 //
-// Workload draws Jobs, Run sends them, Log.Report makes the Report; Server is a
-// child process that serves while a run lasts.
+// Workload draws Jobs, Run sends them, and Log.Report makes the Report. Server is a
+// child process that serves during a run.
 package replay

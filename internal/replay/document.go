@@ -27,7 +27,7 @@ type Document struct {
 
 // RunOut is the report of one run.
 type RunOut struct {
-	Policy string `json:"policy"` // "" where the server was there already
+	Policy string `json:"policy"` // "" for the server at --addr
 	Server string `json:"server"`
 	Report Report `json:"report"`
 }
@@ -57,8 +57,8 @@ func (w Workload) Facts(warmup time.Duration) Facts {
 		MinAccuracy: w.Floors.String(), DeadlineSeconds: w.Deadlines.String(), Late: w.Late.String(), Seed: w.Seed}
 }
 
-// WriteTable prints the runs side by side, one column each, and below it what
-// a reader must know before believing them.
+// WriteTable prints the runs side by side, one column each, and below them the reasons
+// to doubt the numbers.
 func (d Document) WriteTable(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
 	rows := d.rows()
@@ -136,7 +136,7 @@ func (d Document) rows() []row {
 	return rows
 }
 
-// variantNames lists the variants of all runs, in the order they come.
+// variantNames lists the variants of all runs, in the order of appearance.
 func (d Document) variantNames() []string {
 	var names []string
 	for _, run := range d.Runs {
@@ -149,7 +149,7 @@ func (d Document) variantNames() []string {
 	return names
 }
 
-// warnings are the reasons to doubt a run, and what failed in it.
+// warnings returns the reasons to doubt a run, and its failures.
 func (r RunOut) warnings() []string {
 	var out []string
 	say := func(format string, args ...any) {
@@ -188,7 +188,7 @@ func accuracyCell(a Accuracy) string {
 	return fmt.Sprintf("%.4f [%.4f, %.4f]", a.Measured, a.Low, a.High)
 }
 
-// percent prints a share with one digit, or two where it is small.
+// percent formats a share with one decimal, or two if it is small.
 func percent(part, whole int) string {
 	if whole == 0 {
 		return "-"

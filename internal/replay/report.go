@@ -10,12 +10,11 @@ import (
 	"github.com/mosel-serve/mosel/internal/stats"
 )
 
-// lagMax is how late a request may be sent before the report counts it as the
-// generator's fault.
+// lagMax is how late a request may be sent before the report counts it as late sent.
 const lagMax = 5 * time.Millisecond
 
-// Report is what came of one run. Warm-up jobs are in none of its numbers. It
-// is written as JSON; docs/replay.md describes every field.
+// Report is the result of one run, without the jobs of the warm-up. It is written as
+// JSON; docs/replay.md describes every field.
 type Report struct {
 	Seconds   float64        `json:"seconds"`    // counted time: from the end of the warm-up to the last answer
 	EndedSoon bool           `json:"ended_soon"` // stopped before the last arrival
@@ -49,21 +48,21 @@ type Outcomes struct {
 	LateShare   float64 `json:"late_share"`    // 1 - on_time_share
 }
 
-// Accuracy sets the mean score that labels show beside the promised one, over
-// the items that have a result.
+// Accuracy is the mean score measured with labels beside the expected one, over the
+// items that have a result.
 type Accuracy struct {
 	Measured float64 `json:"measured"`
-	Low      float64 `json:"low"` // of the 95 % interval, for samples never seen
+	Low      float64 `json:"low"` // of the 95 % interval
 	High     float64 `json:"high"`
-	Expected float64 `json:"expected"` // mean of what the server promised
+	Expected float64 `json:"expected"` // mean of the expected accuracies in the answers
 	// ExpectedIs says where Expected lies: "within" the interval, "above" or "below"
-	// it; "" where nothing was measured.
+	// it; "" if nothing was measured.
 	ExpectedIs string  `json:"expected_is"`
 	Right      int     `json:"right"`       // items whose score is 1
 	Items      int     `json:"items"`       // that were scored; 0 where the metric is external
 	Samples    int     `json:"samples"`     // different ones
-	Floor      float64 `json:"floor"`       // mean min_accuracy that was asked for
-	BelowFloor int     `json:"below_floor"` // jobs promised less than they asked for
+	Floor      float64 `json:"floor"`       // mean floor
+	BelowFloor int     `json:"below_floor"` // jobs with an expected accuracy below their floor
 }
 
 // JCT is the distribution of job completion times in milliseconds, from the
@@ -76,7 +75,7 @@ type JCT struct {
 	Max  float64 `json:"max"`
 }
 
-// Generator says whether the load itself was as meant.
+// Generator says whether the load was sent as intended.
 type Generator struct {
 	CPU         float64 `json:"cpu"` // cores this process used
 	LagP99MS    float64 `json:"lag_p99_ms"`
@@ -92,7 +91,7 @@ type Failure struct {
 	Jobs    int    `json:"jobs"`
 }
 
-// Report sums the log up.
+// Report makes the report of the log.
 func (l *Log) Report() Report {
 	window := l.length - l.warmup
 	r := Report{Seconds: max(0, window.Seconds()), EndedSoon: l.early, Variants: []VariantItems{}, Failures: []Failure{}}
@@ -139,8 +138,8 @@ func (l *Log) Report() Report {
 	return r
 }
 
-// arrivals is the counted time in which jobs arrived: from the warm-up's end to
-// where the next job would have come. The mean gap stands for that last one.
+// arrivals returns the counted time in which jobs arrived: from the end of the warm-up
+// until the next job would have arrived. The last gap is assumed to be the mean gap.
 func (l *Log) arrivals() time.Duration {
 	count, last := 0, time.Duration(0)
 	for i, job := range l.jobs {
@@ -156,8 +155,8 @@ func (l *Log) arrivals() time.Duration {
 	return span + span/time.Duration(count-1)
 }
 
-// rates fills in items per second: offered over the time of arrivals, served
-// over that or, where answers took longer, over the whole counted time.
+// rates sets the items per second: offered over the time of arrivals; served over the
+// same time or, if answers took longer, over the whole counted time.
 func (r *Report) rates(arrivals time.Duration) {
 	if s := arrivals.Seconds(); s > 0 {
 		r.Offered.ItemsPerSecond = float64(r.Offered.Items) / s
@@ -194,7 +193,7 @@ func (o *Outcomes) share(all int) {
 	}
 }
 
-// accuracy fills in what was measured beside what was promised.
+// accuracy sets the measured and the expected accuracy.
 func (r *Report) accuracy(answers tally, floors, promised slo.Score) {
 	mean, items := answers.interval()
 	a := &r.Accuracy
@@ -212,8 +211,8 @@ func (r *Report) accuracy(answers tally, floors, promised slo.Score) {
 	}
 }
 
-// Verdict says in a sentence that the promised accuracy is not what was measured, ""
-// if it may be.
+// Verdict is a sentence that says that the expected accuracy is outside the measured
+// interval; "" if it is inside.
 func (a Accuracy) Verdict() string {
 	how := "worse"
 	switch a.ExpectedIs {
@@ -262,7 +261,7 @@ func (l *Log) causes() []Failure {
 	return out
 }
 
-// jctOf sums completion times up.
+// jctOf computes the distribution of completion times.
 func jctOf(times []time.Duration) JCT {
 	if len(times) == 0 {
 		return JCT{}

@@ -10,44 +10,44 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Answer is what became of one job, as its sender tells it. Slices are reused
-// from one job of a worker to its next.
+// Answer is the result of one job, set by its sender. A worker reuses the slices for
+// its next job.
 type Answer struct {
-	Outcome  slo.Outcome  // OnTime for any result: Run's own clock decides whether it was late; Failed unless set
+	Outcome  slo.Outcome  // OnTime for any result, since Run decides by its own clock whether it was late; default Failed
 	Expected slo.Accuracy // of its mean over the items; only with a result
 	Scores   []float32    // per item: how right the answer is, 0 to 1; only with a result, none where the metric is external
 	Mix      []VariantItems
-	Failure  string // why there is no result, for a person; short and without facts of the one job
+	Failure  string // why there is no result; short, and without details of this job, so that equal reasons can be counted
 }
 
-// VariantItems counts the items that ran on a variant.
+// VariantItems is the number of items that ran on a variant.
 type VariantItems struct {
 	Variant string `json:"variant"`
 	Items   int    `json:"items"`
 }
 
-// Send carries out one job and fills in the answer. The job's deadline is what
-// is left of it when the job is sent. Run calls it from many goroutines.
+// Send sends one job and fills in the answer. The job's deadline is the time that is
+// left when the job is sent. Run calls it from many goroutines.
 type Send func(ctx context.Context, job Job, answer *Answer)
 
-// Options say how Run sends.
+// Options configure Run.
 type Options struct {
 	Concurrency int           // most jobs in flight
-	Warmup      time.Duration // jobs before that are sent and not counted
+	Warmup      time.Duration // jobs before that time are sent but not counted
 	Grace       time.Duration // how long answers may take after the last arrival
 	Progress    func(Progress)
 }
 
 // Bounds and defaults of Options.
 const (
-	ConcurrencyMax     = 20_000 // sockets; the usual limit on open files is above
+	ConcurrencyMax     = 20_000 // each needs a socket; below the usual limit on open files
 	ConcurrencyDefault = 2_048
 	GraceDefault       = 30 * time.Second
 	progressEvery      = 200 * time.Millisecond
 	failuresMax        = 20 // different messages kept
 )
 
-// Progress is how far a run is.
+// Progress is the progress of a run.
 type Progress struct {
 	Elapsed time.Duration
 	Length  time.Duration // until the last arrival
@@ -58,17 +58,17 @@ type Progress struct {
 	Missed  int           // of Counted: those without a result on time
 }
 
-// record is what Run keeps of one job.
+// record is Run's record of one job.
 type record struct {
 	sent     bool
 	scored   bool // the items have scores
 	outcome  slo.Outcome
-	lag      time.Duration // sent so long after it was meant to be
+	lag      time.Duration // how late it was sent
 	latency  time.Duration // from when it was meant to be sent to its answer
 	expected slo.Accuracy
 }
 
-// Log is everything Run learnt. Index i is the workload's job i.
+// Log is the result of Run. Index i is the workload's job i.
 type Log struct {
 	jobs    []Job
 	records []record
@@ -92,7 +92,7 @@ type run struct {
 	log      *Log
 	send     Send
 	start    time.Time
-	hand     chan int // jobs whose time has come, to workers that are free
+	hand     chan int // jobs that are due, for free workers
 	workers  sync.WaitGroup
 	inFlight atomic.Int64
 	peak     atomic.Int64
@@ -103,8 +103,8 @@ type run struct {
 	missed   atomic.Int64
 }
 
-// Run sends the jobs, each at its time, and returns when all are answered, when
-// the grace after the last arrival is over, or soon after ctx ends.
+// Run sends each job at its time. It returns when all jobs are answered, when the grace
+// time after the last arrival is over, or soon after ctx ends.
 func Run(ctx context.Context, jobs []Job, send Send, o Options) *Log {
 	items := 0
 	if len(jobs) > 0 {
@@ -115,7 +115,7 @@ func Run(ctx context.Context, jobs []Job, send Send, o Options) *Log {
 		bound: o.Concurrency, mix: map[string]int{}, failures: map[string]int{}}
 	r := &run{log: log, send: send, start: time.Now(), hand: make(chan int)}
 	before := ProcessCPU()
-	// Answers may outlive the last arrival by the grace, not more.
+	// Answers may come at most the grace time after the last arrival.
 	working, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	grace := time.AfterFunc(r.span()+o.Grace, func() { stop(errGrace) })
@@ -129,7 +129,7 @@ func Run(ctx context.Context, jobs []Job, send Send, o Options) *Log {
 	return log
 }
 
-// span is the time of the last arrival.
+// span returns the time of the last arrival.
 func (r *run) span() time.Duration {
 	if len(r.log.jobs) == 0 {
 		return 0
@@ -162,9 +162,9 @@ func (r *run) watch(progress func(Progress)) {
 	}
 }
 
-// pace hands out each job at its time, to a worker that is free or to a new one.
-// When as many are busy as there may be, it waits for one: jobs are then sent
-// late, which their lag tells.
+// pace gives each job at its time to a free worker or to a new one. If the maximum
+// number of workers is busy, it waits for one; jobs are then sent late, and their lag
+// shows it.
 func (r *run) pace(ctx context.Context, most int) {
 	defer close(r.hand)
 	timer := time.NewTimer(0)
@@ -200,7 +200,7 @@ func (r *run) pace(ctx context.Context, most int) {
 	}
 }
 
-// work sends a first job, then those it is handed.
+// work sends a first job, then the jobs that it receives.
 func (r *run) work(ctx context.Context, first int) {
 	var answer Answer
 	r.one(ctx, first, &answer)
@@ -249,7 +249,7 @@ func (r *run) one(ctx context.Context, i int, answer *Answer) {
 	}
 }
 
-// enter counts a job in flight.
+// enter increments the number of jobs in flight.
 func (r *run) enter() {
 	n := r.inFlight.Add(1)
 	for {
@@ -260,7 +260,7 @@ func (r *run) enter() {
 	}
 }
 
-// count adds an answer to the sums that are kept as the run goes.
+// count adds an answer to the running sums.
 func (l *Log) count(outcome slo.Outcome, answer *Answer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -16,17 +16,16 @@ import (
 
 // Bounds on a child server's life.
 const (
-	startMax    = 60 * time.Second // loading and warming a large model
+	startMax    = 60 * time.Second // to load and warm up a large model
 	drainMax    = 10 * time.Second // from SIGTERM to its end
 	readyWord   = "ready "         // before the URL, on a line of its output
-	complaints  = 8 << 10          // how much of the end of its output is kept
-	complainMax = 12               // lines of it that an error shows
+	complaints  = 8 << 10          // number of bytes of the end of its output that are kept
+	complainMax = 12               // number of these lines that an error shows
 )
 
-// Server is a child process that serves while a run lasts. It is a process of
-// its own so that it and the load generator do not share a Go scheduler and a
-// heap: a server that borrowed the generator's garbage collector would be
-// measured wrong.
+// Server is a child process that serves during a run. It is a separate process so that
+// it does not share a Go scheduler, a heap and a garbage collector with the load
+// generator, which would falsify the measurement.
 type Server struct {
 	URL string
 
@@ -36,12 +35,12 @@ type Server struct {
 	err     error         // how; read after ended
 }
 
-// ErrServerDied is wrapped by the error of a server that ended by itself.
-var ErrServerDied = errors.New("the server ended by itself")
+// ErrServerDied is wrapped by the error of a server that ended unexpectedly.
+var ErrServerDied = errors.New("the server ended unexpectedly")
 
-// StartServer runs a command, such as "mosel serve --addr 127.0.0.1:0", that
-// prints "ready URL" when it serves, and returns then. On Linux the child dies
-// with this process, however that ends.
+// StartServer runs a command, such as "mosel serve --addr 127.0.0.1:0", and returns
+// when it prints "ready URL". On Linux the child ends when this process ends, even if
+// this process is killed.
 func StartServer(ctx context.Context, command []string) (*Server, error) {
 	announced := make(chan string, 1)
 	s := &Server{output: &tail{most: complaints, announced: announced}, ended: make(chan struct{})}
@@ -50,7 +49,7 @@ func StartServer(ctx context.Context, command []string) (*Server, error) {
 	cmd.SysProcAttr = childAttributes()
 	started := make(chan error, 1)
 	go func() {
-		// The signal that ends an orphan is sent when the thread that started it ends.
+		// Linux sends the signal that ends an orphan when the thread that started it ends.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		defer close(s.ended)
@@ -86,8 +85,8 @@ func (s *Server) await(ctx context.Context, announced <-chan string) error {
 	}
 }
 
-// Died returns nil while the server runs, else an error that wraps
-// ErrServerDied and shows the last lines it printed.
+// Died returns nil while the server runs. After that it returns an error that wraps
+// ErrServerDied and shows the last lines of the server's output.
 func (s *Server) Died() error {
 	select {
 	case <-s.ended:
@@ -101,7 +100,7 @@ func (s *Server) Died() error {
 	return fmt.Errorf("%w %s\n%s", ErrServerDied, how, s.output.lines(complainMax))
 }
 
-// Watch returns a context that ends, with Died as its cause, when the server does.
+// Watch returns a context that ends when the server ends, with Died as its cause.
 func (s *Server) Watch(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {
@@ -114,8 +113,8 @@ func (s *Server) Watch(ctx context.Context) (context.Context, context.CancelFunc
 	return ctx, func() { cancel(context.Canceled) }
 }
 
-// Stop lets the server drain, ends it where it does not, and returns when it is
-// gone. It may be called more than once.
+// Stop sends SIGTERM, kills the server if it does not end in time, and returns when it
+// has ended. It may be called more than once.
 func (s *Server) Stop() {
 	_ = s.process.Signal(syscall.SIGTERM) // it may have ended before
 	drained := time.AfterFunc(drainMax, func() { _ = s.process.Kill() })
@@ -123,17 +122,17 @@ func (s *Server) Stop() {
 	<-s.ended
 }
 
-// tail keeps the end of what is written to it and announces the URL of a line
-// "ready URL", once.
+// tail keeps the end of what is written to it. It announces the URL of a line "ready
+// URL" once.
 type tail struct {
 	most      int
-	announced chan<- string // nil once it has
+	announced chan<- string // nil after it was announced
 
 	mu  sync.Mutex
 	end []byte
 }
 
-// Write appends p and forgets what is too old.
+// Write appends p and drops old output.
 func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -141,7 +140,7 @@ func (t *tail) Write(p []byte) (int, error) {
 	if t.announced != nil {
 		for line := range bytes.Lines(t.end) {
 			if said, ok := bytes.CutPrefix(line, []byte(readyWord)); ok && bytes.HasSuffix(said, []byte("\n")) {
-				url, _, _ := strings.Cut(string(bytes.TrimSpace(said)), " ") // what follows is of other transports
+				url, _, _ := strings.Cut(string(bytes.TrimSpace(said)), " ") // the rest is for other transports
 				t.announced <- url
 				t.announced = nil
 				break

@@ -17,8 +17,8 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// Target is a model on a server, and the labelled samples to send it. Its
-// method Send is a Send.
+// Target is a model on a server, with labelled samples to send. Its method Send is a
+// Send.
 type Target struct {
 	client *client.Client
 	set    *Samples
@@ -34,12 +34,12 @@ type Samples struct {
 
 // HeldOut reads the model package in a directory and its held-out set.
 func HeldOut(dir string) (*Samples, error) {
-	m, err := modelpkg.LoadIn(filepath.Dir(dir), dir) // links may lead to its neighbours
+	m, err := modelpkg.LoadIn(filepath.Dir(dir), dir) // links may lead to other packages beside it
 	if err != nil {
 		return nil, err
 	}
 	if m.Evaluation.HeldOut == "" {
-		return nil, slo.E("load "+dir, slo.KindInvalid, "the package has no held-out set to take samples from")
+		return nil, slo.E("load "+dir, slo.KindInvalid, "the package has no held-out set")
 	}
 	set, err := modelpkg.OpenSet(m.File(m.Evaluation.HeldOut), m)
 	if err != nil {
@@ -61,7 +61,7 @@ func NewSamples(m *modelpkg.Model, set *modelpkg.Set) (*Samples, error) {
 	return s, nil
 }
 
-// settle replaces the dynamic dimension of an input by what the samples have.
+// settle replaces the dynamic dimension of an input by the samples' size.
 func settle(spec modelpkg.Spec, bytes int) (tensor.Shape, error) {
 	shape := slices.Clone(spec.Shape)
 	dynamic, known := -1, spec.DType.Size()
@@ -70,7 +70,7 @@ func settle(spec modelpkg.Spec, bytes int) (tensor.Shape, error) {
 		case d >= 0:
 			known *= int(d)
 		case dynamic >= 0:
-			return nil, fmt.Errorf("input %s has the shape %v; samples of more than one dynamic dimension cannot be replayed", spec.Name, spec.Shape)
+			return nil, fmt.Errorf("input %s has the shape %v; inputs with more than one dynamic dimension cannot be replayed", spec.Name, spec.Shape)
 		default:
 			dynamic = i
 		}
@@ -81,7 +81,7 @@ func settle(spec modelpkg.Spec, bytes int) (tensor.Shape, error) {
 	return shape, nil
 }
 
-// Len is the number of samples.
+// Len returns the number of samples.
 func (s *Samples) Len() int { return s.Set.Len() }
 
 // Unmeasured says why answers cannot be scored; "" if they can.
@@ -100,8 +100,8 @@ func (s *Samples) Source() string {
 	return s.Set.Path
 }
 
-// Inputs gathers samples into the inputs of one request. Those of a single
-// sample are views of the set.
+// Inputs copies samples into the inputs of one request. The inputs of a single sample
+// are views of the set.
 func (s *Samples) Inputs(samples []int32) []tensor.Tensor {
 	inputs := slices.Clone(s.one)
 	for k := range inputs {
@@ -118,8 +118,8 @@ func (s *Samples) Inputs(samples []int32) []tensor.Tensor {
 	return inputs
 }
 
-// NewTarget aims at the samples' model on the server at url, with at most so
-// many requests in flight.
+// NewTarget returns a target for the samples' model on the server at url, with a bound
+// on the requests in flight.
 func NewTarget(url string, samples *Samples, concurrency int) (*Target, error) {
 	options := client.Options{ConnectionsMax: concurrency, GRPC: clientgrpc.Dial}
 	if !strings.HasPrefix(url, "grpc") && !strings.HasPrefix(url, "https:") {
@@ -146,7 +146,7 @@ func (t *Target) Infer(ctx context.Context, job Job) (*client.Response, error) {
 	})
 }
 
-// Send carries out a job.
+// Send sends a job and fills in its answer.
 func (t *Target) Send(ctx context.Context, job Job, a *Answer) {
 	answer, err := t.Infer(ctx, job)
 	if err != nil {
@@ -190,11 +190,12 @@ func (t *Target) grade(job Job, answer *client.Response, a *Answer) error {
 	return nil
 }
 
-// outcomeOf reads an error as an outcome, and as a reason that many errors share.
+// outcomeOf converts an error to an outcome and to a reason without details of the
+// job.
 func outcomeOf(err error) (slo.Outcome, string) {
 	var refused *client.Error
 	if !errors.As(err, &refused) {
-		// Without the address of one connection, equals are counted together.
+		// Remove the address of the connection, so that equal errors are counted together.
 		if network, ok := errors.AsType[*net.OpError](err); ok {
 			return slo.Failed, "cannot " + network.Op + ": " + network.Err.Error()
 		}

@@ -12,12 +12,11 @@ import (
 	"time"
 )
 
-// transport sends requests over kept connections, one at a time on each, written
-// and read by the goroutine that asks. net/http's own has two goroutines more for
-// every connection and hands each request to one and back from the other; a
-// generator that shares its machine with the server it measures cannot spend several
-// times on a question what the server spends on the answer. It is for plain HTTP/1.1
-// and bodies of known length, which is what a replay sends.
+// transport sends requests over reused connections, one at a time on each. The calling
+// goroutine writes and reads. net/http's transport has two more goroutines per
+// connection and passes each request between them, which costs several times more than
+// the server spends on the answer; that would falsify the measurement if both share a
+// machine. It supports only plain HTTP/1.1 and bodies of known length.
 type transport struct {
 	mu     sync.Mutex
 	idle   []*kept // the last used at the end
@@ -29,7 +28,7 @@ type kept struct {
 	net.Conn
 	reader *bufio.Reader
 	writer *bufio.Writer
-	used   bool // has had an answer: the server may have closed it since
+	used   bool // it had an answer before, so the server may have closed it since
 }
 
 const connectTimeout = 10 * time.Second
@@ -45,21 +44,21 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		if err == nil {
 			return answer, nil
 		}
-		_ = c.Close() // it is given up
+		_ = c.Close() // it is not used any more
 		if !c.used || r.GetBody == nil || r.Context().Err() != nil {
 			if cause := context.Cause(r.Context()); cause != nil {
 				err = cause
 			}
 			return nil, err
 		}
-		// It was idle for too long, which the server has a right to end.
+		// The server may have closed it because it was idle for too long.
 		if r.Body, err = r.GetBody(); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// connection is an idle connection, or a new one.
+// connection returns an idle connection, or a new one.
 func (t *transport) connection(ctx context.Context, addr string) (*kept, error) {
 	t.mu.Lock()
 	if n := len(t.idle); n > 0 {
@@ -76,17 +75,17 @@ func (t *transport) connection(ctx context.Context, addr string) (*kept, error) 
 	return &kept{Conn: conn, reader: bufio.NewReader(conn), writer: bufio.NewWriterSize(conn, 32<<10)}, nil
 }
 
-// exchange writes the request and reads the head of the answer. The connection is
-// free again when the answer's body has been read to its end and closed.
+// exchange writes the request and reads the header of the answer. The connection can
+// be reused when the answer's body has been read completely and closed.
 func (t *transport) exchange(c *kept, r *http.Request) (*http.Response, error) {
-	stop := context.AfterFunc(r.Context(), func() { _ = c.SetDeadline(time.Unix(1, 0)) }) // a connection that is given up is closed
+	stop := context.AfterFunc(r.Context(), func() { _ = c.SetDeadline(time.Unix(1, 0)) }) // such a connection is closed later
 	err := c.write(r)
 	if err == nil {
 		var answer *http.Response
 		if answer, err = http.ReadResponse(c.reader, r); err == nil {
 			answer.Body = &body{ReadCloser: answer.Body, left: answer.ContentLength, done: func(whole bool) {
 				if !stop() || !whole || answer.Close {
-					_ = c.Close() // it is given up
+					_ = c.Close() // it is not used any more
 					return
 				}
 				t.keep(c)
@@ -103,7 +102,7 @@ func (c *kept) write(r *http.Request) error {
 	w := c.writer
 	w.Reset(c.Conn)
 	for _, text := range [...]string{r.Method, " ", r.URL.RequestURI(), " HTTP/1.1\r\nHost: ", r.URL.Host, "\r\n"} {
-		_, _ = w.WriteString(text) // Flush tells
+		_, _ = w.WriteString(text) // Flush returns the error
 	}
 	if err := r.Header.Write(w); err != nil {
 		return err
@@ -119,30 +118,32 @@ func (c *kept) write(r *http.Request) error {
 	return w.Flush()
 }
 
-// keep takes a connection back.
+// keep stores a connection for reuse.
 func (t *transport) keep(c *kept) {
 	c.used = true
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
-		_ = c.Close() // it is given up
+		_ = c.Close() // it is not used any more
 		return
 	}
 	t.idle = append(t.idle, c)
 }
 
-// CloseIdleConnections closes what is not in use, and what is when it is free.
+// CloseIdleConnections closes idle connections now, and busy ones when they are
+// released.
 func (t *transport) CloseIdleConnections() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closed = true
 	for _, c := range t.idle {
-		_ = c.Close() // it is given up
+		_ = c.Close() // it is not used any more
 	}
 	t.idle = nil
 }
 
-// body is that of an answer, which says when it is closed whether it was read whole.
+// body is the body of an answer. When it is closed, it stores the connection for reuse
+// if the body was read completely.
 type body struct {
 	io.ReadCloser
 	left int64 // bytes; -1: unknown

@@ -9,7 +9,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/workload"
 )
 
-// Process is how arrivals follow each other.
+// Process is an arrival process.
 type Process = workload.Process
 
 // Spread is a distribution of floors or deadlines.
@@ -25,9 +25,9 @@ const (
 // Fixed is the spread with one value.
 func Fixed(v float64) Spread { return workload.Fixed(v) }
 
-// PaperSize as a Workload's JobSize draws sizes as the MOSEL paper does: whole
-// parts of a normal distribution with mean 1 and standard deviation 6, at least
-// 1, until they sum to the second's rate.
+// PaperSize as a Workload's JobSize draws sizes as in the MOSEL paper: values of a
+// normal distribution with mean 1 and standard deviation 6, rounded down, at least 1,
+// until they sum to the second's rate.
 const PaperSize = -1
 
 // Bounds of one workload, for the memory its records take: about 1 GB at both.
@@ -38,14 +38,14 @@ const (
 	JobSizeMax = 1024
 )
 
-// Workload describes a load. Everything it draws follows from Seed.
+// Workload describes a load. Seed determines all random numbers.
 type Workload struct {
 	Process   Process
 	Rate      float64       // items per second, > 0; not with Trace
 	Trace     []float64     // items per second, second by second; nil for a constant Rate
 	Duration  time.Duration // > 0; a trace that ends earlier ends the load
 	JobSize   int           // items per job, or PaperSize
-	Floors    Spread        // min_accuracy of each job as a share, 0 = none
+	Floors    Spread        // floor of each job, 0 to 1; 0: none
 	Deadlines Spread        // of each job, in seconds, 0 = none
 	Late      slo.LateRule
 	Seed      uint64
@@ -61,7 +61,7 @@ type Job struct {
 	First    int     // how many items the jobs before it carry
 }
 
-// Validate says what is wrong with the workload, in the words of the command's flags.
+// Validate returns an error if the workload is invalid, in terms of the command's flags.
 func (w Workload) Validate() error {
 	switch {
 	case w.Trace == nil && !(w.Rate > 0 && w.Rate <= workload.RateMax):
@@ -73,7 +73,7 @@ func (w Workload) Validate() error {
 	}
 	load := w.load()
 	if items := workload.Items(load.Rate); items > itemsMax {
-		return fmt.Errorf("about %.0f items are more than one run keeps (%d): lower the rate or the duration", items, itemsMax)
+		return fmt.Errorf("the load has about %.0f items, and a run may have %d: lower the rate or the duration", items, itemsMax)
 	}
 	return load.Validate()
 }
@@ -90,8 +90,8 @@ func (w Workload) load() workload.Load {
 	return l
 }
 
-// Jobs draws the jobs of the workload over a set of so many samples. Samples
-// are taken in shuffled passes over the set, so all are used equally often.
+// Jobs draws the jobs of the workload for a set with the given number of samples.
+// Samples are taken in shuffled passes over the set, so all are used equally often.
 func (w Workload) Jobs(samples int) ([]Job, error) {
 	if err := w.Validate(); err != nil {
 		return nil, err
@@ -113,7 +113,7 @@ func (w Workload) Jobs(samples int) ([]Job, error) {
 	return jobs, nil
 }
 
-// passes hands out samples in shuffled passes over the whole set.
+// passes returns samples in shuffled passes over the whole set.
 type passes struct {
 	rng     *rand.Rand
 	samples int

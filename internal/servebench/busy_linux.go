@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// busyTime is the processor time that all processes of the machine have used
-// together, to a hundredth of a second; 0 where the system does not tell.
+// busyTime returns the processor time of all processes of the machine together, to a
+// hundredth of a second; 0 if the system does not report it.
 func busyTime() time.Duration {
 	const (
 		tick   = 10 * time.Millisecond
@@ -31,10 +31,10 @@ func busyTime() time.Duration {
 	return time.Duration(ticks) * tick
 }
 
-// waitedTime is how long the threads of this process have been ready to run and
-// waited for a core, all together; those that have ended are not counted.
+// waitedTime returns the total time in which threads of this process were ready to run
+// and waited for a core. Ended threads are not counted.
 func waitedTime() (sum time.Duration) {
-	files, _ := filepath.Glob("/proc/self/task/*/schedstat") // the pattern is sound
+	files, _ := filepath.Glob("/proc/self/task/*/schedstat") // the pattern is valid
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {

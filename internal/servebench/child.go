@@ -25,27 +25,27 @@ const (
 	roleEcho  = "echo"
 )
 
-// announcement is what a child says of itself: where it serves.
+// announcement is a child's message about its addresses.
 type announcement struct {
 	REST string `json:"rest"`
 	GRPC string `json:"grpc"`
 }
 
-// usage is what a child has used so far.
+// usage is a child's use of resources so far.
 type usage struct {
 	CPU         int64 `json:"cpu_ns"`
 	Allocations int64 `json:"allocations"`
 	Allocated   int64 `json:"allocated_bytes"`
-	Waited      int64 `json:"waited_ns"` // that its threads, ready to run, waited for a core
+	Waited      int64 `json:"waited_ns"` // time in which its threads were ready to run and waited for a core
 }
 
-// since is what was used after an earlier usage.
+// since returns the difference to an earlier usage.
 func (u usage) since(before usage) usage {
 	return usage{CPU: u.CPU - before.CPU, Allocations: u.Allocations - before.Allocations, Allocated: u.Allocated - before.Allocated,
 		Waited: u.Waited - before.Waited}
 }
 
-// serve is the life of a child process: it serves until it is told to end.
+// serve runs a child process: it serves until it is told to end.
 func serve(ctx context.Context, o options) error {
 	switch o.role {
 	case roleMosel:
@@ -73,8 +73,8 @@ func profiled(file string, run func() error) error {
 	return errors.Join(err, f.Close())
 }
 
-// serveMosel is mosel as `mosel serve` runs it, but that its runtime computes
-// nothing, in no time.
+// serveMosel serves like `mosel serve`, but with a runtime that answers at once and
+// computes nothing.
 func serveMosel(ctx context.Context, models string) error {
 	cfg := server.Default(runtime.NumCPU())
 	cfg.ModelsDir, cfg.Addr, cfg.GRPCAddr, cfg.MetricsAddr = models, "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
@@ -93,8 +93,8 @@ func serveMosel(ctx context.Context, models string) error {
 	return errors.Join(err, s.Shutdown(context.WithoutCancel(ctx)))
 }
 
-// serveEcho is the least that a server of each transport can do: read the
-// request to its end, answer with so many bytes.
+// serveEcho runs the simplest server of each transport: it reads the request completely
+// and answers with a fixed number of bytes.
 func serveEcho(ctx context.Context) error {
 	rest, err := listenHTTP(http.HandlerFunc(echo))
 	if err != nil {
@@ -140,8 +140,8 @@ var (
 	payload [bodyMax]byte // what echo servers answer with, zeros
 )
 
-// echo reads the body, into memory that is used again, and answers with as many
-// bytes as the path says.
+// echo reads the body into reused memory, and answers with the number of bytes in the
+// path.
 func echo(w http.ResponseWriter, r *http.Request) {
 	size, err := strconv.Atoi(r.URL.Path[1:])
 	if err != nil || size > bodyMax || r.ContentLength < 0 || r.ContentLength > bodyMax {
@@ -160,8 +160,8 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	w.Write(payload[:size])
 }
 
-// answerQuestions tells the parent where the child serves and, whenever it asks,
-// what the child has used, until ctx ends.
+// answerQuestions sends the child's addresses to the parent and, whenever it asks, the
+// child's usage, until ctx ends.
 func answerQuestions(ctx context.Context, a announcement) error {
 	questions := http.NewServeMux()
 	tell := func(path string, answer func() any) {

@@ -49,8 +49,8 @@ type decoder struct {
 	read  func(body []byte) error
 }
 
-// The decoders that are compared. ours must be as fast as plain, which is what
-// one pass over the text with the standard library's parser of numbers costs.
+// The compared decoders. ours must be as fast as plain, which is one pass over the text
+// with the standard library's number parser.
 const (
 	ours  = "oip"
 	plain = "one pass"
@@ -81,7 +81,7 @@ func all(n int) error {
 
 var dataField = []byte(`"data":[`)
 
-// readPlain knows where the numbers begin.
+// readPlain is told where the numbers begin.
 func readPlain(body []byte) error {
 	rest := body[bytes.Index(body, dataField)+len(dataField):]
 	numbers := make([]float32, 0, imageNumbers)
@@ -181,7 +181,7 @@ func measureDecoding(o options) (speeds, error) {
 	return result, nil
 }
 
-// decodeFor reads the body again and again and returns MB/s.
+// decodeFor reads the body repeatedly and returns MB/s.
 func decodeFor(span time.Duration, d decoder, body []byte) (float64, error) {
 	const perLook = 16 // at the clock
 	n, began := 0, time.Now()

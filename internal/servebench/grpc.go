@@ -20,8 +20,8 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// grpcEcho is the protocol's service at its barest: the message is unmarshaled,
-// as it always is, and answered with so many bytes at once.
+// grpcEcho is a minimal server of the protocol's service: it unmarshals the message and
+// answers at once with a fixed number of bytes.
 type grpcEcho struct {
 	inference.UnimplementedGRPCInferenceServiceServer
 }
@@ -70,9 +70,9 @@ func (s *grpcServer) stop() error {
 	return <-s.done
 }
 
-// grpcCaller is one connection with one call at a time, as openREST's are. The
-// request is marshaled once and the answer not unmarshaled, so that the client,
-// which grpc-go makes heavy enough, hides as little as it can of the servers.
+// grpcCaller is one connection with one call at a time, like those of openREST. The
+// request is marshaled once and the answer is not unmarshaled, to keep the cost of the
+// client low; grpc-go's own cost is already high.
 type grpcCaller struct {
 	conn    *grpc.ClientConn
 	request []byte
@@ -87,7 +87,7 @@ type wireCodec struct{}
 func (wireCodec) Marshal(v any) (mem.BufferSlice, error) {
 	request, ok := v.([]byte)
 	if !ok {
-		return nil, fmt.Errorf("%T is no message on the wire", v)
+		return nil, fmt.Errorf("%T is not a serialized message", v)
 	}
 	return mem.BufferSlice{mem.SliceBuffer(request)}, nil
 }

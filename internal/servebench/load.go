@@ -14,7 +14,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/stats"
 )
 
-// caller is one client: it has one request under way at a time.
+// caller is one client with at most one request in flight.
 type caller interface {
 	exchange() error // send a request and read its answer
 	close()
@@ -47,8 +47,8 @@ func closeAll(callers []caller) {
 	}
 }
 
-// closedLoop lets every caller send its next request as soon as it has the
-// answer to the last, for a span of time, and returns how many were answered.
+// closedLoop lets every caller send its next request as soon as it has the last answer,
+// for some time, and returns the number of answers.
 func closedLoop(callers []caller, span time.Duration) (answered int, took time.Duration, err error) {
 	var total atomic.Int64
 	errs := make(chan error, len(callers))
@@ -90,10 +90,9 @@ func arrivals(rate float64, span time.Duration, seed uint64) []time.Duration {
 	}
 }
 
-// openLoop sends a request at each instant, whether or not the ones before have
-// been answered, as long as there is a caller without one. A latency counts from
-// the instant at which the request was meant to be sent: the wait for a caller,
-// and the lateness of this program, are part of it.
+// openLoop sends a request at each instant, even if earlier ones are not answered, if a
+// caller is free. A latency is measured from the instant at which the request was meant
+// to be sent, so it includes the wait for a caller and delays of this program.
 func openLoop(ctx context.Context, callers []caller, at []time.Duration) ([]time.Duration, error) {
 	took := make([]time.Duration, len(at))
 	due := make(chan int, len(at))
@@ -125,7 +124,7 @@ func openLoop(ctx context.Context, callers []caller, at []time.Duration) ([]time
 	return took, nil
 }
 
-// keepTime hands out the requests when they are due, from a thread of its own.
+// keepTime passes on the requests when they are due, on its own thread.
 func keepTime(ctx context.Context, began time.Time, at []time.Duration, due chan<- int) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -150,5 +149,5 @@ func middle(values []float64) float64 {
 	return stats.Quantile(values, 0.5)
 }
 
-// unexpectedAnswer is the error for an answer that is no success.
+// unexpectedAnswer is the error for an answer that is not a success.
 func unexpectedAnswer(line []byte) error { return fmt.Errorf("the server answered %q", line) }

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// restCaller is HTTP/1.1 at its barest: the bytes of one request, written again
-// and again to one connection. net/http's client takes more of the processor
-// than the servers that are measured, and would hide what they cost.
+// restCaller is a minimal HTTP/1.1 client: it writes the bytes of one request
+// repeatedly to one connection. net/http's client uses more processor time than the
+// measured servers and would hide their cost.
 type restCaller struct {
 	conn    net.Conn
 	reader  *bufio.Reader

@@ -18,8 +18,8 @@ var closedCallers = []int{16, 64}
 
 const openCallers = 64
 
-// A round in which other processes took more than this share of the machine is
-// repeated, up to so many times for each that is wanted; then the quietest count.
+// A round in which other processes used more than this share of the machine is
+// repeated, up to a bound; then the quietest rounds are used.
 const (
 	othersMax  = 0.05
 	attemptMax = 1.5
@@ -48,9 +48,9 @@ type result struct {
 	rate   float64 // requests per second of the open loop
 }
 
-// measureTransport lets the servers take turns in short rounds, so that the
-// machine's moods meet all of them alike: first saturated, then at half of what
-// mosel carried.
+// measureTransport measures the servers in turn in short rounds, so that changes of the
+// machine's speed affect all of them equally: first saturated, then at half of mosel's
+// saturated rate.
 func measureTransport(ctx context.Context, o options, p pair, t *transport) (*result, error) {
 	r := &result{transport: t, closed: map[int][]round{}}
 	for _, callers := range closedCallers {
@@ -94,13 +94,13 @@ func takeTurns(ctx context.Context, o options, p pair, t *transport, measure fun
 	return rounds[:min(o.rounds, len(rounds))], nil
 }
 
-// processorTime is what this process and the two servers have used together.
+// processorTime returns the processor time of this process and the two servers together.
 func (p pair) processorTime(ctx context.Context) time.Duration {
 	sum := replay.ProcessCPU()
 	for _, c := range []*child{p.mosel, p.bare} {
 		u, err := c.used(ctx)
 		if err != nil {
-			return 0 // the measurement that follows will say so
+			return 0 // the next measurement will return the error
 		}
 		sum += time.Duration(u.CPU)
 	}
@@ -155,7 +155,7 @@ func (s subject) pace(ctx context.Context, at []time.Duration) (m measurement, e
 	return m, nil
 }
 
-// What the table takes of a measurement.
+// Values of a measurement for the table.
 func rateOf(m measurement) float64        { return m.rate }
 func p50Of(m measurement) float64         { return m.p50 }
 func p99Of(m measurement) float64         { return m.p99 }
@@ -165,9 +165,9 @@ func allocatedOf(m measurement) float64   { return float64(m.used.Allocated) / f
 
 func waitedOf(m measurement) float64 { return float64(m.used.Waited) / 1e3 / float64(m.requests) } // microseconds
 
-// together is a quantile, in milliseconds, of all latencies of one subject in the
-// open loop. What happens in a few rounds only, as a run of the garbage collector
-// does, is in it, and not in the median of the rounds.
+// together returns a quantile, in milliseconds, of all latencies of one subject in the
+// open loop. It includes events of a few rounds only, such as garbage collections, which
+// the median of the rounds leaves out.
 func together(rounds []round, subject int, q float64) float64 {
 	var all []time.Duration
 	for _, r := range rounds {
@@ -177,7 +177,7 @@ func together(rounds []round, subject int, q float64) float64 {
 	return stats.Milliseconds(stats.Quantile(all, q))
 }
 
-// median over the rounds of one number of one subject.
+// median returns the median over the rounds of one value of one subject.
 func median(rounds []round, subject int, of func(measurement) float64) float64 {
 	values := make([]float64, len(rounds))
 	for i, r := range rounds {

@@ -48,9 +48,9 @@ type subject struct {
 	open  opener
 }
 
-// Subjects of a transport, in the order of the table. Both echo servers are bare:
-// the brief one answers with as many bytes as mosel does, the equal one with as
-// many as it got. The brief one is the stricter measure and counts.
+// Subjects of a transport, in the order of the table. Both echo servers are bare: the
+// brief one answers with as many bytes as mosel does, the equal one with as many as it
+// received. The bounds use the brief one, which is stricter.
 const (
 	brief = iota
 	equal
@@ -76,7 +76,7 @@ func subjectsOf(p pair) [subjectsEnd]subject {
 	}
 }
 
-// The bounds of the issue that asked for this.
+// The bounds.
 const (
 	ratioMin = 0.5
 	addedMax = 1.0 // milliseconds
@@ -152,8 +152,8 @@ func restJSON(p pair, m *modelpkg.Model) (*transport, error) {
 	return t, nil
 }
 
-// overREST prepares the request for one item, asks mosel once to see that its
-// answer is right and how long it is, and aims at the servers.
+// overREST prepares the request for one item, sends it to mosel once to check its
+// answer and its length, and prepares the connections to the servers.
 func overREST(p pair, m *modelpkg.Model, in tensor.Tensor, form oip.Form) (*transport, error) {
 	request := oip.Request{Inputs: []tensor.Tensor{in}, OutputForm: form}
 	body, n, err := request.Append(nil, form)

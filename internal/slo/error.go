@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Kind classifies an error by what its reader can do about it. The api package
-// has the one table from kind to HTTP and gRPC codes.
+// Kind classifies an error by what its reader can do about it. Package api maps
+// kinds to HTTP and gRPC codes.
 type Kind uint8
 
 // The kinds.
@@ -21,7 +21,7 @@ const (
 	KindTooLarge                     // a bound on size was exceeded
 	KindCancelled                    // cancelled by the client
 	KindUnavailable                  // not ready, or draining
-	KindUnsupported                  // understood, but not offered
+	KindUnsupported                  // known, but not supported
 	KindUnauthenticated              // a valid token is needed
 	KindForbidden                    // not for this caller
 	kindEnd
@@ -48,19 +48,19 @@ func (k Kind) String() string {
 	return kindNames[k]
 }
 
-// Error says which operation failed, of what kind the failure is, and why. The
-// optional facts let a client act: when to retry, and the best accuracy it
-// could have had.
+// Error says which operation failed, the kind of the failure, and why. The optional
+// fields help a client to react: when to retry, and the highest accuracy that was
+// possible.
 type Error struct {
 	Op         string // "infer digits", "load models/digits/mosel.yaml"
 	Kind       Kind
-	Err        error         // the cause, in words for a person
-	RetryAfter time.Duration // > 0: worth a retry after this long
+	Err        error         // the cause, as a message for a person
+	RetryAfter time.Duration // > 0: retry after this time
 	Best       Accuracy      // > 0: the highest accuracy that was possible
-	Job        string        // the job's id, by which it can be explained; "": it became none
+	Job        string        // the job's id, for an explanation; "": there was no job
 }
 
-// E builds an Error. The cause may carry %w.
+// E builds an Error. The format may contain %w.
 func E(op string, kind Kind, format string, args ...any) *Error {
 	return &Error{Op: op, Kind: kind, Err: fmt.Errorf(format, args...)}
 }
@@ -76,8 +76,8 @@ func (e *Error) Error() string {
 // Unwrap gives the cause to errors.Is and errors.As.
 func (e *Error) Unwrap() error { return e.Err }
 
-// KindOf returns the kind of the outermost Error in err's chain, or
-// KindInternal where there is none.
+// KindOf returns the kind of the outermost Error in err's chain, or KindInternal if
+// there is none.
 func KindOf(err error) Kind {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Kind

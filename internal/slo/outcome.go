@@ -1,15 +1,15 @@
 package slo
 
-// Outcome is how an item or a job ended. It is the label of metrics and
-// reports; an Error is for humans and clients.
+// Outcome is how an item or a job ended. It is a label in metrics and reports; an
+// Error is a message for people and clients.
 type Outcome uint8
 
 // The outcomes. Every item and every job ends with exactly one of them.
 const (
-	OnTime     Outcome = iota + 1 // run, and answered by its deadline
-	Late                          // run, and answered after its deadline
-	Shed                          // not run: it could not be on time, or a queue was full
-	Infeasible                    // not run: its floor cannot be met with the modalities it carries
+	OnTime     Outcome = iota + 1 // it ran, and was answered by its deadline
+	Late                          // it ran, and was answered after its deadline
+	Shed                          // it did not run, because it could not be on time or a queue was full
+	Infeasible                    // it did not run, because its modalities do not reach its floor
 	Cancelled                     // by the client
 	Failed                        // the runtime or its instance failed
 	outcomeEnd
@@ -28,5 +28,5 @@ func (o Outcome) String() string {
 	return outcomeNames[o]
 }
 
-// Ran reports whether the item was run to its end.
+// Ran reports whether the item ran to its end.
 func (o Outcome) Ran() bool { return o == OnTime || o == Late }

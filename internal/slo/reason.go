@@ -1,8 +1,8 @@
 package slo
 
-// Reason says why an outcome was not "on time". It selects the error a client
-// sees; the outcome alone is too coarse (a shed request may be worth a retry
-// because the queue was full, or not because its deadline has passed).
+// Reason says why an outcome was not "on time". It selects the error that a client
+// gets; the outcome alone is too coarse (a shed request can be retried if the queue
+// was full, but not if its deadline has passed).
 type Reason uint8
 
 // The reasons. The table below says what each of them means.
@@ -21,10 +21,9 @@ const (
 	reasonEnd
 )
 
-// reasons is the one table of what is said of a reason: its name, the outcome it
-// goes with, the kind of its error, and the sentence that clients read in that
-// error and operators in an explanation. What ran has no reason; its sentence is
-// for a client that wanted no late answer.
+// reasons has for each reason its name, its outcome, the kind of its error, and a
+// sentence that is used in errors and explanations. A job that ran has no reason;
+// that sentence is for a client that did not want a late answer.
 var reasons = [reasonEnd]struct {
 	name     string
 	outcome  Outcome
@@ -34,15 +33,15 @@ var reasons = [reasonEnd]struct {
 	ReasonNone:      {"none", Late, KindDeadlineExceeded, "the answer came after the deadline"},
 	ReasonQueueFull: {"queue_full", Shed, KindOverloaded, "the queue was full"},
 	ReasonTooBusy: {"too_busy", Shed, KindOverloaded,
-		"too busy: even the cheapest strategy that keeps the floor would have ended after the deadline"},
+		"too busy: even the cheapest strategy that reaches the floor would have ended after the deadline"},
 	ReasonDeadlinePassed: {"deadline_passed", Shed, KindDeadlineExceeded, "the deadline passed before all of it had run"},
 	ReasonFloor:          {"floor_impossible", Infeasible, KindInfeasible, "no strategy reaches the accuracy floor with the modalities present"},
 	ReasonNoVariant:      {"no_variant", Infeasible, KindInvalid, "no variant of the model runs on the modalities given"},
 	ReasonClient:         {"client_cancelled", Cancelled, KindCancelled, "cancelled by the client"},
 	ReasonRuntime:        {"runtime_failed", Failed, KindInternal, "the runtime failed"},
-	ReasonInstanceLost:   {"instance_lost", Failed, KindInternal, "it lost its instance more often than it is tried again"},
+	ReasonInstanceLost:   {"instance_lost", Failed, KindInternal, "its instances were lost too often"},
 	ReasonDraining:       {"draining", Shed, KindUnavailable, "the server is shutting down"},
-	ReasonYielded:        {"yielded", Shed, KindOverloaded, "too busy: it made room for a client with less in the queue"},
+	ReasonYielded:        {"yielded", Shed, KindOverloaded, "too busy: it made room for a client with less work in the queue"},
 }
 
 // Reasons lists all reasons in their order, ReasonNone first.
@@ -62,7 +61,7 @@ func (r Reason) String() string {
 	return reasons[r].name
 }
 
-// Outcome is how a job ends for the reason.
+// Outcome is the outcome of a job with this reason.
 func (r Reason) Outcome() Outcome {
 	if r >= reasonEnd {
 		return 0
@@ -70,7 +69,7 @@ func (r Reason) Outcome() Outcome {
 	return reasons[r].outcome
 }
 
-// Kind is the kind of the error that tells the reason.
+// Kind is the kind of the error for this reason.
 func (r Reason) Kind() Kind {
 	if r >= reasonEnd {
 		return KindInternal
@@ -78,8 +77,8 @@ func (r Reason) Kind() Kind {
 	return reasons[r].kind
 }
 
-// Sentence says the reason to a person. Whoever knows more, such as the best
-// accuracy there was, adds it at the end.
+// Sentence is the reason as a sentence for people. Callers may append details, such as
+// the highest accuracy that was possible.
 func (r Reason) Sentence() string {
 	if r >= reasonEnd {
 		return "unknown"

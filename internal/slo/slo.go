@@ -1,8 +1,7 @@
-// Package slo is the vocabulary of mosel: instants, accuracies, modality sets,
-// what a client asked for (Objective), how it ended (Outcome, Reason) and how
-// failure is told (Error). Every other package speaks these words, so they are
-// defined once, here, at the left end of the import line. The package is pure:
-// it reads no clock and holds no state.
+// Package slo has the basic types of mosel: instants, accuracies, sets of modalities,
+// what a client asked for (Objective), how a job ended (Outcome, Reason), and errors
+// (Error). All other packages use these types, so this package imports none of them.
+// It reads no clock and has no state.
 package slo
 
 import (
@@ -16,10 +15,10 @@ import (
 
 // Instant is a point in time in nanoseconds since the driver's own epoch (the
 // start of the process for the engine, the start of the run for the simulator).
-// It is never wall-clock time: it does not go back.
+// It is never wall-clock time, because it must not go back.
 type Instant int64
 
-// Never is later than every instant; it stands for "no deadline".
+// Never is later than every other instant; it means "no deadline".
 const Never Instant = math.MaxInt64
 
 // Add returns the instant d later, saturating at Never.
@@ -30,7 +29,7 @@ func (t Instant) Add(d time.Duration) Instant {
 	return t + Instant(d)
 }
 
-// Sub returns the time from u to t. Never minus anything is the largest duration.
+// Sub returns the time from u to t. If t is Never, it is the largest duration.
 func (t Instant) Sub(u Instant) time.Duration {
 	if t == Never {
 		return math.MaxInt64
@@ -50,8 +49,8 @@ const AccuracyUnit Accuracy = 1_000_000
 // 100,000 items at accuracy 1 scores 10^11, so Score is 64 bits wide.
 type Score int64
 
-// AccuracyOf converts a share in [0, 1] to the nearest unit. It fails for NaN
-// and for values outside the interval, and says what may have been meant: "97: an
+// AccuracyOf converts a share in [0, 1] to the nearest unit. It returns an error for
+// NaN and for values outside the interval. The error may suggest a value: "97: an
 // accuracy is between 0 and 1; did you mean 0.97?".
 func AccuracyOf(share float64) (Accuracy, error) {
 	if share >= 0 && share <= 1 {
@@ -70,8 +69,8 @@ func AccuracyOf(share float64) (Accuracy, error) {
 	return 0, fmt.Errorf("%v: an accuracy is between 0 and 1", share)
 }
 
-// ParseAccuracy reads a share in [0, 1] that is written in decimal, such as
-// "0.97". Errors name the text, as those of AccuracyOf name the number.
+// ParseAccuracy reads a share in [0, 1] in decimal form, such as "0.97". Errors
+// contain the text, as those of AccuracyOf contain the number.
 func ParseAccuracy(text string) (Accuracy, error) {
 	share, err := strconv.ParseFloat(text, 64)
 	if err != nil || strings.ContainsAny(text, "_xXnN") { // hexadecimal, with underscores, nan, inf
@@ -86,7 +85,7 @@ func (a Accuracy) Float() float64 { return float64(a) / float64(AccuracyUnit) }
 // Times returns the score of n items that each have accuracy a.
 func (a Accuracy) Times(n int) Score { return Score(a) * Score(n) }
 
-// String prints the shortest decimal that stands for a, e.g. "0.97".
+// String returns the shortest decimal form of a, such as "0.97".
 func (a Accuracy) String() string { return strconv.FormatFloat(a.Float(), 'f', -1, 64) }
 
 // Mean returns the score divided over n items, rounded down to a unit.
@@ -125,14 +124,14 @@ func (m Modalities) Names(all []string) []string {
 // Join prints the set as "image+text".
 func (m Modalities) Join(all []string) string { return strings.Join(m.Names(all), "+") }
 
-// LateRule says what becomes of work that cannot be on time any more.
+// LateRule says what to do with a job that can no longer be on time.
 type LateRule uint8
 
-// The late rules. Drop is the default: an answer after the deadline is worth
-// nothing to an interactive client, and running it makes others late.
+// The late rules. LateDrop is the default: an answer after the deadline is useless
+// to an interactive client, and running the job makes others late.
 const (
-	LateDrop LateRule = iota // do not run what cannot be on time
-	LateRun                  // late is better than never
+	LateDrop LateRule = iota // refuse or drop the job
+	LateRun                  // run the job and answer late
 )
 
 // String is the rule's name in requests and configuration.
@@ -154,16 +153,16 @@ func ParseLateRule(s string) (LateRule, error) {
 	return 0, fmt.Errorf("late rule %q is neither drop nor run", s)
 }
 
-// Objective is what a client asked of a job: the least expected accuracy of
-// its mean, the instant by which it must be done, and what to do when that is
-// impossible. The zero Floor accepts anything; Deadline Never waits for ever.
+// Objective is what a client asked of a job: the lowest expected accuracy, as the
+// mean over the items; the instant by which it must be done; and what to do if that
+// is impossible. Floor 0 accepts any accuracy; Deadline Never means no deadline.
 type Objective struct {
 	Floor    Accuracy
 	Deadline Instant
 	Late     LateRule
 }
 
-// Carried says what so many consecutive items of a job carry.
+// Carried says which modalities a number of consecutive items of a job carry.
 type Carried struct {
 	Items   int // >= 1
 	Present Modalities

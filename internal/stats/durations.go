@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// fineBits is how finely Durations tells durations apart: 2^fineBits classes for
-// every doubling, so that a quantile is within 0.4 % of what it would be exactly.
+// fineBits is the resolution of Durations: 2^fineBits classes for every doubling, so
+// that a quantile is within 0.4 % of the exact one.
 const fineBits = 7
 
 // Durations is a distribution of durations in constant space. The mean is exact.
 type Durations struct {
 	Count int
 	sum   float64
-	class []int // count by class, up to the largest there was
+	class []int // count by class, up to the largest class so far
 }
 
 // Add counts a duration >= 0.
@@ -27,7 +27,7 @@ func (d *Durations) Add(t time.Duration) {
 	d.class[c]++
 }
 
-// AddAll counts everything that other has counted.
+// AddAll adds all durations of other.
 func (d *Durations) AddAll(other *Durations) {
 	d.Count += other.Count
 	d.sum += other.sum
@@ -39,35 +39,35 @@ func (d *Durations) AddAll(other *Durations) {
 	}
 }
 
-// Reset forgets everything and keeps the memory.
+// Reset removes all durations and keeps the memory.
 func (d *Durations) Reset() {
 	clear(d.class)
 	d.Count, d.sum = 0, 0
 }
 
-// Sum is the sum of all.
+// Sum returns the sum of all durations.
 func (d *Durations) Sum() time.Duration { return time.Duration(d.sum) }
 
-// classOf numbers the classes: single nanoseconds first, then 2^fineBits to the
-// doubling.
+// classOf returns the class of a duration: first one class per nanosecond, then
+// 2^fineBits classes per doubling.
 func classOf(t uint64) int {
 	shift := max(0, bits.Len64(t)-fineBits-1)
 	return shift<<fineBits + int(t>>shift)
 }
 
-// middle is the middle of a class.
+// middle returns the middle of a class.
 func middle(class int) float64 {
 	shift := max(0, class>>fineBits-1)
 	low := uint64(class-shift<<fineBits) << shift
 	return float64(low) + float64(uint64(1)<<shift-1)/2
 }
 
-// Mean is the mean, 0 without any.
+// Mean returns the mean, 0 if there are no durations.
 func (d *Durations) Mean() time.Duration {
 	return time.Duration(d.sum / float64(max(1, d.Count)))
 }
 
-// Quantile is the quantile of all that were counted, 0 without any.
+// Quantile returns the q-quantile of all durations, 0 if there are none.
 func (d *Durations) Quantile(q float64) time.Duration {
 	if d.Count == 0 {
 		return 0

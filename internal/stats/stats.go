@@ -1,6 +1,6 @@
-// Package stats has the statistics of durations that mosel tells, so that two
-// reports of the same durations have the same figures: one definition of a
-// quantile, one distribution in constant space, one rounding to milliseconds and back.
+// Package stats has the statistics of durations for all reports, so that they agree:
+// one definition of a quantile, one distribution in constant space, one conversion to
+// and from milliseconds.
 package stats
 
 import (
@@ -8,21 +8,21 @@ import (
 	"time"
 )
 
-// Milliseconds is a duration in milliseconds as files and reports tell it: to the
-// nearest microsecond.
+// Milliseconds converts a duration to milliseconds, rounded to the nearest
+// microsecond.
 func Milliseconds(d time.Duration) float64 {
 	return float64(d.Round(time.Microsecond)) / float64(time.Millisecond)
 }
 
-// FromMilliseconds is the duration of so many milliseconds, to the nearest
-// nanosecond. They are fewer than a duration can hold.
+// FromMilliseconds converts milliseconds to a duration, rounded to the nearest
+// nanosecond. The value must fit a duration.
 func FromMilliseconds(ms float64) time.Duration {
 	return time.Duration(math.Round(ms * float64(time.Millisecond)))
 }
 
-// Quantile is the smallest of the values, which are in ascending order, that at
-// least a share q of all do not exceed (the nearest rank): always one of the
-// values. Of none it is the zero value.
+// Quantile returns the q-quantile of values in ascending order, by nearest rank: the
+// smallest value such that at least a share q of the values does not exceed it. It is
+// 0 if there are no values.
 func Quantile[T any](sorted []T, q float64) T {
 	if len(sorted) == 0 {
 		var none T
@@ -31,7 +31,7 @@ func Quantile[T any](sorted []T, q float64) T {
 	return sorted[rank(q, len(sorted))-1]
 }
 
-// rank is the place, from 1, of a quantile among n >= 1 values.
+// rank returns the position, from 1, of a quantile among n >= 1 values.
 func rank(q float64, n int) int {
 	return min(max(int(math.Ceil(q*float64(n))), 1), n)
 }

@@ -7,19 +7,19 @@ import (
 	"strings"
 )
 
-// ProblemsMax bounds the list for one file: nobody reads further, and a hostile
-// file must not make the report larger than itself.
+// ProblemsMax bounds the number of problems of one file: nobody reads more, and a
+// hostile file must not cause a huge report.
 const ProblemsMax = 100
 
-// Problem is one thing that is wrong with a file, and where.
+// Problem is an error in a file, with its position.
 type Problem struct {
-	File    string // path as a person would open it
+	File    string // path of the file
 	Line    int    // from 1; 0: the file as a whole
 	Column  int    // from 1, in characters
 	Message string
 }
 
-// String prints "file:line:column: message", which editors can follow.
+// String returns "file:line:column: message", which editors understand.
 func (p Problem) String() string {
 	if p.Line == 0 {
 		return p.File + ": " + p.Message
@@ -27,10 +27,10 @@ func (p Problem) String() string {
 	return fmt.Sprintf("%s:%d:%d: %s", p.File, p.Line, p.Column, p.Message)
 }
 
-// Problems is everything that is wrong, as one error.
+// Problems is a list of problems as one error.
 type Problems []Problem
 
-// Error prints one problem a line.
+// Error returns one problem per line.
 func (ps Problems) Error() string {
 	lines := make([]string, len(ps))
 	for i, p := range ps {
@@ -39,10 +39,10 @@ func (ps Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Place is where something stands in the file.
+// Place is a position in the file.
 type Place struct{ Line, Column int }
 
-// Given reports whether the file has it at all.
+// Given reports whether the file has the value.
 func (p Place) Given() bool { return p.Line > 0 }
 
 // Report collects the problems of one file.
@@ -51,10 +51,10 @@ type Report struct {
 	Problems Problems
 }
 
-// Full reports whether no further problem is noted.
+// Full reports whether the list has reached ProblemsMax.
 func (r *Report) Full() bool { return len(r.Problems) >= ProblemsMax }
 
-// At notes a problem at a place.
+// At records a problem at a place.
 func (r *Report) At(p Place, format string, args ...any) {
 	if !r.Full() {
 		r.Problems = append(r.Problems, Problem{File: r.File, Line: p.Line, Column: p.Column, Message: fmt.Sprintf(format, args...)})

@@ -1,7 +1,7 @@
-// Package strictyaml reads YAML files that people write: every key is known or
-// refused, every value has its place, and everything wrong with a file is told
-// at once, each by line and column, with the word that was most likely meant.
-// Model packages and scenarios share it.
+// Package strictyaml reads YAML files that people write. It refuses unknown keys,
+// keeps the position of every value, and reports all errors of a file at once, each
+// with line, column and the most similar known word. Model packages, scenarios and the
+// tokens file use it.
 package strictyaml
 
 import (
@@ -18,13 +18,13 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Word is a scalar of the file and where it stands; the zero Word was not given.
+// Word is a scalar with its position; the zero Word means that it was not given.
 type Word struct {
 	Text string
 	Place
 }
 
-// Or is the word, or text where the file does not give one.
+// Or returns the word, or text if the file does not have one.
 func (w Word) Or(text string) Word {
 	if !w.Given() {
 		w.Text = text
@@ -32,13 +32,13 @@ func (w Word) Or(text string) Word {
 	return w
 }
 
-// Number is a whole number of the file and where it stands.
+// Number is an integer with its position.
 type Number struct {
 	Value int64
 	Place
 }
 
-// Field is one key that a mapping may have, and who reads its value.
+// Field is a key that a mapping may have, and the function that reads its value.
 type Field struct {
 	key      string
 	required bool
@@ -51,16 +51,17 @@ func Required(key string, read func(*yaml.Node)) Field { return Field{key, true,
 // Optional is a key that the mapping may have.
 func Optional(key string, read func(*yaml.Node)) Field { return Field{key, false, read} }
 
-// textMax bounds one scalar: a name or a sentence, never data.
+// textMax bounds a scalar, which is a name or a sentence.
 const textMax = 4096
 
-// grammarError begins the errors for which the library counts lines from 0.
+// grammarError is the beginning of those errors in which the library counts lines
+// from 0.
 const grammarError = "did not find expected"
 
 var errorLine = regexp.MustCompile(`^yaml: line (\d+): `)
 
-// Document parses a file that must be one YAML mapping. It returns nil, and
-// notes why, where it is not.
+// Document parses a file that must be one YAML mapping. Otherwise it records a problem
+// and returns nil.
 func (r *Report) Document(text []byte) *yaml.Node {
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	var doc yaml.Node
@@ -81,7 +82,7 @@ func (r *Report) Document(text []byte) *yaml.Node {
 	return doc.Content[0]
 }
 
-// syntax notes an error of the YAML parser, whose line is only in its text.
+// syntax records an error of the YAML parser. Its line is only in its text.
 func (r *Report) syntax(err error) {
 	if errors.Is(err, io.EOF) {
 		r.At(Place{1, 1}, "the file is empty")
@@ -89,7 +90,7 @@ func (r *Report) syntax(err error) {
 	}
 	text, at := err.Error(), Place{1, 1}
 	if m := errorLine.FindStringSubmatch(text); m != nil {
-		at.Line, _ = strconv.Atoi(m[1]) // the expression found digits
+		at.Line, _ = strconv.Atoi(m[1]) // the expression matches only digits
 		text = text[len(m[0]):]
 		if strings.HasPrefix(text, grammarError) {
 			at.Line++
@@ -98,11 +99,11 @@ func (r *Report) syntax(err error) {
 	r.At(at, "not YAML: %s", strings.TrimPrefix(text, "yaml: "))
 }
 
-// PlaceOf is where a node stands.
+// PlaceOf returns the position of a node.
 func PlaceOf(n *yaml.Node) Place { return Place{n.Line, n.Column} }
 
-// kind checks what a node is, and refuses aliases and tags: a file that
-// people write has no use for them, and without them the tree is no larger than the file.
+// kind checks the kind of a node. It refuses aliases and tags: these files do not need
+// them, and without them the tree cannot be much larger than the file.
 func (r *Report) kind(n *yaml.Node, kind yaml.Kind, what, want string) bool {
 	switch {
 	case n.Kind == yaml.AliasNode || n.Anchor != "":
@@ -138,7 +139,7 @@ func Clip(s string, most int) string {
 	return string(runes[:most]) + "..."
 }
 
-// Mapping reads the keys of a mapping, each at most once and none unknown.
+// Mapping reads the keys of a mapping. It refuses duplicate and unknown keys.
 func (r *Report) Mapping(n *yaml.Node, what string, fields []Field) {
 	if !r.kind(n, yaml.MappingNode, what, "a mapping") {
 		return
@@ -176,8 +177,8 @@ func (r *Report) unknownKey(key *yaml.Node, what string, fields []Field) {
 	r.At(PlaceOf(key), "%s has no key %q%s", what, Clip(key.Value, 40), Suggest(key.Value, keys))
 }
 
-// Suggest ends a message about an unknown word: the known word that was most
-// likely meant, else all of them.
+// Suggest returns the end of a message about an unknown word: the most similar known
+// word, or all known words.
 func Suggest(word string, known []string) string {
 	best, distance := "", 3
 	for _, k := range known {
@@ -191,7 +192,7 @@ func Suggest(word string, known []string) string {
 	return "; known: " + strings.Join(known, ", ")
 }
 
-// List reads every element of a list of 1 to most elements.
+// List reads the elements of a list, which must have 1 to most of them.
 func (r *Report) List(n *yaml.Node, what string, most int, each func(*yaml.Node)) {
 	switch {
 	case !r.kind(n, yaml.SequenceNode, what, "a list"):
@@ -206,7 +207,7 @@ func (r *Report) List(n *yaml.Node, what string, most int, each func(*yaml.Node)
 	}
 }
 
-// Text reads a scalar as it is written: 1.10 stays "1.10".
+// Text reads a scalar as text, exactly as written: 1.10 stays "1.10".
 func (r *Report) Text(n *yaml.Node, what string) Word {
 	switch {
 	case !r.kind(n, yaml.ScalarNode, what, "a text"):
@@ -221,7 +222,7 @@ func (r *Report) Text(n *yaml.Node, what string) Word {
 	return Word{n.Value, PlaceOf(n)}
 }
 
-// Whole reads a whole number between low and high.
+// Whole reads an integer between low and high.
 func (r *Report) Whole(n *yaml.Node, what string, low, high int64) Number {
 	if !r.kind(n, yaml.ScalarNode, what, "a whole number") {
 		return Number{}
@@ -238,12 +239,12 @@ func (r *Report) Whole(n *yaml.Node, what string, low, high int64) Number {
 	return Number{v, PlaceOf(n)}
 }
 
-// Into makes a field's reader that stores a text.
+// Into returns a field reader that stores a text.
 func (r *Report) Into(w *Word, what string) func(*yaml.Node) {
 	return func(n *yaml.Node) { *w = r.Text(n, what) }
 }
 
-// OneOf notes a word that is none of those known.
+// OneOf records a problem if a word is not one of the known words.
 func (r *Report) OneOf(w Word, what string, known ...string) string {
 	if w.Given() && !slices.Contains(known, w.Text) {
 		r.At(w.Place, "the %s %q is not supported%s", what, Clip(w.Text, 40), Suggest(w.Text, known))
@@ -251,7 +252,7 @@ func (r *Report) OneOf(w Word, what string, known ...string) string {
 	return w.Text
 }
 
-// Unique notes words that occur twice.
+// Unique records a problem for every word that occurs twice.
 func (r *Report) Unique(words []Word, what string) {
 	first := make(map[string]int, len(words))
 	for _, w := range words {
@@ -283,7 +284,7 @@ func (r *Report) Real(n *yaml.Node, what string, low, high float64) float64 {
 	return v
 }
 
-// Flag is a boolean of the file and where it stands.
+// Flag is a boolean with its position.
 type Flag struct {
 	Value bool
 	Place
@@ -301,8 +302,7 @@ func (r *Report) Bool(n *yaml.Node, what string) Flag {
 	return Flag{strings.EqualFold(n.Value, "true"), PlaceOf(n)}
 }
 
-// Entries reads a mapping of 1 to most keys that are the file's own, each at
-// most once.
+// Entries reads a mapping with 1 to most keys of any name. It refuses duplicate keys.
 func (r *Report) Entries(n *yaml.Node, what string, most int, each func(key Word, value *yaml.Node)) {
 	if !r.kind(n, yaml.MappingNode, what, "a mapping") {
 		return

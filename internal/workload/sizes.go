@@ -11,33 +11,33 @@ import (
 // JobItemsMax is the largest job that is drawn.
 const JobItemsMax = 100_000
 
-// SizeLaw is how job sizes are distributed.
+// SizeLaw is a kind of distribution of job sizes.
 type SizeLaw uint8
 
 // The laws.
 const (
 	SizesUniform SizeLaw = iota // whole numbers between Low and High
-	SizesLog                    // the same, their logarithm uniform: many small jobs, few large ones
-	// SizesPaper is the MOSEL paper's: whole parts of a normal distribution with
-	// mean 1 and standard deviation 6, at least 1, until they sum to the
-	// second's rate.
+	SizesLog                    // the same, with a uniform logarithm: many small jobs, few large ones
+	// SizesPaper is the MOSEL paper's: values of a normal distribution with mean 1 and
+	// standard deviation 6, rounded down, at least 1, until they sum to the second's
+	// rate.
 	SizesPaper
 )
 
-// Sizes is a distribution of job sizes. Low and High are equal for a fixed
-// size, and not used by the paper's law.
+// Sizes is a distribution of job sizes. Low and High are equal for a fixed size, and
+// unused for SizesPaper.
 type Sizes struct {
 	Law       SizeLaw
 	Low, High int
 }
 
-// FixedSize is n items in every job.
+// FixedSize returns the distribution with n items in every job.
 func FixedSize(n int) Sizes { return Sizes{Low: n, High: n} }
 
-// PaperSizes is the paper's law.
+// PaperSizes returns the paper's distribution.
 var PaperSizes = Sizes{Law: SizesPaper}
 
-// ParseSizes reads "N", "uniform:N:N", "log:N:N" or "paper".
+// ParseSizes parses "N", "uniform:N:N", "log:N:N" or "paper".
 func ParseSizes(s string) (Sizes, error) {
 	if s == "paper" {
 		return PaperSizes, nil
@@ -60,7 +60,7 @@ func ParseSizes(s string) (Sizes, error) {
 	return sizes, sizes.Validate()
 }
 
-// Validate says what is wrong with the distribution.
+// Validate returns an error if the distribution is invalid.
 func (s Sizes) Validate() error {
 	if s.Law != SizesPaper && (s.Low < 1 || s.High < s.Low || s.High > JobItemsMax) {
 		return fmt.Errorf("a job size of %v is not between 1 and %d", s, JobItemsMax)
@@ -68,7 +68,7 @@ func (s Sizes) Validate() error {
 	return nil
 }
 
-// String prints the distribution as ParseSizes reads it.
+// String returns the form that ParseSizes reads.
 func (s Sizes) String() string {
 	switch {
 	case s.Law == SizesPaper:
@@ -81,7 +81,7 @@ func (s Sizes) String() string {
 	return fmt.Sprintf("uniform:%d:%d", s.Low, s.High)
 }
 
-// Mean is the mean size; for the paper's law about.
+// Mean returns the mean size, approximate for SizesPaper.
 func (s Sizes) Mean() float64 {
 	switch {
 	case s.Law == SizesPaper:
@@ -96,10 +96,10 @@ func (s Sizes) Mean() float64 {
 type sizer struct {
 	sizes Sizes
 	rng   *rand.Rand
-	left  int // items the current second still has to get, for the paper's law
+	left  int // for SizesPaper: items that the current second still needs
 }
 
-// next draws a size where the rate is so many items per second.
+// next draws a size. rate is in items per second.
 func (s *sizer) next(rate float64) int {
 	low, high := s.sizes.Low, s.sizes.High
 	switch {

@@ -16,7 +16,7 @@ type Spread struct {
 	Low, High float64
 }
 
-// Fixed is the spread with one value.
+// Fixed returns the spread with one value.
 func Fixed(v float64) Spread { return Spread{Low: v, High: v} }
 
 // draw draws a value.
@@ -24,7 +24,7 @@ func (s Spread) draw(rng *rand.Rand) float64 {
 	return s.Low + rng.Float64()*(s.High-s.Low)
 }
 
-// String prints the spread as ParseSpread reads it.
+// String returns the form that ParseSpread reads.
 func (s Spread) String() string {
 	number := func(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
 	if s.Low == s.High {
@@ -33,8 +33,7 @@ func (s Spread) String() string {
 	return "uniform:" + number(s.Low) + ":" + number(s.High)
 }
 
-// ParseSpread reads "V" or "uniform:V:V", where V is a value that parse
-// understands.
+// ParseSpread parses "V" or "uniform:V:V"; parse reads V.
 func ParseSpread(s string, parse func(string) (float64, error)) (Spread, error) {
 	low, high := s, s
 	if rest, ok := strings.CutPrefix(s, "uniform:"); ok {
@@ -51,18 +50,19 @@ func ParseSpread(s string, parse func(string) (float64, error)) (Spread, error) 
 		return Spread{}, err
 	}
 	if !(spread.Low <= spread.High) {
-		return Spread{}, fmt.Errorf("%q begins above its end", s)
+		return Spread{}, fmt.Errorf("the lower bound of %q is above its upper bound", s)
 	}
 	return spread, nil
 }
 
-// ParseShare reads a floor such as "0.97", as package slo reads accuracies.
+// ParseShare parses a floor such as "0.97", like slo.ParseAccuracy.
 func ParseShare(s string) (float64, error) {
 	a, err := slo.ParseAccuracy(s)
 	return a.Float(), err
 }
 
-// ParseSeconds reads a duration such as "100ms" and returns seconds; "0" is no deadline.
+// ParseSeconds parses a duration such as "100ms" and returns seconds; "0" means no
+// deadline.
 func ParseSeconds(s string) (float64, error) {
 	d, err := time.ParseDuration(s)
 	if err != nil || d < 0 || d > time.Hour {

@@ -38,7 +38,7 @@ func TestReadTrace(t *testing.T) {
 		t.Errorf("%v %v", rates, err)
 	}
 	for in, say := range map[string]string{
-		"":                                   "no trace",
+		"":                                   "the file is not a trace",
 		"time,count\n1,2\n":                  "line 1",
 		"second,requests\n":                  "no seconds",
 		"second,requests\n1,x\n":             "line 2",

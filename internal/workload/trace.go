@@ -13,9 +13,9 @@ import (
 // traceSecondsMax bounds a trace: a week.
 const traceSecondsMax = 7 * 24 * 3600
 
-// ReadTrace reads a CSV file with the columns second,requests: how many items
-// arrive in each second. Seconds are whole and grow; those left out are empty.
-// The counts are multiplied by scale. Errors name the line.
+// ReadTrace reads a CSV file with the columns second,requests: the number of items
+// that arrive in each second. Seconds are integers in ascending order; missing seconds
+// have no items. The counts are multiplied by scale. Errors contain the line.
 func ReadTrace(r io.Reader, scale float64) ([]float64, error) {
 	if !(scale > 0 && scale <= RateMax) {
 		return nil, fmt.Errorf("a scale of %v is not between 0 and %d", scale, RateMax)
@@ -25,7 +25,7 @@ func ReadTrace(r io.Reader, scale float64) ([]float64, error) {
 	rows.ReuseRecord = true
 	header, err := rows.Read()
 	if err != nil {
-		return nil, fmt.Errorf("no trace: %w", err)
+		return nil, fmt.Errorf("the file is not a trace: %w", err)
 	}
 	if strings.TrimSpace(header[0]) != "second" || strings.TrimSpace(header[1]) != "requests" {
 		return nil, fmt.Errorf("line 1: the columns are %q, not second,requests", strings.Join(header, ","))
@@ -50,7 +50,7 @@ func ReadTrace(r io.Reader, scale float64) ([]float64, error) {
 		}
 		at := second - start
 		if at < len(rates) || at > traceSecondsMax {
-			return nil, fmt.Errorf("line %d: second %d does not follow the one before within a week", line, second)
+			return nil, fmt.Errorf("line %d: second %d is not after the previous one, or beyond a week", line, second)
 		}
 		for len(rates) < at {
 			rates = append(rates, 0)

@@ -5,12 +5,12 @@ import (
 	"math/rand/v2"
 )
 
-// Traffic draws counts of requests per second that are bursty as real traffic
-// is, on every time scale, with a mean of about rate. It is the sum of many
-// on/off sources whose on and off times are heavy-tailed (Pareto, alpha 1.4),
-// which makes a self-similar sum: bursts do not average out over longer
-// windows as Poisson's do. Now and then a crowd arrives on top, up to three
-// times the mean, and leaves exponentially. Counts around that rate are Poisson.
+// Traffic draws counts of requests per second that are bursty on every time scale,
+// like real traffic, with a mean of about rate. It is the sum of many on/off sources
+// with heavy-tailed on and off times (Pareto, alpha 1.4). The sum is self-similar:
+// unlike those of a Poisson process, its bursts do not average out over longer windows.
+// Sometimes an additional crowd arrives, up to three times the mean, and decays
+// exponentially. The counts are Poisson around that rate.
 func Traffic(seconds int, rate float64, seed uint64) []float64 {
 	const (
 		sources     = 24
@@ -49,15 +49,15 @@ func Traffic(seconds int, rate float64, seed uint64) []float64 {
 	return counts
 }
 
-// cover adds to each second how much of it lies between from and to.
+// cover adds to each second the part of it that lies between from and to.
 func cover(seconds []float64, from, to float64) {
 	for s := max(0, int(from)); s < len(seconds) && float64(s) < to; s++ {
 		seconds[s] += max(0, min(to, float64(s+1))-max(from, float64(s)))
 	}
 }
 
-// poisson draws a Poisson number by counting exponential gaps: the means here
-// are hundreds at most.
+// poisson draws a Poisson number by counting exponential gaps. That is fast enough,
+// because the means are at most hundreds.
 func poisson(rng *rand.Rand, mean float64) float64 {
 	n := 0.0
 	for sum := rng.ExpFloat64(); sum < mean; sum += rng.ExpFloat64() {

@@ -1,8 +1,8 @@
-// Package workload draws loads: when jobs arrive, how many items they have, what
-// they ask for. The load generator sends what is drawn here to real servers and
-// the simulator feeds it to the core, so that both speak of the same load.
-// Everything follows from the seed, and every purpose has a random stream of
-// its own, so that changing one setting does not reshuffle the others.
+// Package workload draws random loads: when jobs arrive, how many items they have,
+// and their floors and deadlines. The load generator sends them to real servers and the
+// simulator gives them to the core, so that both use the same loads. The seed
+// determines everything. Every purpose has its own random stream, so that changing one
+// setting does not change the others.
 package workload
 
 import (
@@ -15,15 +15,15 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Process is how arrivals follow each other.
+// Process is an arrival process.
 type Process string
 
-// The arrival processes. A job of n items is followed by a gap that is n/rate
-// long in the mean, so that the rate always counts items.
+// The arrival processes. The mean gap after a job of n items is n/rate, so that the
+// rate always counts items.
 const (
 	Poisson  Process = "poisson"  // exponential gaps
 	Constant Process = "constant" // gaps of exactly n/rate
-	Paper    Process = "paper"    // constant gaps and the paper's job sizes
+	Paper    Process = "paper"    // equal gaps, and the paper's job sizes
 )
 
 // ParseProcess reads "poisson", "constant" or "paper".
@@ -35,21 +35,21 @@ func ParseProcess(s string) (Process, error) {
 	return "", fmt.Errorf("arrival process %q is none of poisson, constant, paper", s)
 }
 
-// RateMax is beyond what one generator process can send, in items per second.
+// RateMax bounds rates, in items per second. One generator process cannot send more.
 const RateMax = 1_000_000
 
-// Load describes a load. Everything it draws follows from Seed and Client.
+// Load describes a load. Seed and Client determine all random numbers.
 type Load struct {
 	Process   Process
 	Rate      []Step // the load ends with the last step
 	Sizes     Sizes
-	Floors    Spread // min_accuracy of each job as a share, 0 = none
-	Deadlines Spread // of each job, in seconds, 0 = none
+	Floors    Spread // floor of each job, 0 to 1; 0: none
+	Deadlines Spread // of each job, in seconds; 0: none
 	Seed      uint64
-	Client    uint64 // tells apart clients of one seed, which draw independently
+	Client    uint64 // clients with the same seed have independent random streams
 }
 
-// Job is one job as it is drawn.
+// Job is one random job.
 type Job struct {
 	At       time.Duration // from the start of the load
 	Items    int
@@ -57,13 +57,13 @@ type Job struct {
 	Deadline time.Duration // from At; 0: none
 }
 
-// Validate says what is wrong with the load, in the words of the commands' flags.
+// Validate returns an error if the load is invalid, in terms of the commands' flags.
 func (l Load) Validate() error {
 	if _, err := ParseProcess(string(l.Process)); err != nil {
 		return err
 	}
 	if l.Process == Paper && l.Sizes.Law != SizesPaper {
-		return fmt.Errorf("the paper's process has the paper's job sizes, not %v", l.Sizes)
+		return fmt.Errorf("the process paper has the paper's job sizes, not %v", l.Sizes)
 	}
 	switch {
 	case !(l.Floors.Low >= 0 && l.Floors.High <= 1):
@@ -79,7 +79,7 @@ func (l Load) Validate() error {
 	return l.Sizes.Validate()
 }
 
-// The purposes that have random streams of their own.
+// The purposes, each with its own random stream.
 const (
 	gapStream      = 1
 	sizeStream     = 2
@@ -89,7 +89,7 @@ const (
 	SampleStream = 5
 	// ModalityStream is for the simulator's choice of missing modalities.
 	ModalityStream = 6
-	// streams is how many numbers a client has.
+	// streams is the number of streams of a client.
 	streams = 16
 )
 
@@ -98,14 +98,14 @@ func (l Load) Stream(purpose uint64) *rand.Rand {
 	return rand.New(rand.NewPCG(l.Seed, l.Client*streams+purpose))
 }
 
-// Jobs draws the jobs in order of time, one by one: what has been drawn is not
-// kept. The load must be valid.
+// Jobs draws the jobs in order of time, one by one, without keeping them in memory.
+// The load must be valid.
 func (l Load) Jobs() iter.Seq[Job] {
 	return func(yield func(Job) bool) {
 		gap, floor, deadline := l.Stream(gapStream), l.Stream(floorStream), l.Stream(deadlineStream)
 		size := sizer{sizes: l.Sizes, rng: l.Stream(sizeStream)}
 		clock := timeline{steps: l.Rate}
-		work := 0.0 // items of all jobs so far, as drawn: where the timeline stands
+		work := 0.0 // items of all jobs so far: the position on the timeline
 		if l.Process == Poisson {
 			work = gap.ExpFloat64() * l.Sizes.Mean()
 		}
@@ -115,7 +115,7 @@ func (l Load) Jobs() iter.Seq[Job] {
 				return
 			}
 			n := size.next(clock.rate())
-			accuracy, _ := slo.AccuracyOf(l.Floors.draw(floor)) // Validate has seen the bounds
+			accuracy, _ := slo.AccuracyOf(l.Floors.draw(floor)) // Validate has checked the bounds
 			if !yield(Job{At: at, Items: n, Floor: accuracy, Deadline: time.Duration(l.Deadlines.draw(deadline) * float64(time.Second))}) {
 				return
 			}
@@ -128,8 +128,8 @@ func (l Load) Jobs() iter.Seq[Job] {
 	}
 }
 
-// timeline maps work (a number of items) to the time at which that many items
-// are due. Calls come with growing work.
+// timeline maps work (a number of items) to the time at which that many items are
+// due. Work must grow from call to call.
 type timeline struct {
 	steps  []Step
 	step   int
@@ -151,10 +151,10 @@ func (t *timeline) at(work float64) (time.Duration, bool) {
 	return time.Duration(seconds * float64(time.Second)), true
 }
 
-// rate is the rate at the time that at returned last.
+// rate returns the rate at the time that at returned last.
 func (t *timeline) rate() float64 { return t.steps[t.step].Rate }
 
-// Step is a rate that holds for a while.
+// Step is a constant rate for some time.
 type Step struct {
 	Seconds float64
 	Rate    float64 // items per second
@@ -162,7 +162,7 @@ type Step struct {
 
 func (s Step) items() float64 { return s.Rate * s.Seconds }
 
-// Items is how many items are due in all steps.
+// Items returns the number of items in all steps.
 func Items(steps []Step) float64 {
 	sum := 0.0
 	for _, s := range steps {
@@ -171,12 +171,12 @@ func Items(steps []Step) float64 {
 	return sum
 }
 
-// Steady is one rate for all the time.
+// Steady returns a constant rate.
 func Steady(rate float64, length time.Duration) []Step {
 	return []Step{{Seconds: length.Seconds(), Rate: rate}}
 }
 
-// Seconds is a rate for each second, at most as long as length.
+// Seconds returns steps of one second with the given rates, for at most length.
 func Seconds(rates []float64, length time.Duration) []Step {
 	var steps []Step
 	for i, rate := range rates {
@@ -189,8 +189,8 @@ func Seconds(rates []float64, length time.Duration) []Step {
 	return steps
 }
 
-// Mean returns the steps scaled so that their mean rate is rate. Steps without
-// any items stay as they are.
+// Mean returns the steps scaled to the mean rate. Steps without any items are returned
+// unchanged.
 func Mean(steps []Step, rate float64) []Step {
 	items, seconds := Items(steps), 0.0
 	for _, s := range steps {
@@ -206,8 +206,8 @@ func Mean(steps []Step, rate float64) []Step {
 	return scaled
 }
 
-// Diurnal is a day, or several, of a sine: period long, from 1-swing at its
-// start to 1+swing in its middle, in a hundred steps to the period.
+// Diurnal returns a sine with the given period, from 1-swing at its start to 1+swing in
+// its middle, in a hundred steps per period.
 func Diurnal(length, period time.Duration, swing float64) []Step {
 	const parts = 100
 	width := period.Seconds() / parts
@@ -219,16 +219,17 @@ func Diurnal(length, period time.Duration, swing float64) []Step {
 	return steps
 }
 
-// Bursts says how a load switches between two rates at random (a Markov-modulated
-// process): calm for an exponential time, then Ratio times as much for another.
+// Bursts describes a load that switches between two rates at random (a
+// Markov-modulated process): a calm rate for an exponential time, then Ratio times that
+// rate for another.
 type Bursts struct {
 	Ratio       float64
 	Calm, Burst time.Duration // mean lengths
 }
 
-// Steps draws the switching. The calm rate is 1.
+// Steps draws the switching times. The calm rate is 1.
 func (b Bursts) Steps(length time.Duration, seed uint64) []Step {
-	const stream = 1 << 32 // apart from those of clients
+	const stream = 1 << 32 // differs from the streams of clients
 	rng := rand.New(rand.NewPCG(seed, stream))
 	var steps []Step
 	for at, burst := 0.0, false; at < length.Seconds(); burst = !burst {
