@@ -72,8 +72,8 @@ func busyStatus() status.Status {
 			{ID: 1, Up: true, BusyShare: 0.012}, {ID: 2, BusyShare: 0, Losses: 2}},
 		Clients: []status.Client{{Name: "grader", Jobs: 40, Items: 1100}, {Jobs: 56, Items: 134}},
 		Decisions: []status.Decision{
-			decision(9, 15200*time.Microsecond, "running", "more accurate than the planned text (0.7935): 33 ms of slack, 2.53 ms kept for what comes; nobody to come would be late"),
-			decision(8, 52*time.Millisecond, "done", "as planned, the cheapest that keeps the floors; all would be more accurate, but about 3.1 items to come would be late"),
+			decision(9, 15200*time.Microsecond, "running", "more accurate than the planned text (0.7935): 33 ms of slack, 2.53 ms reserved for expected jobs; no expected job would be late"),
+			decision(8, 52*time.Millisecond, "done", "as planned, the cheapest that keeps the floors; all would be more accurate, but about 3.1 expected items would be late"),
 			decision(7, 3*time.Second, "failed", "as planned, the cheapest that keeps the floors; nothing is more accurate"),
 			decision(6, 75*time.Second, "lost", ""), decision(5, 3*time.Hour, "aborted", ""), decision(4, 4*time.Hour, "done", "is not shown")},
 	}
@@ -120,7 +120,7 @@ func mixedJob() status.Explanation {
 			{Decision: status.Decision{Batch: 8, Variant: "image_text", Items: 9, PredictedMS: 34, MeasuredMS: 35.25, State: "done",
 				Why: "as planned, the cheapest that keeps the floors; nothing is more accurate"}, StartedMS: 0.51, JobItems: 6},
 			{Decision: status.Decision{Batch: 9, Variant: "text", Items: 4, PredictedMS: 5, State: "running",
-				Why: "as planned, the cheapest that keeps the floors; image_text would be more accurate, but about 4.9 items to come would be late"},
+				Why: "as planned, the cheapest that keeps the floors; image_text would be more accurate, but about 4.9 expected items would be late"},
 				StartedMS: 40, JobItems: 4, Options: []status.Option{
 					{Variant: "text", Items: 4, Accuracy: 0.9, PredictedMS: 5, LateItems: 0.35, Chosen: true},
 					{Variant: "image_text", Items: 4, Accuracy: 0.99, PredictedMS: 34, LateItems: 4.9}}}},

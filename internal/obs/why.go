@@ -51,7 +51,7 @@ func (b *batchRecord) noBetter(d *sched.Decision) string {
 	case b.model.Planner.MaxAccuracy(b.model.Planner.All()) == accuracy:
 		return "nothing is more accurate"
 	case b.model.Planner.MaxAccuracy(b.runnable) == accuracy:
-		return "nothing more accurate runs on what the job that leads it carries and chooses"
+		return "the first job of the batch carries or chose modalities for which nothing is more accurate"
 	case best < 0:
 		return "nothing more accurate fits in: " + slackWords(d)
 	}
@@ -62,13 +62,13 @@ func (b *batchRecord) noBetter(d *sched.Decision) string {
 func slackWords(d *sched.Decision) string {
 	switch {
 	case d.Slack >= time.Hour:
-		return "nothing that waits is in a hurry"
+		return "no queued job is close to its deadline"
 	case d.Slack <= 0:
 		return "there is no slack"
 	case d.Reserve >= d.Slack:
-		return fmt.Sprintf("%s of slack, all kept for what comes", short(d.Slack))
+		return fmt.Sprintf("%s of slack, all reserved for expected jobs", short(d.Slack))
 	case d.Reserve > 0:
-		return fmt.Sprintf("%s of slack, %s kept for what comes", short(d.Slack), short(d.Reserve))
+		return fmt.Sprintf("%s of slack, %s reserved for expected jobs", short(d.Slack), short(d.Reserve))
 	}
 	return short(d.Slack) + " of slack"
 }
@@ -76,9 +76,9 @@ func slackWords(d *sched.Decision) string {
 // lateWords says who is expected to be late for a batch.
 func lateWords(items float64) string {
 	if items < 0.005 {
-		return "nobody to come would be late"
+		return "no expected job would be late"
 	}
-	return fmt.Sprintf("about %.2g items to come would be late", items)
+	return fmt.Sprintf("about %.2g expected items would be late", items)
 }
 
 // short prints a duration with three digits or so.
