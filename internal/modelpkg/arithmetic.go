@@ -150,13 +150,12 @@ func (n node) result(of flow) flow {
 }
 
 // checkDivisions warns of graphs with which a client can end the process.
-func (r *report) checkDivisions(m *Model, variant int, at place, g *graph) {
+func (r *report) checkDivisions(m *Model, of, file string, at place, g *graph) {
 	bounded := func(name string) bool {
 		return slices.ContainsFunc(m.Inputs, func(in Input) bool { return in.Name == name && in.Range != nil })
 	}
-	v := m.Variants[variant]
 	for _, op := range g.divisions(bounded) {
-		r.warn(at, "variant %s: %s divides whole numbers by what a client sends (%s): on amd64 under systems other than Linux, the least number divided by -1 ends the process of the server; "+
-			"give the input a range, guard the divisor with Max, or compute with floating-point numbers", v.Name, strictyaml.Clip(v.Path, 80), op)
+		r.warn(at, "%s: %s divides whole numbers by what a client sends (%s): on amd64 under systems other than Linux, the least number divided by -1 ends the process of the server; "+
+			"give the input a range, guard the divisor with Max, or compute with floating-point numbers", of, strictyaml.Clip(file, 80), op)
 	}
 }

@@ -50,6 +50,7 @@ func (r *report) build(s *spec) *Model {
 	r.buildMetric(m, s)
 	r.buildModalities(m, s)
 	r.buildOutputs(m, s)
+	r.buildStages(m, s)
 	r.buildVariants(m, s)
 	for _, l := range s.labels {
 		m.Labels = append(m.Labels, l.Text)
@@ -256,6 +257,9 @@ func (r *report) media(ts tensorSpec, spec Spec) Media {
 
 func (r *report) buildVariants(m *Model, s *spec) {
 	var names, paths []word
+	for _, st := range s.stages {
+		paths = append(paths, word{Text: st.path.Text, Place: st.path.Place})
+	}
 	modalities := m.ModalityNames()
 	for _, vs := range s.variants {
 		names = append(names, vs.name)
@@ -264,6 +268,7 @@ func (r *report) buildVariants(m *Model, s *spec) {
 			Path:      r.inside(vs.path),
 			Precision: r.name(vs.precision.Or(precisionDefault), modalityForm, modalityWant),
 		}
+		v.Steps = r.buildSteps(m, vs)
 		if v.Path != "" {
 			paths = append(paths, word{Text: v.Path, Place: vs.path.Place})
 		}

@@ -14,39 +14,50 @@ import (
 // promises to run. The highest is the installed runtime's business.
 const opsetMin = 7
 
-// checkGraphs holds every variant's ONNX file against the declaration, and
-// adds all files it reads to the manifest.
+// checkGraphs holds every ONNX file against the declaration, and adds all files it
+// reads to the manifest.
 func (r *report) checkGraphs(m *Model, s *spec, files *manifest) {
 	for i, v := range m.Variants {
-		at := s.variants[i].path.Place
-		g, err := files.graph(v.Path)
-		if err != nil {
-			r.unread(at, err, "variant %s: %s", v.Name, v.Path)
+		if v.Steps != nil {
 			continue
 		}
-		if g.opset < opsetMin {
-			r.At(at, "variant %s: %s has opset %d; at least %d is needed, 17 is advised", v.Name, v.Path, g.opset, opsetMin)
+		if g := r.checkGraph(m, "variant "+v.Name, v.Path, s.variants[i].path.Place, files); g != nil {
+			r.checkInputs(m, s, i, g)
+			r.checkOutputs(m, s, i, v.Path, g)
 		}
-		r.checkExternal(v, at, g, files)
-		r.checkInputs(m, s, i, g)
-		r.checkOutputs(m, s, i, g)
-		r.checkDivisions(m, i, at, g)
 	}
+	r.checkStages(m, s, files)
+}
+
+// checkGraph reads a graph and checks what holds for each; nil if it cannot be read.
+// of says whose it is.
+func (r *report) checkGraph(m *Model, of, file string, at place, files *manifest) *graph {
+	g, err := files.graph(file)
+	if err != nil {
+		r.unread(at, err, "%s: %s", of, file)
+		return nil
+	}
+	if g.opset < opsetMin {
+		r.At(at, "%s: %s has opset %d; at least %d is needed, 17 is advised", of, file, g.opset, opsetMin)
+	}
+	r.checkExternal(of, file, at, g, files)
+	r.checkDivisions(m, of, file, at, g)
+	return g
 }
 
 // checkExternal looks for the files that hold a graph's weights.
-func (r *report) checkExternal(v Variant, at place, g *graph, files *manifest) {
+func (r *report) checkExternal(of, file string, at place, g *graph, files *manifest) {
 	for _, location := range slices.Sorted(maps.Keys(g.external)) {
 		if why := escapes(location); why != "" {
-			r.At(at, "variant %s: %s keeps weights in %q, which %s", v.Name, v.Path, strictyaml.Clip(location, 120), why)
+			r.At(at, "%s: %s keeps weights in %q, which %s", of, file, strictyaml.Clip(location, 120), why)
 			continue
 		}
-		size, err := files.file(path.Join(path.Dir(v.Path), location))
+		size, err := files.file(path.Join(path.Dir(file), location))
 		switch {
 		case err != nil:
-			r.unread(at, err, "variant %s: %s keeps weights in %s", v.Name, v.Path, location)
+			r.unread(at, err, "%s: %s keeps weights in %s", of, file, location)
 		case size < g.external[location]:
-			r.At(at, "variant %s: %s needs %d bytes of %s, which has only %d", v.Name, v.Path, g.external[location], location, size)
+			r.At(at, "%s: %s needs %d bytes of %s, which has only %d", of, file, g.external[location], location, size)
 		}
 	}
 }
@@ -54,21 +65,12 @@ func (r *report) checkExternal(v Variant, at place, g *graph, files *manifest) {
 func (r *report) checkInputs(m *Model, s *spec, variant int, g *graph) {
 	v, at := m.Variants[variant], s.variants[variant].path.Place
 	for _, i := range v.Inputs {
-		declared := s.input(i)
 		found := slices.IndexFunc(g.inputs, func(in graphValue) bool { return in.Name == m.Inputs[i].Name })
 		if found < 0 {
 			r.At(at, "variant %s: %s has no input %q; it has %s", v.Name, v.Path, m.Inputs[i].Name, specNames(g.inputs))
 			continue
 		}
-		if m.Inputs[i].Unbatched {
-			r.compareUnbatched(m, variant, m.Inputs[i].Spec, g.inputs[found], declared)
-			continue
-		}
-		if shape := g.inputs[found].Shape; shape != nil && len(shape) == 0 {
-			r.inVariant(v, declared.shaped, "%s must have the batch as its first dimension (or batched: false, if one value holds for a whole batch), but has no dimensions", m.Inputs[i].Name)
-			continue
-		}
-		r.compare(m, variant, m.Inputs[i].Spec, g.inputs[found], declared)
+		r.compareInput(m, s, variant, i, g.inputs[found])
 	}
 	for _, in := range g.inputs {
 		i := slices.IndexFunc(m.Inputs, func(d Input) bool { return d.Name == in.Name })
@@ -82,12 +84,31 @@ func (r *report) checkInputs(m *Model, s *spec, variant int, g *graph) {
 	}
 }
 
-func (r *report) checkOutputs(m *Model, s *spec, variant int, g *graph) {
+// compareInput holds a graph's tensor against the declaration of an input.
+func (r *report) compareInput(m *Model, s *spec, variant, input int, found graphValue) {
+	declared := s.input(input)
+	if m.Inputs[input].Unbatched {
+		r.compareUnbatched(m, variant, m.Inputs[input].Spec, found, declared)
+		return
+	}
+	if found.Shape != nil && len(found.Shape) == 0 {
+		r.inVariant(m.Variants[variant], declared.shaped, "%s must have the batch as its first dimension (or batched: false, if one value holds for a whole batch), but has no dimensions", m.Inputs[input].Name)
+		return
+	}
+	r.compare(m, variant, m.Inputs[input].Spec, found, declared)
+}
+
+// checkOutputs holds the graph that gives the answers against the declaration.
+func (r *report) checkOutputs(m *Model, s *spec, variant int, file string, g *graph) {
 	v := m.Variants[variant]
 	for i, out := range m.Outputs {
 		found := slices.IndexFunc(g.outputs, func(o graphValue) bool { return o.Name == out.Name })
 		if found < 0 {
-			r.At(s.variants[variant].path.Place, "variant %s: %s has no output %q; it has %s", v.Name, v.Path, out.Name, specNames(g.outputs))
+			at := s.variants[variant].path.Place
+			if v.Steps != nil {
+				at = s.variants[variant].Place
+			}
+			r.At(at, "variant %s: %s has no output %q; it has %s", v.Name, file, out.Name, specNames(g.outputs))
 			continue
 		}
 		r.compare(m, variant, out, g.outputs[found], s.outputs[i])

@@ -31,6 +31,7 @@ type Model struct {
 	Modalities  []Modality
 	Inputs      []Input // of all modalities, in their order
 	Outputs     []Spec
+	Stages      []Stage // graphs that variants share; may be empty
 	Variants    []Variant
 	Labels      []string // names of the classes, may be empty
 	Limits      Limits
@@ -104,7 +105,8 @@ type Variant struct {
 	Name       string
 	Modalities slo.Modalities
 	Inputs     []int  // indices into Model.Inputs, in the model's order
-	Path       string // of the ONNX file, inside Dir
+	Path       string // of the ONNX file, inside Dir; "" with Steps
+	Steps      []Step // the stages that it runs, one after the other; nil: the one graph at Path
 	Precision  string // "fp32" unless declared
 }
 

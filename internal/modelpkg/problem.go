@@ -73,6 +73,10 @@ func (r *report) inVariant(v Variant, p place, format string, args ...any) {
 	}
 	if !r.Full() {
 		r.told[key] = &sharers{len(r.Problems), []string{v.Name}}
-		r.At(p, "%s in variant %s (%s)", text, v.Name, v.Path)
+		file := ""
+		if v.Path != "" {
+			file = " (" + v.Path + ")"
+		}
+		r.At(p, "%s in variant %s%s", text, v.Name, file)
 	}
 }

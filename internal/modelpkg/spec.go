@@ -38,6 +38,7 @@ type spec struct {
 	metric     metricSpec
 	modalities []modalitySpec
 	outputs    []tensorSpec
+	stages     []stageSpec
 	variants   []variantSpec
 	labels     []word
 	batch      number
@@ -82,6 +83,7 @@ type variantSpec struct {
 	name       word
 	modalities []word
 	path       word
+	stages     []word
 	precision  word
 }
 
@@ -105,6 +107,9 @@ func (r *report) readSpec(text []byte) spec {
 		}),
 		strictyaml.Required("outputs", func(n *yaml.Node) {
 			r.List(n, "outputs", outputsMax, func(n *yaml.Node) { s.outputs = append(s.outputs, r.tensor(n, "an output")) })
+		}),
+		strictyaml.Optional("stages", func(n *yaml.Node) {
+			r.List(n, "stages", stagesMax, func(n *yaml.Node) { s.stages = append(s.stages, r.stage(n)) })
 		}),
 		strictyaml.Required("variants", func(n *yaml.Node) {
 			r.List(n, "variants", variantsMax, func(n *yaml.Node) { s.variants = append(s.variants, r.variant(n)) })
@@ -215,8 +220,14 @@ func (r *report) variant(n *yaml.Node) variantSpec {
 				v.modalities = append(v.modalities, r.Text(n, "a modality"))
 			})
 		}),
-		strictyaml.Required("path", r.Into(&v.path, "a variant's path")),
+		strictyaml.Optional("path", r.Into(&v.path, "a variant's path")),
+		strictyaml.Optional("stages", func(n *yaml.Node) {
+			r.List(n, "a variant's stages", stagesMax, func(n *yaml.Node) { v.stages = append(v.stages, r.Text(n, "a stage")) })
+		}),
 		strictyaml.Optional("precision", r.Into(&v.precision, "a variant's precision")),
 	})
+	if n.Kind == yaml.MappingNode && v.path.Given() == (len(v.stages) > 0) {
+		r.At(v.Place, "a variant needs either a path, of its graph, or stages")
+	}
 	return v
 }

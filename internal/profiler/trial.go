@@ -52,7 +52,7 @@ func Try(ctx context.Context, rt runtime.Runtime, m *modelpkg.Model, set *modelp
 			t.Warnings = append(t.Warnings, text+" (on made-up samples, all zeros: evaluation.profile names no better ones)")
 			continue
 		}
-		t.Problems = append(t.Problems, modelpkg.Problem{File: m.File(m.Variants[v].Path), Message: text})
+		t.Problems = append(t.Problems, modelpkg.Problem{File: m.File(m.GraphFile(v)), Message: text})
 	}
 	return t, nil
 }

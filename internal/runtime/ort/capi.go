@@ -181,8 +181,8 @@ func releaseValue(value handle) { C.releaseValue(value) }
 
 // graphRun runs a graph. outputs receives values that ONNX Runtime has made, whose
 // memory may be that of an input; the caller releases them.
-func graphRun(s *session, options handle, inputs, outputs []handle) error {
-	return take(C.run(s.handle, options, unsafe.SliceData(s.inputs), unsafe.SliceData(inputs), C.size_t(len(inputs)),
+func graphRun(s *step, options handle, inputs, outputs []handle) error {
+	return take(C.run(s.session.handle, options, unsafe.SliceData(s.inputs), unsafe.SliceData(inputs), C.size_t(len(inputs)),
 		unsafe.SliceData(s.outputs), C.size_t(len(outputs)), unsafe.SliceData(outputs)))
 }
 

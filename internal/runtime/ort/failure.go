@@ -67,7 +67,7 @@ func (f *failure) memory() bool {
 // batch of several clients it is one of theirs, which the engine finds out by
 // running them apart. Too little memory is too large. All else is the graph's fault
 // or the library's: internal.
-func (in *instance) failed(variant int, err error) error {
+func (in *instance) failed(variant int, s *session, err error) error {
 	kind := slo.KindOf(err)
 	if f, ok := errors.AsType[*failure](err); ok {
 		switch {
@@ -76,7 +76,7 @@ func (in *instance) failed(variant int, err error) error {
 		case f.code == codeInvalidArgument:
 			kind = slo.KindInvalid
 		case f.code == codeFail || f.code == codeRuntimeException:
-			if in.sessions[variant].proven.Load() {
+			if s.proven.Load() {
 				kind = slo.KindInvalid
 			}
 		}

@@ -3,9 +3,7 @@ package ort
 import (
 	"context"
 	"errors"
-	"maps"
 	"runtime/debug"
-	"slices"
 
 	onnx "github.com/yalue/onnxruntime_go"
 
@@ -17,21 +15,31 @@ import (
 
 // instance runs the variants of one model, one batch at a time.
 type instance struct {
-	runtime  *Runtime
-	model    *modelpkg.Model
-	keys     map[int]key // variants that are loaded
-	sessions []*session  // by variant, nil: not loaded
-	inputs   []*input    // by input of the model
-	outputs  []output
-	options  *onnx.RunOptions
-	handle   handle // of options
-	closed   bool
-	huge     bool // the run's outputs are: their memory is given back
+	runtime *Runtime
+	model   *modelpkg.Model
+	keys    map[key]*session // graphs that are loaded
+	steps   [][]step         // by variant, nil: not loaded
+	inputs  []*input         // by input of the model
+	outputs []output
+	options *onnx.RunOptions
+	handle  handle // of options
+	closed  bool
+	huge    bool // the run's outputs are: their memory is given back
 
 	terminate  func()        // ends the run that is under way
 	terminated chan struct{} // receives when terminate has done so
 
-	in, out []handle // of the run that is under way
+	// Of the run that is under way: the model's inputs as far as they are gathered, the
+	// outputs of all steps, one step after the other, and the inputs of one step.
+	given, out, in []handle
+}
+
+// step is a run of a graph in a variant.
+type step struct {
+	session         *session
+	sources         []modelpkg.Source // of its inputs
+	inputs, outputs names
+	first           int // of its outputs, among those of all steps
 }
 
 // Load makes an instance. With one thread its sessions are shared with the
@@ -97,8 +105,8 @@ func (r *Runtime) load(ctx context.Context, m *modelpkg.Model, opts runtime.Opti
 	in := &instance{
 		runtime:    r,
 		model:      m,
-		keys:       make(map[int]key, len(variants)),
-		sessions:   make([]*session, len(m.Variants)),
+		keys:       make(map[key]*session, len(variants)),
+		steps:      make([][]step, len(m.Variants)),
 		terminated: make(chan struct{}, 1),
 	}
 	if err := in.declare(op); err != nil {
@@ -144,6 +152,7 @@ func (in *instance) declare(op string) error {
 		}
 		in.inputs = append(in.inputs, i)
 	}
+	in.given = make([]handle, len(in.inputs))
 	for _, spec := range in.model.Outputs {
 		o, err := newOutput(spec)
 		if err != nil {
@@ -158,23 +167,54 @@ func (in *instance) load(op string, variant, threads int, files *files) error {
 	if variant < 0 || variant >= len(in.model.Variants) {
 		return slo.E(op, slo.KindInvalid, "there is no variant %d; the model has %d", variant, len(in.model.Variants))
 	}
-	if in.sessions[variant] != nil {
+	if in.steps[variant] != nil {
 		return nil
 	}
-	k := key{model: in.model, variant: variant}
-	if threads > 1 {
-		k.owner = in
+	steps, paths := in.model.StepsOf(variant)
+	list := make([]step, 0, len(steps))
+	outputs := 0
+	for i, declared := range steps {
+		s, err := in.session(key{model: in.model, path: paths[i]}, declared, variant, threads, files)
+		if err != nil {
+			for _, made := range list {
+				made.free()
+			}
+			return err
+		}
+		var inputs []string
+		for _, source := range declared.Inputs {
+			inputs = append(inputs, source.Name)
+		}
+		list = append(list, step{session: s, sources: declared.Inputs, inputs: newNames(inputs), outputs: newNames(declared.Outputs), first: outputs})
+		outputs += len(declared.Outputs)
 	}
-	s, err := in.runtime.acquire(k, threads, files)
-	if err != nil {
-		return err
-	}
-	in.keys[variant], in.sessions[variant] = k, s
+	in.steps[variant] = list
 	return nil
 }
 
-// Run gathers the items' inputs into the instance's buffers, runs the graph and
-// copies its outputs. ONNX Runtime makes the room for them: given a buffer it leaves
+func (s step) free() {
+	s.inputs.free()
+	s.outputs.free()
+}
+
+// session is the instance's session of a graph, which several variants may run.
+func (in *instance) session(k key, declared modelpkg.Step, variant, threads int, files *files) (*session, error) {
+	if threads > 1 {
+		k.owner = in
+	}
+	if s := in.keys[k]; s != nil {
+		return s, nil
+	}
+	s, err := in.runtime.acquire(k, variant, declared, threads, files)
+	if err == nil {
+		in.keys[k] = s
+	}
+	return s, err
+}
+
+// Run gathers the items' inputs into the instance's buffers, runs the variant's graphs
+// one after the other and copies the outputs of the last. What one graph hands to the
+// next is not copied. ONNX Runtime makes the room for them: given a buffer it leaves
 // that as it is when an output is an input passed through, a weight, or another
 // output under a second name. The copy costs what clearing a buffer would.
 func (in *instance) Run(ctx context.Context, variant int, items []runtime.Item) ([]tensor.Tensor, error) {
@@ -185,34 +225,56 @@ func (in *instance) Run(ctx context.Context, variant int, items []runtime.Item) 
 		return nil, runtime.Ended("run "+variantName(in.model, variant), ctx.Err())
 	}
 	defer in.reset()
-	for _, i := range in.model.Variants[variant].Inputs {
-		value, err := in.inputs[i].gather(items, i)
-		if err != nil {
-			return nil, in.failed(variant, err)
+	steps := in.steps[variant]
+	for i := range steps {
+		if err := in.take(&steps[i], items); err != nil {
+			return nil, in.failed(variant, steps[i].session, err)
 		}
-		in.in = append(in.in, value)
-	}
-	in.out = append(in.out, make([]handle, len(in.outputs))...)
-	if err := in.run(ctx, in.sessions[variant]); err != nil {
-		if ctx.Err() != nil {
-			return nil, runtime.Ended("run "+variantName(in.model, variant), ctx.Err())
+		if err := in.run(ctx, &steps[i]); err != nil {
+			if ctx.Err() != nil {
+				return nil, runtime.Ended("run "+variantName(in.model, variant), ctx.Err())
+			}
+			return nil, in.failed(variant, steps[i].session, err)
 		}
-		return nil, in.failed(variant, err)
 	}
-	results, err := in.collect(len(items))
+	last := &steps[len(steps)-1]
+	results, err := in.collect(in.out[last.first:], len(items))
 	if err != nil {
-		return nil, in.failed(variant, err)
+		return nil, in.failed(variant, last.session, err)
 	}
-	in.sessions[variant].proven.Store(true)
+	for i := range steps {
+		steps[i].session.proven.Store(true)
+	}
 	return results, nil
 }
 
+// take makes the inputs of a step, and room for its outputs.
+func (in *instance) take(s *step, items []runtime.Item) error {
+	in.in = in.in[:0]
+	for _, source := range s.sources {
+		if source.Input < 0 {
+			in.in = append(in.in, in.out[source.Place])
+			continue
+		}
+		if in.given[source.Input] == nil {
+			value, err := in.inputs[source.Input].gather(items, source.Input)
+			if err != nil {
+				return err
+			}
+			in.given[source.Input] = value
+		}
+		in.in = append(in.in, in.given[source.Input])
+	}
+	in.out = append(in.out, make([]handle, len(s.outputs))...)
+	return nil
+}
+
 // collect copies the outputs of a run.
-func (in *instance) collect(items int) ([]tensor.Tensor, error) {
+func (in *instance) collect(values []handle, items int) ([]tensor.Tensor, error) {
 	results := make([]tensor.Tensor, len(in.outputs))
 	sum := 0
 	for i, out := range in.outputs {
-		d, bytes, err := out.describe(in.out[i], items)
+		d, bytes, err := out.describe(values[i], items)
 		if sum += bytes; sum > hugeBytes {
 			in.huge = true
 		}
@@ -233,19 +295,22 @@ func (in *instance) check(variant int, items []runtime.Item) error {
 	if err := runtime.CheckBatch(in.model, variant, items); err != nil {
 		return err
 	}
-	if in.sessions[variant] == nil {
+	if in.steps[variant] == nil {
 		return slo.E(op, slo.KindInvalid, "variant %s is not loaded", in.model.Variants[variant].Name)
 	}
 	return nil
 }
 
-// run executes the graph and ends it when ctx does.
-func (in *instance) run(ctx context.Context, s *session) error {
+// run executes a step's graph and ends it when ctx does.
+func (in *instance) run(ctx context.Context, s *step) error {
 	if ctx.Done() == nil {
-		return graphRun(s, in.handle, in.in, in.out)
+		return graphRun(s, in.handle, in.in, in.out[s.first:])
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	stop := context.AfterFunc(ctx, in.terminate)
-	err := graphRun(s, in.handle, in.in, in.out)
+	err := graphRun(s, in.handle, in.in, in.out[s.first:])
 	if !stop() {
 		<-in.terminated // not before: the flag must not be set for the next run
 		err = errors.Join(err, in.options.UnsetTerminate())
@@ -261,6 +326,7 @@ func (in *instance) reset() {
 		}
 	}
 	clear(in.out)
+	clear(in.given)
 	in.in, in.out = in.in[:0], in.out[:0]
 	if in.huge {
 		in.huge = false
@@ -279,8 +345,13 @@ func (in *instance) Close() error {
 	}
 	in.closed = true
 	var errs []error
-	for _, variant := range slices.Sorted(maps.Keys(in.keys)) {
-		errs = append(errs, in.runtime.release(in.keys[variant]))
+	for _, steps := range in.steps {
+		for _, s := range steps {
+			s.free()
+		}
+	}
+	for k := range in.keys {
+		errs = append(errs, in.runtime.release(k))
 	}
 	for _, i := range in.inputs {
 		i.free()

@@ -62,6 +62,7 @@ const oneFloat = "\x12\x0a\x0a\x08\x08\x01\x12\x04\x0a\x02\x08\x01"
 type shrinker struct {
 	mu      sync.Mutex
 	session *session
+	step    step // its run
 	options *onnx.RunOptions
 	handle  handle // of options
 	pin     goruntime.Pinner
@@ -92,10 +93,11 @@ func (s *shrinker) open() error {
 		return err
 	}
 	s.session = new(session)
-	if err := s.session.use(graph, []string{"x"}, []string{"y"}); err != nil {
+	if err := s.session.use(graph); err != nil {
 		s.session = nil
 		return err
 	}
+	s.step = step{session: s.session, inputs: newNames([]string{"x"}), outputs: newNames([]string{"y"})}
 	if s.options, err = onnx.NewRunOptions(); err != nil {
 		return err
 	}
@@ -119,7 +121,7 @@ func (s *shrinker) shrink() {
 		return
 	}
 	outputs := make([]handle, 1)
-	_ = graphRun(s.session, s.handle, []handle{s.input}, outputs) // what it does not free, it keeps
+	_ = graphRun(&s.step, s.handle, []handle{s.input}, outputs) // what it does not free, it keeps
 	if outputs[0] != nil {
 		releaseValue(outputs[0])
 	}
@@ -148,7 +150,8 @@ func (s *shrinker) close() error {
 	}
 	if s.session != nil {
 		errs = append(errs, s.session.destroy())
-		s.session = nil
+		s.step.free()
+		s.session, s.step = nil, step{}
 	}
 	return errors.Join(errs...)
 }

@@ -17,40 +17,34 @@ import (
 // key identifies a session that instances may share: the same Model value, so
 // that a package that was read anew, and may have changed, gets new sessions.
 type key struct {
-	model   *modelpkg.Model
-	variant int
-	owner   *instance // nil: shared. Sessions with threads of their own are not.
+	model *modelpkg.Model
+	path  string    // of the graph, in the package
+	owner *instance // nil: shared. Sessions with threads of their own are not.
 }
 
 // session is a loaded graph and the number of instances that use it.
 type session struct {
-	graph           *onnx.DynamicAdvancedSession
-	handle          handle
-	inputs, outputs names
-	users           int           // guarded by Runtime.mu
-	loaded          chan struct{} // closed when it is there, or err
-	err             error
-	proven          atomic.Bool // a run has gone well
+	graph  *onnx.DynamicAdvancedSession
+	handle handle
+	users  int           // guarded by Runtime.mu
+	loaded chan struct{} // closed when it is there, or err
+	err    error
+	proven atomic.Bool // a run has gone well
 }
 
 // use takes a graph that has been loaded.
-func (s *session) use(graph *onnx.DynamicAdvancedSession, inputs, outputs []string) (err error) {
+func (s *session) use(graph *onnx.DynamicAdvancedSession) (err error) {
 	if s.handle, err = handleOf(graph, "s", "ortSession"); err != nil {
 		return errors.Join(err, graph.Destroy())
 	}
-	s.graph, s.inputs, s.outputs = graph, newNames(inputs), newNames(outputs)
+	s.graph = graph
 	return nil
 }
 
-func (s *session) destroy() error {
-	s.inputs.free()
-	s.outputs.free()
-	return s.graph.Destroy()
-}
+func (s *session) destroy() error { return s.graph.Destroy() }
 
-// acquire returns the session of a variant, loading the graph if no other
-// instance has. It waits for one that does; nothing else waits meanwhile.
-func (r *Runtime) acquire(k key, threads int, files *files) (*session, error) {
+// acquire returns the session of a graph, loading it if no other instance has. It waits for one that does; nothing else waits meanwhile.
+func (r *Runtime) acquire(k key, variant int, step modelpkg.Step, threads int, files *files) (*session, error) {
 	r.mu.Lock()
 	s := r.sessions[k]
 	if s != nil {
@@ -75,7 +69,7 @@ func (r *Runtime) acquire(k key, threads int, files *files) (*session, error) {
 		s.err = err
 		return nil, err
 	}
-	s.err = s.load(k.model, k.variant, threads, dir)
+	s.err = s.load(k, variant, step, threads, dir)
 	return s, s.err
 }
 
@@ -132,32 +126,28 @@ func (f *files) delete() {
 	}
 }
 
-// load makes the session from a variant's file below a directory.
-func (s *session) load(m *modelpkg.Model, variant, threads int, dir string) error {
-	v := m.Variants[variant]
-	op := "load " + variantName(m, variant)
-	file := filepath.Join(dir, filepath.FromSlash(v.Path))
+// load makes the session from a graph's file below a directory. The binding wants
+// names of inputs and outputs, which the first variant's step gives; runs have their own.
+func (s *session) load(k key, variant int, step modelpkg.Step, threads int, dir string) error {
+	op := "load " + variantName(k.model, variant)
+	file := filepath.Join(dir, filepath.FromSlash(k.path))
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
 		return slo.E(op, slo.KindNotFound, "%w", err)
 	}
-	inputs := make([]string, 0, len(v.Inputs))
-	for _, i := range v.Inputs {
-		inputs = append(inputs, m.Inputs[i].Name)
-	}
-	outputs := make([]string, 0, len(m.Outputs))
-	for _, out := range m.Outputs {
-		outputs = append(outputs, out.Name)
+	var inputs []string
+	for _, source := range step.Inputs {
+		inputs = append(inputs, source.Name)
 	}
 	options, err := sessionOptions(threads)
 	if err != nil {
 		return slo.E(op, slo.KindInternal, "%w", err)
 	}
 	defer options.Destroy() //nolint:errcheck // the session has its own copy, and Destroy fails only for nil
-	graph, err := onnx.NewDynamicAdvancedSession(file, inputs, outputs, options)
+	graph, err := onnx.NewDynamicAdvancedSession(file, inputs, step.Outputs, options)
 	if err != nil {
-		return slo.E(op, slo.KindInvalid, "%s: %w", v.Path, &failure{message: err.Error()})
+		return slo.E(op, slo.KindInvalid, "%s: %w", k.path, &failure{message: err.Error()})
 	}
-	if err := s.use(graph, inputs, outputs); err != nil {
+	if err := s.use(graph); err != nil {
 		return slo.E(op, slo.KindInternal, "%w", err)
 	}
 	return nil

@@ -215,7 +215,7 @@ func TestArenaBytesMax(t *testing.T) {
 
 // resident is the process's memory in bytes; the test is skipped where that cannot
 // be read.
-func resident(t *testing.T) int {
+func resident(t testing.TB) int {
 	t.Helper()
 	text, err := os.ReadFile("/proc/self/statm")
 	if err != nil {

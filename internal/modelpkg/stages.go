@@ -1,0 +1,226 @@
+package modelpkg
+
+import (
+	"slices"
+
+	"github.com/mosel-serve/mosel/internal/strictyaml"
+	"go.yaml.in/yaml/v3"
+)
+
+// Stage is a graph that several variants may share. It is loaded once, whatever the
+// number of variants that run it.
+type Stage struct {
+	Name string
+	Path string // of the ONNX file, inside Dir
+}
+
+// Step is one run of a stage in a variant.
+type Step struct {
+	Stage   int      // index into Model.Stages
+	Inputs  []Source // the tensors that the graph reads, in any order
+	Outputs []string // the tensors that later steps read; of the last step the model's outputs
+}
+
+// Source is where a step takes a tensor from: an input of the model, or an output of
+// an earlier step of the variant.
+type Source struct {
+	Name   string // in the graphs
+	Input  int    // index into Model.Inputs; -1: an output of a step
+	Step   int    // that has it, index into Variant.Steps
+	Output int    // index into its Outputs
+	Place  int    // of the output among those of all steps, one after the other
+}
+
+// stagesMax bounds the stages of a package, and the steps of a variant.
+const stagesMax = 64
+
+type stageSpec struct {
+	strictyaml.Place
+	name word
+	path word
+}
+
+func (r *report) stage(n *yaml.Node) stageSpec {
+	s := stageSpec{Place: strictyaml.PlaceOf(n)}
+	r.Mapping(n, "a stage", []field{
+		strictyaml.Required("name", r.Into(&s.name, "a stage's name")),
+		strictyaml.Required("path", r.Into(&s.path, "a stage's path")),
+	})
+	return s
+}
+
+// buildStages checks the stages' declarations.
+func (r *report) buildStages(m *Model, s *spec) {
+	var names []word
+	for _, st := range s.stages {
+		names = append(names, st.name)
+		m.Stages = append(m.Stages, Stage{Name: r.name(st.name, nameForm, nameWant), Path: r.inside(st.path)})
+	}
+	r.Unique(names, "stage")
+}
+
+// buildSteps finds the stages that a variant names. What they read from each other is
+// in their graphs, see resolve.
+func (r *report) buildSteps(m *Model, vs variantSpec) (steps []Step) {
+	r.Unique(vs.stages, "stage")
+	for _, w := range vs.stages {
+		i := slices.IndexFunc(m.Stages, func(s Stage) bool { return s.Name == w.Text })
+		if i < 0 {
+			if w.Given() {
+				var names []string
+				for _, s := range m.Stages {
+					names = append(names, s.Name)
+				}
+				r.At(w.Place, "the model has no stage %q%s", strictyaml.Clip(w.Text, 40), strictyaml.Suggest(w.Text, names))
+			}
+			continue
+		}
+		steps = append(steps, Step{Stage: i})
+	}
+	return steps
+}
+
+// checkStages reads the stages' graphs, and connects the steps of each variant. The
+// graphs are by stage, nil where one could not be read.
+func (r *report) checkStages(m *Model, s *spec, files *manifest) {
+	graphs := make([]*graph, len(m.Stages))
+	for i, stage := range m.Stages {
+		graphs[i] = r.checkGraph(m, "stage "+stage.Name, stage.Path, s.stages[i].path.Place, files)
+	}
+	used := make([]bool, len(m.Stages))
+	for i := range m.Variants {
+		v := &m.Variants[i]
+		readable := true
+		for _, step := range v.Steps {
+			used[step.Stage] = true
+			readable = readable && graphs[step.Stage] != nil
+		}
+		if len(v.Steps) > 0 && readable {
+			r.connect(m, s, i, graphs)
+		}
+	}
+	for i, stage := range m.Stages {
+		if !used[i] {
+			r.At(s.stages[i].Place, "no variant runs stage %s", stage.Name)
+		}
+	}
+}
+
+// connect finds out where the steps of a variant take their tensors from, and holds
+// the graphs against the declarations and against each other.
+func (r *report) connect(m *Model, s *spec, variant int, graphs []*graph) {
+	v := &m.Variants[variant]
+	at := s.variants[variant].Place
+	read := make([]bool, len(m.Inputs))
+	for k := range v.Steps {
+		step := &v.Steps[k]
+		name := m.Stages[step.Stage].Name
+		for _, in := range graphs[step.Stage].inputs {
+			source, found := r.source(m, v, k, in, graphs)
+			switch {
+			case !found:
+				r.At(at, "variant %s: stage %s reads %q, which is neither an input of the variant's modalities nor an output of a stage before it", v.Name, name, in.Name)
+				continue
+			case source.Input < 0:
+				r.handOver(v, at, name, in, r.handed(m, v, source, graphs))
+			default:
+				read[source.Input] = true
+				r.compareInput(m, s, variant, source.Input, in)
+			}
+			step.Inputs = append(step.Inputs, source)
+		}
+	}
+	for _, i := range v.Inputs {
+		if !read[i] {
+			r.At(at, "variant %s: no stage of it reads the input %q of modality %s", v.Name, m.Inputs[i].Name, m.Modalities[m.Inputs[i].Modality].Name)
+		}
+	}
+	last := &v.Steps[len(v.Steps)-1]
+	stage := m.Stages[last.Stage]
+	r.checkOutputs(m, s, variant, stage.Path, graphs[last.Stage])
+	for k := range v.Steps[:len(v.Steps)-1] {
+		if len(v.Steps[k].Outputs) == 0 {
+			r.At(at, "variant %s: nothing reads the outputs of stage %s", v.Name, m.Stages[v.Steps[k].Stage].Name)
+		}
+	}
+	for _, out := range m.Outputs {
+		last.Outputs = append(last.Outputs, out.Name)
+	}
+	for k := range v.Steps {
+		for i := range v.Steps[k].Inputs {
+			source := &v.Steps[k].Inputs[i]
+			source.Place = source.Output
+			for _, before := range v.Steps[:source.Step] {
+				source.Place += len(before.Outputs)
+			}
+		}
+	}
+}
+
+// source finds a tensor that a step reads: the output of the nearest step before it
+// that has one of the name, else the model's input.
+func (r *report) source(m *Model, v *Variant, step int, in graphValue, graphs []*graph) (Source, bool) {
+	for k := step - 1; k >= 0; k-- {
+		before := &v.Steps[k]
+		if !slices.ContainsFunc(graphs[before.Stage].outputs, func(out graphValue) bool { return out.Name == in.Name }) {
+			continue
+		}
+		output := slices.Index(before.Outputs, in.Name)
+		if output < 0 {
+			output = len(before.Outputs)
+			before.Outputs = append(before.Outputs, in.Name)
+		}
+		return Source{Name: in.Name, Input: -1, Step: k, Output: output}, true
+	}
+	i := slices.IndexFunc(m.Inputs, func(d Input) bool { return d.Name == in.Name })
+	return Source{Name: in.Name, Input: i}, i >= 0 && slices.Contains(v.Inputs, i)
+}
+
+// handed is the output that a source names.
+func (r *report) handed(m *Model, v *Variant, s Source, graphs []*graph) graphValue {
+	outputs := graphs[v.Steps[s.Step].Stage].outputs
+	return outputs[slices.IndexFunc(outputs, func(out graphValue) bool { return out.Name == s.Name })]
+}
+
+// handOver checks that a stage takes what another puts out.
+func (r *report) handOver(v *Variant, at place, stage string, in, out graphValue) {
+	if in.DType != out.DType {
+		r.At(at, "variant %s: stage %s reads %s as %s, but gets %s", v.Name, stage, in.Name, graphType(in), graphType(out))
+	}
+	if in.Shape == nil || out.Shape == nil {
+		return // the graphs leave it open
+	}
+	agree := len(in.Shape) == len(out.Shape)
+	for i := 0; agree && i < len(in.Shape); i++ {
+		agree = in.Shape[i] == -1 || out.Shape[i] == -1 || in.Shape[i] == out.Shape[i]
+	}
+	if !agree {
+		r.At(at, "variant %s: stage %s reads %s with shape %v, but gets %v", v.Name, stage, in.Name, in.Shape, out.Shape)
+	}
+}
+
+// GraphFile is the file of the graph that gives a variant's outputs, inside Dir.
+func (m *Model) GraphFile(variant int) string {
+	_, paths := m.StepsOf(variant)
+	return paths[len(paths)-1]
+}
+
+// StepsOf are the steps of a variant: the one that runs its graph, if it has no
+// stages. Paths are those of the steps' files.
+func (m *Model) StepsOf(variant int) (steps []Step, paths []string) {
+	v := m.Variants[variant]
+	if v.Steps == nil {
+		var only Step
+		for _, i := range v.Inputs {
+			only.Inputs = append(only.Inputs, Source{Name: m.Inputs[i].Name, Input: i})
+		}
+		for _, out := range m.Outputs {
+			only.Outputs = append(only.Outputs, out.Name)
+		}
+		return []Step{only}, []string{v.Path}
+	}
+	for _, step := range v.Steps {
+		paths = append(paths, m.Stages[step.Stage].Path)
+	}
+	return v.Steps, paths
+}
