@@ -45,7 +45,10 @@ var rooms = []room{
 	{dir: "internal/score"},
 	{dir: "internal/access", imports: []string{"internal/slo", "internal/strictyaml"}},
 	{dir: "internal/workload", imports: []string{"internal/slo"}},
-	{dir: "internal/modelpkg", imports: []string{"tensor", "internal/slo", "internal/strictyaml", "internal/score"}},
+	{
+		dir: "internal/modelpkg", imports: []string{"tensor", "internal/slo", "internal/strictyaml", "internal/score"},
+		tests: []string{"internal/modelpkg/modelpkgtest"},
+	},
 	{dir: "internal/modelpkg/modelpkgtest", imports: []string{"tensor", "internal/stats", "internal/modelpkg"}},
 	{dir: "internal/runtime", imports: []string{"tensor", "internal/slo", "internal/modelpkg"}},
 	{dir: "internal/runtime/runtimetest", imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime"}},
@@ -58,7 +61,7 @@ var rooms = []room{
 	{
 		dir:     "internal/runtime/ort",
 		imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime", "internal/runtime/ort/library"},
-		tests:   []string{"internal/runtime/runtimetest"},
+		tests:   []string{"internal/runtime/runtimetest", "internal/modelpkg/modelpkgtest"},
 	},
 	{dir: "internal/profiler", imports: []string{"tensor", "internal/slo", "internal/stats", "internal/modelpkg", "internal/runtime"}},
 	{dir: "internal/replay", imports: []string{"tensor", "client", "client/clientgrpc", "internal/slo", "internal/stats", "internal/score", "internal/modelpkg", "internal/workload"}, tests: []string{"oip"}},
