@@ -246,7 +246,7 @@ func run(ctx context.Context, s *server.Server, cfg server.Config, stop stopping
 		return err
 	}
 	url, ready := addresses(s, cfg.TLS.Certificate != "")
-	cfg.Log.Info("listening, loading models", "addresses", url, "policy", cfg.Policy, "instances", cfg.Instances, "threads", cfg.Threads)
+	cfg.Log.Info("listening, loading models", "addresses", url, "policy", cfg.Policy, "instances", cfg.Instances, "threads", cfg.Threads, "cores", runtime.GOMAXPROCS(0))
 	began := time.Now()
 	err := s.Warm(ctx)
 	switch {

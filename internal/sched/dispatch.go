@@ -327,7 +327,7 @@ func (c *Core) requeue(j *job) {
 	if j.stale {
 		s, ok := c.cfg.Policy.Strategy(c.models[j.model].Planner, j.waiting, j.target(), j.allowed)
 		if !ok {
-			panic(fmt.Sprintf("sched: I-5: job %d cannot meanDeadline its floor any more", j.id))
+			panic(fmt.Sprintf("sched: I-5: job %d cannot reach its floor any more", j.id))
 		}
 		j.strategy, j.stale = s.Items, false
 	}
