@@ -77,11 +77,14 @@ func (p *Planner) addRoute(s RouteSpec) error {
 	v := p.variants[s.Variant]
 	r := Route{Name: s.Name, Variant: s.Variant, Modalities: v.Modalities, Accuracy: s.Accuracy, Curve: v.Curve, Next: s.Next, Inner: s.Inner, Silent: s.Silent}
 	share := 0.0
-	for _, b := range s.Next {
+	for i, b := range s.Next {
 		if b.Route < 0 || b.Route >= len(p.routes) {
 			return fmt.Errorf("route %s goes on with route %d, which is not one of the %d before it", s.Name, b.Route, len(p.routes))
 		}
-		if b.Share < 0 || b.Share > 1 || b.Loss < 0 || b.Loss > s.Accuracy {
+		if _, twice := (Route{Next: s.Next[:i]}).Branch(b.Route); twice {
+			return fmt.Errorf("route %s goes on with route %d by two branches", s.Name, b.Route)
+		}
+		if !(b.Share >= 0 && b.Share <= 1) || b.Loss < 0 || b.Loss > s.Accuracy {
 			return fmt.Errorf("route %s goes on with route %d for a share of %g at a loss of %v", s.Name, b.Route, b.Share, b.Loss)
 		}
 		next := p.routes[b.Route]

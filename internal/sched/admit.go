@@ -72,7 +72,7 @@ func (c *Core) plan(j *job) (slo.Outcome, slo.Reason) {
 		return slo.Infeasible, slo.ReasonFloor
 	}
 	for g := j; g != nil; g = g.other {
-		s, ok := c.cfg.Policy.Strategy(m.Planner, g.n, g.target(), g.allowed)
+		s, ok := c.strategy(g)
 		if !ok {
 			j.facts.Best = m.Planner.MaxAccuracy(g.allowed)
 			return slo.Infeasible, slo.ReasonFloor

@@ -41,7 +41,7 @@ func (c *Core) choose(m *model, id ClassID, head *job, planned plan.Batch, why *
 		r := &routes[b.Route]
 		time := float64(on.batchTime(r.Variant, b.Items)) * share
 		if r.Next != nil {
-			time += float64(b.Items) * m.tail(r) / float64(c.slotsOr1())
+			time += float64(b.Items) * m.tails[b.Route] / float64(c.slotsOr1())
 		}
 		return time
 	}
@@ -60,7 +60,7 @@ func (c *Core) choose(m *model, id ClassID, head *job, planned plan.Batch, why *
 			rest = max(rest, float64(on.batchTime(routes[planned.Route].Variant, left))*share)
 		}
 		if r := &routes[b.Route]; r.Next != nil {
-			rest += float64(b.Items) * m.tail(r) / float64(c.slotsOr1())
+			rest += float64(b.Items) * m.tails[b.Route] / float64(c.slotsOr1())
 		}
 		predicted := on.batchTime(routes[b.Route].Variant, b.Items)
 		late := c.forecast.late(c.now, reserve+margin*(busy+float64(predicted)*hold+rest))
@@ -80,8 +80,8 @@ func (c *Core) offer(m *model, on *residence, head *job, planned plan.Batch, aff
 	for _, p := range m.frontier(head.allowed) {
 		r := &routes[p.Route]
 		upgrade := p.Accuracy > routes[planned.Route].Accuracy
-		if (!upgrade && p.Route != planned.Route) || !on.variants.Has(r.Variant) ||
-			(upgrade && c.now.Add(on.batchTime(r.Variant, 1)+c.behind(m, r)) > head.objective.Deadline) {
+		if (!upgrade && p.Route != planned.Route) || !on.variants.Has(r.Variant) || !m.up.Has(p.Route) ||
+			(upgrade && c.now.Add(on.batchTime(r.Variant, 1)+m.after(p.Route)) > head.objective.Deadline) {
 			continue
 		}
 		for items := min(planned.Items, m.batchMax(on, r.Variant)); items >= 1; items /= 2 {

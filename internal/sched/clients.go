@@ -131,6 +131,23 @@ func (h *clients) setWork(j *job, work int64) {
 	heap.Fix(h, c.at)
 }
 
+// sumWork adds up the clients' work anew, from the jobs of the queue.
+func (h *clients) sumWork(root *job) {
+	for _, c := range h.heap {
+		c.work = 0
+	}
+	h.addWork(root)
+	heap.Init(h)
+}
+
+func (h *clients) addWork(t *job) {
+	if t != nil {
+		h.byID[t.client].work += t.work
+		h.addWork(t.left)
+		h.addWork(t.right)
+	}
+}
+
 // enqueue puts a job into the queue.
 func (c *Core) enqueue(j *job) {
 	c.queue.insert(j, c.work(j))

@@ -72,6 +72,9 @@ func (c *Core) dispatchNext() bool {
 // is none.
 func (c *Core) slotFor(j *job) (at, route int) {
 	if len(c.up) == 1 && c.models[j.model].Classes == nil {
+		if j.objective.Late == slo.LateDrop && c.now > c.latestStart(j) {
+			return -1, 0 // it is not the first, and is shed when it is
+		}
 		return 0, j.planned()
 	}
 	at, least := -1, time.Duration(math.MaxInt64)
@@ -89,8 +92,7 @@ func (c *Core) slotFor(j *job) (at, route int) {
 }
 
 // canLead is the route on which an instance of the class serves the head of a batch:
-// the planned one, or the cheapest there that is more accurate, which never takes a
-// job below its floor. It is -1 where the class cannot serve the job on time although
+// the planned one, else as in routeThere. It is -1 where the class cannot serve the job on time although
 // another, now busy or not, can. takes is how long one item takes.
 func (c *Core) canLead(id ClassID, j *job) (route int, takes time.Duration) {
 	m := c.models[j.model]
@@ -99,17 +101,8 @@ func (c *Core) canLead(id ClassID, j *job) (route int, takes time.Duration) {
 		return -1, 0
 	}
 	routes := m.Planner.Routes()
-	planned := j.planned()
-	route = planned
-	if !r.variants.Has(routes[planned].Variant) {
-		route = -1
-		for p := range routes {
-			if j.allowed.Has(p) && r.variants.Has(routes[p].Variant) && routes[p].Accuracy > routes[planned].Accuracy &&
-				(route < 0 || routes[p].Curve.PerItem() < routes[route].Curve.PerItem()) {
-				route = p
-			}
-		}
-		if route < 0 {
+	if route = j.planned(); !r.variants.Has(routes[route].Variant) {
+		if route = c.routeThere(m, r, j); route < 0 {
 			return -1, 0
 		}
 	}
@@ -118,18 +111,41 @@ func (c *Core) canLead(id ClassID, j *job) (route int, takes time.Duration) {
 	if j.objective.Deadline == slo.Never {
 		return route, takes
 	}
-	left := j.objective.Deadline.Sub(c.now) - c.behind(m, &routes[route])
+	left := j.objective.Deadline.Sub(c.now) - m.after(route)
 	if takes > left && (j.objective.Late == slo.LateDrop || c.quickest(m, v, 1) <= left) {
 		return -1, 0
 	}
 	return route, takes
 }
 
+// routeThere is the route on which a class serves a job whose planned route it cannot
+// run: that of most of the other pending items, or the cheapest that is more accurate;
+// -1 if there is none.
+func (c *Core) routeThere(m *model, r *residence, j *job) int {
+	routes := m.Planner.Routes()
+	most, cheapest, planned := -1, -1, routes[j.planned()].Accuracy
+	for p := range routes {
+		if !j.allowed.Has(p) || !m.up.Has(p) || !r.variants.Has(routes[p].Variant) {
+			continue
+		}
+		if j.strategy[p] > 0 && (most < 0 || j.strategy[p] > j.strategy[most]) {
+			most = p
+		}
+		if routes[p].Accuracy > planned && (cheapest < 0 || routes[p].Curve.PerItem() < routes[cheapest].Curve.PerItem()) {
+			cheapest = p
+		}
+	}
+	if most >= 0 {
+		return most
+	}
+	return cheapest
+}
+
 // dispatch starts a batch on an instance with a free slot, led by a job that starts
 // the route.
 func (c *Core) dispatch(in *instance, head *job, route int) {
-	if head.objective.Deadline == slo.Never {
-		c.clients.virtualTime = max(c.clients.virtualTime, head.virtualTime)
+	if first := c.queue.firstEndless(); first != nil && head.objective.Deadline == slo.Never {
+		c.clients.virtualTime = max(c.clients.virtualTime, first.virtualTime)
 	}
 	m := c.models[head.model]
 	r := m.class(in.class)
@@ -147,7 +163,7 @@ func (c *Core) dispatch(in *instance, head *job, route int) {
 		why.Planned, why.Chosen = planned, chosen
 	}
 	g := gather{core: c, m: m, on: r, route: chosen.Route, variant: m.Planner.Routes()[chosen.Route].Variant,
-		upgraded: chosen.Route != head.planned(), max: chosen.Items}
+		upgraded: chosen.Route != route || head.strategy[route] == 0, max: chosen.Items}
 	g.collect(head)
 	c.start(in, &g, why)
 }
@@ -237,12 +253,12 @@ func (g *gather) fit(j *job, route, x int) int {
 		least = g.on.batchTime(g.variant, 1) // the head runs, if only just
 	}
 	own := j.objective.Deadline
-	if r := &g.m.Planner.Routes()[route]; r.Next != nil && own != slo.Never {
-		own -= slo.Instant(g.core.behind(g.m, r))
+	if own != slo.Never {
+		own -= slo.Instant(g.m.after(route))
 	}
 	if g.core.now.Add(least) <= own {
 		end = min(end, own)
-	} else if g.items > 0 && j.objective.Late == slo.LateDrop {
+	} else if g.items > 0 && (j.objective.Late == slo.LateDrop || g.core.quickerElsewhere(g, own)) {
 		return 0
 	}
 	for x > 0 && g.core.now.Add(g.m.safe(g.on.batchTime(g.variant, g.items+x))) > end {
@@ -255,6 +271,12 @@ func (g *gather) fit(j *job, route, x int) int {
 		g.end = end
 	}
 	return x
+}
+
+// quickerElsewhere reports whether another class could still serve a job on time that
+// is due by own.
+func (c *Core) quickerElsewhere(g *gather, own slo.Instant) bool {
+	return len(c.up) > 1 && c.now.Add(c.quickest(g.m, g.variant, 1)) <= own
 }
 
 // protect bounds the batch's end so that a job left waiting, fully or in part,
@@ -314,6 +336,18 @@ func (c *Core) pend(j *job, items int) {
 	c.counts.Queued += items
 }
 
+// strategy plans the pending items of a job: by what can run on classes that are up,
+// if that reaches what they must score.
+func (c *Core) strategy(j *job) (plan.Strategy, bool) {
+	m := c.models[j.model]
+	if here := j.allowed & m.up; here != j.allowed && here != 0 {
+		if s, ok := c.cfg.Policy.Strategy(m.Planner, j.waiting, j.target(), here); ok {
+			return s, true
+		}
+	}
+	return c.cfg.Policy.Strategy(m.Planner, j.waiting, j.target(), j.allowed)
+}
+
 // requeue puts a job that has changed back in its place: out of the queue when
 // nothing of it is pending, else with a fresh strategy if the old one is stale.
 func (c *Core) requeue(j *job) {
@@ -324,8 +358,14 @@ func (c *Core) requeue(j *job) {
 		}
 		return
 	}
+	if j.onward != nil {
+		if j.strategy == nil {
+			j.strategy = make([]int, len(c.models[j.model].Planner.Routes()))
+		}
+		j.strategy[j.onward.route], j.stale = j.waiting, false
+	}
 	if j.stale {
-		s, ok := c.cfg.Policy.Strategy(c.models[j.model].Planner, j.waiting, j.target(), j.allowed)
+		s, ok := c.strategy(j)
 		if !ok {
 			panic(fmt.Sprintf("sched: I-5: job %d cannot reach its floor any more", j.id))
 		}
@@ -352,6 +392,10 @@ func (c *Core) done(e Done) {
 	if m := c.models[b.Model]; !e.Failed && e.FailedParts == nil {
 		m.observe(m.class(b.on.class), b.Variant, e.Took, b.nominal)
 		c.measureVariant(m, b.Variant)
+		c.measureRoutes(m)
+		if len(c.up) > 1 {
+			c.classes[b.on.class].speed = c.speed(b.on.class)
+		}
 	}
 	item := 0
 	for i, p := range b.Parts {

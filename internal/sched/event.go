@@ -84,7 +84,12 @@ func (d Done) Count(part Part, first int) (accepted, failed int) {
 
 // InstanceDown takes an instance away. The batches it was running are lost; no
 // Done follows for them.
-type InstanceDown struct{ Instance InstanceID }
+type InstanceDown struct {
+	Instance InstanceID
+	// By is the batch that the instance was lost with, if it is known: only its jobs
+	// are charged with the loss, see lostMax. 0 charges all that ran there.
+	By BatchID
+}
 
 // InstanceUp adds an idle instance. What it can run, and how fast, is said for its
 // class by each model.

@@ -71,12 +71,12 @@ func (c *Core) resize(in *instance, slots int) {
 
 // instanceDown loses an instance but none of its items: they wait again, or
 // fail when they have been lost too often (I-13).
-func (c *Core) instanceDown(id InstanceID) {
-	in := c.instances[id]
+func (c *Core) instanceDown(e InstanceDown) {
+	in := c.instances[e.Instance]
 	if in == nil {
-		panic(fmt.Sprintf("sched: instance %d is not up", id))
+		panic(fmt.Sprintf("sched: instance %d is not up", e.Instance))
 	}
-	delete(c.instances, id)
+	delete(c.instances, e.Instance)
 	c.losses++
 	c.idle = slices.DeleteFunc(c.idle, func(i *instance) bool { return i == in })
 	c.classes[in.class].slots -= in.slots
@@ -97,15 +97,16 @@ func (c *Core) instanceDown(id InstanceID) {
 	for _, b := range lost {
 		for i, p := range b.Parts {
 			c.unrun(b, i, true)
-			c.lose(b.from[i], p, b)
+			c.lose(b.from[i], p, b, e.By == 0 || e.By == b.Batch)
 		}
 	}
 	c.updateAllWork()
 }
 
-// lose puts the items of a lost batch back or ends them.
-func (c *Core) lose(j *job, p Part, b *batch) {
-	if j.lostIn != c.losses {
+// lose puts the items of a lost batch back, or ends them if their job has been charged
+// with too many losses.
+func (c *Core) lose(j *job, p Part, b *batch, charged bool) {
+	if charged && j.lostIn != c.losses {
 		j.lostIn = c.losses // it may have several parts and batches there
 		j.lost++
 	}
@@ -125,11 +126,23 @@ func (c *Core) lose(j *job, p Part, b *batch) {
 }
 
 // updateAllWork computes every queued job's share of the work anew, because what
-// shares it has changed.
+// shares it has changed. Jobs of models whose variants are on other classes now are
+// planned anew.
 func (c *Core) updateAllWork() {
-	for j := c.queue.first(); j != nil; j = c.queue.next(j) {
+	c.queue.setAllWork(func(j *job) int64 {
+		if c.models[j.model].moved && j.onward == nil {
+			if s, ok := c.strategy(j); ok {
+				j.strategy = s.Items
+			}
+		}
 		j.latest = c.latestStart(j)
-		c.updateWork(j)
+		return c.work(j)
+	})
+	c.clients.sumWork(c.queue.root)
+	for _, m := range c.models {
+		if m != nil {
+			m.moved = false
+		}
 	}
 }
 
@@ -217,6 +230,11 @@ func (c *Core) measure(m *model) {
 	for v := range m.slowness {
 		c.measureVariant(m, v)
 	}
+	c.measureRoutes(m)
+	up := m.runnable(func(v int) bool {
+		return slices.ContainsFunc(c.up, func(id ClassID) bool { r := m.class(id); return r != nil && r.variants.Has(v) })
+	})
+	m.moved, m.up = m.moved || m.up != up, up
 }
 
 // measureVariant computes by how much slower than planned a variant is when all
@@ -261,14 +279,32 @@ func (c *Core) quickest(m *model, v, b int) time.Duration {
 // longest is the time of one item on a route that takes its longest way, each step
 // on the quickest class.
 func (c *Core) longest(m *model, route int) time.Duration {
-	r := &m.Planner.Routes()[route]
-	return c.quickest(m, r.Variant, 1) + c.behind(m, r)
+	return c.quickest(m, m.Planner.Routes()[route].Variant, 1) + m.after(route)
 }
 
-// behind is the part of longest behind the first step.
-func (c *Core) behind(m *model, r *plan.Route) (most time.Duration) {
-	for _, b := range r.Next {
-		most = max(most, c.longest(m, b.Route))
+// after is the part of longest behind the first step of a route.
+func (m *model) after(route int) time.Duration {
+	if m.behind == nil {
+		return 0
 	}
-	return most
+	return m.behind[route]
+}
+
+// measureRoutes computes what follows the gates of a model's routes. Routes go on with
+// routes of lower indices.
+func (c *Core) measureRoutes(m *model) {
+	routes := m.Planner.Routes()
+	if len(routes) == len(m.slowness) && m.tails == nil && !slices.ContainsFunc(routes, func(r plan.Route) bool { return r.Next != nil }) {
+		return
+	}
+	if m.tails == nil {
+		m.tails, m.behind = make([]float64, len(routes)), make([]time.Duration, len(routes))
+	}
+	for i := range routes {
+		m.tails[i], m.behind[i] = 0, 0
+		for _, b := range routes[i].Next {
+			m.tails[i] += b.Share * m.perItem(b.Route)
+			m.behind[i] = max(m.behind[i], c.longest(m, b.Route))
+		}
+	}
 }

@@ -38,12 +38,13 @@ type job struct {
 	stale     bool      // the strategy must be planned anew before use
 
 	// Of a policy that replans: the strategies there are for the pending items,
-	// which of them is chosen, for how many items they were planned, and whether
-	// the job has taken over the chosen one yet.
-	options    []plan.Strategy
-	chosen     int
-	optionsFor int
-	fresh      bool
+	// which of them is chosen, for how many items and what score they were planned, and
+	// whether the job has taken over the chosen one yet.
+	options       []plan.Strategy
+	chosen        int
+	optionsFor    int
+	optionsTarget slo.Score
+	fresh         bool
 
 	virtualTime, virtualEnd int64 // in the order of jobs without a deadline, see client
 	older, newer            *job  // queued, of the same client

@@ -2,6 +2,7 @@ package sched
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/plan"
@@ -34,14 +35,20 @@ type Residence struct {
 // comes in as factors to these.
 type model struct {
 	Model
-	on                []*residence // by ClassID, as far as classes were up
-	slowness          []float64    // by variant: factor to the planner's latencies, over all classes that are up
-	jobs              int          // unfinished
-	items             int          // pending
-	batchInefficiency float64      // recent batches' time relative to that of their items in the best batches, >= 1
-	deviation         float64      // mean relative distance of measured times from expected ones
+	on       []*residence // by ClassID, as far as classes were up
+	slowness []float64    // by variant: factor to the planner's latencies, over all classes that are up
+	// By route, of models with gates: what an item is expected to take behind the first
+	// step, as in perItem, and what it takes at most, as in longest.
+	tails             []float64
+	behind            []time.Duration
+	jobs              int     // unfinished
+	items             int     // pending
+	batchInefficiency float64 // recent batches' time relative to that of their items in the best batches, >= 1
+	deviation         float64 // mean relative distance of measured times from expected ones
 	frontiers         map[plan.Set][]plan.FrontierPoint
 	known             plan.Set // the routes that some class can run to their end
+	up                plan.Set // those that classes which are up can run to their end
+	moved             bool     // up has changed, and queued jobs are to be planned anew
 }
 
 // residence is a model on a class, with the correction factors learnt there.
@@ -53,23 +60,25 @@ type residence struct {
 
 func newModel(m Model) *model {
 	k := &model{Model: m, batchInefficiency: 1, frontiers: map[plan.Set][]plan.FrontierPoint{}}
-	loaded := plan.Set(math.MaxUint64)
-	if m.Classes != nil {
-		loaded = 0
-		for _, r := range m.Classes {
-			loaded |= r.Variants
-		}
-	}
+	k.known = k.runnable(func(v int) bool {
+		return m.Classes == nil || slices.ContainsFunc(m.Classes, func(r Residence) bool { return r.Variants.Has(v) })
+	})
+	return k
+}
+
+// runnable is the set of the routes of which all steps run variants of which loaded
+// is true.
+func (m *model) runnable(loaded func(variant int) bool) (set plan.Set) {
 	for i, r := range m.Planner.Routes() {
-		ends := loaded.Has(r.Variant)
+		ends := loaded(r.Variant)
 		for _, b := range r.Next {
-			ends = ends && k.known.Has(b.Route)
+			ends = ends && set.Has(b.Route)
 		}
 		if ends {
-			k.known |= 1 << i
+			set |= 1 << i
 		}
 	}
-	return k
+	return set
 }
 
 // class is the model as a class has it, nil where it is not there.
@@ -134,15 +143,7 @@ func (m *model) perItem(route int) float64 {
 	if r.Next == nil {
 		return r.Curve.PerItem() * m.slowness[r.Variant]
 	}
-	return (r.Curve.PerItem()-r.TailPerItem())*m.slowness[r.Variant] + m.tail(r)
-}
-
-// tail is the expected part of perItem behind the route's first step.
-func (m *model) tail(r *plan.Route) (sum float64) {
-	for _, b := range r.Next {
-		sum += b.Share * m.perItem(b.Route)
-	}
-	return sum
+	return (r.Curve.PerItem()-r.TailPerItem())*m.slowness[r.Variant] + m.tails[route]
 }
 
 // routeTime is the expected time of a number of items on a route, in the best

@@ -113,6 +113,19 @@ func (q *queue) setWork(j *job, work int64) {
 	reweigh(q.root, j)
 }
 
+// setAllWork changes the work of all queued jobs, each visited once, in no order.
+func (q *queue) setAllWork(work func(*job) int64) { setAllWork(q.root, work) }
+
+func setAllWork(t *job, work func(*job) int64) {
+	if t == nil {
+		return
+	}
+	setAllWork(t.left, work)
+	setAllWork(t.right, work)
+	t.work = work(t)
+	t.update()
+}
+
 func insert(t, j *job) *job {
 	if t == nil {
 		j.update()
@@ -195,6 +208,19 @@ func (q *queue) first() *job {
 		j = j.left
 	}
 	return j
+}
+
+// firstEndless is the first of the jobs without a deadline, which are the last in the
+// order; nil if there is none.
+func (q *queue) firstEndless() (first *job) {
+	for t := q.root; t != nil; {
+		if t.objective.Deadline == slo.Never {
+			first, t = t, t.left
+		} else {
+			t = t.right
+		}
+	}
+	return first
 }
 
 // next is the job after j in the order, nil at the end.

@@ -46,7 +46,7 @@ func (c *Core) reassign() {
 // come or when part of it has been dispatched.
 func (c *Core) queued(j *job, free slo.Instant) plan.Queued {
 	m := c.models[j.model]
-	if j.optionsFor != j.waiting {
+	if j.optionsFor != j.waiting || j.optionsTarget != j.target() {
 		j.options = m.Planner.Options(j.waiting, j.target(), j.allowed)
 		// What is left of a job stays about as accurate as it was to be.
 		accuracy := m.score(j.strategy)
@@ -54,12 +54,13 @@ func (c *Core) queued(j *job, free slo.Instant) plan.Queued {
 		if j.chosen < 0 {
 			j.chosen = len(j.options) - 1
 		}
-		j.optionsFor, j.fresh = j.waiting, true
+		j.optionsFor, j.optionsTarget, j.fresh = j.waiting, j.target(), true
 	}
 	q := plan.Queued{Options: j.options, Chosen: j.chosen, Deadline: math.MaxInt64, Keep: j.objective.Late == slo.LateRun}
 	if j.objective.Deadline != slo.Never {
 		// Several instances, or a slower machine, are more or less time.
-		q.Deadline = time.Duration(float64(j.objective.Deadline.Sub(free)) * float64(c.slotsOr1()) / m.meanSlowness())
+		most := float64(math.MaxInt64 / 2)
+		q.Deadline = time.Duration(min(most, float64(j.objective.Deadline.Sub(free))*float64(c.slotsOr1())/m.meanSlowness()))
 	}
 	return q
 }

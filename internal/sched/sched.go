@@ -135,7 +135,7 @@ func (c *Core) Step(now slo.Instant, event Event, out []Action) []Action {
 	case Done:
 		c.done(e)
 	case InstanceDown:
-		c.instanceDown(e.Instance)
+		c.instanceDown(e)
 	case InstanceUp:
 		c.instanceUp(e)
 	case InstanceResize:

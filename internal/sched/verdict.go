@@ -1,6 +1,10 @@
 package sched
 
 import (
+	"slices"
+	"sort"
+	"time"
+
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
@@ -10,6 +14,7 @@ import (
 func (c *Core) judge(j *job, f Finish, route int, verdicts []Verdict) {
 	o := j.ledger()
 	part, failed := f.Part, false
+	var onward []*job
 	for first := 0; first < part.Count; {
 		verdict, count := verdicts[first], 1
 		for first+count < part.Count && verdicts[first+count] == verdict {
@@ -19,7 +24,9 @@ func (c *Core) judge(j *job, f Finish, route int, verdicts []Verdict) {
 		ended.First, ended.Count = part.First+first, count
 		first += count
 		if to, ok := verdict.Next(); ok {
-			c.goOn(j, ended, route, to)
+			if g := c.goOn(j, ended, route, to); !slices.Contains(onward, g) {
+				onward = append(onward, g)
+			}
 			continue
 		}
 		if verdict == Fail {
@@ -29,6 +36,9 @@ func (c *Core) judge(j *job, f Finish, route int, verdicts []Verdict) {
 			failed = true
 		}
 		c.finish(ended)
+	}
+	for _, g := range onward {
+		c.requeue(g)
 	}
 	if failed {
 		left := 0
@@ -120,8 +130,9 @@ func (j *job) credit(m *model, route int) slo.Accuracy {
 	return m.Planner.Routes()[route].Accuracy
 }
 
-// goOn queues items that the gate of a route sends on with another.
-func (c *Core) goOn(j *job, f Finish, route, to int) {
+// goOn adds items that the gate of a route sends on to the group of those that take
+// the same way, and returns that, which is to be queued again.
+func (c *Core) goOn(j *job, f Finish, route, to int) *job {
 	m := c.models[j.model]
 	from := &m.Planner.Routes()[route]
 	branch, ok := from.Branch(to)
@@ -147,24 +158,31 @@ func (c *Core) goOn(j *job, f Finish, route, to int) {
 	}
 	g.wait(span{f.First, f.Count})
 	c.pend(g, f.Count)
-	g.stale = true
-	c.requeue(g)
+	return g
 }
 
-// answerEarly ends the pending items of a group that cannot take their next step in
-// time with the answers that they have, if the job's floor allows for that.
+// answerEarly ends those pending items of a group that cannot take their next step in
+// time with the answers that they have, as far as the job's floor allows for that. It
+// reports whether there is time for the others, if there are any.
 func (c *Core) answerEarly(j *job) bool {
 	o := j.onward
-	if o == nil || o.answered < 0 || c.now > j.objective.Deadline || !c.rebalance(o.ledger, o.loss.Times(j.waiting)) {
+	if o == nil || o.answered < 0 || c.now > j.objective.Deadline {
 		return false
 	}
-	c.dequeue(j)
-	for _, s := range j.pending {
-		c.finish(Finish{Part: Part{Job: j.id, First: s.first, Count: s.count}, Variant: o.answered, Outcome: slo.OnTime})
+	m := c.models[j.model]
+	late := sort.Search(j.waiting, func(early int) bool {
+		takes := max(c.longest(m, o.route), time.Duration(m.routeTime(o.route, j.waiting-early))/time.Duration(c.slotsOr1()))
+		return c.now.Add(takes) <= j.objective.Deadline
+	})
+	if late == 0 || !c.rebalance(o.ledger, o.loss.Times(late)) {
+		return false
 	}
-	c.pend(j, -j.waiting)
-	j.pending, j.waiting = nil, 0
+	for _, p := range j.take(late, nil) {
+		c.finish(Finish{Part: p, Variant: o.answered, Outcome: slo.OnTime})
+	}
+	c.pend(j, -late)
 	clear(j.strategy)
+	c.requeue(j)
 	c.replan(o.ledger)
 	c.finishJob(j)
 	return true

@@ -40,7 +40,8 @@ type itemState struct {
 	best     slo.Accuracy // of the routes it may take
 	credit   slo.Accuracy // of the route that it started
 	onward   bool         // a gate has sent it on to its route, and
-	silent   bool         // the step before gave no answer, or
+	answered int          // the variant of the step before
+	silent   bool         // which gave no answer, or
 	loss     slo.Accuracy // one that is less accurate by this
 }
 
@@ -209,7 +210,7 @@ func (a *audit) judge(d sched.Dispatch, e sched.Done) {
 				s := &a.jobs[p.Job].items[k]
 				from := a.models[d.Model].Planner.Routes()[d.Routes[i]]
 				branch, _ := from.Branch(to)
-				s.onward, s.running, s.route, s.loss, s.silent = true, false, to, branch.Loss, from.Silent
+				s.onward, s.running, s.route, s.loss, s.silent, s.answered = true, false, to, branch.Loss, from.Silent, d.Variant
 			}
 		}
 		at += p.Count
@@ -227,7 +228,9 @@ func (a *audit) end(d sched.Dispatch, lost bool) {
 		for i := p.First; i < p.First+p.Count; i++ {
 			s := &j.items[i]
 			s.running = false
-			if !s.onward {
+			if s.onward {
+				s.variant = s.answered
+			} else {
 				j.unsent += slo.Score(s.best)
 				j.score -= slo.Score(s.credit)
 			}

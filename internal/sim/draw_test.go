@@ -157,6 +157,9 @@ func withRoutes(t testing.TB, rng *rand.Rand, p *plan.Planner) *plan.Planner {
 		left := 1.0
 		for range 1 + rng.IntN(2) {
 			b := plan.Branch{Route: rng.IntN(len(variants) + i), Share: left * rng.Float64()}
+			if slices.ContainsFunc(s.Next, func(other plan.Branch) bool { return other.Route == b.Route }) {
+				continue
+			}
 			left -= b.Share
 			s.Next = append(s.Next, b)
 		}
