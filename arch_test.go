@@ -68,7 +68,7 @@ var rooms = []room{
 	{dir: "internal/demo", imports: []string{"client", "internal/slo", "internal/stats", "internal/modelpkg", "internal/replay"}, tests: []string{"tensor", "internal/score"}},
 	{dir: "internal/media", imports: []string{"tensor", "internal/slo", "internal/modelpkg"}},
 	{dir: "internal/plan", imports: []string{"internal/slo", "internal/stats", "internal/modelpkg"}},
-	{dir: "internal/sched", imports: []string{"internal/slo", "internal/plan"}},
+	{dir: "internal/sched", imports: []string{"internal/slo", "internal/plan"}, tests: []string{"internal/record"}},
 	{dir: "internal/record", imports: []string{"internal/slo", "internal/stats", "internal/sched"}, tests: []string{"internal/plan", "internal/record/recordtest"}},
 	{dir: "internal/record/recordtest", imports: []string{"internal/slo", "internal/sched", "internal/record"}},
 	{dir: "internal/feed", imports: []string{"internal/slo", "internal/plan", "internal/sched", "internal/record"}},

@@ -97,7 +97,7 @@ func (c *Core) admit(j *job) (slo.Outcome, slo.Reason) {
 	case c.room(j, nil) || c.makeRoom(j):
 		return 0, 0
 	case !c.fits(nil):
-		facts.RetryAfter = c.Waiting()
+		facts.RetryAfter = c.waiting(c.pool(j))
 		return slo.Shed, slo.ReasonQueueFull
 	}
 	facts.RetryAfter = c.tardiness(j)
@@ -109,8 +109,8 @@ func (c *Core) admit(j *job) (slo.Outcome, slo.Reason) {
 // that is dropped when late and is on time without it. It is 0 or less when there is
 // room for the job.
 func (c *Core) tardiness(j *job) time.Duration {
-	_, slackAfter := c.queue.around(j)
-	free := int64(c.now) + int64(c.busyTime())
+	_, slackAfter := c.pool(j).around(j)
+	free := int64(c.now) + int64(c.busyTime(c.pool(j)))
 	late := int64(c.waitBefore(j))
 	if work := c.work(j); slackAfter >= free {
 		late = max(late, free-(slackAfter-work))
@@ -121,8 +121,8 @@ func (c *Core) tardiness(j *job) time.Duration {
 // waitBefore is by how much a new job would be late because of the work that runs
 // and the work that is queued before it; negative when it would be on time.
 func (c *Core) waitBefore(j *job) time.Duration {
-	before, _ := c.queue.around(j)
-	return time.Duration(int64(c.now) + int64(c.busyTime()) + before + c.batchingDelay(j, before) - int64(j.latest))
+	before, _ := c.pool(j).around(j)
+	return time.Duration(int64(c.now) + int64(c.busyTime(c.pool(j))) + before + c.batchingDelay(j, before) - int64(j.latest))
 }
 
 // batchingDelay is the extra time for sharing a batch, given the work that is queued
@@ -150,8 +150,8 @@ func (c *Core) batchingDelay(j *job, before int64) int64 {
 // time, all its items on one route; 0 if there is none.
 func (c *Core) reachable(j *job) slo.Accuracy {
 	m := c.models[j.model]
-	before, _ := c.queue.around(j)
-	left := j.objective.Deadline.Sub(c.now) - c.busyTime() - time.Duration(before)
+	before, _ := c.pool(j).around(j)
+	left := j.objective.Deadline.Sub(c.now) - c.busyTime(c.pool(j)) - time.Duration(before)
 	var best slo.Accuracy
 	for r, route := range m.Planner.Routes() {
 		if j.allowed.Has(r) && m.routeTime(r, j.n) <= float64(left) {
@@ -181,7 +181,7 @@ func (c *Core) shortest(j *job) time.Duration {
 		total += time.Duration(m.routeTime(r, x))
 		longest = max(longest, c.longest(m, r))
 	}
-	return max(longest, total/time.Duration(c.slotsOr1()))
+	return max(longest, total/time.Duration(m.pool.slotsOr1()))
 }
 
 // work is the time the job's pending items add to the queue, for all slots together: on
@@ -194,7 +194,7 @@ func (c *Core) work(j *job) int64 {
 			sum += float64(x) * m.perItem(r)
 		}
 	}
-	return int64(math.Ceil(sum * m.batchInefficiency / float64(c.slotsOr1())))
+	return int64(math.Ceil(sum * m.batchInefficiency / float64(m.pool.slotsOr1())))
 }
 
 // giveUp ends a job before its items have run: pending items finish at once,

@@ -15,11 +15,9 @@ func (c *Core) Check() error {
 	if c.items > c.cfg.QueueItemsMax || len(c.jobs) > c.cfg.QueueJobsMax {
 		return fmt.Errorf("I-9: %d items are queued, %d jobs unfinished", c.items, len(c.jobs))
 	}
-	if len(c.idle) > 0 && c.queue.root != nil {
-		for j, scanned := c.queue.first(), 0; j != nil && scanned < leadScanMax; j, scanned = c.queue.next(j), scanned+1 {
-			if at, _ := c.slotFor(j); at >= 0 {
-				return fmt.Errorf("I-8: %d free slots while jobs wait that could run", len(c.idle))
-			}
+	for _, p := range c.pools {
+		if j, _, _ := c.leads(p, c.freeClasses()); j != nil && len(c.idle) > 0 {
+			return fmt.Errorf("I-8: %d free slots while job %d waits that could run", len(c.idle), j.id)
 		}
 	}
 	running, waiting := 0, 0
@@ -41,7 +39,12 @@ func (c *Core) Check() error {
 	if err := c.checkClients(); err != nil {
 		return err
 	}
-	return c.checkQueue()
+	for _, p := range c.pools {
+		if err := c.checkQueue(p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkJob checks a job and its groups.
@@ -135,19 +138,23 @@ func (c *Core) checkClients() error {
 		}
 		jobs += count
 	}
-	if jobs != c.queue.jobs || len(c.clients.byID) != len(c.clients.heap) {
-		return fmt.Errorf("the clients have %d of %d queued jobs", jobs, c.queue.jobs)
+	queued := 0
+	for _, p := range c.pools {
+		queued += p.queue.jobs
+	}
+	if jobs != queued || len(c.clients.byID) != len(c.clients.heap) {
+		return fmt.Errorf("the clients have %d of %d queued jobs", jobs, queued)
 	}
 	return nil
 }
 
 // checkQueue compares the queue's sums with a walk in order.
-func (c *Core) checkQueue() error {
+func (c *Core) checkQueue(p *pool) error {
 	var sum int64
 	slack, slackDrop := int64(slackMax), int64(slackMax)
 	jobs := 0
 	var last *job
-	for j := c.queue.first(); j != nil; j = c.queue.next(j) {
+	for j := p.queue.first(); j != nil; j = p.queue.next(j) {
 		if last != nil && !last.before(j) {
 			return fmt.Errorf("I-10: job %d is queued after %d", j.id, last.id)
 		}
@@ -157,8 +164,8 @@ func (c *Core) checkQueue() error {
 		own, ownDrop := j.own(sum)
 		slack, slackDrop = min(slack, own), min(slackDrop, ownDrop)
 	}
-	if jobs != c.queue.jobs || sum != c.queue.total() || slack != c.queue.slack() ||
-		(c.queue.root != nil && slackDrop != c.queue.root.slackDrop) {
+	if jobs != p.queue.jobs || sum != p.queue.total() || slack != p.queue.slack() ||
+		(p.queue.root != nil && slackDrop != p.queue.root.slackDrop) {
 		return fmt.Errorf("the queue's sums are wrong: %d jobs, work %d, slack %d", jobs, sum, slack)
 	}
 	return nil

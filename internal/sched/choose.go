@@ -16,16 +16,16 @@ const reserveShare = 0.15
 // planned to lead and smaller or more accurate ones that make no queued job late.
 func (c *Core) choose(m *model, id ClassID, head *job, planned plan.Batch, why *Decision) plan.Batch {
 	on, routes := m.class(id), m.Planner.Routes()
-	share := c.share(id)
-	perItem := m.perItem(planned.Route) * m.batchInefficiency * (1 / float64(c.slotsOr1()))
+	share := c.share(m.pool, id)
+	perItem := m.perItem(planned.Route) * m.batchInefficiency * (1 / float64(m.pool.slotsOr1()))
 	// An expected job waits for the batches that run and for the queued work that is
 	// at least as urgent as itself.
 	probe := job{id: math.MaxUint64, objective: slo.Objective{Deadline: c.now.Add(time.Duration(c.forecast.meanDeadline))}}
-	before, _ := c.queue.around(&probe)
+	before, _ := m.pool.around(&probe)
 	// One without a deadline waits for all queued work.
-	workBefore := float64(before) + c.forecast.noDeadlineShare*float64(c.queue.total()-before)
-	busy := float64(c.busyTime())
-	slack := float64(c.queue.slack()-int64(c.now)) - busy
+	workBefore := float64(before) + c.forecast.noDeadlineShare*float64(m.pool.total()-before)
+	busy := float64(c.busyTime(m.pool))
+	slack := float64(m.pool.slack()-int64(c.now)) - busy
 	// The less predictable arrivals are, and the more of them are expected, the more
 	// slack is kept in reserve.
 	load := min(1, c.forecast.load())
@@ -41,7 +41,7 @@ func (c *Core) choose(m *model, id ClassID, head *job, planned plan.Batch, why *
 		r := &routes[b.Route]
 		time := float64(on.batchTime(r.Variant, b.Items)) * share
 		if r.Next != nil {
-			time += float64(b.Items) * m.tails[b.Route] / float64(c.slotsOr1())
+			time += float64(b.Items) * m.tails[b.Route] / float64(m.pool.slotsOr1())
 		}
 		return time
 	}
@@ -60,7 +60,7 @@ func (c *Core) choose(m *model, id ClassID, head *job, planned plan.Batch, why *
 			rest = max(rest, float64(on.batchTime(routes[planned.Route].Variant, left))*share)
 		}
 		if r := &routes[b.Route]; r.Next != nil {
-			rest += float64(b.Items) * m.tails[b.Route] / float64(c.slotsOr1())
+			rest += float64(b.Items) * m.tails[b.Route] / float64(m.pool.slotsOr1())
 		}
 		predicted := on.batchTime(routes[b.Route].Variant, b.Items)
 		late := c.forecast.late(c.now, reserve+margin*(busy+float64(predicted)*hold+rest))

@@ -66,7 +66,7 @@ func (c *chooser) wait(items int, in time.Duration, present slo.Modalities) *job
 	c.jobs[j.id] = j
 	c.pend(j, items)
 	c.enqueue(j)
-	c.head = c.queue.first()
+	c.head = c.m.pool.queue.first()
 	return j
 }
 
@@ -79,7 +79,7 @@ func (c *chooser) expect(gap func() time.Duration, deadline time.Duration) {
 		gaps[i] = gap()
 		at = at.Add(-gaps[i])
 	}
-	work := float64(ms) * 1.125 / float64(c.slotsOr1()) // of the cheapest variant in full batches
+	work := float64(ms) * 1.125 / float64(c.m.pool.slotsOr1()) // of the cheapest variant in full batches
 	for _, g := range gaps {
 		at = at.Add(g)
 		if deadline == 0 {
@@ -256,7 +256,7 @@ func checkOffer(t *testing.T, c *chooser, why *Decision) {
 	t.Helper()
 	unknown := c.forecast.irregular() * min(1, c.forecast.load())
 	near(t, "reserve", float64(why.Reserve), 0.15*unknown*c.forecast.meanDeadline, 1)
-	planned, share := why.Options[0], 1/float64(c.slotsOr1())
+	planned, share := why.Options[0], 1/float64(c.m.pool.slotsOr1())
 	perItem := c.m.Planner.Routes()[planned.Route].Curve.PerItem() * c.m.class(0).scale[planned.Route] * c.m.batchInefficiency * share
 	for v := 1; v < 3 && why.Slack < time.Hour; v++ {
 		if !c.head.allowed.Has(v) || c.now.Add(c.m.class(0).batchTime(v, 1)) > c.head.objective.Deadline {

@@ -131,12 +131,14 @@ func (h *clients) setWork(j *job, work int64) {
 	heap.Fix(h, c.at)
 }
 
-// sumWork adds up the clients' work anew, from the jobs of the queue.
-func (h *clients) sumWork(root *job) {
+// sumWork adds up the clients' work anew, from the queued jobs.
+func (h *clients) sumWork(pools []*pool) {
 	for _, c := range h.heap {
 		c.work = 0
 	}
-	h.addWork(root)
+	for _, p := range pools {
+		h.addWork(p.queue.root)
+	}
 	heap.Init(h)
 }
 
@@ -150,21 +152,21 @@ func (h *clients) addWork(t *job) {
 
 // enqueue puts a job into the queue.
 func (c *Core) enqueue(j *job) {
-	c.queue.insert(j, c.work(j))
+	c.pool(j).queue.insert(j, c.work(j))
 	c.clients.add(j)
 }
 
 // dequeue takes a job out of the queue.
 func (c *Core) dequeue(j *job) {
 	c.clients.drop(j)
-	c.queue.remove(j)
+	c.pool(j).queue.remove(j)
 }
 
 // updateWork computes the work of a queued job again.
 func (c *Core) updateWork(j *job) {
 	work := c.work(j)
 	c.clients.setWork(j, work)
-	c.queue.setWork(j, work)
+	c.pool(j).queue.setWork(j, work)
 }
 
 // Bounds on the search for jobs that make room for another, so that an arrival
@@ -180,9 +182,8 @@ const (
 // They are out of the queue then, until yield ends them or takes them back.
 func (c *Core) makeRoom(j *job) bool {
 	yielding := c.yielding(j)
-	retry := c.Waiting()
 	for _, v := range yielding {
-		v.first.facts.RetryAfter = retry
+		v.first.facts.RetryAfter = c.waiting(c.pool(v))
 	}
 	c.leaving = append(c.leaving, yielding...)
 	return yielding != nil
@@ -220,7 +221,7 @@ func (c *Core) yielding(j *job) []*job {
 		richest := c.clients.heap[0]
 		anyHelps := !c.fits(out) || c.waitBefore(j)+c.fullBatch(j) <= 0
 		v := richest.newest
-		for ; v != nil && (v.begun() || !anyHelps && !v.before(j)); v = v.older {
+		for ; v != nil && (v.begun() || !anyHelps && !v.before(j) || !c.shares(v, j)); v = v.older {
 			if scans++; scans == yieldScanMax {
 				v = nil
 				break
@@ -246,6 +247,12 @@ func (c *Core) yielding(j *job) []*job {
 	return nil
 }
 
+// shares reports whether one job's leaving helps another: the bounds of the queue are
+// exceeded, or they wait for the same slots.
+func (c *Core) shares(v, j *job) bool {
+	return len(c.pools) == 1 || !c.fits(nil) || c.pool(v).classes&c.pool(j).classes != 0
+}
+
 // room reports whether the queue has room for a job that has been counted, once
 // those that leave it have been counted out.
 func (c *Core) room(j *job, leaving []*job) bool {
@@ -261,7 +268,7 @@ func (c *Core) ample(j *job, leaving []*job) bool {
 // fullBatch is the time of a full batch, or of all there is before the job.
 func (c *Core) fullBatch(j *job) time.Duration {
 	m := c.models[j.model]
-	before, _ := c.queue.around(j)
+	before, _ := c.pool(j).around(j)
 	v := m.Planner.Routes()[j.planned()].Variant
 	return min(time.Duration(before), m.meanTime(v, min(m.BatchItemsMax, m.Planner.Variants()[v].Curve.Max())))
 }

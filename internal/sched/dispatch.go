@@ -10,10 +10,6 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// scanFactor bounds how far behind the head a batch looks for more items, in
-// largest batches: with several models or floors queued, not every job fits.
-const scanFactor = 4
-
 // dispatchAll gives every free slot work while there is any for it.
 func (c *Core) dispatchAll() {
 	c.reassign()
@@ -24,10 +20,16 @@ func (c *Core) dispatchAll() {
 	}
 }
 
-// shedHopeless drops, from the head of the queue, what can no longer be on time
+// shedHopeless drops, from the heads of the queues, what can no longer be on time
 // and asked to be dropped then (I-7), by what is known of the variants' times now.
 func (c *Core) shedHopeless() {
-	for j := c.queue.first(); j != nil && j.objective.Late == slo.LateDrop; j = c.queue.first() {
+	for _, p := range c.pools {
+		c.shedFrom(p)
+	}
+}
+
+func (c *Core) shedFrom(p *pool) {
+	for j := p.queue.first(); j != nil && j.objective.Late == slo.LateDrop; j = p.queue.first() {
 		j.latest = c.latestStart(j)
 		if c.now <= j.latest {
 			return
@@ -39,7 +41,7 @@ func (c *Core) shedHopeless() {
 		if c.now >= j.objective.Deadline {
 			reason = slo.ReasonDeadlinePassed
 		}
-		j.first.facts.RetryAfter = c.Waiting()
+		j.first.facts.RetryAfter = c.waiting(p)
 		c.giveUp(j, slo.Shed, reason)
 	}
 }
@@ -54,23 +56,63 @@ func (c *Core) dispatchNext() bool {
 	if len(c.idle) == 0 {
 		return false
 	}
-	head := c.queue.first()
-	for scanned := 0; head != nil && scanned < leadScanMax; scanned++ {
-		if at, route := c.slotFor(head); at >= 0 {
-			in := c.idle[at]
-			c.idle = slices.Delete(c.idle, at, at+1)
-			c.dispatch(in, head, route)
-			return true
+	free := c.freeClasses()
+	var head *job
+	var at, route int
+	for _, p := range c.pools {
+		if len(c.pools) > 1 && !slices.ContainsFunc(free, func(f freeClass) bool { return p.classes&(1<<f.id) != 0 }) {
+			continue
 		}
-		head = c.queue.next(head)
+		j, a, r := c.leads(p, free)
+		if j != nil && (head == nil || j.before(head)) {
+			head, at, route = j, a, r
+		}
 	}
-	return false
+	if head == nil {
+		return false
+	}
+	in := c.idle[at]
+	c.idle = slices.Delete(c.idle, at, at+1)
+	c.dispatch(in, head, route)
+	return true
+}
+
+// leads is the most urgent job of a pool that a free slot can serve, with the slot and
+// the route that it starts there; nil if there is none.
+func (c *Core) leads(p *pool, free []freeClass) (j *job, at, route int) {
+	j = p.queue.first()
+	for scanned := 0; j != nil && scanned < leadScanMax; scanned++ {
+		if at, route = c.slotFor(j, free); at >= 0 {
+			return j, at, route
+		}
+		j = p.queue.next(j)
+	}
+	return nil, 0, 0
+}
+
+// freeClass is a class with a free slot, of those the one that is free longest.
+type freeClass struct {
+	id ClassID
+	at int // in idle
+}
+
+// freeClasses lists the classes with free slots, those first that have one longest.
+func (c *Core) freeClasses() []freeClass {
+	c.free = c.free[:0]
+	for at, in := range c.idle {
+		if !slices.ContainsFunc(c.free, func(f freeClass) bool { return f.id == in.class }) {
+			if c.free = append(c.free, freeClass{in.class, at}); len(c.free) == len(c.up) {
+				break
+			}
+		}
+	}
+	return c.free
 }
 
 // slotFor is the free slot on which a job is served soonest, of those that are as
 // soon the one that is free longest, and the route that it starts there; -1 if there
 // is none.
-func (c *Core) slotFor(j *job) (at, route int) {
+func (c *Core) slotFor(j *job, free []freeClass) (at, route int) {
 	if len(c.up) == 1 && c.models[j.model].Classes == nil {
 		if j.objective.Late == slo.LateDrop && c.now > c.latestStart(j) {
 			return -1, 0 // it is not the first, and is shed when it is
@@ -78,14 +120,9 @@ func (c *Core) slotFor(j *job) (at, route int) {
 		return 0, j.planned()
 	}
 	at, least := -1, time.Duration(math.MaxInt64)
-	seen := ClassID(-1) // most free slots are of the class of the one before
-	for i, in := range c.idle {
-		if in.class == seen {
-			continue
-		}
-		seen = in.class
-		if r, takes := c.canLead(in.class, j); r >= 0 && takes < least {
-			at, route, least = i, r, takes
+	for _, f := range free {
+		if r, takes := c.canLead(f.id, j); r >= 0 && takes < least {
+			at, route, least = f.at, r, takes
 		}
 	}
 	return at, route
@@ -118,6 +155,16 @@ func (c *Core) canLead(id ClassID, j *job) (route int, takes time.Duration) {
 	return route, takes
 }
 
+// firstEndless is the first of the jobs without a deadline, of which there is one.
+func (c *Core) firstEndless() (first *job) {
+	for _, p := range c.pools {
+		if j := p.queue.firstEndless(); j != nil && (first == nil || j.before(first)) {
+			first = j
+		}
+	}
+	return first
+}
+
 // routeThere is the route on which a class serves a job whose planned route it cannot
 // run: that of most of the other pending items, or the cheapest that is more accurate;
 // -1 if there is none.
@@ -144,8 +191,8 @@ func (c *Core) routeThere(m *model, r *residence, j *job) int {
 // dispatch starts a batch on an instance with a free slot, led by a job that starts
 // the route.
 func (c *Core) dispatch(in *instance, head *job, route int) {
-	if first := c.queue.firstEndless(); first != nil && head.objective.Deadline == slo.Never {
-		c.clients.virtualTime = max(c.clients.virtualTime, first.virtualTime)
+	if head.objective.Deadline == slo.Never {
+		c.clients.virtualTime = max(c.clients.virtualTime, c.firstEndless().virtualTime)
 	}
 	m := c.models[head.model]
 	r := m.class(in.class)
@@ -166,127 +213,6 @@ func (c *Core) dispatch(in *instance, head *job, route int) {
 		upgraded: chosen.Route != route || head.strategy[route] == 0, max: chosen.Items}
 	g.collect(head)
 	c.start(in, &g, why)
-}
-
-// gather collects the items of one batch: those of its head first, then, in the
-// queue's order, whatever may run on the same variant, as long as nobody who could be
-// on time is made late by the batch growing.
-type gather struct {
-	core     *Core
-	m        *model
-	on       *residence
-	route    int  // of the head
-	variant  int  // its first step
-	upgraded bool // the route is more accurate than the head's plan
-	max      int  // items
-	takes    []take
-	items    int
-	end      slo.Instant // the batch must end by then; Never: no bound
-}
-
-// take is a number of items of one job that take a route.
-type take struct {
-	job   *job
-	items int
-	route int
-}
-
-// collect walks the queue from the head of the batch.
-func (g *gather) collect(head *job) {
-	g.end = slo.Never
-	var passed time.Duration // work of the jobs that were passed over
-	j := head
-	for scanned := 0; j != nil && g.items < g.max && scanned < scanFactor*g.max; scanned++ {
-		x := 0
-		if j.model == head.model {
-			x = g.add(j)
-		}
-		if x < j.waiting {
-			g.protect(j, passed, x)
-			passed += time.Duration(j.work)
-		}
-		j = g.core.queue.next(j)
-	}
-}
-
-// add takes those items of a job that should run on the variant.
-func (g *gather) add(j *job) (taken int) {
-	routes := g.m.Planner.Routes()
-	if j.allowed.Has(g.route) {
-		planned := j.strategy[g.route]
-		if g.upgraded {
-			planned += j.below(g.route, routes)
-		}
-		taken = g.takeSome(j, g.route, planned)
-	}
-	for r := len(g.m.Planner.Variants()); r <= len(routes); r++ {
-		other := r // the routes of several steps, and then the variant alone
-		if r == len(routes) {
-			other = g.variant
-		}
-		if other == g.route || routes[other].Variant != g.variant || j.strategy[other] == 0 ||
-			g.upgraded && routes[other].Accuracy < routes[g.route].Accuracy {
-			continue // these are taken already, if they may be
-		}
-		taken += g.takeSome(j, other, j.strategy[other])
-	}
-	return taken
-}
-
-// takeSome takes up to x items of a job, as many as fit.
-func (g *gather) takeSome(j *job, route, x int) int {
-	x = g.fit(j, route, min(x, g.max-g.items))
-	if x > 0 {
-		g.takes = append(g.takes, take{j, x, route})
-		g.items += x
-	}
-	return x
-}
-
-// fit is the largest number of items, at most x, with which the batch ends in
-// time for all in it and all passed over. The head of the queue gets at least
-// one item: it is late rather than never run.
-func (g *gather) fit(j *job, route, x int) int {
-	end := g.end
-	least := g.m.safe(g.on.batchTime(g.variant, g.items+1))
-	if g.items == 0 {
-		least = g.on.batchTime(g.variant, 1) // the head runs, if only just
-	}
-	own := j.objective.Deadline
-	if own != slo.Never {
-		own -= slo.Instant(g.m.after(route))
-	}
-	if g.core.now.Add(least) <= own {
-		end = min(end, own)
-	} else if g.items > 0 && (j.objective.Late == slo.LateDrop || g.core.quickerElsewhere(g, own)) {
-		return 0
-	}
-	for x > 0 && g.core.now.Add(g.m.safe(g.on.batchTime(g.variant, g.items+x))) > end {
-		x--
-	}
-	if x == 0 && g.items == 0 {
-		x = 1
-	}
-	if x > 0 {
-		g.end = end
-	}
-	return x
-}
-
-// quickerElsewhere reports whether another class could still serve a job on time that
-// is due by own.
-func (c *Core) quickerElsewhere(g *gather, own slo.Instant) bool {
-	return len(c.up) > 1 && c.now.Add(c.quickest(g.m, g.variant, 1)) <= own
-}
-
-// protect bounds the batch's end so that a job left waiting, fully or in part,
-// can still be on time after it: passed is the work of the jobs before it that
-// wait too, taken the number of its own items in the batch.
-func (g *gather) protect(j *job, passed time.Duration, taken int) {
-	latest := j.latest - slo.Instant(passed) + slo.Instant(g.on.batchTime(g.variant, taken))
-	if j.latest != slo.Never && g.core.now.Add(g.on.batchTime(g.variant, max(1, g.items))) <= latest {
-		g.end = min(g.end, latest)
-	}
 }
 
 // start records the batch and tells the driver to run it.

@@ -32,6 +32,9 @@ func (c *Core) instanceUp(e InstanceUp) {
 	if c.instances[e.Instance] != nil {
 		panic(fmt.Sprintf("sched: instance %d is up already", e.Instance))
 	}
+	if e.Class < 0 || e.Class >= classesMax {
+		panic(fmt.Sprintf("sched: instance %d of class %d", e.Instance, e.Class))
+	}
 	for int(e.Class) >= len(c.classes) {
 		c.classes = append(c.classes, class{})
 	}
@@ -129,7 +132,7 @@ func (c *Core) lose(j *job, p Part, b *batch, charged bool) {
 // shares it has changed. Jobs of models whose variants are on other classes now are
 // planned anew.
 func (c *Core) updateAllWork() {
-	c.queue.setAllWork(func(j *job) int64 {
+	setWork := func(j *job) int64 {
 		if c.models[j.model].moved && j.onward == nil {
 			if s, ok := c.strategy(j); ok {
 				j.strategy = s.Items
@@ -137,47 +140,16 @@ func (c *Core) updateAllWork() {
 		}
 		j.latest = c.latestStart(j)
 		return c.work(j)
-	})
-	c.clients.sumWork(c.queue.root)
+	}
+	for _, p := range c.pools {
+		p.queue.setAllWork(setWork)
+	}
+	c.clients.sumWork(c.pools)
 	for _, m := range c.models {
 		if m != nil {
 			m.moved = false
 		}
 	}
-}
-
-// slotsOr1 is the number of slots that share the work, at least 1 for estimates.
-func (c *Core) slotsOr1() int { return max(1, c.slots) }
-
-// share is the part of all that the instances can do which one slot of a class has.
-func (c *Core) share(id ClassID) float64 {
-	if len(c.up) == 1 {
-		return 1 / float64(c.slotsOr1())
-	}
-	return c.classes[id].speed / c.power()
-}
-
-// power is how many slots of the planners' speed all slots together are worth.
-func (c *Core) power() (sum float64) {
-	for _, id := range c.up {
-		sum += float64(c.classes[id].slots) * c.classes[id].speed
-	}
-	return sum
-}
-
-// busyTime is how long the running batches still take, by all slots together.
-// Without an instance nothing is free until one comes up; estimates then start from
-// now.
-func (c *Core) busyTime() time.Duration {
-	left := func(k *class) int64 { return max(0, k.endSum-int64(c.now)*int64(k.busy)) }
-	if len(c.up) == 1 {
-		return time.Duration(left(&c.classes[c.up[0]])) / time.Duration(c.slotsOr1())
-	}
-	sum := 0.0
-	for _, id := range c.up {
-		sum += float64(left(&c.classes[id])) * c.classes[id].speed
-	}
-	return time.Duration(sum / c.power())
 }
 
 // fleetChanged takes notice of what instances and models there are.
@@ -188,8 +160,8 @@ func (c *Core) fleetChanged() {
 			c.up = append(c.up, ClassID(id))
 		}
 	}
-	if len(c.up) == 0 {
-		c.up = append(c.up, 0)
+	for _, p := range c.pools {
+		c.findUp(p)
 	}
 	for _, m := range c.models {
 		if m != nil {
@@ -232,7 +204,7 @@ func (c *Core) measure(m *model) {
 	}
 	c.measureRoutes(m)
 	up := m.runnable(func(v int) bool {
-		return slices.ContainsFunc(c.up, func(id ClassID) bool { r := m.class(id); return r != nil && r.variants.Has(v) })
+		return slices.ContainsFunc(m.pool.up, func(id ClassID) bool { r := m.class(id); return r != nil && r.variants.Has(v) })
 	})
 	m.moved, m.up = m.moved || m.up != up, up
 }
@@ -240,20 +212,20 @@ func (c *Core) measure(m *model) {
 // measureVariant computes by how much slower than planned a variant is when all
 // slots together run nothing else: those that cannot run it stand idle then.
 func (c *Core) measureVariant(m *model, v int) {
-	if len(c.up) == 1 {
-		if r := m.class(c.up[0]); r != nil && r.variants.Has(v) {
+	if len(m.pool.up) == 1 {
+		if r := m.class(m.pool.up[0]); r != nil && r.variants.Has(v) {
 			m.slowness[v] = m.factor(r, v)
 			return
 		}
 	}
 	rate := 0.0
-	for _, id := range c.up {
+	for _, id := range m.pool.up {
 		if r := m.class(id); r != nil && r.variants.Has(v) {
 			rate += float64(c.classes[id].slots) / m.factor(r, v)
 		}
 	}
 	if m.slowness[v] = 1; rate > 0 {
-		m.slowness[v] = float64(c.slotsOr1()) / rate
+		m.slowness[v] = float64(m.pool.slotsOr1()) / rate
 	}
 }
 
@@ -265,7 +237,7 @@ func (m *model) factor(r *residence, v int) float64 {
 // quickest is the least time of a batch on a class that is up.
 func (c *Core) quickest(m *model, v, b int) time.Duration {
 	least := time.Duration(math.MaxInt64)
-	for _, id := range c.up {
+	for _, id := range m.pool.up {
 		if r := m.class(id); r != nil && r.variants.Has(v) {
 			least = min(least, r.batchTime(v, b))
 		}

@@ -35,6 +35,7 @@ type Residence struct {
 // comes in as factors to these.
 type model struct {
 	Model
+	pool     *pool
 	on       []*residence // by ClassID, as far as classes were up
 	slowness []float64    // by variant: factor to the planner's latencies, over all classes that are up
 	// By route, of models with gates: what an item is expected to take behind the first
@@ -58,11 +59,13 @@ type residence struct {
 	scale    []float64    // by variant
 }
 
-func newModel(m Model) *model {
+func (c *Core) newModel(m Model) *model {
 	k := &model{Model: m, batchInefficiency: 1, frontiers: map[plan.Set][]plan.FrontierPoint{}}
 	k.known = k.runnable(func(v int) bool {
 		return m.Classes == nil || slices.ContainsFunc(m.Classes, func(r Residence) bool { return r.Variants.Has(v) })
 	})
+	k.pool = c.poolOf(k)
+	c.measure(k)
 	return k
 }
 
@@ -80,6 +83,9 @@ func (m *model) runnable(loaded func(variant int) bool) (set plan.Set) {
 	}
 	return set
 }
+
+// pool is where a job is queued.
+func (c *Core) pool(j *job) *pool { return c.models[j.model].pool }
 
 // class is the model as a class has it, nil where it is not there.
 func (m *model) class(id ClassID) *residence {

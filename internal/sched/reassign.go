@@ -3,6 +3,7 @@ package sched
 import (
 	"math"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/plan"
@@ -13,15 +14,24 @@ import (
 // queued jobs, and drops those it gives up. It visits the whole queue at every
 // event: such policies are for comparison, not for long queues.
 func (c *Core) reassign() {
-	if !c.cfg.Policy.Replans() || c.queue.root == nil {
+	if !c.cfg.Policy.Replans() {
 		return
 	}
 	var jobs []*job
+	for _, p := range c.pools {
+		for j := p.queue.first(); j != nil; j = p.queue.next(j) {
+			jobs = append(jobs, j)
+		}
+	}
+	if len(jobs) == 0 {
+		return
+	}
+	if len(c.pools) > 1 {
+		sort.Slice(jobs, func(a, b int) bool { return jobs[a].before(jobs[b]) })
+	}
 	var queue []plan.Queued
-	free := c.now.Add(c.busyTime())
-	for j := c.queue.first(); j != nil; j = c.queue.next(j) {
-		jobs = append(jobs, j)
-		queue = append(queue, c.queued(j, free))
+	for _, j := range jobs {
+		queue = append(queue, c.queued(j, c.now.Add(c.busyTime(c.pool(j)))))
 	}
 	drop := c.cfg.Policy.Reassign(queue)
 	for i, j := range jobs {
@@ -60,7 +70,7 @@ func (c *Core) queued(j *job, free slo.Instant) plan.Queued {
 	if j.objective.Deadline != slo.Never {
 		// Several instances, or a slower machine, are more or less time.
 		most := float64(math.MaxInt64 / 2)
-		q.Deadline = time.Duration(min(most, float64(j.objective.Deadline.Sub(free))*float64(c.slotsOr1())/m.meanSlowness()))
+		q.Deadline = time.Duration(min(most, float64(j.objective.Deadline.Sub(free))*float64(m.pool.slotsOr1())/m.meanSlowness()))
 	}
 	return q
 }

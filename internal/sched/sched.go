@@ -49,23 +49,24 @@ const (
 	DefaultQueueJobsMax  = 100_000
 )
 
-// lostMax is how often the items of a job may be lost with an instance before
-// the job fails: an item that kills its instance must not kill all of them.
+// lostMax is how many losses of an instance a job may be charged with before it fails:
+// an item that kills its instance must not kill all of them.
 const lostMax = 2
 
 // Core is the state machine. It is not safe for concurrent use.
 type Core struct {
 	cfg       Config
 	models    []*model // by number; nil: none
-	queue     queue
+	pools     []*pool
 	clients   clients
 	jobs      map[JobID]*job
 	batches   map[BatchID]*batch
 	instances map[InstanceID]*instance
 	classes   []class     // by ClassID
-	up        []ClassID   // classes with slots; class 0 where there is no slot
+	up        []ClassID   // classes with slots
 	slots     int         // over all instances
 	losses    int         // of instances
+	free      []freeClass // kept for its memory
 	idle      []*instance // one entry for each free slot, in the order in which they became free
 	expiry    expiry
 	leaving   []*job // out of the queue for the job that is being admitted
@@ -92,13 +93,12 @@ func New(cfg Config) (*Core, error) {
 		return nil, fmt.Errorf("queue bounds %d items, %d jobs: both must be at least 1", cfg.QueueItemsMax, cfg.QueueJobsMax)
 	}
 	c := &Core{cfg: cfg, jobs: map[JobID]*job{}, clients: clients{byID: map[ClientID]*client{}},
-		batches: map[BatchID]*batch{}, instances: map[InstanceID]*instance{}, classes: make([]class, 1), up: []ClassID{0}}
+		batches: map[BatchID]*batch{}, instances: map[InstanceID]*instance{}, classes: make([]class, 1)}
 	for _, m := range cfg.Models {
 		if m.BatchItemsMax < 1 {
 			return nil, fmt.Errorf("model %s: largest batch %d is not positive", m.Name, m.BatchItemsMax)
 		}
-		c.models = append(c.models, newModel(m))
-		c.measure(c.models[len(c.models)-1])
+		c.models = append(c.models, c.newModel(m))
 	}
 	return c, nil
 }
@@ -111,7 +111,7 @@ func (c *Core) serve(e Serve) {
 	if c.models[e.Model] != nil || e.Spec.BatchItemsMax < 1 {
 		panic(fmt.Sprintf("sched: model %s, of batches up to %d, as number %d", e.Spec.Name, e.Spec.BatchItemsMax, e.Model))
 	}
-	c.models[e.Model] = newModel(e.Spec)
+	c.models[e.Model] = c.newModel(e.Spec)
 	c.fleetChanged()
 }
 
@@ -168,8 +168,10 @@ func (c *Core) Step(now slo.Instant, event Event, out []Action) []Action {
 // when an instance is free. It reports false when nothing waits for time.
 func (c *Core) Next() (slo.Instant, bool) {
 	at := c.expiry.first()
-	if j := c.queue.first(); j != nil && j.objective.Late == slo.LateDrop {
-		at = min(at, j.latest)
+	for _, p := range c.pools {
+		if j := p.queue.first(); j != nil && j.objective.Late == slo.LateDrop {
+			at = min(at, j.latest)
+		}
 	}
 	if at == slo.Never {
 		return 0, false
@@ -186,6 +188,9 @@ func (c *Core) Counts() Counts { return c.counts }
 
 // Waiting is the time in which the instances would work off all that is queued
 // and running, as cheaply as the floors allow.
-func (c *Core) Waiting() time.Duration {
-	return c.busyTime() + time.Duration(c.queue.total())
+func (c *Core) Waiting() (most time.Duration) {
+	for _, p := range c.pools {
+		most = max(most, c.waiting(p))
+	}
+	return most
 }

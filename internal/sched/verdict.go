@@ -171,7 +171,7 @@ func (c *Core) answerEarly(j *job) bool {
 	}
 	m := c.models[j.model]
 	late := sort.Search(j.waiting, func(early int) bool {
-		takes := max(c.longest(m, o.route), time.Duration(m.routeTime(o.route, j.waiting-early))/time.Duration(c.slotsOr1()))
+		takes := max(c.longest(m, o.route), time.Duration(m.routeTime(o.route, j.waiting-early))/time.Duration(m.pool.slotsOr1()))
 		return c.now.Add(takes) <= j.objective.Deadline
 	})
 	if late == 0 || !c.rebalance(o.ledger, o.loss.Times(late)) {

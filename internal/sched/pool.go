@@ -1,0 +1,137 @@
+package sched
+
+import (
+	"math"
+	"time"
+)
+
+// pool is the queue of the models that the same classes have, with the slots of these
+// classes: what a job waits for. A server whose models are on all its classes has one
+// pool. Where classes are in several pools, estimates count the work of all of them as
+// if it came first.
+type pool struct {
+	classes uint64 // by ClassID
+	queue   queue
+	up      []ClassID // of the classes, those that have slots; one of them where none has
+	slots   int       // over all of these
+	near    []*pool   // that share a class with it; itself is the first
+}
+
+// classesMax bounds ClassID: a pool's classes are 64 bits.
+const classesMax = 64
+
+// poolOf is the pool of a model.
+func (c *Core) poolOf(m *model) *pool {
+	classes := uint64(math.MaxUint64)
+	if m.Classes != nil {
+		classes = 0
+		for id, r := range m.Classes {
+			if r.Variants != 0 {
+				classes |= 1 << id
+			}
+		}
+	}
+	for _, p := range c.pools {
+		if p.classes == classes {
+			return p
+		}
+	}
+	p := &pool{classes: classes}
+	p.near = append(p.near, p)
+	for _, other := range c.pools {
+		if other.classes&classes != 0 {
+			p.near, other.near = append(p.near, other), append(other.near, p)
+		}
+	}
+	c.pools = append(c.pools, p)
+	c.findUp(p)
+	return p
+}
+
+// findUp finds out which classes of a pool have slots.
+func (c *Core) findUp(p *pool) {
+	p.up, p.slots = p.up[:0], 0
+	lowest := ClassID(0)
+	for id := len(c.classes) - 1; id >= 0; id-- {
+		if p.classes&(1<<id) == 0 {
+			continue
+		}
+		lowest = ClassID(id)
+		p.slots += c.classes[id].slots
+	}
+	for id, k := range c.classes {
+		if p.classes&(1<<id) != 0 && k.slots > 0 {
+			p.up = append(p.up, ClassID(id))
+		}
+	}
+	if len(p.up) == 0 {
+		p.up = append(p.up, lowest)
+	}
+}
+
+// slotsOr1 is the number of slots that share the pool's work, at least 1 for estimates.
+func (p *pool) slotsOr1() int { return max(1, p.slots) }
+
+// around is as in queue, over all jobs that may wait for the same slots.
+func (p *pool) around(j *job) (before, slackAfter int64) {
+	slackAfter = slackMax
+	for _, q := range p.near {
+		b, s := q.queue.around(j)
+		before, slackAfter = before+b, min(slackAfter, s)
+	}
+	return before, slackAfter
+}
+
+// total is the work of all jobs that may wait for the same slots.
+func (p *pool) total() (sum int64) {
+	for _, q := range p.near {
+		sum += q.queue.total()
+	}
+	return sum
+}
+
+// slack is the least slack of the queues of these jobs.
+func (p *pool) slack() int64 {
+	least := int64(slackMax)
+	for _, q := range p.near {
+		least = min(least, q.queue.slack())
+	}
+	return least
+}
+
+// waiting is the time in which the pool's slots would work off all that is queued for
+// them and running, as cheaply as the floors allow.
+func (c *Core) waiting(p *pool) time.Duration {
+	return c.busyTime(p) + time.Duration(p.total())
+}
+
+// share is the part of all that a pool's slots can do which one slot of a class has.
+func (c *Core) share(p *pool, id ClassID) float64 {
+	if len(p.up) == 1 {
+		return 1 / float64(p.slotsOr1())
+	}
+	return c.classes[id].speed / c.power(p)
+}
+
+// power is how many slots of the planners' speed a pool's slots together are worth.
+func (c *Core) power(p *pool) (sum float64) {
+	for _, id := range p.up {
+		sum += float64(c.classes[id].slots) * c.classes[id].speed
+	}
+	return sum
+}
+
+// busyTime is how long the batches that run in a pool's slots still take, by all these
+// slots together. Without an instance nothing is free until one comes up; estimates
+// then start from now.
+func (c *Core) busyTime(p *pool) time.Duration {
+	left := func(k *class) int64 { return max(0, k.endSum-int64(c.now)*int64(k.busy)) }
+	if len(p.up) == 1 {
+		return time.Duration(left(&c.classes[p.up[0]])) / time.Duration(p.slotsOr1())
+	}
+	sum := 0.0
+	for _, id := range p.up {
+		sum += float64(left(&c.classes[id])) * c.classes[id].speed
+	}
+	return time.Duration(sum / c.power(p))
+}
