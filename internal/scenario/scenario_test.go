@@ -210,7 +210,7 @@ func TestErrorsHaveLines(t *testing.T) {
 		{"precision", "loads", "precision: fp8\nloads", `no variant of precision "fp8"`},
 		{"process", "loads", "process: possion\nloads", ":11:10: process: arrival process"},
 		{"job size", "loads", "job_size: uniform:5\nloads", ":11:11: job_size:"},
-		{"sizes of the paper", "loads", "process: paper\njob_size: 3\nloads", "the paper's process has the paper's job sizes"},
+		{"sizes of the paper", "loads", "process: paper\njob_size: 3\nloads", "the process paper has the paper's job sizes"},
 		{"floor", "loads", "floor: 1.5\nloads", ":11:8: floor:"},
 		{"deadline", "loads", "deadline: all+\nloads", ":11:11: deadline:"},
 		{"no deadline", "loads", "deadline: 0s\nloads", "write none"},
