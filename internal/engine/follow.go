@@ -88,7 +88,7 @@ func (l *loop) snapshot() feed.Snapshot {
 		s.Instances = append(s.Instances, in)
 		for _, b := range w.slots {
 			if b.occupied() {
-				s.Batches = append(s.Batches, record.Batch{Dispatch: b.running.dispatch, Started: b.running.started})
+				s.Batches = append(s.Batches, record.Batch{Dispatch: b.running.dispatch, Started: b.running.started, Aborted: b.running.aborted})
 			}
 		}
 	}

@@ -149,6 +149,40 @@ func TestSnapshots(t *testing.T) {
 	}
 }
 
+// TestSnapshotOfAbortedBatch gives up the job of one of two batches, which takes a
+// while to end: the snapshot says which of them is to end early.
+func TestSnapshotOfAbortedBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, _, _ := startGuarded(t, fake.Config{Fail: func(r fake.Run) error {
+			if r.Items[0][0][0] == poison {
+				time.Sleep(time.Second)
+			}
+			return r.Context.Err()
+		}})
+		var all sync.WaitGroup
+		ask := func(ctx context.Context) {
+			all.Go(func() {
+				_, err := e.Infer(ctx, "pair", "", request([]runtime.Item{{[]byte{poison, 0, 0, 0}, []byte{0}}}, 0))
+				if (err != nil) != (ctx.Err() != nil) {
+					t.Errorf("the context has %v: %v", ctx.Err(), err)
+				}
+			})
+			synctest.Wait()
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ask(t.Context())
+		ask(ctx)
+		cancel()
+		synctest.Wait()
+		snapshot, _ := e.Snapshot()
+		if b := snapshot.Batches; len(b) != 2 || b[0].Aborted || !b[1].Aborted {
+			t.Errorf("the batches are %+v", b)
+		}
+		all.Wait()
+		drain(t, e)
+	})
+}
+
 // TestObserverCatchesUp keeps the observer from working until it has missed steps.
 // The engine answers all the while; then the observer knows what is unfinished, and
 // counts what it has missed.

@@ -146,7 +146,9 @@ func (l *loop) take(s *feed.Step) {
 		case sched.Dispatch:
 			l.dispatch(a)
 		case sched.Abort:
-			l.engine.workers[a.Instance].find(a.Batch).running.abort()
+			b := &l.engine.workers[a.Instance].find(a.Batch).running
+			b.aborted = true
+			b.abort()
 		case sched.Finish:
 			l.calls[a.Job].left -= a.Count
 		case sched.GiveUp:

@@ -87,6 +87,7 @@ type running struct {
 	instance runtime.Instance
 	ctx      context.Context    // of the run
 	abort    context.CancelFunc // ends it early
+	aborted  bool               // the loop's: the core wants it ended early
 	items    []runtime.Item     // of the dispatch's parts, one after the other
 	results  []partResult       // by part of the dispatch
 	rows     []itemResult       // scratch of compute, like

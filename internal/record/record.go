@@ -107,6 +107,7 @@ type Batch struct {
 	Items          int
 	Started        slo.Instant
 	Took           time.Duration // measured; 0 while it runs and when it was lost
+	Aborted        bool          // it may end early: nobody wants anything of it any more
 	End            BatchEnd
 	FailedItems    int // items that the runtime failed to run, or that have no answer
 }

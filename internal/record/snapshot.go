@@ -12,7 +12,7 @@ import (
 // seen every step goes on from it.
 type Snapshot struct {
 	Jobs    []Unfinished
-	Batches []Batch // that run; of each, Dispatch and Started count
+	Batches []Batch // that run; of each, Dispatch, Started and Aborted count
 }
 
 // Unfinished is a job that has not ended.
@@ -51,6 +51,7 @@ func (t *Tracker) Resume(s Snapshot) error {
 		if err := t.enter(r, b.Dispatch, b.Started); err != nil {
 			return err
 		}
+		r.Aborted = b.Aborted
 	}
 	for i := range s.Jobs {
 		if u := &s.Jobs[i]; u.Begun {

@@ -1,6 +1,7 @@
 package record_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -158,7 +159,7 @@ func check(t *testing.T, tracker *record.Tracker, truth *recordtest.Unfinished, 
 		}
 	}
 	for _, b := range now.Batches {
-		if got := tracker.Batch(b.Dispatch.Batch); got == nil || got.Instance != b.Instance || got.Started != b.Started {
+		if got := tracker.Batch(b.Dispatch.Batch); got == nil || got.Instance != b.Instance || got.Started != b.Started || got.Aborted != b.Aborted {
 			t.Fatalf("batch %+v is known as %+v", b, got)
 		}
 	}
@@ -198,5 +199,33 @@ func TestResumeForgets(t *testing.T) {
 	next.Jobs = nil
 	if err := tracker.Resume(next); err == nil || !strings.Contains(err.Error(), "I-2: batch 4 has items of job 7") {
 		t.Errorf("a batch of a job that is not there: %v", err)
+	}
+}
+
+// TestResumeKnowsAbortedBatches checks that a batch which was aborted before a
+// snapshot has not failed when it ends after it.
+func TestResumeKnowsAbortedBatches(t *testing.T) {
+	for _, aborted := range []bool{true, false} {
+		var truth recordtest.Unfinished
+		actions := []sched.Action{sched.Dispatch{Batch: 1, Parts: []sched.Part{part(1, 0, 2)}}}
+		truth.Step(0, sched.Arrive{Job: 1, Items: 2}, actions)
+		if aborted {
+			truth.Step(1, sched.Cancel{Job: 1}, []sched.Action{sched.GiveUp{FinishJob: sched.FinishJob{Job: 1, Outcome: slo.Cancelled}}, sched.Abort{Batch: 1}})
+		}
+		var j journal
+		tracker := record.NewTracker(&j)
+		if err := tracker.Resume(truth.Snapshot()); err != nil {
+			t.Fatal(err)
+		}
+		if err := tracker.Step(2, sched.Done{Batch: 1, Failed: true}, nil); err != nil {
+			t.Fatal(err)
+		}
+		end, failed := record.BatchFailed, 2
+		if aborted {
+			end, failed = record.BatchAborted, 0
+		}
+		if got, want := j.told(), fmt.Sprintf("ended 1: %d, %d failed; ", end, failed); !strings.HasPrefix(got, want) {
+			t.Errorf("aborted %v: told %q, want %q", aborted, got, want)
+		}
 	}
 }

@@ -29,8 +29,7 @@ type Tracker struct {
 // running is a batch that runs.
 type running struct {
 	Batch
-	jobs    []*Job // by part
-	aborted bool
+	jobs []*Job // by part
 }
 
 // NewTracker makes the tracker of a core that has seen no job yet.
@@ -164,7 +163,7 @@ func (t *Tracker) dispatch(now slo.Instant, d sched.Dispatch) error {
 
 // enter makes a record of a batch that starts, and notes that it runs.
 func (t *Tracker) enter(r *running, d sched.Dispatch, now slo.Instant) error {
-	r.Batch, r.aborted = Batch{Dispatch: d, Started: now}, false
+	r.Batch = Batch{Dispatch: d, Started: now}
 	for _, p := range d.Parts {
 		j := t.jobs[p.Job]
 		if j == nil {
@@ -209,7 +208,7 @@ func (t *Tracker) done(e sched.Done) error {
 		}
 	}
 	switch {
-	case r.aborted && r.FailedItems > 0:
+	case r.Aborted && r.FailedItems > 0:
 		r.Batch.End, r.FailedItems = BatchAborted, 0
 	case r.FailedItems == r.Items:
 		r.Batch.End = BatchFailed
@@ -239,7 +238,7 @@ func (t *Tracker) abort(a sched.Abort) error {
 	if r == nil {
 		return fmt.Errorf("I-2: batch %d is aborted and does not run", a.Batch)
 	}
-	r.aborted = true
+	r.Aborted = true
 	return nil
 }
 

@@ -42,6 +42,9 @@ func (u *Unfinished) Step(at slo.Instant, event sched.Event, actions []sched.Act
 					j.Begun, j.Started = true, at
 				}
 			}
+		case sched.Abort:
+			i := slices.IndexFunc(u.batches, func(b record.Batch) bool { return b.Dispatch.Batch == a.Batch })
+			u.batches[i].Aborted = true
 		case sched.Finish:
 			u.job(a.Job).Left -= a.Count
 		case sched.FinishJob:
