@@ -32,13 +32,13 @@ type deployment struct {
 	number    int         // in the core
 	told      *feed.Model // to who follows the core
 	planner   *plan.Planner
-	trials    []trial            // what warming up runs, the best first
-	samples   []runtime.Item     // a few, all of the same lengths, until it is warm
-	sized     []string           // by variant: the output whose size was seen to depend on values, "" if none was
-	scale     []float64          // by variant: how much slower than profiled, as warming up saw it
-	instances []runtime.Instance // by worker, nil where that is lost; the loop's while it is served
-	users     atomic.Int64       // requests; less retired when no more may come
-	unused    chan struct{}      // closed when it is retired and has no users
+	trials    []trial        // what warming up runs, the best first
+	samples   []runtime.Item // a few, all of the same lengths, until it is warm
+	sized     []string       // by variant: the output whose size was seen to depend on values, "" if none was
+	scale     []float64      // by variant: how much slower than profiled, as warming up saw it
+	instances []*instance    // by worker, nil where that is lost; the loop's while it is served
+	users     atomic.Int64   // requests; less retired when no more may come
+	unused    chan struct{}  // closed when it is retired and has no users
 }
 
 // retired is subtracted from the users of a deployment that takes no more.
@@ -259,7 +259,7 @@ func (e *Engine) load(ctx context.Context, s Served, warming *limit) (d *deploym
 	}()
 	d = &deployment{Served: s, planner: planner, unused: make(chan struct{})}
 	for i := range e.cfg.Instances {
-		instance, err := e.runtime.Load(ctx, s.Model, runtime.Options{Threads: e.cfg.Threads})
+		loaded, err := e.runtime.Load(ctx, s.Model, runtime.Options{Threads: e.cfg.Threads})
 		if err != nil {
 			e.closeAll(d.instances)
 			if detail := runtime.Detail(err); detail != "" {
@@ -267,7 +267,7 @@ func (e *Engine) load(ctx context.Context, s Served, warming *limit) (d *deploym
 			}
 			return nil, fmt.Errorf("instance %d: %w", i, err)
 		}
-		d.instances = append(d.instances, instance)
+		d.instances = append(d.instances, newInstance(loaded))
 	}
 	if err := e.warmUp(ctx, d, warming); err != nil {
 		e.closeAll(d.instances)
@@ -342,13 +342,13 @@ func (l Lease) Infer(ctx context.Context, r Request) (Response, error) {
 	return c.result()
 }
 
-// closeAll frees instances; nil stands for none.
-func (e *Engine) closeAll(instances []runtime.Instance) {
-	for _, instance := range instances {
-		if instance == nil {
+// closeAll frees instances, each as soon as nothing runs on it; nil stands for none.
+func (e *Engine) closeAll(instances []*instance) {
+	for _, i := range instances {
+		if i == nil {
 			continue
 		}
-		if err := instance.Close(); err != nil {
+		if err := i.Close(); err != nil {
 			e.log.Warn("closing an instance", "error", err)
 		}
 	}

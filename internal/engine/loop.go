@@ -210,6 +210,7 @@ func (l *loop) dispatch(d sched.Dispatch) {
 	served := l.deployments[d.Model]
 	now := l.engine.Now()
 	*b = running{dispatch: d, started: now, served: served, instance: served.instances[d.Instance], items: b.items[:0], results: b.results[:0], rows: b.rows[:0], order: b.order[:0]}
+	b.instance.hold()
 	b.ctx, b.abort = context.WithCancel(context.Background())
 	for _, p := range d.Parts {
 		c := l.calls[p.Job]
@@ -297,7 +298,7 @@ func (l *loop) lose(w *worker) {
 
 // revive puts a lost instance back to work, with what is still served of what it
 // served before. What was deployed since has an instance there already.
-func (l *loop) revive(w *worker, served []*deployment, fresh []runtime.Instance) {
+func (l *loop) revive(w *worker, served []*deployment, fresh []*instance) {
 	for i, d := range served {
 		if l.deployments[d.number] == d {
 			d.instances[w.id] = fresh[i]

@@ -15,6 +15,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/runtime/fake"
+	"github.com/mosel-serve/mosel/internal/slo"
 )
 
 // onlyOnce is a runtime that loads version 1 no more when its files have changed.
@@ -28,6 +29,45 @@ func (r onlyOnce) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Opti
 		return nil, errors.New("the file has changed since it was checked")
 	}
 	return r.Runtime.Load(ctx, m, opts)
+}
+
+// TestReloadThatHangsAtTheEnd loses the only instance, whose reload hangs when the
+// engine stops and comes back after that: what it has loaded is closed.
+func TestReloadThatHangsAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lost, hang atomic.Bool
+		gate := make(chan struct{})
+		g := &guarded{Runtime: deaf{fake.New(fake.Config{Fail: func(fake.Run) error {
+			if lost.Load() {
+				hang.Store(true)
+				return fmt.Errorf("cable pulled: %w", runtime.ErrLost)
+			}
+			return nil
+		}}), &hang, gate}, t: t, slots: func(*modelpkg.Model) int { return 1 }}
+		e, err := engine.New(t.Context(), engine.Config{Models: []engine.Served{pair()}, Policy: plan.PolicyAll, Instances: 1, Threads: 1,
+			QueueItemsMax: 100, QueueJobsMax: 50, Log: discard}, g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lost.Store(true)
+		time.AfterFunc(10*time.Second, func() { close(gate) })
+		ended := make(chan error)
+		go func() {
+			_, err := e.Infer(t.Context(), "pair", "", request(items(rand.New(rand.NewPCG(1, 1)), 1), 0))
+			ended <- err
+		}()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		go func() { _ = e.Drain(ctx) }() // it does not end in time
+		if err := <-ended; slo.KindOf(err) != slo.KindUnavailable {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute) // virtual
+		if n := g.open.Load(); n != 0 {
+			t.Errorf("%d instances are open after the end", n)
+		}
+	})
 }
 
 // TestLostInstanceWhoseModelHasChanged loses the only instance when the files of

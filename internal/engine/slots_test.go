@@ -22,17 +22,22 @@ import (
 )
 
 // guarded is a runtime that notes what its instances' owner does wrong: more runs at
-// a time than there are slots, a Close during a run, a run after a Close.
+// a time than there are slots, a Close during a run, a run or a Close after a Close.
 type guarded struct {
 	runtime.Runtime
 	t     *testing.T
 	slots func(*modelpkg.Model) int
 	most  atomic.Int64 // runs at a time on one instance
+	open  atomic.Int64 // instances
 }
 
 func (g *guarded) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
 	instance, err := g.Runtime.Load(ctx, m, opts)
-	return &guardedInstance{Instance: instance, guarded: g, size: g.slots(m)}, err
+	if err != nil {
+		return nil, err
+	}
+	g.open.Add(1)
+	return &guardedInstance{Instance: instance, guarded: g, size: g.slots(m)}, nil
 }
 
 type guardedInstance struct {
@@ -63,7 +68,10 @@ func (g *guardedInstance) Close() error {
 	if n := g.running.Load(); n > 0 {
 		g.t.Errorf("closed during %d runs", n)
 	}
-	g.closed.Store(true)
+	if g.closed.Swap(true) {
+		g.t.Error("closed twice")
+	}
+	g.open.Add(-1)
 	return g.Instance.Close()
 }
 

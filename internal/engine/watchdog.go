@@ -47,8 +47,8 @@ type watch struct {
 	overdue bool        // it has been told to
 }
 
-// report tells the loop that a batch has run. If there is no loop any more, nobody
-// waits for the batch, and its instance was left to whom it ran on.
+// report tells the loop that a batch has run. If there is no loop any more, the batch
+// was left behind and nobody waits for it.
 func (e *Engine) report(s *slot, b *running) {
 	told := e.post(func(l *loop) {
 		if s.stuck {
@@ -65,11 +65,8 @@ func (e *Engine) report(s *slot, b *running) {
 		}
 		l.done(b)
 	})
-	if !told {
-		if b.left != nil {
-			b.left()
-		}
-		e.closeAll([]runtime.Instance{b.instance})
+	if !told && b.left != nil {
+		b.left()
 	}
 }
 
@@ -147,9 +144,6 @@ func (l *loop) giveUp(s *slot) {
 	b.left = l.engine.cfg.Work.Begin(name)
 	s.stuck = true
 	l.stuck = append(l.stuck, b)
-	if b.served.instances[id] == b.instance {
-		b.served.instances[id] = nil // it is the thread's
-	}
 	for _, p := range b.dispatch.Parts {
 		if c := l.calls[p.Job]; c != nil && !c.answered {
 			c.err = l.tooLong()
@@ -164,9 +158,6 @@ func (l *loop) returned(b *running) {
 	b.abort()
 	b.left()
 	l.stuck = slices.DeleteFunc(l.stuck, func(other *running) bool { return other == b })
-	if !slices.ContainsFunc(l.stuck, func(other *running) bool { return other.instance == b.instance }) {
-		l.engine.background.Go(func() { l.engine.closeAll([]runtime.Instance{b.instance}) })
-	}
 	if len(l.down) > 0 {
 		w := l.down[0]
 		l.down = l.down[1:]
@@ -268,9 +259,10 @@ func (l limited) Run(ctx context.Context, variant int, items []runtime.Item) ([]
 }
 
 // loadAgain loads a lost instance anew, as long as there is work for it.
-func (e *Engine) loadAgain(served []*deployment) (fresh []runtime.Instance, _ error) {
-	var settled atomic.Bool
+func (e *Engine) loadAgain(served []*deployment) ([]*instance, error) {
+	var fresh []*instance
 	var failed error
+	var settled atomic.Bool // as in prepare
 	left := e.cfg.Work.Do(e.healing, "loading a lost instance again", func() {
 		fresh, failed = e.loadAll(e.healing, served)
 		if !settled.CompareAndSwap(false, true) {

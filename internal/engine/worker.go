@@ -84,7 +84,7 @@ type running struct {
 	dispatch sched.Dispatch
 	started  slo.Instant
 	served   *deployment
-	instance runtime.Instance
+	instance *instance          // held until the run has ended
 	ctx      context.Context    // of the run
 	abort    context.CancelFunc // ends it early
 	aborted  bool               // the loop's: the core wants it ended early
@@ -104,6 +104,7 @@ func (s *slot) run(e *Engine) {
 		b.compute(s.worker)
 		b.took = time.Since(began)
 		clear(b.items)
+		e.closeAll([]*instance{b.instance})
 		e.report(s, b)
 	}
 }
@@ -139,15 +140,15 @@ func (w *worker) reload(e *Engine, served []*deployment) {
 }
 
 // loadAll loads one instance of each.
-func (e *Engine) loadAll(ctx context.Context, served []*deployment) ([]runtime.Instance, error) {
-	var instances []runtime.Instance
+func (e *Engine) loadAll(ctx context.Context, served []*deployment) ([]*instance, error) {
+	var instances []*instance
 	for _, d := range served {
-		instance, err := e.runtime.Load(ctx, d.Model, runtime.Options{Threads: e.cfg.Threads})
+		loaded, err := e.runtime.Load(ctx, d.Model, runtime.Options{Threads: e.cfg.Threads})
 		if err != nil {
 			e.closeAll(instances)
 			return nil, err
 		}
-		instances = append(instances, instance)
+		instances = append(instances, newInstance(loaded))
 	}
 	return instances, nil
 }
