@@ -14,6 +14,44 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
+// TestAnswerOfALostInstance has a batch that ends well although it was told to end,
+// because another of its instance has lost that: its answer counts.
+func TestAnswerOfALostInstance(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		runs := 0
+		e, _, s := startGuarded(t, fake.Config{Fail: func(r fake.Run) error {
+			switch r.Items[0][0][0] {
+			case poison:
+				return fmt.Errorf("cable pulled: %w", runtime.ErrLost)
+			case 1:
+				runs++
+				time.Sleep(time.Second) // in one operator
+			}
+			return nil
+		}})
+		s.see(t, "sched.InstanceUp{Instance:0 Class:0 Slots:3}")
+		var all sync.WaitGroup
+		all.Go(func() {
+			r := request([]runtime.Item{{[]byte{1, 0, 0, 0}, []byte{0}}}, 0)
+			got, err := e.Infer(t.Context(), "pair", "", r)
+			if err == nil {
+				err = checkAnswers(pair(), r, got)
+			}
+			if err != nil || runs != 1 {
+				t.Errorf("it ran %d times: %v", runs, err)
+			}
+		})
+		synctest.Wait()
+		all.Go(func() {
+			if _, err := e.Infer(t.Context(), "pair", "", request([]runtime.Item{{[]byte{poison, 0, 0, 0}, []byte{0}}}, 0)); slo.KindOf(err) != slo.KindInternal {
+				t.Errorf("the job that loses its instances: %v", err)
+			}
+		})
+		all.Wait()
+		drain(t, e)
+	})
+}
+
 // TestCancelOfLostBatch gives up a job whose batch was lost with its instance, while
 // another batch still keeps the instance from going down.
 func TestCancelOfLostBatch(t *testing.T) {

@@ -56,14 +56,18 @@ func (e *Engine) report(s *slot, b *running) {
 			return
 		}
 		l.rest(s, b)
-		s.lost = s.worker.lost || errors.Is(b.err, runtime.ErrLost)
-		if s.worker.lost {
-			b.abort()
-			clear(b.results) // its items run again, elsewhere
-			l.condemn(s.worker)
+		s.lost = b.err != nil && (s.worker.lost || errors.Is(b.err, runtime.ErrLost))
+		if !s.worker.lost {
+			l.done(b)
 			return
 		}
-		l.done(b)
+		if s.lost {
+			b.abort()
+			clear(b.results) // its items run again, elsewhere
+		} else {
+			l.done(b) // it ended well before it could be ended
+		}
+		l.condemn(s.worker)
 	})
 	if !told && b.left != nil {
 		b.left()
