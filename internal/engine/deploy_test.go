@@ -81,6 +81,31 @@ func TestVersionsAreServedSideBySide(t *testing.T) {
 	})
 }
 
+// TestModelsServedFromTheBeginning starts an engine with models in an order that is not
+// the catalogue's: each of them answers for itself.
+func TestModelsServedFromTheBeginning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, g, _ := startGuarded(t, fake.Config{}, version("1"), version("2"), version("3"))
+		for _, v := range []string{"1", "2", "3"} {
+			r := request(items(rand.New(rand.NewPCG(1, 1)), 3), 0)
+			got, err := e.Infer(t.Context(), "pair", v, r)
+			if err == nil {
+				err = checkAnswers(version(v), r, got)
+			}
+			if err != nil {
+				t.Errorf("version %s: %v", v, err)
+			}
+			if err := e.Remove("pair", v); err != nil {
+				t.Error(err)
+			}
+		}
+		drain(t, e)
+		if n := g.open.Load(); n != 0 {
+			t.Errorf("%d instances are open after the end", n)
+		}
+	})
+}
+
 // TestModelsChangeUnderLoad deploys, replaces and removes models while many call
 // them: no request fails for it, and every answer is of the version it asked for.
 func TestModelsChangeUnderLoad(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -131,7 +132,7 @@ func New(ctx context.Context, cfg Config, rt runtime.Runtime) (*Engine, error) {
 		e.free(served)
 		return nil, err
 	}
-	e.catalogue.Store(newCatalogue(served))
+	e.catalogue.Store(newCatalogue(slices.Clone(served))) // which it sorts
 	for i := range cfg.Instances {
 		e.workers = append(e.workers, e.hire(sched.InstanceID(i)))
 	}

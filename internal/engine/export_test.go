@@ -13,6 +13,13 @@ func (e *Engine) HoldObserver(until <-chan struct{}) {
 	<-held
 }
 
+// HoldLoop keeps the loop from handling messages until the channel is closed.
+func (e *Engine) HoldLoop(until <-chan struct{}) {
+	held := make(chan struct{})
+	e.post(func(*loop) { close(held); <-until })
+	<-held
+}
+
 // Snapshot is what the engine says is under way, and what its observer says of the
 // same moment.
 func (e *Engine) Snapshot() (snapshot feed.Snapshot, observed status.Status) {

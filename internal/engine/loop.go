@@ -46,7 +46,8 @@ func (l *loop) up(w *worker) {
 	l.step(sched.InstanceUp{Instance: w.id, Slots: w.size})
 }
 
-// slots is how many batches a worker may run at a time, of whatever models.
+// slots is how many batches a worker may run at a time, of whatever models; as many as
+// before if it has none.
 func (l *loop) slots(w *worker) int {
 	least := math.MaxInt
 	for _, d := range l.deployments {
@@ -55,7 +56,7 @@ func (l *loop) slots(w *worker) int {
 		}
 	}
 	if least == math.MaxInt {
-		return 1
+		return w.size
 	}
 	return least
 }
@@ -80,11 +81,11 @@ func (l *loop) run() {
 			l.tick()
 		}
 	}
-	for _, w := range l.engine.workers {
-		w.dismiss()
-	}
 	l.engine.endHealing()
 	l.refuseRest()
+	for _, w := range l.engine.workers { // what was refused may have changed their slots
+		w.dismiss()
+	}
 	l.closeFeed()
 	l.engine.left = l.served()
 	close(l.engine.stopped)

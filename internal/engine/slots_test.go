@@ -101,8 +101,9 @@ func (s *steps) see(t *testing.T, want ...string) {
 	s.list = nil
 }
 
-// startGuarded is an engine of one instance with three slots, two for version 2.
-func startGuarded(t *testing.T, cfg fake.Config) (*engine.Engine, *guarded, *steps) {
+// startGuarded is an engine of one instance with three slots, two for version 2. It
+// serves version 1 if nothing is given.
+func startGuarded(t *testing.T, cfg fake.Config, served ...engine.Served) (*engine.Engine, *guarded, *steps) {
 	t.Helper()
 	g := &guarded{Runtime: fake.New(cfg), t: t, slots: func(m *modelpkg.Model) int {
 		if m.Version == "2" {
@@ -111,7 +112,10 @@ func startGuarded(t *testing.T, cfg fake.Config) (*engine.Engine, *guarded, *ste
 		return 3
 	}}
 	s := &steps{}
-	e, err := engine.New(t.Context(), engine.Config{Models: []engine.Served{pair()}, Policy: plan.PolicyAll, Instances: 1, Threads: 1,
+	if len(served) == 0 {
+		served = append(served, pair())
+	}
+	e, err := engine.New(t.Context(), engine.Config{Models: served, Policy: plan.PolicyAll, Instances: 1, Threads: 1,
 		QueueItemsMax: 1000, QueueJobsMax: 500, Log: discard, BatchTimeMax: 10 * time.Second, Trace: s.trace}, g)
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +160,42 @@ func TestSlots(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.see(t, "sched.InstanceResize{Instance:0 Slots:3}")
+		if err := e.Remove("pair", "1"); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Deploy(t.Context(), pair()); err != nil {
+			t.Fatal(err)
+		}
+		s.see(t) // with no model the slots stay as they are
 		drain(t, e)
+		if n := g.open.Load(); n != 0 {
+			t.Errorf("%d instances are open after the end", n)
+		}
+	})
+}
+
+// TestSlotsThatComeAtTheEnd has a model leave when nothing is left to run: the
+// other allows more slots then, whose goroutines end too.
+func TestSlotsThatComeAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, g, _ := startGuarded(t, fake.Config{}, pair(), version("2"))
+		held := make(chan struct{})
+		e.HoldLoop(held)
+		drained := make(chan struct{})
+		go func() {
+			defer close(drained)
+			drain(t, e)
+		}()
+		synctest.Wait() // the loop is told to end before it is told of the removal
+		if err := e.Remove("pair", "2"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		close(held)
+		<-drained
+		if n := g.open.Load(); n != 0 {
+			t.Errorf("%d instances are open after the end", n)
+		}
 	})
 }
 
