@@ -101,16 +101,19 @@ func (s *steps) see(t *testing.T, want ...string) {
 	s.list = nil
 }
 
-// startGuarded is an engine of one instance with three slots, two for version 2. It
-// serves version 1 if nothing is given.
+// slotsByVersion is three slots, two for version 2.
+func slotsByVersion(m *modelpkg.Model) int {
+	if m.Version == "2" {
+		return 2
+	}
+	return 3
+}
+
+// startGuarded is an engine of one instance with slotsByVersion. It serves version 1 if
+// nothing is given.
 func startGuarded(t *testing.T, cfg fake.Config, served ...engine.Served) (*engine.Engine, *guarded, *steps) {
 	t.Helper()
-	g := &guarded{Runtime: fake.New(cfg), t: t, slots: func(m *modelpkg.Model) int {
-		if m.Version == "2" {
-			return 2
-		}
-		return 3
-	}}
+	g := &guarded{Runtime: fake.New(cfg), t: t, slots: slotsByVersion}
 	s := &steps{}
 	if len(served) == 0 {
 		served = append(served, pair())
