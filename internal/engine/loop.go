@@ -250,7 +250,7 @@ func (l *loop) done(b *running) {
 	}
 	clear(b.results) // what they hold is the callers'
 	if errors.Is(b.err, runtime.ErrLost) {
-		l.condemn(l.engine.workers[b.dispatch.Instance])
+		l.condemn(l.engine.workers[b.dispatch.Instance], b.dispatch.Batch)
 		return
 	}
 	l.step(sched.Done{Batch: b.dispatch.Batch, Took: b.took, Failed: b.err != nil, FailedParts: failed, Verdicts: verdicts})
@@ -258,10 +258,11 @@ func (l *loop) done(b *running) {
 
 // condemn takes an instance away as soon as the batches that it still runs have
 // ended, as they are told to: until then they read their items, which may not run
-// elsewhere and be answered meanwhile. The core starts nothing more on it.
-func (l *loop) condemn(w *worker) {
+// elsewhere and be answered meanwhile. The core starts nothing more on it. By is the
+// batch that the instance was lost with; of several, the first.
+func (l *loop) condemn(w *worker, by sched.BatchID) {
 	if !w.lost {
-		w.lost = true
+		w.lost, w.lostBy = true, by
 		if busy := w.busy(); len(busy) > 0 {
 			l.step(sched.InstanceResize{Instance: w.id, Slots: 0})
 			for _, s := range busy {
@@ -274,16 +275,17 @@ func (l *loop) condemn(w *worker) {
 	if len(w.busy()) > 0 {
 		return
 	}
+	by = w.lostBy
 	if slices.ContainsFunc(w.slots, func(s *slot) bool { return s.stuck }) {
 		w.dismiss()
 		w = l.engine.hire(w.id)
 		l.engine.workers[w.id] = w
 	}
-	l.lose(w)
+	l.lose(w, by)
 }
 
 // lose takes a lost instance away and has it loaded anew, with all that it served.
-func (l *loop) lose(w *worker) {
+func (l *loop) lose(w *worker, by sched.BatchID) {
 	served := l.served()
 	for _, d := range served {
 		l.engine.closeAll(d.instances[w.id : w.id+1])
@@ -293,7 +295,7 @@ func (l *loop) lose(w *worker) {
 	for _, s := range w.slots {
 		s.lost = false
 	}
-	l.step(sched.InstanceDown{Instance: w.id})
+	l.step(sched.InstanceDown{Instance: w.id, By: by})
 	l.replace(w)
 }
 

@@ -52,6 +52,45 @@ func TestAnswerOfALostInstance(t *testing.T) {
 	})
 }
 
+// TestJobBesideOneThatLosesInstances has a job that loses every instance it runs on.
+// Another, of another version, whose batch each time runs beside it and is told to
+// end, does not fail with it.
+func TestJobBesideOneThatLosesInstances(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		told := 0
+		e, _, _ := startGuarded(t, fake.Config{Fail: func(r fake.Run) error {
+			switch r.Items[0][0][0] {
+			case poison:
+				time.Sleep(time.Millisecond) // the other runs by then
+				return fmt.Errorf("cable pulled: %w", runtime.ErrLost)
+			case 1:
+				select {
+				case <-time.After(time.Second):
+				case <-r.Context.Done():
+					told++
+					return slo.E("run", slo.KindCancelled, "%w", r.Context.Err())
+				}
+			}
+			return nil
+		}}, pair(), version("2"))
+		var all sync.WaitGroup
+		for i, first := range []byte{1, poison} {
+			all.Go(func() {
+				_, err := e.Infer(t.Context(), "pair", fmt.Sprint(1+i), request([]runtime.Item{{[]byte{first, 0, 0, 0}, []byte{0}}}, 0))
+				if (err != nil) != (first == poison) || err != nil && slo.KindOf(err) != slo.KindInternal {
+					t.Errorf("job %d: %v", first, err)
+				}
+			})
+			synctest.Wait()
+		}
+		all.Wait()
+		if told < 3 {
+			t.Errorf("the other batch was told to end %d times: the test shows little", told)
+		}
+		drain(t, e)
+	})
+}
+
 // TestCancelOfLostBatch gives up a job whose batch was lost with its instance, while
 // another batch still keeps the instance from going down.
 func TestCancelOfLostBatch(t *testing.T) {

@@ -240,7 +240,7 @@ func TestLostInstanceWithSeveralBatches(t *testing.T) {
 			time.Sleep(time.Microsecond) // virtual: the first has a batch of its own
 		}
 		all.Wait()
-		s.see(t, "sched.InstanceResize{Instance:0 Slots:0}", "sched.InstanceDown{Instance:0}", "sched.InstanceUp{Instance:0 Class:0 Slots:3}")
+		s.see(t, "sched.InstanceResize{Instance:0 Slots:0}", "sched.InstanceDown{Instance:0 By:1}", "sched.InstanceUp{Instance:0 Class:0 Slots:3}")
 		drain(t, e)
 	})
 }
@@ -283,7 +283,7 @@ func TestBatchThatHangsBesideOthers(t *testing.T) {
 			})
 		}
 		all.Wait()
-		s.see(t, "sched.InstanceUp{Instance:0 Class:0 Slots:3}", "sched.InstanceResize{Instance:0 Slots:0}", "sched.InstanceDown{Instance:0}", "sched.InstanceUp{Instance:0 Class:0 Slots:3}")
+		s.see(t, "sched.InstanceUp{Instance:0 Class:0 Slots:3}", "sched.InstanceResize{Instance:0 Slots:0}", "sched.InstanceDown{Instance:0 By:1}", "sched.InstanceUp{Instance:0 Class:0 Slots:3}")
 		close(gate)
 		drain(t, e)
 	})

@@ -67,7 +67,7 @@ func (e *Engine) report(s *slot, b *running) {
 		} else {
 			l.done(b) // it ended well before it could be ended
 		}
-		l.condemn(s.worker)
+		l.condemn(s.worker, b.dispatch.Batch)
 	})
 	if !told && b.left != nil {
 		b.left()
@@ -154,7 +154,7 @@ func (l *loop) giveUp(s *slot) {
 			l.step(sched.Cancel{Job: p.Job, Reason: slo.ReasonRuntime})
 		}
 	}
-	l.condemn(s.worker)
+	l.condemn(s.worker, b.dispatch.Batch)
 }
 
 // returned notes that a batch that was left behind has ended after all.

@@ -20,6 +20,8 @@ type worker struct {
 	size  int  // slots in use: as many as every model's instance allows
 	up    bool // as the core knows it
 	lost  bool // it goes down when the batches that still run have ended
+
+	lostBy sched.BatchID // the batch that it is lost with
 }
 
 // slot is a goroutine of a worker that runs one batch at a time.
