@@ -66,10 +66,11 @@ func (f *faults) config() fake.Config {
 	}}
 }
 
-// TestFaultsInSlots has runs fail in all ways while clients give up, deadlines pass and
-// models change the number of slots, and ends with a drain. Every job is answered, and
-// rightly; an instance never runs more than it has slots for, nor when it is closed;
-// in the end all are closed and all goroutines have ended.
+// TestFaultsInSlots has runs that fail in all ways. Meanwhile clients give up,
+// deadlines pass and models change the number of slots. It ends with a drain. It checks
+// that every job is answered, and that answers are right. An instance never runs more
+// batches than it has slots, is never closed while one runs, and never runs one when it
+// is closed. In the end all instances are closed and all goroutines have ended.
 func TestFaultsInSlots(t *testing.T) {
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

@@ -6,23 +6,23 @@ import (
 	"github.com/mosel-serve/mosel/internal/runtime"
 )
 
-// instance is an instance of the runtime that knows how many use it: who has loaded
-// it, until it is out of service, and each batch that runs on it. The last user closes
-// it, so nothing ever runs on a closed instance, also where a batch was left behind or
-// the engine has stopped.
+// instance is an instance of the runtime and a count of its users: the owner, which is
+// the loader and then the deployment, and each batch that runs on it. The last user
+// closes it. So a batch that was left behind keeps its instance open, also when the
+// engine has stopped.
 type instance struct {
 	runtime.Instance
 	users atomic.Int64
 }
 
-// newInstance has one user, the caller.
+// newInstance returns an instance with one user, the owner.
 func newInstance(loaded runtime.Instance) *instance {
 	i := &instance{Instance: loaded}
 	i.users.Store(1)
 	return i
 }
 
-// hold adds a user. The caller knows that there is one already.
+// hold adds a user. There must be one already.
 func (i *instance) hold() { i.users.Add(1) }
 
 // Close removes a user. It closes the runtime's instance if that was the last.

@@ -83,7 +83,7 @@ func (l *loop) run() {
 	}
 	l.engine.endHealing()
 	l.refuseRest()
-	for _, w := range l.engine.workers { // what was refused may have changed their slots
+	for _, w := range l.engine.workers { // after refuseRest, whose messages may add slots
 		w.dismiss()
 	}
 	l.closeFeed()
@@ -259,7 +259,7 @@ func (l *loop) done(b *running) {
 // condemn takes an instance away as soon as the batches that it still runs have
 // ended, as they are told to: until then they read their items, which may not run
 // elsewhere and be answered meanwhile. The core starts nothing more on it. By is the
-// batch that the instance was lost with; of several, the first.
+// batch whose run lost the instance, or hung; of several, the first counts.
 func (l *loop) condemn(w *worker, by sched.BatchID) {
 	if !w.lost {
 		w.lost, w.lostBy = true, by

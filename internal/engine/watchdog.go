@@ -65,7 +65,7 @@ func (e *Engine) report(s *slot, b *running) {
 			b.abort()
 			clear(b.results) // its items run again, elsewhere
 		} else {
-			l.done(b) // it ended well before it could be ended
+			l.done(b) // it ended well although it was told to end
 		}
 		l.condemn(s.worker, b.dispatch.Batch)
 	})

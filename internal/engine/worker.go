@@ -21,7 +21,7 @@ type worker struct {
 	up    bool // as the core knows it
 	lost  bool // it goes down when the batches that still run have ended
 
-	lostBy sched.BatchID // the batch that it is lost with
+	lostBy sched.BatchID // the batch whose run lost the instance, or hung
 }
 
 // slot is a goroutine of a worker that runs one batch at a time.
