@@ -304,7 +304,7 @@ func TestCancelFreesThePlaceAndReturns(t *testing.T) {
 }
 
 func TestDrainFinishesWhatWasAdmittedOrGivesUp(t *testing.T) {
-	for _, patience := range []time.Duration{time.Second, 50 * time.Millisecond} {
+	for _, limit := range []time.Duration{time.Second, 50 * time.Millisecond} {
 		synctest.Test(t, func(t *testing.T) {
 			e, _ := start(t, plan.PolicyAll, 1, nil)
 			rng := rand.New(rand.NewPCG(5, 5))
@@ -325,14 +325,14 @@ func TestDrainFinishesWhatWasAdmittedOrGivesUp(t *testing.T) {
 				})
 			}
 			synctest.Wait()
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
 			err := e.Drain(ctx)
 			wg.Wait()
-			if patience == time.Second && (err != nil || done != 3) {
+			if limit == time.Second && (err != nil || done != 3) {
 				t.Errorf("patient drain: %v, %d done", err, done)
 			}
-			if patience < time.Second && (!errors.Is(err, context.DeadlineExceeded) || failed != 3) {
+			if limit < time.Second && (!errors.Is(err, context.DeadlineExceeded) || failed != 3) {
 				t.Errorf("hasty drain: %v, %d failed (the running batch ends, but its caller was cancelled)", err, failed)
 			}
 			if e.Ready() {

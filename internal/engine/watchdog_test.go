@@ -219,7 +219,7 @@ func TestLoadingThatHangs(t *testing.T) {
 		load.Store(false)
 		run.Store(true)
 		deploy("a first run that hangs", 3*time.Second, 3*time.Second, slo.KindCancelled)
-		deploy("a first run that hangs, with patience", time.Hour, 10*time.Second, slo.KindDeadlineExceeded)
+		deploy("a first run that hangs, with limit", time.Hour, 10*time.Second, slo.KindDeadlineExceeded)
 		run.Store(false)
 		load.Store(true)
 		drained := make(chan struct{})

@@ -184,7 +184,7 @@ func cut(name string) string {
 // Step records what has happened and what the core did about it.
 func (o *Observer) Step(s *feed.Step) {
 	o.now = max(o.now, s.At) // Status may have looked at a later clock
-	o.turn(o.now)
+	o.rotate(o.now)
 	o.metrics.step.Observe(s.Took.Seconds())
 	switch e := s.Event.(type) {
 	case sched.InstanceUp:
@@ -218,8 +218,8 @@ func (o *Observer) fail(err error) {
 	o.log.Error("the records of this server are wrong: its metrics and its status end here", "error", err)
 }
 
-// turn begins a new stretch of recent time when the current one has lasted.
-func (o *Observer) turn(now slo.Instant) {
+// rotate begins a new stretch of recent time when the current one has lasted.
+func (o *Observer) rotate(now slo.Instant) {
 	age := now.Sub(o.began[o.current])
 	if age < recentSpan {
 		return

@@ -14,7 +14,7 @@ import (
 // known again.
 func (o *Observer) Resume(s *feed.Snapshot) {
 	o.now, o.draining, o.broken = max(o.now, s.At), s.Draining, false
-	o.turn(o.now)
+	o.rotate(o.now)
 	for number, m := range o.models {
 		if s.Models[number] != m.Model {
 			o.retire(number)

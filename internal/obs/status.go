@@ -18,7 +18,7 @@ import (
 // failed to, and Queue.WaitingMS. It takes some ten microseconds for every model.
 func (o *Observer) Status(now slo.Instant) status.Status {
 	o.now = max(o.now, now)
-	o.turn(o.now)
+	o.rotate(o.now)
 	s := status.Status{
 		Server: status.Server{Policy: o.cfg.Policy.String(), Draining: o.draining, Now: o.wall(o.now),
 			UptimeS: seconds(time.Duration(o.now)), RecentS: seconds(o.now.Sub(o.since()))},

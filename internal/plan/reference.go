@@ -90,7 +90,7 @@ func repair(queue []Queued, fix func(upTo []Queued) bool) (drop []int) {
 }
 
 // stepDown is the rule of greedy: from the head of the queue each job steps down
-// to its cheapest strategy until the last job's lateness is repaid. If it cannot
+// to its cheapest strategy until the last job's tardiness is repaid. If it cannot
 // be, nothing changes and the last job goes.
 func stepDown(jobs []Queued) bool {
 	var at time.Duration
