@@ -1,7 +1,6 @@
 package oip
 
 import (
-	"encoding/binary"
 	"fmt"
 
 	"github.com/mosel-serve/mosel/tensor"
@@ -267,7 +266,7 @@ func CheckTensor(t tensor.Tensor) error {
 func checkBytes(t tensor.Tensor, n int) error {
 	rest := t.Data
 	for i := range n {
-		element, tail, ok := cutBytes(rest)
+		element, tail, ok := tensor.CutBytes(rest)
 		if !ok {
 			return fmt.Errorf("tensor %q: element %d of %d: its length and bytes do not fit into the %d bytes left", t.Name, i, n, len(rest))
 		}
@@ -277,17 +276,4 @@ func checkBytes(t tensor.Tensor, n int) error {
 		return fmt.Errorf("tensor %q: shape %v needs %d elements, %d bytes follow them", t.Name, t.Shape, n, len(rest))
 	}
 	return nil
-}
-
-// cutBytes splits the first element off BYTES data: its bytes without the
-// length, and the rest.
-func cutBytes(data []byte) (element, rest []byte, ok bool) {
-	if len(data) < 4 {
-		return nil, nil, false
-	}
-	n := uint64(binary.LittleEndian.Uint32(data))
-	if n > uint64(len(data)-4) {
-		return nil, nil, false
-	}
-	return data[4 : 4+n], data[4+n:], true
 }

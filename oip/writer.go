@@ -241,7 +241,7 @@ func (w *writer) bytes(t tensor.Tensor) {
 	rest := t.Data
 	for i := 0; len(rest) > 0; i++ {
 		w.comma(i)
-		element, tail, _ := cutBytes(rest) // checked before, by tensor
+		element, tail, _ := tensor.CutBytes(rest) // checked before, by tensor
 		var ok bool
 		if w.out, ok = appendText(w.out, element); !ok {
 			w.fail(fmt.Errorf("tensor %q: element %d is not UTF-8, which JSON cannot carry: %w", t.Name, i, ErrNotJSON))

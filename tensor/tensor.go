@@ -7,6 +7,7 @@
 package tensor
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"strconv"
@@ -147,16 +148,23 @@ type Tensor struct {
 	Data  []byte
 }
 
-// New returns a tensor that is a view of data. It returns an error if the number of
-// bytes does not match type and shape.
+// New checks that data has exactly the bytes, or for Bytes the elements, that type and
+// shape ask for and returns a view of it.
 func New(name string, d DType, shape Shape, data []byte) (Tensor, error) {
 	n, err := shape.Elements()
 	if err != nil {
 		return Tensor{}, fmt.Errorf("tensor %q: %w", name, err)
 	}
 	size := d.Size()
+	if d == Bytes {
+		if have, whole := Count(d, data); !whole || have != n {
+			return Tensor{}, fmt.Errorf("tensor %q: shape %v of BYTES needs %d elements, each with its length before it; the %d bytes have %d (whole: %v)",
+				name, shape, n, len(data), have, whole)
+		}
+		return Tensor{Name: name, DType: d, Shape: shape, Data: data}, nil
+	}
 	if size == 0 {
-		return Tensor{}, fmt.Errorf("tensor %q: datatype %v has no fixed size", name, d)
+		return Tensor{}, fmt.Errorf("tensor %q: datatype %v is none", name, d)
 	}
 	if n > math.MaxInt/size || len(data) != n*size {
 		return Tensor{}, fmt.Errorf("tensor %q: shape %v of %v needs %d elements of %d bytes, got %d bytes",
@@ -173,10 +181,70 @@ func (t Tensor) Rows() int {
 	return int(t.Shape[0])
 }
 
-// Row returns the bytes of item i of a batch of fixed-size elements, as a view. It
-// panics if i is out of range.
+// Row returns the bytes of item i of a batch: a view, not a copy. It panics when i is
+// out of range, as slicing does. For Bytes it reads the lengths of all elements before
+// the row; Split is faster for all rows.
 func (t Tensor) Row(i int) []byte {
 	n := t.Rows()
+	if t.DType == Bytes {
+		return t.Split()[i]
+	}
 	size := len(t.Data) / n
 	return t.Data[i*size : (i+1)*size : (i+1)*size]
+}
+
+// Split returns the bytes of all items of a batch, as Row does of one. It panics when
+// Data does not have the elements that the shape says.
+func (t Tensor) Split() [][]byte {
+	n := t.Rows()
+	rows := make([][]byte, n)
+	if t.DType != Bytes {
+		for i := range rows {
+			rows[i] = t.Row(i)
+		}
+		return rows
+	}
+	each, err := t.Shape[1:].Elements()
+	if err != nil {
+		panic(err)
+	}
+	rest := t.Data
+	for i := range rows {
+		size := 0
+		for range each {
+			size += 4 + int(binary.LittleEndian.Uint32(rest[size:]))
+		}
+		rows[i], rest = rest[:size:size], rest[size:]
+	}
+	return rows
+}
+
+// Count is how many elements of type d there are in data; false when data ends within
+// an element.
+func Count(d DType, data []byte) (n int, whole bool) {
+	if d != Bytes {
+		size := max(d.Size(), 1)
+		return len(data) / size, len(data)%size == 0
+	}
+	for len(data) > 0 {
+		_, rest, ok := CutBytes(data)
+		if !ok {
+			return n, false
+		}
+		n, data = n+1, rest
+	}
+	return n, true
+}
+
+// CutBytes takes the first element, without its length, off the data of a Bytes tensor;
+// false when data ends within it.
+func CutBytes(data []byte) (element, rest []byte, ok bool) {
+	if len(data) < 4 {
+		return nil, nil, false
+	}
+	n := uint64(binary.LittleEndian.Uint32(data))
+	if n > uint64(len(data)-4) {
+		return nil, nil, false
+	}
+	return data[4 : 4+n : 4+n], data[4+n:], true
 }

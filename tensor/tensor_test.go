@@ -58,7 +58,7 @@ func TestNewChecksBytes(t *testing.T) {
 		fits  bool
 	}{
 		{tensor.FP32, tensor.Shape{2, 3}, 24, true}, {tensor.FP32, tensor.Shape{2, 3}, 23, false}, {tensor.Uint8, tensor.Shape{0, 4}, 0, true},
-		{tensor.Bytes, tensor.Shape{1}, 4, false}, {tensor.FP64, tensor.Shape{1 << 61}, 0, false}, {tensor.Uint8, tensor.Shape{-1}, 1, false},
+		{tensor.Bytes, tensor.Shape{1}, 4, true}, {tensor.Bytes, tensor.Shape{2}, 4, false}, {tensor.Bytes, tensor.Shape{1}, 5, false}, {tensor.FP64, tensor.Shape{1 << 61}, 0, false}, {tensor.Uint8, tensor.Shape{-1}, 1, false},
 	} {
 		if _, err := tensor.New("x", c.d, c.shape, make([]byte, c.bytes)); (err == nil) != c.fits {
 			t.Errorf("%v %v of %d bytes: %v", c.d, c.shape, c.bytes, err)
@@ -81,5 +81,33 @@ func TestRowsAreViews(t *testing.T) {
 	}
 	if (tensor.Tensor{}).Rows() != 0 {
 		t.Error("a scalar has rows")
+	}
+}
+
+func TestRowsOfTexts(t *testing.T) {
+	x, err := tensor.Strings("x", tensor.Shape{3, 2}, []string{"a", "", "bcd", "e", "", ""})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"\x01\x00\x00\x00a\x00\x00\x00\x00", "\x03\x00\x00\x00bcd\x01\x00\x00\x00e", "\x00\x00\x00\x00\x00\x00\x00\x00"}
+	for i, row := range x.Split() {
+		if string(row) != want[i] || string(x.Row(i)) != want[i] {
+			t.Errorf("row %d is %q and %q, want %q", i, row, x.Row(i), want[i])
+		}
+		if n, whole := tensor.Count(tensor.Bytes, row); n != 2 || !whole {
+			t.Errorf("row %d has %d elements (whole: %v), want 2", i, n, whole)
+		}
+	}
+	for _, cut := range []string{"\x01", "\x01\x00\x00\x00", "\xff\xff\xff\xffabc"} {
+		if _, whole := tensor.Count(tensor.Bytes, []byte(cut)); whole {
+			t.Errorf("%q counts as whole", cut)
+		}
+	}
+	if n, whole := tensor.Count(tensor.Int16, make([]byte, 5)); n != 2 || whole {
+		t.Errorf("5 bytes of INT16 are %d elements (whole: %v)", n, whole)
+	}
+	none := tensor.Tensor{DType: tensor.FP32, Shape: tensor.Shape{2, 0}}
+	if rows := none.Split(); len(rows) != 2 || len(rows[1]) != 0 {
+		t.Errorf("rows without elements: %v", rows)
 	}
 }

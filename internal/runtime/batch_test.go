@@ -52,10 +52,10 @@ func TestCheckBatch(t *testing.T) {
 		{"too many", 0, make([]runtime.Item, 3), slo.KindTooLarge, "3 items exceeds the limit of 2"},
 		{"absent", 1, []runtime.Item{item(8, 6), {make([]byte, 8), nil}}, slo.KindInvalid, `item 1 has no input "d"`},
 		{"truncated item", 1, []runtime.Item{{make([]byte, 8)}}, slo.KindInvalid, `item 0 has no input "d"`},
-		{"short", 0, []runtime.Item{item(7, 6)}, slo.KindInvalid, `item 0 has 7 bytes of input "f"; FP32 [2] has 8`},
-		{"odd", 1, []runtime.Item{item(8, 7)}, slo.KindInvalid, `item 0 has 7 bytes of input "d"; INT16 [-1,3] has a positive multiple of 6`},
-		{"nothing", 1, []runtime.Item{item(8, 0)}, slo.KindInvalid, "positive multiple of 6"},
-		{"disagreeing", 1, []runtime.Item{item(8, 6), item(8, 12)}, slo.KindInvalid, "item 1 has 12 bytes of input \"d\", item 0 has 6"},
+		{"short", 0, []runtime.Item{item(7, 6)}, slo.KindInvalid, `item 0 has 7 bytes of input "f", which end within an element of FP32`},
+		{"odd", 1, []runtime.Item{item(8, 7)}, slo.KindInvalid, `item 0 has 7 bytes of input "d", which end within an element of INT16`},
+		{"nothing", 1, []runtime.Item{item(8, 0)}, slo.KindInvalid, "positive multiple of 3"},
+		{"disagreeing", 1, []runtime.Item{item(8, 6), item(8, 12)}, slo.KindInvalid, "item 1 has 6 elements of input \"d\", item 0 has 3"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			err := runtime.CheckBatch(model(), test.variant, test.items)
@@ -66,5 +66,50 @@ func TestCheckBatch(t *testing.T) {
 				t.Errorf("%v, want %q of kind %v", err, test.want, test.kind)
 			}
 		})
+	}
+}
+
+func texts(t *testing.T, texts ...string) []byte {
+	t.Helper()
+	x, err := tensor.Strings("t", tensor.Shape{int64(len(texts))}, texts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x.Data
+}
+
+func TestBatchesOfTexts(t *testing.T) {
+	m := model()
+	m.Inputs[0].DType, m.Inputs[1].DType = tensor.Bytes, tensor.Bytes
+	pair, six := texts(t, "a", "bc"), texts(t, "", "1", "22", "333", "", "5")
+	for _, test := range []struct {
+		name  string
+		items []runtime.Item
+		want  string
+	}{
+		{"of any length", []runtime.Item{{pair, six}, {texts(t, "", ""), texts(t, "x", "", "", "", "", "")}}, ""},
+		{"too few", []runtime.Item{{texts(t, "a"), six}}, `item 0 has 1 elements of input "f"; BYTES [2] has 2`},
+		{"cut off", []runtime.Item{{pair[:len(pair)-1], six}}, `which end within an element of BYTES`},
+		{"disagreeing", []runtime.Item{{pair, six}, {pair, six[:4+5+6]}}, `item 1 has 3 elements of input "d", item 0 has 6`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			err := runtime.CheckBatch(m, 1, test.items)
+			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+				t.Errorf("%v, want %q", err, test.want)
+			}
+		})
+	}
+	fixed, dynamic := m.Inputs[0], m.Inputs[1]
+	if !runtime.Alike(fixed, pair, texts(t, "long one", "b")) || runtime.Alike(dynamic, six, six[:4+5+6]) {
+		t.Error("texts share a run if, and only if, they are as many")
+	}
+	if n := runtime.Length(dynamic.Spec, six); n != 2 {
+		t.Errorf("length %d, want 2", n)
+	}
+	if got := runtime.Resize(dynamic.Spec, six, 1); string(got) != string(six[:4+5+6]) {
+		t.Errorf("cut to %q", got)
+	}
+	if got := runtime.Resize(dynamic.Spec, six, 3); string(got) != string(six)+string(six[:4+5+6]) {
+		t.Errorf("repeated to %q", got)
 	}
 }

@@ -8,6 +8,7 @@ package fake
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -293,13 +294,17 @@ var one = map[tensor.DType][]byte{
 // output number output: zeros, and a single 1. Where the 1 stands depends on the
 // variant and on the bytes of the inputs that the variant reads, so that a test
 // notices an answer to the wrong item or from the wrong variant.
-// Read as scores of classes, the answer is certain of one.
+// Read as scores of classes, the answer is certain of one. Texts are the same number
+// in hexadecimal, in all elements.
 func Row(m *modelpkg.Model, output, variant int, item runtime.Item) []byte {
 	sum := crc32.ChecksumIEEE([]byte(m.Variants[variant].Name))
 	for _, index := range m.Variants[variant].Inputs {
 		sum = crc32.Update(sum, crc32.IEEETable, item[index])
 	}
 	spec := m.Outputs[output]
+	if spec.DType == tensor.Bytes {
+		return texts(spec, sum)
+	}
 	row := make([]byte, runtime.ItemBytes(spec))
 	size := spec.DType.Size()
 	at := int(sum%uint32(len(row)/size)) * size
@@ -307,6 +312,15 @@ func Row(m *modelpkg.Model, output, variant int, item runtime.Item) []byte {
 		copy(row[at:], float)
 	} else {
 		row[at] = 1 // little-endian
+	}
+	return row
+}
+
+func texts(spec modelpkg.Spec, sum uint32) []byte {
+	text := fmt.Sprintf("%08x", sum)
+	var row []byte
+	for range runtime.Elements(spec) {
+		row = append(binary.LittleEndian.AppendUint32(row, uint32(len(text))), text...)
 	}
 	return row
 }

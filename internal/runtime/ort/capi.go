@@ -6,15 +6,16 @@ package ort
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 // The C interface of ONNX Runtime is a table of functions. It only grows at its
 // end: the place of a function is part of its binary interface and never changes.
 enum {
-	GetErrorCode = 1, GetErrorMessage = 2, Run = 9, CreateTensorWithDataAsOrtValue = 49, IsTensor = 50,
-	GetTensorMutableData = 51, GetTensorElementType = 60, GetDimensionsCount = 61, GetDimensions = 62,
-	GetTensorTypeAndShape = 65, ReleaseStatus = 93, ReleaseValue = 96, ReleaseTensorTypeAndShapeInfo = 99,
-	AddRunConfigEntry = 165,
-	tableVersion = 14 // of the interface, in which all of these exist
+	GetErrorCode = 1, GetErrorMessage = 2, Run = 9, CreateTensorAsOrtValue = 48, CreateTensorWithDataAsOrtValue = 49,
+	IsTensor = 50, GetTensorMutableData = 51, GetStringTensorDataLength = 53, GetStringTensorContent = 54, GetTensorElementType = 60, GetDimensionsCount = 61, GetDimensions = 62,
+	GetTensorTypeAndShape = 65, GetAllocatorWithDefaultOptions = 78, ReleaseStatus = 93, ReleaseValue = 96, ReleaseTensorTypeAndShapeInfo = 99,
+	AddRunConfigEntry = 165, GetResizedStringTensorElementBuffer = 252,
+	tableVersion = 16 // of the interface, in which all of these exist
 };
 
 typedef struct {
@@ -60,12 +61,16 @@ static void *run(void *session, void *options, char **inputNames, void **inputs,
 		session, options, inputNames, inputs, inputCount, outputNames, outputCount, outputs);
 }
 
-// A description of a tensor. element is -1 for a value that is no tensor.
+enum { stringElement = 8 }; // ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING
+
+// A description of a tensor. element is -1 for a value that is no tensor. Texts have
+// no data but textBytes, without their lengths.
 typedef struct {
 	int element;
 	size_t rank;
 	int64_t shape[16];
 	void *data;
+	size_t textBytes;
 } description;
 
 static void *describe(void *value, description *d) {
@@ -82,13 +87,39 @@ static void *describe(void *value, description *d) {
 	if (status == NULL && d->rank <= 16)
 		status = ((void *(*)(const void *, int64_t *, size_t))api[GetDimensions])(info, d->shape, d->rank);
 	((void (*)(void *))api[ReleaseTensorTypeAndShapeInfo])(info);
+	if (status == NULL && d->element == stringElement)
+		return ((void *(*)(const void *, size_t *))api[GetStringTensorDataLength])(value, &d->textBytes);
 	if (status == NULL) status = ((void *(*)(void *, void **))api[GetTensorMutableData])(value, &d->data);
 	return status;
+}
+
+// newTexts makes a tensor of texts. data has the length of each as a little-endian
+// uint32 and its bytes; count says how many there are. Texts may have zeros in them,
+// which rules out the functions that take C strings.
+static void *newTexts(const int64_t *shape, size_t rank, const unsigned char *data, size_t count, void **value) {
+	void *status = NULL, *allocator = NULL;
+	if ((status = ((void *(*)(void **))api[GetAllocatorWithDefaultOptions])(&allocator)) != NULL) return status;
+	status = ((void *(*)(void *, const int64_t *, size_t, int, void **))api[CreateTensorAsOrtValue])(allocator, shape, rank, stringElement, value);
+	for (size_t i = 0; status == NULL && i < count; i++) {
+		size_t length = (size_t)data[0] | (size_t)data[1] << 8 | (size_t)data[2] << 16 | (size_t)data[3] << 24;
+		char *buffer = NULL;
+		status = ((void *(*)(void *, size_t, size_t, char **))api[GetResizedStringTensorElementBuffer])(*value, i, length, &buffer);
+		if (status == NULL && length > 0) memcpy(buffer, data + 4, length);
+		data += 4 + length;
+	}
+	return status;
+}
+
+// texts copies the bytes of all texts of a tensor, one after the other, and where
+// each begins.
+static void *texts(void *value, void *data, size_t bytes, size_t *begins, size_t count) {
+	return ((void *(*)(const void *, void *, size_t, size_t *, size_t))api[GetStringTensorContent])(value, data, bytes, begins, count);
 }
 */
 import "C"
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"reflect"
@@ -177,6 +208,39 @@ func newTensor(shape tensor.Shape, data []byte, element onnx.TensorElementDataTy
 	return value, err
 }
 
+// newTexts makes a value of texts. data is in the form of BYTES and has as many as the
+// shape says; it is copied.
+func newTexts(shape tensor.Shape, data []byte, count int) (handle, error) {
+	var value unsafe.Pointer
+	err := take(C.newTexts((*C.int64_t)(unsafe.SliceData(shape)), C.size_t(len(shape)),
+		(*C.uchar)(unsafe.SliceData(data)), C.size_t(count), &value))
+	if err != nil && value != nil {
+		releaseValue(value)
+		value = nil
+	}
+	return value, err
+}
+
+// readTexts copies the texts of a value, which were described, into the form of BYTES.
+func readTexts(value handle, d described, count int) ([]byte, error) {
+	data := make([]byte, 0, d.text+4*count)
+	if count == 0 {
+		return data, nil
+	}
+	content, begins := make([]byte, max(d.text, 1)), make([]C.size_t, count)
+	if err := take(C.texts(value, unsafe.Pointer(unsafe.SliceData(content)), C.size_t(d.text), unsafe.SliceData(begins), C.size_t(count))); err != nil {
+		return nil, err
+	}
+	for i, begin := range begins {
+		end := C.size_t(d.text)
+		if i+1 < count {
+			end = begins[i+1]
+		}
+		data = append(binary.LittleEndian.AppendUint32(data, uint32(end-begin)), content[begin:end]...)
+	}
+	return data, nil
+}
+
 func releaseValue(value handle) { C.releaseValue(value) }
 
 // graphRun runs a graph. outputs receives values that ONNX Runtime has made, whose
@@ -197,7 +261,8 @@ func setRunOption(options handle, key, value string) error {
 type described struct {
 	element onnx.TensorElementDataType // -1: it is no tensor
 	shape   tensor.Shape
-	data    unsafe.Pointer
+	data    unsafe.Pointer // nil: texts
+	text    int            // bytes of all texts, without their lengths
 }
 
 func describe(value handle) (described, error) {
@@ -212,5 +277,5 @@ func describe(value handle) (described, error) {
 	for i := range shape {
 		shape[i] = int64(d.shape[i])
 	}
-	return described{onnx.TensorElementDataType(d.element), shape, d.data}, nil
+	return described{onnx.TensorElementDataType(d.element), shape, d.data, int(d.textBytes)}, nil
 }

@@ -20,7 +20,7 @@ import (
 // onnxTypes are the element types' numbers in ONNX files.
 var onnxTypes = map[tensor.DType]int{
 	tensor.FP32: 1, tensor.Uint8: 2, tensor.Int8: 3, tensor.Uint16: 4, tensor.Int16: 5, tensor.Int32: 6, tensor.Int64: 7,
-	tensor.Bool: 9, tensor.FP16: 10, tensor.FP64: 11, tensor.Uint32: 12, tensor.Uint64: 13, tensor.BF16: 16,
+	tensor.Bool: 9, tensor.FP16: 10, tensor.Bytes: 8, tensor.FP64: 11, tensor.Uint32: 12, tensor.Uint64: 13, tensor.BF16: 16,
 }
 
 // message is a protobuf message under construction.
@@ -129,7 +129,12 @@ func pattern(n int) []byte {
 // write makes a ModelProto of the graph, with opset 17, and writes it.
 func (g *graph) write(t testing.TB, dir, name string) {
 	t.Helper()
-	model := message(nil).number(1, 8).nest(8, message(nil).text(1, "").number(2, 17)).nest(7, g.text(2, "test"))
+	g.writeOpset(t, dir, name, 17)
+}
+
+func (g *graph) writeOpset(t testing.TB, dir, name string, opset int) {
+	t.Helper()
+	model := message(nil).number(1, 8).nest(8, message(nil).text(1, "").number(2, opset)).nest(7, g.text(2, "test"))
 	if err := os.WriteFile(filepath.Join(dir, name), model, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -245,4 +250,24 @@ func endless(t testing.TB) *modelpkg.Model {
 		return []modelpkg.Spec{{Name: name, DType: tensor.FP32, Shape: tensor.Shape{1}}}
 	}
 	return one(dir, number("x"), number("y"))
+}
+
+// texts writes a model of texts: y is x as it is, same says which texts of x are the
+// first of free, and both is free and x together.
+func texts(t testing.TB) *modelpkg.Model {
+	dir := t.TempDir()
+	var g graph
+	g.input("x", tensor.Bytes, -1, 2)
+	g.input("free", tensor.Bytes, -1, -2)
+	g.node("Identity", []string{"x"}, []string{"y"})
+	g.constant("first", tensor.Int64, 0, 1)
+	g.node("Gather", []string{"free", "first"}, []string{"p"}, integer("axis", 1))
+	g.node("Equal", []string{"x", "p"}, []string{"same"})
+	g.node("Concat", []string{"free", "x"}, []string{"both"}, integer("axis", 1))
+	g.output("y", tensor.Bytes, -1, 2)
+	g.output("same", tensor.Bool, -1, 2)
+	g.output("both", tensor.Bytes, -1, -2)
+	g.writeOpset(t, dir, "graph.onnx", 19) // the first whose Equal compares texts
+	return one(dir, []modelpkg.Spec{spec("x", tensor.Bytes, 2), spec("free", tensor.Bytes, -1)},
+		[]modelpkg.Spec{spec("y", tensor.Bytes, 2), spec("same", tensor.Bool, 2), spec("both", tensor.Bytes, -1)})
 }

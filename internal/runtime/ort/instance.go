@@ -281,7 +281,9 @@ func (in *instance) collect(values []handle, items int) ([]tensor.Tensor, error)
 		if err != nil {
 			return nil, err
 		}
-		results[i] = out.copy(d, bytes)
+		if results[i], err = out.copy(values[i], d, bytes); err != nil {
+			return nil, err
+		}
 	}
 	return results, nil
 }
@@ -327,6 +329,9 @@ func (in *instance) reset() {
 	}
 	clear(in.out)
 	clear(in.given)
+	for _, i := range in.inputs {
+		i.releaseTexts()
+	}
 	in.in, in.out = in.in[:0], in.out[:0]
 	if in.huge {
 		in.huge = false

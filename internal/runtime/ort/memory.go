@@ -27,6 +27,9 @@ const hugeBytes = 32 << 20
 
 // bear refuses an output that is larger than what was declared or is bearable.
 func (o output) bear(shape tensor.Shape, items, bytes int) error {
+	if o.DType == tensor.Bytes && bytes > runBytesMax {
+		return slo.E("", slo.KindTooLarge, "the texts of output %q have %d bytes for %d items; %d are allowed in one run: send fewer items", o.Name, bytes, items, runBytesMax)
+	}
 	if o.axis < 0 {
 		return nil
 	}

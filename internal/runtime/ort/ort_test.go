@@ -59,6 +59,9 @@ func TestConformance(t *testing.T) {
 	t.Run("dynamic length", func(t *testing.T) {
 		runtimetest.Run(t, runtimetest.Suite{Open: opened, Model: dynamicLength(t), Tolerance: 1e-5})
 	})
+	t.Run("texts", func(t *testing.T) {
+		runtimetest.Run(t, runtimetest.Suite{Open: opened, Model: texts(t)})
+	})
 	t.Run("digits", func(t *testing.T) {
 		runtimetest.Run(t, runtimetest.Suite{Open: opened, Model: digits(t, 4), Tolerance: 1e-5})
 	})
@@ -122,8 +125,11 @@ func TestElementTypes(t *testing.T) {
 				m := one(dir, []modelpkg.Spec{{Name: "x", DType: d, Shape: shape}}, []modelpkg.Spec{{Name: "y", DType: d, Shape: shape}})
 				in := load(t, m)
 				item := bytes.Repeat([]byte{1, 0, 0, 0, 0, 0, 1, 0}, 3)[:3*d.Size()]
-				if d == tensor.Bool {
+				switch d {
+				case tensor.Bool:
 					item = []byte{1, 0, 1}
+				case tensor.Bytes:
+					item = strs(t, "a", "", "bc")
 				}
 				out, err := in.Run(t.Context(), 0, []runtime.Item{{item}, {item}})
 				if err != nil {
@@ -179,10 +185,10 @@ func TestGraphsAtFault(t *testing.T) {
 		g.write(t, m.Dir, "a.onnx")
 		refuseLoad(t, m, slo.KindInvalid, "Frobnicate")
 	})
-	t.Run("no fixed size", func(t *testing.T) {
+	t.Run("no type", func(t *testing.T) {
 		m := twoModalities(t)
-		m.Inputs[0].DType = tensor.Bytes
-		refuseLoad(t, m, slo.KindUnsupported, "a: BYTES [4] cannot be run")
+		m.Inputs[0].DType = tensor.Invalid
+		refuseLoad(t, m, slo.KindUnsupported, "a: INVALID [4] cannot be run")
 	})
 }
 

@@ -13,8 +13,7 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// elementTypes are ONNX Runtime's names of our element types. Bytes has none:
-// its elements have no fixed size.
+// elementTypes are ONNX Runtime's names of our element types.
 var elementTypes = map[tensor.DType]onnx.TensorElementDataType{
 	tensor.Bool:   onnx.TensorElementDataTypeBool,
 	tensor.Uint8:  onnx.TensorElementDataTypeUint8,
@@ -29,6 +28,7 @@ var elementTypes = map[tensor.DType]onnx.TensorElementDataType{
 	tensor.BF16:   onnx.TensorElementDataTypeBFloat16,
 	tensor.FP32:   onnx.TensorElementDataTypeFloat,
 	tensor.FP64:   onnx.TensorElementDataTypeDouble,
+	tensor.Bytes:  onnx.TensorElementDataTypeString,
 }
 
 // declaration is what inputs and outputs have in common.
@@ -36,7 +36,7 @@ type declaration struct {
 	modelpkg.Spec
 	element onnx.TensorElementDataType
 	axis    int // of the dynamic dimension in Shape, -1: none
-	size    int // bytes of one item, the dynamic dimension counted as 1
+	size    int // bytes of one item, the dynamic dimension counted as 1; of BYTES, of empty texts
 }
 
 func declare(spec modelpkg.Spec) (declaration, error) {
@@ -57,6 +57,7 @@ type input struct {
 	buffer    []byte
 	pin       goruntime.Pinner // of buffer, which views point to
 	views     []view           // by number of items
+	texts     handle           // of the last run; nil: none, or no BYTES
 }
 
 // view is ONNX Runtime's tensor over the first rows of the buffer.
@@ -73,15 +74,15 @@ func newInput(in modelpkg.Input, batchItemsMax int) (*input, error) {
 	return &input{declaration: d, unbatched: in.Unbatched, views: make([]view, batchItemsMax+1)}, nil
 }
 
-// shape is that of so many items, of so many bytes each.
-func (in *input) shape(items, itemBytes int) tensor.Shape {
+// shape is that of so many items, whose dynamic dimension has this size.
+func (in *input) shape(items, length int) tensor.Shape {
 	shape := make(tensor.Shape, 0, 1+len(in.Shape))
 	if !in.unbatched {
 		shape = append(shape, int64(items))
 	}
 	for _, d := range in.Shape {
 		if d == -1 {
-			d = int64(itemBytes / in.size)
+			d = int64(length)
 		}
 		shape = append(shape, d)
 	}
@@ -95,12 +96,39 @@ func (in *input) gather(items []runtime.Item, index int) (handle, error) {
 	if in.unbatched {
 		items = items[:1]
 	}
+	if in.DType == tensor.Bytes {
+		return in.gatherTexts(items, index)
+	}
 	itemBytes := len(items[0][index])
 	in.reserve(len(items) * itemBytes)
 	for i, item := range items {
 		copy(in.buffer[i*itemBytes:], item[index])
 	}
 	return in.view(len(items), itemBytes)
+}
+
+// gatherTexts makes a tensor of the items' texts. ONNX Runtime keeps texts in strings of
+// its own, so that each run makes them anew.
+func (in *input) gatherTexts(items []runtime.Item, index int) (handle, error) {
+	in.buffer = in.buffer[:0]
+	for _, item := range items {
+		in.buffer = append(in.buffer, item[index]...)
+	}
+	count, _ := tensor.Count(tensor.Bytes, in.buffer) // the items have been checked
+	in.releaseTexts()
+	value, err := newTexts(in.shape(len(items), runtime.Length(in.Spec, items[0][index])), in.buffer, count)
+	if err != nil {
+		return nil, fmt.Errorf("input %q: %w", in.Name, err)
+	}
+	in.texts = value
+	return value, nil
+}
+
+func (in *input) releaseTexts() {
+	if in.texts != nil {
+		releaseValue(in.texts)
+		in.texts = nil
+	}
 }
 
 // reserve makes room, at least doubling it, so that soon no batch needs more.
@@ -124,7 +152,7 @@ func (in *input) view(items, itemBytes int) (handle, error) {
 		releaseValue(v.tensor)
 		v.tensor = nil
 	}
-	made, err := newTensor(in.shape(items, itemBytes), in.buffer[:items*itemBytes], in.element)
+	made, err := newTensor(in.shape(items, itemBytes/in.size), in.buffer[:items*itemBytes], in.element)
 	if err != nil {
 		return nil, fmt.Errorf("input %q: %w", in.Name, err)
 	}
@@ -134,6 +162,7 @@ func (in *input) view(items, itemBytes int) (handle, error) {
 
 // free forgets the buffer and all views of it.
 func (in *input) free() {
+	in.releaseTexts()
 	for i, v := range in.views {
 		if v.tensor != nil {
 			releaseValue(v.tensor)
@@ -165,7 +194,9 @@ func (o output) describe(value handle, items int) (d described, bytes int, err e
 	if err != nil {
 		return d, 0, fmt.Errorf("output %q: %w", o.Name, err)
 	}
-	bytes = elements * o.DType.Size()
+	if bytes = elements * o.DType.Size(); o.DType == tensor.Bytes {
+		bytes = d.text + 4*elements
+	}
 	if want := append(tensor.Shape{int64(items)}, o.Shape...); !d.shape.Fits(want) {
 		return d, bytes, fmt.Errorf("output %q has the shape %v for %d items, not %v", o.Name, d.shape, items, want)
 	}
@@ -174,7 +205,18 @@ func (o output) describe(value handle, items int) (d described, bytes int, err e
 
 // copy takes an output out of ONNX Runtime's memory. That may be an input's, when the
 // graph passes one through, or a weight's, and belongs to the next run soon.
-func (o output) copy(d described, bytes int) tensor.Tensor {
-	data := append([]byte{}, unsafe.Slice((*byte)(d.data), bytes)...)
-	return tensor.Tensor{Name: o.Name, DType: o.DType, Shape: d.shape, Data: data}
+func (o output) copy(value handle, d described, bytes int) (tensor.Tensor, error) {
+	t := tensor.Tensor{Name: o.Name, DType: o.DType, Shape: d.shape}
+	if o.DType != tensor.Bytes {
+		t.Data = append([]byte{}, unsafe.Slice((*byte)(d.data), bytes)...)
+		return t, nil
+	}
+	count, err := d.shape.Elements()
+	if err == nil {
+		t.Data, err = readTexts(value, d, count)
+	}
+	if err != nil {
+		return t, fmt.Errorf("output %q: %w", o.Name, err)
+	}
+	return t, nil
 }

@@ -22,7 +22,7 @@ func (f *fixture) inputs() {
 			clear(input)
 		}
 		same := bytes.Clone(first[0].Data)
-		f.run(in, last, items)
+		f.run(in, last, f.items(2))
 		if !bytes.Equal(first[0].Data, same) {
 			f.Error("the outputs change with the bytes of the inputs after the run")
 		}

@@ -12,10 +12,10 @@ import (
 )
 
 // Random makes one item of a tensor. Its numbers are valid for every graph: 0 to 7 for
-// integers, 0 to 1 for booleans and floats, 1 to 2 for FP16. A dynamic dimension gets
+// integers, 0 to 1 for booleans and floats, 1 to 2 for FP16; texts have up to 6 bytes. A dynamic dimension gets
 // the given size.
 func Random(random *rand.Rand, spec modelpkg.Spec, dynamic int) []byte {
-	n := runtime.ItemBytes(spec) / spec.DType.Size()
+	n := runtime.Elements(spec)
 	if slices.Contains(spec.Shape, -1) {
 		n *= dynamic
 	}
@@ -39,6 +39,9 @@ func appendRandom(data []byte, random *rand.Rand, d tensor.DType) []byte {
 		return binary.LittleEndian.AppendUint16(data, uint16(math.Float32bits(float)>>16))
 	case tensor.Bool:
 		return append(data, byte(random.IntN(2)))
+	case tensor.Bytes: // cut anywhere, zeros in them
+		text := "a\x00bc\xc3\xa9"[:random.IntN(7)]
+		return append(binary.LittleEndian.AppendUint32(data, uint32(len(text))), text...)
 	default: // little-endian integers
 		return append(append(data, byte(random.IntN(8))), make([]byte, d.Size()-1)...)
 	}
