@@ -433,7 +433,8 @@ func TestDecodeRaw(t *testing.T) {
 		{tensor.Uint8, tensor.Shape{-1, 3}, "", nil},
 		{tensor.Uint8, tensor.Shape{-1, -1}, "12", nil},
 		{tensor.Uint8, tensor.Shape{math.MaxInt64, math.MaxInt64}, "12", nil},
-		{tensor.Bytes, tensor.Shape{1}, "12", nil},
+		{tensor.Bytes, tensor.Shape{2}, "12", nil},
+		{tensor.Bytes, tensor.Shape{1, 2}, "12", nil},
 		{tensor.Bool, tensor.Shape{1, 2}, "12", nil},
 	} {
 		q := Request{ID: "old", Parameters: Parameters{{"p", Int(1)}}}
@@ -443,6 +444,18 @@ func TestDecodeRaw(t *testing.T) {
 		}
 		if err == nil && (!q.Inputs[0].Shape.Equal(tt.want) || string(q.Inputs[0].Data) != tt.body || q.OutputForm != Binary || q.ID != "") {
 			t.Errorf("%v %v of %q: %+v, want shape %v", tt.dtype, tt.spec, tt.body, q, tt.want)
+		}
+	}
+}
+
+func TestDecodeRawText(t *testing.T) {
+	for _, shape := range []tensor.Shape{{-1}, {-1, 1}, {1, -1}} {
+		for body, want := range map[string]string{"": "\x00\x00\x00\x00", "a\x00b": "\x03\x00\x00\x00a\x00b"} {
+			var q Request
+			err := q.DecodeRaw([]byte(body), tensor.Tensor{Name: "x", DType: tensor.Bytes, Shape: shape})
+			if err != nil || string(q.Inputs[0].Data) != want || CheckTensor(q.Inputs[0]) != nil {
+				t.Errorf("%v of %q: %+v, %v", shape, body, q, err)
+			}
 		}
 	}
 }

@@ -1,7 +1,9 @@
 package oip
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math"
 
 	"github.com/mosel-serve/mosel/tensor"
 )
@@ -237,13 +239,16 @@ func (q *Request) settleForms() {
 // DecodeRaw reads a raw request (HeaderLength: 0): the body is the data of the
 // model's only input, spec.Name, and nothing else. spec.Shape may have one
 // dynamic dimension (-1), which the size of the body settles. The outputs are
-// all wanted, in binary form.
+// all wanted, in binary form. The body of a BYTES input is its one element.
 func (q *Request) DecodeRaw(body []byte, spec tensor.Tensor) error {
+	shape := append(tensor.Shape(nil), spec.Shape...)
+	if spec.DType == tensor.Bytes {
+		return q.decodeText(body, spec, shape)
+	}
 	size := spec.DType.Size()
 	if size == 0 {
 		return fmt.Errorf("input %q: a raw request cannot carry %v: send a JSON part", spec.Name, spec.DType)
 	}
-	shape := append(tensor.Shape(nil), spec.Shape...)
 	dynamic, known := -1, int64(size)
 	for i, d := range shape {
 		switch {
@@ -268,6 +273,24 @@ func (q *Request) DecodeRaw(body []byte, spec tensor.Tensor) error {
 	input := tensor.Tensor{Name: spec.Name, DType: spec.DType, Shape: shape, Data: body}
 	*q = Request{Inputs: append(q.Inputs[:0], input), Outputs: q.Outputs[:0], OutputForm: Binary, sizes: q.sizes}
 	return CheckTensor(input)
+}
+
+// decodeText reads a raw request of BYTES: the body is the only element, without its
+// length, as Triton has it.
+func (q *Request) decodeText(body []byte, spec tensor.Tensor, shape tensor.Shape) error {
+	for i, d := range shape {
+		if d != -1 && d != 1 {
+			return fmt.Errorf("input %q: a raw request carries one element of BYTES, not shape %v: send a JSON part", spec.Name, spec.Shape)
+		}
+		shape[i] = 1
+	}
+	if uint64(len(body)) > math.MaxUint32 {
+		return fmt.Errorf("input %q: a body of %d bytes is more than one element can have: %w", spec.Name, len(body), ErrTooLarge)
+	}
+	data := append(binary.LittleEndian.AppendUint32(make([]byte, 0, 4+len(body)), uint32(len(body))), body...)
+	*q = Request{Inputs: append(q.Inputs[:0], tensor.Tensor{Name: spec.Name, DType: spec.DType, Shape: shape, Data: data}),
+		Outputs: q.Outputs[:0], OutputForm: Binary, sizes: q.sizes}
+	return nil
 }
 
 func rawSize(spec tensor.Tensor, body []byte) error {

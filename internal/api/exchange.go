@@ -72,7 +72,7 @@ func keep(b []byte) []byte {
 }
 
 // rows makes room for n items with k inputs each, all absent.
-func (x *exchange) rows(n, k int) []runtime.Item {
+func (x *exchange) rows(n, k int) {
 	if cap(x.inputs) < n*k {
 		x.inputs = make([][]byte, n*k)
 	}
@@ -83,7 +83,6 @@ func (x *exchange) rows(n, k int) []runtime.Item {
 	for i := range x.items {
 		x.items[i] = x.inputs[i*k : (i+1)*k : (i+1)*k]
 	}
-	return x.items
 }
 
 // readAhead is the most memory that is reserved for a body before any of it is received,

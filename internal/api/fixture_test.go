@@ -174,7 +174,7 @@ func startAPI(t testing.TB, s setup) (*API, *engine.Engine) {
 	if s.log != nil {
 		log = newLog(s.log)
 	}
-	served := []engine.Served{scene(), single()}
+	served := []engine.Served{scene(), single(), spoken()}
 	var warm atomic.Bool
 	fail := func(r fake.Run) error {
 		if s.fail == nil || !warm.Load() {
@@ -182,7 +182,7 @@ func startAPI(t testing.TB, s setup) (*API, *engine.Engine) {
 		}
 		return s.fail(r)
 	}
-	rt := fake.New(fake.Config{Profiles: []*modelpkg.Profile{served[0].Profile, served[1].Profile}, Fail: fail, Answer: s.answer, Instant: s.instant})
+	rt := fake.New(fake.Config{Profiles: []*modelpkg.Profile{served[0].Profile, served[1].Profile, served[2].Profile}, Fail: fail, Answer: s.answer, Instant: s.instant})
 	e, err := engine.New(t.Context(), engine.Config{Models: served, Instances: 1, Threads: 1, QueueItemsMax: 10_000, QueueJobsMax: max(s.queueJobs, 1), BatchTimeMax: time.Hour,
 		Log: slog.New(slog.DiscardHandler)}, rt)
 	if err != nil {

@@ -114,7 +114,7 @@ func (x *exchange) decode(header http.Header, m *modelpkg.Model, limits oip.Limi
 		n = int(length)
 	}
 	if n == 0 {
-		return undecodable(x.decodeRaw(m))
+		return x.decodeRaw(m)
 	}
 	text := int64(len(x.body)) // of JSON; the rest is the data of the others
 	if n != oip.AllJSON {
@@ -164,7 +164,12 @@ func (x *exchange) decodeRaw(m *modelpkg.Model) error {
 			shape[0] = 1
 		}
 	}
-	return x.request.DecodeRaw(x.body, tensor.Tensor{Name: in.Name, DType: in.DType, Shape: shape})
+	if in.DType == tensor.Bytes { // the body is copied behind its length
+		if err := x.reserve(int64(len(x.body))); err != nil {
+			return err
+		}
+	}
+	return undecodable(x.request.DecodeRaw(x.body, tensor.Tensor{Name: in.Name, DType: in.DType, Shape: shape}))
 }
 
 // job makes the engine's request of the decoded one.

@@ -50,7 +50,7 @@ func (x *exchange) takeItems(m *modelpkg.Model, itemsMax int) (c carried, err er
 	if err := x.reserve(int64(n) * int64(len(m.Inputs)+1) * sliceBytes); err != nil {
 		return c, err
 	}
-	items := x.rows(n, len(m.Inputs))
+	x.rows(n, len(m.Inputs))
 	for i, in := range given {
 		if in == nil {
 			continue
@@ -60,25 +60,53 @@ func (x *exchange) takeItems(m *modelpkg.Model, itemsMax int) (c carried, err er
 				return c, err
 			}
 		}
-		where, whole := places[m.Inputs[i].Modality], forAll(m.Inputs[i], in)
-		rows := n
-		if where != nil {
-			rows = len(where)
-		}
-		for row := range rows {
-			at := row
-			if where != nil {
-				at = where[row]
-			}
-			if whole {
-				items[at][i] = in.Data
-			} else {
-				items[at][i] = in.Row(row)
-			}
+		if err := x.deal(m.Inputs[i], i, in, places[m.Inputs[i].Modality]); err != nil {
+			return c, err
 		}
 	}
 	c = x.carry(m, sent, places, n)
 	return c, c.check(m)
+}
+
+// deal gives the items their rows of an input; where says which items those are, nil:
+// all.
+func (x *exchange) deal(spec modelpkg.Input, index int, in *tensor.Tensor, where []int) error {
+	whole := forAll(spec, in)
+	rows := len(x.items)
+	if where != nil {
+		rows = len(where)
+	}
+	rest := in.Data
+	for row := range rows {
+		at := row
+		if where != nil {
+			at = where[row]
+		}
+		switch {
+		case whole:
+			x.items[at][index] = in.Data
+		case in.DType == tensor.Bytes:
+			x.items[at][index], rest = cutTexts(rest, in.Shape[1:])
+		default:
+			x.items[at][index] = in.Row(row)
+		}
+		if err := spec.CheckTexts(x.items[at][index]); err != nil {
+			return invalid("item %d: %w", at, err)
+		}
+	}
+	return nil
+}
+
+// cutTexts takes the texts of a row of this shape off the data of a tensor that has been
+// checked.
+func cutTexts(data []byte, shape tensor.Shape) (row, rest []byte) {
+	n, _ := shape.Elements()
+	size := 0
+	for range n {
+		element, _, _ := tensor.CutBytes(data[size:])
+		size += 4 + len(element)
+	}
+	return data[:size:size], data[size:]
 }
 
 // givenInputs finds the request's tensors by input of the model, checked against

@@ -27,6 +27,7 @@ type call struct {
 	finish  sched.FinishJob
 
 	outputs  []tensor.Tensor
+	texts    []gathered // by output, with outputs; nil: one part brought all
 	variants []int
 	failed   []ItemError // in the order in which they came
 	err      error       // of the last batch that failed
@@ -87,13 +88,25 @@ func (c *call) place(p sched.Part, outputs []tensor.Tensor) error {
 		for _, out := range outputs {
 			shape := slices.Clone(out.Shape)
 			shape[0] = int64(len(c.Items))
-			c.outputs = append(c.outputs, tensor.Tensor{Name: out.Name, DType: out.DType, Shape: shape,
-				Data: make([]byte, len(out.Row(0))*len(c.Items))})
+			joined := tensor.Tensor{Name: out.Name, DType: out.DType, Shape: shape}
+			texts := gathered{}
+			if out.DType == tensor.Bytes {
+				texts.rows = make([][]byte, len(c.Items))
+			} else {
+				joined.Data = make([]byte, len(out.Row(0))*len(c.Items))
+			}
+			c.outputs, c.texts = append(c.outputs, joined), append(c.texts, texts)
 		}
 	}
 	for i, out := range outputs {
 		if !out.Shape[1:].Equal(c.outputs[i].Shape[1:]) {
 			return differ(out.Name, c.outputs[i].Shape, out.Shape)
+		}
+		if out.DType == tensor.Bytes {
+			if err := c.texts[i].put(p.First, out); err != nil {
+				return err
+			}
+			continue
 		}
 		copy(c.outputs[i].Data[p.First*len(out.Row(0)):], out.Data)
 	}
@@ -128,6 +141,11 @@ func (c *call) result() (Response, error) {
 	}
 	if !f.Outcome.Ran() || (f.Outcome == slo.Late && c.Objective.Late == slo.LateDrop) {
 		return Response{Job: c.ids.Of(c.job), Compute: c.compute, Started: c.started, Ended: c.ended, Held: c.answered}, c.failure()
+	}
+	for i, texts := range c.texts {
+		if texts.rows != nil {
+			c.outputs[i].Data = texts.data(c.outputs[i].Shape)
+		}
 	}
 	slices.SortFunc(c.failed, func(a, b ItemError) int { return a.Item - b.Item })
 	r := Response{Job: c.ids.Of(c.job), Outputs: c.outputs, Variants: c.variants, Failed: c.failed, ExpectedAccuracy: f.Expected, Outcome: f.Outcome,

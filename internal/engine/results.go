@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -139,7 +138,7 @@ func (d *deployment) valueSized(variant int) string {
 func (b *running) alike(a, c runtime.Item) bool {
 	m := b.served.Model
 	for _, i := range m.Variants[b.dispatch.Variant].Inputs {
-		if len(a[i]) != len(c[i]) || (m.Inputs[i].Unbatched && !bytes.Equal(a[i], c[i])) {
+		if !runtime.Alike(m.Inputs[i], a[i], c[i]) {
 			return false
 		}
 	}
@@ -253,8 +252,14 @@ func checkOutputs(outputs []tensor.Tensor, want, items int) error {
 		return fmt.Errorf("the runtime returned %d outputs; the model has %d", len(outputs), want)
 	}
 	for _, out := range outputs {
-		if out.Rows() != items || len(out.Data)%items != 0 {
+		if out.Rows() != items || len(out.Data)%items != 0 && out.DType != tensor.Bytes {
 			return fmt.Errorf("output %q has shape %v and %d bytes for %d items: its first dimension must be the items", out.Name, out.Shape, len(out.Data), items)
+		}
+		if out.DType != tensor.Bytes {
+			continue
+		}
+		if _, err := tensor.New(out.Name, out.DType, out.Shape, out.Data); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -289,13 +294,11 @@ func join(items []itemResult) partResult {
 	for o, out := range first.outputs {
 		shape := slices.Clone(out.Shape)
 		shape[0] = int64(len(items))
-		size := len(out.Data) / out.Rows()
 		t := tensor.Tensor{Name: out.Name, DType: out.DType, Shape: shape}
 		if adjacent {
-			end := (first.row + len(items)) * size
-			t.Data = out.Data[first.row*size : end : end]
+			t.Data = rows(out, first.row, len(items))
 		} else {
-			t.Data = make([]byte, 0, len(items)*size)
+			t.Data = make([]byte, 0, len(items)*(len(out.Data)/out.Rows()))
 			for _, item := range items {
 				other := item.outputs[o]
 				if !other.Shape[1:].Equal(out.Shape[1:]) {

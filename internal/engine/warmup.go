@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
@@ -63,14 +64,13 @@ func (e *Engine) trials(d *deployment) []trial {
 func (d *deployment) lengths(samples [][][]byte) []int {
 	lengths := make([]int, len(d.Model.Inputs))
 	for i, in := range d.Model.Inputs {
-		unit := runtime.ItemBytes(in.Spec)
 		switch {
 		case !slices.Contains(in.Shape, -1):
 			lengths[i] = 1
 		case d.Profile.Lengths[in.Name] > 0:
 			lengths[i] = int(d.Profile.Lengths[in.Name])
 		case len(samples) > 0:
-			lengths[i] = len(samples[0][i]) / unit
+			lengths[i] = runtime.Length(in.Spec, samples[0][i])
 		default:
 			lengths[i] = int(max(in.Max, 1))
 		}
@@ -84,10 +84,7 @@ func (d *deployment) lengths(samples [][][]byte) []int {
 func (d *deployment) fit(sample runtime.Item, lengths []int) runtime.Item {
 	item := make(runtime.Item, len(sample))
 	for i, in := range d.Model.Inputs {
-		item[i] = sample[i]
-		if size := lengths[i] * runtime.ItemBytes(in.Spec); size != len(sample[i]) && len(sample[i]) > 0 {
-			item[i] = bytes.Repeat(sample[i], size/len(sample[i])+1)[:size]
-		}
+		item[i] = runtime.Resize(in.Spec, sample[i], lengths[i])
 	}
 	return item
 }
@@ -101,8 +98,7 @@ func (d *deployment) uniform(lengths []int, number float64) runtime.Item {
 		if in.Range != nil {
 			value = min(max(value, in.Range.Low), in.Range.High)
 		}
-		element := encode(in.DType, value)
-		item[i] = bytes.Repeat(element, lengths[i]*runtime.ItemBytes(in.Spec)/len(element))
+		item[i] = bytes.Repeat(encode(in.DType, value), lengths[i]*runtime.Elements(in.Spec))
 	}
 	return item
 }
@@ -119,6 +115,9 @@ func encode(d tensor.DType, number float64) []byte {
 		return binary.LittleEndian.AppendUint16(nil, uint16(math.Float32bits(float32(number))>>16))
 	case tensor.FP16:
 		return binary.LittleEndian.AppendUint16(nil, half(number))
+	case tensor.Bytes: // the number in words, as a graph may read it
+		text := strconv.FormatFloat(number, 'g', -1, 64)
+		return append(binary.LittleEndian.AppendUint32(nil, uint32(len(text))), text...)
 	case tensor.Bool:
 		if number != 0 {
 			return []byte{1}

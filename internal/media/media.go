@@ -8,6 +8,7 @@
 package media
 
 import (
+	"encoding/binary"
 	"unicode/utf8"
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
@@ -61,13 +62,18 @@ func Encode(in modelpkg.Input, file []byte) (tensor.Tensor, error) {
 	return t, nil
 }
 
-// encodeText cuts or zero-pads the UTF-8 bytes of a text to the declared length.
+// encodeText cuts or zero-pads the UTF-8 bytes of a text to the declared length, or
+// gives the whole text as one element.
 func encodeText(spec modelpkg.Spec, file []byte) (tensor.Shape, []byte, *slo.Error) {
-	if spec.DType != tensor.Uint8 || len(spec.Shape) != 1 {
-		return nil, nil, slo.E("", slo.KindUnsupported, "a text fills UINT8 [length], not %v %v", spec.DType, spec.Shape)
+	single := spec.DType == tensor.Bytes && (len(spec.Shape) == 0 || len(spec.Shape) == 1 && spec.Shape[0] == 1)
+	if !single && (spec.DType != tensor.Uint8 || len(spec.Shape) != 1) {
+		return nil, nil, slo.E("", slo.KindUnsupported, "a text fills UINT8 [length], or BYTES [] or [1], not %v %v", spec.DType, spec.Shape)
 	}
 	if !utf8.Valid(file) {
 		return nil, nil, slo.E("", slo.KindInvalid, "the text is not UTF-8")
+	}
+	if single {
+		return spec.Shape, append(binary.LittleEndian.AppendUint32(nil, uint32(len(file))), file...), nil
 	}
 	n, err := length(spec.Shape[0], len(file))
 	if err != nil {

@@ -159,11 +159,8 @@ func (r *report) tensorOf(ts tensorSpec) Spec {
 	spec := Spec{Name: r.name(ts.name, tensorForm, tensorWant)}
 	if ts.dtype.Given() {
 		dtype, err := tensor.ParseDType(ts.dtype.Text)
-		switch {
-		case err != nil:
+		if err != nil {
 			r.At(ts.dtype.Place, "the datatype %q is unknown%s", strictyaml.Clip(ts.dtype.Text, 40), strictyaml.Suggest(ts.dtype.Text, dtypeNames()))
-		case dtype.Size() == 0:
-			r.At(ts.dtype.Place, "the datatype %v has no fixed size and is not supported; use fixed-length UINT8 codes", dtype)
 		}
 		spec.DType = dtype
 	}
@@ -214,9 +211,7 @@ func (r *report) elements(ts tensorSpec, spec Spec) {
 func dtypeNames() []string {
 	var names []string
 	for d := tensor.Bool; d.String() != "INVALID"; d++ {
-		if d.Size() > 0 {
-			names = append(names, d.String())
-		}
+		names = append(names, d.String())
 	}
 	return names
 }
@@ -248,8 +243,9 @@ func (r *report) media(ts tensorSpec, spec Spec) Media {
 			refuse("INT16 or FP32 [samples]")
 		}
 	case MediaText:
-		if spec.DType != tensor.Uint8 || rank != 1 {
-			refuse("UINT8 [length]")
+		single := spec.DType == tensor.Bytes && (rank == 0 || rank == 1 && spec.Shape[0] == 1)
+		if !single && (spec.DType != tensor.Uint8 || rank != 1) {
+			refuse("UINT8 [length], or BYTES [] or [1]")
 		}
 	}
 	return media

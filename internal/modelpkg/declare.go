@@ -16,6 +16,7 @@ func (r *report) declareInput(in *Input, ts tensorSpec) {
 	in.Unbatched = ts.batch.Given() && !ts.batch.Value
 	r.absence(in, ts)
 	r.valueRange(in, ts)
+	r.declareTexts(in, ts)
 	if !in.Unbatched {
 		return
 	}
@@ -59,7 +60,7 @@ func (r *report) absence(in *Input, ts tensorSpec) {
 
 // valueRange reads the least and the greatest value of an element.
 func (r *report) valueRange(in *Input, ts tensorSpec) {
-	if !ts.span.Given() || in.DType == tensor.Invalid {
+	if !ts.span.Given() || in.DType == tensor.Invalid || in.DType == tensor.Bytes {
 		return
 	}
 	low, high := ts.span.low, ts.span.high

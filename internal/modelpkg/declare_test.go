@@ -72,6 +72,10 @@ func TestDeclarationProblems(t *testing.T) {
 			`16:5: classification needs a first output of FP32, FP16 or FP64 [classes] with a score for every class (further dimensions may be 1), not FP32 [2,2]`},
 		{"shape: [2]}", "shape: [-1]}",
 			`16:43: the first output must have a fixed number of classes, at least 2, not -1`},
+		{image, "shape: [2, 2], max_bytes: 9}", `10:66: max_bytes is for BYTES, of which each element has a length of its own, not UINT8`},
+		{gain, "datatype: BYTES, shape: [], absent: zeros}", `14:58: absent: zeros is for numbers; for BYTES there is blank`},
+		{gain, "datatype: BYTES, shape: [], range: [0, 1]}", `14:57: range is for numbers, not BYTES`},
+		{gain, "datatype: BYTES, shape: [3], media: text}", `14:58: media text needs UINT8 [length], or BYTES [] or [1], not BYTES [3]`},
 		{image, "shape: [2, 2], batched: false}", `18:5: variant image has inputs with batched: false only; one of its inputs must have a batch`},
 	} {
 		if _, got := declared(t, c.old, c.text); len(got) == 0 || got[0] != c.want {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/mosel-serve/mosel/internal/strictyaml"
 	"github.com/mosel-serve/mosel/tensor"
 )
 
@@ -86,6 +87,9 @@ func firstRows(archive *zip.Reader, in Input, n int) (tensor.Tensor, error) {
 	if err != nil {
 		return tensor.Tensor{}, fmt.Errorf("array %q: %w", in.Name, err)
 	}
+	if in.DType == tensor.Bytes {
+		return firstTexts(r, header, in, n)
+	}
 	dtype, shape, err := parseHeaderNPY(header)
 	if err != nil {
 		return tensor.Tensor{}, fmt.Errorf("array %q: %w", in.Name, err)
@@ -105,4 +109,24 @@ func firstRows(archive *zip.Reader, in Input, n int) (tensor.Tensor, error) {
 		return tensor.Tensor{}, fmt.Errorf("array %q: the data end early: %w", in.Name, err)
 	}
 	return tensor.New(in.Name, dtype, shape, data)
+}
+
+// firstTexts is firstRows of an array of texts.
+func firstTexts(r io.Reader, header string, in Input, n int) (tensor.Tensor, error) {
+	a := textArray{name: in.Name}
+	code, shape, err := headerPartsNPY(header)
+	if err != nil {
+		return tensor.Tensor{}, fmt.Errorf("array %q: %w", in.Name, err)
+	}
+	if len(shape) > len(in.Shape) {
+		shape[0] = min(shape[0], int64(n))
+	}
+	isText, err := a.readBody(r, code, shape, fewBytesMax)
+	if err == nil && !isText {
+		err = fmt.Errorf("the type is %s; the input is BYTES: save texts as numpy.array(texts, dtype=str)", strictyaml.Clip(code, 40))
+	}
+	if err != nil {
+		return tensor.Tensor{}, fmt.Errorf("array %q: %w", in.Name, err)
+	}
+	return a.tensor(), nil
 }

@@ -71,13 +71,14 @@ func (s *Set) LongestSample(in Input, index int) int64 {
 	if dynamicAxis(in.Shape) < 0 || s.Len() == 0 {
 		return 0
 	}
-	unit := int64(in.DType.Size())
+	unit := int64(1)
 	for _, d := range in.Shape {
 		if d > 0 {
 			unit *= d
 		}
 	}
-	return int64(len(s.Item(0)[index])) / unit
+	n, _ := tensor.Count(in.DType, s.Item(0)[index])
+	return int64(n) / unit
 }
 
 // wanted are the arrays of an evaluation set that the model reads.

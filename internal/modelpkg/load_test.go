@@ -94,8 +94,10 @@ var yamlProblems = []struct {
 	{"memory", "512MiB", "512MB", []string{`23:11: limits.memory must be a whole number with B, KiB, MiB, GiB or TiB, such as 512MiB, not "512MB"`}},
 	{"memory zero", "512MiB", "0MiB", []string{`23:11: limits.memory is out of range`}},
 	{"datatype", "datatype: UINT8", "datatype: uint8", []string{`10:33: the datatype "uint8" is unknown; did you mean "UINT8"?`}},
-	{"bytes", "{name: gain, datatype: FP32", "{name: gain, datatype: BYTES",
-		[]string{`14:32: the datatype BYTES has no fixed size and is not supported; use fixed-length UINT8 codes`}},
+	{"bytes", "{name: gain, datatype: FP32", "{name: gain, datatype: BYTES", []string{
+		`14:32: gain is declared BYTES, but is FP32 in variant all (onnx/all.onnx)`,
+		`25:12: evaluation set eval/profile.npz: array "gain" is FP32; the input is BYTES: save texts as numpy.array(texts, dtype=str)`,
+		`26:12: evaluation set eval/heldout.npz: array "gain" is FP32; the input is BYTES: save texts as numpy.array(texts, dtype=str)`}},
 	{"two dynamic dimensions", "shape: [2, 2], media: image", "shape: [-1, -1]",
 		[]string{`10:47: image has 2 dynamic dimensions; at most one may be -1, so that its size follows from the data's length`}},
 	{"dimension", "shape: [2, 2]", "shape: [2, 0]", []string{`10:51: a dimension is 0; give its size, or -1 if it varies`}},

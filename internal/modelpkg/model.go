@@ -63,6 +63,7 @@ type Input struct {
 	SampleRate int   // Hz, MediaAudio only
 	Absent     Absence
 	Range      *Range // of every element; nil: any value
+	BytesMax   int    // longest element, BYTES only
 	Unbatched  bool   // the graph's tensor has no batch dimension: one value for the whole batch
 }
 

@@ -60,6 +60,11 @@ func (a *textArray) read(f *zip.File, fileSize, bytesMax int64) (isText bool, er
 	if err != nil {
 		return false, nil // likewise
 	}
+	return a.readBody(in, code, shape, possible)
+}
+
+// readBody reads what follows a header, if that says that it is texts.
+func (a *textArray) readBody(in io.Reader, code string, shape tensor.Shape, possible int64) (isText bool, err error) {
 	width, wide, err := textWidth(code)
 	if err != nil || width == 0 {
 		return false, err
@@ -101,8 +106,8 @@ func textWidth(code string) (width int, wide bool, err error) {
 	return 0, false, nil
 }
 
-// textCharsMax bounds the name of a class.
-const textCharsMax = 4096
+// textCharsMax bounds a text: the name of a class, or an element of an input.
+const textCharsMax = 64 << 10
 
 // textOf is a text without the zeros that fill it up.
 func textOf(data []byte, wide bool) string {

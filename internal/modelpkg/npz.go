@@ -63,7 +63,7 @@ func ReadNPZ(r io.ReaderAt, size, bytesMax int64, names ...string) ([]tensor.Ten
 }
 
 // ShapesNPZ reads the shapes of an archive's arrays by name, not their data. Arrays
-// that ReadNPZ would refuse are left out.
+// that are neither numbers nor texts are left out.
 func ShapesNPZ(r io.ReaderAt, size int64) (map[string]tensor.Shape, error) {
 	archive, err := openNPZ(r, size)
 	if err != nil {
@@ -77,13 +77,24 @@ func ShapesNPZ(r io.ReaderAt, size int64) (map[string]tensor.Shape, error) {
 			continue
 		}
 		if header, err := readHeaderNPY(bufio.NewReader(body)); err == nil {
-			if _, shape, err := parseHeaderNPY(header); err == nil {
+			if shape, err := shapeOfNPY(header); err == nil {
 				shapes[name] = shape
 			}
 		}
 		_ = body.Close() // it was only read
 	}
 	return shapes, nil
+}
+
+// shapeOfNPY is the shape of an array of numbers or of texts.
+func shapeOfNPY(header string) (tensor.Shape, error) {
+	if code, shape, err := headerPartsNPY(header); err == nil {
+		if width, _, err := textWidth(code); err == nil && width > 0 {
+			return shape, nil
+		}
+	}
+	_, shape, err := parseHeaderNPY(header)
+	return shape, err
 }
 
 const npySuffix = ".npy"

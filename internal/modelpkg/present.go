@@ -20,6 +20,9 @@ func (in Input) IsAbsent(data []byte) bool {
 	case AbsentSilence:
 		return isSilent(in.DType, data, in.Absent.Below)
 	case AbsentBlank:
+		if in.DType == tensor.Bytes {
+			return blankTexts(data)
+		}
 		return isBlank(in.DType, data)
 	case AbsentNever:
 	}

@@ -18,7 +18,7 @@ const schemaFile = "../../docs/mosel.schema.json"
 // It cannot see the others: keys twice, references, the files themselves.
 var seenBySchema = []string{
 	"unknown key", "unknown key, far", "unknown key inside", "missing key", "format", "name", "null", "text for list", "list for text",
-	"number", "number in quotes", "range", "memory", "datatype", "bytes", "two dynamic dimensions", "dimension", "media",
+	"number", "number in quotes", "range", "memory", "datatype", "two dynamic dimensions", "dimension", "media",
 	"sample rate missing", "sample rate elsewhere", "variant names no modality", "variant without modalities", "path twice", "absolute",
 	"backslash", "label twice", "no modalities",
 }
@@ -86,6 +86,7 @@ func TestSchemaOfDeclarations(t *testing.T) {
 		"shape: [2, 2], range: [0, 1, 2]}":                     false,
 		"shape: [2, 2], batched: false}":                       true,
 		"shape: [2, 2], batched: maybe}":                       false,
+		"shape: [2, 2], max_bytes: 9}":                         false,
 	} {
 		var document any
 		if err := yaml.Unmarshal([]byte(strings.Replace(goodYAML, image, text, 1)), &document); err != nil {

@@ -80,19 +80,27 @@ func newSet(path string, file []byte, m *Model) (*Set, error) {
 	sum := sha256.Sum256(file)
 	s := &Set{Path: path, Digest: "sha256:" + hex.EncodeToString(sum[:])}
 	names := wanted(m)
-	var texts []textArray
+	mayBeTexts := textInputs(m)
 	if m.Scoring.WholeLabels() {
-		var err error
-		if texts, err = readTextsNPZ(bytes.NewReader(file), int64(len(file)), textBytesMax, labelArray, galleryLabelArray); err != nil {
-			return nil, err
-		}
-		for _, t := range texts {
-			names = slices.DeleteFunc(names, func(n string) bool { return n == t.name })
-		}
+		mayBeTexts = append(mayBeTexts, labelArray, galleryLabelArray)
 	}
-	arrays, err := ReadNPZ(bytes.NewReader(file), int64(len(file)), setBytesMax, names...)
+	texts, err := readTexts(file, mayBeTexts)
 	if err != nil {
 		return nil, err
+	}
+	for _, t := range texts {
+		names = slices.DeleteFunc(names, func(n string) bool { return n == t.name })
+	}
+	var arrays []tensor.Tensor
+	if len(names) > 0 { // no names are all arrays
+		if arrays, err = ReadNPZ(bytes.NewReader(file), int64(len(file)), setBytesMax, names...); err != nil {
+			return nil, err
+		}
+	}
+	for _, t := range texts {
+		if slices.Contains(textInputs(m), t.name) {
+			arrays = append(arrays, t.tensor())
+		}
 	}
 	if err := s.bind(m, arrays, texts); err != nil {
 		return nil, err
@@ -103,8 +111,16 @@ func newSet(path string, file []byte, m *Model) (*Set, error) {
 	return s, nil
 }
 
-// textBytesMax bounds the labels of a set that are texts.
+// textBytesMax bounds an array of a set that is of texts.
 const textBytesMax = 256 << 20
+
+// readTexts reads the arrays of these names that hold texts.
+func readTexts(file []byte, names []string) ([]textArray, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	return readTextsNPZ(bytes.NewReader(file), int64(len(file)), textBytesMax, names...)
+}
 
 // bind ties arrays to the model's inputs, telling all that does not fit.
 func (s *Set) bind(m *Model, arrays []tensor.Tensor, texts []textArray) error {

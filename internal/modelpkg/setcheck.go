@@ -19,6 +19,8 @@ const FewSamples = 1000
 func bindInput(in Input, array tensor.Tensor, samples int) (func(sample int) []byte, error) {
 	shared := in.Unbatched && (array.Shape.Equal(in.Shape) || samples != 1 && array.Shape.Equal(append(tensor.Shape{1}, in.Shape...)))
 	switch {
+	case array.DType != in.DType && in.DType == tensor.Bytes:
+		return nil, fmt.Errorf("array %q is %v; the input is BYTES: save texts as numpy.array(texts, dtype=str)", in.Name, array.DType)
 	case !sameType(array.DType, in.DType):
 		return nil, fmt.Errorf("array %q is %v; the input is %v", in.Name, array.DType, in.DType)
 	case shared:
@@ -35,7 +37,13 @@ func bindInput(in Input, array tensor.Tensor, samples int) (func(sample int) []b
 	if axis := dynamicAxis(in.Shape); axis >= 0 && in.Max > 0 && array.Shape[1+axis] > in.Max {
 		return nil, fmt.Errorf("the samples of array %q have a size of %d where the input has -1; its max is %d", in.Name, array.Shape[1+axis], in.Max)
 	}
-	return array.Row, nil
+	rows := array.Split()
+	for i, row := range rows {
+		if err := in.CheckTexts(row); err != nil {
+			return nil, fmt.Errorf("sample %d of array %q: %w", i, in.Name, err)
+		}
+	}
+	return func(sample int) []byte { return rows[sample] }, nil
 }
 
 // checkRanges holds every sample against the declared ranges, and names the first

@@ -54,17 +54,18 @@ type modalitySpec struct {
 
 type tensorSpec struct {
 	strictyaml.Place
-	name   word
-	dtype  word
-	shape  []number
-	shaped place
-	most   number // max
-	media  word
-	rate   number
-	absent word
-	below  level // silence_below
-	span   span  // range
-	batch  strictyaml.Flag
+	name    word
+	dtype   word
+	shape   []number
+	shaped  place
+	most    number // max
+	longest number // max_bytes
+	media   word
+	rate    number
+	absent  word
+	below   level // silence_below
+	span    span  // range
+	batch   strictyaml.Flag
 }
 
 // level is a share of full scale, and span two bounds, each with its place.
@@ -164,6 +165,7 @@ func (r *report) input(n *yaml.Node) tensorSpec {
 			t.below = level{r.Real(n, "silence_below", silenceBelowMin, 1), strictyaml.PlaceOf(n)}
 		}),
 		strictyaml.Optional("range", func(n *yaml.Node) { t.span = r.span(n) }),
+		strictyaml.Optional("max_bytes", func(n *yaml.Node) { t.longest = r.Whole(n, "max_bytes", 1, textLongest) }),
 		strictyaml.Optional("batched", func(n *yaml.Node) { t.batch = r.Bool(n, "batched") }),
 	))
 	return t

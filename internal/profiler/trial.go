@@ -149,7 +149,7 @@ func shareRun(m *modelpkg.Model, a, b runtime.Item) bool {
 func madeUp(m *modelpkg.Model) runtime.Item {
 	item := make(runtime.Item, len(m.Inputs))
 	for i, in := range m.Inputs {
-		item[i] = make([]byte, runtime.ItemBytes(in.Spec)*int(min(max(1, in.Max), madeUpLength)))
+		item[i] = make([]byte, runtime.ItemBytes(in.Spec)*int(min(max(1, in.Max), madeUpLength))) // texts are empty
 		if in.CheckRange(item[i]) == nil || in.DType != tensor.Int64 && in.DType != tensor.Int32 {
 			continue
 		}

@@ -52,7 +52,8 @@ func HeldOut(dir string) (*Samples, error) {
 func NewSamples(m *modelpkg.Model, set *modelpkg.Set) (*Samples, error) {
 	s := &Samples{Model: m, Set: set}
 	for i, in := range m.Inputs {
-		shape, err := settle(in.Spec, len(set.Item(0)[i]))
+		elements, _ := tensor.Count(in.DType, set.Item(0)[i])
+		shape, err := settle(in.Spec, elements)
 		if err != nil {
 			return nil, err
 		}
@@ -61,10 +62,10 @@ func NewSamples(m *modelpkg.Model, set *modelpkg.Set) (*Samples, error) {
 	return s, nil
 }
 
-// settle replaces the dynamic dimension of an input by the samples' size.
-func settle(spec modelpkg.Spec, bytes int) (tensor.Shape, error) {
+// settle replaces the dynamic dimension of an input by what the samples have.
+func settle(spec modelpkg.Spec, elements int) (tensor.Shape, error) {
 	shape := slices.Clone(spec.Shape)
-	dynamic, known := -1, spec.DType.Size()
+	dynamic, known := -1, 1
 	for i, d := range shape {
 		switch {
 		case d >= 0:
@@ -76,7 +77,7 @@ func settle(spec modelpkg.Spec, bytes int) (tensor.Shape, error) {
 		}
 	}
 	if dynamic >= 0 && known > 0 {
-		shape[dynamic] = int64(bytes / known)
+		shape[dynamic] = int64(elements / known)
 	}
 	return shape, nil
 }

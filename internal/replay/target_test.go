@@ -248,7 +248,7 @@ func TestSettle(t *testing.T) {
 	spec := func(shape ...int64) modelpkg.Spec {
 		return modelpkg.Spec{Name: "x", DType: tensor.FP32, Shape: shape}
 	}
-	if got, err := settle(spec(3, -1, 2), 120); err != nil || !got.Equal(tensor.Shape{3, 5, 2}) {
+	if got, err := settle(spec(3, -1, 2), 30); err != nil || !got.Equal(tensor.Shape{3, 5, 2}) {
 		t.Errorf("%v %v", got, err)
 	}
 	if _, err := settle(spec(-1, -1), 16); err == nil {

@@ -97,13 +97,10 @@ func Elements(spec modelpkg.Spec) int {
 // counted as 1. For BYTES it is that of empty texts, the least.
 func ItemBytes(spec modelpkg.Spec) int {
 	if spec.DType == tensor.Bytes {
-		return textLength * Elements(spec)
+		return 4 * Elements(spec) // the length before each
 	}
 	return spec.DType.Size() * Elements(spec)
 }
-
-// textLength is the size of the length before each element of BYTES.
-const textLength = 4
 
 // Length is the size of the dynamic dimension of one item; 1 if its shape has none.
 func Length(spec modelpkg.Spec, item []byte) int {
@@ -126,7 +123,7 @@ func Resize(spec modelpkg.Spec, item []byte, length int) []byte {
 	size := 0
 	for range want * unit {
 		element, _, _ := tensor.CutBytes(out[size:])
-		size += textLength + len(element)
+		size += 4 + len(element)
 	}
 	return out[:size]
 }
