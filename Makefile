@@ -13,7 +13,7 @@ ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
 
-.PHONY: help build install demo experiments test conformance clients soak simulate-soak lint vulncheck fuzz bench bench-serve generate setup clean
+.PHONY: help build install demo experiments test conformance clients soak simulate-soak lint vulncheck fuzz bench bench-files bench-serve generate setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ fuzz: ## run every fuzz target for FUZZTIME (5s)
 
 bench: setup ## run all benchmarks, or those that match BENCH=regexp
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+bench-files: ## measure what it saves to read only the files that are used, in under a minute
+	$(GO) test -run '^$$' -bench '^BenchmarkFiles$$' -benchtime 60x ./internal/engine
 
 bench-serve: ## compare mosel with bare servers of the same transport and payload, in under a minute
 	$(GO) run ./internal/servebench

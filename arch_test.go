@@ -86,7 +86,7 @@ var rooms = []room{
 	{
 		dir: "internal/engine",
 		imports: []string{"tensor", "status", "internal/slo", "internal/stats", "internal/pending", "internal/modelpkg", "internal/runtime", "internal/plan", "internal/sched", "internal/record",
-			"internal/feed", "internal/obs"},
+			"internal/feed", "internal/obs", "internal/media"},
 		tests: []string{"internal/runtime/fake", "internal/sim", "internal/workload"},
 	},
 	{
@@ -97,7 +97,7 @@ var rooms = []room{
 	{
 		dir: "internal/api",
 		imports: []string{"tensor", "oip", "oip/inference", "status", "internal/slo", "internal/stats", "internal/access", "internal/modelpkg", "internal/runtime", "internal/obs",
-			"internal/engine", "internal/repository"},
+			"internal/engine", "internal/repository", "internal/media"},
 		tests: []string{"internal/runtime/fake"},
 	},
 	{

@@ -22,6 +22,7 @@ type exchange struct {
 	inputs  [][]byte // of all items, one after the other
 	items   []runtime.Item
 	given   []*tensor.Tensor // by input of the model, of request
+	files   []bool           // by input of the model: the items hold files; nil: none
 	answer  []byte
 
 	budget   *budget

@@ -189,7 +189,7 @@ func (x *exchange) job(m *modelpkg.Model, from origin, itemsMax int) (engine.Req
 	if err != nil {
 		return engine.Request{}, c, err
 	}
-	return engine.Request{ID: x.request.ID, Client: from.client, Modalities: c.union, Choice: chosen, Items: x.items, Mixed: c.runs(chosen), Objective: goal}, c, nil
+	return engine.Request{ID: x.request.ID, Client: from.client, Modalities: c.union, Choice: chosen, Items: x.items, Encoded: x.files, Mixed: c.runs(chosen), Objective: goal}, c, nil
 }
 
 // facts are the parameters of an answer: what ran and its expected accuracy.

@@ -55,7 +55,7 @@ func (x *exchange) takeItems(m *modelpkg.Model, itemsMax int) (c carried, err er
 		if in == nil {
 			continue
 		}
-		if m.Inputs[i].Range != nil {
+		if m.Inputs[i].Range != nil && !x.isFile(i) {
 			if err := m.Inputs[i].CheckRange(in.Data); err != nil {
 				return c, err
 			}
@@ -87,6 +87,9 @@ func (x *exchange) deal(spec modelpkg.Input, index int, in *tensor.Tensor, where
 			x.items[at][index] = in.Data
 		case in.DType == tensor.Bytes:
 			x.items[at][index], rest = cutTexts(rest, in.Shape[1:])
+			if x.isFile(index) {
+				x.items[at][index], _, _ = tensor.CutBytes(x.items[at][index])
+			}
 		default:
 			x.items[at][index] = in.Row(row)
 		}
@@ -116,7 +119,7 @@ func (x *exchange) givenInputs(m *modelpkg.Model) ([]*tensor.Tensor, error) {
 	for range m.Inputs {
 		given = append(given, nil)
 	}
-	x.given = given
+	x.given, x.files = given, nil
 	for k := range x.request.Inputs {
 		in := &x.request.Inputs[k]
 		i := slices.IndexFunc(m.Inputs, func(spec modelpkg.Input) bool { return spec.Name == in.Name })
@@ -127,6 +130,10 @@ func (x *exchange) givenInputs(m *modelpkg.Model) ([]*tensor.Tensor, error) {
 			return nil, invalid("input %q is given twice", in.Name)
 		}
 		given[i] = in
+		if isFiles(in, m.Inputs[i]) {
+			x.markFiles(i, len(m.Inputs))
+			continue
+		}
 		if err := fits(*in, m.Inputs[i]); err != nil {
 			return nil, err
 		}
@@ -137,6 +144,9 @@ func (x *exchange) givenInputs(m *modelpkg.Model) ([]*tensor.Tensor, error) {
 // fits checks an input against its declaration: the same without the first
 // dimension, which is the items.
 func fits(in tensor.Tensor, spec modelpkg.Input) error {
+	if in.DType == tensor.Bytes && spec.DType != tensor.Bytes && spec.Media != modelpkg.MediaNone {
+		return invalid("input %q takes files as BYTES [items], one for each item, or %v %s, but BYTES %v was sent", in.Name, spec.DType, declared(spec.Spec), in.Shape)
+	}
 	if in.DType != spec.DType {
 		return invalid("input %q has datatype %v, but %v was sent", in.Name, spec.DType, in.DType)
 	}

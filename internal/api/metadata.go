@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/mosel-serve/mosel/internal/engine"
+	"github.com/mosel-serve/mosel/internal/media"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/repository"
 	"github.com/mosel-serve/mosel/internal/slo"
@@ -228,6 +229,9 @@ func properties(s engine.Served) map[string]string {
 	for _, in := range m.Inputs { // for clients that make the input from a media file
 		if in.Media != modelpkg.MediaNone {
 			p["media."+in.Name] = string(in.Media)
+			if in.DType != tensor.Bytes {
+				p["files."+in.Name] = media.Kinds(in.Media)
+			}
 		}
 		if in.SampleRate > 0 {
 			p["sample_rate."+in.Name] = strconv.Itoa(in.SampleRate)

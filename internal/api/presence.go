@@ -127,7 +127,7 @@ func (x *exchange) absent(m *modelpkg.Model, sent slo.Modalities, n int) (list [
 			continue
 		}
 		for item := range n {
-			if data := x.items[item][i]; data != nil && in.IsAbsent(data) {
+			if data := x.items[item][i]; data != nil && x.isAbsent(in, i, data) {
 				if list == nil {
 					list = make([]slo.Modalities, n)
 				}

@@ -77,6 +77,9 @@ func (c *call) deliver(p sched.Part, b *running, r partResult) bool {
 // whole job is not copied. The error is that of a job whose items' answers differ in
 // size, so that they are not one tensor, or are too large together.
 func (c *call) place(p sched.Part, outputs []tensor.Tensor) error {
+	if outputs == nil {
+		return nil // none of its items ran
+	}
 	if p.Count == len(c.Items) {
 		c.outputs = outputs
 		return nil

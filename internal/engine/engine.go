@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/feed"
+	"github.com/mosel-serve/mosel/internal/media"
 	"github.com/mosel-serve/mosel/internal/obs"
 	"github.com/mosel-serve/mosel/internal/pending"
 	"github.com/mosel-serve/mosel/internal/plan"
@@ -73,6 +74,7 @@ type Engine struct {
 	feed       *feed.Feed
 	observing  *feed.Subscriber
 	observer   *obs.Observer // of observing's goroutine
+	decoder    *media.Decoder
 	workers    []*worker
 	ready      atomic.Bool
 	gate       sync.RWMutex  // posting holds it shared, so that no message is lost when the loop ends
@@ -107,7 +109,7 @@ func New(ctx context.Context, cfg Config, rt runtime.Runtime) (*Engine, error) {
 		cfg.Work = new(pending.Work)
 	}
 	e := &Engine{cfg: cfg, runtime: rt, log: cfg.Log, seed: maphash.MakeSeed(), ids: obs.NewJobIDs(),
-		inbox: make(chan message, inboxSize), stopped: make(chan struct{})}
+		inbox: make(chan message, inboxSize), stopped: make(chan struct{}), decoder: media.NewDecoder()}
 	e.life, e.endLife = context.WithCancel(context.Background())
 	e.healing, e.endHealing = context.WithCancel(context.Background())
 	core := sched.Config{Explain: true, Policy: cfg.Policy, QueueItemsMax: cfg.QueueItemsMax, QueueJobsMax: cfg.QueueJobsMax, QueueBytesMax: cfg.QueueBytesMax}
@@ -216,6 +218,10 @@ func (e *Engine) Requests(clientID string) (list status.Requests) {
 	e.observe(func(o *obs.Observer) { list = o.Requests(clientID) })
 	return list
 }
+
+// FilesDecoded is how many files of requests were read so far to make inputs of them, and
+// how many bytes they had.
+func (e *Engine) FilesDecoded() (files, bytes int64) { return e.decoder.Decoded() }
 
 // Statistics are what a version of a model has done since it was deployed.
 func (l Lease) Statistics() (s obs.Statistics) {

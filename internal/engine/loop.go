@@ -210,7 +210,7 @@ func (l *loop) dispatch(d sched.Dispatch) {
 	b := &s.running
 	served := l.deployments[d.Model]
 	now := l.engine.Now()
-	*b = running{dispatch: d, started: now, served: served, instance: served.instances[d.Instance], items: b.items[:0], results: b.results[:0], rows: b.rows[:0], order: b.order[:0]}
+	*b = running{dispatch: d, started: now, served: served, instance: served.instances[d.Instance], items: b.items[:0], results: b.results[:0], rows: b.rows[:0], order: b.order[:0], encoded: b.encoded[:0]}
 	b.instance.hold()
 	b.ctx, b.abort = context.WithCancel(context.Background())
 	for _, p := range d.Parts {
@@ -219,6 +219,9 @@ func (l *loop) dispatch(d sched.Dispatch) {
 			c.started = now
 		}
 		b.items = append(b.items, c.Items[p.First:p.First+p.Count]...)
+		for range p.Count {
+			b.encoded = append(b.encoded, c.Encoded)
+		}
 	}
 	s.batches <- b
 	l.watch(s, now)

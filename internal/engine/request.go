@@ -16,7 +16,10 @@ type Request struct {
 	Modalities slo.Modalities // present in every item; with Mixed, in any
 	Choice     slo.Modalities // not 0: run exactly this subset of them
 	Items      []runtime.Item // at least one; read until Infer returns, or longer, see Response.Held
-	Objective  slo.Objective  // Deadline on the engine's clock, see Engine.Now
+	// Encoded says of which inputs the items hold a file, from which the input is made
+	// before it runs, and only if it runs; nil: of none.
+	Encoded   []bool
+	Objective slo.Objective // Deadline on the engine's clock, see Engine.Now
 	// Mixed says what the items carry where that differs: it adds up to Items. Nil:
 	// Modalities and Choice hold for all.
 	Mixed []slo.Carried

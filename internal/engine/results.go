@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"slices"
 
+	"github.com/mosel-serve/mosel/internal/media"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/slo"
@@ -38,11 +39,13 @@ type itemResult struct {
 // compute runs the batch and sets the results of its parts. The core does not see
 // tensors, so its batches may hold items that cannot share a run: those run apart.
 // It sets err when the instance was lost or no part has a result.
-func (b *running) compute(w *worker) {
+func (b *running) compute(w *worker, decoder *media.Decoder) {
 	items := slices.Grow(b.rows[:0], len(b.items))[:len(b.items)]
 	b.rows = items
 	defer clear(items)
-	if b.together() {
+	if b.err = b.decode(decoder); b.err != nil {
+		// Nobody waits for the batch any more.
+	} else if b.faulty == nil && b.together() {
 		for i := range b.items {
 			b.order = append(b.order, i)
 		}
@@ -63,7 +66,7 @@ func (b *running) compute(w *worker) {
 			b.results[i].err = b.err
 			continue
 		}
-		if b.results[i] = join(items[first : first+p.Count]); b.results[i].err != nil {
+		if b.results[i] = b.join(items, first, p.Count); b.results[i].err != nil {
 			failed++
 		}
 		first += p.Count
@@ -100,6 +103,9 @@ func (b *running) groups() [][]int {
 	var groups, alone [][]int
 	valueSized := b.served.valueSized(b.dispatch.Variant) != ""
 	for i, item := range b.items {
+		if b.faulty != nil && b.faulty[i] != nil {
+			continue
+		}
 		if valueSized || (len(b.items) > 1 && b.infinite(item) >= 0) {
 			alone = append(alone, []int{i})
 			continue

@@ -91,6 +91,8 @@ type running struct {
 	abort    context.CancelFunc // ends it early
 	aborted  bool               // the loop's: the core wants it ended early
 	items    []runtime.Item     // of the dispatch's parts, one after the other
+	encoded  [][]bool           // by item: call.Encoded
+	faulty   []error            // by item: why it cannot run; nil: all can
 	results  []partResult       // by part of the dispatch
 	rows     []itemResult       // scratch of compute, like
 	order    []int              // 0, 1, ... and
@@ -103,9 +105,10 @@ type running struct {
 func (s *slot) run(e *Engine) {
 	for b := range s.batches {
 		began := time.Now()
-		b.compute(s.worker)
+		b.compute(s.worker, e.decoder)
 		b.took = time.Since(began)
 		clear(b.items)
+		clear(b.encoded)
 		e.closeAll([]*instance{b.instance})
 		e.report(s, b)
 	}

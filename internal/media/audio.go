@@ -1,6 +1,7 @@
 package media
 
 import (
+	"context"
 	"encoding/binary"
 	"math"
 
@@ -16,14 +17,14 @@ const crossings = 16
 // encodeAudio decodes a WAV file, resamples it to the input's rate and fits it to the
 // declared length: a shorter recording is padded with zeros at its end, a longer one is
 // cut to its loudest part.
-func encodeAudio(in modelpkg.Input, file []byte) (tensor.Shape, []byte, *slo.Error) {
+func encodeAudio(in modelpkg.Input, file []byte, b bounds) (tensor.Shape, []byte, *slo.Error) {
 	if len(in.Shape) != 1 || (in.DType != tensor.Int16 && in.DType != tensor.FP32) {
 		return nil, nil, slo.E("", slo.KindUnsupported, "a recording can fill an input of INT16 or FP32 [samples], not of %v %v", in.DType, in.Shape)
 	}
 	if in.SampleRate < rateMin || in.SampleRate > rateMax {
 		return nil, nil, slo.E("", slo.KindUnsupported, "the model declares a sample rate of %d Hz", in.SampleRate)
 	}
-	samples, rate, err := readWAV(file)
+	samples, rate, err := readWAV(file, b)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -36,21 +37,26 @@ func encodeAudio(in modelpkg.Input, file []byte) (tensor.Shape, []byte, *slo.Err
 		return nil, nil, err
 	}
 	samples = loudest(samples, (n*rate+in.SampleRate-1)/in.SampleRate)
-	samples = resample(samples, rate, in.SampleRate)
+	if samples, err = resample(b.ctx, samples, rate, in.SampleRate); err != nil {
+		return nil, nil, err
+	}
 	return tensor.Shape{int64(n)}, pcm(samples, n, in.DType), nil
 }
 
 // resample changes the rate with a Hann-windowed sinc filter that cuts off at half of
 // the lower rate, to avoid aliasing. It does nothing if the rates are equal.
-func resample(x []float64, from, to int) []float64 {
+func resample(ctx context.Context, x []float64, from, to int) ([]float64, *slo.Error) {
 	if from == to {
-		return x
+		return x, nil
 	}
 	step := float64(from) / float64(to)
 	cut := min(1, 1/step) // cut-off, relative to half of the source's rate
 	half := crossings / cut
 	out := make([]float64, max(1, int(float64(len(x))/step)))
 	for i := range out {
+		if i%resampleStep == 0 && ctx.Err() != nil {
+			return nil, slo.E("", slo.KindCancelled, "%w", ctx.Err())
+		}
 		centre := float64(i) * step
 		first, last := max(0, int(math.Ceil(centre-half))), min(len(x)-1, int(centre+half))
 		sum, weights := 0.0, 0.0
@@ -63,8 +69,11 @@ func resample(x []float64, from, to int) []float64 {
 			out[i] = sum / weights
 		}
 	}
-	return out
+	return out, nil
 }
+
+// resampleStep is how many samples are made between two looks at the context.
+const resampleStep = 1024
 
 // kernel returns the windowed sinc at t zero crossings from its centre.
 func kernel(t, half float64) float64 {

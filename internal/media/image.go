@@ -60,7 +60,7 @@ func (l layout) shape() tensor.Shape {
 }
 
 // resolve sets dynamic sides to the size of the upright image, and checks the bounds.
-func (l layout) resolve(p stored) (layout, *slo.Error) {
+func (l layout) resolve(p stored, b bounds) (layout, *slo.Error) {
 	if p.width <= 0 || p.height <= 0 {
 		return l, slo.E("", slo.KindInvalid, "the image is empty")
 	}
@@ -82,11 +82,12 @@ func (l layout) resolve(p stored) (layout, *slo.Error) {
 		return l, slo.E("", slo.KindTooLarge, "cannot make an input of %dx%d from an image of %dx%d pixels: at most %d values can be made from a file",
 			l.width, l.height, width, height, elementsMax)
 	}
-	if need := p.bytes + l.scratch(p); need > workBytesMax {
+	need := p.bytes + l.scratch(p)
+	if need > b.bytes {
 		return l, slo.E("", slo.KindTooLarge, "an image of %dx%d pixels needs %d MB to decode and scale to %dx%d, and the bound is %d MB: scale it down first",
-			width, height, need>>20, l.width, l.height, int64(workBytesMax)>>20)
+			width, height, need>>20, l.width, l.height, b.bytes>>20)
 	}
-	return l, nil
+	return l, b.reserve(need)
 }
 
 // scratch returns the memory that scaling needs.
@@ -101,7 +102,7 @@ func (l layout) scratch(p stored) int64 {
 // encodeImage decodes a PNG, JPEG or WebP image, rotates it upright by its Exif data,
 // and scales it to the declared height and width without keeping its aspect ratio.
 // Transparent pixels become white.
-func encodeImage(spec modelpkg.Spec, file []byte) (tensor.Shape, []byte, *slo.Error) {
+func encodeImage(spec modelpkg.Spec, file []byte, b bounds) (tensor.Shape, []byte, *slo.Error) {
 	l, err := layoutOf(spec)
 	if err != nil {
 		return nil, nil, err
@@ -110,10 +111,10 @@ func encodeImage(spec modelpkg.Spec, file []byte) (tensor.Shape, []byte, *slo.Er
 	if err != nil {
 		return nil, nil, err
 	}
-	if l, err = l.resolve(p); err != nil {
+	if l, err = l.resolve(p, b); err != nil {
 		return nil, nil, err
 	}
-	picture, err := p.picture(file)
+	picture, err := p.picture(&slowReader{b.ctx, file})
 	if err != nil {
 		return nil, nil, err
 	}

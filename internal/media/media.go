@@ -1,6 +1,7 @@
 // Package media converts files to model inputs: a PNG, JPEG or WebP image, a WAV
-// recording or a text becomes the tensor that an input declares. It is for trying a
-// model from the command line. It only converts a file to the declared size, rate and
+// recording or a text becomes the tensor that an input declares. It is for people
+// who try a model from the command line, and for clients that send files in requests
+// (Decoder). It only converts a file to the declared size, rate and
 // element type; models do all other preprocessing.
 //
 // Files are not trusted: every reader checks a bound before it allocates, and never
@@ -8,6 +9,7 @@
 package media
 
 import (
+	"context"
 	"encoding/binary"
 	"unicode/utf8"
 
@@ -25,12 +27,48 @@ const (
 	elementsMax = 16 << 20
 )
 
+// Kinds are the kinds of file that are read as a medium, for people.
+func Kinds(media modelpkg.Media) string {
+	switch media {
+	case modelpkg.MediaImage:
+		return "PNG,JPEG,WebP"
+	case modelpkg.MediaAudio:
+		return "WAV"
+	case modelpkg.MediaText:
+		return "UTF-8"
+	default:
+		return ""
+	}
+}
+
 // Encode converts a file, by the media type of the input, to one item: a tensor of the
 // declared element type and shape with a first dimension of 1. Dynamic dimensions get
 // the file's size. Errors are slo.Errors: KindInvalid for a file that cannot be read,
 // KindTooLarge for a file beyond a bound, KindUnsupported for an input that this media
 // type cannot fill.
 func Encode(in modelpkg.Input, file []byte) (tensor.Tensor, error) {
+	return encode(in, file, bounds{context.Background(), workBytesMax, nil})
+}
+
+// bounds are those of making one input of one file.
+type bounds struct {
+	ctx   context.Context
+	bytes int64                   // of memory
+	take  func(bytes int64) error // waits for so much memory; nil: there is enough
+}
+
+// reserve takes the memory that a file needs.
+func (b bounds) reserve(bytes int64) *slo.Error {
+	if b.take == nil {
+		return nil
+	}
+	if err := b.take(bytes); err != nil {
+		return slo.E("", slo.KindCancelled, "%w", err)
+	}
+	return nil
+}
+
+func encode(in modelpkg.Input, file []byte, b bounds) (tensor.Tensor, error) {
 	op := "read " + string(in.Media) + " for input " + in.Name
 	if len(file) > FileBytesMax {
 		return tensor.Tensor{}, slo.E(op, slo.KindTooLarge, "the file has %d bytes; the bound is %d", len(file), FileBytesMax)
@@ -40,9 +78,9 @@ func Encode(in modelpkg.Input, file []byte) (tensor.Tensor, error) {
 	var err *slo.Error
 	switch in.Media {
 	case modelpkg.MediaImage:
-		shape, data, err = encodeImage(in.Spec, file)
+		shape, data, err = encodeImage(in.Spec, file, b)
 	case modelpkg.MediaAudio:
-		shape, data, err = encodeAudio(in, file)
+		shape, data, err = encodeAudio(in, file, b)
 	case modelpkg.MediaText:
 		shape, data, err = encodeText(in.Spec, file)
 	case modelpkg.MediaNone:

@@ -225,7 +225,10 @@ func TestAudioResamples(t *testing.T) {
 		for i := range tone {
 			tone[i] = math.Sin(2 * math.Pi * c.hz * float64(i) / float64(c.from))
 		}
-		out := resample(tone, c.from, c.to)
+		out, err := resample(t.Context(), tone, c.from, c.to)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if len(out) != c.to {
 			t.Errorf("%+v: %d samples from a second", c, len(out))
 		}
@@ -332,7 +335,7 @@ func TestImageBounds(t *testing.T) {
 	}
 	for _, c := range cases {
 		p := stored{width: c.width, height: c.height, bytes: c.bytes * int64(c.width) * int64(c.height)}
-		if _, err := c.l.resolve(p); (err == nil) != c.fits {
+		if _, err := c.l.resolve(p, bounds{bytes: workBytesMax}); (err == nil) != c.fits {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}

@@ -2,6 +2,7 @@ package media
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"image"
@@ -69,8 +70,8 @@ func inspect(file []byte) (s stored, err *slo.Error) {
 }
 
 // picture decodes an inspected file.
-func (s stored) picture(file []byte) (image.Image, *slo.Error) {
-	picture, err := s.decode(bytes.NewReader(file))
+func (s stored) picture(file io.Reader) (image.Image, *slo.Error) {
+	picture, err := s.decode(file)
 	if err != nil {
 		return nil, decodeError(s.kind, err)
 	}
@@ -80,6 +81,9 @@ func (s stored) picture(file []byte) (image.Image, *slo.Error) {
 // decodeError makes the error for a failed decoder: the format's feature is not
 // supported, or the file is damaged or truncated.
 func decodeError(kind string, err error) *slo.Error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return slo.E("", slo.KindCancelled, "%w", err)
+	}
 	if errors.As(err, new(jpeg.UnsupportedError)) || errors.As(err, new(png.UnsupportedError)) {
 		return slo.E("", slo.KindUnsupported, "this kind of %s image is not supported: %w; save it as an ordinary one", kind, err)
 	}

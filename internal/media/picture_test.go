@@ -262,7 +262,7 @@ func TestDecodingTakesWhatWasSaid(t *testing.T) {
 		}
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		if _, err := s.picture(file); err != nil {
+		if _, err := s.picture(bytes.NewReader(file)); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		runtime.ReadMemStats(&after)

@@ -38,9 +38,17 @@ type recording struct {
 // The reader is our own because existing libraries trust chunk sizes for their
 // allocations, read floats as integers, or read what follows an empty data chunk as
 // sound.
-func readWAV(file []byte) (samples []float64, rate int, err *slo.Error) {
+func readWAV(file []byte, b bounds) (samples []float64, rate int, err *slo.Error) {
 	r, err := openWAV(file)
 	if err != nil {
+		return nil, 0, err
+	}
+	const each = 16 // bytes: a sample, and once more as it is resampled
+	need := int64(len(r.data)/(r.format.width*r.format.channels)) * each
+	if need > b.bytes {
+		return nil, 0, slo.E("", slo.KindTooLarge, "a recording of %d samples takes %d MB to read, more than %d: cut it first", need/each, need>>20, b.bytes>>20)
+	}
+	if err := b.reserve(need); err != nil {
 		return nil, 0, err
 	}
 	samples, err = r.format.decode(r.data)
