@@ -1,5 +1,6 @@
 # The targets install what they need. Required: Go, a C compiler and access to the package registries.
 
+PYTHON   ?= python3
 GO       ?= go
 FUZZTIME ?= 5s
 BENCH    ?= .
@@ -13,7 +14,7 @@ ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
 
-.PHONY: help build install demo experiments test conformance clients soak simulate-soak lint vulncheck fuzz bench bench-files bench-serve generate setup clean
+.PHONY: help tokenizers build install demo experiments test conformance clients soak simulate-soak lint vulncheck fuzz bench bench-files bench-serve generate setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(MAKEFILE_LIST)
@@ -71,6 +72,11 @@ fuzz: ## run every fuzz target for FUZZTIME (5s)
 
 bench: setup ## run all benchmarks, or those that match BENCH=regexp
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+tokenizers: ## compare ids of 1,000 sentences with the Python package tokenizers, which PYTHON must have
+	@directory=$$(mktemp -d) && trap 'rm -rf "$$directory"' EXIT && \
+		$(PYTHON) internal/media/tokenizer/testdata/golden.py "$$directory" 1000 > "$$directory/log" && \
+		MOSEL_TOKENIZERS="$$directory" $(GO) test -count 1 -run '^TestIDsAreThoseOfPython$$' -v ./internal/media/tokenizer
 
 bench-files: ## measure what it saves to read only the files that are used, in under a minute
 	$(GO) test -run '^$$' -bench '^BenchmarkFiles$$' -benchtime 60x ./internal/engine

@@ -45,6 +45,7 @@ var rooms = []room{
 	{dir: "internal/score"},
 	{dir: "internal/access", imports: []string{"internal/slo", "internal/strictyaml"}},
 	{dir: "internal/workload", imports: []string{"internal/slo"}},
+	{dir: "internal/media/tokenizer"},
 	{
 		dir: "internal/modelpkg", imports: []string{"tensor", "internal/slo", "internal/strictyaml", "internal/score"},
 		tests: []string{"internal/modelpkg/modelpkgtest"},
