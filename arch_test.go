@@ -47,7 +47,7 @@ var rooms = []room{
 	{dir: "internal/workload", imports: []string{"internal/slo"}},
 	{dir: "internal/media/tokenizer"},
 	{
-		dir: "internal/modelpkg", imports: []string{"tensor", "internal/slo", "internal/strictyaml", "internal/score"},
+		dir: "internal/modelpkg", imports: []string{"tensor", "internal/media/tokenizer", "internal/slo", "internal/strictyaml", "internal/score"},
 		tests: []string{"internal/modelpkg/modelpkgtest"},
 	},
 	{dir: "internal/modelpkg/modelpkgtest", imports: []string{"tensor", "internal/stats", "internal/modelpkg"}},

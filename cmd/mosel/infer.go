@@ -202,12 +202,15 @@ func declaredInputs(served oip.ModelMetadata) ([]modelpkg.Input, error) {
 	for _, in := range served.Inputs {
 		dtype, err := tensor.ParseDType(in.Datatype)
 		unbatched := served.Properties["batched."+in.Name] == "false"
-		if err != nil || dtype.Size() == 0 || len(in.Shape) == 0 && !unbatched {
+		if err != nil || len(in.Shape) == 0 && !unbatched {
 			return nil, fmt.Errorf("the server describes input %s as %s %v, which is not a valid input", in.Name, in.Datatype, in.Shape)
 		}
 		shape := in.Shape
 		if !unbatched {
 			shape = shape[1:]
+		}
+		if served.Properties["tokenizer."+in.Name] != "" { // the server makes ids of the text
+			dtype, shape = tensor.Bytes, nil
 		}
 		rate, _ := strconv.Atoi(served.Properties["sample_rate."+in.Name]) // 0 if it does not say
 		inputs = append(inputs, modelpkg.Input{

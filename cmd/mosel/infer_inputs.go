@@ -19,6 +19,9 @@ func readInput(in modelpkg.Input, value string) (tensor.Tensor, error) {
 	if in.Media == modelpkg.MediaText && !isFile {
 		return media.Encode(in, []byte(value))
 	}
+	if in.Media == modelpkg.MediaNone && !isFile && in.DType == tensor.Bytes {
+		return textsInput(in, value)
+	}
 	if in.Media == modelpkg.MediaNone && !isFile && strings.HasPrefix(value, "[") {
 		return numbersInput(in, value)
 	}
@@ -28,6 +31,8 @@ func readInput(in modelpkg.Input, value string) (tensor.Tensor, error) {
 	}
 	var t tensor.Tensor
 	switch {
+	case in.Media == modelpkg.MediaNone && in.DType == tensor.Bytes:
+		return textsInput(in, string(content))
 	case modelpkg.IsNPY(content):
 		t, err = arrayInput(in, content)
 	case in.Media == modelpkg.MediaNone:

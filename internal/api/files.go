@@ -24,10 +24,36 @@ func (x *exchange) markFiles(input, inputs int) {
 func (x *exchange) isFile(input int) bool { return x.files != nil && x.files[input] }
 
 // isAbsent reports whether an item's input looks absent. Pictures and sounds in files
-// are not looked at before they are read: only an empty file is absent.
+// are not looked at before they are read: only an empty file is absent. A text is if it is
+// blank.
 func (x *exchange) isAbsent(in modelpkg.Input, index int, data []byte) bool {
-	if x.isFile(index) && in.Media != modelpkg.MediaText {
+	switch {
+	case !x.isFile(index):
+		return in.IsAbsent(data)
+	case in.Media != modelpkg.MediaText:
 		return len(data) == 0
 	}
+	in.DType, in.Absent.Kind = tensor.Uint8, modelpkg.AbsentBlank
 	return in.IsAbsent(data)
+}
+
+// isFilled reports whether an input is made, beside the ids, of the text that was sent for
+// these.
+func (x *exchange) isFilled(m *modelpkg.Model, input int) bool {
+	for i, in := range m.Inputs {
+		if x.isFile(i) && in.Tokens != nil && (in.Tokens.Mask == input || in.Tokens.Types == input) {
+			return true
+		}
+	}
+	return false
+}
+
+// sentTwice refuses inputs that were sent beside a text from which they are made.
+func (x *exchange) sentTwice(m *modelpkg.Model, given []*tensor.Tensor) error {
+	for i, in := range given {
+		if in != nil && x.isFilled(m, i) {
+			return invalid("input %q was sent, but it is made of the text that was sent for the ids: leave it out", in.Name)
+		}
+	}
+	return nil
 }

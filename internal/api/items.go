@@ -35,7 +35,10 @@ func (x *exchange) takeItems(m *modelpkg.Model, itemsMax int) (c carried, err er
 			return c, slo.E("", slo.KindTooLarge, "the request has %d items, more than the bound of %d: split it into several requests", in.Rows(), itemsMax)
 		}
 	}
-	sent, err := sentModalities(m, given)
+	if err := x.sentTwice(m, given); err != nil {
+		return c, err
+	}
+	sent, err := x.sentModalities(m, given)
 	if err != nil {
 		return c, err
 	}
@@ -188,12 +191,12 @@ func declared(spec modelpkg.Spec) string {
 
 // sentModalities turns the inputs that were given into modalities: each must be
 // given as a whole or not at all.
-func sentModalities(m *modelpkg.Model, given []*tensor.Tensor) (slo.Modalities, error) {
+func (x *exchange) sentModalities(m *modelpkg.Model, given []*tensor.Tensor) (slo.Modalities, error) {
 	var set slo.Modalities
 	for i, modality := range m.Modalities {
 		var missing []int
 		for _, input := range modality.Inputs {
-			if given[input] == nil {
+			if given[input] == nil && !x.isFilled(m, input) {
 				missing = append(missing, input)
 			}
 		}

@@ -232,6 +232,9 @@ func properties(s engine.Served) map[string]string {
 			if in.DType != tensor.Bytes {
 				p["files."+in.Name] = media.Kinds(in.Media)
 			}
+			if in.Tokens != nil {
+				p["tokenizer."+in.Name] = in.Tokens.Kind()
+			}
 		}
 		if in.SampleRate > 0 {
 			p["sample_rate."+in.Name] = strconv.Itoa(in.SampleRate)

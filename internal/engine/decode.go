@@ -33,6 +33,9 @@ func (b *running) decode(decoder *media.Decoder) error {
 			b.items[at.item] = slices.Clone(b.items[at.item])
 		}
 		b.items[at.item][at.input] = files[f].Item
+		for input, data := range files[f].Beside {
+			b.items[at.item][input] = data
+		}
 		if files[f].Err == nil {
 			continue
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/tensor"
 )
 
 // Bounds of a file that came with a request. They are tighter than those of the command
@@ -49,7 +50,10 @@ type File struct {
 	Data  []byte // the file
 
 	Item []byte // what became of it
-	Err  error  // why nothing did, of kind invalid: it is the fault of who sent it
+	// Beside are other inputs that were made of it, by index into the model's: the mask of
+	// the ids of a text.
+	Beside map[int][]byte
+	Err    error // why nothing did, of kind invalid: it is the fault of who sent it
 }
 
 // Decode reads the files and sets Item or Err of each. It returns an error only when ctx
@@ -61,7 +65,7 @@ func (d *Decoder) Decode(ctx context.Context, files []File) error {
 			select {
 			case d.slots <- struct{}{}:
 				f := &files[i]
-				f.Item, f.Err = d.file(ctx, f.Input, f.Data)
+				d.file(ctx, f)
 				<-d.slots
 			case <-ctx.Done():
 			}
@@ -77,9 +81,10 @@ func (d *Decoder) Decode(ctx context.Context, files []File) error {
 }
 
 // file reads one file.
-func (d *Decoder) file(ctx context.Context, in *modelpkg.Input, file []byte) (item []byte, err error) {
+func (d *Decoder) file(ctx context.Context, f *File) {
+	in := f.Input
 	d.files.Add(1)
-	d.bytes.Add(int64(len(file)))
+	d.bytes.Add(int64(len(f.Data)))
 	timed, cancel := context.WithCancel(ctx)
 	defer cancel()
 	timer := time.AfterFunc(d.most, cancel)
@@ -90,7 +95,7 @@ func (d *Decoder) file(ctx context.Context, in *modelpkg.Input, file []byte) (it
 			<-d.room
 		}
 		if p := recover(); p != nil { // in a decoder that is not ours
-			item, err = nil, slo.E("", slo.KindInvalid, "input %q: the file cannot be read: %v", in.Name, p)
+			f.Item, f.Err = nil, slo.E("", slo.KindInvalid, "input %q: the file cannot be read: %v", in.Name, p)
 		}
 	}()
 	take := func(bytes int64) error { // waiting is not the file's time
@@ -98,12 +103,19 @@ func (d *Decoder) file(ctx context.Context, in *modelpkg.Input, file []byte) (it
 		defer timer.Reset(d.most)
 		return d.take(ctx, bytes, &taken)
 	}
-	t, err := encode(*in, file, bounds{timed, requestWorkBytes, take})
+	var t tensor.Tensor
+	var err error
+	if in.Tokens != nil {
+		t, f.Beside, err = tokens(in, f.Data)
+	} else {
+		t, err = encode(*in, f.Data, bounds{timed, requestWorkBytes, take})
+	}
 	if err == nil {
 		err = suits(in, t.Shape[1:], t.Data)
 	}
 	if err == nil {
-		return t.Data, nil
+		f.Item = t.Data
+		return
 	}
 	told := err
 	if e, ok := errors.AsType[*slo.Error](err); ok && e.Err != nil {
@@ -112,7 +124,7 @@ func (d *Decoder) file(ctx context.Context, in *modelpkg.Input, file []byte) (it
 	if errors.Is(err, context.Canceled) {
 		told = fmt.Errorf("it takes more than %v to read", d.most)
 	}
-	return nil, slo.E("", slo.KindInvalid, "input %q: %w", in.Name, told)
+	f.Err = slo.E("", slo.KindInvalid, "input %q: %w", in.Name, told)
 }
 
 // take waits for room for so many bytes. One file waits at a time, so that two that have

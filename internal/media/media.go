@@ -82,7 +82,7 @@ func encode(in modelpkg.Input, file []byte, b bounds) (tensor.Tensor, error) {
 	case modelpkg.MediaAudio:
 		shape, data, err = encodeAudio(in, file, b)
 	case modelpkg.MediaText:
-		shape, data, err = encodeText(in.Spec, file)
+		shape, data, err = encodeText(in, file)
 	case modelpkg.MediaNone:
 		err = slo.E("", slo.KindUnsupported, "the model does not declare a media type for this input")
 	default:
@@ -102,7 +102,12 @@ func encode(in modelpkg.Input, file []byte, b bounds) (tensor.Tensor, error) {
 
 // encodeText cuts or zero-pads the UTF-8 bytes of a text to the declared length, or
 // gives the whole text as one element.
-func encodeText(spec modelpkg.Spec, file []byte) (tensor.Shape, []byte, *slo.Error) {
+func encodeText(in modelpkg.Input, file []byte) (tensor.Shape, []byte, *slo.Error) {
+	if in.Tokens != nil {
+		n, ids, _, err := encodeTokens(in, file)
+		return tensor.Shape{int64(n)}, ids, err
+	}
+	spec := in.Spec
 	single := spec.DType == tensor.Bytes && (len(spec.Shape) == 0 || len(spec.Shape) == 1 && spec.Shape[0] == 1)
 	if !single && (spec.DType != tensor.Uint8 || len(spec.Shape) != 1) {
 		return nil, nil, slo.E("", slo.KindUnsupported, "a text fills UINT8 [length], or BYTES [] or [1], not %v %v", spec.DType, spec.Shape)

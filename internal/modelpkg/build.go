@@ -143,6 +143,7 @@ func (r *report) buildModalities(m *Model, s *spec) {
 	}
 	r.Unique(names, "modality")
 	r.Unique(inputs, "input")
+	r.buildTokens(m, s)
 }
 
 func (r *report) buildOutputs(m *Model, s *spec) {
@@ -229,6 +230,9 @@ func (r *report) media(ts tensorSpec, spec Spec) Media {
 		r.At(ts.media.Place, "media %s needs %s, not %v %v", media, want, spec.DType, spec.Shape)
 	}
 	rank, sound := len(spec.Shape), spec.DType == tensor.Int16 || spec.DType == tensor.FP32
+	if ts.tokenizer.Given() {
+		return r.tokenMedia(media, ts, spec)
+	}
 	switch media {
 	case MediaNone:
 	case MediaImage:

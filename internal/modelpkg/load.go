@@ -110,6 +110,7 @@ func load(models, dir string) (*Model, *spec, error) {
 	files.add(FileName, text)
 	r.checkGraphs(m, &s, files)
 	r.checkLengths(m, &s, h)
+	r.readTokenizers(m, &s, files)
 	m.Digest, m.Files = files.digest(), files.sums
 	m.Warnings = r.warnings
 	switch {

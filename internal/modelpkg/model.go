@@ -62,9 +62,10 @@ type Input struct {
 	Media      Media // how an ordinary file becomes this tensor; MediaNone if it cannot
 	SampleRate int   // Hz, MediaAudio only
 	Absent     Absence
-	Range      *Range // of every element; nil: any value
-	BytesMax   int    // longest element, BYTES only
-	Unbatched  bool   // the graph's tensor has no batch dimension: one value for the whole batch
+	Range      *Range  // of every element; nil: any value
+	Tokens     *Tokens // how a text becomes this tensor of ids; nil: it is no such tensor
+	BytesMax   int     // longest element, BYTES only
+	Unbatched  bool    // the graph's tensor has no batch dimension: one value for the whole batch
 }
 
 // Absence says what an input looks like that is not there although a tensor was

@@ -54,18 +54,21 @@ type modalitySpec struct {
 
 type tensorSpec struct {
 	strictyaml.Place
-	name    word
-	dtype   word
-	shape   []number
-	shaped  place
-	most    number // max
-	longest number // max_bytes
-	media   word
-	rate    number
-	absent  word
-	below   level // silence_below
-	span    span  // range
-	batch   strictyaml.Flag
+	name      word
+	dtype     word
+	shape     []number
+	shaped    place
+	most      number // max
+	longest   number // max_bytes
+	tokenizer word
+	mask      word // the names of other inputs
+	types     word
+	media     word
+	rate      number
+	absent    word
+	below     level // silence_below
+	span      span  // range
+	batch     strictyaml.Flag
 }
 
 // level is a share of full scale, and span two bounds, each with its place.
@@ -166,6 +169,9 @@ func (r *report) input(n *yaml.Node) tensorSpec {
 		}),
 		strictyaml.Optional("range", func(n *yaml.Node) { t.span = r.span(n) }),
 		strictyaml.Optional("max_bytes", func(n *yaml.Node) { t.longest = r.Whole(n, "max_bytes", 1, textLongest) }),
+		strictyaml.Optional("tokenizer", r.Into(&t.tokenizer, "an input's tokenizer")),
+		strictyaml.Optional("mask", r.Into(&t.mask, "an input's mask")),
+		strictyaml.Optional("types", r.Into(&t.types, "an input's types")),
 		strictyaml.Optional("batched", func(n *yaml.Node) { t.batch = r.Bool(n, "batched") }),
 	))
 	return t

@@ -72,7 +72,17 @@ func declaration(m *modelpkg.Model) object {
 	for _, modality := range m.Modalities {
 		var inputs list
 		for _, i := range modality.Inputs {
-			inputs = append(inputs, input(m.Inputs[i]))
+			o := input(m.Inputs[i])
+			if tokens := m.Inputs[i].Tokens; tokens != nil {
+				o["tokenizer"] = tokens.Path
+				if tokens.Mask >= 0 {
+					o["mask"] = m.Inputs[tokens.Mask].Name
+				}
+				if tokens.Types >= 0 {
+					o["types"] = m.Inputs[tokens.Types].Name
+				}
+			}
+			inputs = append(inputs, o)
 		}
 		modalities = append(modalities, object{"name": modality.Name, "inputs": inputs})
 	}
