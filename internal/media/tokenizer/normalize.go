@@ -29,6 +29,7 @@ func readNormalizer(part json.RawMessage) (normalizer, error) {
 		Right       bool              `json:"strip_right"`
 		Prepend     string            `json:"prepend"`
 		Content     string            `json:"content"`
+		Table       string            `json:"precompiled_charsmap"`
 		Pattern     pattern           `json:"pattern"`
 	}
 	if err := json.Unmarshal(part, &p); err != nil {
@@ -60,6 +61,8 @@ func readNormalizer(part json.RawMessage) (normalizer, error) {
 			}
 			return p.Prepend + text
 		}, nil
+	case "Precompiled":
+		return readPrecompiled(p.Table)
 	case "Replace":
 		return p.Pattern.replacer(p.Content)
 	}

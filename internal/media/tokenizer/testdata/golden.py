@@ -5,6 +5,7 @@ usage: golden.py DIRECTORY SENTENCES
 Needs the package tokenizers (0.23.3 made the files in testdata). The sentences are put
 together from words of many scripts; the tokenizers are trained on such sentences.
 """
+import base64
 import json
 import random
 import sys
@@ -120,9 +121,38 @@ def words():
     return t
 
 
+# The table of a SentencePiece model that was trained with a few rules of its own, such as the sign for a trade mark to TM.
+TABLE = (
+    "AAQAAAAgAAAJDQAAAQAAgMwYAgCBBQAAGwAAgKARAAAAAACAsAkAAAkAAIAUAACArTEAAKTMAgCyjAMA4JQCAKSEAgC+BQAAJQAA"
+    "gIQEAgCAnAMAsnUAAOEcAgChvAMAhYACAOEcAgCGrAIAqAUAADEAAIADAACApgUAAKIFAAAOAACAgGwCAKMNAAALAACAoBUAAIRg"
+    "AgCFnAIABwAAgI4AAgCPBQAAGAAAgBEAAICBBQAArBgCALoNAAAeAACAKQAAgIvJAACRyAIAtgUAAC0AAIA1AAAANAAAALJlAAC3"
+    "gAIAg+kAADgAAAA7AAAAOgAAAD0AAAC95AIAPwAAAD4AAABBAAAAQAAAAEMAAABCAAAARQAAAEQAAABHAAAARgAAAEkAAABIAAAA"
+    "SwAAAEoAAABNAAAATAAAAE8AAABOAAAAUQAAAFAAAABTAAAAUgAAAFUAAABUAAAAVwAAAFYAAABZAAAAWAAAAFsAAABaAAAAXQAA"
+    "AFwAAABfAAAAXgAAAGEAAABgAAAAYwAAAGIAAABlAAAAZAAAAGcAAABmAAAAaQAAAGgAAABrAAAAagAAAG0AAABliAIAbwAAAG4A"
+    "AABxAAAAcAAAAHMAAAByAAAAdQAAAHQAAAB3AAAAdgAAAHkAAAB4AAAAewAAAHoAAAB9AAAAfAAAAH8AAAB+AAAAgQAAAIAAAACD"
+    "AAAAggAAAIUAAACEAAAAhwAAAIYAAACJAAAAiAAAAIsAAACKAAAAjQAAAIwAAACPAAAAjgAAAJEAAACQAAAAkwAAAJIAAACVAAAA"
+    "lAAAAJcAAACWAAAAmQAAAJgAAACbAAAAmgAAAJ0AAACcAAAAnwAAAJ4AAAChAAAAoAAAAKMAAACiAAAApQAAAKQAAACnAAAApgAA"
+    "AKkAAACoAAAAqwAAAKoAAACtAAAArAAAAK8AAACuAAAAsQAAALAAAACzAAAAsgAAALUAAAC0AAAAtwAAALYAAAC5AAAAuAAAALsA"
+    "AAC6AAAAvQAAALwAAAC/AAAAvgAAAMEAAADAAAAAwwAAAMIAAADFAAAAxAAAAMcAAADGAAAAyQAAAMgAAADCsAEAygAAAMTQAQDM"
+    "AAAAzwAAAM4AAADRAAAA0AAAANMAAADSAAAA1QAAANQAAADXAAAA1gAAANkAAADYAAAA2wAAANoAAADdAAAA3AAAAN8AAADeAAAA"
+    "4QAAAOAAAADjAAAA4gAAAOUAAADkAAAA5wAAAO+cAQDgAAEA4fwBAOIoAQDjCAEA7QAAAOwAAADvAAAA7gAAAPEAAADwAAAA8wAA"
+    "APIAAAD1AAAA9AAAAPcAAAD2AAAA+QAAAPgAAAD7AAAA+gAAAP0AAAD8AAAA/wAAAP4AAAAAIAAuLi4AMQAyAElWAFRNAGZpAGnM"
+    "hwBrZwDDqQDYtdmE2YkA4KSyAOOCpADjgqsA6rCBAA=="
+)
+
+
+def sentencepiece():
+    t = Tokenizer(models.Unigram())
+    t.normalizer = normalizers.Sequence([normalizers.Precompiled(base64.b64decode(TABLE)), normalizers.Replace(Regex(" {2,}"), " ")])
+    t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="always")])
+    t.train_from_iterator(corpus, trainers.UnigramTrainer(vocab_size=700, special_tokens=["<s>", "<pad>", "</s>", "<unk>"], unk_token="<unk>"))
+    t.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+    return t
+
+
 def main():
     directory, n = sys.argv[1], int(sys.argv[2])
-    for make_one in (bert, cased, words, gpt2, roberta, llama3, llama2, unigram):
+    for make_one in (bert, cased, words, gpt2, roberta, llama3, llama2, unigram, sentencepiece):
         name = make_one.__name__
         t = make_one()
         t.save(f"{directory}/{name}.json", pretty=False)
