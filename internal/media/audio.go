@@ -1,6 +1,7 @@
 package media
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"math"
@@ -24,7 +25,11 @@ func encodeAudio(in modelpkg.Input, file []byte, b bounds) (tensor.Shape, []byte
 	if in.SampleRate < rateMin || in.SampleRate > rateMax {
 		return nil, nil, slo.E("", slo.KindUnsupported, "the model declares a sample rate of %d Hz", in.SampleRate)
 	}
-	samples, rate, err := readWAV(file, b)
+	read := readWAV
+	if bytes.HasPrefix(file, []byte(flacStart)) {
+		read = readFLAC
+	}
+	samples, rate, err := read(file, b)
 	if err != nil {
 		return nil, nil, err
 	}

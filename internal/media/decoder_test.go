@@ -36,7 +36,7 @@ func TestDecoderDoesAsEncode(t *testing.T) {
 		{image, jpegOf(t, picture(20, 30))[:200], "the JPEG image is damaged or truncated"},
 		{image, recording, "not a PNG, JPEG or WebP image"},
 		{sound, recording, ""},
-		{sound, nil, "not a WAV file"},
+		{sound, nil, "not a WAV or FLAC file"},
 		{text, []byte("né"), ""},
 		{text, []byte{0xff}, "the text is not UTF-8"},
 		{free, recording[:len(recording)-2], "truncated"},

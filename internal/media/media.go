@@ -1,5 +1,5 @@
 // Package media converts files to model inputs: a PNG, JPEG or WebP image, a WAV
-// recording or a text becomes the tensor that an input declares. It is for people
+// or FLAC recording or a text becomes the tensor that an input declares. It is for people
 // who try a model from the command line, and for clients that send files in requests
 // (Decoder). It only converts a file to the declared size, rate and
 // element type; models do all other preprocessing.
@@ -33,7 +33,7 @@ func Kinds(media modelpkg.Media) string {
 	case modelpkg.MediaImage:
 		return "PNG,JPEG,WebP"
 	case modelpkg.MediaAudio:
-		return "WAV"
+		return "WAV,FLAC"
 	case modelpkg.MediaText:
 		return "UTF-8"
 	default:

@@ -43,10 +43,9 @@ func readWAV(file []byte, b bounds) (samples []float64, rate int, err *slo.Error
 	if err != nil {
 		return nil, 0, err
 	}
-	const each = 16 // bytes: a sample, and once more as it is resampled
-	need := int64(len(r.data)/(r.format.width*r.format.channels)) * each
+	need := int64(len(r.data)/(r.format.width*r.format.channels)) * sampleWork
 	if need > b.bytes {
-		return nil, 0, slo.E("", slo.KindTooLarge, "a recording of %d samples takes %d MB to read, more than %d: cut it first", need/each, need>>20, b.bytes>>20)
+		return nil, 0, slo.E("", slo.KindTooLarge, "a recording of %d samples takes %d MB to read, more than %d: cut it first", need/sampleWork, need>>20, b.bytes>>20)
 	}
 	if err := b.reserve(need); err != nil {
 		return nil, 0, err
@@ -97,7 +96,7 @@ func openWAV(file []byte) (r recording, err *slo.Error) {
 // isWAV checks the first twelve bytes.
 func isWAV(file []byte) *slo.Error {
 	if len(file) < 12 || string(file[8:12]) != "WAVE" {
-		return slo.E("", slo.KindInvalid, "not a WAV file%s", otherKind(file))
+		return slo.E("", slo.KindInvalid, "not a WAV or FLAC file%s", otherKind(file))
 	}
 	switch form := string(file[:4]); form {
 	case "RIFF", "RF64", "BW64":
@@ -129,7 +128,7 @@ func dataOf(file, body []byte, size uint64) ([]byte, *slo.Error) {
 
 // otherKinds are the first bytes of other audio formats.
 var otherKinds = []struct{ prefix, kind string }{
-	{"ID3", "MP3"}, {"\xff\xfb", "MP3"}, {"OggS", "Ogg"}, {"fLaC", "FLAC"}, {"FORM", "AIFF"}, {"\x1aE\xdf\xa3", "WebM"},
+	{"ID3", "MP3"}, {"\xff\xfb", "MP3"}, {"OggS", "Ogg"}, {"FORM", "AIFF"}, {"\x1aE\xdf\xa3", "WebM"},
 	{"caff", "CAF"}, {".snd", "AU"}, {"#!AMR", "AMR"},
 }
 
