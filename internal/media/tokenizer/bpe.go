@@ -177,7 +177,7 @@ func (b *bpe) symbols(word string) []symbol {
 				continue
 			}
 		}
-		if b.hasUnknown && !(unknown && b.fuseUnknown) {
+		if b.hasUnknown && (!unknown || !b.fuseUnknown) {
 			ids = append(ids, b.unknown)
 		}
 		unknown = true

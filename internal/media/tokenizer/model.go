@@ -108,7 +108,6 @@ type unigram struct {
 	longest      int // token, in bytes
 	unknown      int64
 	unknownScore float64
-	hasUnknown   bool
 	byteFallback bool
 }
 
