@@ -116,13 +116,13 @@ func (r *report) connect(m *Model, s *spec, variant int, graphs []*graph) {
 		step := &v.Steps[k]
 		name := m.Stages[step.Stage].Name
 		for _, in := range graphs[step.Stage].inputs {
-			source, found := r.source(m, v, k, in, graphs)
+			source, found := sourceOf(m, v, k, in, graphs)
 			switch {
 			case !found:
 				r.At(at, "variant %s: stage %s reads %q, which is neither an input of the variant's modalities nor an output of a stage before it", v.Name, name, in.Name)
 				continue
 			case source.Input < 0:
-				r.handOver(v, at, name, in, r.handed(m, v, source, graphs))
+				r.handOver(v, at, name, in, handed(v, source, graphs))
 			default:
 				read[source.Input] = true
 				r.compareInput(m, s, variant, source.Input, in)
@@ -157,9 +157,9 @@ func (r *report) connect(m *Model, s *spec, variant int, graphs []*graph) {
 	}
 }
 
-// source finds a tensor that a step reads: the output of the nearest step before it
+// sourceOf finds a tensor that a step reads: the output of the nearest step before it
 // that has one of the name, else the model's input.
-func (r *report) source(m *Model, v *Variant, step int, in graphValue, graphs []*graph) (Source, bool) {
+func sourceOf(m *Model, v *Variant, step int, in graphValue, graphs []*graph) (Source, bool) {
 	for k := step - 1; k >= 0; k-- {
 		before := &v.Steps[k]
 		if !slices.ContainsFunc(graphs[before.Stage].outputs, func(out graphValue) bool { return out.Name == in.Name }) {
@@ -177,7 +177,7 @@ func (r *report) source(m *Model, v *Variant, step int, in graphValue, graphs []
 }
 
 // handed is the output that a source names.
-func (r *report) handed(m *Model, v *Variant, s Source, graphs []*graph) graphValue {
+func handed(v *Variant, s Source, graphs []*graph) graphValue {
 	outputs := graphs[v.Steps[s.Step].Stage].outputs
 	return outputs[slices.IndexFunc(outputs, func(out graphValue) bool { return out.Name == s.Name })]
 }
