@@ -62,7 +62,7 @@ type transport interface {
 	Ready(ctx context.Context) (bool, error)
 	Server(ctx context.Context) (oip.ServerMetadata, error)
 	Models(ctx context.Context) ([]oip.RepositoryEntry, error)
-	Metadata(ctx context.Context, model string) (oip.ModelMetadata, error)
+	Metadata(ctx context.Context, model, version string) (oip.ModelMetadata, error)
 	Load(ctx context.Context, model string) error
 	Unload(ctx context.Context, model string) error
 	// Close is called once, when nothing is under way any more.
@@ -202,7 +202,12 @@ func (c *Client) Models(ctx context.Context) ([]oip.RepositoryEntry, error) {
 // Metadata describes a model: its inputs, its outputs, and its modalities and accuracy
 // if the server knows them.
 func (c *Client) Metadata(ctx context.Context, model string) (oip.ModelMetadata, error) {
-	return ask(ctx, c, func() (oip.ModelMetadata, error) { return c.transport.Metadata(ctx, model) })
+	return c.VersionMetadata(ctx, model, "")
+}
+
+// VersionMetadata is Metadata of one version of a model; "" is whichever is served.
+func (c *Client) VersionMetadata(ctx context.Context, model, version string) (oip.ModelMetadata, error) {
+	return ask(ctx, c, func() (oip.ModelMetadata, error) { return c.transport.Metadata(ctx, model, version) })
 }
 
 // Load asks the server to load a model, or to load it again if its package has

@@ -82,8 +82,8 @@ func (t *rest) Models(ctx context.Context) (answer []oip.RepositoryEntry, err er
 }
 
 // Metadata describes a model.
-func (t *rest) Metadata(ctx context.Context, model string) (answer oip.ModelMetadata, err error) {
-	err = t.call(ctx, http.MethodGet, t.url("models", model), &answer)
+func (t *rest) Metadata(ctx context.Context, model, version string) (answer oip.ModelMetadata, err error) {
+	err = t.call(ctx, http.MethodGet, t.url(modelPath(model, version)...), &answer)
 	return answer, err
 }
 
@@ -109,11 +109,7 @@ func (t *rest) infer(ctx context.Context, r *Request) (*Response, error) {
 		return nil, err
 	}
 	defer p.release()
-	path := []string{"models", r.Model, "infer"}
-	if r.Version != "" {
-		path = []string{"models", r.Model, "versions", r.Version, "infer"}
-	}
-	u := t.url(path...)
+	u := t.url(append(modelPath(r.Model, r.Version), "infer")...)
 	header := make(http.Header, len(t.header)+2)
 	maps.Copy(header, t.header)
 	header[oip.HeaderLength] = []string{strconv.Itoa(n)}
@@ -136,6 +132,14 @@ func (t *rest) infer(ctx context.Context, r *Request) (*Response, error) {
 		return nil, fmt.Errorf("the answer does not follow the protocol: %w", err)
 	}
 	return answer, nil
+}
+
+// modelPath is where a version of a model is; "" is whichever is served.
+func modelPath(model, version string) []string {
+	if version == "" {
+		return []string{"models", model}
+	}
+	return []string{"models", model, "versions", version}
 }
 
 // earlier is the time until the earlier one of a request's deadline and that of ctx, 0 if

@@ -141,6 +141,8 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		failure = f.admin(path[3], path[2])
 	case r.Method == "GET" && len(path) == 2:
 		answer, failure = f.model, f.notFound(path[1])
+	case r.Method == "GET" && len(path) == 4 && path[2] == "versions":
+		answer, failure = f.describe(path[3]), f.notFound(path[1])
 	case r.Method == "POST" && path[len(path)-1] == "infer":
 		f.inferREST(w, r, path)
 		return
@@ -287,7 +289,16 @@ func (f *fake) ServerMetadata(context.Context, *inference.ServerMetadataRequest)
 }
 
 func (f *fake) ModelMetadata(ctx context.Context, m *inference.ModelMetadataRequest) (*inference.ModelMetadataResponse, error) {
-	return inference.EncodeModelMetadata(f.model), fail(ctx, f.notFound(m.GetName()))
+	return inference.EncodeModelMetadata(f.describe(m.GetVersion())), fail(ctx, f.notFound(m.GetName()))
+}
+
+// describe is the model as a version of it is described; "" is whichever is served.
+func (f *fake) describe(version string) oip.ModelMetadata {
+	m := f.model
+	if version != "" {
+		m.Versions = []string{version}
+	}
+	return m
 }
 
 func (f *fake) RepositoryIndex(context.Context, *inference.RepositoryIndexRequest) (*inference.RepositoryIndexResponse, error) {

@@ -25,7 +25,8 @@ type Wire interface {
 	Ready(ctx context.Context) (bool, error)
 	Server(ctx context.Context) (oip.ServerMetadata, error)
 	Models(ctx context.Context) ([]oip.RepositoryEntry, error)
-	Metadata(ctx context.Context, model string) (oip.ModelMetadata, error)
+	// Metadata describes a version of a model; "" is whichever is served.
+	Metadata(ctx context.Context, model, version string) (oip.ModelMetadata, error)
 	Load(ctx context.Context, model string) error
 	Unload(ctx context.Context, model string) error
 	// Close is called once, when nothing is under way any more.

@@ -116,8 +116,8 @@ func (t *wire) Models(ctx context.Context) ([]oip.RepositoryEntry, error) {
 }
 
 // Metadata describes a model.
-func (t *wire) Metadata(ctx context.Context, model string) (oip.ModelMetadata, error) {
-	answer, err := invoke(ctx, t, t.calls.ModelMetadata, &inference.ModelMetadataRequest{Name: model})
+func (t *wire) Metadata(ctx context.Context, model, version string) (oip.ModelMetadata, error) {
+	answer, err := invoke(ctx, t, t.calls.ModelMetadata, &inference.ModelMetadataRequest{Name: model, Version: version})
 	return inference.DecodeModelMetadata(answer), err
 }
 
