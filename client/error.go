@@ -40,6 +40,10 @@ var (
 	ErrDeadline        = errors.New("the deadline passed")
 )
 
+// ErrAnswer is in the chain of an error about an answer that cannot be used: it is not
+// what the protocol says, or larger than Options.ResponseBytesMax.
+var ErrAnswer = errors.New("the answer cannot be used")
+
 // ErrClosed is the error of a call after Close.
 var ErrClosed = errors.New("the client is closed")
 

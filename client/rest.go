@@ -129,7 +129,7 @@ func (t *rest) infer(ctx context.Context, r *Request) (*Response, error) {
 	}
 	answer, err := decode(got, body)
 	if err != nil {
-		return nil, fmt.Errorf("the answer does not follow the protocol: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrAnswer, err)
 	}
 	return answer, nil
 }
@@ -219,7 +219,7 @@ func (t *rest) call(ctx context.Context, method string, u *url.URL, answer any) 
 		return nil
 	}
 	if err := json.Unmarshal(body, answer); err != nil {
-		return fmt.Errorf("%s %s: the answer does not follow the protocol: %w", method, u.Path, err)
+		return fmt.Errorf("%s %s: %w: %w", method, u.Path, ErrAnswer, err)
 	}
 	return nil
 }
@@ -251,7 +251,7 @@ func ended(ctx context.Context, err error) error {
 // read reads the body of an answer into memory of its own.
 func (t *rest) read(answer *http.Response) ([]byte, error) {
 	if answer.ContentLength > t.bytesMax {
-		return nil, fmt.Errorf("the answer has %d bytes, more than Options.ResponseBytesMax, which is %d", answer.ContentLength, t.bytesMax)
+		return nil, fmt.Errorf("%w: it has %d bytes, more than Options.ResponseBytesMax, which is %d", ErrAnswer, answer.ContentLength, t.bytesMax)
 	}
 	if answer.ContentLength >= 0 {
 		body := make([]byte, answer.ContentLength)
@@ -261,7 +261,7 @@ func (t *rest) read(answer *http.Response) ([]byte, error) {
 	var body bytes.Buffer
 	n, err := body.ReadFrom(io.LimitReader(answer.Body, t.bytesMax+1))
 	if err == nil && n > t.bytesMax {
-		err = fmt.Errorf("the answer has more than Options.ResponseBytesMax, which is %d bytes", t.bytesMax)
+		err = fmt.Errorf("%w: it has more than Options.ResponseBytesMax, which is %d bytes", ErrAnswer, t.bytesMax)
 	}
 	return body.Bytes(), err
 }

@@ -66,12 +66,12 @@ func TestErrorsInOtherWords(t *testing.T) {
 
 func TestBadAnswers(t *testing.T) {
 	for name, tt := range map[string]struct{ length, body, want string }{
-		"not JSON":      {"", "hello", "does not follow the protocol"},
+		"not JSON":      {"", "hello", "cannot be used: JSON"},
 		"bad length":    {"-3", "{}", `is "-3"`},
 		"bad sum":       {"2", "{}x", "the binary part has 1 bytes"},
 		"bad parameter": {"", `{"parameters":{"queue_us":"soon"}}`, `parameter "queue_us"`},
 		"bad duration":  {"", `{"parameters":{"queue_us":-1}}`, `-1 is not a duration`},
-		"too long":      {"", strings.Repeat("x", 101), "the answer has 101 bytes, more than Options.ResponseBytesMax, which is 100"},
+		"too long":      {"", strings.Repeat("x", 101), "the answer cannot be used: it has 101 bytes, more than Options.ResponseBytesMax, which is 100"},
 	} {
 		c := serveWith(t, client.Options{ResponseBytesMax: 100}, func(w http.ResponseWriter, _ *http.Request) {
 			if tt.length != "" {

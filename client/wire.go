@@ -84,7 +84,7 @@ func (t wired) infer(ctx context.Context, r *Request) (*Response, error) {
 func read(answer *oip.Response) (*Response, error) {
 	r, err := newResponse(answer)
 	if err != nil {
-		return nil, fmt.Errorf("the answer does not follow the protocol: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrAnswer, err)
 	}
 	return r, nil
 }

@@ -186,7 +186,7 @@ func discardMessage(m *inference.ModelInferRequest) {
 func readMessage(m *inference.ModelInferResponse) (*oip.Response, error) {
 	answer := new(oip.Response)
 	if err := inference.DecodeResponse(answer, m, oip.DefaultLimits()); err != nil {
-		return nil, fmt.Errorf("the answer does not follow the protocol: %w", err)
+		return nil, fmt.Errorf("%w: %w", client.ErrAnswer, err)
 	}
 	return answer, nil
 }
@@ -208,6 +208,9 @@ func (t *wire) failure(ctx context.Context, err error, h heard) error {
 	}
 	if st.Code() == codes.DeadlineExceeded {
 		return context.DeadlineExceeded // gRPC saw the end of ctx a moment before ctx did
+	}
+	if strings.HasPrefix(st.Message(), "grpc: received message ") { // larger than the bound
+		return fmt.Errorf("%w: %s", client.ErrAnswer, strings.TrimPrefix(st.Message(), "grpc: "))
 	}
 	if code, ok := proxyStatus(st.Message()); ok {
 		return &client.Error{Status: code, Message: st.Message()}
