@@ -267,6 +267,7 @@ func (r *report) buildVariants(m *Model, s *spec) {
 			Name:      r.name(vs.name, nameForm, nameWant),
 			Path:      r.inside(vs.path),
 			Precision: r.name(vs.precision.Or(precisionDefault), modalityForm, modalityWant),
+			Remote:    r.buildRemote(vs),
 		}
 		v.Steps = r.buildSteps(m, vs)
 		if v.Path != "" {

@@ -18,6 +18,10 @@ const opsetMin = 7
 // reads to the manifest.
 func (r *report) checkGraphs(m *Model, s *spec, files *manifest) {
 	for i, v := range m.Variants {
+		if v.Remote != nil { // what that server has is seen when it is loaded
+			r.checkRemote(v, s.variants[i], files)
+			continue
+		}
 		if v.Steps != nil {
 			continue
 		}

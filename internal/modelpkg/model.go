@@ -102,14 +102,15 @@ const (
 )
 
 // Variant is one way to run the model: a non-empty subset of its modalities
-// and the graph that runs it.
+// and what runs it: a graph, or a model of another server.
 type Variant struct {
 	Name       string
 	Modalities slo.Modalities
-	Inputs     []int  // indices into Model.Inputs, in the model's order
-	Path       string // of the ONNX file, inside Dir; "" with Steps
-	Steps      []Step // the stages that it runs, one after the other; nil: the one graph at Path
-	Precision  string // "fp32" unless declared
+	Inputs     []int   // indices into Model.Inputs, in the model's order
+	Path       string  // of the ONNX file, inside Dir; "" with Steps or Remote
+	Steps      []Step  // the stages that it runs, one after the other; nil: the one graph at Path
+	Precision  string  // "fp32" unless declared
+	Remote     *Remote // where it runs; nil: here, on its graphs
 }
 
 // Limits bound what one batch may take.

@@ -89,6 +89,8 @@ type variantSpec struct {
 	path       word
 	stages     []word
 	precision  word
+	remote     remoteSpec
+	places     int // how many of path, stages and remote it has
 }
 
 // readSpec reads the whole file, noting everything that is not of its form.
@@ -221,21 +223,22 @@ func (r *report) shape(n *yaml.Node) []number {
 
 func (r *report) variant(n *yaml.Node) variantSpec {
 	v := variantSpec{Place: strictyaml.PlaceOf(n)}
-	r.Mapping(n, "a variant", []field{
+	r.Mapping(n, "a variant", append([]field{
 		strictyaml.Required("name", r.Into(&v.name, "a variant's name")),
 		strictyaml.Required("modalities", func(n *yaml.Node) {
 			r.List(n, "a variant's modalities", slo.ModalitiesMax, func(n *yaml.Node) {
 				v.modalities = append(v.modalities, r.Text(n, "a modality"))
 			})
 		}),
-		strictyaml.Optional("path", r.Into(&v.path, "a variant's path")),
+		strictyaml.Optional("path", func(n *yaml.Node) { v.places++; v.path = r.Text(n, "a variant's path") }),
 		strictyaml.Optional("stages", func(n *yaml.Node) {
+			v.places++
 			r.List(n, "a variant's stages", stagesMax, func(n *yaml.Node) { v.stages = append(v.stages, r.Text(n, "a stage")) })
 		}),
 		strictyaml.Optional("precision", r.Into(&v.precision, "a variant's precision")),
-	})
-	if n.Kind == yaml.MappingNode && v.path.Given() == (len(v.stages) > 0) {
-		r.At(v.Place, "a variant needs either a path, of its graph, or stages")
+	}, r.remoteFields(&v)...))
+	if n.Kind == yaml.MappingNode && v.places != 1 {
+		r.At(v.Place, "a variant needs one of path (of its graph), stages and remote")
 	}
 	return v
 }

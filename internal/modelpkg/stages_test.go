@@ -107,8 +107,8 @@ func TestStageProblems(t *testing.T) {
 		change
 		want string
 	}{
-		"neither path nor stages": {edit(", stages: [text_encoder, head]", ""), "13:5: a variant needs either a path, of its graph, or stages"},
-		"both":                    {edit("stages: [text_encoder, head]", "path: x.onnx, stages: [text_encoder, head]"), "13:5: a variant needs either a path, of its graph, or stages"},
+		"neither path nor stages": {edit(", stages: [text_encoder, head]", ""), "13:5: a variant needs one of path (of its graph), stages and remote"},
+		"both":                    {edit("stages: [text_encoder, head]", "path: x.onnx, stages: [text_encoder, head]"), "13:5: a variant needs one of path (of its graph), stages and remote"},
 		"unknown stage":           {edit("[text_encoder, head]", "[text_encoder, hed]"), `13:61: the model has no stage "hed"; did you mean "head"?`},
 		"a stage twice":           {edit("[text_encoder, head]", "[text_encoder, text_encoder, head]"), `13:61: the stage "text_encoder" occurs twice`},
 		"names twice":             {edit("name: fusion", "name: head"), `the stage "head" occurs twice`},

@@ -52,6 +52,14 @@ func Try(ctx context.Context, rt runtime.Runtime, m *modelpkg.Model, set *modelp
 			t.Warnings = append(t.Warnings, text+" (on made-up samples, all zeros: evaluation.profile names no better ones)")
 			continue
 		}
+		if m.Variants[v].Remote != nil {
+			if slo.KindOf(err) == slo.KindUnavailable { // now; the package is not to blame
+				t.Warnings = append(t.Warnings, text)
+				continue
+			}
+			t.Problems = append(t.Problems, modelpkg.Problem{File: m.File(modelpkg.FileName), Message: text})
+			continue
+		}
 		t.Problems = append(t.Problems, modelpkg.Problem{File: m.File(m.GraphFile(v)), Message: text})
 	}
 	return t, nil
@@ -61,7 +69,11 @@ func Try(ctx context.Context, rt runtime.Runtime, m *modelpkg.Model, set *modelp
 func try(ctx context.Context, rt runtime.Runtime, m *modelpkg.Model, set *modelpkg.Set, variant int) error {
 	instance, err := rt.Load(ctx, m, runtime.Options{Threads: 1, Variants: []int{variant}})
 	if err != nil {
-		return slo.E("", slo.KindInvalid, "it cannot be loaded: %w", err)
+		kind := slo.KindInvalid
+		if m.Variants[variant].Remote != nil && slo.KindOf(err) == slo.KindUnavailable {
+			kind = slo.KindUnavailable
+		}
+		return slo.E("", kind, "it cannot be loaded: %w", err)
 	}
 	defer instance.Close()
 	items, samples := trialItems(m, set, m.Limits.BatchItemsMax)

@@ -1,0 +1,157 @@
+package modelpkg
+
+import (
+	"net"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/strictyaml"
+	"go.yaml.in/yaml/v3"
+)
+
+// Remote says which model of which server of the Open Inference Protocol runs a
+// variant, in place of graphs in the package.
+type Remote struct {
+	Server   string        // scheme://host:port; the scheme is grpc, grpcs, http or https
+	Model    string        // its name on that server
+	Version  string        // "": whichever is served
+	Slots    int           // requests that an instance has under way at a time, >= 1
+	Timeout  time.Duration // of a request
+	TokenEnv string        // the environment variable that holds a bearer token; "": none is sent
+	CA       string        // PEM file inside Model.Dir with the authorities to trust; "": the system's
+}
+
+// Secure reports whether the server is spoken to over TLS.
+func (r *Remote) Secure() bool {
+	return strings.HasPrefix(r.Server, "grpcs:") || strings.HasPrefix(r.Server, "https:")
+}
+
+// GRPC reports whether the server is spoken to over gRPC.
+func (r *Remote) GRPC() bool { return strings.HasPrefix(r.Server, "grpc") }
+
+// Defaults and bounds of what a package says about another server.
+const (
+	remoteSlotsDefault   = 4
+	remoteSlotsMax       = 256
+	remoteTimeoutDefault = 10 * time.Second
+	remoteTimeoutMax     = time.Hour
+)
+
+// remoteSpec is what a variant says of another server.
+type remoteSpec struct {
+	address  word
+	slots    number
+	timeout  word
+	tokenEnv word
+	ca       word
+}
+
+// remoteFields are the keys of a variant that runs on another server.
+func (r *report) remoteFields(v *variantSpec) []field {
+	s := &v.remote
+	return []field{
+		strictyaml.Optional("remote", func(n *yaml.Node) { v.places++; s.address = r.Text(n, "a variant's remote") }),
+		strictyaml.Optional("slots", func(n *yaml.Node) { s.slots = r.Whole(n, "slots", 1, remoteSlotsMax) }),
+		strictyaml.Optional("timeout", r.Into(&s.timeout, "timeout")),
+		strictyaml.Optional("token_env", r.Into(&s.tokenEnv, "token_env")),
+		strictyaml.Optional("ca", r.Into(&s.ca, "ca")),
+	}
+}
+
+var environmentForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
+
+// buildRemote reads where a variant runs: nil if on graphs of the package.
+func (r *report) buildRemote(vs variantSpec) *Remote {
+	s := vs.remote
+	if !s.address.Given() {
+		for key, place := range map[string]place{"slots": s.slots.Place, "timeout": s.timeout.Place, "token_env": s.tokenEnv.Place, "ca": s.ca.Place} {
+			if place.Given() {
+				r.At(place, "%s is for a variant with remote", key)
+			}
+		}
+		return nil
+	}
+	remote := &Remote{Slots: remoteSlotsDefault, Timeout: r.remoteTimeout(s.timeout), TokenEnv: s.tokenEnv.Text, CA: r.inside(s.ca)}
+	if s.slots.Given() {
+		remote.Slots = int(s.slots.Value)
+	}
+	if s.tokenEnv.Given() && !environmentForm.MatchString(s.tokenEnv.Text) {
+		r.At(s.tokenEnv.Place, "token_env must be the name of an environment variable, such as GPU_TOKEN; the token itself does not belong into a package")
+	}
+	if why := remote.locate(s.address.Text); why != "" {
+		r.At(s.address.Place, "remote is %s; it must be grpc://HOST:PORT/MODEL or grpc://HOST:PORT/MODEL/VERSION, or the same with grpcs, http or https", why)
+		return remote
+	}
+	if s.ca.Given() && !remote.Secure() {
+		r.At(s.ca.Place, "ca is for a remote of grpcs or https; nothing is checked of one of plain text")
+	}
+	if s.tokenEnv.Given() && !remote.Secure() && !remote.here() {
+		r.At(s.tokenEnv.Place, "a token would travel in plain text to another machine: use grpcs or https")
+	}
+	return remote
+}
+
+// locate takes an address apart and says what is wrong with it, "" if nothing is.
+func (r *Remote) locate(text string) string {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return "not an address"
+	case u.User != nil: // before anything is quoted
+		return "an address with a user: credentials do not belong into a package, see token_env"
+	case u.Scheme != "grpc" && u.Scheme != "grpcs" && u.Scheme != "http" && u.Scheme != "https":
+		return "of the scheme " + strconv.Quote(strictyaml.Clip(u.Scheme, 20))
+	case u.Hostname() == "":
+		return "without a host"
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return "an address with more than host, port and path"
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+			return "of port " + strictyaml.Clip(port, 20)
+		}
+	}
+	names := strings.Split(strings.TrimPrefix(u.Path, "/"), "/")
+	if names[0] == "" || len(names) > 2 || len(names) == 2 && names[1] == "" {
+		return "of the path " + strconv.Quote(strictyaml.Clip(u.Path, 80))
+	}
+	r.Server, r.Model = u.Scheme+"://"+u.Host, names[0]
+	if len(names) == 2 {
+		r.Version = names[1]
+	}
+	return ""
+}
+
+// here reports whether the server is on this machine.
+func (r *Remote) here() bool {
+	u, err := url.Parse(r.Server)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+func (r *report) remoteTimeout(w word) time.Duration {
+	if !w.Given() {
+		return remoteTimeoutDefault
+	}
+	d, err := time.ParseDuration(w.Text)
+	if err != nil || d < time.Millisecond || d > remoteTimeoutMax {
+		r.At(w.Place, "timeout must be a duration from 1ms to 1h, such as 500ms or 5s, not %q", strictyaml.Clip(w.Text, 40))
+	}
+	return d
+}
+
+// checkRemote adds the file of the authorities to those that the model consists of.
+func (r *report) checkRemote(v Variant, s variantSpec, files *manifest) {
+	if v.Remote.CA == "" {
+		return
+	}
+	if _, err := files.file(v.Remote.CA); err != nil {
+		r.unread(s.remote.ca.Place, err, "variant %s: %s", v.Name, v.Remote.CA)
+	}
+}
