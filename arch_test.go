@@ -64,6 +64,11 @@ var rooms = []room{
 		imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime", "internal/runtime/ort/library"},
 		tests:   []string{"internal/runtime/runtimetest", "internal/modelpkg/modelpkgtest"},
 	},
+	{
+		dir:     "internal/runtime/remote",
+		imports: []string{"tensor", "oip", "client", "client/clientgrpc", "internal/slo", "internal/modelpkg", "internal/runtime"},
+		tests:   []string{"oip/inference", "internal/modelpkg/modelpkgtest", "internal/runtime/runtimetest", "internal/runtime/fake", "internal/server"},
+	},
 	{dir: "internal/profiler", imports: []string{"tensor", "internal/slo", "internal/stats", "internal/modelpkg", "internal/runtime"}},
 	{dir: "internal/replay", imports: []string{"tensor", "client", "client/clientgrpc", "internal/slo", "internal/stats", "internal/score", "internal/modelpkg", "internal/workload"}, tests: []string{"oip"}},
 	{dir: "internal/demo", imports: []string{"client", "internal/slo", "internal/stats", "internal/modelpkg", "internal/replay"}, tests: []string{"tensor", "internal/score"}},

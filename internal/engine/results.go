@@ -154,7 +154,7 @@ func (b *running) alike(a, c runtime.Item) bool {
 // runGroup runs items of the batch together and, when that fails, those of each
 // part by themselves: one client's bad item must not fail the others that shared
 // its batch. It returns an error only when nothing else can run either: the
-// instance is not available, or nobody waits for the batch any more.
+// instance is not available or has too much to do, or nobody waits for the batch any more.
 func (w *worker) runGroup(b *running, group []int, results []itemResult) error {
 	err := w.runInto(b, group, results)
 	if err == nil || b.hopeless(err) {
@@ -174,7 +174,8 @@ func (w *worker) runGroup(b *running, group []int, results []itemResult) error {
 
 // hopeless reports whether after this error nothing of the batch is worth running.
 func (b *running) hopeless(err error) bool {
-	return b.ctx.Err() != nil || errors.Is(err, runtime.ErrLost) || slo.KindOf(err) == slo.KindUnavailable
+	kind := slo.KindOf(err)
+	return b.ctx.Err() != nil || errors.Is(err, runtime.ErrLost) || kind == slo.KindUnavailable || kind == slo.KindOverloaded
 }
 
 // runInto runs items of the batch together and notes what came of each.

@@ -1,6 +1,6 @@
 // Package runtime is the contract between mosel and whatever runs a model's
-// graphs: ONNX Runtime in the process (ort), another server (remote, later), or
-// a stand-in that takes the time its profile says (fake). Two packages call it,
+// graphs: ONNX Runtime in the process (ort), another server (remote), or a stand-in
+// that takes the time its profile says (fake). Two packages call it,
 // the engine and the profiler, so the interface has a leaf of its own; every
 // implementation passes the conformance suite in runtimetest.
 package runtime
@@ -19,9 +19,9 @@ type Runtime interface {
 	Name() string
 	Version() string
 	// Load makes one instance of the model with every variant of opts ready to
-	// run. Errors have kind invalid (the graph is at fault), not found, cancelled
-	// or deadline exceeded (ctx ended first; what is loading ends by itself), or
-	// internal.
+	// run. Errors have kind invalid (the graph is at fault), not found, unavailable
+	// (where it is to run cannot be reached now), cancelled or deadline exceeded (ctx
+	// ended first; what is loading ends by itself), or internal.
 	Load(ctx context.Context, m *modelpkg.Model, opts Options) (Instance, error)
 	// Close releases the runtime. All its instances must be closed before.
 	Close() error
@@ -56,8 +56,8 @@ type Instance interface {
 	// keep. Errors have kind invalid (the batch breaks the contract, or the graph
 	// cannot process what is in it), too large (the batch, or an output of a size
 	// that depends on the data), cancelled or deadline exceeded (ctx ended the run
-	// early; its error is in the chain), unavailable (closed, or ErrLost) or
-	// internal (the graph failed).
+	// early; its error is in the chain), unavailable (closed, ErrLost, or no answer from
+	// where it runs), overloaded (it is shed there) or internal (the graph failed).
 	// A failed run leaves the instance usable, except for ErrLost.
 	Run(ctx context.Context, variant int, items []Item) ([]tensor.Tensor, error)
 	// Close frees the instance; a second Close does nothing. It must not be
