@@ -123,7 +123,11 @@ func measureProfile(cmd *cobra.Command, m *modelpkg.Model, f profileFlags) error
 	}
 	note := cmd.ErrOrStderr()
 	open := func(ctx context.Context) (moselruntime.Runtime, error) {
-		return ort.Open(ctx, ort.Config{Progress: note})
+		rt, err := ort.Open(ctx, ort.Config{Progress: note})
+		if err != nil {
+			return nil, err
+		}
+		return inPlace(rt), nil
 	}
 	rt, err := open(cmd.Context())
 	if err != nil {

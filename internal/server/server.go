@@ -29,7 +29,9 @@ import (
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/repository"
 	"github.com/mosel-serve/mosel/internal/runtime"
+	"github.com/mosel-serve/mosel/internal/runtime/dispatch"
 	"github.com/mosel-serve/mosel/internal/runtime/ort"
+	"github.com/mosel-serve/mosel/internal/runtime/remote"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
 )
@@ -374,7 +376,7 @@ func (s *Server) warm(ctx context.Context) error {
 	}
 	e, err := engine.New(ctx, engine.Config{Policy: s.cfg.Policy, Instances: s.cfg.Instances, Threads: s.cfg.Threads, BatchTimeMax: s.cfg.BatchTimeMax,
 		QueueItemsMax: s.cfg.QueueItemsMax, QueueJobsMax: s.cfg.QueueJobsMax, QueueBytesMax: s.cfg.QueueBytesMax,
-		Metrics: s.registry, Recent: s.cfg.Recent, LogDropped: s.cfg.LogDropped, Vital: s.api.Vital, Log: s.cfg.Log, Work: s.cfg.Work}, s.runtime)
+		Metrics: s.registry, Recent: s.cfg.Recent, LogDropped: s.cfg.LogDropped, Vital: s.api.Vital, Log: s.cfg.Log, Work: s.cfg.Work}, dispatch.New(dispatch.Config{Graphs: s.runtime, Remote: remote.New()}))
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,145 @@
+// Package dispatch has each variant of a model run where its package says: on its graph
+// here, or on another server. To its owner that is one instance.
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/runtime"
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// Config is what runs variants, by place.
+type Config struct {
+	Graphs runtime.Runtime // those on graphs, in this process
+	Remote runtime.Runtime // those on other servers
+}
+
+// Runtime sends variants to their places. It is called what runs the graphs.
+type Runtime struct{ config Config }
+
+var _ runtime.Runtime = (*Runtime)(nil)
+
+// New makes a runtime of these, which it closes.
+func New(config Config) *Runtime { return &Runtime{config} }
+
+// Name is that of what runs the graphs.
+func (r *Runtime) Name() string { return r.config.Graphs.Name() }
+
+// Version is that of what runs the graphs.
+func (r *Runtime) Version() string { return r.config.Graphs.Version() }
+
+// Close closes all.
+func (r *Runtime) Close() error {
+	return errors.Join(r.config.Graphs.Close(), r.config.Remote.Close())
+}
+
+// Load loads the variants where they belong. Where all belong to one place, the
+// instance is that place's own.
+func (r *Runtime) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
+	variants := opts.Variants
+	if variants == nil {
+		for v := range m.Variants {
+			variants = append(variants, v)
+		}
+	}
+	list := r.split(m, variants)
+	in := &instance{model: m, routes: make([]runtime.Instance, len(m.Variants))}
+	for _, l := range list {
+		opts.Variants = l.variants
+		part, err := l.runtime.Load(ctx, m, opts)
+		if err != nil {
+			return nil, errors.Join(err, in.Close())
+		}
+		if len(list) == 1 {
+			return part, nil
+		}
+		in.add(part, l.variants)
+	}
+	return in, nil
+}
+
+// share is the variants of one place.
+type share struct {
+	place    place
+	runtime  runtime.Runtime
+	variants []int
+}
+
+// place is where a variant runs.
+type place int
+
+const (
+	here place = iota
+	elsewhere
+)
+
+// split gives each variant to its place, and indices that are none to whatever is
+// first, to be refused there.
+func (r *Runtime) split(m *modelpkg.Model, variants []int) []share {
+	var list []share
+	for _, v := range variants {
+		where := share{place: here, runtime: r.config.Graphs}
+		if v >= 0 && v < len(m.Variants) && m.Variants[v].Remote != nil {
+			where = share{place: elsewhere, runtime: r.config.Remote}
+		}
+		at := slices.IndexFunc(list, func(l share) bool { return l.place == where.place })
+		if at < 0 {
+			at, list = len(list), append(list, where)
+		}
+		list[at].variants = append(list[at].variants, v)
+	}
+	return list
+}
+
+// instance has variants in several places. It is lost with the first of its parts.
+type instance struct {
+	model  *modelpkg.Model
+	parts  []runtime.Instance
+	routes []runtime.Instance // by variant, nil: not loaded
+	slots  int
+	closed bool
+}
+
+func (in *instance) add(part runtime.Instance, variants []int) {
+	if in.slots == 0 || part.Slots() < in.slots {
+		in.slots = part.Slots()
+	}
+	in.parts = append(in.parts, part)
+	for _, v := range variants {
+		in.routes[v] = part
+	}
+}
+
+// Slots is the least that one of its parts has: who runs a batch does not know which
+// of them it is for.
+func (in *instance) Slots() int { return in.slots }
+
+// Run runs a batch in the variant's place.
+func (in *instance) Run(ctx context.Context, variant int, items []runtime.Item) ([]tensor.Tensor, error) {
+	op := "run " + in.model.Name
+	if in.closed {
+		return nil, slo.E(op, slo.KindUnavailable, "the instance is closed")
+	}
+	if variant < 0 || variant >= len(in.routes) {
+		return nil, runtime.CheckBatch(in.model, variant, items)
+	}
+	if in.routes[variant] == nil {
+		return nil, slo.E(op, slo.KindInvalid, "variant %s is not loaded", in.model.Variants[variant].Name)
+	}
+	return in.routes[variant].Run(ctx, variant, items)
+}
+
+// Close closes all parts.
+func (in *instance) Close() error {
+	in.closed = true
+	var errs []error
+	for _, part := range in.parts {
+		errs = append(errs, part.Close())
+	}
+	return errors.Join(errs...)
+}
