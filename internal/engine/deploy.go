@@ -32,13 +32,14 @@ type deployment struct {
 	number    int         // in the core
 	told      *feed.Model // to who follows the core
 	planner   *plan.Planner
-	trials    []trial        // what warming up runs, the best first
-	samples   []runtime.Item // a few, all of the same lengths, until it is warm
-	sized     []string       // by variant: the output whose size was seen to depend on values, "" if none was
-	scale     []float64      // by variant: how much slower than profiled, as warming up saw it
-	instances []*instance    // by worker, nil where that is lost; the loop's while it is served
-	users     atomic.Int64   // requests; less retired when no more may come
-	unused    chan struct{}  // closed when it is retired and has no users
+	trials    []trial                       // what warming up runs, the best first
+	samples   []runtime.Item                // a few, all of the same lengths, until it is warm
+	sized     []string                      // by variant: the output whose size was seen to depend on values, "" if none was
+	scale     []float64                     // by variant: how much slower than profiled, as warming up saw it
+	instances []*instance                   // by worker, nil where that is lost; the loop's while it is served
+	mending   map[sched.InstanceID]*mending // by worker, those that are loaded anew; the loop's
+	users     atomic.Int64                  // requests; less retired when no more may come
+	unused    chan struct{}                 // closed when it is retired and has no users
 }
 
 // retired is subtracted from the users of a deployment that takes no more.

@@ -211,7 +211,11 @@ func (l *loop) dispatch(d sched.Dispatch) {
 	served := l.deployments[d.Model]
 	now := l.engine.Now()
 	*b = running{dispatch: d, started: now, served: served, instance: served.instances[d.Instance], items: b.items[:0], results: b.results[:0], rows: b.rows[:0], order: b.order[:0], encoded: b.encoded[:0]}
-	b.instance.hold()
+	if b.instance == nil {
+		b.awaited = served.mending[d.Instance]
+	} else {
+		b.instance.hold()
+	}
 	b.ctx, b.abort = context.WithCancel(context.Background())
 	for _, p := range d.Parts {
 		c := l.calls[p.Job]
@@ -252,11 +256,12 @@ func (l *loop) done(b *running) {
 		item += p.Count
 	}
 	clear(b.results) // what they hold is the callers'
+	ended := sched.Done{Batch: b.dispatch.Batch, Took: b.took, Failed: b.err != nil, FailedParts: failed, Verdicts: verdicts}
 	if errors.Is(b.err, runtime.ErrLost) {
-		l.condemn(l.engine.workers[b.dispatch.Instance], b.dispatch.Batch)
+		l.bereave(b, ended)
 		return
 	}
-	l.step(sched.Done{Batch: b.dispatch.Batch, Took: b.took, Failed: b.err != nil, FailedParts: failed, Verdicts: verdicts})
+	l.step(ended)
 }
 
 // condemn takes an instance away as soon as the batches that it still runs have
@@ -279,6 +284,11 @@ func (l *loop) condemn(w *worker, by sched.BatchID) {
 		return
 	}
 	by = w.lostBy
+	if w.spared && !slices.ContainsFunc(w.slots, func(s *slot) bool { return s.stuck }) {
+		l.rebound(w, by)
+		return
+	}
+	w.spared = false
 	if slices.ContainsFunc(w.slots, func(s *slot) bool { return s.stuck }) {
 		w.dismiss()
 		w = l.engine.hire(w.id)
@@ -306,7 +316,7 @@ func (l *loop) lose(w *worker, by sched.BatchID) {
 // served before. What was deployed since has an instance there already.
 func (l *loop) revive(w *worker, served []*deployment, fresh []*instance) {
 	for i, d := range served {
-		if l.deployments[d.number] == d {
+		if l.needs(w.id, d) {
 			d.instances[w.id] = fresh[i]
 		} else {
 			l.engine.closeAll(fresh[i : i+1])

@@ -232,7 +232,10 @@ func (w *worker) execute(b *running, items []runtime.Item) (outputs []tensor.Ten
 			outputs, err = nil, fmt.Errorf("the runtime panicked: %v", p)
 		}
 	}()
-	if outputs, err = b.instance.Run(b.ctx, b.dispatch.Variant, items); err == nil {
+	if b.runs == nil {
+		return nil, errMending
+	}
+	if outputs, err = b.runs.Run(b.ctx, b.dispatch.Variant, items); err == nil {
 		err = checkOutputs(outputs, len(b.served.Model.Outputs), len(items))
 	}
 	if err != nil {

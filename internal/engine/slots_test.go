@@ -90,6 +90,12 @@ func (s *steps) trace(_ slo.Instant, e sched.Event, _ []sched.Action) {
 	}
 }
 
+func (s *steps) clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list = nil
+}
+
 func (s *steps) see(t *testing.T, want ...string) {
 	t.Helper()
 	time.Sleep(time.Second) // virtual: the feed rests between steps

@@ -51,6 +51,7 @@ type watch struct {
 // was left behind and nobody waits for it.
 func (e *Engine) report(s *slot, b *running) {
 	told := e.post(func(l *loop) {
+		e.letGo(b)
 		if s.stuck {
 			l.returned(b)
 			return
@@ -62,6 +63,9 @@ func (e *Engine) report(s *slot, b *running) {
 			return
 		}
 		if s.lost {
+			if s.worker.spared && errors.Is(b.err, runtime.ErrLost) {
+				l.detach(s.worker, b)
+			}
 			b.abort()
 			clear(b.results) // its items run again, elsewhere
 		} else {
@@ -69,7 +73,11 @@ func (e *Engine) report(s *slot, b *running) {
 		}
 		l.condemn(s.worker, b.dispatch.Batch)
 	})
-	if !told && b.left != nil {
+	if told {
+		return
+	}
+	e.letGo(b) // the loop has ended, and with it who changes it
+	if b.left != nil {
 		b.left()
 	}
 }

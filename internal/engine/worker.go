@@ -22,6 +22,7 @@ type worker struct {
 	lost  bool // it goes down when the batches that still run have ended
 
 	lostBy sched.BatchID // the batch whose run lost the instance, or hung
+	spared bool          // only the instance of one model is lost: it comes back at once with the others
 }
 
 // slot is a goroutine of a worker that runs one batch at a time.
@@ -86,7 +87,10 @@ type running struct {
 	dispatch sched.Dispatch
 	started  slo.Instant
 	served   *deployment
-	instance *instance          // held until the run has ended
+	instance *instance          // held until the run has ended; nil: it is lost
+	awaited  *mending           // what the batch waits for where it is
+	held     bool               // the loop's: it holds what it waited for
+	runs     *instance          // of compute: the one or the other
 	ctx      context.Context    // of the run
 	abort    context.CancelFunc // ends it early
 	aborted  bool               // the loop's: the core wants it ended early
@@ -104,6 +108,7 @@ type running struct {
 
 func (s *slot) run(e *Engine) {
 	for b := range s.batches {
+		b.await()
 		began := time.Now()
 		b.compute(s.worker, e.decoder)
 		b.took = time.Since(began)

@@ -8,6 +8,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/tensor"
@@ -31,6 +32,10 @@ type Runtime interface {
 // will run nothing any more: its owner closes it, and its items may run elsewhere.
 // After any other error the instance is as good as before.
 var ErrLost = errors.New("the instance is lost")
+
+// ErrCrashed is ErrLost for a run that is to blame, as far as can be known: the
+// instance ended during it. Its items do not run again, for they would end the next one.
+var ErrCrashed = fmt.Errorf("%w: it ended during the run", ErrLost)
 
 // Options configure one instance.
 type Options struct {
