@@ -108,7 +108,11 @@ func (l *loop) limit(s *slot, now slo.Instant, d time.Duration) {
 func (l *loop) rest(s *slot, b *running) {
 	s.watch.busy = false
 	if s.watch.overdue && b.err != nil && !l.abandoned {
-		b.err = l.tooLong()
+		if lost := b.err; errors.Is(lost, runtime.ErrLost) { // that too
+			b.err = slo.E("", slo.KindDeadlineExceeded, "%w: %w", l.tooLong(), runtime.ErrCrashed)
+		} else {
+			b.err = l.tooLong()
+		}
 		for i := range b.results {
 			b.results[i].err = b.err
 		}
