@@ -70,6 +70,11 @@ var rooms = []room{
 		tests:   []string{"oip/inference", "internal/modelpkg/modelpkgtest", "internal/runtime/runtimetest", "internal/runtime/fake", "internal/server"},
 	},
 	{
+		dir:     "internal/runtime/isolated",
+		imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime"},
+		tests:   []string{"internal/runtime/runtimetest", "internal/runtime/fake", "internal/runtime/ort"},
+	},
+	{
 		dir:     "internal/runtime/dispatch",
 		imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime"},
 		tests:   []string{"internal/runtime/runtimetest", "internal/runtime/fake"},
@@ -113,7 +118,7 @@ var rooms = []room{
 	},
 	{
 		dir: "internal/server",
-		imports: []string{"internal/slo", "internal/pending", "internal/access", "internal/runtime", "internal/runtime/ort", "internal/runtime/remote", "internal/runtime/dispatch", "internal/plan", "internal/sched",
+		imports: []string{"internal/slo", "internal/pending", "internal/access", "internal/runtime", "internal/runtime/ort", "internal/runtime/remote", "internal/runtime/isolated", "internal/runtime/dispatch", "internal/plan", "internal/sched",
 			"internal/obs", "internal/engine", "internal/repository", "internal/api"},
 		tests: []string{"tensor", "oip", "oip/inference", "client", "client/clientgrpc", "internal/modelpkg", "internal/modelpkg/modelpkgtest", "internal/runtime/fake"},
 	},
@@ -126,7 +131,7 @@ var rooms = []room{
 	{
 		dir: "cmd/mosel",
 		imports: []string{"tensor", "oip", "status", "client", "client/clientgrpc", "internal/slo", "internal/stats", "internal/pending", "internal/asynclog", "internal/access", "internal/modelpkg", "internal/runtime", "internal/runtime/ort",
-			"internal/runtime/ort/library", "internal/runtime/remote", "internal/runtime/dispatch", "internal/profiler", "internal/media", "internal/plan", "internal/plot", "internal/replay", "internal/demo",
+			"internal/runtime/ort/library", "internal/runtime/isolated", "internal/profiler", "internal/media", "internal/plan", "internal/plot", "internal/replay", "internal/demo",
 			"internal/workload", "internal/scenario", "internal/obs", "internal/server", "internal/example"},
 		tests: []string{"oip/inference", "internal/modelpkg/modelpkgtest"},
 	},

@@ -8,10 +8,8 @@ import (
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/profiler"
-	"github.com/mosel-serve/mosel/internal/runtime"
-	"github.com/mosel-serve/mosel/internal/runtime/dispatch"
 	"github.com/mosel-serve/mosel/internal/runtime/ort"
-	"github.com/mosel-serve/mosel/internal/runtime/remote"
+	"github.com/mosel-serve/mosel/internal/server"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/spf13/cobra"
 )
@@ -92,11 +90,6 @@ func (f checkFlags) check(cmd *cobra.Command, arg string) error {
 	return nil
 }
 
-// inPlace runs graphs with a runtime, and what a package has elsewhere there.
-func inPlace(graphs runtime.Runtime) runtime.Runtime {
-	return dispatch.New(dispatch.Config{Graphs: graphs, Remote: remote.New()})
-}
-
 // tryGraphs runs the graphs on samples and adds its findings to found. ran says
 // what was done.
 func tryGraphs(cmd *cobra.Command, found *modelpkg.Findings) (ran string, err error) {
@@ -114,7 +107,7 @@ func tryGraphs(cmd *cobra.Command, found *modelpkg.Findings) (ran string, err er
 			return "", errors.Join(err, rt.Close())
 		}
 	}
-	trial, err := profiler.Try(cmd.Context(), inPlace(rt), m, set)
+	trial, err := profiler.Try(cmd.Context(), server.InPlace(rt, workerLog(cmd)), m, set)
 	if err = errors.Join(err, rt.Close()); err != nil {
 		return "", err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/profiler"
 	moselruntime "github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/runtime/ort"
+	"github.com/mosel-serve/mosel/internal/server"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
@@ -127,7 +128,7 @@ func measureProfile(cmd *cobra.Command, m *modelpkg.Model, f profileFlags) error
 		if err != nil {
 			return nil, err
 		}
-		return inPlace(rt), nil
+		return server.InPlace(rt, workerLog(cmd)), nil
 	}
 	rt, err := open(cmd.Context())
 	if err != nil {

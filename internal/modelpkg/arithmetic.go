@@ -154,8 +154,11 @@ func (r *report) checkDivisions(m *Model, of, file string, at place, g *graph) {
 	bounded := func(name string) bool {
 		return slices.ContainsFunc(m.Inputs, func(in Input) bool { return in.Name == name && in.Range != nil })
 	}
+	if m.Isolation == IsolationProcess {
+		return // it ends a process that is started again
+	}
 	for _, op := range g.divisions(bounded) {
 		r.warn(at, "%s: %s divides whole numbers by what a client sends (%s): on amd64 under systems other than Linux, the least number divided by -1 ends the process of the server; "+
-			"give the input a range, guard the divisor with Max, or compute with floating-point numbers", of, strictyaml.Clip(file, 80), op)
+			"give the input a range, guard the divisor with Max, compute with floating-point numbers, or run the graphs in a separate process (isolation: process)", of, strictyaml.Clip(file, 80), op)
 	}
 }

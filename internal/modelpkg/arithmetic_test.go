@@ -87,9 +87,38 @@ variants:
 	write(t, dir, "m.onnx", calculating(operator{"Div", "i i", "q", 0}))
 	m, err := Load(dir)
 	want := "mosel.yaml:6: variant v: m.onnx divides whole numbers by what a client sends (Div): on amd64 under systems other than Linux, the least number divided by -1 ends the process of the server; " +
-		"give the input a range, guard the divisor with Max, or compute with floating-point numbers"
+		"give the input a range, guard the divisor with Max, compute with floating-point numbers, or run the graphs in a separate process (isolation: process)"
 	if err != nil || !slices.Equal(m.Warnings, []string{want}) {
 		t.Errorf("%v, %+v", err, m)
+	}
+}
+
+// TestIsolation reads how graphs are isolated. Those in a process of their own may
+// divide as they like.
+func TestIsolation(t *testing.T) {
+	dir := t.TempDir()
+	yaml := `format: 1
+name: parts
+modalities: [{name: a, inputs: [{name: i, datatype: INT32, shape: [2]}, {name: f, datatype: FP32, shape: [2]}]}]
+outputs: [{name: scores, datatype: FP32, shape: [2]}]
+variants:
+  - {name: v, modalities: [a], path: m.onnx}
+isolation: `
+	write(t, dir, "m.onnx", calculating(operator{"Div", "i i", "q", 0}))
+	for word, want := range map[string]Isolation{"process": IsolationProcess, "none": IsolationNone} {
+		write(t, dir, FileName, []byte(yaml+word))
+		if m, err := Load(dir); err != nil || m.Isolation != want || (len(m.Warnings) == 0) != (want == IsolationProcess) {
+			t.Errorf("%s: %v, %+v", word, err, m)
+		}
+	}
+	for text, want := range map[string]string{
+		yaml + "container": `7:12: the isolation "container" is not supported; known: none, process`,
+		strings.Replace(yaml, "path: m.onnx", "remote: grpc://gpu/m", 1) + "process": `7:12: isolation: process is for graphs of the package; all variants run on other servers`,
+	} {
+		write(t, dir, FileName, []byte(text))
+		if got := lines(dir, Check(dir)); !slices.Equal(got, []string{want}) {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }
 

@@ -52,6 +52,7 @@ func (r *report) build(s *spec) *Model {
 	r.buildOutputs(m, s)
 	r.buildStages(m, s)
 	r.buildVariants(m, s)
+	m.Isolation = r.isolation(s.isolated, m)
 	for _, l := range s.labels {
 		m.Labels = append(m.Labels, l.Text)
 	}

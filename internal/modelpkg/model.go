@@ -36,6 +36,7 @@ type Model struct {
 	Labels      []string // names of the classes, may be empty
 	Limits      Limits
 	Evaluation  Evaluation
+	Isolation   Isolation
 	Warnings    []string // what is sound and worth a look, one line each
 
 	models string // inside which links may lead, see LoadIn

@@ -45,6 +45,7 @@ type spec struct {
 	memory     word
 	profile    word
 	heldOut    word
+	isolated   word
 }
 
 type modalitySpec struct {
@@ -129,6 +130,7 @@ func (r *report) readSpec(text []byte) spec {
 				strictyaml.Optional("heldout", r.Into(&s.heldOut, "evaluation.heldout")),
 			})
 		}),
+		strictyaml.Optional("isolation", r.Into(&s.isolated, "isolation")),
 	})
 	return s
 }

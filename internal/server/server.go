@@ -30,6 +30,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/repository"
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/runtime/dispatch"
+	"github.com/mosel-serve/mosel/internal/runtime/isolated"
 	"github.com/mosel-serve/mosel/internal/runtime/ort"
 	"github.com/mosel-serve/mosel/internal/runtime/remote"
 	"github.com/mosel-serve/mosel/internal/sched"
@@ -376,7 +377,7 @@ func (s *Server) warm(ctx context.Context) error {
 	}
 	e, err := engine.New(ctx, engine.Config{Policy: s.cfg.Policy, Instances: s.cfg.Instances, Threads: s.cfg.Threads, BatchTimeMax: s.cfg.BatchTimeMax,
 		QueueItemsMax: s.cfg.QueueItemsMax, QueueJobsMax: s.cfg.QueueJobsMax, QueueBytesMax: s.cfg.QueueBytesMax,
-		Metrics: s.registry, Recent: s.cfg.Recent, LogDropped: s.cfg.LogDropped, Vital: s.api.Vital, Log: s.cfg.Log, Work: s.cfg.Work}, dispatch.New(dispatch.Config{Graphs: s.runtime, Remote: remote.New()}))
+		Metrics: s.registry, Recent: s.cfg.Recent, LogDropped: s.cfg.LogDropped, Vital: s.api.Vital, Log: s.cfg.Log, Work: s.cfg.Work}, InPlace(s.runtime, s.cfg.Log))
 	if err != nil {
 		return err
 	}
@@ -389,6 +390,17 @@ func (s *Server) warm(ctx context.Context) error {
 		s.watching.Go(func() { s.models.Watch(s.life, s.cfg.WatchEvery) })
 	}
 	return nil
+}
+
+// InPlace runs variants where their packages say: on graphs with the runtime that is
+// given, in this process or, with ONNX Runtime, in processes of their own, and on other
+// servers.
+func InPlace(graphs runtime.Runtime, log *slog.Logger) runtime.Runtime {
+	config := dispatch.Config{Graphs: graphs, Remote: remote.New()}
+	if rt, ok := graphs.(*ort.Runtime); ok {
+		config.Isolated = isolated.New(isolated.Config{Name: rt.Name(), Version: rt.Version(), Env: rt.Environment(), Log: log})
+	}
+	return dispatch.New(config)
 }
 
 // openRuntime opens ONNX Runtime, and installs it first if that is needed.

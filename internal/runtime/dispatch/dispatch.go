@@ -1,5 +1,5 @@
 // Package dispatch has each variant of a model run where its package says: on its graph
-// here, or on another server. To its owner that is one instance.
+// here or in a process of its own, or on another server. To its owner that is one instance.
 package dispatch
 
 import (
@@ -15,8 +15,9 @@ import (
 
 // Config is what runs variants, by place.
 type Config struct {
-	Graphs runtime.Runtime // those on graphs, in this process
-	Remote runtime.Runtime // those on other servers
+	Graphs   runtime.Runtime // those on graphs, in this process
+	Isolated runtime.Runtime // those on graphs that want a process of their own; nil: there is none
+	Remote   runtime.Runtime // those on other servers
 }
 
 // Runtime sends variants to their places. It is called what runs the graphs.
@@ -35,7 +36,11 @@ func (r *Runtime) Version() string { return r.config.Graphs.Version() }
 
 // Close closes all.
 func (r *Runtime) Close() error {
-	return errors.Join(r.config.Graphs.Close(), r.config.Remote.Close())
+	err := errors.Join(r.config.Graphs.Close(), r.config.Remote.Close())
+	if r.config.Isolated != nil {
+		err = errors.Join(err, r.config.Isolated.Close())
+	}
+	return err
 }
 
 // Load loads the variants where they belong. Where all belong to one place, the
@@ -48,6 +53,9 @@ func (r *Runtime) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Opti
 		}
 	}
 	list := r.split(m, variants)
+	if slices.ContainsFunc(list, func(l share) bool { return l.runtime == nil }) {
+		return nil, slo.E("load "+m.Name, slo.KindUnsupported, "isolation: process is not offered here")
+	}
 	in := &instance{model: m, routes: make([]runtime.Instance, len(m.Variants))}
 	for _, l := range list {
 		opts.Variants = l.variants
@@ -75,6 +83,7 @@ type place int
 
 const (
 	here place = iota
+	apart
 	elsewhere
 )
 
@@ -84,8 +93,11 @@ func (r *Runtime) split(m *modelpkg.Model, variants []int) []share {
 	var list []share
 	for _, v := range variants {
 		where := share{place: here, runtime: r.config.Graphs}
-		if v >= 0 && v < len(m.Variants) && m.Variants[v].Remote != nil {
+		switch {
+		case v >= 0 && v < len(m.Variants) && m.Variants[v].Remote != nil:
 			where = share{place: elsewhere, runtime: r.config.Remote}
+		case m.Isolation == modelpkg.IsolationProcess:
+			where = share{place: apart, runtime: r.config.Isolated}
 		}
 		at := slices.IndexFunc(list, func(l share) bool { return l.place == where.place })
 		if at < 0 {

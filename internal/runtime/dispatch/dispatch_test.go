@@ -115,6 +115,20 @@ func TestVariantsRunInTheirPlaces(t *testing.T) {
 		t.Errorf("%v, %v", in, err)
 	}
 	see("there: load")
+	m := model()
+	m.Isolation = modelpkg.IsolationProcess
+	if in, err := rt.Load(t.Context(), m, runtime.Options{Threads: 1}); in != nil || slo.KindOf(err) != slo.KindUnsupported {
+		t.Errorf("no process apart: %v, %v", in, err)
+	}
+	rt = dispatch.New(dispatch.Config{Graphs: at("here", 3, nil), Isolated: at("apart", 1, nil), Remote: at("there", 2, nil)})
+	if in, err = rt.Load(t.Context(), m, runtime.Options{Threads: 1}); err != nil || in.Slots() != 1 {
+		t.Errorf("%v, %v", in, err)
+	}
+	see("apart: load", "there: load")
+	if err := rt.Close(); err != nil {
+		t.Error(err)
+	}
+	see("here: close the runtime", "there: close the runtime", "apart: close the runtime")
 	gone := slo.E("load", slo.KindUnavailable, "gone")
 	rt = dispatch.New(dispatch.Config{Graphs: at("here", 1, nil), Remote: at("there", 1, gone)})
 	if in, err := rt.Load(t.Context(), model(), runtime.Options{Threads: 1}); in != nil || !errors.Is(err, gone) || slo.KindOf(err) != slo.KindUnavailable {
