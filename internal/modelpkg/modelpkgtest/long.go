@@ -18,8 +18,14 @@ type Long func() []byte
 
 // WriteLong makes a package of a model with one variant, of such a graph.
 func WriteLong(dir, name string, graph Long) (*modelpkg.Model, error) {
+	return WriteLongIn(dir, name, graph, modelpkg.IsolationNone)
+}
+
+// WriteLongIn is WriteLong of a model that is isolated.
+func WriteLongIn(dir, name string, graph Long, isolation modelpkg.Isolation) (*modelpkg.Model, error) {
 	m := Model(name, []modelpkg.Spec{{Name: "x", DType: tensor.FP32, Shape: tensor.Shape{2}}},
 		modelpkg.Spec{Name: "y", DType: tensor.FP32, Shape: tensor.Shape{2}}, "x")
+	m.Isolation = isolation
 	m.Limits.BatchItemsMax = 1 // one request cannot hold up another in its own batch
 	return WriteGraphs(dir, m, []Measured{{Accuracy: 0.9, Item: time.Millisecond}}, func(modelpkg.Variant) []byte { return graph() })
 }

@@ -92,7 +92,11 @@ func declaration(m *modelpkg.Model) object {
 	for _, v := range m.Variants {
 		variants = append(variants, object{"name": v.Name, "modalities": v.Modalities.Names(m.ModalityNames()), "path": v.Name + ".onnx"})
 	}
-	return object{"format": 1, "name": m.Name, "version": m.Version, "task": "classification", "metric": "accuracy",
+	isolation := string(m.Isolation)
+	if isolation == "" {
+		isolation = "none"
+	}
+	return object{"format": 1, "isolation": isolation, "name": m.Name, "version": m.Version, "task": "classification", "metric": "accuracy",
 		"modalities": modalities, "outputs": outputs, "variants": variants, "limits": object{"max_batch": m.Limits.BatchItemsMax}}
 }
 
