@@ -33,6 +33,18 @@ type Request struct {
 	Late        Late          // what the server does if it cannot be on time
 	Modalities  []string      // run exactly these; nil: the server chooses
 	Parameters  oip.Parameters
+	// JSON sends tensors as JSON over REST, and asks for them so: for a server that does
+	// not list the extension "binary_tensor_data". NaN, infinities, FP16 and BF16 cannot be
+	// sent so.
+	JSON bool
+}
+
+// form is how tensors travel over REST.
+func (r *Request) form() oip.Form {
+	if r.JSON {
+		return oip.JSON
+	}
+	return oip.Binary
 }
 
 // Late says what the server does with a request that cannot be on time.
@@ -156,11 +168,11 @@ func (r *Request) message(wire *oip.Request, deadline time.Duration) error {
 	case !(r.MinAccuracy >= 0 && r.MinAccuracy <= 1):
 		return fmt.Errorf("MinAccuracy is %v: an accuracy is between 0 and 1, such as 0.97", r.MinAccuracy)
 	}
-	wire.ID, wire.OutputForm = r.ID, oip.Binary
+	wire.ID, wire.OutputForm = r.ID, r.form()
 	wire.Inputs = append(wire.Inputs[:0], r.Inputs...)
 	wire.Outputs = wire.Outputs[:0]
 	for _, name := range r.Outputs {
-		wire.Outputs = append(wire.Outputs, oip.Output{Name: name, Form: oip.Binary})
+		wire.Outputs = append(wire.Outputs, oip.Output{Name: name, Form: r.form()})
 	}
 	wire.Parameters = append(wire.Parameters[:0], r.Parameters...)
 	add := func(name string, value oip.Value) {

@@ -97,7 +97,7 @@ func (t *rest) Unload(ctx context.Context, model string) error {
 	return t.call(ctx, http.MethodPost, t.url("repository", "models", model, "unload"), nil)
 }
 
-// infer sends a request in the binary form. If ctx ends before the request's deadline,
+// infer sends a request. If ctx ends before the request's deadline,
 // that is the deadline that it sends.
 func (t *rest) infer(ctx context.Context, r *Request) (*Response, error) {
 	deadline, err := earlier(ctx, r.Deadline)
@@ -112,8 +112,10 @@ func (t *rest) infer(ctx context.Context, r *Request) (*Response, error) {
 	u := t.url(append(modelPath(r.Model, r.Version), "infer")...)
 	header := make(http.Header, len(t.header)+2)
 	maps.Copy(header, t.header)
-	header[oip.HeaderLength] = []string{strconv.Itoa(n)}
-	header["Content-Type"] = []string{"application/octet-stream"}
+	if header["Content-Type"] = []string{"application/json"}; n != oip.AllJSON {
+		header[oip.HeaderLength] = []string{strconv.Itoa(n)}
+		header["Content-Type"] = []string{"application/octet-stream"}
+	}
 	req := (&http.Request{
 		Method:        http.MethodPost,
 		URL:           u,
@@ -159,7 +161,7 @@ func earlier(ctx context.Context, own time.Duration) (time.Duration, error) {
 	return left, nil
 }
 
-// encode writes a request in the protocol's binary form.
+// encode writes a request in the protocol's binary form, or in JSON.
 func encode(r *Request, deadline time.Duration) (p *payload, jsonBytes int, err error) {
 	wire := wires.Get().(*oip.Request)
 	defer discard(wire)
@@ -167,7 +169,7 @@ func encode(r *Request, deadline time.Duration) (p *payload, jsonBytes int, err 
 		return nil, 0, err
 	}
 	p = newPayload()
-	if p.bytes, jsonBytes, err = wire.Append(p.bytes, oip.Binary); err != nil {
+	if p.bytes, jsonBytes, err = wire.Append(p.bytes, r.form()); err != nil {
 		p.release()
 		return nil, 0, err
 	}

@@ -3,8 +3,10 @@ package client_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -172,4 +174,36 @@ func TestBuffersAreNotSharedTooEarly(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestJSON sends tensors as JSON to a server that knows nothing else, and reads its
+// answer.
+func TestJSON(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		const want = `{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[1.5,-2]}],"outputs":[{"name":"y"}]}`
+		if string(body) != want || r.Header.Get("Content-Type") != "application/json" || r.Header.Get(oip.HeaderLength) != "" {
+			t.Errorf("got %s, %v", body, r.Header)
+		}
+		fmt.Fprint(w, `{"model_name": "m", "outputs": [{"name": "y", "shape": [1, 1], "datatype": "INT8", "data": [-3]}]}`)
+	}))
+	defer server.Close()
+	c, err := client.New(server.URL, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	x, err := tensor.Of("x", tensor.Shape{1, 2}, []float32{1.5, -2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := client.Request{Model: "m", Inputs: []tensor.Tensor{x}, Outputs: []string{"y"}, JSON: true}
+	got, err := c.Infer(t.Context(), r)
+	if err != nil || len(got.Outputs) != 1 || string(got.Outputs[0].Data) != "\xfd" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	r.Inputs[0], _ = tensor.Of("x", tensor.Shape{1, 1}, []float64{math.NaN()})
+	if _, err := c.Infer(t.Context(), r); !errors.Is(err, oip.ErrNotJSON) {
+		t.Errorf("a number that JSON cannot carry: %v", err)
+	}
 }
