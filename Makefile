@@ -14,7 +14,7 @@ ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
 
-.PHONY: help tokenizers build install demo experiments test conformance clients soak simulate-soak lint vulncheck fuzz bench bench-files bench-serve generate setup clean
+.PHONY: help tokenizers build install demo experiments test conformance clients servers soak simulate-soak lint vulncheck fuzz bench bench-files bench-serve generate setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ conformance: setup ## run the protocol's conformance suite against bin/mosel
 clients: setup ## test third-party clients (tritonclient, KServe, grpcurl, ...); REQUIRE_CLIENTS=1 allows no skips
 	@if command -v python3 >/dev/null; then conformance/clients/run; \
 	else echo "clients: skipped, python3 is not installed"; test -z "$(REQUIRE_CLIENTS)"; fi
+
+servers: setup ## run variants on a third-party server (MLServer); REQUIRE_CLIENTS=1 allows no skips
+	@conformance/servers/run $(GO)
 
 simulate-soak: ## check the invariants in SEEDS random simulated scenarios (20,000)
 	$(GO) test ./internal/sim -run TestInvariantsHold -seeds $(SEEDS) -timeout 2h

@@ -27,7 +27,7 @@ import (
 type bad struct {
 	*httptest.Server
 	address string
-	answer  func(number int) reply // to the request with this number, from 0
+	answer  atomic.Pointer[func(number int) reply] // to the request with this number, from 0
 	asked   atomic.Int64
 	gone    atomic.Bool // it is not ready any more
 }
@@ -42,6 +42,9 @@ type reply struct {
 	long   int64 // > 0: a body of so many bytes
 }
 
+// answers sets what it answers.
+func (b *bad) answers(f func(number int) reply) { b.answer.Store(&f) }
+
 func newBad(t testing.TB, m *modelpkg.Model) *bad {
 	b := &bad{}
 	mux := http.NewServeMux()
@@ -53,6 +56,9 @@ func newBad(t testing.TB, m *modelpkg.Model) *bad {
 	mux.HandleFunc("GET /v2/models/{model}/versions/{version}", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, `{"name": "fusion", "inputs": [], "outputs": []}`) // nothing to compare
 	})
+	mux.HandleFunc("GET /v2", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"name": "bad", "extensions": ["binary_tensor_data"]}`)
+	})
 	mux.HandleFunc("POST /v2/models/{model}/versions/{version}/infer", b.infer)
 	b.Server = httptest.NewServer(mux)
 	b.address = b.URL
@@ -62,7 +68,7 @@ func newBad(t testing.TB, m *modelpkg.Model) *bad {
 
 func (b *bad) infer(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
-	answer := b.answer(int(b.asked.Add(1)) - 1)
+	answer := (*b.answer.Load())(int(b.asked.Add(1)) - 1)
 	if answer.hang {
 		<-r.Context().Done()
 		return
@@ -211,7 +217,7 @@ func TestBadServer(t *testing.T) {
 			m := here(batched(), "")
 			b := newBad(t, m)
 			m = here(batched(), b.address)
-			b.answer = func(number int) reply { return test.answer(b, m, number) }
+			b.answers(func(number int) reply { return test.answer(b, m, number) })
 			if test.timeout > 0 {
 				m.Variants[0].Remote.Timeout = test.timeout
 			}
@@ -234,7 +240,7 @@ func TestBadServer(t *testing.T) {
 			if test.lost {
 				return
 			}
-			b.answer = func(int) reply { return b.good(m, 1) } // the instance is as good as before
+			b.answers(func(int) reply { return b.good(m, 1) }) // the instance is as good as before
 			if _, err := in.Run(t.Context(), 0, items(m, 1)); err != nil && test.timeout == 0 {
 				t.Errorf("the run after it: %v", err)
 			}
@@ -250,13 +256,13 @@ func TestNumbersThatAreNone(t *testing.T) {
 	m = here(batched(), b.address)
 	row := scores("scores", tensor.FP32, 2, 16)
 	binary.LittleEndian.PutUint32(row.Data[4:], math.Float32bits(float32(math.NaN())))
-	b.answer = func(int) reply { return outputs(row) }
+	b.answers(func(int) reply { return outputs(row) })
 	in := load(t, m)
 	out, err := in.Run(t.Context(), 0, items(m, 2))
 	if err != nil || !math.IsNaN(float64(math.Float32frombits(binary.LittleEndian.Uint32(out[0].Data[4:])))) {
 		t.Errorf("%v, %v", out, err)
 	}
-	b.answer = func(int) reply {
+	b.answers(func(int) reply {
 		answer := oip.Response{ModelName: "fusion", Outputs: []tensor.Tensor{scores("scores", tensor.FP32, 2, 16)},
 			Parameters: oip.Parameters{{Name: "failed_items", Value: oip.String("1")}}}
 		body, n, err := answer.Append(nil, []oip.Form{oip.Binary})
@@ -264,7 +270,7 @@ func TestNumbersThatAreNone(t *testing.T) {
 			t.Error(err)
 		}
 		return reply{header: map[string]string{oip.HeaderLength: strconv.Itoa(n)}, body: body}
-	}
+	})
 	out, err = in.Run(t.Context(), 0, items(m, 2))
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"github.com/mosel-serve/mosel/client"
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/oip"
 )
 
 // How a request that was shed is sent again.
@@ -51,6 +52,8 @@ func (r *route) failed(ctx, limited context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return ended("", ctx.Err())
+	case errors.Is(err, context.DeadlineExceeded) && ends(ctx, limited): // seen a moment before ctx
+		return ended("", context.DeadlineExceeded)
 	case answered && shed(told):
 		e := r.told(slo.KindOverloaded, told)
 		e.RetryAfter = told.RetryAfter
@@ -59,11 +62,13 @@ func (r *route) failed(ctx, limited context.Context, err error) error {
 		return slo.E("", slo.KindDeadlineExceeded, "%w: %w", context.DeadlineExceeded, r.told(slo.KindDeadlineExceeded, told))
 	case answered:
 		return r.refused(ctx, told)
+	case errors.Is(err, oip.ErrNotJSON):
+		return slo.E("", slo.KindInvalid, "%w", r.detailed(err, "the other server takes JSON only, which has no NaN, no infinities and no 16-bit numbers"))
 	case errors.Is(err, client.ErrAnswer):
 		return slo.E("", slo.KindInternal, "%w", r.detailed(err, "the other server's answer cannot be used"))
 	}
 	what := "the connection to the other server broke"
-	if limited.Err() != nil {
+	if limited.Err() != nil || errors.Is(err, context.DeadlineExceeded) {
 		what = fmt.Sprintf("the other server has not answered within %v (timeout)", r.where.Timeout)
 	}
 	if r.server.lost(ctx) {

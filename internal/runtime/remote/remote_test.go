@@ -166,7 +166,7 @@ func TestSlots(t *testing.T) {
 	bad := newBad(t, m)
 	m = here(batched(), bad.address)
 	in := load(t, m)
-	bad.answer = func(int) reply {
+	bad.answers(func(int) reply {
 		mu.Lock()
 		if running++; running > most {
 			if most = running; most == 4 {
@@ -179,7 +179,7 @@ func TestSlots(t *testing.T) {
 		running--
 		mu.Unlock()
 		return bad.good(m, 1)
-	}
+	})
 	var all sync.WaitGroup
 	for range 12 {
 		all.Go(func() {

@@ -44,7 +44,7 @@ func (r *route) run(ctx context.Context, items []runtime.Item) ([]tensor.Tensor,
 		}
 		return nil, slo.E("", slo.KindUnavailable, "%d other requests were under way for %v, which is the bound (slots)", r.where.Slots, r.where.Timeout)
 	}
-	q := client.Request{Model: r.where.Model, Version: r.where.Version, Outputs: r.outputs, Modalities: r.modalities, Inputs: r.tensors(items)}
+	q := client.Request{Model: r.where.Model, Version: r.where.Version, Outputs: r.outputs, Modalities: r.modalities, Inputs: r.tensors(items), JSON: r.server.json}
 	for attempt := 1; ; attempt++ {
 		answer, err := r.server.client.Infer(limited, q)
 		if err == nil {

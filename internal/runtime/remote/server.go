@@ -32,6 +32,7 @@ const (
 type server struct {
 	where  *modelpkg.Remote
 	client *client.Client
+	json   bool // it has no binary form
 }
 
 // dial prepares the way to a server; nothing is sent yet.
@@ -53,8 +54,11 @@ func dial(m *modelpkg.Model, where *modelpkg.Remote) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &server{where, c}, nil
+	return &server{where: where, client: c}, nil
 }
+
+// binaryExtension is how servers call the protocol's binary form over REST.
+const binaryExtension = "binary_tensor_data"
 
 // connections is how many calls may be under way: those of all variants that run
 // there, and one that asks whether the server is ready.
@@ -96,6 +100,13 @@ func (s *server) route(ctx context.Context, m *modelpkg.Model, variant int) (*ro
 	}
 	if err != nil {
 		return nil, s.unanswered(ctx, where, err)
+	}
+	if !where.GRPC() {
+		about, err := s.client.Server(asking)
+		if err != nil {
+			return nil, s.unanswered(ctx, where, err)
+		}
+		s.json = !slices.Contains(about.Extensions, binaryExtension)
 	}
 	metadata, err := s.client.VersionMetadata(asking, where.Model, where.Version)
 	if err != nil {
