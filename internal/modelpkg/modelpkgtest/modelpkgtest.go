@@ -50,6 +50,9 @@ func WriteGraphs(dir string, m *modelpkg.Model, measured []Measured, graphOf fun
 		return nil, err
 	}
 	for _, v := range m.Variants {
+		if v.Remote != nil {
+			continue
+		}
 		if err := os.WriteFile(filepath.Join(dir, v.Name+".onnx"), graphOf(v), 0o644); err != nil {
 			return nil, err
 		}
@@ -90,7 +93,13 @@ func declaration(m *modelpkg.Model) object {
 		outputs = append(outputs, declared(out))
 	}
 	for _, v := range m.Variants {
-		variants = append(variants, object{"name": v.Name, "modalities": v.Modalities.Names(m.ModalityNames()), "path": v.Name + ".onnx"})
+		o := object{"name": v.Name, "modalities": v.Modalities.Names(m.ModalityNames())}
+		if r := v.Remote; r != nil {
+			o["remote"], o["slots"], o["timeout"] = r.Server+"/"+r.Model, max(1, r.Slots), max(time.Second, r.Timeout).String()
+		} else {
+			o["path"] = v.Name + ".onnx"
+		}
+		variants = append(variants, o)
 	}
 	isolation := string(m.Isolation)
 	if isolation == "" {
