@@ -30,7 +30,7 @@ var notTuned = map[string]bool{
 	"internal/engine/retired":              true, // larger than any number of users
 	"internal/repository/writableByOthers": true,
 	"internal/runtime/ort/codeFail":        true, "internal/runtime/ort/codeInvalidArgument": true, "internal/runtime/ort/codeRuntimeException": true,
-	"internal/runtime/remote/statusClientClosed": true, "internal/runtime/remote/slotsMax": true, // more than any package has
+	"internal/runtime/remote/slotsMax":     true, // more than any package has
 	"internal/runtime/isolated/socketFile": true, // the number of the first file beside the standard three
 	"internal/plan/shareError":             true, // rounding
 	"internal/sched/verdicts":              true, // two of them

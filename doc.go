@@ -38,7 +38,7 @@
 //
 // The other packages:
 //
-//	internal/runtime     the interface to what runs a graph, its conformance suite, ONNX Runtime, a fake
+//	internal/runtime     the interface to what runs a graph, its conformance suite, and its implementations: ONNX Runtime, separate processes, other servers, a fake
 //	internal/profiler    measures a model's variants and writes a profile
 //	internal/stats       statistics of durations: quantiles, distributions, milliseconds
 //	internal/pending     bounded waiting for work that may hang; lists what has not ended

@@ -98,14 +98,11 @@ func (r *route) refused(ctx context.Context, told *client.Error) error {
 			return slo.E("", slo.KindUnavailable, "%w: %w", runtime.ErrLost, r.told(slo.KindUnavailable, told))
 		}
 		return r.told(slo.KindUnavailable, told)
-	case http.StatusGatewayTimeout, http.StatusRequestTimeout, statusClientClosed, http.StatusUnauthorized, http.StatusForbidden:
+	case http.StatusGatewayTimeout, http.StatusRequestTimeout, oip.StatusClientClosed, http.StatusUnauthorized, http.StatusForbidden:
 		return r.told(slo.KindUnavailable, told)
 	}
 	return r.told(slo.KindInternal, told)
 }
-
-// statusClientClosed is what servers say of a request whose client went away.
-const statusClientClosed = 499
 
 // told is the other server's error as ours. Who asks us is told its words, not where
 // it is.
