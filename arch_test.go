@@ -118,9 +118,9 @@ var rooms = []room{
 	},
 	{
 		dir: "internal/server",
-		imports: []string{"internal/slo", "internal/pending", "internal/access", "internal/runtime", "internal/runtime/ort", "internal/runtime/remote", "internal/runtime/isolated", "internal/runtime/dispatch", "internal/plan", "internal/sched",
+		imports: []string{"internal/slo", "internal/pending", "internal/access", "internal/modelpkg", "internal/runtime", "internal/runtime/ort", "internal/runtime/remote", "internal/runtime/isolated", "internal/runtime/dispatch", "internal/plan", "internal/sched",
 			"internal/obs", "internal/engine", "internal/repository", "internal/api"},
-		tests: []string{"tensor", "oip", "oip/inference", "client", "client/clientgrpc", "internal/modelpkg", "internal/modelpkg/modelpkgtest", "internal/runtime/fake"},
+		tests: []string{"tensor", "oip", "oip/inference", "client", "client/clientgrpc", "internal/modelpkg/modelpkgtest", "internal/runtime/fake"},
 	},
 	{
 		dir: "internal/servebench",

@@ -7,6 +7,9 @@ import (
 	"net"
 	"strings"
 	"testing"
+
+	"github.com/mosel-serve/mosel/internal/engine"
+	"github.com/mosel-serve/mosel/internal/modelpkg"
 )
 
 // logLines is a log that sends each message to a channel.
@@ -141,9 +144,28 @@ func TestPlaces(t *testing.T) {
 		{1024, 4096, 2, 1, (1024 - 64 - 4 - 64) / 2}, {1024, 4096, 1, 1, 1024 - 64 - 4 - 64}, {1024, 4096, 2, 100, (1024 - 64 - 400 - 64) / 2},
 		{1024, 100, 2, 1, 100}, {134, 4096, 2, 1, 1}, {133, 4096, 2, 1, 0}, {1, 1, 1, 0, 0},
 	} {
-		got, err := places(tt.limit, tt.want, tt.listeners, tt.models)
+		got, err := places(tt.limit, tt.want, tt.listeners, tt.models*filesPerModel)
 		if got != tt.places || (err == nil) != (tt.places > 0) || err != nil && !strings.Contains(err.Error(), "ulimit -n") {
 			t.Errorf("%+v: %d, %v", tt, got, err)
+		}
+	}
+}
+
+// TestFilesOfPackages counts what packages need beside their own files.
+func TestFilesOfPackages(t *testing.T) {
+	remote := func(server string) modelpkg.Variant {
+		return modelpkg.Variant{Remote: &modelpkg.Remote{Server: server, Slots: 8}}
+	}
+	for _, tt := range []struct {
+		model modelpkg.Model
+		want  int
+	}{
+		{modelpkg.Model{}, 4},
+		{modelpkg.Model{Isolation: modelpkg.IsolationProcess}, 4 + 2*3},
+		{modelpkg.Model{Variants: []modelpkg.Variant{{}, remote("grpc://gpu"), remote("https://gpu")}}, 4 + 2 + 2*9},
+	} {
+		if got := filesOf([]engine.Served{{Model: &tt.model}}, 2); got != tt.want {
+			t.Errorf("%+v needs %d files, want %d", tt.model, got, tt.want)
 		}
 	}
 }

@@ -230,7 +230,7 @@ func (s *Server) listen() error {
 	if s.cfg.GRPCAddr != "" {
 		clients = 2
 	}
-	room, err := places(filesMax(), s.cfg.ConnectionsMax, clients, len(s.models.Found()))
+	room, err := places(filesMax(), s.cfg.ConnectionsMax, clients, filesOf(s.models.Found(), s.cfg.Instances))
 	if err != nil {
 		return err
 	}
