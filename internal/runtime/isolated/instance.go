@@ -48,6 +48,7 @@ func (in *instance) answer() ([]tensor.Tensor, error) {
 	k, head, err := receive(in.worker.reader)
 	if err == nil {
 		switch k {
+		case kindLoad, kindRun, kindCancel: // only the server sends these
 		case kindLoaded:
 			return nil, nil
 		case kindFailed:

@@ -45,7 +45,7 @@ type reply struct {
 // answers sets what it answers.
 func (b *bad) answers(f func(number int) reply) { b.answer.Store(&f) }
 
-func newBad(t testing.TB, m *modelpkg.Model) *bad {
+func newBad(t testing.TB) *bad {
 	b := &bad{}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v2/health/ready", func(w http.ResponseWriter, _ *http.Request) {
@@ -214,9 +214,8 @@ var badAnswers = []struct {
 func TestBadServer(t *testing.T) {
 	for _, test := range badAnswers {
 		t.Run(test.name, func(t *testing.T) {
-			m := here(batched(), "")
-			b := newBad(t, m)
-			m = here(batched(), b.address)
+			b := newBad(t)
+			m := here(batched(), b.address)
 			b.answers(func(number int) reply { return test.answer(b, m, number) })
 			if test.timeout > 0 {
 				m.Variants[0].Remote.Timeout = test.timeout
@@ -251,9 +250,8 @@ func TestBadServer(t *testing.T) {
 // TestNumbersThatAreNone pass through: the engine fails the items whose they are. So
 // do items that another mosel says have failed.
 func TestNumbersThatAreNone(t *testing.T) {
-	m := here(batched(), "")
-	b := newBad(t, m)
-	m = here(batched(), b.address)
+	b := newBad(t)
+	m := here(batched(), b.address)
 	row := scores("scores", tensor.FP32, 2, 16)
 	binary.LittleEndian.PutUint32(row.Data[4:], math.Float32bits(float32(math.NaN())))
 	b.answers(func(int) reply { return outputs(row) })

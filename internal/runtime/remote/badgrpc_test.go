@@ -77,12 +77,6 @@ func fails(code codes.Code, words string) answered {
 // TestBadServerOverGRPC is TestBadServer for what differs over gRPC.
 func TestBadServerOverGRPC(t *testing.T) {
 	good := message(t, scores("scores", tensor.FP32, 1, 16))
-	type answered = func(b *badGRPC, ctx context.Context, number int) (*inference.ModelInferResponse, error)
-	fails := func(code codes.Code, words string) answered {
-		return func(*badGRPC, context.Context, int) (*inference.ModelInferResponse, error) {
-			return nil, status.Error(code, words)
-		}
-	}
 	for _, test := range []struct {
 		name   string
 		answer answered

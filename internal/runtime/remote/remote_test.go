@@ -163,7 +163,7 @@ func TestSlots(t *testing.T) {
 	if got := load(t, m).Slots(); got != 2 {
 		t.Errorf("%d slots, want the least of its variants'", got)
 	}
-	bad := newBad(t, m)
+	bad := newBad(t)
 	m = here(batched(), bad.address)
 	in := load(t, m)
 	bad.answers(func(int) reply {
