@@ -61,7 +61,7 @@ func (r *report) remoteFields(v *variantSpec) []field {
 	}
 }
 
-var environmentForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
+var environmentForm = regexp.MustCompile(`^MOSEL_TOKEN_[A-Z0-9_]{1,64}$`)
 
 // buildRemote reads where a variant runs: nil if on graphs of the package.
 func (r *report) buildRemote(vs variantSpec) *Remote {
@@ -79,7 +79,7 @@ func (r *report) buildRemote(vs variantSpec) *Remote {
 		remote.Slots = int(s.slots.Value)
 	}
 	if s.tokenEnv.Given() && !environmentForm.MatchString(s.tokenEnv.Text) {
-		r.At(s.tokenEnv.Place, "token_env must be the name of an environment variable, such as GPU_TOKEN; the token itself does not belong into a package")
+		r.At(s.tokenEnv.Place, "token_env must be the name of an environment variable that begins with MOSEL_TOKEN_, such as MOSEL_TOKEN_GPU; the token itself does not belong into a package")
 	}
 	if why := remote.locate(s.address.Text); why != "" {
 		r.At(s.address.Place, "remote is %s; it must be grpc://HOST:PORT/MODEL or grpc://HOST:PORT/MODEL/VERSION, or the same with grpcs, http or https", why)

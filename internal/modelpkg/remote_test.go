@@ -28,9 +28,9 @@ func TestRemote(t *testing.T) {
 		"remote: grpc://gpu:8001/fusion":             {Server: "grpc://gpu:8001", Model: "fusion", Slots: 4, Timeout: 10 * time.Second},
 		"remote: http://gpu/fusion/2, timeout: 50ms": {Server: "http://gpu", Model: "fusion", Version: "2", Slots: 4, Timeout: 50 * time.Millisecond},
 		"remote: 'http://[::1]:80/a%2Fb', slots: 1":  {Server: "http://[::1]:80", Model: "a", Version: "b", Slots: 1, Timeout: 10 * time.Second},
-		"remote: grpcs://gpu:8001/fusion/2, slots: 16, timeout: 1m, token_env: GPU_TOKEN, ca: tls/ca.pem": {
-			Server: "grpcs://gpu:8001", Model: "fusion", Version: "2", Slots: 16, Timeout: time.Minute, TokenEnv: "GPU_TOKEN", CA: "tls/ca.pem"},
-		"remote: http://127.0.0.1/fusion, token_env: T": {Server: "http://127.0.0.1", Model: "fusion", Slots: 4, Timeout: 10 * time.Second, TokenEnv: "T"},
+		"remote: grpcs://gpu:8001/fusion/2, slots: 16, timeout: 1m, token_env: MOSEL_TOKEN_GPU, ca: tls/ca.pem": {
+			Server: "grpcs://gpu:8001", Model: "fusion", Version: "2", Slots: 16, Timeout: time.Minute, TokenEnv: "MOSEL_TOKEN_GPU", CA: "tls/ca.pem"},
+		"remote: http://127.0.0.1/fusion, token_env: MOSEL_TOKEN_T": {Server: "http://127.0.0.1", Model: "fusion", Slots: 4, Timeout: 10 * time.Second, TokenEnv: "MOSEL_TOKEN_T"},
 	} {
 		write(t, dir, FileName, []byte(withRemote(rest)))
 		m, err := Load(dir)
@@ -67,8 +67,9 @@ var remoteProblems = []struct {
 	{"remote: grpc://gpu/m, slots: 0", true, []string{`19:74: slots is 0; it must be between 1 and 256`}},
 	{"remote: grpc://gpu/m, timeout: 0s", false, []string{`19:76: timeout must be a duration from 1ms to 1h, such as 500ms or 5s, not "0s"`}},
 	{"remote: grpc://gpu/m, timeout: soon", false, []string{`19:76: timeout must be a duration from 1ms to 1h, such as 500ms or 5s, not "soon"`}},
-	{"remote: grpcs://gpu/m, token_env: a-b", true, []string{`19:79: token_env must be the name of an environment variable, such as GPU_TOKEN; the token itself does not belong into a package`}},
-	{"remote: grpc://gpu/m, token_env: T", false, []string{`19:78: a token would travel in plain text to another machine: use grpcs or https`}},
+	{"remote: grpcs://gpu/m, token_env: a-b", true, []string{`19:79: token_env must be the name of an environment variable that begins with MOSEL_TOKEN_, such as MOSEL_TOKEN_GPU; the token itself does not belong into a package`}},
+	{"remote: grpcs://gpu/m, token_env: AWS_SECRET_ACCESS_KEY", true, []string{`19:79: token_env must be the name of an environment variable that begins with MOSEL_TOKEN_`}},
+	{"remote: grpc://gpu/m, token_env: MOSEL_TOKEN_T", false, []string{`19:78: a token would travel in plain text to another machine: use grpcs or https`}},
 	{"remote: grpc://gpu/m, ca: ca.pem", false, []string{`19:71: ca is for a remote of grpcs or https; nothing is checked of one of plain text`}},
 	{"remote: grpcs://gpu/m, ca: ../ca.pem", true, []string{`19:72: the path "../ca.pem" has ".."; it must stay inside the package`}},
 	{"remote: grpcs://gpu/m, ca: ca.pem", false, []string{`19:72: variant all: ca.pem: no such file or directory`}},
