@@ -59,6 +59,27 @@ func Check(dir string) []Problem { return CheckIn("", dir).Problems }
 // LoadIn has it, and tells what is worth a look, too.
 func CheckIn(models, dir string) Findings {
 	m, s, err := load(models, dir)
+	return findings(dir, m, s, err)
+}
+
+// CheckText is Check for a package whose mosel.yaml is not written yet: text is what
+// it would be. A runtime that loads the model reads the graphs where they are.
+func CheckText(dir string, text []byte) Findings {
+	h, err := openHome("", dir)
+	if err != nil {
+		return findings(dir, nil, nil, err)
+	}
+	defer h.close()
+	m, s, err := h.parse("", dir, text)
+	f := findings(dir, m, s, err)
+	if m != nil {
+		m.Files = nil // mosel.yaml is not there to be copied
+	}
+	return f
+}
+
+// findings completes what loading has shown with what a check looks at besides.
+func findings(dir string, m *Model, s *spec, err error) Findings {
 	f := Findings{Model: m}
 	if err != nil {
 		problems, broken := errors.AsType[Problems](err)
@@ -84,7 +105,6 @@ func CheckIn(models, dir string) Findings {
 // in the order of the file, or the system's fault. There is no model where
 // mosel.yaml itself is not sound.
 func load(models, dir string) (*Model, *spec, error) {
-	r := newReport(filepath.Join(dir, FileName))
 	h, err := openHome(models, dir)
 	if err != nil {
 		if IsSystemFault(err) {
@@ -98,8 +118,14 @@ func load(models, dir string) (*Model, *spec, error) {
 		if IsSystemFault(err) {
 			return nil, nil, err
 		}
-		return nil, nil, Problems{{File: r.File, Message: reason(err)}}
+		return nil, nil, Problems{{File: filepath.Join(dir, FileName), Message: reason(err)}}
 	}
+	return h.parse(models, dir, text)
+}
+
+// parse reads the text of a mosel.yaml and checks it against the package's files.
+func (h *home) parse(models, dir string, text []byte) (*Model, *spec, error) {
+	r := newReport(filepath.Join(dir, FileName))
 	s := r.readSpec(text)
 	m := r.build(&s)
 	if len(r.Problems) > 0 {
