@@ -40,6 +40,7 @@
 //
 //	internal/runtime     the interface to what runs a graph, its conformance suite, and its implementations: ONNX Runtime, separate processes, other servers, a fake
 //	internal/profiler    measures a model's variants and writes a profile
+//	internal/proposal    a first mosel.yaml for a directory of graphs
 //	internal/stats       statistics of durations: quantiles, distributions, milliseconds
 //	internal/pending     bounded waiting for work that may hang; lists what has not ended
 //	internal/asynclog    a log writer that never blocks its caller
