@@ -6,6 +6,8 @@ FUZZTIME ?= 5s
 BENCH    ?= .
 SOAK     ?= 10s
 SEEDS    ?= 20000
+# The sections of docs/own-model.md whose heading has one of these words, as in EXAMPLES=xgboost. Empty: all.
+EXAMPLES ?=
 # Traces that may not be distributed. They are optional: experiments uses those that exist.
 TRACES   ?= $(wildcard ../shared/data/traces/twitter-*.csv)
 
@@ -14,7 +16,7 @@ ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
 
-.PHONY: help tokenizers build install demo experiments test conformance clients servers soak simulate-soak lint vulncheck fuzz bench bench-files bench-serve generate setup clean
+.PHONY: help tokenizers build install demo experiments test conformance clients servers examples soak simulate-soak lint vulncheck fuzz bench bench-files bench-serve generate setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(MAKEFILE_LIST)
@@ -53,6 +55,10 @@ clients: setup ## test third-party clients (tritonclient, KServe, grpcurl, ...);
 
 servers: setup ## run variants on a third-party server (MLServer); REQUIRE_CLIENTS=1 allows no skips
 	@conformance/servers/run $(GO)
+
+examples: setup ## run every command of docs/own-model.md (PyTorch and others: 9 GB in out/); REQUIRE_EXAMPLES=1 allows no skips
+	@if command -v python3 >/dev/null; then examples/own-model/run $(EXAMPLES); \
+	else echo "examples: skipped, python3 is not installed"; test -z "$(REQUIRE_EXAMPLES)"; fi
 
 simulate-soak: ## check the invariants in SEEDS random simulated scenarios (20,000)
 	$(GO) test ./internal/sim -run TestInvariantsHold -seeds $(SEEDS) -timeout 2h
