@@ -208,9 +208,9 @@ func (r *initReport) print(cmd *cobra.Command, f initFlags) error {
 	case n == 0:
 		return nil
 	case len(r.Decisions) > 0:
-		return fmt.Errorf("nothing was written: %d to decide", len(r.Decisions))
+		return fmt.Errorf("nothing was written: decide first (%d)", n)
 	default:
-		return fmt.Errorf("nothing was written: the package has %d problems", n)
+		return fmt.Errorf("nothing was written: a check would refuse the package (problems: %d)", n)
 	}
 }
 

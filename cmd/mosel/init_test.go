@@ -94,7 +94,7 @@ func TestInitWritesNothingWhereSomethingIsOpen(t *testing.T) {
 		"what the runtime says": {func(g *modelpkgtest.Graph) {
 			g.Node("Unheard", []string{"y"}, []string{"p"})
 			g.Output("p", tensor.FP32, modelpkgtest.Batch, 2)
-		}, "m.onnx: variant x: it cannot be loaded: "},
+		}, "m.onnx: variant x: the graph has an operator that ONNX Runtime does not know"},
 		"a batch in pieces": {func(g *modelpkgtest.Graph) {
 			g.Node("Softmax", []string{"y"}, []string{"p"}, modelpkgtest.Integer("axis", 0))
 			g.Output("p", tensor.FP32, modelpkgtest.Batch, 2)
@@ -108,6 +108,9 @@ func TestInitWritesNothingWhereSomethingIsOpen(t *testing.T) {
 			}
 			if strings.Contains(out, "was split") {
 				t.Errorf("it says that it has split the samples: %s", out)
+			}
+			if draft, _ := runMosel("init", dir, "--output", "-"); !strings.Contains(draft, "format: 1") || !strings.Contains(draft, c.says) {
+				t.Errorf("the draft: %s", draft)
 			}
 			if exists(filepath.Join(dir, modelpkg.FileName)) || exists(filepath.Join(dir, "eval", "profile.npz")) {
 				t.Error("something was written")

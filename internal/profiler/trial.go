@@ -275,6 +275,7 @@ var plainWords = []struct{ says, means string }{
 	{"max supported IR version", "the graph's IR version is newer than the installed ONNX Runtime can read: export it with an older onnx package, or install a newer ONNX Runtime"},
 	{"is under development and support for this is limited", "the graph's opset is newer than the installed ONNX Runtime knows: export it with a lower opset (17 is advised), or install a newer ONNX Runtime"},
 	{"is not a registered function/op", "the graph has an operator that ONNX Runtime does not know (a custom domain, or a newer opset): export it with standard operators only"},
+	{"No Op registered for", "the graph has an operator that ONNX Runtime does not know (a custom domain, or a newer opset): export it with standard operators only"},
 	{"No opset import for domain", "the graph has an operator of a domain that it does not import: export it again"},
 }
 

@@ -16,6 +16,12 @@ var page = template.Must(template.New("").Funcs(template.FuncMap{
 }).Parse(`# yaml-language-server: $schema=https://raw.githubusercontent.com/mosel-serve/mosel/main/docs/mosel.schema.json
 # Written by mosel init from the graphs{{if .Profile}} and the samples{{end}}. Comments say what a line follows from. The keys are described in
 # docs/model-package.md. After a change, mosel check says whether all fits together.
+{{- if .Decisions}}
+# This is a draft. What is still to be decided:
+{{- range .Decisions}}{{range comment "  " (printf "%s: %s" .About .Why)}}
+{{.}}
+{{- end}}{{end}}
+{{- end}}
 format: 1
 name: {{q .Name}}
 {{- range comment "" .Metric.Why}}
