@@ -61,6 +61,9 @@ func (p *Proposal) proposeMetric() {
 		p.Decisions = append(p.Decisions, *best.decision)
 	default:
 		p.Metric, p.Classes = best.metric, best.classes
+		if isLogit(p.Outputs[0]) && best.metric.Text == "accuracy" {
+			p.note("%s looks like logits; probabilities are better, because the largest is taken as the confidence: export the graphs with a softmax", clip(p.Outputs[0].Name))
+		}
 		if best.shape != nil {
 			p.Outputs[0].Shape = best.shape
 			p.Outputs[0].Comments = append(p.Outputs[0].Comments, "the graphs leave its shape open; this is as many as the labels have")
@@ -225,10 +228,15 @@ func tokens(out Tensor, l labels, ask func(string, ...string) guess) guess {
 		"{name: token_accuracy, padding: N} if another label than -100 marks padding")
 }
 
+// isLogit reports whether an output's name says that its numbers are no probabilities.
+func isLogit(out Tensor) bool {
+	return slices.ContainsFunc(words(out.Name), func(w string) bool { return strings.HasPrefix(w, "logit") })
+}
+
 // binary is the metric of one number and labels of two kinds.
 func binary(out Tensor, labels string) guess {
 	metric := "binary"
-	if slices.ContainsFunc(words(out.Name), func(w string) bool { return strings.HasPrefix(w, "logit") }) {
+	if isLogit(out) {
 		metric = "{name: binary, values: logit}"
 	}
 	return sure(metric, fmt.Sprintf("%s is one number and every label is %s: right is at or above the threshold just for label 1", clip(out.Name), labels),
@@ -241,7 +249,7 @@ func multilabel(out Tensor, l labels, ask func(string, ...string) guess) guess {
 			"one class: save label.argmax(axis=1), the class's number", "any number of labels: --metric multilabel")
 	}
 	metric := "multilabel"
-	if slices.ContainsFunc(words(out.Name), func(w string) bool { return strings.HasPrefix(w, "logit") }) {
+	if isLogit(out) {
 		metric = "{name: multilabel, values: logit}"
 	}
 	return sure(metric, fmt.Sprintf("%s has a number for each of %d labels, and the samples a 0 or 1 for each", clip(out.Name), l.width),

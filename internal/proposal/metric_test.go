@@ -52,6 +52,16 @@ func TestMetricFollowsFromLabelsAndOutputs(t *testing.T) {
 	}
 }
 
+func TestLogitsAreTold(t *testing.T) {
+	for classes, want := range map[int]string{1: "{name: binary, values: logit}", 3: "accuracy"} {
+		p := propose(t, scored(t, "logits", classes, wholeLabels(t, func(i int) int64 { return int64(i % 2) })), proposal.Options{})
+		noted := strings.Contains(strings.Join(p.Notes, "\n"), "export the graphs with a softmax")
+		if p.Metric.Text != want || noted != (classes == 3) {
+			t.Errorf("%d classes: metric %s, notes %q", classes, p.Metric.Text, p.Notes)
+		}
+	}
+}
+
 func TestTextsBecomeClasses(t *testing.T) {
 	for name, c := range map[string]struct {
 		classes int

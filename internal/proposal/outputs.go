@@ -10,9 +10,6 @@ import (
 // proposeOutputs declares the outputs that all graphs have, and puts the one first
 // that a metric can score.
 func (p *Proposal) proposeOutputs() {
-	if len(p.Decisions) > 0 {
-		return
-	}
 	var common []Tensor
 	for _, out := range p.allOutputs() {
 		t, why := p.mergeOutput(out)
@@ -31,8 +28,11 @@ func (p *Proposal) proposeOutputs() {
 		return
 	}
 	p.Outputs = common
+	before := len(p.Decisions)
 	p.proposeMetric()
-	p.dropOpen()
+	if len(p.Decisions) == before {
+		p.dropOpen()
+	}
 }
 
 // allOutputs lists the outputs of all graphs, each once.
@@ -129,9 +129,6 @@ func openSizes(t Tensor) int {
 // dropOpen leaves out further outputs whose shape is not known. The first one needs
 // a decision.
 func (p *Proposal) dropOpen() {
-	if len(p.Decisions) > 0 {
-		return
-	}
 	kept := p.Outputs[:0:0]
 	for i, out := range p.Outputs {
 		switch {

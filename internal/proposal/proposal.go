@@ -110,7 +110,8 @@ func For(dir string, o Options) (*Proposal, error) {
 	if len(files.graphs) == 0 {
 		return nil, fmt.Errorf("%s has no .onnx file: export one graph for each subset of the modalities that is worth running", dir)
 	}
-	p := &Proposal{Name: o.Name, options: o, Decisions: []Decision{}, Notes: []string{}, LeftOut: []LeftOut{}, Samples: []Samples{}}
+	p := &Proposal{Name: o.Name, options: o, Decisions: []Decision{}, Notes: []string{}, LeftOut: []LeftOut{}, Samples: []Samples{},
+		Graphs: []Graph{}, Modalities: []Modality{}, Outputs: []Tensor{}, Variants: []Variant{}}
 	if p.Name == "" {
 		p.Name = modelName(dir)
 	}
@@ -123,8 +124,11 @@ func For(dir string, o Options) (*Proposal, error) {
 	p.chooseSets(dir, inputs)
 	p.settle(inputs)
 	p.group(inputs)
+	sound := len(p.Decisions) == 0
 	p.proposeVariants()
-	p.proposeOutputs()
+	if sound {
+		p.proposeOutputs()
+	}
 	p.checkBounds()
 	return p, nil
 }

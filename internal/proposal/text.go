@@ -24,16 +24,17 @@ var page = template.Must(template.New("").Funcs(template.FuncMap{
 {{- end}}
 format: 1
 name: {{q .Name}}
+{{- if .Metric.Why}}
 {{- range comment "" .Metric.Why}}
 {{.}}
-{{- end}}
+{{- end}}{{end}}
 {{- if .Metric.Others}}
 # Also possible:
 {{- range .Metric.Others}}{{range comment "  " .}}
 {{.}}
 {{- end}}{{end}}
 {{- end}}
-metric: {{.Metric.Text}}
+metric:{{if .Metric.Text}} {{.Metric.Text}}{{end}}
 modalities:
 {{- range .Modalities}}
   - name: {{q .Name}} # {{.Why}}
