@@ -21,6 +21,8 @@ var anyNames = []string{"input_ids", "attention_mask", "token_type_ids", "pixel_
 	"1", "1e3", "a:b", "a #b", "{x}", "it's", `"q"`, `back\slash`, "with space", "-", "ü", "sensor_a", "sensor_b", "stats", "all", "model/in:0",
 	"", "\x01", "a\u0085b", "\u2028", "\ufeff", "\xff", strings.Repeat("n", 70), strings.Repeat("n", 300)}
 
+var anyOutputs = []string{"logits", "probabilities", "label", "p:0", "{y}", "yes", "embedding", "0", "x"}
+
 var anyTypes = []tensor.DType{tensor.FP32, tensor.FP32, tensor.FP32, tensor.Int64, tensor.Int32, tensor.Uint8, tensor.Bool, tensor.FP16, tensor.BF16, tensor.FP64}
 
 var anyFiles = []string{"text.onnx", "onnx/image.onnx", "m_int8.onnx", "m_fp16.onnx", "all.onnx", "a b.onnx", "on.onnx", "ü.onnx", "deep/er/x.ONNX", strings.Repeat("f", 90) + ".onnx"}
@@ -57,8 +59,9 @@ func anyDirectory(t testing.TB, dir string, r *rand.Rand) {
 	}
 	for i := range outputs {
 		outputs[i] = anyValue(r)
+		outputs[i].Name += "_out"
 		if r.IntN(3) > 0 {
-			outputs[i] = modelpkg.Spec{Name: pick(r, anyNames[:20]), DType: tensor.FP32, Shape: tensor.Shape{-1, pick(r, []int64{1, 2, 3, -1})}}
+			outputs[i] = modelpkg.Spec{Name: pick(r, anyOutputs), DType: tensor.FP32, Shape: tensor.Shape{-1, pick(r, []int64{1, 2, 3, -1})}}
 		}
 	}
 	graphs := 1 + r.IntN(4)

@@ -147,6 +147,7 @@ func TestGraphsThatNeedADecision(t *testing.T) {
 		"no common output":      {files: map[string][]byte{"a.onnx": graph("y", x), "b.onnx": graph("z", in("v", tensor.FP32, open, 2))}, says: "y: b.onnx does not have it"},
 		"other types":           {files: map[string][]byte{"a.onnx": graph("y", x), "b.onnx": graph("y", in("x", tensor.Int64, open, 2), in("v", tensor.FP32, open, 2))}, says: "x: graphs disagree: it is FP32 in a.onnx and INT64 in b.onnx"},
 		"a batch of 4":          {files: map[string][]byte{"a.onnx": graph("y", in("x", tensor.FP32, 4, 2))}, says: "its first dimension is fixed at 4 in a.onnx"},
+		"stages":                {files: map[string][]byte{"a.onnx": graph("code", x), "b.onnx": graph("y", in("code", tensor.FP32, open, 3))}, says: "b.onnx: its input code is an output of a.onnx"},
 		"not ONNX":              {files: map[string][]byte{"a.onnx": []byte("hello")}, says: "a.onnx: not an ONNX model"},
 		"how long": {files: map[string][]byte{"a.onnx": graph("y", in("ids", tensor.Int64, open, open))}, says: "--max ids=512",
 			with: proposal.Options{Max: map[string]int64{"ids": 512}}},

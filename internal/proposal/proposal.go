@@ -116,6 +116,7 @@ func For(dir string, o Options) (*Proposal, error) {
 		p.Name = modelName(dir)
 	}
 	p.readGraphs(dir, files.graphs)
+	p.askAboutStages()
 	p.readSamples(dir, files.sets)
 	if len(p.Decisions) > 0 { // what cannot be read gives no basis for anything else
 		return p, nil
@@ -174,6 +175,22 @@ func (p *Proposal) readGraphs(dir string, names []string) {
 			}
 		}
 		p.Graphs = append(p.Graphs, g)
+	}
+}
+
+// askAboutStages tells of a graph that reads what another one writes.
+func (p *Proposal) askAboutStages() {
+	for _, g := range p.Graphs {
+		for _, in := range g.Inputs {
+			i := slices.IndexFunc(p.Graphs, func(o Graph) bool { return valueNamed(o.Outputs, in.Name) != nil })
+			if i < 0 {
+				continue
+			}
+			p.decide(g.File, fmt.Sprintf("its input %s is an output of %s, so the two are stages of a variant", clip(in.Name), p.Graphs[i].File),
+				"write stages in a mosel.yaml by hand (docs/model-package.md): mosel init proposes one graph for each variant",
+				"or export each variant as one graph", "or, if they are not stages, give the output another name")
+			break
+		}
 	}
 }
 
