@@ -36,16 +36,16 @@ func initCommand() *cobra.Command {
 		Long: `Write a first mosel.yaml for the ONNX graphs in a directory, and for the labelled
 samples (.npz) that lie beside them. Names and inputs of the graphs say which
 modalities and variants there are; outputs and labels say which metric fits.
-Comments in the file say what each line follows from.
+Comments in the file give the reasons.
 
-The file is written only where "mosel check" would accept it. What the files do
-not say is a decision: it is printed with what you can do, and nothing is written.
-A file that is there is never replaced. docs/own-model.md leads from PyTorch,
-scikit-learn, XGBoost or Keras to a served model.`,
+The file is written only if "mosel check" accepts it. Otherwise the command
+prints what you must decide, with the possible answers, and writes nothing. An
+existing file is never replaced. docs/own-model.md shows the whole way from
+PyTorch, scikit-learn, XGBoost or Keras to a served model.`,
 		Example: `  mosel init my-model
   mosel init my-model --split 0.5             # samples.npz becomes eval/profile.npz and eval/heldout.npz
   mosel init my-model --metric '{name: within, tolerance: 0.5}' --max input_ids=512
-  mosel init my-model --output -              # print it; what is still to be decided goes to standard error`,
+  mosel init my-model --output -              # print it and write nothing`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usageError{fmt.Errorf("name one directory with ONNX graphs\nSee '%s --help'", cmd.CommandPath())}
@@ -61,12 +61,12 @@ scikit-learn, XGBoost or Keras to a served model.`,
 	flags.StringArrayVar(&f.most, "max", nil, "INPUT=SIZE: the largest size of the dimension that varies")
 	flags.StringArrayVar(&f.shapes, "shape", nil, "TENSOR=SIZE,...: the shape, without the batch, that the graphs leave open")
 	flags.StringVar(&f.options.Profile, "profile", "", "labelled samples to measure on, a path inside DIR")
-	flags.StringVar(&f.options.HeldOut, "heldout", "", "labelled samples that nothing else sees, a path inside DIR")
+	flags.StringVar(&f.options.HeldOut, "heldout", "", "labelled samples that are used for nothing else, a path inside DIR")
 	flags.Float64Var(&f.split, "split", 0, "share of the samples to profile on; the rest is held out (writes eval/profile.npz and eval/heldout.npz)")
 	flags.Uint64Var(&f.seed, "seed", 1, "with --split: another number draws other samples")
 	flags.StringVar(&f.output, "output", "", "file to write (default: DIR/mosel.yaml); - prints it and writes nothing")
 	flags.BoolVar(&f.json, "json", false, "print what was found as JSON")
-	flags.BoolVar(&f.noRun, "no-run", false, "do not run the graphs to see whether they keep what the file says")
+	flags.BoolVar(&f.noRun, "no-run", false, "do not run the graphs")
 	return cmd
 }
 
@@ -94,7 +94,7 @@ func (f initFlags) run(cmd *cobra.Command, dir string) error {
 			return err
 		}
 	}
-	r := initReport{Dir: dir, Proposal: p, Problems: []string{}, Look: []string{}, Graphs: "not run"}
+	r := initReport{Dir: dir, Proposal: p, Problems: []string{}, Warnings: []string{}, Graphs: "not run"}
 	if len(p.Decisions) == 0 {
 		if err := r.check(cmd, f.noRun); err != nil {
 			undo()
@@ -159,17 +159,17 @@ func namedSizes(text string) (name string, sizes tensor.Shape, err error) {
 	return text[:at], sizes, nil
 }
 
-// initReport is what came of it, for programs.
+// initReport is the result, which --json prints.
 type initReport struct {
 	Dir      string   `json:"dir"`
 	Wrote    string   `json:"wrote,omitempty"`
 	Graphs   string   `json:"graphs_run"`
-	Problems []string `json:"problems"` // why the file was not written, though nothing was left to decide
-	Look     []string `json:"look"`
+	Problems []string `json:"problems"` // as "mosel check" would print them
+	Warnings []string `json:"warnings"`
 	*proposal.Proposal
 }
 
-// open counts what keeps the file from being written.
+// open counts the reasons not to write the file.
 func (r *initReport) open() int { return len(r.Decisions) + len(r.Problems) }
 
 // check does what `mosel check` would with the file.
@@ -185,7 +185,7 @@ func (r *initReport) check(cmd *cobra.Command, noRun bool) error {
 	for _, p := range found.Problems {
 		r.Problems = append(r.Problems, p.String())
 	}
-	r.Look = append(r.Look, found.Warnings...)
+	r.Warnings = append(r.Warnings, found.Warnings...)
 	return nil
 }
 
@@ -208,19 +208,19 @@ func (r *initReport) print(cmd *cobra.Command, f initFlags) error {
 	case n == 0:
 		return nil
 	case len(r.Decisions) > 0:
-		return fmt.Errorf("nothing was written: decide first (%d)", n)
+		return fmt.Errorf("nothing was written; decisions to make: %d", n)
 	default:
-		return fmt.Errorf("nothing was written: a check would refuse the package (problems: %d)", n)
+		return fmt.Errorf("nothing was written; problems: %d", n)
 	}
 }
 
-// say tells a person what was found and what comes next.
+// say prints what was found and the next step.
 func (r *initReport) say(out io.Writer) {
 	for _, line := range r.Report() {
-		fmt.Fprintln(out, "found ", line)
+		fmt.Fprintln(out, "found", line)
 	}
 	for _, n := range r.Notes {
-		fmt.Fprintln(out, "note: ", n)
+		fmt.Fprintln(out, "note:", n)
 	}
 	for i, d := range r.Decisions {
 		fmt.Fprintf(out, "\n%d. %s: %s\n", i+1, d.About, d.Why)
@@ -234,19 +234,19 @@ func (r *initReport) say(out io.Writer) {
 	if r.Wrote == "" {
 		return
 	}
-	for _, w := range r.Look {
-		fmt.Fprintln(out, "look:  ", w)
+	for _, w := range r.Warnings {
+		fmt.Fprintln(out, "warning:", w)
 	}
 	names := make([]string, len(r.Variants))
 	for i, v := range r.Variants {
 		names[i] = v.Name
 	}
-	fmt.Fprintf(out, "wrote  %s: variants %s; metric %s; graphs %s\n", r.Wrote, strings.Join(names, ", "), r.Metric.Text, r.Graphs)
+	fmt.Fprintf(out, "wrote %s: variants %s; metric %s; graphs %s\n", r.Wrote, strings.Join(names, ", "), r.Metric.Text, r.Graphs)
 	if r.Profile == "" {
-		fmt.Fprintf(out, "next   save labelled samples as %s; docs/own-model.md says how\n", filepath.Join(r.Dir, "eval", "profile.npz"))
+		fmt.Fprintf(out, "next: save labelled samples as %s; docs/own-model.md says how\n", filepath.Join(r.Dir, "eval", "profile.npz"))
 		return
 	}
-	fmt.Fprintf(out, "next   read the comments in it, then: mosel profile %s\n", r.Dir)
+	fmt.Fprintf(out, "next: read its comments, then run \"mosel profile %s\"\n", r.Dir)
 }
 
 // writeNew writes a file that must not be there.

@@ -3,7 +3,8 @@
     python early.py FOLDER                  learned placeholders stand in for views that are missing
     python early.py FOLDER --missing omit   the views that are there are averaged, and nothing stands in
 
-The graph of a subset has no input for the other views and computes nothing of them: that is what makes it cheaper.
+The graph of a subset has no input for the other views and computes nothing of them, so it is cheaper. The encoder of the
+right half is wide, as that of an expensive modality would be.
 """
 
 import argparse
@@ -19,13 +20,20 @@ import data
 logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells of every package that it could use
 
 
+HIDDEN = {"left": 64, "right": 512}  # widths of the encoders
+
+
+def encoder(hidden, width):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(32, hidden), torch.nn.ReLU(), torch.nn.Linear(hidden, hidden), torch.nn.ReLU(),
+                               torch.nn.Linear(hidden, width), torch.nn.ReLU())
+
+
 class Views(torch.nn.Module):
     """Takes a dict of any of the views."""
 
     def __init__(self, missing, width=64):
         super().__init__()
-        self.encoders = torch.nn.ModuleDict(
-            {name: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(32, width), torch.nn.ReLU()) for name in data.VIEWS})
+        self.encoders = torch.nn.ModuleDict({name: encoder(HIDDEN[name], width) for name in data.VIEWS})
         self.placeholders = None
         if missing == "placeholder":
             self.placeholders = torch.nn.ParameterDict({name: torch.nn.Parameter(torch.zeros(1, width)) for name in data.VIEWS})
@@ -45,7 +53,7 @@ def train(net, views, labels, steps=600, batch=64):
     """Every step sees one subset, drawn at random, so that the network learns to do without the other views."""
     views = {name: torch.from_numpy(view) for name, view in views.items()}
     labels = torch.from_numpy(labels)
-    optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
     for step in range(steps):
         subset = data.SUBSETS[torch.randint(len(data.SUBSETS), ())]
         rows = torch.randint(len(labels), (batch,))

@@ -21,9 +21,8 @@ func plainName(name string) bool {
 	return true
 }
 
-// idWords are the parts of names of inputs whose numbers look something up, or are
-// marks of a few kinds: a graph fails on one that it has no row for, or answers at
-// random.
+// idWords are words in the names of inputs that hold ids or marks. A graph fails on an
+// id that its table does not have.
 var idWords = []string{"id", "ids", "index", "indices", "token", "tokens", "mask", "category", "categories"}
 
 // settleRange takes the bounds of ids from the samples.

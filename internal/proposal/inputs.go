@@ -18,8 +18,8 @@ type merged struct {
 // openShape is a dimension that no graph fixes.
 const openShape = -1
 
-// mergeInputs lists the inputs of all graphs, each once, those of the graph with most
-// inputs first, and settles datatype, batch and shape as far as graphs tell.
+// mergeInputs lists the inputs of all graphs, each once, beginning with the graph that
+// has the most. Datatype, batch and shape are those of the graphs.
 func (p *Proposal) mergeInputs() []*merged {
 	order := make([]int, len(p.Graphs))
 	for i := range order {
@@ -101,9 +101,9 @@ func (p *Proposal) usable(m *merged) bool {
 	return false
 }
 
-// isSetting reports whether an input has no batch dimension: one value holds for a
-// whole batch. Either it has no dimensions at all, or its first is fixed where that of
-// another input of the same graph is not.
+// isSetting reports whether an input has no batch dimension, so that one value holds
+// for a whole batch: it has no dimensions, or its first one is fixed while that of
+// another input of the same graph is dynamic.
 func (p *Proposal) isSetting(m *merged, shapes []tensor.Shape) bool {
 	scalar, setting := false, true
 	for i, shape := range shapes {
@@ -138,7 +138,7 @@ func (p *Proposal) hasBatch(m *merged, shape tensor.Shape, file string) bool {
 	return false
 }
 
-// join is the shape that fits both: a size that one leaves open is the other's.
+// join is the shape that fits both: an open size is taken from the other shape.
 func join(a, b tensor.Shape) (tensor.Shape, bool) {
 	if a == nil {
 		return append(tensor.Shape{}, b...), true
@@ -159,7 +159,7 @@ func join(a, b tensor.Shape) (tensor.Shape, bool) {
 	return joined, true
 }
 
-// settle fixes what graphs leave open, by what a person said or by the samples.
+// settle fixes what the graphs leave open, from the options or the samples.
 func (p *Proposal) settle(inputs []*merged) {
 	if len(p.Decisions) > 0 {
 		return
@@ -214,7 +214,7 @@ func (p *Proposal) tensorNames() []string {
 	return names
 }
 
-// samplesFit holds the samples of an input against what the graphs take.
+// samplesFit checks the samples of an input against the graphs.
 func (p *Proposal) samplesFit(m *merged) bool {
 	a := p.chosen.array(m.name)
 	if a == nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// labels are what the right answers of a set look like.
+// labels describe the right answers of a set.
 type labels struct {
 	kind     string // "texts", "whole" or "float"; "": there are none
 	width    int    // numbers or texts a sample

@@ -15,16 +15,16 @@ type Metric struct {
 	Others []string `json:"others,omitempty"` // what else would fit, one line each
 }
 
-// guess is what labels and one output make of the metric.
+// guess is the metric that fits the labels and one output.
 type guess struct {
 	metric   Metric
 	shape    []int64  // the output's, where the labels say what the graphs leave open
 	classes  []string // names, in the order that was taken
 	decision *Decision
-	fits     int // 0: no metric can score the output; 1: a person must decide; 2: the metric follows
+	fits     int // 0: no metric can score the output; 1: a person must decide; 2: the metric is clear
 }
 
-// proposeMetric picks the output that a metric can score, and the metric.
+// proposeMetric chooses the output to score, and the metric.
 func (p *Proposal) proposeMetric() {
 	l, err := p.readLabels()
 	if err != nil {
@@ -87,7 +87,7 @@ func (p *Proposal) outputsText() string {
 	return strings.Join(texts, ", ")
 }
 
-// guessFor says what the metric of an output would be.
+// guessFor finds the metric for an output.
 func (p *Proposal) guessFor(out Tensor, l labels) guess {
 	if out.dtype != tensor.FP32 && out.dtype != tensor.FP16 && out.dtype != tensor.FP64 {
 		return guess{}
@@ -128,7 +128,7 @@ func (p *Proposal) guessFor(out Tensor, l labels) guess {
 	return guess{}
 }
 
-// galleryFault says what a gallery lacks for an output.
+// galleryFault says why a gallery does not fit an output; "" if it does.
 func (p *Proposal) galleryFault(out Tensor, l labels) string {
 	gallery, identities := p.chosen.array(galleryArray), p.chosen.array(galleryLabelArray)
 	switch {

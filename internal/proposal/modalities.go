@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// kinds are the modalities that names tell: whole names that exporters give, and
-// words in names.
+// kinds are the modalities that are recognised by name: by names that exporters use,
+// and by words in a name.
 var kinds = []struct {
 	name         string
 	names, words []string
@@ -19,10 +19,10 @@ var kinds = []struct {
 	{"tabular", nil, []string{"tabular", "table"}},
 }
 
-// companions go with the input that they come together with.
+// companions belong to the modality of another input of the same graphs.
 var companions = []string{"attention_mask", "position_ids"}
 
-// kindOf is the kind of input that a name tells; "" if it tells none.
+// kindOf is the kind of an input by its name; "" if the name is not known.
 func kindOf(name string) string {
 	for _, k := range kinds {
 		if slices.Contains(k.names, strings.ToLower(name)) {
@@ -37,16 +37,16 @@ func kindOf(name string) string {
 	return ""
 }
 
-// bundle are inputs that become one modality.
+// bundle is the inputs of one modality.
 type bundle struct {
-	kind   string // that their names tell, or ""
+	kind   string // by their names, or ""
 	inputs []*merged
 }
 
-// group makes modalities of the inputs. Inputs that some graph has one of and not the
-// other cannot be of one modality. Of those that always come together, known names
-// tell modalities apart; the others are one. With a single graph, all come
-// together, and names alone decide.
+// group makes modalities of the inputs. Two inputs of which some graph has only one
+// are in different modalities. Inputs that are always together are in one modality,
+// unless their names are known to mean different kinds. With a single graph, all
+// inputs are together, and only names separate them.
 func (p *Proposal) group(inputs []*merged) {
 	var together [][]*merged
 	for _, in := range inputs {
@@ -73,7 +73,7 @@ func (p *Proposal) group(inputs []*merged) {
 	}
 }
 
-// split tells the modalities of inputs that always come together.
+// split divides inputs that are always together into modalities.
 func (p *Proposal) split(together []*merged) []bundle {
 	var bundles []bundle
 	put := func(kind string, in *merged, same func(b bundle) bool) {
@@ -117,7 +117,7 @@ func (p *Proposal) split(together []*merged) []bundle {
 	return withBatch(bundles)
 }
 
-// withBatch joins bundles of settings only to another one.
+// withBatch moves the inputs of bundles without a batch into a bundle that has one.
 func withBatch(bundles []bundle) []bundle {
 	batched := func(b bundle) bool {
 		return slices.ContainsFunc(b.inputs, func(in *merged) bool { return !in.Unbatched })
@@ -143,8 +143,8 @@ func withBatch(bundles []bundle) []bundle {
 	return kept
 }
 
-// called is the modality's name: its kind, where no other bundle has that, else what
-// its inputs' names have in common.
+// called is the modality's name: its kind, if no other bundle has the same kind, else
+// the common part of its inputs' names.
 func (b bundle) called(all []bundle) string {
 	same := 0
 	for _, other := range all {
@@ -163,7 +163,7 @@ func (b bundle) called(all []bundle) string {
 	return modalityName(first)
 }
 
-// why says what the grouping follows from.
+// why gives the reason for the group.
 func (p *Proposal) why(b bundle) string {
 	where := fmt.Sprintf("in %d of %d graphs", len(b.inputs[0].graphs), len(p.Graphs))
 	switch {

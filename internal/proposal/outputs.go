@@ -7,8 +7,8 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// proposeOutputs declares the outputs that all graphs have, and puts the one first
-// that a metric can score.
+// proposeOutputs declares the outputs that all graphs have. The first is one that a
+// metric can score.
 func (p *Proposal) proposeOutputs() {
 	var common []Tensor
 	for _, out := range p.allOutputs() {
@@ -112,7 +112,8 @@ func (p *Proposal) first(at int) {
 	p.Outputs = slices.Insert(slices.Delete(p.Outputs, at, at+1), 0, out)
 }
 
-// openSizes counts the sizes that vary; a shape that is unknown has one too many.
+// openSizes counts the open sizes. An unknown shape counts as 2, which is one more
+// than a package allows.
 func openSizes(t Tensor) int {
 	if t.Shape == nil {
 		return 2
@@ -126,7 +127,7 @@ func openSizes(t Tensor) int {
 	return n
 }
 
-// dropOpen leaves out further outputs whose shape is not known. The first one needs
+// dropOpen leaves out outputs whose shape is not known. For the first output it adds
 // a decision.
 func (p *Proposal) dropOpen() {
 	kept := p.Outputs[:0:0]

@@ -1,7 +1,7 @@
 // Package proposal makes a first mosel.yaml for a directory of ONNX graphs. It reads
-// how the graphs are called and what the labelled samples beside them hold, and
-// proposes modalities, variants, outputs and a metric. What follows from the files it
-// writes down with its reason; what does not is a Decision, which a person must take.
+// the inputs and outputs of the graphs and the labelled samples beside them, and
+// proposes modalities, variants, outputs and a metric, each with its reason. Where
+// the files do not give an answer, it lists a Decision for a person to make.
 package proposal
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// Options are what a person has decided.
+// Options are the answers that a person has given.
 type Options struct {
 	Name    string                  // of the model; "" is the directory's
 	Metric  string                  // as mosel.yaml has it; "" is proposed
@@ -100,8 +100,8 @@ type Decision struct {
 	Answers []string `json:"answers"` // what a person can do
 }
 
-// For proposes a package for the graphs in a directory. Its error says that the
-// directory cannot be read or has no graphs; all else is in the proposal.
+// For proposes a package for the graphs in a directory. It returns an error where the
+// directory cannot be read or has no graphs; everything else is in the proposal.
 func For(dir string, o Options) (*Proposal, error) {
 	files, err := find(dir)
 	if err != nil {
@@ -118,7 +118,7 @@ func For(dir string, o Options) (*Proposal, error) {
 	p.readGraphs(dir, files.graphs)
 	p.askAboutStages()
 	p.readSamples(dir, files.sets)
-	if len(p.Decisions) > 0 { // what cannot be read gives no basis for anything else
+	if len(p.Decisions) > 0 { // the rest needs all files
 		return p, nil
 	}
 	inputs := p.mergeInputs()
@@ -134,7 +134,7 @@ func For(dir string, o Options) (*Proposal, error) {
 	return p, nil
 }
 
-// decide notes a question and what a person can do about it.
+// decide adds a decision.
 func (p *Proposal) decide(about, why string, answers ...string) {
 	p.Decisions = append(p.Decisions, Decision{About: clip(about), Why: why, Answers: answers})
 }
@@ -178,7 +178,7 @@ func (p *Proposal) readGraphs(dir string, names []string) {
 	}
 }
 
-// askAboutStages tells of a graph that reads what another one writes.
+// askAboutStages adds a decision where a graph reads an output of another one.
 func (p *Proposal) askAboutStages() {
 	for _, g := range p.Graphs {
 		for _, in := range g.Inputs {
@@ -224,7 +224,7 @@ func valueNamed(values []Value, name string) *Value {
 	return nil
 }
 
-// What a package may have at most; modelpkg holds it to that.
+// Limits of a package, as modelpkg checks them.
 const (
 	modalitiesMax = 16
 	inputsMax     = 64 // of one modality
@@ -232,7 +232,7 @@ const (
 	outputsMax    = 64
 )
 
-// checkBounds tells of more than a package may have.
+// checkBounds adds a decision where the proposal is beyond a limit of packages.
 func (p *Proposal) checkBounds() {
 	if n := len(p.Variants); n > variantsMax {
 		p.decide("variants", fmt.Sprintf("there are %d graphs; a package has at most %d", n, variantsMax), "keep the graphs that are worth running")

@@ -221,7 +221,7 @@ func (p *Proposal) files() []string {
 	return names
 }
 
-// guessSets tells the files of samples apart by their names.
+// guessSets chooses among the files of samples by their names.
 func (p *Proposal) guessSets() {
 	var profile, heldOut []string
 	for _, name := range p.files() {
@@ -249,7 +249,7 @@ func (p *Proposal) guessSets() {
 	}
 }
 
-// checkSet tells what a file of samples lacks.
+// checkSet adds decisions for what is missing in a file of samples.
 func (p *Proposal) checkSet(s *Samples, inputs []*merged) {
 	var missing []string
 	for _, in := range inputs {

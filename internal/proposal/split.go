@@ -19,9 +19,9 @@ const (
 	heldOutFile = "eval/heldout.npz"
 )
 
-// Split divides the samples that the package would be profiled on into two files: a
-// share to profile on and the rest held out. The same samples, share and seed
-// give the same files. It never replaces a file. undo takes all of it back.
+// Split divides the samples of the profile set into two files: a share to profile on,
+// and the rest held out. The same samples, share and seed give the same files.
+// Existing files are not replaced. undo removes the files and restores the proposal.
 func (p *Proposal) Split(dir string, share float64, seed uint64) (undo func(), err error) {
 	s := p.chosen
 	switch {
@@ -33,14 +33,14 @@ func (p *Proposal) Split(dir string, share float64, seed uint64) (undo func(), e
 	n := s.count()
 	first := int(share*float64(n) + 0.5)
 	if first < 1 || first >= n {
-		return nil, fmt.Errorf("a share of %v of %d samples leaves one part empty", share, n)
+		return nil, fmt.Errorf("--split %v of %d samples leaves one part empty", share, n)
 	}
 	order := rand.New(rand.NewPCG(seed, 0)).Perm(n)
 	parts := [][]int{slices.Sorted(slices.Values(order[:first])), slices.Sorted(slices.Values(order[first:]))}
 	var written []string
 	undo = func() {
 		for _, name := range written {
-			_ = os.Remove(name) // it is as good as it gets
+			_ = os.Remove(name) // a file that stays is reported by the next split
 		}
 	}
 	for i, name := range []string{profileFile, heldOutFile} {
@@ -76,14 +76,14 @@ func (p *Proposal) writePart(file string, rows []int) error {
 	}
 	out, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
-		return fmt.Errorf("--split replaces no file: %w", err)
+		return fmt.Errorf("--split does not replace a file: %w", err)
 	}
 	w := bufio.NewWriter(out)
 	err = modelpkg.SubsetNPZ(w, in, size, modelpkg.Subset{Samples: p.chosen.count(), Rows: rows, Whole: p.whole()})
 	return errors.Join(err, w.Flush(), out.Close())
 }
 
-// whole are the arrays that both parts have all of.
+// whole lists the arrays that both parts get completely.
 func (p *Proposal) whole() []string {
 	names := []string{galleryArray, galleryLabelArray}
 	for _, m := range p.Modalities {

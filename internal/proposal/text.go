@@ -10,14 +10,14 @@ import (
 	"text/template"
 )
 
-// page is the mosel.yaml of a proposal. Comments say what each line follows from.
+// page is the mosel.yaml of a proposal, with the reasons as comments.
 var page = template.Must(template.New("").Funcs(template.FuncMap{
 	"q": quoted, "list": quotedList, "declare": declared, "comment": comment,
 }).Parse(`# yaml-language-server: $schema=https://raw.githubusercontent.com/mosel-serve/mosel/main/docs/mosel.schema.json
-# Written by mosel init from the graphs{{if .Profile}} and the samples{{end}}. Comments say what a line follows from. The keys are described in
-# docs/model-package.md. After a change, mosel check says whether all fits together.
+# Written by mosel init from the graphs{{if .Profile}} and the samples{{end}}. Comments give the reasons. docs/model-package.md describes the keys.
+# Run mosel check after every change.
 {{- if .Decisions}}
-# This is a draft. What is still to be decided:
+# This is a draft. Decide first:
 {{- range .Decisions}}{{range comment "  " (printf "%s: %s" .About .Why)}}
 {{.}}
 {{- end}}{{end}}
@@ -76,8 +76,7 @@ limits: {max_batch: 1}
 {{- end}}
 `))
 
-// YAML is the mosel.yaml that the proposal comes to. With decisions left it is a
-// draft that a check refuses.
+// YAML is the text of the mosel.yaml. With open decisions it is a draft.
 func (p *Proposal) YAML() []byte {
 	var b bytes.Buffer
 	// it can only fail where the template is wrong, which tests find
@@ -133,12 +132,12 @@ func shapeList(s []int64) string {
 	return "[" + strings.Join(sizes, ", ") + "]"
 }
 
-// plainForm is a text that YAML reads as itself, unless it is one of reserved.
+// plainForm is a text that needs no quotes in YAML, unless it is in reserved.
 var plainForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_./-]*$`)
 
 var reserved = []string{"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
 
-// quoted is a text as YAML has it: as it is where nothing in it has a meaning.
+// quoted is a text as a YAML value, without quotes where it needs none.
 func quoted(text string) string {
 	if plainForm.MatchString(text) && !slices.Contains(reserved, strings.ToLower(text)) {
 		return text
