@@ -122,6 +122,8 @@ func (f *initFlags) parse(cmd *cobra.Command) error {
 		return usageError{fmt.Errorf("--split is %v; it must be a share above 0 and below 1, such as 0.5", f.split)}
 	case given && f.output == "-":
 		return usageError{errors.New("--split writes files, and \"--output -\" writes none: leave out one of them")}
+	case f.options.HeldOut != "" && f.options.Profile == "":
+		return usageError{errors.New("--heldout needs --profile: name both files")}
 	case f.json && f.output == "-":
 		return usageError{errors.New("--json and \"--output -\" both print to standard output: leave out one of them")}
 	}

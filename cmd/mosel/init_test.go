@@ -129,6 +129,7 @@ func TestInitUsage(t *testing.T) {
 		{[]string{"init"}, "name one directory", 2},
 		{[]string{"init", empty, "--split", "1"}, "above 0 and below 1", 2},
 		{[]string{"init", empty, "--split", "0.5", "--output", "-"}, "leave out one", 2},
+		{[]string{"init", empty, "--heldout", "a.npz"}, "name both files", 2},
 		{[]string{"init", empty, "--max", "ids"}, "INPUT=SIZE", 2},
 		{[]string{"init", empty, "--shape", "x=3,-1"}, "TENSOR=SIZE", 2},
 		{[]string{"init", empty}, "has no .onnx file", 1},

@@ -34,6 +34,9 @@ func find(dir string) (found, error) {
 			}
 			return nil
 		}
+		if kind := entry.Type(); !kind.IsRegular() && kind&fs.ModeSymlink == 0 { // a pipe would never end
+			return nil
+		}
 		switch strings.ToLower(path.Ext(base)) {
 		case ".onnx":
 			f.graphs = append(f.graphs, name)

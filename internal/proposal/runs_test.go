@@ -104,6 +104,7 @@ func TestSetsAreToldApartByName(t *testing.T) {
 				writeNPZ(t, filepath.Join(dir, file), arrayOf(t, "x", tensor.Shape{few, 2}, numbers(few*2, func(k int) float32 { return float32(k + i) })),
 					wholeLabels(t, func(k int) int64 { return int64(k % 3) }))
 			}
+			writeNPZ(t, filepath.Join(dir, "unrelated.npz"), arrayOf(t, "w", tensor.Shape{2}, []float32{1, 2}))
 			p := propose(t, dir, c.o)
 			said := slices.ContainsFunc(p.Decisions, func(d proposal.Decision) bool {
 				return c.says != "" && strings.Contains(d.Why+strings.Join(d.Answers, " "), c.says)

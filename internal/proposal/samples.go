@@ -193,7 +193,7 @@ func (p *Proposal) readSamples(dir string, names []string) {
 func (p *Proposal) chooseSets(dir string, inputs []*merged) {
 	o := p.options
 	if o.Profile == "" && o.HeldOut == "" {
-		p.guessSets()
+		p.guessSets(inputs)
 	} else {
 		p.Profile, p.HeldOut = o.Profile, o.HeldOut
 	}
@@ -222,11 +222,13 @@ func (p *Proposal) files() []string {
 }
 
 // guessSets chooses among the files of samples by their names.
-func (p *Proposal) guessSets() {
+func (p *Proposal) guessSets(inputs []*merged) {
 	var profile, heldOut []string
-	for _, name := range p.files() {
+	for i, name := range p.files() {
 		parts := words(strings.TrimSuffix(path.Base(name), path.Ext(name)))
 		switch {
+		case !slices.ContainsFunc(inputs, func(m *merged) bool { return p.Samples[i].array(m.name) != nil }):
+			p.note("%s was left out: it has no array for any input; it has %s", clip(name), listed(p.Samples[i].names()))
 		case slices.ContainsFunc(parts, func(w string) bool { return slices.Contains([]string{"heldout", "held", "test"}, w) }):
 			heldOut = append(heldOut, name)
 		case slices.Contains(parts, "train") || slices.Contains(parts, "training"):
