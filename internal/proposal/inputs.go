@@ -220,7 +220,8 @@ func (p *Proposal) samplesFit(m *merged) bool {
 	if a == nil {
 		return true
 	}
-	if m.dtype != tensor.Bytes && a.dtype != m.dtype && !(m.dtype == tensor.BF16 && a.dtype == tensor.Uint16) {
+	sameType := a.dtype == m.dtype || m.dtype == tensor.BF16 && a.dtype == tensor.Uint16 // numpy has no BF16
+	if m.dtype != tensor.Bytes && !sameType {
 		p.decide(m.name, fmt.Sprintf("its samples in %s are %s; the graphs take %s", p.Profile, a.Datatype, m.Datatype), "save them as the graphs take them, with astype")
 		return false
 	}

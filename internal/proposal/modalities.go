@@ -93,7 +93,7 @@ func (p *Proposal) split(together []*merged) []bundle {
 		put(kind, in, func(b bundle) bool { return b.kind == kind })
 	}
 	for _, in := range rest {
-		host := -1
+		var host int
 		switch {
 		case slices.Contains(companions, strings.ToLower(in.name)) && len(bundles) > 0:
 			host = max(0, slices.IndexFunc(bundles, func(b bundle) bool { return b.kind == "text" }))

@@ -70,7 +70,7 @@ func (p *Proposal) mergeOutput(out Value) (t Tensor, why string) {
 			continue
 		case len(found.Shape) == 0:
 			return t, "it has no batch dimension in " + clip(g.File)
-		case found.Shape[0] >= 0 && !(found.Shape[0] == 1 && p.MaxBatch == 1):
+		case found.Shape[0] >= 0 && (found.Shape[0] != 1 || p.MaxBatch != 1):
 			return t, fmt.Sprintf("its first dimension is fixed at %d in %s, so it is not the batch", found.Shape[0], clip(g.File))
 		}
 		joined, ok := join(t.Shape, found.Shape[1:])

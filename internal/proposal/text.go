@@ -161,7 +161,7 @@ func comment(indent, text string) []string {
 	start := "# " + indent
 	line := start
 	var lines []string
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		if line != start && len(line)+1+len(word) > commentWidth {
 			lines, line = append(lines, line), start
 		}
