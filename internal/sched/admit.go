@@ -8,9 +8,9 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// arrive admits a job or ends it at once. A job is infeasible when no strategy
-// reaches its floor. It is shed when the queue is full, and when it, or a queued job
-// because of it, would be late and is dropped when late.
+// arrive admits a job or ends it at once. A job is infeasible if no strategy reaches
+// its floor. It is shed if the queue is full. A job with late rule drop is also shed if
+// it would be late, or if it would make a queued job with that rule late.
 func (c *Core) arrive(e Arrive) {
 	if e.Items < 1 || e.Model < 0 || e.Model >= len(c.models) || c.models[e.Model] == nil {
 		panic(fmt.Sprintf("sched: arrival of %d items for model %d", e.Items, e.Model))
@@ -30,8 +30,8 @@ func (c *Core) arrive(e Arrive) {
 	}
 	outcome, reason := c.plan(j)
 	if outcome == 0 {
-		// Refused jobs count in the forecast too: a server that learnt only from the
-		// jobs that it admits would expect little in a flood.
+		// Refused jobs count in the forecast too. If only admitted jobs counted, the
+		// forecast would be too low under overload.
 		if !c.draining {
 			var work int64
 			latest := slo.Never
@@ -47,7 +47,7 @@ func (c *Core) arrive(e Arrive) {
 	}
 }
 
-// admitGroups queues the groups of a job, or none of them.
+// admitGroups queues all groups of a job, or none of them.
 func (c *Core) admitGroups(j *job) (outcome slo.Outcome, reason slo.Reason) {
 	for g := j; g != nil && outcome == 0; g = g.other {
 		if outcome, reason = c.admit(g); outcome == 0 {
@@ -58,8 +58,8 @@ func (c *Core) admitGroups(j *job) (outcome slo.Outcome, reason slo.Reason) {
 	return outcome, reason
 }
 
-// plan gives the groups of a new job their strategies. The outcome is 0 if there
-// are strategies that reach the floor.
+// plan gives each group of a new job a strategy. It returns outcome 0 if the floor can
+// be reached.
 func (c *Core) plan(j *job) (slo.Outcome, slo.Reason) {
 	m := c.models[j.model]
 	for g := j; g != nil; g = g.other {
@@ -105,9 +105,9 @@ func (c *Core) admit(j *job) (slo.Outcome, slo.Reason) {
 	return slo.Shed, slo.ReasonTooBusy
 }
 
-// tardiness is by how much a new job would be late, or would make a queued job late
-// that is dropped when late and is on time without it. It is 0 or less when there is
-// room for the job.
+// tardiness returns by how much the new job would be late, or would make a queued job
+// late that is dropped when late and is on time without it, whichever is more. If there
+// is time for the job, the result is 0 or negative.
 func (c *Core) tardiness(j *job) time.Duration {
 	_, slackAfter := c.pool(j).around(j)
 	free := int64(c.now) + int64(c.busyTime(c.pool(j)))
@@ -118,19 +118,19 @@ func (c *Core) tardiness(j *job) time.Duration {
 	return time.Duration(late)
 }
 
-// waitBefore is by how much a new job would be late because of the work that runs
-// and the work that is queued before it; negative when it would be on time.
+// waitBefore returns by how much a new job would be late because of the running batches
+// and the work queued before it. It is negative if the job would be on time.
 func (c *Core) waitBefore(j *job) time.Duration {
 	before, _ := c.pool(j).around(j)
 	return time.Duration(int64(c.now) + int64(c.busyTime(c.pool(j))) + before + c.batchingDelay(j, before) - int64(j.latest))
 }
 
-// batchingDelay is the extra time for sharing a batch, given the work that is queued
-// before the job. Without it admission would pack the queue so tightly that each
-// batch is led by a job at its last moment and cut to the time left to that job's
-// deadline: batches become small, and the server serves fewer items than it could.
-// The batch size it assumes is the one that serves the most: a larger batch saves
-// time per item and takes a larger part of the deadline.
+// batchingDelay returns the extra time for sharing a batch, given the work that is
+// queued before the job. Without it, admission fills the queue so tightly that each
+// batch is led by a job that has little time left. Such batches are cut to that time:
+// they become small, and the server serves fewer items than it could. The delay assumes
+// the batch size with the highest throughput: a larger batch saves time per item but
+// uses a larger part of the deadline.
 func (c *Core) batchingDelay(j *job, before int64) int64 {
 	m := c.models[j.model]
 	v := m.Planner.Routes()[j.planned()].Variant
@@ -138,7 +138,7 @@ func (c *Core) batchingDelay(j *job, before int64) int64 {
 	left := float64(j.objective.Deadline.Sub(c.now))
 	best, served := 1, 0.0
 	for b := 1; b <= min(m.BatchItemsMax, curve.Max()); b *= 2 {
-		time := float64(m.safe(m.meanTime(v, b))) // which a batch must leave, see gather
+		time := float64(m.safe(m.meanTime(v, b))) // the margin that gather leaves too
 		if s := float64(b) * curve.PerItem() / float64(curve.Batch(b)) * (1 - time/left); s > served {
 			best, served = b, s
 		}
@@ -146,8 +146,8 @@ func (c *Core) batchingDelay(j *job, before int64) int64 {
 	return max(0, min(before, int64(m.safe(m.meanTime(v, best))))-int64(m.meanTime(v, min(j.waiting, best))))
 }
 
-// reachable is the highest accuracy with which a refused job could have been on
-// time, all its items on one route; 0 if there is none.
+// reachable returns the highest accuracy with which a refused job could have been on
+// time, with all its items on one route; 0 if there is none.
 func (c *Core) reachable(j *job) slo.Accuracy {
 	m := c.models[j.model]
 	before, _ := c.pool(j).around(j)
@@ -161,8 +161,8 @@ func (c *Core) reachable(j *job) slo.Accuracy {
 	return best
 }
 
-// latestStart is the instant after which the job's pending items, on its
-// strategy and shared by all slots, cannot be on time.
+// latestStart returns the instant after which the job's pending items cannot be on
+// time, if they run by their strategy on all slots together.
 func (c *Core) latestStart(j *job) slo.Instant {
 	if j.objective.Deadline == slo.Never {
 		return slo.Never
@@ -170,7 +170,7 @@ func (c *Core) latestStart(j *job) slo.Instant {
 	return j.objective.Deadline - slo.Instant(c.shortest(j))
 }
 
-// shortest is a lower bound of the time the job's pending items need.
+// shortest returns a lower bound of the time that the job's pending items need.
 func (c *Core) shortest(j *job) time.Duration {
 	m := c.models[j.model]
 	var total, longest time.Duration
@@ -184,8 +184,8 @@ func (c *Core) shortest(j *job) time.Duration {
 	return max(longest, total/time.Duration(m.pool.slotsOr1()))
 }
 
-// work is the time the job's pending items add to the queue, for all slots together: on
-// their strategy, in batches as full as they have been of late.
+// work returns the time, for all slots together, that the job's pending items add to
+// the queue: by their strategy, in batches as full as recent ones.
 func (c *Core) work(j *job) int64 {
 	m := c.models[j.model]
 	var sum float64
@@ -197,8 +197,8 @@ func (c *Core) work(j *job) int64 {
 	return int64(math.Ceil(sum * m.batchInefficiency / float64(m.pool.slotsOr1())))
 }
 
-// giveUp ends a job before its items have run: pending items finish at once,
-// running ones when their batch is done. The outcome stays whatever they do.
+// giveUp ends a job before its items have run. Pending items finish at once, running
+// ones when their batch ends. The outcome stays the same whatever the running items do.
 func (c *Core) giveUp(j *job, outcome slo.Outcome, reason slo.Reason) {
 	running := 0
 	c.expiry.drop(j.first)
@@ -227,7 +227,7 @@ func (c *Core) finish(f Finish) {
 	c.out = append(c.out, f)
 }
 
-// finishJob ends the job if nothing of it is pending or running.
+// finishJob ends the job if none of its items is pending or running.
 func (c *Core) finishJob(j *job) {
 	j = j.first
 	var score slo.Score
@@ -254,7 +254,7 @@ func (c *Core) finishJob(j *job) {
 	c.out = append(c.out, f)
 }
 
-// end is how a job that was given up ends.
+// end returns the end of a job that was given up.
 func (j *job) end() FinishJob {
 	f := j.facts
 	f.Job, f.Outcome, f.Reason = j.id, j.ended, j.reason

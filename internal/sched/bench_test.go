@@ -32,9 +32,9 @@ func benchPlanner(b *testing.B) *plan.Planner {
 	return p
 }
 
-// BenchmarkStep is the cost of an event with so many jobs queued: one job
-// arrives, and as often as a batch is full one ends, so that the queue keeps
-// its length. Floors are mixed, deadlines spread over a second.
+// BenchmarkStep measures an event with that many jobs queued. One job arrives per step,
+// and one batch ends each time enough jobs for a batch have arrived, so the queue keeps
+// its length. Floors are mixed; deadlines are spread over a second.
 func BenchmarkStep(b *testing.B) {
 	for _, queued := range []int{0, 100, 10_000, 100_000} {
 		b.Run(fmt.Sprintf("queued=%d", queued), func(b *testing.B) { benchStep(b, queued) })
@@ -75,7 +75,7 @@ func benchStep(b *testing.B, queued int) {
 		arrive()
 	}
 	b.ReportAllocs()
-	var worst time.Duration // collections and other tenants of the machine included
+	var worst time.Duration // includes garbage collection and other load on the machine
 	for b.Loop() {
 		began := time.Now()
 		if waiting <= queued {

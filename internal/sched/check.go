@@ -6,8 +6,8 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Check verifies the invariants that can be seen in the core's state. It visits
-// everything, so it is for tests and simulation; production compares Counts.
+// Check verifies the invariants that can be read from the core's state. It visits every
+// job, so it is for tests and simulation; production compares Counts.
 func (c *Core) Check() error {
 	if c.counts.Arrived != c.counts.Finished+c.counts.Queued+c.counts.Running {
 		return fmt.Errorf("I-1: %+v", c.counts)
@@ -58,7 +58,7 @@ func (c *Core) checkJob(j *job) error {
 		left, n, goal = left+g.waiting+g.running, n+g.n, goal+g.goal
 	}
 	if left == 0 {
-		return fmt.Errorf("I-2: nothing of it waits or runs")
+		return fmt.Errorf("I-2: no item waits or runs")
 	}
 	if j.ended == 0 && goal < j.objective.Floor.Times(n) {
 		return fmt.Errorf("I-5: its goals are %d, %d items at its floor score %d", goal, n, j.objective.Floor.Times(n))
@@ -121,7 +121,7 @@ func (c *Core) checkBatches() error {
 	return nil
 }
 
-// checkClients compares what is known of the clients with a walk over their jobs.
+// checkClients compares the clients' sums with a walk over their jobs.
 func (c *Core) checkClients() error {
 	jobs := 0
 	for at, client := range c.clients.heap {

@@ -8,35 +8,35 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// reserveShare is the part of a usual deadline that is not spent on accuracy
-// when arrivals are at random.
+// reserveShare is the part of the mean deadline that is kept in reserve, and not spent
+// on accuracy, when arrivals are random.
 const reserveShare = 0.15
 
-// choose lets the policy decide between the batch that the head of the queue is
-// planned to lead and smaller or more accurate ones that make no queued job late.
+// choose lets the policy decide between the batch that the strategy of the head of the
+// queue asks for, and smaller or more accurate batches that make no queued job late.
 func (c *Core) choose(m *model, id ClassID, head *job, planned plan.Batch, why *Decision) plan.Batch {
 	on, routes := m.class(id), m.Planner.Routes()
 	share := c.share(m.pool, id)
 	perItem := m.perItem(planned.Route) * m.batchInefficiency * (1 / float64(m.pool.slotsOr1()))
-	// An expected job waits for the batches that run and for the queued work that is
-	// at least as urgent as itself.
+	// An expected job waits for the running batches and for the queued work that is at
+	// least as urgent.
 	probe := job{id: math.MaxUint64, objective: slo.Objective{Deadline: c.now.Add(time.Duration(c.forecast.meanDeadline))}}
 	before, _ := m.pool.around(&probe)
-	// One without a deadline waits for all queued work.
+	// An expected job without a deadline waits for all queued work.
 	workBefore := float64(before) + c.forecast.noDeadlineShare*float64(m.pool.total()-before)
 	busy := float64(c.busyTime(m.pool))
 	slack := float64(m.pool.slack()-int64(c.now)) - busy
-	// The less predictable arrivals are, and the more of them are expected, the more
-	// slack is kept in reserve.
+	// The reserve grows with the randomness of arrivals and with their number.
 	load := min(1, c.forecast.load())
 	unknown := c.forecast.irregular() * load
 	margin := m.safety() + unknown
 	reserve := reserveShare * unknown * c.forecast.meanDeadline
-	// Work is shared by the slots, but a batch holds one slot to its end: a job that
-	// finds all slots taken waits for a whole batch, not for its share. Under load
-	// full batches matter more than that.
+	// Work is shared by the slots, but a batch holds one slot until it ends: a job that
+	// finds all slots taken waits for a whole batch, not for its share of one. This
+	// matters less under load, where full batches matter more.
 	hold := math.Pow(share, 1-0.5*(1-load))
-	// The time of a batch, its later steps included, as time of all slots together.
+	// takes returns the time of a batch with its later steps, as time of all slots
+	// together.
 	takes := func(b plan.Batch) float64 {
 		r := &routes[b.Route]
 		time := float64(on.batchTime(r.Variant, b.Items)) * share
@@ -71,9 +71,9 @@ func (c *Core) choose(m *model, id ClassID, head *job, planned plan.Batch, why *
 	})
 }
 
-// offer lists what the policy may choose from: the planned batch, smaller ones, and
-// more accurate ones that the class has, that are in time for the head of the queue,
-// and that there is time for.
+// offer lists the batches that the policy may choose from: the planned one, smaller
+// ones, and more accurate ones. These run on a variant that the class has, are on time
+// for the head of the queue, and are affordable.
 func (c *Core) offer(m *model, on *residence, head *job, planned plan.Batch, affordable func(plan.Batch) bool) {
 	routes := m.Planner.Routes()
 	c.options = append(c.options[:0], planned)
@@ -86,7 +86,7 @@ func (c *Core) offer(m *model, on *residence, head *job, planned plan.Batch, aff
 		}
 		for items := min(planned.Items, m.batchMax(on, r.Variant)); items >= 1; items /= 2 {
 			if p.Route == planned.Route && items == planned.Items {
-				continue // is the first
+				continue // already in the list
 			}
 			if b := (plan.Batch{Route: p.Route, Items: items}); !upgrade || affordable(b) {
 				c.options = append(c.options, b)

@@ -11,10 +11,10 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// chooser is a core on the point of a choice: its model has variants of one, two
-// and three modalities, right in 85, 92 and 99 %, of 1, 3 and 8 ms an item, and
-// one that no choice should fall on: as accurate as the second, slower than the
-// third. Batches are of up to 16.
+// chooser is a core that is about to choose. Its model has variants with one, two and
+// three modalities, accuracies 85, 92 and 99 %, and 1, 3 and 8 ms per item. A fourth
+// variant must never be chosen: it is as accurate as the second and slower than the
+// third. Batches have up to 16 items.
 type chooser struct {
 	*Core
 	m    *model
@@ -54,7 +54,7 @@ func newChooser(t *testing.T, instances int) *chooser {
 	return &chooser{Core: core, m: core.models[0]}
 }
 
-// wait queues a job that is planned on the cheapest variant; the first is the head.
+// wait queues a job that is planned on the cheapest variant. The first one is the head.
 func (c *chooser) wait(items int, in time.Duration, present slo.Modalities) *job {
 	j := &job{id: JobID(len(c.jobs) + 1), n: items, waiting: items, strategy: []int{items, 0, 0, 0},
 		allowed: c.m.Planner.Runnable(present, 0), objective: slo.Objective{Deadline: slo.Never}}
@@ -70,8 +70,8 @@ func (c *chooser) wait(items int, in time.Duration, present slo.Modalities) *job
 	return j
 }
 
-// expect lets the core have seen jobs of one item at such gaps that are due
-// after deadline, 0: never, and can wait for half of it.
+// expect feeds the forecast with jobs of one item at the given gaps. They are due after
+// deadline (0: never) and can wait for half of it.
 func (c *chooser) expect(gap func() time.Duration, deadline time.Duration) {
 	gaps := make([]time.Duration, 300)
 	at := c.now
@@ -96,20 +96,22 @@ func (c *chooser) pick() (plan.Batch, *Decision) {
 	return c.choose(c.m, 0, c.head, planned, why), why
 }
 
-// TestChooseIdle runs all modalities where nothing is expected and time is no matter.
+// TestChooseIdle checks that all modalities run if no arrivals are expected and time
+// does not matter.
 func TestChooseIdle(t *testing.T) {
 	c := newChooser(t, 1)
 	c.wait(10, 0, 7)
 	if got, why := c.pick(); got != (plan.Batch{Route: 2, Items: 10}) {
 		t.Errorf("chose %+v of %+v", got, why.Options)
 	}
-	// An hour stands for any longer slack.
+	// Slack is reported as an hour at most.
 	if _, why := c.pick(); why.Slack != time.Hour || why.Reserve != 0 {
 		t.Errorf("slack %v, reserve %v", why.Slack, why.Reserve)
 	}
 }
 
-// TestChooseKeepsToWhatIsAllowed offers a job no variant whose modalities it lacks.
+// TestChooseKeepsToWhatIsAllowed checks that no job is offered a variant with a
+// modality that it lacks.
 func TestChooseKeepsToWhatIsAllowed(t *testing.T) {
 	for present, want := range map[slo.Modalities]int{1: 0, 3: 1, 5: 3, 7: 2} {
 		c := newChooser(t, 1)
@@ -120,8 +122,8 @@ func TestChooseKeepsToWhatIsAllowed(t *testing.T) {
 	}
 }
 
-// TestChooseUnderLoad checks that accuracy gives way as arrivals come closer:
-// all of it is spent when the server is idle, none when it is full.
+// TestChooseUnderLoad checks that accuracy falls as arrivals become more frequent: it
+// is highest on an idle server and lowest on a full one.
 func TestChooseUnderLoad(t *testing.T) {
 	for name, stream := range map[string]func(mean time.Duration) func() time.Duration{
 		"clockwork": every, "random": func(mean time.Duration) func() time.Duration { return atRandom(3, mean) }} {
@@ -145,14 +147,14 @@ func TestChooseUnderLoad(t *testing.T) {
 	}
 }
 
-// TestChooseMakesNobodyLate checks the bounds of an upgrade: the head must be on
-// time on it, and it may not take longer than the queue's tightest job leaves.
+// TestChooseMakesNobodyLate checks the bounds of an upgrade: the head must be on time,
+// and the extra time must not exceed the slack of the queue's tightest job.
 func TestChooseMakesNobodyLate(t *testing.T) {
 	has := func(why *Decision, b plan.Batch) bool {
 		return slices.ContainsFunc(why.Options, func(o Option) bool { return o.Batch == b })
 	}
-	// One item on variant 2 takes 10 ms, 8.875 ms more than its share of a full batch
-	// on the cheapest.
+	// One item on variant 2 takes 10 ms: 8.875 ms more than its share of a full batch
+	// on the cheapest variant.
 	for _, in := range []time.Duration{9 * ms, 10*ms - 1, 10 * ms, 30 * ms} {
 		c := newChooser(t, 1)
 		c.wait(1, in, 7)
@@ -161,7 +163,7 @@ func TestChooseMakesNobodyLate(t *testing.T) {
 			t.Errorf("head due in %v: upgrade offered %v, want %v", in, got, want)
 		}
 	}
-	// The head itself leaves just enough; a job behind it may leave less.
+	// The head leaves just enough slack; a job behind it may leave less.
 	const enough = 8875 * time.Microsecond
 	for _, slack := range []time.Duration{8 * ms, enough - 1, enough, 20 * ms} {
 		c := newChooser(t, 1)
@@ -177,7 +179,7 @@ func TestChooseMakesNobodyLate(t *testing.T) {
 	}
 }
 
-// TestChooseProperties draws cores at random and checks what must hold of any choice.
+// TestChooseProperties checks every choice of random cores.
 func TestChooseProperties(t *testing.T) {
 	upgrades := 0
 	for seed := range uint64(1000) {
@@ -212,7 +214,8 @@ func TestChooseProperties(t *testing.T) {
 	}
 }
 
-// checkChoice checks each option, and that the best is chosen, the first of equals.
+// checkChoice checks each option, and that the best one is chosen (the first among
+// equals).
 func checkChoice(t *testing.T, c *chooser, got plan.Batch, why *Decision) {
 	t.Helper()
 	variants := c.m.Planner.Routes()
@@ -220,7 +223,7 @@ func checkChoice(t *testing.T, c *chooser, got plan.Batch, why *Decision) {
 	if planned.Route != c.head.planned() || planned.Items != min(c.m.items, 16) {
 		t.Errorf("the first option is %+v", planned)
 	}
-	value := func(o Option) float64 { // a late item outweighs the accuracy of ten
+	value := func(o Option) float64 { // a late item costs as much as the accuracy of ten items
 		return (variants[o.Route].Accuracy-variants[planned.Route].Accuracy).Float()*float64(o.Items) - 10*o.Late
 	}
 	best := planned
@@ -250,8 +253,8 @@ func checkChoice(t *testing.T, c *chooser, got plan.Batch, why *Decision) {
 	checkOffer(t, c, why)
 }
 
-// checkOffer checks the reserve, and that an upgrade is offered exactly where the
-// time it takes beyond its items' share is there after the reserve.
+// checkOffer checks the reserve, and that an upgrade is offered exactly if its extra
+// time fits into the slack after the reserve.
 func checkOffer(t *testing.T, c *chooser, why *Decision) {
 	t.Helper()
 	unknown := c.forecast.irregular() * min(1, c.forecast.load())
@@ -273,13 +276,13 @@ func checkOffer(t *testing.T, c *chooser, why *Decision) {
 	}
 }
 
-// TestChooseBacklog checks for how much work the jobs to come wait, seen by how
-// many of them the planned batch is expected to make late. Each test queues jobs
-// of 8 items, which take 9 ms in full batches; the first is due in 5 ms.
+// TestChooseBacklog checks for how much work expected jobs wait. The measure is how
+// many of them the planned batch is expected to make late. Each test queues jobs of 8
+// items, which take 9 ms in full batches; the first is due in 5 ms.
 func TestChooseBacklog(t *testing.T) {
 	for name, test := range map[string]struct {
 		gap       time.Duration
-		usual     time.Duration // deadline of the jobs to come; 0: none
+		usual     time.Duration // deadline of expected jobs; 0: none
 		instances int
 		others    int           // further jobs
 		in        time.Duration // their deadline; 0: none

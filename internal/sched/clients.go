@@ -8,34 +8,34 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// client is who sends jobs. One that floods the server must not starve the
-// others, in two ways:
+// client is a sender of jobs. A client that floods the server must not starve the
+// others. Two rules ensure this:
 //
-//   - A job that finds no room takes that of jobs whose client has more work in
-//     the queue than its own client would have with it: the newest of the client
-//     with the most, one by one, as long as they help. What clients can have of a
-//     full queue so is their max-min fair share, and nobody is held back from room
-//     that nobody else asks for.
+//   - A job that finds no room may displace queued jobs of other clients: the newest
+//     jobs of the client with the most work in the queue, one by one, as long as that
+//     client has more work than the job's own client would have, and as long as it
+//     helps. Each client thus gets its max-min fair share of a full queue, and may
+//     use room that no other client needs.
 //   - Jobs without a deadline are ordered by start-time fair queueing: by virtual
-//     times that advance with the work that each client brings.
+//     times that advance with the work of each client.
 //
-// The order among deadlines stays what it is (I-10). A client is known as long as
-// it has jobs in the queue.
+// The order of jobs with deadlines does not change (I-10). A client is known while it
+// has jobs in the queue.
 type client struct {
 	id          ClientID
-	work        int64 // of its queued jobs, in the queue's measure
-	jobs        int   // queued
-	newest      *job  // of the queued ones, which are linked by job.older and job.newer
+	work        int64 // of its queued jobs, in the queue's unit
+	jobs        int   // number of queued jobs
+	newest      *job  // newest queued job; the others follow by job.older and job.newer
 	virtualTime int64 // of its next job without a deadline
-	at          int   // in the heap
+	at          int   // index in the heap
 }
 
-// clients holds the clients with queued jobs as a heap, the one with the most
-// work first.
+// clients holds the clients with queued jobs as a heap: the one with the most work is
+// first.
 type clients struct {
 	byID        map[ClientID]*client
 	heap        []*client
-	virtualTime int64 // that of the last job without a deadline that led a batch
+	virtualTime int64 // of the last job without a deadline that led a batch
 }
 
 func (h *clients) Len() int { return len(h.heap) }
@@ -68,7 +68,7 @@ func (h *clients) Pop() any {
 	return last
 }
 
-// work is what a client has in the queue.
+// work returns the queued work of a client.
 func (h *clients) work(id ClientID) int64 {
 	if c := h.byID[id]; c != nil {
 		return c.work
@@ -76,7 +76,8 @@ func (h *clients) work(id ClientID) int64 {
 	return 0
 }
 
-// takeTurn gives a job without a deadline its place among its like.
+// takeVirtualTime gives a job without a deadline its place among the others without
+// one.
 func (h *clients) takeVirtualTime(j *job, work int64) {
 	virtualTime := h.virtualTime
 	if c := h.byID[j.client]; c != nil {
@@ -85,7 +86,7 @@ func (h *clients) takeVirtualTime(j *job, work int64) {
 	j.virtualTime, j.virtualEnd = virtualTime, virtualTime+work
 }
 
-// add counts a job that has been queued.
+// add counts a job that was queued.
 func (h *clients) add(j *job) {
 	c := h.byID[j.client]
 	if c == nil {
@@ -103,7 +104,7 @@ func (h *clients) add(j *job) {
 	heap.Fix(h, c.at)
 }
 
-// drop counts a job out that leaves the queue.
+// drop stops counting a job that leaves the queue.
 func (h *clients) drop(j *job) {
 	c := h.byID[j.client]
 	c.work -= j.work
@@ -131,7 +132,7 @@ func (h *clients) setWork(j *job, work int64) {
 	heap.Fix(h, c.at)
 }
 
-// sumWork adds up the clients' work anew, from the queued jobs.
+// sumWork recomputes the clients' work from the queued jobs.
 func (h *clients) sumWork(pools []*pool) {
 	for _, c := range h.heap {
 		c.work = 0
@@ -162,24 +163,23 @@ func (c *Core) dequeue(j *job) {
 	c.pool(j).queue.remove(j)
 }
 
-// updateWork computes the work of a queued job again.
+// updateWork recomputes the work of a queued job.
 func (c *Core) updateWork(j *job) {
 	work := c.work(j)
 	c.clients.setWork(j, work)
 	c.pool(j).queue.setWork(j, work)
 }
 
-// Bounds on the search for jobs that make room for another, so that an arrival
-// stays a matter of microseconds: of clients that are looked at, of jobs looked
-// at, and of jobs that yield.
+// Bounds on the search for jobs that can yield, so that an arrival takes microseconds:
+// the clients visited, the jobs visited, and the jobs that yield.
 const (
 	yieldClientsMax = 8
 	yieldScanMax    = 512
 	yieldJobsMax    = 256
 )
 
-// makeRoom makes room for a job for which there is none, where others yield to it.
-// They are out of the queue then, until yield ends them or takes them back.
+// makeRoom makes room in a full queue for a job, if others have to yield to it. These
+// leave the queue; yield then ends them or puts them back.
 func (c *Core) makeRoom(j *job) bool {
 	yielding := c.yielding(j)
 	for _, v := range yielding {
@@ -189,8 +189,8 @@ func (c *Core) makeRoom(j *job) bool {
 	return yielding != nil
 }
 
-// yield ends the jobs that made room for one that was admitted, or puts them back
-// where it was not.
+// yield ends the jobs that made room for a job, or puts them back if that job was not
+// admitted.
 func (c *Core) yield(admitted bool) {
 	for _, v := range slices.Backward(c.leaving) {
 		if !admitted {
@@ -199,7 +199,7 @@ func (c *Core) yield(admitted bool) {
 		}
 	}
 	for _, v := range c.leaving {
-		if admitted && v.ended == 0 { // else it has yielded as another group of its job
+		if admitted && v.ended == 0 { // otherwise it already yielded as another group of its job
 			c.giveUp(v, slo.Shed, slo.ReasonYielded)
 		}
 	}
@@ -207,12 +207,12 @@ func (c *Core) yield(admitted bool) {
 	c.leaving = c.leaving[:0]
 }
 
-// yielding finds the jobs that must yield for j to have room and takes them out
-// of the queue; nil, with the queue as it was, if that cannot be.
+// yielding finds the jobs that must yield to make room for j, and takes them out of the
+// queue. If that does not make room, it returns nil and leaves the queue unchanged.
 func (c *Core) yielding(j *job) []*job {
 	own := c.clients.work(j.client) + c.work(j)
 	var out []*job
-	var passed []*client // have no job that would help
+	var passed []*client // clients with no job that would help
 	scans := 0
 	for len(out) < yieldJobsMax && len(passed) < yieldClientsMax && scans < yieldScanMax && !c.ample(j, out) {
 		if len(c.clients.heap) == 0 || c.clients.heap[0].work <= own {
@@ -247,25 +247,26 @@ func (c *Core) yielding(j *job) []*job {
 	return nil
 }
 
-// shares reports whether one job's leaving helps another: the bounds of the queue are
-// exceeded, or they wait for the same slots.
+// shares reports whether it helps one job if another leaves: the bounds of the queue
+// are exceeded, or both wait for the same slots.
 func (c *Core) shares(v, j *job) bool {
 	return len(c.pools) == 1 || !c.fits(nil) || c.pool(v).classes&c.pool(j).classes != 0
 }
 
-// room reports whether the queue has room for a job that has been counted, once
-// those that leave it have been counted out.
+// room reports whether the queue has room for a job that is already counted, without
+// the leaving jobs.
 func (c *Core) room(j *job, leaving []*job) bool {
 	return c.fits(leaving) && (!c.mustFit(j) || c.tardiness(j) <= 0)
 }
 
-// ample reports whether there is room, and time for a full batch as well: what was
-// taken from others for a job must not be too little after all.
+// ample reports whether there is room and also time for one full batch. The margin
+// avoids that jobs yield in vain.
 func (c *Core) ample(j *job, leaving []*job) bool {
 	return c.fits(leaving) && (!c.mustFit(j) || c.tardiness(j)+c.fullBatch(j) <= 0)
 }
 
-// fullBatch is the time of a full batch, or of all there is before the job.
+// fullBatch returns the time of a full batch, or of all work before the job if that is
+// less.
 func (c *Core) fullBatch(j *job) time.Duration {
 	m := c.models[j.model]
 	before, _ := c.pool(j).around(j)
@@ -273,19 +274,19 @@ func (c *Core) fullBatch(j *job) time.Duration {
 	return min(time.Duration(before), m.meanTime(v, min(m.BatchItemsMax, m.Planner.Variants()[v].Curve.Max())))
 }
 
-// mustFit reports whether a job is refused when it cannot be on time. (A policy
-// that replans drops what cannot be, later.)
+// mustFit reports whether a job is refused if it cannot be on time. (A policy that
+// replans drops such jobs later.)
 func (c *Core) mustFit(j *job) bool {
 	return j.objective.Late == slo.LateDrop && j.objective.Deadline != slo.Never && !c.cfg.Policy.Replans()
 }
 
-// fits reports whether the bounds of the queue hold when some have left it.
+// fits reports whether the queue is within its bounds without the leaving jobs.
 func (c *Core) fits(leaving []*job) bool {
 	items, bytes, jobs := c.items+c.counts.Running, c.bytes, len(c.jobs)-len(leaving)-len(c.leaving)
 	for _, v := range c.leaving {
 		items, bytes = items-v.waiting, bytes-v.bytes
 	}
-	for _, v := range leaving { // of a job of several groups this is less than leaves
+	for _, v := range leaving { // counts only the leaving group, not the job's other groups
 		items, bytes = items-v.waiting, bytes-v.bytes
 	}
 	return items <= c.cfg.QueueItemsMax && jobs <= c.cfg.QueueJobsMax && (c.cfg.QueueBytesMax == 0 || bytes <= c.cfg.QueueBytesMax)

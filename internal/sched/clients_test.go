@@ -9,13 +9,13 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// TestClientsAgainstSlices adds, drops and reweighs jobs of a few clients at
-// random and compares the heap with plain lists.
+// TestClientsAgainstSlices adds, drops and reweighs random jobs of a few clients and
+// compares the heap with plain lists.
 func TestClientsAgainstSlices(t *testing.T) {
 	for seed := range uint64(100) {
 		rng := rand.New(rand.NewPCG(seed, 5))
 		h := clients{byID: map[ClientID]*client{}}
-		want := map[ClientID][]*job{} // in the order in which they were queued
+		want := map[ClientID][]*job{} // in the order of queueing
 		queued := 0
 		for step := range 300 {
 			id := ClientID(rng.IntN(8))
@@ -34,7 +34,7 @@ func TestClientsAgainstSlices(t *testing.T) {
 			default:
 				j, work := list[rng.IntN(len(list))], rng.Int64N(20)
 				h.setWork(j, work)
-				j.work = work // the queue's part
+				j.work = work // the field that the queue sets
 			}
 			compareClients(t, &h, want)
 			if t.Failed() {
@@ -89,8 +89,8 @@ func compareClients(t *testing.T, h *clients, want map[ClientID][]*job) {
 	}
 }
 
-// TestClientsPopPush takes the clients out, the one with the most work first, and
-// puts them back, as the search for room does.
+// TestClientsPopPush pops all clients, the one with the most work first, and pushes
+// them again, as the search for room does.
 func TestClientsPopPush(t *testing.T) {
 	h := clients{byID: map[ClientID]*client{}}
 	for i, work := range []int64{3, 9, 1, 9, 7} {
@@ -115,9 +115,9 @@ func TestClientsPopPush(t *testing.T) {
 	}
 }
 
-// TestTurns checks start-time fair queueing of jobs without a deadline: a client's
-// jobs follow one another by their work, and a client that comes later starts
-// where the queue is, not where it began.
+// TestTurns checks start-time fair queueing of jobs without a deadline: a client's jobs
+// follow one another by their work, and a new client starts at the current virtual
+// time, not at 0.
 func TestTurns(t *testing.T) {
 	h := clients{byID: map[ClientID]*client{}}
 	add := func(id ClientID, work int64) *job {
@@ -130,7 +130,7 @@ func TestTurns(t *testing.T) {
 	if a1.virtualTime != 0 || a2.virtualTime != 10 || b1.virtualTime != 0 {
 		t.Errorf("turns %d, %d and %d, want 0, 10 and 0", a1.virtualTime, a2.virtualTime, b1.virtualTime)
 	}
-	h.virtualTime = 40 // a job of that virtual time has led a batch
+	h.virtualTime = 40 // a job with this virtual time led a batch
 	if c1, a3, b2 := add(3, 1), add(1, 1), add(2, 1); c1.virtualTime != 40 || a3.virtualTime != 40 || b2.virtualTime != 100 {
 		t.Errorf("turns %d, %d and %d, want 40, 40 and 100", c1.virtualTime, a3.virtualTime, b2.virtualTime)
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// dispatchAll gives every free slot work while there is any for it.
+// dispatchAll starts batches until no free slot or no runnable job is left.
 func (c *Core) dispatchAll() {
 	c.reassign()
 	c.shedHopeless()
@@ -20,8 +20,8 @@ func (c *Core) dispatchAll() {
 	}
 }
 
-// shedHopeless drops, from the heads of the queues, what can no longer be on time
-// and asked to be dropped then (I-7), by what is known of the variants' times now.
+// shedHopeless drops jobs at the heads of the queues that can no longer be on time and
+// have late rule drop (I-7). It uses the current time estimates of the variants.
 func (c *Core) shedHopeless() {
 	for _, p := range c.pools {
 		c.shedFrom(p)
@@ -46,12 +46,12 @@ func (c *Core) shedFrom(p *pool) {
 	}
 }
 
-// leadScanMax bounds how many queued jobs are looked at for one that a free slot can
-// serve: the first jobs may be for other classes only.
+// leadScanMax bounds how many queued jobs are visited to find one that a free slot can
+// serve: the first jobs may need another class.
 const leadScanMax = 64
 
 // dispatchNext starts a batch for the most urgent job that a free slot can serve on
-// time; false if there is none.
+// time. It returns false if there is none.
 func (c *Core) dispatchNext() bool {
 	if len(c.idle) == 0 {
 		return false
@@ -77,8 +77,8 @@ func (c *Core) dispatchNext() bool {
 	return true
 }
 
-// leads is the most urgent job of a pool that a free slot can serve, with the slot and
-// the route that it starts there; nil if there is none.
+// leads returns the most urgent job of a pool that a free slot can serve, with the slot
+// and the route that the job starts there; nil if there is none.
 func (c *Core) leads(p *pool, free []freeClass) (j *job, at, route int) {
 	j = p.queue.first()
 	for scanned := 0; j != nil && scanned < leadScanMax; scanned++ {
@@ -90,13 +90,14 @@ func (c *Core) leads(p *pool, free []freeClass) (j *job, at, route int) {
 	return nil, 0, 0
 }
 
-// freeClass is a class with a free slot, of those the one that is free longest.
+// freeClass is a class with a free slot: the one that has been free longest.
 type freeClass struct {
 	id ClassID
-	at int // in idle
+	at int // index in Core.idle
 }
 
-// freeClasses lists the classes with free slots, those first that have one longest.
+// freeClasses lists the classes with free slots, the one whose slot has been free
+// longest first.
 func (c *Core) freeClasses() []freeClass {
 	c.free = c.free[:0]
 	for at, in := range c.idle {
@@ -109,13 +110,13 @@ func (c *Core) freeClasses() []freeClass {
 	return c.free
 }
 
-// slotFor is the free slot on which a job is served soonest, of those that are as
-// soon the one that is free longest, and the route that it starts there; -1 if there
-// is none.
+// slotFor returns the free slot that serves a job soonest, and the route that the job
+// starts there. Among equal slots it takes the one that has been free longest. It
+// returns -1 if there is none.
 func (c *Core) slotFor(j *job, free []freeClass) (at, route int) {
 	if len(c.up) == 1 && c.models[j.model].Classes == nil {
 		if j.objective.Late == slo.LateDrop && c.now > c.latestStart(j) {
-			return -1, 0 // it is not the first, and is shed when it is
+			return -1, 0 // it is shed when it is first in the queue
 		}
 		return 0, j.planned()
 	}
@@ -128,9 +129,11 @@ func (c *Core) slotFor(j *job, free []freeClass) (at, route int) {
 	return at, route
 }
 
-// canLead is the route on which an instance of the class serves the head of a batch:
-// the planned one, else as in routeThere. It is -1 where the class cannot serve the job on time although
-// another, now busy or not, can. takes is how long one item takes.
+// canLead returns the route on which an instance of the class can serve the head of a
+// batch, and the time of one item. The route is the planned one or, if the class lacks
+// its variant, that of routeThere. It returns -1 if the class cannot serve the job, or
+// cannot serve it on time while another class, busy or free, can. A job with late rule
+// drop is never started late.
 func (c *Core) canLead(id ClassID, j *job) (route int, takes time.Duration) {
 	m := c.models[j.model]
 	r := m.class(id)
@@ -155,7 +158,7 @@ func (c *Core) canLead(id ClassID, j *job) (route int, takes time.Duration) {
 	return route, takes
 }
 
-// firstEndless is the first of the jobs without a deadline, of which there is one.
+// firstEndless returns the first job without a deadline. There must be one.
 func (c *Core) firstEndless() (first *job) {
 	for _, p := range c.pools {
 		if j := p.queue.firstEndless(); j != nil && (first == nil || j.before(first)) {
@@ -165,9 +168,9 @@ func (c *Core) firstEndless() (first *job) {
 	return first
 }
 
-// routeThere is the route on which a class serves a job whose planned route it cannot
-// run: that of most of the other pending items, or the cheapest that is more accurate;
-// -1 if there is none.
+// routeThere returns the route on which a class can serve a job whose planned route it
+// cannot run: among the planned routes of the job's other pending items, the one with
+// the most; else the cheapest more accurate one; -1 if there is none.
 func (c *Core) routeThere(m *model, r *residence, j *job) int {
 	routes := m.Planner.Routes()
 	most, cheapest, planned := -1, -1, routes[j.planned()].Accuracy
@@ -188,8 +191,8 @@ func (c *Core) routeThere(m *model, r *residence, j *job) int {
 	return cheapest
 }
 
-// dispatch starts a batch on an instance with a free slot, led by a job that starts
-// the route.
+// dispatch starts a batch on an instance with a free slot. The head starts on the
+// route.
 func (c *Core) dispatch(in *instance, head *job, route int) {
 	if head.objective.Deadline == slo.Never {
 		c.clients.virtualTime = max(c.clients.virtualTime, c.firstEndless().virtualTime)
@@ -262,8 +265,8 @@ func (c *Core) pend(j *job, items int) {
 	c.counts.Queued += items
 }
 
-// strategy plans the pending items of a job: by what can run on classes that are up,
-// if that reaches what they must score.
+// strategy plans the pending items of a job, on routes that the classes that are up can
+// run, if these reach the items' target, else on all allowed routes.
 func (c *Core) strategy(j *job) (plan.Strategy, bool) {
 	m := c.models[j.model]
 	if here := j.allowed & m.up; here != j.allowed && here != 0 {
@@ -274,8 +277,8 @@ func (c *Core) strategy(j *job) (plan.Strategy, bool) {
 	return c.cfg.Policy.Strategy(m.Planner, j.waiting, j.target(), j.allowed)
 }
 
-// requeue puts a job that has changed back in its place: out of the queue when
-// nothing of it is pending, else with a fresh strategy if the old one is stale.
+// requeue puts a changed job back in its place. It removes a job without pending items
+// from the queue, and replaces a stale strategy.
 func (c *Core) requeue(j *job) {
 	if j.waiting == 0 {
 		j.stale = false
@@ -334,7 +337,7 @@ func (c *Core) done(e Done) {
 		c.unrun(b, i, e.PartFailed(i))
 		f := Finish{Part: p, Variant: b.Variant, Outcome: j.ended, Reason: j.reason}
 		switch {
-		case j.ended != 0: // given up: what it scored does not matter
+		case j.ended != 0: // given up: its score no longer matters
 		case e.PartFailed(i):
 			f.Outcome, f.Reason = slo.Failed, slo.ReasonRuntime
 		case c.now > j.objective.Deadline:
@@ -351,7 +354,7 @@ func (c *Core) done(e Done) {
 	}
 }
 
-// settle ends the job after some of its items have.
+// settle ends the job after some of its items have ended.
 func (c *Core) settle(j *job, f Finish) {
 	if j.ended == 0 && f.Outcome == slo.Failed {
 		c.giveUp(j, f.Outcome, f.Reason)
@@ -360,8 +363,8 @@ func (c *Core) settle(j *job, f Finish) {
 	c.finishJob(j)
 }
 
-// unrun takes the items of a part out of the running ones; what was lost scores
-// nothing, unless it was credited before it came to this step.
+// unrun takes the items of a part out of the running ones. Lost items score nothing,
+// except items whose score was credited at an earlier step.
 func (c *Core) unrun(b *batch, part int, lost bool) {
 	j, items := b.from[part], b.Parts[part].Count
 	j.running -= items

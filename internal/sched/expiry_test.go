@@ -8,8 +8,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// TestExpiryAgainstSlice adds and drops jobs at random and compares the heap with
-// a list of what should be in it.
+// TestExpiryAgainstSlice adds and drops random jobs and compares the heap with a list.
 func TestExpiryAgainstSlice(t *testing.T) {
 	for seed := range uint64(100) {
 		rng := rand.New(rand.NewPCG(seed, 3))
@@ -85,7 +84,8 @@ func compareExpiry(t *testing.T, h *expiry, want, all []*job) {
 	}
 }
 
-// TestExpiryOrder drops the first until none is left: they come in order.
+// TestExpiryOrder drops the first job until none is left, and checks that they come in
+// order.
 func TestExpiryOrder(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 4))
 	var h expiry

@@ -7,17 +7,16 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// forecast expects of the near future what the recent past was like: when jobs
-// come, how much work they bring at its cheapest, and how long they can wait. It
-// answers one question, by which the policy decides what accuracy may cost: if
-// the instances have so much to do when this batch starts, how many of the items
-// that are yet to come will be late for it?
+// forecast predicts arrivals from the recent past: when jobs come, how much work they
+// bring at their cheapest, and how long they can wait. It answers one question for the
+// policy: if the instances have so much work when this batch starts, how many expected
+// items will that make late?
 //
-// Everything is an average that forgets with the number of jobs seen, so a burst
-// is noticed within a burst.
+// Each figure is an average that forgets by the number of jobs, not by time: the
+// forecast notices a burst while it lasts.
 type forecast struct {
-	jobs            int         // seen
-	last            slo.Instant // of the last arrival
+	jobs            int         // jobs seen
+	last            slo.Instant // last arrival
 	lastSize        float64     // its items
 	items           float64     // mean items per job
 	work            float64     // mean cheapest work per job, ns per instance
@@ -26,36 +25,35 @@ type forecast struct {
 
 	gap, gapPerItem spread // time between jobs; the same per item of the earlier job
 
-	// waits[i] is the share of items, by their job, that can wait less than
-	// waitEdges[i+1]: relative deadline less the job's own shortest time.
+	// waits[i] is the share of items that can wait less than waitEdges[i+1]. An item
+	// can wait for its job's relative deadline minus the job's shortest time.
 	waits [waitBins]float64
 }
 
-// spread is a mean and a mean square that forget.
+// spread is an exponentially weighted mean and mean square.
 type spread struct{ mean, square float64 }
 
-// forget is what one job counts in the averages.
+// forget is the weight of one job in the averages.
 const forget = 1.0 / 48
 
-// Waiting times are counted in bins from waitMin, each wider than the one before
-// by waitRatio: 0.5 ms to 50 s.
+// Waiting times are counted in bins from waitMin. Each bin is waitRatio times as wide
+// as the previous one: 0.5 ms to 50 s.
 const (
 	waitBins  = 56
 	waitMin   = 0.5e6
 	waitRatio = 1.23
 )
 
-// drainMin keeps the forecast finite when work comes as fast as it is done: a
-// backlog then lasts for some thirty times its length.
+// drainMin keeps the forecast finite if work arrives as fast as it is done. The time to
+// drain a backlog is then about thirty times its length.
 const drainMin = 0.03
 
-// impliedDeadline is the assumed deadline of a job without one, or the time that it
-// takes itself if that is longer. Its client minds waiting, even if it has not said
-// so; a server that never expected such jobs to be late would run everything on all
-// modalities whatever the load.
+// impliedDeadline is the assumed deadline of a job without one, or the job's own time
+// if that is longer. Such clients mind waiting too. If they were assumed never to be
+// late, the server would run everything on all modalities, whatever the load.
 const impliedDeadline = time.Second
 
-// waitEdges are the bins' bounds.
+// waitEdges are the bounds of the bins.
 var waitEdges = func() (edges [waitBins + 1]float64) {
 	edges[0] = 0
 	for i := 1; i <= waitBins; i++ {
@@ -69,8 +67,8 @@ func (s *spread) see(x, share float64) {
 	s.square += share * (x*x - s.square)
 }
 
-// variation is the squared coefficient of variation: 0 for a metronome, 1 for a
-// Poisson process.
+// variation returns the squared coefficient of variation: 0 for regular arrivals, 1 for
+// a Poisson process.
 func (s *spread) variation() float64 {
 	if s.mean <= 0 {
 		return 1
@@ -78,8 +76,8 @@ func (s *spread) variation() float64 {
 	return max(0, s.square/(s.mean*s.mean)-1)
 }
 
-// arrive learns from a job of so many items that is due at deadline, brings work
-// and can wait so long for its start.
+// arrive learns from a job of the given number of items: when it is due, how much work
+// it brings (ns) and how long its start can wait.
 func (f *forecast) arrive(now slo.Instant, items int, deadline slo.Instant, work int64, wait time.Duration) {
 	share := max(forget, 1/float64(f.jobs+1)) // a plain mean at first
 	if f.jobs > 0 {
@@ -109,7 +107,7 @@ func (f *forecast) arrive(now slo.Instant, items int, deadline slo.Instant, work
 	f.last, f.lastSize = now, size
 }
 
-// impatient is the share of items that cannot wait t ns.
+// impatient returns the share of items that cannot wait t ns.
 func (f *forecast) impatient(t float64) float64 {
 	if t <= 0 {
 		return 0
@@ -124,7 +122,7 @@ func (f *forecast) impatient(t float64) float64 {
 	return f.waits[waitBins-1]
 }
 
-// area is the integral of impatient from 0 to t.
+// area returns the integral of impatient from 0 to t.
 func (f *forecast) area(t float64) float64 {
 	sum, below := 0.0, 0.0
 	for i := range f.waits {
@@ -138,23 +136,23 @@ func (f *forecast) area(t float64) float64 {
 	return sum
 }
 
-// irregular is 0 when jobs come like clockwork and 1 when they come at random,
-// as Poisson arrivals do, or worse.
+// irregular returns 0 for regular arrivals and 1 for arrivals at least as random as a
+// Poisson process.
 func (f *forecast) irregular() float64 {
 	return min(1, f.gap.variation(), f.gapPerItem.variation())
 }
 
-// load is the share of the instances' time that jobs as of late take at their
-// cheapest. It exceeds 1 when they bring more than can be served.
+// load returns the share of the instances' time that recent jobs need at their
+// cheapest. It exceeds 1 if they bring more work than the instances can do.
 func (f *forecast) load() float64 { return f.work / max(f.gap.mean, 1) }
 
-// late is the expected number of items, of jobs yet to come, that will be late
-// when the instances have backlog ns of work each, counted from now.
+// late returns the expected number of items, of expected jobs, that will be late if the
+// instances have backlog ns of work each from now on.
 func (f *forecast) late(now slo.Instant, backlog float64) float64 {
 	if f.jobs < 2 || backlog <= 0 {
 		return 0
 	}
-	// Arrivals per ns, and by how much the backlog shrinks per ns in spite of them.
+	// The arrivals per ns, and by how much the backlog shrinks per ns in spite of them.
 	mean, size, variation := f.gap.mean, 1.0, f.gap.variation()
 	if v := f.gapPerItem.variation(); v < variation {
 		mean, size, variation = f.gapPerItem.mean, f.lastSize, v
@@ -162,8 +160,8 @@ func (f *forecast) late(now slo.Instant, backlog float64) float64 {
 	rate := 1 / max(f.gap.mean, 1)
 	drain := max(drainMin, 1-f.load())
 	perArea := f.items * rate / drain
-	// The next arrival: on the beat as far as arrivals are regular, at any time
-	// as far as they are not.
+	// The next arrival: at the mean gap if arrivals are regular, at any time if they
+	// are random, and a mixture in between.
 	irregular := min(1, variation)
 	since := float64(now - f.last)
 	left := max(0, mean*size-since)

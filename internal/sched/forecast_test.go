@@ -11,15 +11,15 @@ import (
 
 const ms = time.Millisecond
 
-// stream is jobs of so many items, at the gaps that are drawn, that are due after
-// deadline, bring work and can wait so long.
+// stream describes jobs of a number of items. gap draws the time between them; they are
+// due after deadline, bring work and can wait for wait.
 type stream struct {
 	items                int
 	gap                  func() time.Duration
 	deadline, work, wait time.Duration
 }
 
-// learn lets a forecast see n jobs and says when the last one came.
+// learn feeds n jobs to a forecast and returns it with the instant of the last arrival.
 func (s stream) learn(n int) (*forecast, slo.Instant) {
 	f := &forecast{}
 	var now slo.Instant
@@ -45,7 +45,8 @@ func near(t *testing.T, what string, got, want, tolerance float64) {
 	}
 }
 
-// TestForecastKnowsNothing checks that a server that has seen nothing expects nothing.
+// TestForecastKnowsNothing checks that a forecast that has seen nothing expects
+// nothing.
 func TestForecastKnowsNothing(t *testing.T) {
 	var f forecast
 	f.arrive(5, 3, 100, 10, 50)
@@ -55,7 +56,8 @@ func TestForecastKnowsNothing(t *testing.T) {
 	near(t, "variation of nothing", (&spread{}).variation(), 1, 0)
 }
 
-// TestForecastPlainMean checks that the first jobs count the same, whatever forget is.
+// TestForecastPlainMean checks that the first jobs have equal weight, whatever forget
+// is.
 func TestForecastPlainMean(t *testing.T) {
 	var f forecast
 	var now slo.Instant
@@ -77,7 +79,7 @@ func TestForecastPlainMean(t *testing.T) {
 	near(t, "gap", f.gap.mean, gaps/(jobs-1), 1e-3)
 }
 
-// TestForecastForgets checks that what was long ago counts no more.
+// TestForecastForgets checks that old jobs no longer count.
 func TestForecastForgets(t *testing.T) {
 	f, now := stream{8, every(time.Second), time.Second, 50 * ms, 500 * ms}.learn(10_000)
 	near(t, "load", f.load(), 0.05, 1e-6)
@@ -88,10 +90,10 @@ func TestForecastForgets(t *testing.T) {
 	near(t, "items", f.items, 1, 0.06)
 	near(t, "gap", f.gap.mean, 10e6, 8e6)
 	near(t, "mean deadline", f.meanDeadline, 40e6, 8e6)
-	near(t, "share that cannot wait 30 ms", f.impatient(30e6), 1, 0.1) // waits are by the item: large jobs last
+	near(t, "share that cannot wait 30 ms", f.impatient(30e6), 1, 0.1) // waits are weighted by items: large jobs last
 }
 
-// TestForecastIrregular tells a metronome from arrivals at random.
+// TestForecastIrregular compares regular with random arrivals.
 func TestForecastIrregular(t *testing.T) {
 	clockwork, _ := stream{2, every(7 * ms), 50 * ms, ms, 40 * ms}.learn(500)
 	near(t, "a metronome", clockwork.irregular(), 0, 1e-9)
@@ -103,8 +105,8 @@ func TestForecastIrregular(t *testing.T) {
 	if sum < 0.7 || sum > 1 {
 		t.Errorf("arrivals at random are %g irregular", sum)
 	}
-	// Jobs of changing size, each followed by a pause as long as it is large, are
-	// regular by the item.
+	// Jobs of changing size, each followed by a proportional pause, are regular per
+	// item.
 	f := &forecast{}
 	var now slo.Instant
 	for i := range 500 {
@@ -116,7 +118,7 @@ func TestForecastIrregular(t *testing.T) {
 }
 
 // TestImpatient checks the distribution of waiting times: it grows from 0 to 1, is
-// exact to a bin, and area is its integral at the bins' bounds.
+// exact to one bin, and area is its integral at the bounds of the bins.
 func TestImpatient(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 7))
 	for range 50 {
@@ -147,7 +149,8 @@ func TestImpatient(t *testing.T) {
 	}
 }
 
-// TestImpatientOfOneKind checks where the share rises when all jobs can wait the same.
+// TestImpatientOfOneKind checks where the share rises if all jobs can wait equally
+// long.
 func TestImpatientOfOneKind(t *testing.T) {
 	for _, wait := range []time.Duration{0, ms, 20 * ms, 3 * time.Second} {
 		f, _ := stream{1, every(ms), time.Hour, time.Hour, wait}.learn(300)
@@ -159,8 +162,8 @@ func TestImpatientOfOneKind(t *testing.T) {
 	}
 }
 
-// TestForecastWithoutDeadline checks that jobs without a deadline are taken to
-// wait for the implied deadline, or for as long as they take themselves.
+// TestForecastWithoutDeadline checks that jobs without a deadline are assumed to have
+// the implied deadline, or their own time if that is longer.
 func TestForecastWithoutDeadline(t *testing.T) {
 	noDeadlineShare := func(work time.Duration) *forecast {
 		f := &forecast{}
@@ -183,8 +186,8 @@ func TestForecastWithoutDeadline(t *testing.T) {
 	near(t, "share without a deadline, of late", f.noDeadlineShare, 0, 0.01)
 }
 
-// TestLateGrows checks that more work expects no fewer late items, and none where
-// there is no work or everybody can wait for it.
+// TestLateGrows checks that more work never makes fewer items late, and that none is
+// late if there is no work or every job can wait for it.
 func TestLateGrows(t *testing.T) {
 	for name, gap := range map[string]func() time.Duration{"clockwork": every(10 * ms), "random": atRandom(1, 10*ms)} {
 		for _, load := range []float64{0.1, 0.5, 0.95, 2} {
@@ -207,9 +210,9 @@ func TestLateGrows(t *testing.T) {
 	}
 }
 
-// TestLateAgainstCount compares the expectation with a count: the backlog shrinks
-// with time and grows with each job, and who comes while it is longer than it can
-// wait for is late.
+// TestLateAgainstCount compares the expectation with a count in a simple simulation:
+// the backlog shrinks with time and grows with each job, and a job is late if it
+// arrives while the backlog is longer than it can wait.
 func TestLateAgainstCount(t *testing.T) {
 	const gap, wait, items = 10 * ms, 60 * ms, 3
 	count := func(backlog float64, work time.Duration, gap func() time.Duration) (late float64) {
@@ -229,7 +232,7 @@ func TestLateAgainstCount(t *testing.T) {
 		for _, backlog := range []float64{150e6, 400e6, 900e6} {
 			f, now := stream{items, every(gap), 100 * ms, work, wait}.learn(500)
 			exact := count(backlog, work, every(gap))
-			// The count is of whole jobs; the forecast counts parts of them.
+			// The count has whole jobs; the forecast also has parts of them.
 			near(t, "late at regular arrivals", f.late(now, backlog), exact, items*(1+load/(1-load))+0.15*exact)
 
 			var expected, mean float64
@@ -244,8 +247,8 @@ func TestLateAgainstCount(t *testing.T) {
 	}
 }
 
-// TestLateIsBounded checks that a server that gets more than it can do still
-// expects a finite number, as drainMin says.
+// TestLateIsBounded checks that an overloaded server still expects a finite number of
+// late items, as drainMin ensures.
 func TestLateIsBounded(t *testing.T) {
 	f, now := stream{1, atRandom(2, ms), 10 * ms, 5 * ms, 5 * ms}.learn(400)
 	if f.load() < 2 {
@@ -257,8 +260,8 @@ func TestLateIsBounded(t *testing.T) {
 	}
 }
 
-// TestLateOnTheBeat checks that a metronome's next job is expected when it is due:
-// what is done until then makes nobody late, and what is not makes all of it late.
+// TestLateOnTheBeat checks regular arrivals: work that is done before the next job is
+// due makes nothing late, and longer work makes the whole job late.
 func TestLateOnTheBeat(t *testing.T) {
 	f, last := stream{3, every(100 * ms), time.Second, ms, 60 * ms}.learn(500)
 	const backlog = 120e6

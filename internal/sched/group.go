@@ -5,8 +5,8 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// newJob makes the ledgers of a job that has come: one if its items all carry the
-// same, else one for each set of routes that items may take.
+// newJob makes the ledgers of an arrived job: one if all its items carry the same, else
+// one for each set of routes that items may take.
 func newJob(e Arrive, p *plan.Planner) *job {
 	first := newGroup(e, nil)
 	if e.Mixed == nil {
@@ -37,7 +37,8 @@ func newJob(e Arrive, p *plan.Planner) *job {
 	return first
 }
 
-// newGroup makes an empty ledger, behind the last of a job's so far.
+// newGroup makes an empty ledger after last, the last one of the job so far; nil: the
+// first.
 func newGroup(e Arrive, last *job) *job {
 	g := &job{id: e.Job, client: e.Client, model: e.Model, objective: e.Objective, expires: max(e.Expires, e.Objective.Deadline)}
 	if last == nil {
@@ -49,13 +50,13 @@ func newGroup(e Arrive, last *job) *job {
 	return g
 }
 
-// put adds items that have come behind those there are.
+// put adds arrived items after the existing ones.
 func (j *job) put(s span) {
 	j.n += s.count
 	j.wait(s)
 }
 
-// wait adds pending items behind those there are.
+// wait adds pending items after the existing ones.
 func (j *job) wait(s span) {
 	j.waiting += s.count
 	if k := len(j.pending) - 1; k >= 0 && j.pending[k].first+j.pending[k].count == s.first {
@@ -65,7 +66,7 @@ func (j *job) wait(s span) {
 	j.pending = append(j.pending, s)
 }
 
-// begun reports whether some of the job's items have been dispatched.
+// begun reports whether items of the job have been dispatched.
 func (j *job) begun() bool {
 	for g := j.first; g != nil; g = g.other {
 		if g.waiting < g.n {
@@ -75,8 +76,8 @@ func (j *job) begun() bool {
 	return false
 }
 
-// setGoals says what each group must score so that together they keep the floor.
-// It reports false, and the best mean there is, where that is out of reach.
+// setGoals sets what each group must score so that together they keep the floor. If
+// that is impossible, it returns false and the best possible mean.
 func (j *job) setGoals(p *plan.Planner) (best slo.Accuracy, ok bool) {
 	if j.other == nil {
 		j.goal = j.objective.Floor.Times(j.n)
@@ -96,11 +97,11 @@ func (j *job) setGoals(p *plan.Planner) (best slo.Accuracy, ok bool) {
 	return p.MaxScore(groups).Mean(n), ok
 }
 
-// expiry holds the jobs of which items have run and that are given up at an
-// instant, the earliest first: a heap, by their first groups.
+// expiry holds the jobs that have dispatched items and that are given up at an instant.
+// It is a heap, the earliest first, of their first groups.
 type expiry struct{ jobs []*job }
 
-// first is when the earliest expires; Never: none does.
+// first returns the earliest expiry; Never if there is none.
 func (h *expiry) first() slo.Instant {
 	if len(h.jobs) == 0 {
 		return slo.Never
@@ -108,7 +109,7 @@ func (h *expiry) first() slo.Instant {
 	return h.jobs[0].expires
 }
 
-// add puts a job in that expires, unless it is there.
+// add adds a job that expires, unless it is in the heap.
 func (h *expiry) add(j *job) {
 	if j.expiring != 0 || j.expires == slo.Never || j.objective.Late != slo.LateDrop {
 		return
@@ -117,7 +118,7 @@ func (h *expiry) add(j *job) {
 	h.up(len(h.jobs) - 1)
 }
 
-// drop takes a job out, if it is there.
+// drop removes a job if it is in the heap.
 func (h *expiry) drop(j *job) {
 	if j.expiring == 0 {
 		return
@@ -168,8 +169,8 @@ func (h *expiry) down(at int) {
 	h.place(j, at)
 }
 
-// expire gives up the jobs whose time is over although their items run: whoever
-// waits for them is told at that instant, whatever runs.
+// expire gives up the jobs whose time is over, even if their items run: callers get
+// their answer at that instant.
 func (c *Core) expire() {
 	for c.expiry.first() < c.now {
 		c.giveUp(c.expiry.jobs[0], slo.Shed, slo.ReasonDeadlinePassed)

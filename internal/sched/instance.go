@@ -11,20 +11,20 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// instance is something that runs batches, up to slots at a time.
+// instance runs batches, up to slots at a time.
 type instance struct {
 	id      InstanceID
 	class   ClassID
 	slots   int
-	running int // batches
+	running int // running batches
 }
 
-// class is what the core knows of a class over all its instances.
+// class is the state of a class over all its instances.
 type class struct {
 	slots  int
-	busy   int     // batches that run
-	endSum int64   // sum over these of when they should end
-	speed  float64 // relative to what the models' planners say, mean over the models
+	busy   int     // running batches
+	endSum int64   // sum of their expected end times, ns
+	speed  float64 // speed relative to the models' planners, mean over the models
 }
 
 // instanceUp adds an instance.
@@ -43,7 +43,7 @@ func (c *Core) instanceUp(e InstanceUp) {
 	c.resize(in, cmp.Or(e.Slots, 1))
 }
 
-// instanceResize gives an instance more slots or fewer.
+// instanceResize changes the number of an instance's slots.
 func (c *Core) instanceResize(e InstanceResize) {
 	in := c.instances[e.Instance]
 	if in == nil || e.Slots < 0 {
@@ -52,8 +52,8 @@ func (c *Core) instanceResize(e InstanceResize) {
 	c.resize(in, e.Slots)
 }
 
-// resize sets an instance's slots. Free ones that go are those that became free
-// last.
+// resize sets an instance's slots. If there are fewer, the ones that became free last
+// are removed first.
 func (c *Core) resize(in *instance, slots int) {
 	free := max(0, slots-in.running) - max(0, in.slots-in.running)
 	for ; free > 0; free-- {
@@ -72,8 +72,8 @@ func (c *Core) resize(in *instance, slots int) {
 	c.updateAllWork()
 }
 
-// instanceDown loses an instance but none of its items: they wait again, or
-// fail when they have been lost too often (I-13).
+// instanceDown removes an instance. Its items wait again, or fail if they were lost too
+// often (I-13).
 func (c *Core) instanceDown(e InstanceDown) {
 	in := c.instances[e.Instance]
 	if in == nil {
@@ -106,8 +106,8 @@ func (c *Core) instanceDown(e InstanceDown) {
 	c.updateAllWork()
 }
 
-// lose puts the items of a lost batch back, or ends them if their job has been charged
-// with too many losses.
+// lose puts the items of a lost batch back, or ends them if their job has lost items
+// too often. The loss counts only if charged.
 func (c *Core) lose(j *job, p Part, b *batch, charged bool) {
 	if charged && j.lostIn != c.losses {
 		j.lostIn = c.losses // it may have several parts and batches there
@@ -128,9 +128,8 @@ func (c *Core) lose(j *job, p Part, b *batch, charged bool) {
 	c.settle(j, f)
 }
 
-// updateAllWork computes every queued job's share of the work anew, because what
-// shares it has changed. Jobs of models whose variants are on other classes now are
-// planned anew.
+// updateAllWork recomputes the work of every queued job after the slots that share it
+// have changed. It replans jobs of models whose variants can now run on other classes.
 func (c *Core) updateAllWork() {
 	setWork := func(j *job) int64 {
 		if c.models[j.model].moved && j.onward == nil {
@@ -152,7 +151,7 @@ func (c *Core) updateAllWork() {
 	}
 }
 
-// fleetChanged takes notice of what instances and models there are.
+// fleetChanged updates the estimates after instances or models have changed.
 func (c *Core) fleetChanged() {
 	c.up = c.up[:0]
 	for id, k := range c.classes {
@@ -173,8 +172,8 @@ func (c *Core) fleetChanged() {
 	}
 }
 
-// speed is the mean over the models on a class, and their variants, of how much
-// faster than their planners say they are there.
+// speed returns how much faster a class is than the planners expect: the mean over its
+// models and their variants.
 func (c *Core) speed(id ClassID) float64 {
 	sum, n := 0.0, 0
 	for _, m := range c.models {
@@ -209,8 +208,8 @@ func (c *Core) measure(m *model) {
 	m.moved, m.up = m.moved || m.up != up, up
 }
 
-// measureVariant computes by how much slower than planned a variant is when all
-// slots together run nothing else: those that cannot run it stand idle then.
+// measureVariant computes the slowness of a variant if all slots run only that variant.
+// Slots that cannot run it count as idle.
 func (c *Core) measureVariant(m *model, v int) {
 	if len(m.pool.up) == 1 {
 		if r := m.class(m.pool.up[0]); r != nil && r.variants.Has(v) {
@@ -229,12 +228,12 @@ func (c *Core) measureVariant(m *model, v int) {
 	}
 }
 
-// factor is by how much slower than planned a variant is on a class.
+// factor returns how much slower a variant is on a class than in the planner.
 func (m *model) factor(r *residence, v int) float64 {
 	return r.curves[v].PerItem() / m.Planner.Variants()[v].Curve.PerItem() * r.scale[v]
 }
 
-// quickest is the least time of a batch on a class that is up.
+// quickest returns the shortest time of a batch over the classes that are up.
 func (c *Core) quickest(m *model, v, b int) time.Duration {
 	least := time.Duration(math.MaxInt64)
 	for _, id := range m.pool.up {
@@ -248,13 +247,13 @@ func (c *Core) quickest(m *model, v, b int) time.Duration {
 	return least
 }
 
-// longest is the time of one item on a route that takes its longest way, each step
+// longest returns the time of one item on the longest path of a route, with each step
 // on the quickest class.
 func (c *Core) longest(m *model, route int) time.Duration {
 	return c.quickest(m, m.Planner.Routes()[route].Variant, 1) + m.after(route)
 }
 
-// after is the part of longest behind the first step of a route.
+// after returns the part of longest after the first step of a route.
 func (m *model) after(route int) time.Duration {
 	if m.behind == nil {
 		return 0
@@ -262,8 +261,8 @@ func (m *model) after(route int) time.Duration {
 	return m.behind[route]
 }
 
-// measureRoutes computes what follows the gates of a model's routes. Routes go on with
-// routes of lower indices.
+// measureRoutes computes the times after the gates of a model's routes. Routes go on to
+// routes with lower indices, so these are computed first.
 func (c *Core) measureRoutes(m *model) {
 	routes := m.Planner.Routes()
 	if len(routes) == len(m.slowness) && m.tails == nil && !slices.ContainsFunc(routes, func(r plan.Route) bool { return r.Next != nil }) {

@@ -8,51 +8,51 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// job is one job's ledger: what its finished and running items are expected to
-// score, hence what the pending ones must still score, and the strategy by
-// which they will. A job whose items do not all carry the same is a chain of such
-// ledgers, one for each group of items that may run on the same variants; each is
-// queued and planned for itself, and all end together.
+// job is the ledger of a job: the expected score of its finished and running items, so
+// what the pending ones must still score, and the strategy for them. If the items do
+// not all carry the same, the job is a chain of ledgers, one for each group of items
+// that may run on the same variants. Each group is queued and planned on its own; all
+// end together.
 type job struct {
 	node
 	id        JobID
-	group     int     // 0 of the first
-	first     *job    // of the chain; itself if it is alone
-	other     *job    // the next of the chain
-	onward    *onward // of a group of items that go on with a further route; nil: none
+	group     int     // index in the chain
+	first     *job    // first of the chain; itself if there is only one
+	other     *job    // next in the chain
+	onward    *onward // set for a group of items that go on to another route; nil: none
 	client    ClientID
 	model     int
 	n         int       // items that have not failed
 	goal      slo.Score // what these must score
-	bytes     int64     // of the first: of the whole job
+	bytes     int64     // in the first: bytes of the whole job
 	allowed   plan.Set
 	objective slo.Objective
 	expires   slo.Instant
-	expiring  int // of the first: its place among those that run and expire, counted from 1
+	expiring  int // in the first: index in the expiry heap, counted from 1; 0: not in it
 
 	pending   []span    // items not dispatched, ascending
 	waiting   int       // number of pending items
 	running   int       // items in batches
 	committed slo.Score // expected score of finished and running items
 	strategy  []int     // pending items by route; sums to waiting
-	stale     bool      // the strategy must be planned anew before use
+	stale     bool      // the strategy must be replanned before use
 
-	// Of a policy that replans: the strategies there are for the pending items,
-	// which of them is chosen, for how many items and what score they were planned, and
-	// whether the job has taken over the chosen one yet.
+	// For policies that replan: the strategies for the pending items, the chosen one,
+	// the number of items and the target that they were planned for, and whether the job
+	// has not yet taken over the chosen one.
 	options       []plan.Strategy
 	chosen        int
 	optionsFor    int
 	optionsTarget slo.Score
 	fresh         bool
 
-	virtualTime, virtualEnd int64 // in the order of jobs without a deadline, see client
-	older, newer            *job  // queued, of the same client
+	virtualTime, virtualEnd int64 // place among jobs without a deadline, see client
+	older, newer            *job  // queued jobs of the same client
 
-	lost   int // instances that went down with items of it
+	lost   int // how many instances went down with items of it
 	lostIn int // the last of these losses
 	latest slo.Instant
-	ended  slo.Outcome // not 0: the job is given up with this outcome and only waits for running items
+	ended  slo.Outcome // not 0: the job was given up with this outcome and waits only for running items
 	reason slo.Reason
 	facts  FinishJob // facts for the last action: RetryAfter, Best
 }
@@ -60,7 +60,7 @@ type job struct {
 // span is a run of item indices.
 type span struct{ first, count int }
 
-// target is the score the pending items must still reach.
+// target returns the score that the pending items must still reach.
 func (j *job) target() slo.Score { return max(0, j.goal-j.committed) }
 
 // take removes x pending items and appends them to parts.
@@ -78,14 +78,13 @@ func (j *job) take(x int, parts []Part) []Part {
 	return parts
 }
 
-// giveBack returns items of a lost batch to the front of the pending ones.
+// giveBack puts the items of a lost batch before the pending ones.
 func (j *job) giveBack(p Part) {
 	j.pending = append([]span{{p.First, p.Count}}, j.pending...)
 	j.waiting += p.Count
 }
 
-// planned is the route that most pending items are planned for, the first of
-// equals.
+// planned returns the route with the most pending items, the first among equals.
 func (j *job) planned() int {
 	best := 0
 	for v, x := range j.strategy {
@@ -96,8 +95,8 @@ func (j *job) planned() int {
 	return best
 }
 
-// below is how many pending items are planned on routes less accurate than r:
-// those that taking r instead never takes below the floor (I-5).
+// below returns how many pending items are planned on routes less accurate than r. If
+// they take r instead, the job stays above its floor (I-5).
 func (j *job) below(r int, routes []plan.Route) int {
 	sum := 0
 	for u, x := range j.strategy {
@@ -108,9 +107,9 @@ func (j *job) below(r int, routes []plan.Route) int {
 	return sum
 }
 
-// spend moves x items out of the strategy on to route r: first those planned
-// there, then from the largest shares of less accurate ones, which makes the
-// strategy stale: the surplus may let others run cheaper.
+// spend takes x items out of the strategy because they run on route r: first those
+// planned on r, then from the largest shares of less accurate routes. The latter makes
+// the strategy stale, because the surplus may allow cheaper routes for other items.
 func (j *job) spend(r, x int, routes []plan.Route) {
 	k := min(x, j.strategy[r])
 	j.strategy[r] -= k
@@ -131,23 +130,22 @@ func (j *job) spend(r, x int, routes []plan.Route) {
 type batch struct {
 	Dispatch
 	on      *instance
-	from    []*job // by part: whose items they are
-	routes  []int  // by part: that its items take
+	from    []*job // by part: the job of its items
+	routes  []int  // by part: the route of its items
 	started slo.Instant
 	nominal time.Duration // the profile's time, uncorrected
 	aborted bool
 
-	fromRoom  [4]*job // most batches have few parts
+	fromRoom  [4]*job // storage for from: most batches have few parts
 	routeRoom [4]int
 }
 
-// isWanted reports whether a job in the batch is not given up.
+// isWanted reports whether any job in the batch has not been given up.
 func (c *Core) isWanted(b *batch) bool {
 	return slices.ContainsFunc(b.Parts, func(p Part) bool { return c.jobs[p.Job].ended == 0 })
 }
 
-// abort ends the batches in which a job that was given up had the last items
-// that anybody wanted.
+// abort aborts the batches that no job needs any more after this job was given up.
 func (c *Core) abort(j *job) {
 	var ids []BatchID
 	for id, b := range c.batches {

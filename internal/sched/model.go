@@ -8,48 +8,48 @@ import (
 	"github.com/mosel-serve/mosel/internal/plan"
 )
 
-// Model is what the core knows of a model.
+// Model describes a model to the core.
 type Model struct {
 	Name    string
 	Planner *plan.Planner
 	// BatchItemsMax bounds a batch (I-4).
 	BatchItemsMax int
-	// Scale corrects the profile's latencies by variant: 1.2 is 20 % slower
-	// than profiled. Nil is 1 for all. The core goes on to follow what it sees.
+	// Scale corrects the profile's latencies by variant: 1.2 is 20 % slower than
+	// profiled. Nil is 1 for all. The core updates its copy from measurements.
 	Scale []float64
-	// Classes says by ClassID what instances of each class make of the model. Nil: all
-	// run every variant at the planner's latencies, times Scale. A class beyond the
-	// list runs nothing of the model.
+	// Classes describes, by ClassID, how instances of each class run the model. Nil:
+	// all run every variant at the planner's latencies, times Scale. A class beyond the
+	// end of the list cannot run the model.
 	Classes []Residence
 }
 
-// Residence is a model as a class of instances has it.
+// Residence describes a model on a class of instances.
 type Residence struct {
-	Variants plan.Set     // that are loaded; 0: the model is not there
+	Variants plan.Set     // loaded variants; 0: the class does not have the model
 	Curves   []plan.Curve // by variant; nil: the planner's
-	Scale    []float64    // by variant, in place of Model.Scale; nil: 1 for all
+	Scale    []float64    // by variant, instead of Model.Scale; nil: 1 for all
 }
 
-// model is a model with what was learnt while serving. Strategies are planned by
-// the planner's latencies: what differs between classes, and what is measured,
-// comes in as factors to these.
+// model is a model with what was learnt while serving. Strategies are planned with the
+// planner's latencies. Differences between classes and from measurements are factors on
+// these.
 type model struct {
 	Model
 	pool     *pool
-	on       []*residence // by ClassID, as far as classes were up
-	slowness []float64    // by variant: factor to the planner's latencies, over all classes that are up
-	// By route, of models with gates: what an item is expected to take behind the first
-	// step, as in perItem, and what it takes at most, as in longest.
+	on       []*residence // by ClassID, up to the highest class that was up
+	slowness []float64    // by variant: factor on the planner's latencies, over all classes that are up
+	// By route, for models with gates: the expected time of an item after the first step,
+	// as in perItem, and the longest time, as in longest.
 	tails             []float64
 	behind            []time.Duration
 	jobs              int     // unfinished
 	items             int     // pending
-	batchInefficiency float64 // recent batches' time relative to that of their items in the best batches, >= 1
-	deviation         float64 // mean relative distance of measured times from expected ones
+	batchInefficiency float64 // time of recent batches relative to the time of their items in the best batches, >= 1
+	deviation         float64 // mean relative difference of measured from expected times
 	frontiers         map[plan.Set][]plan.FrontierPoint
 	known             plan.Set // the routes that some class can run to their end
-	up                plan.Set // those that classes which are up can run to their end
-	moved             bool     // up has changed, and queued jobs are to be planned anew
+	up                plan.Set // the routes that the classes that are up can run to their end
+	moved             bool     // up has changed: queued jobs must be replanned
 }
 
 // residence is a model on a class, with the correction factors learnt there.
@@ -69,8 +69,7 @@ func (c *Core) newModel(m Model) *model {
 	return k
 }
 
-// runnable is the set of the routes of which all steps run variants of which loaded
-// is true.
+// runnable returns the routes all of whose steps run loaded variants.
 func (m *model) runnable(loaded func(variant int) bool) (set plan.Set) {
 	for i, r := range m.Planner.Routes() {
 		ends := loaded(r.Variant)
@@ -84,10 +83,10 @@ func (m *model) runnable(loaded func(variant int) bool) (set plan.Set) {
 	return set
 }
 
-// pool is where a job is queued.
+// pool returns the pool in which a job is queued.
 func (c *Core) pool(j *job) *pool { return c.models[j.model].pool }
 
-// class is the model as a class has it, nil where it is not there.
+// class returns the model on a class, or nil if the class does not have it.
 func (m *model) class(id ClassID) *residence {
 	for len(m.on) <= int(id) {
 		m.on = append(m.on, m.reside(ClassID(len(m.on))))
@@ -117,33 +116,33 @@ func (m *model) reside(id ClassID) *residence {
 	return r
 }
 
-// batchTime is the time of one batch of b items on the class, as corrected by
+// batchTime returns the time of one batch of b items on the class, as corrected by
 // measurement.
 func (r *residence) batchTime(v, b int) time.Duration {
 	curve := r.curves[v]
 	return time.Duration(float64(curve.Batch(min(b, curve.Max()))) * r.scale[v])
 }
 
-// batchMax is the largest batch of a variant on the class.
+// batchMax returns the largest batch of a variant on the class.
 func (m *model) batchMax(r *residence, v int) int { return min(m.BatchItemsMax, r.curves[v].Max()) }
 
-// safety is the factor within which nearly all batches of late have ended: three
-// mean deviations beyond the expected time.
+// safety returns the factor within which nearly all recent batches ended: three mean
+// deviations above the expected time.
 func (m *model) safety() float64 { return 1 + 3*m.deviation }
 
-// safe is a time with room for how far measured times lie from expected ones.
+// safe returns a time plus a margin for the deviation of measured times.
 func (m *model) safe(t time.Duration) time.Duration {
 	return time.Duration(float64(t) * m.safety())
 }
 
-// meanTime is the time of one batch over all classes.
+// meanTime returns the time of one batch over all classes.
 func (m *model) meanTime(v, b int) time.Duration {
 	curve := m.Planner.Variants()[v].Curve
 	return time.Duration(float64(curve.Batch(min(b, curve.Max()))) * m.slowness[v])
 }
 
-// perItem is the time that an item takes on a route to its end, in the best
-// batches, over all classes; ns on one slot.
+// perItem returns the time of an item on a route to its end, in the best batches, over
+// all classes; ns on one slot.
 func (m *model) perItem(route int) float64 {
 	r := &m.Planner.Routes()[route]
 	if r.Next == nil {
@@ -152,8 +151,8 @@ func (m *model) perItem(route int) float64 {
 	return (r.Curve.PerItem()-r.TailPerItem())*m.slowness[r.Variant] + m.tails[route]
 }
 
-// routeTime is the expected time of a number of items on a route, in the best
-// batches one after another; ns.
+// routeTime returns the expected time of items on a route, in the best batches one
+// after another; ns.
 func (m *model) routeTime(route, items int) float64 {
 	r := &m.Planner.Routes()[route]
 	slowness := m.slowness[r.Variant]
@@ -172,22 +171,22 @@ func (m *model) frontier(allowed plan.Set) []plan.FrontierPoint {
 	return f
 }
 
-// seeBatch learns how full batches are: a busy queue of single requests fills them, a
-// queue of jobs that cannot share batches does not.
+// seeBatch learns how full batches are. A long queue of single requests fills them;
+// jobs that cannot share batches do not.
 func (m *model) seeBatch(curve plan.Curve, items int) {
 	ratio := float64(curve.Batch(items)) / (float64(items) * curve.PerItem())
 	m.batchInefficiency += 0.1 * (min(ratio, batchInefficiencyMax) - m.batchInefficiency)
 }
 
-// partialMax bounds what one small batch says of the others.
+// batchInefficiencyMax bounds the effect of one small batch.
 const batchInefficiencyMax = 3
 
-// deviationShare is what one batch counts in the mean deviation.
+// deviationShare is the weight of one batch in the mean deviation.
 const deviationShare = 0.05
 
-// observe lets a variant's scale on a class follow the measured times. One
-// measurement moves it by a tenth of the difference and counts at most half as much
-// again (or a third less) than expected: a single stall does not change the plan.
+// observe adjusts a variant's scale on a class to a measured time. One measurement
+// moves it by a tenth of the difference, and counts as at most half more (or a third
+// less) than expected. So one stall does not change the plan.
 func (m *model) observe(r *residence, v int, took, nominal time.Duration) {
 	if took <= 0 || nominal <= 0 {
 		return

@@ -6,15 +6,13 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// queue holds the jobs with pending items in order of (deadline, virtual time, id, group) and knows,
-// without visiting them, how much work is before any point of that order and by
-// how much the tightest job would be on time. It is a treap whose nodes carry
-// sums over their subtrees: insert, remove and the questions below cost
-// O(log n). Priorities are a hash of the id, so the tree is the same in every
-// run.
+// queue holds the jobs with pending items in order of (deadline, virtual time, id,
+// group). Without visiting the jobs it knows how much work is before any point of that
+// order, and by how much the tightest job would be on time. It is a treap whose nodes
+// hold sums over their subtrees: insert, remove and the queries below take O(log n).
+// Priorities are a hash of the id, so the tree is the same in every run.
 //
-// Work is in nanoseconds per job, already divided by the number of instances
-// that share it.
+// Work is in nanoseconds per job, already divided by the number of slots that share it.
 type queue struct {
 	root *job
 	jobs int
@@ -27,12 +25,12 @@ type node struct {
 	work        int64 // of this job
 	sum         int64 // work of the subtree
 	// slack is the least (deadline - work up to and including the job) over the
-	// subtree, counting work from the subtree's first job; slackDrop the same
+	// subtree, where work counts from the subtree's first job. slackDrop is the same
 	// over the jobs that are dropped when late.
 	slack, slackDrop int64
 }
 
-// slackMax stands for "no deadline". Half the range leaves room for sums.
+// slackMax means "no deadline". It is half the range, to leave room for sums.
 const slackMax = math.MaxInt64 / 2
 
 func (j *job) before(k *job) bool {
@@ -48,7 +46,7 @@ func (j *job) before(k *job) bool {
 	return j.group < k.group
 }
 
-// priority spreads ids evenly (the finaliser of a well-known 64-bit hash).
+// priority spreads ids evenly (splitmix64).
 func (j *job) priority() uint64 {
 	x := uint64(j.id) + uint64(j.group)<<32 + 0x9e3779b97f4a7c15
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
@@ -56,7 +54,7 @@ func (j *job) priority() uint64 {
 	return x ^ x>>31
 }
 
-// after is a slack as seen from a point with so much work before it.
+// after returns a slack as seen from a point with that much work before it.
 func after(slack, work int64) int64 {
 	if slack == slackMax {
 		return slackMax
@@ -64,7 +62,7 @@ func after(slack, work int64) int64 {
 	return slack - work
 }
 
-// own is the slack of the job alone with upTo work up to and including it, and
+// own returns the slack of the job alone, with upTo work up to and including it, and
 // the same if it is dropped when late.
 func (j *job) own(upTo int64) (slack, slackDrop int64) {
 	slack, slackDrop = slackMax, slackMax
@@ -100,7 +98,7 @@ func (q *queue) insert(j *job, work int64) {
 	q.jobs++
 }
 
-// remove takes out a queued job.
+// remove removes a queued job.
 func (q *queue) remove(j *job) {
 	q.root = remove(q.root, j)
 	j.node = node{}
@@ -113,7 +111,8 @@ func (q *queue) setWork(j *job, work int64) {
 	reweigh(q.root, j)
 }
 
-// setAllWork changes the work of all queued jobs, each visited once, in no order.
+// setAllWork sets the work of all queued jobs. It visits each once, in no particular
+// order.
 func (q *queue) setAllWork(work func(*job) int64) { setAllWork(q.root, work) }
 
 func setAllWork(t *job, work func(*job) int64) {
@@ -201,7 +200,7 @@ func reweigh(t, j *job) {
 	t.update()
 }
 
-// first is the most urgent job, nil when the queue is empty.
+// first returns the most urgent job, or nil if the queue is empty.
 func (q *queue) first() *job {
 	j := q.root
 	for j != nil && j.left != nil {
@@ -210,8 +209,8 @@ func (q *queue) first() *job {
 	return j
 }
 
-// firstEndless is the first of the jobs without a deadline, which are the last in the
-// order; nil if there is none.
+// firstEndless returns the first job without a deadline, nil if there is none. Jobs
+// without a deadline are last in the order.
 func (q *queue) firstEndless() (first *job) {
 	for t := q.root; t != nil; {
 		if t.objective.Deadline == slo.Never {
@@ -223,7 +222,7 @@ func (q *queue) firstEndless() (first *job) {
 	return first
 }
 
-// next is the job after j in the order, nil at the end.
+// next returns the job after j, or nil at the end.
 func (q *queue) next(j *job) *job {
 	var after *job
 	for t := q.root; t != nil; {
@@ -236,9 +235,8 @@ func (q *queue) next(j *job) *job {
 	return after
 }
 
-// slack is the time at which serving must start, in the order of the queue and
-// at the jobs' work, so that the tightest job is just on time; slackMax when no
-// job has a deadline.
+// slack returns the latest time at which serving can start so that the tightest job is
+// just on time, in the order of the queue. It is slackMax if no job has a deadline.
 func (q *queue) slack() int64 {
 	if q.root == nil {
 		return slackMax
@@ -246,7 +244,7 @@ func (q *queue) slack() int64 {
 	return q.root.slack
 }
 
-// total is the work of all queued jobs.
+// total returns the work of all queued jobs.
 func (q *queue) total() int64 {
 	if q.root == nil {
 		return 0

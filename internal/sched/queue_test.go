@@ -10,10 +10,10 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// sortedQueue is the queue as a sorted slice: slow and plain, to compare with.
+// sortedQueue is the queue as a sorted slice: slow and simple, as a reference.
 type sortedQueue struct{ jobs []*job }
 
-// place is where a job stands, or would stand, and whether it is there.
+// place returns the index of a job, or where it would be, and whether it is there.
 func (q *sortedQueue) place(j *job) (int, bool) {
 	return slices.BinarySearchFunc(q.jobs, j, func(a, b *job) int {
 		return cmp.Or(cmp.Compare(a.objective.Deadline, b.objective.Deadline), cmp.Compare(a.virtualTime, b.virtualTime),
@@ -31,9 +31,9 @@ func (q *sortedQueue) remove(j *job) {
 	q.jobs = slices.Delete(q.jobs, at, at+1)
 }
 
-// slacks walks over the jobs from the place at on: the least time between a job's
-// deadline and the end of the work up to it, over all jobs and over those that are
-// dropped when late.
+// slacks walks over the jobs from the index at. It returns the least time between a
+// job's deadline and the end of the work up to it, over all jobs and over those that
+// are dropped when late.
 func (q *sortedQueue) slacks(at int) (slack, slackDrop int64) {
 	slack, slackDrop = slackMax, slackMax
 	var upTo int64
@@ -58,8 +58,8 @@ func (q *sortedQueue) workBefore(at int) (sum int64) {
 	return sum
 }
 
-// randomJobs draws the groups of one job: they share an id and a deadline. Ranges
-// are small, so that many jobs are equal in all but their ids.
+// randomJobs draws the groups of one job, which share an id and a deadline. Ranges are
+// small, so many jobs differ only in their ids.
 func randomJobs(rng *rand.Rand, id JobID) []*job {
 	o := slo.Objective{Deadline: slo.Instant(rng.IntN(50)), Late: slo.LateRule(rng.IntN(2))}
 	noDeadlineShare := rng.IntN(4) == 0
@@ -76,8 +76,8 @@ func randomJobs(rng *rand.Rand, id JobID) []*job {
 	return groups
 }
 
-// TestQueueAgainstSortedSlice inserts, removes and reweighs at random and asks
-// after each step all there is to ask.
+// TestQueueAgainstSortedSlice inserts, removes and reweighs jobs at random, and
+// compares every query after each step.
 func TestQueueAgainstSortedSlice(t *testing.T) {
 	for seed := range uint64(100) {
 		rng := rand.New(rand.NewPCG(seed, 1))
@@ -192,7 +192,7 @@ func TestQueueEmpty(t *testing.T) {
 	}
 }
 
-// shape writes a tree down.
+// shape returns a tree as text.
 func shape(t *job) string {
 	if t == nil {
 		return "-"
@@ -200,8 +200,8 @@ func shape(t *job) string {
 	return fmt.Sprintf("(%s %d.%d %s)", shape(t.left), t.id, t.group, shape(t.right))
 }
 
-// TestQueueShape checks that the tree depends on what is in it and not on how it
-// came about, and that it is not deep although ids count up.
+// TestQueueShape checks that the tree depends only on its jobs, not on the order of
+// insertion, and that it is not deep although ids are consecutive.
 func TestQueueShape(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	var jobs []*job
@@ -225,7 +225,7 @@ func TestQueueShape(t *testing.T) {
 		}
 		q.remove(extra)
 		if got := shape(q.root); got != want {
-			t.Fatal("the same jobs make another tree")
+			t.Fatal("the same jobs make a different tree")
 		}
 	}
 	q = queue{}
@@ -233,7 +233,7 @@ func TestQueueShape(t *testing.T) {
 	for id := range JobID(many) {
 		q.insert(&job{id: id, objective: slo.Objective{Deadline: slo.Instant(id)}}, 1)
 	}
-	if d := depth(q.root); d > 50 { // about 2 ln n is expected of random priorities, 33 or so at most
+	if d := depth(q.root); d > 50 { // random priorities give about 2 ln n, at most 33 or so
 		t.Errorf("%d jobs make a tree %d deep", many, d)
 	}
 }

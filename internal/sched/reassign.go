@@ -10,9 +10,9 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// reassign lets a reference policy that replans choose strategies anew for all
-// queued jobs, and drops those it gives up. It visits the whole queue at every
-// event: such policies are for comparison, not for long queues.
+// reassign lets a reference policy that replans choose new strategies for all queued
+// jobs, and drops those that it gives up. It visits the whole queue at every event:
+// such policies are for comparison, not for long queues.
 func (c *Core) reassign() {
 	if !c.cfg.Policy.Replans() {
 		return
@@ -36,7 +36,7 @@ func (c *Core) reassign() {
 	drop := c.cfg.Policy.Reassign(queue)
 	for i, j := range jobs {
 		if j.ended != 0 {
-			continue // with another group of its job
+			continue // dropped with another group of its job
 		}
 		if slices.Contains(drop, i) {
 			c.giveUp(j, slo.Shed, slo.ReasonTooBusy)
@@ -52,13 +52,13 @@ func (c *Core) reassign() {
 	}
 }
 
-// queued shows a job to a reference policy. Its options are planned when it has
-// come or when part of it has been dispatched.
+// queued describes a job to a reference policy. Its options are planned on arrival and
+// after part of it has been dispatched.
 func (c *Core) queued(j *job, free slo.Instant) plan.Queued {
 	m := c.models[j.model]
 	if j.optionsFor != j.waiting || j.optionsTarget != j.target() {
 		j.options = m.Planner.Options(j.waiting, j.target(), j.allowed)
-		// What is left of a job stays about as accurate as it was to be.
+		// The rest of a job keeps its planned accuracy.
 		accuracy := m.score(j.strategy)
 		j.chosen = slices.IndexFunc(j.options, func(s plan.Strategy) bool { return s.Score >= accuracy })
 		if j.chosen < 0 {
@@ -68,14 +68,14 @@ func (c *Core) queued(j *job, free slo.Instant) plan.Queued {
 	}
 	q := plan.Queued{Options: j.options, Chosen: j.chosen, Deadline: math.MaxInt64, Keep: j.objective.Late == slo.LateRun}
 	if j.objective.Deadline != slo.Never {
-		// Several instances, or a slower machine, are more or less time.
+		// Several instances mean more time, a slower machine less.
 		most := float64(math.MaxInt64 / 2)
 		q.Deadline = time.Duration(min(most, float64(j.objective.Deadline.Sub(free))*float64(m.pool.slotsOr1())/m.meanSlowness()))
 	}
 	return q
 }
 
-// score is what a strategy is expected to score.
+// score returns the expected score of a strategy.
 func (m *model) score(strategy []int) slo.Score {
 	var sum slo.Score
 	for v, x := range strategy {
@@ -84,7 +84,7 @@ func (m *model) score(strategy []int) slo.Score {
 	return sum
 }
 
-// meanSlowness is the mean correction of the variants' times.
+// meanSlowness returns the mean correction of the variants' times.
 func (m *model) meanSlowness() float64 {
 	sum := 0.0
 	for _, s := range m.slowness {

@@ -1,23 +1,23 @@
 // Package sched is the core of mosel: admission, ledgers, the queue, batching
-// across jobs, dispatch, cancellation and drain, in one state machine, because
+// across jobs, dispatch, cancellation and drain. They are one state machine, because
 // they share one state and one set of invariants (docs/invariants.md).
 //
 // The core never blocks and reads no clock. A driver (engine in real time, sim
-// in virtual time) owns it from one goroutine and
+// in virtual time) owns it in one goroutine. The driver
 //
-//   - calls Step with instants that never go back, events of one instant in the
-//     order in which event.go declares them;
+//   - calls Step with instants that never go back, and sends the events of one
+//     instant in the order in which event.go declares them;
 //   - carries out the actions in order;
 //   - answers every Dispatch with exactly one Done, unless it reports the
 //     instance down first;
 //   - calls Step with a Tick no later than Next asks for;
-//   - forgets an id when its FinishJob comes: a finish is for ever.
+//   - forgets a job's id after its FinishJob, which is final.
 //
-// Jobs wait in earliest-deadline-first order. A variant is chosen when a batch
-// is dispatched, not before: each job's ledger says what its pending items must
-// still score, and an idle instance takes the most urgent job, decides by
-// policy which variant to run it on, and fills the batch with later items that
-// may run there and are not made late.
+// Jobs wait in earliest-deadline-first order. The variant is chosen when a batch
+// is dispatched, not before. Each job's ledger says what its pending items must
+// still score. An idle instance takes the most urgent job, decides by the policy
+// on which variant to run it, and fills the batch with later items that may run
+// on it, as long as this makes no job late.
 package sched
 
 import (
@@ -28,29 +28,29 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Config is what a core is made from.
+// Config configures a core.
 type Config struct {
 	Models []Model
 	Policy plan.Policy
-	// QueueItemsMax, QueueJobsMax and QueueBytesMax bound what is unfinished, over
-	// all models (I-9). A job that would exceed them is shed on arrival, unless
-	// clients with more in the queue yield to it. No bytes is no bound on them.
+	// QueueItemsMax, QueueJobsMax and QueueBytesMax bound what is unfinished, over all
+	// models (I-9). A job that would exceed them is shed on arrival, unless clients
+	// with more work in the queue yield to it. QueueBytesMax 0 is no bound.
 	QueueItemsMax int
 	QueueJobsMax  int
 	QueueBytesMax int64
-	// Explain asks for a Decision with every Dispatch.
+	// Explain adds a Decision to every Dispatch.
 	Explain bool
 }
 
-// DefaultQueueItemsMax and DefaultQueueJobsMax hold a large batch job of
-// 100,000 items beside single requests; the memory is a few hundred bytes a job.
+// DefaultQueueItemsMax and DefaultQueueJobsMax have room for a batch job of 100,000
+// items beside single requests. A queued job takes a few hundred bytes.
 const (
 	DefaultQueueItemsMax = 200_000
 	DefaultQueueJobsMax  = 100_000
 )
 
-// lostMax is how many losses of an instance a job may be charged with before it fails:
-// an item that kills its instance must not kill all of them.
+// lostMax is how many losses of instances may count for a job before it fails. The
+// bound stops an item that crashes its instance from crashing all of them.
 const lostMax = 2
 
 // Core is the state machine. It is not safe for concurrent use.
@@ -65,13 +65,13 @@ type Core struct {
 	classes   []class     // by ClassID
 	up        []ClassID   // classes with slots
 	slots     int         // over all instances
-	losses    int         // of instances
-	free      []freeClass // kept for its memory
+	losses    int         // instances lost
+	free      []freeClass // kept to reuse its memory
 	idle      []*instance // one entry for each free slot, in the order in which they became free
 	expiry    expiry
-	leaving   []*job // out of the queue for the job that is being admitted
+	leaving   []*job // jobs taken out of the queue to make room for the one being admitted
 	forecast  forecast
-	options   []plan.Batch // of the last choice, kept for its memory
+	options   []plan.Batch // of the last choice; kept to reuse its memory
 	items     int          // pending items over all jobs
 	bytes     int64        // of all unfinished jobs
 	lastBatch BatchID
@@ -81,13 +81,13 @@ type Core struct {
 	counts    Counts
 }
 
-// Counts are running totals, enough for the cheap invariants in production.
+// Counts are running totals. They allow cheap checks of invariants in production.
 type Counts struct {
 	Arrived, Finished, Queued, Running int // items; I-1: Arrived = Finished + Queued + Running
 	Jobs                               int // unfinished
 }
 
-// New makes a core without instances.
+// New returns a core without instances.
 func New(cfg Config) (*Core, error) {
 	if cfg.QueueItemsMax < 1 || cfg.QueueJobsMax < 1 {
 		return nil, fmt.Errorf("queue bounds %d items, %d jobs: both must be at least 1", cfg.QueueItemsMax, cfg.QueueJobsMax)
@@ -115,7 +115,7 @@ func (c *Core) serve(e Serve) {
 	c.fleetChanged()
 }
 
-// retire takes a model away.
+// retire removes a model.
 func (c *Core) retire(number int) {
 	if jobs := c.models[number].jobs; jobs > 0 {
 		panic(fmt.Sprintf("sched: I-13: model %d goes while %d of its jobs are unfinished", number, jobs))
@@ -124,8 +124,8 @@ func (c *Core) retire(number int) {
 	c.fleetChanged()
 }
 
-// Step tells the core what happened at now and appends what is to be done to
-// out. It panics when the driver breaks its duties.
+// Step processes an event that happened at now and appends the resulting actions to
+// out. It panics if the driver breaks its contract.
 func (c *Core) Step(now slo.Instant, event Event, out []Action) []Action {
 	if now < c.now {
 		panic(fmt.Sprintf("sched: I-3: time goes back from %d to %d", c.now, now))
@@ -163,9 +163,9 @@ func (c *Core) Step(now slo.Instant, event Event, out []Action) []Action {
 	return out
 }
 
-// Next returns the latest instant at which the core wants to be called, so that
-// work that can no longer be on time is told so when that becomes true and not
-// when an instance is free. It reports false when nothing waits for time.
+// Next returns the latest instant at which Step must be called, so that jobs that can
+// no longer be on time are ended at once and not when an instance becomes free. It
+// returns false if no job waits for a time.
 func (c *Core) Next() (slo.Instant, bool) {
 	at := c.expiry.first()
 	for _, p := range c.pools {
@@ -179,15 +179,15 @@ func (c *Core) Next() (slo.Instant, bool) {
 	return max(c.now, at) + 1, true
 }
 
-// Idle reports whether nothing is queued or running: after a Drain, that it is
-// complete (I-13).
+// Idle reports whether nothing is queued or running. After a Drain it means that the
+// drain is complete (I-13).
 func (c *Core) Idle() bool { return len(c.jobs) == 0 }
 
 // Counts returns the running totals.
 func (c *Core) Counts() Counts { return c.counts }
 
-// Waiting is the time in which the instances would work off all that is queued
-// and running, as cheaply as the floors allow.
+// Waiting returns the time in which the instances would finish all queued and running
+// work, as cheaply as the floors allow.
 func (c *Core) Waiting() (most time.Duration) {
 	for _, p := range c.pools {
 		most = max(most, c.waiting(p))

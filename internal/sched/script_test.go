@@ -12,12 +12,12 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// TestScripts plays the scenarios in testdata against the core and compares
-// every action. After a change that is meant to alter them:
+// TestScripts plays the scripts in testdata against the core and compares every
+// action. After an intended change, run
 //
 //	go test ./internal/sched -rewrite
 //
-// and read the difference. The invariants are checked after every step.
+// and review the difference. The invariants are checked after every step.
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		s := &script{}
@@ -25,12 +25,12 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// script is a core under a scenario. Its model has two modalities: `a` alone is
-// right in 90 % and takes 1 ms + 1 ms an item, `a+b` in 99 % and 2 ms + 8 ms an
-// item; batches of up to 4. With routes there is one that runs `a` and sends one
-// item of four on to `a+b`: right in 97 %, in 92 % without the second step. With
-// classes an instance of class 1 takes three times as long, and one of class 2 has
-// `a` only.
+// script is a core under a script. Its model has two modalities: `a` alone has accuracy
+// 90 % and takes 1 ms + 1 ms per item, `a+b` has 99 % and takes 2 ms + 8 ms per item;
+// batches have up to 4 items. With routes, one route runs `a` and sends one item in
+// four on to `a+b`: its accuracy is 97 %, or 92 % without the second step. With
+// classes, an instance of class 1 takes three times as long, and one of class 2 has
+// only `a`.
 type script struct {
 	core   *sched.Core
 	routes bool
@@ -123,7 +123,8 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	return ""
 }
 
-// verdicts reads "aafan": items accepted, failed, and sent on to `a+b`.
+// verdicts reads "aafan": a is an accepted item, f a failed one, n one sent on to
+// `a+b`.
 func verdicts(text string) (list []sched.Verdict) {
 	for _, c := range text {
 		list = append(list, map[rune]sched.Verdict{'a': sched.Accept, 'f': sched.Fail, 'n': sched.Next(1)}[c])
@@ -131,7 +132,7 @@ func verdicts(text string) (list []sched.Verdict) {
 	return list
 }
 
-// carrying reads "3*a+b,2*a": what so many items carry.
+// carrying reads "3*a+b,2*a": runs of items and what they carry.
 func carrying(t *testing.T, text string) (runs []slo.Carried, items int) {
 	for run := range strings.SplitSeq(text, ",") {
 		var r slo.Carried
@@ -197,7 +198,7 @@ func (s *script) steps(t *testing.T, at slo.Instant, events ...sched.Event) stri
 	return b.String()
 }
 
-// step prints what an event leads to, and when the core wants to be called next.
+// step returns the actions for an event as text, and when the core must be called next.
 func (s *script) step(t *testing.T, at slo.Instant, e sched.Event) string {
 	var b strings.Builder
 	for _, action := range s.core.Step(at, e, nil) {
@@ -253,7 +254,7 @@ func (s *script) step(t *testing.T, at slo.Instant, e sched.Event) string {
 
 var scriptRoutes = []string{"a", "a+b", "a>a+b"}
 
-// reasons prints a decision.
+// reasons returns a decision as text.
 func reasons(d *sched.Decision) string {
 	if d == nil {
 		return ""

@@ -8,9 +8,9 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// judge ends the items of a part of which some were not accepted, or lets them go
-// on. Items that failed leave the job: its floor holds for the mean of the others.
-// Where the others cannot keep it any more, or none is left, the job has failed.
+// judge handles a part in which some items were not accepted: it ends them or queues
+// them for another route. Failed items leave the job, and its floor holds for the mean
+// of the others. If the others cannot keep it, or none is left, the job fails.
 func (c *Core) judge(j *job, f Finish, route int, verdicts []Verdict) {
 	o := j.ledger()
 	part, failed := f.Part, false
@@ -54,10 +54,9 @@ func (c *Core) judge(j *job, f Finish, route int, verdicts []Verdict) {
 	c.finishJob(j)
 }
 
-// rebalance lets a ledger do without some of its score, if the floor of the job can
-// still be kept: where its pending items cannot make up for it, the goals are lowered
-// that other groups have in excess of the floor. It changes nothing where it reports
-// false.
+// rebalance takes score out of a ledger if the floor of the job can still be kept. If
+// the ledger's pending items cannot make up for it, it lowers the goals of groups that
+// are above the floor. If it returns false, nothing has changed.
 func (c *Core) rebalance(j *job, without slo.Score) bool {
 	best := c.models[j.model].Planner.MaxAccuracy(j.allowed)
 	over := j.goal - (j.committed - without) - best.Times(j.waiting)
@@ -71,7 +70,7 @@ func (c *Core) rebalance(j *job, without slo.Score) bool {
 	return true
 }
 
-// replan has the pending items of a ledger planned anew: what they must score has
+// replan makes a new strategy for the pending items of a ledger after their target has
 // changed.
 func (c *Core) replan(j *job) {
 	if j.waiting > 0 {
@@ -80,9 +79,9 @@ func (c *Core) replan(j *job) {
 	}
 }
 
-// shrink takes items out of a group that have failed, and what they should have scored
-// out of its goal: their share of what the goal is above the floor too, as far as the
-// whole job can do without that.
+// shrink removes failed items from a group, and from its goal what they should have
+// scored. That includes their share of what the goal is above the floor, as far as the
+// whole job can spare it.
 func (j *job) shrink(items int) {
 	floor := j.objective.Floor
 	above := j.goal - floor.Times(j.n)
@@ -91,8 +90,8 @@ func (j *job) shrink(items int) {
 	j.goal -= floor.Times(items) + share
 }
 
-// spare is how much the goals of all groups together are above the floor: of groups
-// whose cheapest route scores more than that.
+// spare returns how much the goals of all groups together are above the floor. Groups
+// whose cheapest route scores more than the floor have such goals.
 func (j *job) spare() (sum slo.Score) {
 	for g := j.first; g != nil; g = g.other {
 		sum += g.goal - j.objective.Floor.Times(g.n)
@@ -100,21 +99,20 @@ func (j *job) spare() (sum slo.Score) {
 	return sum
 }
 
-// onward is what items have in common that go on with a further route. They are a
-// group of their own among the job's, with no goal and no score: what they are
-// expected to score was credited to the ledger of the group they come from, when
-// they started the route that sent them on. That credit holds whatever the gates
-// decide, as it is the mean over what they decide; only an item that is answered
-// before its route ends scores less, by the loss.
+// onward holds what items have in common that go on to another route. They are a group
+// of their own in the job, without goal or score: their expected score was credited to
+// the ledger of their original group when they started the first route. That credit
+// holds whatever the gates decide, because it is the mean over their decisions. Only an
+// item that is answered before its route ends scores less, by loss.
 type onward struct {
-	ledger   *job         // of the group that they come from
+	ledger   *job         // of the original group
 	route    int          // that they take now
 	credit   slo.Accuracy // of the route that they started
-	loss     slo.Accuracy // where they are answered by the step before
-	answered int          // the variant of that step; -1: it gives no answer
+	loss     slo.Accuracy // if the step before answers them
+	answered int          // variant of that step; -1: it gives no answer
 }
 
-// ledger is where the items of a group are accounted for.
+// ledger returns the ledger that accounts for a group's items.
 func (j *job) ledger() *job {
 	if j.onward != nil {
 		return j.onward.ledger
@@ -122,7 +120,7 @@ func (j *job) ledger() *job {
 	return j
 }
 
-// credit is what each item of a part was credited with that takes a route.
+// credit returns the credit of each item of a part that takes a route.
 func (j *job) credit(m *model, route int) slo.Accuracy {
 	if j.onward != nil {
 		return j.onward.credit
@@ -130,8 +128,8 @@ func (j *job) credit(m *model, route int) slo.Accuracy {
 	return m.Planner.Routes()[route].Accuracy
 }
 
-// goOn adds items that the gate of a route sends on to the group of those that take
-// the same way, and returns that, which is to be queued again.
+// goOn adds items that a route's gate sends to another route to the group with the same
+// route, and returns that group, which must be queued again.
 func (c *Core) goOn(j *job, f Finish, route, to int) *job {
 	m := c.models[j.model]
 	from := &m.Planner.Routes()[route]
@@ -161,9 +159,10 @@ func (c *Core) goOn(j *job, f Finish, route, to int) *job {
 	return g
 }
 
-// answerEarly ends those pending items of a group that cannot take their next step in
-// time with the answers that they have, as far as the job's floor allows for that. It
-// reports whether there is time for the others, if there are any.
+// answerEarly ends those pending items of a group that cannot run their next step in
+// time. They keep the answers of the previous step, as far as the job's floor allows
+// it. It returns true if it ended items; the others, if any, then have time for their
+// step.
 func (c *Core) answerEarly(j *job) bool {
 	o := j.onward
 	if o == nil || o.answered < 0 || c.now > j.objective.Deadline {
