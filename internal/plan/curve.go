@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Curve is how long one batch of b items takes, for every b from 1 to the
-// largest batch, and, derived from it, how long x items take when they are cut
-// into batches in the best way. The zero Curve is not usable; see NewCurve.
+// Curve holds the time of one batch of b items, for every b from 1 to the largest
+// batch, and, derived from it, the least time of x items when they are divided into
+// batches in the best way. The zero Curve is not usable; see NewCurve.
 type Curve struct {
 	batch []time.Duration // batch[b], b = 0..max; batch[0] = 0
 	split []time.Duration // split[x] = least time for x items, x = 0..tableMax
@@ -57,7 +57,7 @@ func NewCurve(points []Point) (Curve, error) {
 // entries.
 const batchItemsMax = 512
 
-// bestBatch returns the size with the least time per item, the larger of equals.
+// bestBatch returns the size with the least time per item, the larger among equals.
 func bestBatch(batch []time.Duration) int {
 	best := 1
 	for b := 2; b < len(batch); b++ {
@@ -68,11 +68,11 @@ func bestBatch(batch []time.Duration) int {
 	return best
 }
 
-// splitTable computes the least time for x items exactly, as far as needed:
-// among any `best` batches of other sizes some have a total divisible by
-// `best` (pigeonhole on prefix sums), and those are no cheaper than batches of
-// the best size. So some optimum has fewer than `best` other batches, and
-// beyond (best-1) x max items only batches of the best size are added.
+// splitTable computes the exact least time for x items, as far as needed. Among any
+// `best` batches of other sizes, some have a total divisible by `best` (pigeonhole on
+// prefix sums), and these are no cheaper than batches of the best size. So some optimum
+// has fewer than `best` other batches, and beyond (best-1) x max items only batches of
+// the best size are added.
 func splitTable(batch []time.Duration, best int) []time.Duration {
 	maxBatch := len(batch) - 1
 	split := make([]time.Duration, max((best-1)*maxBatch, maxBatch)+1)

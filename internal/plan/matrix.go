@@ -6,17 +6,16 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Matrix holds the cheapest strategy for every job size and accuracy target:
-// the paper's offline product. The server does not need it (a strategy is
-// planned when a job arrives); people do, to see what a floor costs.
+// Matrix holds the cheapest strategy for every job size and accuracy target, as the
+// paper's offline stage does. The server does not need it, because it plans a strategy
+// when a job arrives. It shows people what a floor costs.
 type Matrix struct {
 	Sizes   []int
 	Targets []slo.Accuracy
 	Cells   [][]Cell // [size][target]
 }
 
-// Cell is one entry of a Matrix. Feasible is false where no route reaches the
-// target.
+// Cell is one entry of a Matrix. Feasible is false if no route reaches the target.
 type Cell struct {
 	Strategy Strategy
 	Feasible bool
@@ -25,8 +24,8 @@ type Cell struct {
 // MatrixTargets is the number of accuracy targets of the paper's matrix.
 const MatrixTargets = 42
 
-// Matrix plans every job size from 1 to sizeMax for MatrixTargets floors evenly
-// spread from the least to the highest accuracy of the allowed routes.
+// Matrix plans every job size from 1 to sizeMax for MatrixTargets floors, evenly spread
+// from the lowest to the highest accuracy of the allowed routes.
 func (p *Planner) Matrix(sizeMax int, allowed Set) Matrix {
 	m := Matrix{Targets: p.targets(allowed)}
 	for n := 1; n <= sizeMax; n++ {
@@ -56,8 +55,8 @@ func (p *Planner) targets(allowed Set) []slo.Accuracy {
 	return targets
 }
 
-// AllTime is how long n items take on the modality-agnostic variant: what all
-// modalities would cost. It is 0 for an empty set.
+// AllTime returns the time of n items on the modality-agnostic variant, that is, the
+// cost of all modalities. It is 0 for an empty set.
 func (p *Planner) AllTime(n int, allowed Set) time.Duration {
 	v := p.Agnostic(allowed)
 	if v < 0 {

@@ -12,8 +12,8 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// randomPlanner draws k variants whose accuracy tends to grow with cost, with
-// batch curves that are neither convex nor concave, now and then with equals.
+// randomPlanner draws k variants whose accuracy tends to grow with cost. Their batch
+// curves are neither convex nor concave; sometimes two variants are equal.
 func randomPlanner(t testing.TB, rng *rand.Rand, k int) *plan.Planner {
 	variants := make([]plan.Variant, k)
 	for i := range variants {
@@ -103,7 +103,7 @@ func TestCheapestEqualsBruteForce(t *testing.T) {
 	}
 }
 
-// checkStrategy verifies that a strategy is what it says it is.
+// checkStrategy verifies the figures of a strategy.
 func checkStrategy(t *testing.T, p *plan.Planner, s plan.Strategy, n int, target slo.Score, allowed plan.Set) {
 	t.Helper()
 	var score slo.Score
@@ -172,7 +172,7 @@ func TestBestEqualsSearchOverTargets(t *testing.T) {
 	}
 }
 
-// digits is a profile of the shape the shipped model has.
+// digits returns a planner with a profile similar to that of the shipped model.
 func digits(t testing.TB, k int) *plan.Planner {
 	t.Helper()
 	rows := []struct {

@@ -1,9 +1,9 @@
-// Package plan decides, from what was measured of a model's variants, how the
-// items of a job should be shared out over them: the frontier, the exact
-// cheapest strategy for a size and a floor, the best accuracy within a time,
-// the matrix of both, and the policies that choose a variant when a batch is
-// about to run. Everything here is a pure function on values: the same profile
-// gives the same plan to the last byte, in the server and in the simulator.
+// Package plan divides the items of a job over a model's variants, from the profile of
+// the model: the frontier, the exact cheapest strategy for a size and a floor, the best
+// accuracy within a time, the matrix of strategies, and the policies that choose a
+// variant when a batch is about to run. Everything here is a pure function of values:
+// the same profile gives byte for byte the same plan, in the server and in the
+// simulator.
 package plan
 
 import (
@@ -16,8 +16,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/stats"
 )
 
-// Variant is what planning knows of a variant: what it needs, how often it is
-// right and what it costs.
+// Variant describes a variant for planning: its modalities, accuracy and time.
 type Variant struct {
 	Name       string
 	Modalities slo.Modalities
@@ -26,11 +25,10 @@ type Variant struct {
 	Curve      Curve
 }
 
-// RoutesMax bounds the routes of one model, its variants among them: a Set is 64
-// bits.
+// RoutesMax bounds the routes of one model, including its variants: a Set has 64 bits.
 const RoutesMax = 64
 
-// Set is a set of routes: bit i stands for route i.
+// Set is a set of routes: bit i represents route i.
 type Set uint64
 
 // Has reports whether route r is in the set.
@@ -43,8 +41,8 @@ type Planner struct {
 	all      Set
 }
 
-// New makes a planner for at least one variant, and for routes of several steps:
-// each may go on with the variants and with the routes before it.
+// New returns a planner for at least one variant, and for routes of several steps. Each
+// route may go on to the variants and to the routes before it.
 func New(variants []Variant, routes ...RouteSpec) (*Planner, error) {
 	if len(variants) == 0 || len(variants)+len(routes) > RoutesMax {
 		return nil, fmt.Errorf("planning needs 1 to %d variants and routes, got %d", RoutesMax, len(variants)+len(routes))
@@ -61,9 +59,9 @@ func New(variants []Variant, routes ...RouteSpec) (*Planner, error) {
 	return p, nil
 }
 
-// FromProfile makes a planner for a model as it was profiled. Latencies are the
-// median ones; batches that took more memory than the package allows are left
-// out, so that none is ever run (I-4).
+// FromProfile returns a planner for a profiled model. It uses the median latencies. It
+// leaves out batches that took more memory than the package allows, so that they never
+// run (I-4).
 func FromProfile(m *modelpkg.Model, p *modelpkg.Profile) (*Planner, error) {
 	if len(p.Variants) != len(m.Variants) {
 		return nil, slo.E("plan "+m.Name, slo.KindInvalid, "the profile has %d variants, the model %d", len(p.Variants), len(m.Variants))
@@ -94,18 +92,19 @@ func FromProfile(m *modelpkg.Model, p *modelpkg.Profile) (*Planner, error) {
 	return New(variants)
 }
 
-// Variants are the planner's variants, in the model's order. Do not modify.
+// Variants returns the planner's variants, in the model's order. Do not modify the
+// slice.
 func (p *Planner) Variants() []Variant { return p.variants }
 
-// Routes are the planner's routes: the variants, in their order, and those of
-// several steps. Do not modify.
+// Routes returns the planner's routes: the variants, in their order, then the routes of
+// several steps. Do not modify the slice.
 func (p *Planner) Routes() []Route { return p.routes }
 
-// All is the set of all routes that a job may start on.
+// All returns the set of all routes that a job may start on.
 func (p *Planner) All() Set { return p.all }
 
-// Runnable is the set of routes that need no modality outside present. Where
-// choice is not empty, it is only the variants of exactly that subset.
+// Runnable returns the set of routes that need no modality outside present. If choice
+// is not empty, it returns only the variants of exactly that subset.
 func (p *Planner) Runnable(present, choice slo.Modalities) Set {
 	var s Set
 	for i := range p.routes {
@@ -117,9 +116,9 @@ func (p *Planner) Runnable(present, choice slo.Modalities) Set {
 	return s
 }
 
-// Agnostic returns the variant that a server without modality selection would
-// run: the one of the most modalities among allowed, at the precision declared
-// first; ties go to the more accurate. It returns -1 if no variant is allowed.
+// Agnostic returns the variant that a server without modality selection would run: the
+// one with the most modalities among allowed, at the precision that is declared first.
+// Ties go to the more accurate one. It returns -1 if no variant is allowed.
 func (p *Planner) Agnostic(allowed Set) int {
 	best := -1
 	for i, v := range p.variants {
@@ -135,7 +134,7 @@ func (p *Planner) Agnostic(allowed Set) int {
 	return best
 }
 
-// MaxAccuracy is the highest accuracy of any allowed route, 0 if none is.
+// MaxAccuracy returns the highest accuracy of the allowed routes, 0 if there are none.
 func (p *Planner) MaxAccuracy(allowed Set) slo.Accuracy {
 	var best slo.Accuracy
 	for i := range p.routes {
@@ -153,10 +152,10 @@ type FrontierPoint struct {
 	Route    int
 	Accuracy slo.Accuracy
 	PerItem  float64 // nanoseconds per item in its best batches
-	Hull     bool    // true: not even a mix of two others beats it
+	Hull     bool    // true: no mix of two other routes beats it either
 }
 
-// Frontier lists the allowed routes that no other beats in both accuracy and
+// Frontier returns the allowed routes that no other route beats in both accuracy and
 // time per item, cheapest first.
 func (p *Planner) Frontier(allowed Set) []FrontierPoint {
 	var points []FrontierPoint
@@ -182,8 +181,8 @@ func (p *Planner) Frontier(allowed Set) []FrontierPoint {
 	return kept
 }
 
-// markHull marks the points on the lower convex hull of time over accuracy:
-// the points which no mix of two others beats.
+// markHull marks the points on the lower convex hull of time over accuracy: those that
+// no mix of two others beats.
 func markHull(points []FrontierPoint) {
 	var hull []int
 	for i := range points {

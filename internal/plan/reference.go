@@ -8,13 +8,13 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// The reference policies greedy and knapsack assign strategies to the whole
-// queue again and again. They are functions from a queue to a queue, in the
-// order of deadlines, on one device that is free from time 0 on.
+// The reference policies greedy and knapsack assign strategies to the whole queue again
+// and again. They are functions from queue to queue, in the order of deadlines, for one
+// device that is free from time 0.
 
-// Queued is a job that waits, as the reference policies see it.
+// Queued is a waiting job as the reference policies see it.
 type Queued struct {
-	Options  []Strategy    // at or above its floor, cheapest first, each more accurate than the one before
+	Options  []Strategy    // at or above its floor, cheapest first, each more accurate than the previous one
 	Chosen   int           // index into Options
 	Deadline time.Duration // from when the device is free; math.MaxInt64: none
 	Keep     bool          // late is better than never: it is not dropped
@@ -22,9 +22,9 @@ type Queued struct {
 
 func (q Queued) time() time.Duration { return q.Options[q.Chosen].Time }
 
-// Options lists the distinct strategies for n items at or above a score target
-// that a matrix of MatrixTargets accuracies has: what the paper's online stage
-// chooses from. It is empty when the target is out of reach.
+// Options returns the distinct strategies for n items, at or above a score target, that
+// a matrix of MatrixTargets accuracies has. The paper's online stage chooses from
+// these. It is empty if the target is out of reach.
 func (p *Planner) Options(n int, target slo.Score, allowed Set) []Strategy {
 	var options []Strategy
 	add := func(s Strategy, ok bool) {
@@ -45,9 +45,9 @@ func (p *Planner) Options(n int, target slo.Score, allowed Set) []Strategy {
 	return options
 }
 
-// Reassign lets a policy that replans choose anew for every job in the queue,
-// which is in order of deadlines. It changes Chosen and returns the indices of
-// the jobs that are to be dropped, because no choice lets them be on time.
+// Reassign lets a policy that replans choose again for every job in the queue, which
+// is in order of deadlines. It changes Chosen and returns the indices of the jobs to
+// drop, because no choice lets them be on time.
 func (p Policy) Reassign(queue []Queued) (drop []int) {
 	switch p {
 	case PolicyGreedy:
@@ -111,20 +111,20 @@ func stepDown(jobs []Queued) bool {
 	return true
 }
 
-// knapsack is the paper's optimiser: one option for each job so that the mean
-// accuracy over all is highest, within the time there is before every deadline
-// (prefix constraints: the prototype has only the last). It is exact: dynamic
-// programming over the jobs keeps the undominated pairs of time and score, less
-// those that the fractional optimum of the rest shows to be hopeless. It reports
-// false, and changes nothing, when even the cheapest options miss a deadline.
+// knapsack is the paper's optimiser: it chooses one option for each job so that the
+// mean accuracy over all jobs is highest and every deadline is met (prefix constraints;
+// the paper's prototype has only the last). It is exact: dynamic programming over the
+// jobs keeps the undominated pairs of time and score, except those that the fractional
+// optimum of the remaining jobs rules out. If even the cheapest options miss a
+// deadline, it changes nothing and returns false.
 func knapsack(jobs []Queued) bool {
 	if late(jobs, func(int) int { return 0 }) {
 		return false
 	}
 	limits := limits(jobs)
 	bounds := newBounds(jobs)
-	// A guess just below the upper bound prunes most; if no choice scores that
-	// much the guess is lowered, at the last to a score that is known to be met.
+	// A guess just below the upper bound prunes most states. If no choice scores that
+	// much, the guess is lowered, in the end to a score that is known to be feasible.
 	met := float64(roundedDown(jobs, limits))
 	top, _ := bounds.rest(0, limits[len(jobs)-1], len(bounds.steps[0]))
 	for gap := max(1, (top-met)/guesses); ; gap *= 4 {
@@ -135,11 +135,11 @@ func knapsack(jobs []Queued) bool {
 	}
 }
 
-// guesses is by how much finer than the known gap the first guess is.
+// guesses is the ratio of the known gap to the distance of the first guess.
 const guesses = 256
 
-// explore keeps, job by job, the undominated states from which the rest may
-// still bring the score to least. It returns nil if none gets there.
+// explore keeps, job by job, the undominated states from which the remaining jobs can
+// still bring the score to least. It returns nil if there is no such state.
 func explore(jobs []Queued, limits []time.Duration, bounds bounds, least float64) [][]state {
 	layers := make([][]state, len(jobs)+1)
 	layers[0] = []state{{}}
@@ -149,7 +149,7 @@ func explore(jobs []Queued, limits []time.Duration, bounds bounds, least float64
 		var next []state
 		for o, option := range q.Options {
 			shifted = shifted[:0]
-			hint := len(bounds.steps[i+1]) // states ascend in time, so what is left falls
+			hint := len(bounds.steps[i+1]) // states ascend in time, so the time left decreases
 			for from, s := range layers[i] {
 				t, score := s.time+option.Time, s.score+option.Score
 				if t > limits[i] {
@@ -173,17 +173,17 @@ func explore(jobs []Queued, limits []time.Duration, bounds bounds, least float64
 	return layers
 }
 
-// trace follows the best last state back to each job's choice.
+// trace follows the best final state back to each job's choice.
 func trace(jobs []Queued, layers [][]state) {
-	at := len(layers[len(jobs)]) - 1 // undominated: the highest score is last
+	at := len(layers[len(jobs)]) - 1 // undominated: the last state has the highest score
 	for i := len(jobs); i > 0; i-- {
 		s := layers[i][at]
 		jobs[i-1].Chosen, at = s.option, s.from
 	}
 }
 
-// state is a choice for the first jobs: what it takes and scores, and from which
-// state of the layer before by which option.
+// state is a choice for the first jobs: its time and score, the state of the previous
+// layer that it extends, and the option it adds.
 type state struct {
 	time   time.Duration
 	score  slo.Score
@@ -191,8 +191,8 @@ type state struct {
 	option int
 }
 
-// undominated merges two lists of states, each by ascending time and score, and
-// keeps those that no other beats in both. It appends them to out.
+// undominated merges two lists of states, each ascending in time and score, and appends
+// to out those that no other state beats in both.
 func undominated(a, b, out []state) []state {
 	for len(a) > 0 || len(b) > 0 {
 		var s state
@@ -208,7 +208,7 @@ func undominated(a, b, out []state) []state {
 	return out
 }
 
-// late reports whether a job that can be late is, under a choice for each.
+// late reports whether any job that may not be late is late under the given choices.
 func late(jobs []Queued, choice func(i int) int) bool {
 	var at time.Duration
 	for i, q := range jobs {
@@ -220,8 +220,9 @@ func late(jobs []Queued, choice func(i int) int) bool {
 	return false
 }
 
-// limits is the time by which each prefix of the jobs must be done: its own
-// deadline, and every later one less the least time of the jobs between.
+// limits returns the time by which each prefix of the jobs must be done: the least of
+// its own deadline and every later deadline minus the least time of the jobs in
+// between.
 func limits(jobs []Queued) []time.Duration {
 	l := make([]time.Duration, len(jobs))
 	next := time.Duration(math.MaxInt64)
@@ -238,8 +239,9 @@ func limits(jobs []Queued) []time.Duration {
 	return l
 }
 
-// roundedDown is the score of a feasible choice: from the cheapest, the steps up
-// with the most score for their time that every limit allows.
+// roundedDown returns the score of a feasible choice: it starts with the cheapest
+// options and takes those steps up that score most for their time and that every limit
+// allows.
 func roundedDown(jobs []Queued, limits []time.Duration) slo.Score {
 	chosen := make([]int, len(jobs))
 	slack := make([]time.Duration, len(jobs)) // of each prefix
@@ -277,7 +279,7 @@ func roundedDown(jobs []Queued, limits []time.Duration) slo.Score {
 	}
 }
 
-// bounds answers how much jobs i.. can score at most in a time, if options could
+// bounds computes how much jobs i.. can score at most in a given time, if options could
 // be mixed and only the last deadline counted.
 type bounds struct {
 	base  []slo.Score     // score of jobs i.. at their cheapest
@@ -306,7 +308,7 @@ func newBounds(jobs []Queued) bounds {
 	return b
 }
 
-// hullSteps are the steps up along the upper convex hull of score over time.
+// hullSteps returns the steps along the upper convex hull of score over time.
 func hullSteps(options []Strategy) []step {
 	hull := []int{0}
 	for i := 1; i < len(options); i++ {
@@ -328,9 +330,9 @@ func above(a, b, c Strategy) bool {
 	return float64(b.Score-a.Score)*float64(c.Time-a.Time) > float64(c.Score-a.Score)*float64(b.Time-a.Time)
 }
 
-// rest is the most that jobs i.. can score in the time left. Hint is the number of
-// steps to look at, those of a call with no less time left, and the new hint is
-// returned too.
+// rest returns the most that jobs i.. can score in the time left. hint is the number of
+// steps to look at, taken from a call with no less time left. The new hint is returned
+// too.
 func (b bounds) rest(i int, left time.Duration, hint int) (float64, int) {
 	spare := float64(left - b.least[i])
 	if spare < 0 {

@@ -12,8 +12,8 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// randomQueue draws jobs with options of rising time and score, and deadlines
-// around what running them takes.
+// randomQueue draws jobs with options of rising time and score, and deadlines close to
+// their running times.
 func randomQueue(rng *rand.Rand, jobs, options int) []plan.Queued {
 	queue := make([]plan.Queued, jobs)
 	var at time.Duration
@@ -73,7 +73,7 @@ func TestKnapsackEqualsBruteForceUpToTheViolator(t *testing.T) {
 		rng := rand.New(rand.NewPCG(uint64(seed), 11))
 		queue := randomQueue(rng, 1+rng.IntN(6), 5)
 		last := len(queue) - 1
-		// One violator, the last job: then the rule is one optimisation.
+		// Only the last job can be late: then the rule is one optimisation.
 		var at time.Duration
 		for i := range queue {
 			at += queue[i].Options[queue[i].Chosen].Time
@@ -142,8 +142,8 @@ func TestGreedyStepsDownFromTheHead(t *testing.T) {
 	queue := []plan.Queued{two(5, 10, 100), two(5, 10, 100), two(5, 10, 24), two(5, 30, 25)}
 	drop := plan.PolicyGreedy.Reassign(queue)
 	got := fmt.Sprint(queue[0].Chosen, queue[1].Chosen, queue[2].Chosen, queue[3].Chosen, drop)
-	// The third is 6 late: the first two step down. The fourth is then 25 late,
-	// and with all at their cheapest on time.
+	// The third job is 6 late: the first two switch to their cheapest. The fourth is
+	// then 25 late, and on time if all run at their cheapest.
 	if got != "0 0 0 0 []" {
 		t.Errorf("greedy chose %s", got)
 	}
@@ -169,9 +169,9 @@ func TestOptionsRiseFromTheFloor(t *testing.T) {
 	}
 }
 
-// BenchmarkKnapsack is the size the paper has: 30 jobs with up to 42 choices
-// each, of a profile like the paper's (two variants) and like the shipped
-// model's. The budget is 5 ms.
+// BenchmarkKnapsack has the size of the paper's problem: 30 jobs with up to 42 choices
+// each, for a profile like the paper's (two variants) and one like the shipped model's.
+// The budget is 5 ms.
 func BenchmarkKnapsack(b *testing.B) {
 	for _, k := range []int{3, 7} {
 		b.Run(fmt.Sprintf("variants=%d", k), func(b *testing.B) {

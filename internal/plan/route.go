@@ -7,39 +7,39 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Route is a way for an item to be answered: a run of a variant and, where a gate
-// follows it, for some of the items a further route. Every variant is a route of
-// one step; those come first, under the variants' indices. Planning compares
-// routes by what an item is expected to score and to cost on them, so one of
-// several steps is one more point of the frontier.
+// Route is a way to answer an item: a run of a variant and, if a gate follows it, a
+// further route for some of the items. Every variant is a route of one step. These
+// routes come first, under the indices of the variants. Planning compares routes by the
+// expected score and time of an item, so a route of several steps is just one more
+// point of the frontier.
 type Route struct {
 	Name       string
-	Variant    int            // that its first step runs
+	Variant    int            // of its first step
 	Modalities slo.Modalities // that its steps need together
-	Accuracy   slo.Accuracy   // expected of an item that takes it to its end
-	Curve      Curve          // expected time of a batch, with what its items run later
-	// Next is where the gate behind the first step sends items; those that it sends
-	// nowhere are answered. Nil: no gate, all are.
+	Accuracy   slo.Accuracy   // expected of an item that takes the route to its end
+	Curve      Curve          // expected time of a batch, including later steps of its items
+	// Next is where the gate after the first step sends items; the others are answered.
+	// Nil: there is no gate, and all are answered.
 	Next []Branch
-	// Inner routes are only gone on with: no job starts on one.
+	// Inner routes are only reached through gates: no job starts on one.
 	Inner bool
-	// Silent says that the first step's outputs are no answer: an item cannot stop
+	// Silent means that the first step's outputs are no answer: an item cannot stop
 	// there.
 	Silent bool
 
-	tail float64 // expected ns per item behind the first step
+	tail float64 // expected ns per item after the first step
 }
 
 // Branch is one way on from a gate.
 type Branch struct {
-	Route int     // that the item goes on with; a lower index than the route's own
-	Share float64 // of the items that come to the gate
-	// Loss is by how much less accurate an item is that should go on and is answered
-	// by the step before the gate instead, for want of time.
+	Route int     // that the item goes on to; a lower index than that of its own route
+	Share float64 // of the items that reach the gate
+	// Loss is how much accuracy an item loses if it should go on but is answered by the
+	// step before the gate, because there is no time.
 	Loss slo.Accuracy
 }
 
-// RouteSpec describes a route of several steps, or one that others go on with.
+// RouteSpec describes a route of several steps, or one that others go on to.
 type RouteSpec struct {
 	Name     string
 	Variant  int
@@ -49,11 +49,12 @@ type RouteSpec struct {
 	Silent   bool
 }
 
-// TailPerItem is the expected time, in ns, that an item takes behind the first
-// step of the route, in the best batches.
+// TailPerItem returns the expected time of an item, in ns, after the first step of the
+// route, in the best batches.
 func (r Route) TailPerItem() float64 { return r.tail }
 
-// Branch returns the way on from the route's gate to another route.
+// Branch returns the branch from the route's gate to another route; false if there is
+// none.
 func (r Route) Branch(to int) (Branch, bool) {
 	for _, b := range r.Next {
 		if b.Route == to {
@@ -63,10 +64,10 @@ func (r Route) Branch(to int) (Branch, bool) {
 	return Branch{}, false
 }
 
-// shareError is what shares may lack for 1 by rounding.
+// shareError is the tolerance for rounding when shares should sum to 1.
 const shareError = 1e-9
 
-// addRoute appends a route to the planner's.
+// addRoute adds a route to the planner.
 func (p *Planner) addRoute(s RouteSpec) error {
 	if len(p.routes) == RoutesMax {
 		return fmt.Errorf("more than %d routes", RoutesMax)

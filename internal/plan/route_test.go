@@ -11,7 +11,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// linear is a curve of a time for each batch and one for each item, up to 8 items.
+// linear returns a curve with a time per batch and a time per item, for up to 8 items.
 func linear(t testing.TB, base, each time.Duration) plan.Curve {
 	t.Helper()
 	c, err := plan.NewCurve([]plan.Point{{Items: 1, Time: base + each}, {Items: 8, Time: base + 8*each}})
@@ -28,8 +28,8 @@ func twoVariants(t testing.TB) []plan.Variant {
 	}
 }
 
-// TestRoutesOfOneStepAreTheVariants checks that a variant is a route under its own
-// index, of its own accuracy, time and modalities.
+// TestRoutesOfOneStepAreTheVariants checks that each variant is a route with the same
+// index, accuracy, time and modalities.
 func TestRoutesOfOneStepAreTheVariants(t *testing.T) {
 	p := randomPlanner(t, rand.New(rand.NewPCG(1, 1)), 5)
 	if len(p.Routes()) != len(p.Variants()) {
@@ -44,7 +44,7 @@ func TestRoutesOfOneStepAreTheVariants(t *testing.T) {
 	}
 }
 
-// TestRoute checks what follows from a route's steps.
+// TestRoute checks the figures that a planner derives from a route's steps.
 func TestRoute(t *testing.T) {
 	p, err := plan.New(twoVariants(t),
 		plan.RouteSpec{Name: "last", Variant: 1, Accuracy: 980_000, Inner: true},
@@ -54,7 +54,8 @@ func TestRoute(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := p.Routes()
-	// In batches of 8 an item of `ab` takes 10 ms; one of the cascade 2 ms and a quarter of that.
+	// In batches of 8 an item of `ab` takes 10 ms; one of the cascade takes 2 ms plus a
+	// quarter of that.
 	if r[3].Modalities != 3 || r[3].TailPerItem() != 2.5e6 || r[3].Curve.Batch(4) != 22*time.Millisecond || r[3].Curve.Max() != 8 {
 		t.Errorf("%+v: a batch of 4 takes %v", r[3], r[3].Curve.Batch(4))
 	}
@@ -76,9 +77,10 @@ func TestRoute(t *testing.T) {
 		t.Errorf("from the gate: %+v, %v", b, ok)
 	}
 	if _, ok := r[3].Branch(1); ok {
-		t.Error("a way on from the gate that it does not have")
+		t.Error("the gate has a branch that was not declared")
 	}
-	// At a floor between the two variants the cascade is cheaper than any mix of them.
+	// For a floor between the two variants, the cascade is cheaper than any mix of
+	// them.
 	s, ok := p.Cheapest(16, slo.Accuracy(965_000).Times(16), p.All())
 	if !ok || s.Items[3] < 12 || s.Items[2] > 0 {
 		t.Errorf("16 items at .965: %v", s.Items)
@@ -103,8 +105,8 @@ func TestRoutesAreRefused(t *testing.T) {
 	}
 }
 
-// TestCheapestWithRoutes compares plans with routes of several steps with plans of a
-// planner to which each route is a variant of that accuracy and time.
+// TestCheapestWithRoutes compares plans over routes of several steps with those of a
+// planner that has a variant with the same accuracy and time for each route.
 func TestCheapestWithRoutes(t *testing.T) {
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 5))

@@ -6,28 +6,27 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Group is a number of items of one job that may take the same routes:
-// those that carry the same modalities.
+// Group is a number of items of one job that may take the same routes, because they
+// carry the same modalities.
 type Group struct {
 	Items   int // >= 1
 	Allowed Set // not empty
 }
 
-// Split shares out over the groups of a job what its items must score together:
-// the goals sum up to at least target, and reaching each by itself costs about
-// as little time as reaching the target together can. It reports false when the
-// target is out of reach; MaxScore says what is in reach.
+// Split divides the score that a job's items must reach over the groups of the job. The
+// goals sum to at least target, and reaching each one separately takes about as little
+// time as reaching the target together. It returns false if the target is out of reach;
+// MaxScore returns what can be reached.
 //
-// It is the linear relaxation of the joint problem, solved exactly: every group
-// starts at its cheapest corner of its hull, and steps along the hulls are taken
-// where a point of score costs the least time, over all groups, until the target
-// is reached. The last step is taken in part, which the strategy of that group
-// then mixes.
+// It solves the linear relaxation of the joint problem exactly. Every group starts at
+// the cheapest corner of its hull. Then steps along the hulls are taken, over all
+// groups, where a point of score costs the least time, until the target is reached. The
+// last step is taken in part; that group's strategy mixes two routes.
 func (p *Planner) Split(groups []Group, target slo.Score) (goals []slo.Score, ok bool) {
 	type step struct {
 		group int
 		gain  slo.Score
-		slope float64 // time for a unit of score
+		slope float64 // time per unit of score
 	}
 	goals = make([]slo.Score, len(groups))
 	var steps []step
@@ -58,7 +57,7 @@ func (p *Planner) Split(groups []Group, target slo.Score) (goals []slo.Score, ok
 	return goals, missing <= 0
 }
 
-// MaxScore is the highest score that the groups can be expected to reach.
+// MaxScore returns the highest score that the groups can be expected to reach.
 func (p *Planner) MaxScore(groups []Group) (sum slo.Score) {
 	for _, g := range groups {
 		sum += p.MaxAccuracy(g.Allowed).Times(g.Items)

@@ -10,9 +10,9 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// TestSplit holds the goals of random groups against every division of the
-// target: they reach it, each is within its group's reach, and the time that the
-// groups then take lies close to that of the best division.
+// TestSplit compares the goals of random groups with every division of the target: the
+// goals reach the target, each group can reach its goal, and the groups take little
+// more time than with the best division.
 func TestSplit(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
 	var sum, best time.Duration
@@ -54,7 +54,7 @@ func TestSplit(t *testing.T) {
 	}
 }
 
-// bestDivision is the least time over all strategies of all groups.
+// bestDivision returns the least time over all strategies of all groups.
 func bestDivision(p *plan.Planner, groups []plan.Group, target slo.Score) time.Duration {
 	if len(groups) == 1 {
 		s, ok := p.Cheapest(groups[0].Items, target, groups[0].Allowed)
@@ -73,7 +73,7 @@ func bestDivision(p *plan.Planner, groups []plan.Group, target slo.Score) time.D
 	return best
 }
 
-// everyStrategy lists all ways to run a group.
+// everyStrategy returns all ways to run a group.
 func everyStrategy(p *plan.Planner, g plan.Group) (all []plan.Strategy) {
 	var walk func(v, left int, s plan.Strategy)
 	walk = func(v, left int, s plan.Strategy) {

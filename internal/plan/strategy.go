@@ -11,12 +11,12 @@ import (
 // Strategy says how many of a job's items take each route.
 type Strategy struct {
 	Items []int         // by route; sums to the job's size
-	Time  time.Duration // the routes' batches one after another
+	Time  time.Duration // of the routes' batches one after another
 	Score slo.Score     // expected: the sum over items of the accuracy of their route
-	Exact bool          // false: the search was cut short, a cheaper strategy may exist
+	Exact bool          // false: the search was cut short, so a cheaper strategy may exist
 }
 
-// Size is the number of items of the job.
+// Size returns the number of items of the job.
 func (s Strategy) Size() int {
 	n := 0
 	for _, x := range s.Items {
@@ -25,26 +25,26 @@ func (s Strategy) Size() int {
 	return n
 }
 
-// Accuracy is the expected mean accuracy of the job, rounded down to a unit.
+// Accuracy returns the expected mean accuracy of the job, rounded down to a millionth.
 func (s Strategy) Accuracy() slo.Accuracy { return s.Score.Mean(s.Size()) }
 
 // nodesMax bounds one search. Searches on profiles of real models visit tens to
-// thousands of nodes, also for 100,000 items; only many routes of almost the
-// same trade-off (adversarial profiles) come near the bound, and then the best
-// strategy found so far is returned with Exact false. A node costs tens of
-// nanoseconds, so the bound keeps admission under about 20 ms.
+// thousands of nodes, even for 100,000 items. Only many routes with almost the same
+// trade-off (adversarial profiles) come near the bound. Then the best strategy so far
+// is returned with Exact false. A node takes tens of nanoseconds, so the bound keeps
+// admission under about 20 ms.
 const nodesMax = 200_000
 
-// Cheapest returns the strategy of least time for n >= 1 items whose expected
-// score is at least target (for a floor: floor.Times(n)), using allowed
-// routes only. It reports false when not even the most accurate one reaches
-// the target. Among strategies of equal time the choice is deterministic.
+// Cheapest returns the strategy of least time for n >= 1 items whose expected score is
+// at least target (for a floor: floor.Times(n)), using only allowed routes. It returns
+// false if not even the most accurate route reaches the target. Among strategies of
+// equal time the choice is deterministic.
 //
-// The problem is the paper's integer program: minimise the sum of the routes'
-// times under an accuracy constraint. It is solved exactly by depth-first branch
-// and bound: a route's share is enumerated outwards from where the bound is
-// least, and the bound for what remains is the lower convex hull of time per
-// item over accuracy, which no batching can beat.
+// The problem is the paper's integer program: minimise the sum of the routes' times
+// under an accuracy constraint. Depth-first branch and bound solves it exactly. A
+// route's share is enumerated outwards from where the bound is least. The bound for the
+// rest is the lower convex hull of time per item over accuracy, which no batching can
+// beat.
 func (p *Planner) Cheapest(n int, target slo.Score, allowed Set) (Strategy, bool) {
 	if n == 1 {
 		return p.cheapestOne(target, allowed)
@@ -76,16 +76,16 @@ func (p *Planner) cheapestOne(target slo.Score, allowed Set) (Strategy, bool) {
 	return p.Uniform(1, best), true
 }
 
-// Uniform is the strategy that runs all n items on route v.
+// Uniform returns the strategy that runs all n items on route v.
 func (p *Planner) Uniform(n, v int) Strategy {
 	items := make([]int, len(p.routes))
 	items[v] = n
 	return Strategy{Items: items, Time: p.routes[v].Curve.Time(n), Score: p.routes[v].Accuracy.Times(n), Exact: true}
 }
 
-// Best returns the strategy of the highest expected score for n >= 1 items that
-// takes at most budget, and of those the one of least time. It reports false
-// when even the cheapest route takes longer.
+// Best returns the strategy with the highest expected score for n >= 1 items that takes
+// at most budget, and among equals the one of least time. It returns false if even the
+// cheapest route takes longer.
 func (p *Planner) Best(n int, budget time.Duration, allowed Set) (Strategy, bool) {
 	best, ok := p.Cheapest(n, 0, allowed)
 	if !ok || best.Time > budget {
@@ -107,7 +107,7 @@ func (p *Planner) Best(n int, budget time.Duration, allowed Set) (Strategy, bool
 // search is one run of branch and bound.
 type search struct {
 	planner  *Planner
-	order    []int     // routes in the order they are branched on
+	order    []int     // routes in branching order
 	hulls    [][]point // hulls[d]: bound for the routes order[d:]
 	items    []int     // the strategy being built, by route
 	best     []int
@@ -123,7 +123,7 @@ type point struct {
 	time float64
 }
 
-// newSearch orders the allowed routes and builds the bounds; nil if the
+// newSearch orders the allowed routes and builds the bounds. It returns nil if the
 // target is out of reach.
 func newSearch(p *Planner, n int, target slo.Score, allowed Set) *search {
 	if p.MaxAccuracy(allowed).Times(n) < target || allowed&(^Set(0)>>(64-len(p.routes))) == 0 {
@@ -135,8 +135,8 @@ func newSearch(p *Planner, n int, target slo.Score, allowed Set) *search {
 			s.order = append(s.order, i)
 		}
 	}
-	// The last route branched on gets what remains, so those that carry most
-	// of an optimum (the ones on the hull, cheap first) go last.
+	// The last route gets all remaining items, so the routes with most of an optimum
+	// (those on the hull, cheap first) go last.
 	hull := p.hullOf(s.order)
 	sort.SliceStable(s.order, func(a, b int) bool {
 		va, vb := &p.routes[s.order[a]], &p.routes[s.order[b]]
@@ -153,9 +153,9 @@ func newSearch(p *Planner, n int, target slo.Score, allowed Set) *search {
 	return s
 }
 
-// beaten reports whether another allowed route is at least as accurate and
-// takes no longer for any number of items, so that i is never needed. Of equals
-// the first stays.
+// beaten reports whether another allowed route is at least as accurate and takes no
+// longer for any number of items, so that i is never needed. The first among equals
+// stays.
 func (p *Planner) beaten(i int, allowed Set) bool {
 	vi := &p.routes[i]
 	for j, vj := range p.routes {
@@ -174,7 +174,7 @@ func (p *Planner) beaten(i int, allowed Set) bool {
 	return false
 }
 
-// hullOf is the lower left convex hull of (accuracy, time per item) over the
+// hullOf returns the lower left convex hull of (accuracy, time per item) over the
 // routes: the least time per item at which a mix reaches an accuracy.
 func (p *Planner) hullOf(routes []int) []point {
 	points := make([]point, len(routes))
@@ -216,7 +216,7 @@ func onHull(hull []point, r *Route) bool {
 	return false
 }
 
-// bound is the least time, in nanoseconds, in which m items of the routes
+// bound returns the least time, in nanoseconds, in which m items of the routes
 // order[d:] can score t; +Inf if they cannot. It is convex in (m, t).
 func (s *search) bound(d, m int, t slo.Score) float64 {
 	if m == 0 {
@@ -242,15 +242,15 @@ func (s *search) bound(d, m int, t slo.Score) float64 {
 	return float64(m) * (a.time + (b.time-a.time)*(need-a.acc)/(b.acc-a.acc))
 }
 
-// prune reports whether a bound shows that nothing under it is better than the
-// best: times are whole nanoseconds, so a bound above best-1 is enough. The
-// margin covers the rounding of the bound.
+// prune reports whether a bound shows that nothing below it is better than the best so
+// far. Times are whole nanoseconds, so a bound above best-1 is enough. The margin
+// covers the rounding of the bound.
 func (s *search) prune(bound float64) bool {
 	return bound > float64(s.bestTime)-1+1e-9*float64(s.bestTime)+1e-3
 }
 
-// seed finds a good first strategy, so that pruning starts early: every pair of
-// routes, with the more accurate one at its least share or at the next shares
+// seed finds a good first strategy, so that pruning starts early. It tries every pair
+// of routes, with the more accurate one at its least share or at the next larger shares
 // up to a full batch.
 func (s *search) seed() {
 	for _, i := range s.order {
@@ -273,7 +273,7 @@ func (s *search) seedPair(i, j int) {
 	}
 	for end := min(s.n, x+vj.Curve.best); x <= end; x++ {
 		if vi.Accuracy.Times(s.n-x)+vj.Accuracy.Times(x) < s.target {
-			return // more of the less accurate one
+			return // more items on the less accurate one
 		}
 		if t := vi.Curve.Time(s.n-x) + vj.Curve.Time(x); t < s.bestTime {
 			clear(s.items)
@@ -298,8 +298,8 @@ func (s *search) score() slo.Score {
 	return sum
 }
 
-// branch shares out m items over order[d:] so that they score at least t; the
-// routes before have taken spent.
+// branch divides m items over order[d:] so that they score at least t. The routes
+// before have taken spent.
 func (s *search) branch(d, m int, t slo.Score, spent time.Duration) {
 	if s.nodes >= nodesMax {
 		return
@@ -333,8 +333,8 @@ func (s *search) branch(d, m int, t slo.Score, spent time.Duration) {
 	s.items[v] = 0
 }
 
-// try gives x items to order[d] and shares out the rest, unless the real time
-// of x, with its batches, already rules that out.
+// try gives x items to order[d] and divides the rest, unless the real time of x, in
+// batches, already rules that out.
 func (s *search) try(d, x, m int, t slo.Score, spent time.Duration) {
 	v := s.order[d]
 	route := &s.planner.routes[v]
@@ -347,8 +347,8 @@ func (s *search) try(d, x, m int, t slo.Score, spent time.Duration) {
 	s.branch(d+1, m-x, t, spent)
 }
 
-// feasible is the range of items for a route of accuracy acc that leaves the
-// later routes able to score the rest.
+// feasible returns the range of items for a route of accuracy acc that lets the later
+// routes reach the remaining score.
 func (s *search) feasible(d, m int, t slo.Score, acc slo.Accuracy) (low, high int) {
 	hull := s.hulls[d+1]
 	rest := slo.Score(hull[len(hull)-1].acc)
@@ -368,7 +368,7 @@ func (s *search) feasible(d, m int, t slo.Score, acc slo.Accuracy) (low, high in
 	}
 }
 
-// minimise returns where a convex function on whole numbers is least.
+// minimise returns the argument of the minimum of a convex function on integers.
 func minimise(low, high int, f func(int) float64) int {
 	for low < high {
 		mid := low + (high-low)/2
