@@ -8,9 +8,9 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// audit holds the core's actions against the invariants, from the actions and
-// arrivals alone: it knows nothing of the core's own records. Its records are as
-// large as the jobs, so it is for tests.
+// audit checks the core's actions against the invariants. It uses only the actions and
+// the arrivals, not the core's own records. Its memory grows with the number of items,
+// so it is for tests.
 type audit struct {
 	models    []sched.Model
 	instances map[sched.InstanceID]sched.InstanceUp
@@ -18,31 +18,31 @@ type audit struct {
 	running   map[sched.BatchID]sched.Dispatch
 }
 
-// audited is a job as its actions have made it.
+// audited is the state of a job after its actions so far.
 type audited struct {
 	Arrival
 	items   []itemState
-	unsent  slo.Score // the best that items can score which were never dispatched, or lost
+	unsent  slo.Score // highest possible score of items never dispatched, or lost
 	score   slo.Score // of items that have started a route
-	expects slo.Score // of items that have finished after running
+	expects slo.Score // of items that finished after running
 	ran     int
 	failed  int // items that failed alone
 }
 
-// itemState is where an item is.
+// itemState is the state of an item.
 type itemState struct {
 	running  bool
 	finished bool
-	variant  int // that it runs on, or ran on last
+	variant  int // that it runs on, or last ran on
 	route    int // that it takes
 	present  slo.Modalities
 	choice   slo.Modalities
-	best     slo.Accuracy // of the routes it may take
+	best     slo.Accuracy // of the routes that it may take
 	credit   slo.Accuracy // of the route that it started
-	onward   bool         // a gate has sent it on to its route, and
+	onward   bool         // a gate has sent it on to its route; then:
 	answered int          // the variant of the step before
-	silent   bool         // which gave no answer, or
-	loss     slo.Accuracy // one that is less accurate by this
+	silent   bool         // that step gave no answer
+	loss     slo.Accuracy // by how much that step's answer is less accurate
 }
 
 func newAudit(cfg Config) *audit {
@@ -50,7 +50,7 @@ func newAudit(cfg Config) *audit {
 		running: map[sched.BatchID]sched.Dispatch{}}
 }
 
-// step checks what the core did about an event.
+// step checks the core's actions for an event.
 func (a *audit) step(now slo.Instant, e sched.Event, out []sched.Action) error {
 	switch e := e.(type) {
 	case sched.Done:
@@ -107,8 +107,8 @@ func (a *audit) arrive(j Arrival) {
 	a.jobs[j.Job] = job
 }
 
-// dispatch checks a batch: bounds (I-4), floors (I-5), modalities (I-6) and that
-// it is worth running for every job in it (I-7).
+// dispatch checks a batch: its bounds (I-4), floors (I-5) and modalities (I-6), and
+// that each of its jobs should be on time or has late rule run (I-7).
 func (a *audit) dispatch(d sched.Dispatch, now slo.Instant) error {
 	m := a.models[d.Model]
 	v := m.Planner.Variants()[d.Variant]
@@ -138,7 +138,7 @@ func (a *audit) dispatch(d sched.Dispatch, now slo.Instant) error {
 	for i, p := range d.Parts {
 		j := a.jobs[p.Job]
 		if j == nil || j.Model != d.Model || p.Count < 1 || p.First < 0 || p.First+p.Count > len(j.items) {
-			return fmt.Errorf("I-2: batch %d has items %+v that are not there", d.Batch, p)
+			return fmt.Errorf("I-2: batch %d has unknown items %+v", d.Batch, p)
 		}
 		route := d.Variant
 		if d.Routes != nil {
@@ -158,9 +158,9 @@ func (a *audit) dispatch(d sched.Dispatch, now slo.Instant) error {
 	return nil
 }
 
-// send records items as running. Without routes an item may be on any whose first
-// step is the variant and that has no gate, which only the variant itself is, or the
-// one that it was sent on with.
+// send records items as running. A batch without gates does not say which routes its
+// items take. Then an item's route must have the variant as its first step and no gate:
+// it is the variant itself, or the route that the item was sent on to.
 func (a *audit) send(j *audited, p sched.Part, variant, route int) error {
 	routes := a.models[j.Model].Planner.Routes()
 	for i := p.First; i < p.First+p.Count; i++ {
@@ -189,7 +189,7 @@ func (a *audit) send(j *audited, p sched.Part, variant, route int) error {
 	return j.reachable(p.Job)
 }
 
-// reachable checks that the floor is in reach (I-5).
+// reachable checks that the floor can be reached (I-5).
 func (j *audited) reachable(id sched.JobID) error {
 	n := len(j.items) - j.failed
 	if best := j.score + j.unsent; best < j.Objective.Floor.Times(n) {
@@ -198,7 +198,7 @@ func (j *audited) reachable(id sched.JobID) error {
 	return nil
 }
 
-// judge records which items go on.
+// judge records which items go on to another route.
 func (a *audit) judge(d sched.Dispatch, e sched.Done) {
 	at := 0
 	for i, p := range d.Parts {
@@ -217,7 +217,7 @@ func (a *audit) judge(d sched.Dispatch, e sched.Done) {
 	}
 }
 
-// end records the end of a batch; when it was lost or failed, its items have not run.
+// end records the end of a batch. If it was lost or failed, its items count as not run.
 func (a *audit) end(d sched.Dispatch, lost bool) {
 	delete(a.running, d.Batch)
 	if !lost {
@@ -238,11 +238,11 @@ func (a *audit) end(d sched.Dispatch, lost bool) {
 	}
 }
 
-// finish checks that items end once, and on time only when they are (I-3).
+// finish checks that each item ends once, and on time only if it is (I-3).
 func (a *audit) finish(f sched.Finish, now slo.Instant) error {
 	j := a.jobs[f.Job]
 	if j == nil {
-		return fmt.Errorf("I-2: items of job %d end, which is not there", f.Job)
+		return fmt.Errorf("I-2: items of unknown job %d end", f.Job)
 	}
 	if f.Outcome.Ran() != (f.Reason == slo.ReasonNone) || !f.Outcome.Ran() && f.Outcome != f.Reason.Outcome() {
 		return fmt.Errorf("I-2: items of job %d end %v for the reason %v", f.Job, f.Outcome, f.Reason)
@@ -279,7 +279,7 @@ func (a *audit) finish(f sched.Finish, now slo.Instant) error {
 	return nil
 }
 
-// finishJob checks what a job that ran was promised (I-5).
+// finishJob checks the floor of a job that ran (I-5).
 func (a *audit) finishJob(f sched.FinishJob) error {
 	j := a.jobs[f.Job]
 	delete(a.jobs, f.Job)

@@ -11,23 +11,23 @@ import (
 	"github.com/mosel-serve/mosel/internal/workload"
 )
 
-// Client offers a load to one model.
+// Client sends a load to one model.
 type Client struct {
-	ID      sched.ClientID // by which the core is fair
+	ID      sched.ClientID // for fair sharing in the core
 	Load    workload.Load
 	Model   int // index into the core's models
 	Planner *plan.Planner
 	Late    slo.LateRule
-	// AllFirst counts deadlines from the time the job would take on all the
-	// modalities it carries: the load's deadlines are slack beyond that.
+	// AllFirst counts deadlines from the time that the job takes on all the modalities
+	// it carries: the load's deadlines are slack beyond that.
 	AllFirst bool
-	// Missing is, by modality, the share of jobs that lack it. A job that would
-	// lack all of them has all.
+	// Missing is, by modality, the share of jobs that lack it. A job that would lack
+	// all modalities has all.
 	Missing []float64
 }
 
-// Arrivals merges what the clients offer, in order of time, and numbers the jobs
-// from 1. Jobs are drawn when they are asked for.
+// Arrivals merges the loads of the clients in order of time, and numbers the jobs from
+// 1. Jobs are drawn as they are read.
 func Arrivals(clients []Client) iter.Seq[Arrival] {
 	return func(yield func(Arrival) bool) {
 		heads := make([]Arrival, len(clients))

@@ -14,7 +14,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// planner draws a model of 1 to 3 modalities with a variant per subset.
+// planner draws a model with 1 to 3 modalities and a variant for each subset.
 func planner(t testing.TB, rng *rand.Rand) *plan.Planner {
 	t.Helper()
 	modalities := 1 + rng.IntN(3)
@@ -45,7 +45,7 @@ func planner(t testing.TB, rng *rand.Rand) *plan.Planner {
 	return p
 }
 
-// wrong is a planner of the same variants that take half to twice the time.
+// wrong returns a planner with the same variants, which take half to twice the time.
 func wrong(t testing.TB, rng *rand.Rand, p *plan.Planner) *plan.Planner {
 	t.Helper()
 	variants := slices.Clone(p.Variants())
@@ -67,8 +67,8 @@ func wrong(t testing.TB, rng *rand.Rand, p *plan.Planner) *plan.Planner {
 	return other
 }
 
-// scenario draws everything from one seed: models, instances, bounds, faults,
-// jobs of 1 to 200 items, floors feasible and not, deadlines past and far.
+// scenario draws everything from one seed: models, instances, bounds, faults, jobs of 1
+// to 200 items, feasible and infeasible floors, near, distant and past deadlines.
 func scenario(t testing.TB, seed uint64) (sim.Config, []sim.Arrival) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 7))
@@ -98,7 +98,7 @@ func scenario(t testing.TB, seed uint64) (sim.Config, []sim.Arrival) {
 	if rng.IntN(4) == 0 {
 		cfg.Faults.Outages = []sim.Outage{{Instance: sched.InstanceID(rng.IntN(len(cfg.Instances))), At: slo.Instant(rng.IntN(2e8)), For: time.Duration(1 + rng.IntN(3e8))}}
 	}
-	if rng.IntN(4) == 0 { // a profile that has nothing to do with the truth
+	if rng.IntN(4) == 0 { // a profile that is far from the truth
 		for _, m := range cfg.Core.Models {
 			cfg.True = append(cfg.True, wrong(t, rng, m.Planner))
 		}
@@ -114,8 +114,8 @@ func scenario(t testing.TB, seed uint64) (sim.Config, []sim.Arrival) {
 	return cfg, arrivals(rng, cfg, 150+rng.IntN(250))
 }
 
-// drawFleet draws instances of up to three classes with slots of their own, models that
-// are not everywhere or have latencies of their own, and resizes.
+// drawFleet draws instances of up to three classes with their own slots, models that
+// only some classes have or that have other latencies there, and resizes.
 func drawFleet(t testing.TB, rng *rand.Rand, cfg *sim.Config) {
 	t.Helper()
 	classes := 1 + rng.IntN(3)
@@ -124,7 +124,7 @@ func drawFleet(t testing.TB, rng *rand.Rand, cfg *sim.Config) {
 		for range rng.IntN(3) {
 			cfg.Faults.Resizes = append(cfg.Faults.Resizes, sim.Resize{Instance: sched.InstanceID(i), At: slo.Instant(rng.IntN(4e8)), Slots: rng.IntN(5)})
 		}
-		// In the end there is a slot everywhere, so that all jobs end.
+		// At the end every instance has a slot, so all jobs end.
 		cfg.Faults.Resizes = append(cfg.Faults.Resizes, sim.Resize{Instance: sched.InstanceID(i), At: 5e8, Slots: 1 + rng.IntN(3)})
 	}
 	for i, m := range cfg.Core.Models {
@@ -147,7 +147,7 @@ func drawFleet(t testing.TB, rng *rand.Rand, cfg *sim.Config) {
 	cfg.Instances[0].Class = 0 // which has all variants
 }
 
-// withRoutes adds routes of two and three steps, some of which are only gone on with.
+// withRoutes adds routes of two and three steps; some are only reached through gates.
 func withRoutes(t testing.TB, rng *rand.Rand, p *plan.Planner) *plan.Planner {
 	t.Helper()
 	variants := p.Variants()
@@ -194,7 +194,7 @@ func arrivals(rng *rand.Rand, cfg sim.Config, jobs int) []sim.Arrival {
 		}
 		a := sim.Arrival{At: slo.Instant(at)}
 		a.Arrive = sched.Arrive{Job: sched.JobID(id), Model: m, Items: 1, Present: mods, Bytes: int64(rng.IntN(200))}
-		if rng.IntN(3) == 0 { // the rest is a flood of one client
+		if rng.IntN(3) == 0 { // the rest is a flood from one client
 			a.Client = sched.ClientID(1 + rng.IntN(4))
 		}
 		if rng.IntN(4) == 0 {
@@ -224,8 +224,8 @@ func arrivals(rng *rand.Rand, cfg sim.Config, jobs int) []sim.Arrival {
 	return list
 }
 
-// mixed draws what the items of a job carry: at most four different things, in
-// runs of any length.
+// mixed draws what the items of a job carry: at most four different sets, in runs of
+// any length.
 func mixed(rng *rand.Rand, items int, all slo.Modalities) (runs []slo.Carried) {
 	var kinds []slo.Carried
 	for range 1 + rng.IntN(4) {

@@ -11,8 +11,8 @@ import (
 	"github.com/mosel-serve/mosel/internal/workload"
 )
 
-// fairModel takes 0.4 ms an item at its cheapest, in batches of up to 16, so one
-// instance carries about 2,500 items a second.
+// fairModel takes at least 0.4 ms per item, in batches of up to 16, so one instance
+// serves about 2,500 items per second.
 func fairModel(t *testing.T) *plan.Planner {
 	t.Helper()
 	curve := func(each time.Duration) plan.Curve {
@@ -36,10 +36,9 @@ func fairModel(t *testing.T) *plan.Planner {
 	return p
 }
 
-// TestFloodStarvesNobody offers ten times what the instance can carry from one
-// client beside a twentieth and a tenth of it from two others: those two get all
-// they ask for, and the flood the rest. Without shares of the queue they are
-// treated like the flood.
+// TestFloodStarvesNobody has one client send ten times what the instance can serve, and
+// two others a twentieth and a tenth of it. These two must get all they ask for, and
+// the flood the rest. Without fair sharing they are treated like the flood.
 func TestFloodStarvesNobody(t *testing.T) {
 	p := fairModel(t)
 	for _, deadline := range []time.Duration{50 * time.Millisecond, 0} {
@@ -61,12 +60,11 @@ func TestFloodStarvesNobody(t *testing.T) {
 	}
 }
 
-// settled is when what an idle server had begun, before there was a flood, has
-// long ended.
+// settled is long after the end of the work that an idle server began before the flood.
 const settled = slo.Instant(200 * time.Millisecond)
 
-// flood runs the load and returns the share of each client's items, of those that
-// came once it had settled, that were done on time.
+// flood runs the load and returns, by client, the share of the items arriving after
+// settled that were on time.
 func flood(t *testing.T, p *plan.Planner, deadline time.Duration, known bool) (shares [3]float64) {
 	t.Helper()
 	const length = 4 * time.Second

@@ -10,21 +10,21 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Faults are the ways in which the world is not as profiled. The zero value has
-// none. A profile that is wrong is Config.True.
+// Faults are the differences between the simulated machine and the profile. The zero
+// value has none. For a wrong profile see Config.True.
 type Faults struct {
-	// Noise is the largest relative disturbance of a batch's time, e.g. 0.1.
+	// Noise is the largest relative deviation of a batch's time, e.g. 0.1.
 	Noise float64
 	// Slow is the time of every batch relative to the true profile; 0 means 1.
 	Slow float64
-	// Slowdowns are instances that are slow for a while.
+	// Slowdowns make instances slow for a while.
 	Slowdowns []Slowdown
 	// FailShare is the share of batches that fail.
 	FailShare float64
-	// FailItemShare is the share of items that run and have no answer.
+	// FailItemShare is the share of the items in batches that run but have no answer.
 	FailItemShare float64
-	// LoseEvery is the mean time between losses of some instance; 0 = never. It
-	// comes back after LoseFor.
+	// LoseEvery is the mean time between losses of a random instance; 0: never. The
+	// instance comes back after LoseFor.
 	LoseEvery, LoseFor time.Duration
 	// Outages are losses at given times.
 	Outages []Outage
@@ -32,7 +32,7 @@ type Faults struct {
 	Resizes []Resize
 }
 
-// Resize gives an instance more slots or fewer.
+// Resize changes the number of an instance's slots.
 type Resize struct {
 	Instance sched.InstanceID
 	At       slo.Instant
@@ -46,15 +46,15 @@ type Slowdown struct {
 	From, Til slo.Instant
 }
 
-// Outage takes an instance away for a while.
+// Outage takes an instance down for a while.
 type Outage struct {
 	Instance sched.InstanceID
 	At       slo.Instant
 	For      time.Duration
 }
 
-// draws are the random streams of the faults, one for each purpose: the n-th
-// batch is disturbed alike whether batches fail or not.
+// draws are the random streams of the faults, one for each purpose. So the n-th batch
+// gets the same noise whether batches fail or not.
 type draws struct{ noise, failure, loss, item, gate *rand.Rand }
 
 func newDraws(seed uint64) draws {
@@ -62,8 +62,8 @@ func newDraws(seed uint64) draws {
 	return draws{noise: stream(1), failure: stream(2), loss: stream(3), item: stream(4), gate: stream(5)}
 }
 
-// verdicts draws which items of a batch have no answer, and which go on: the shares
-// of its gates; nil: all are answered.
+// verdicts draws which items of a batch have no answer, and which go on, by the shares
+// of its gates. Nil: all items are answered.
 func (d *draws) verdicts(f *Faults, b *record.Batch, p *plan.Planner) []sched.Verdict {
 	if f.FailItemShare == 0 && b.Routes == nil {
 		return nil
@@ -85,7 +85,7 @@ func (d *draws) verdicts(f *Faults, b *record.Batch, p *plan.Planner) []sched.Ve
 	return list
 }
 
-// pass draws what a gate says of an item.
+// pass draws a gate's verdict on an item.
 func (d *draws) pass(gate []plan.Branch) sched.Verdict {
 	if gate == nil {
 		return sched.Accept
@@ -100,7 +100,7 @@ func (d *draws) pass(gate []plan.Branch) sched.Verdict {
 	return sched.Accept
 }
 
-// batch is how long a batch takes that should take nominal, and whether it fails.
+// batch returns the time of a batch that should take nominal, and whether it fails.
 func (d *draws) batch(f *Faults, nominal time.Duration, instance sched.InstanceID, now slo.Instant) (time.Duration, bool) {
 	factor := 1 + f.Noise*(2*d.noise.Float64()-1)
 	if f.Slow != 0 {

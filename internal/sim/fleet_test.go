@@ -12,7 +12,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// times are the planner's variants at a factor.
+// times returns the curves of the planner's variants, multiplied by a factor.
 func times(t testing.TB, p *plan.Planner, factor float64) (curves []plan.Curve) {
 	t.Helper()
 	for _, v := range p.Variants() {
@@ -29,8 +29,8 @@ func times(t testing.TB, p *plan.Planner, factor float64) (curves []plan.Curve) 
 	return curves
 }
 
-// twoClasses is a server with an instance of four slots and one of one slot that is
-// three times slower, or of those given.
+// twoClasses is a server with an instance of four slots and a three times slower
+// instance of one slot, or with the given instances.
 func twoClasses(t testing.TB, instances ...sim.Instance) sim.Config {
 	cfg := single(t, plan.PolicyMosel)
 	cfg.Instances = instances
@@ -45,7 +45,7 @@ var (
 	threeSlow = sim.Instance{Class: 1}
 )
 
-// capacity is the highest rate, in steps of 5 %, of which 99 % are on time.
+// capacity returns the highest rate, in steps of 5 %, at which 99 % are on time.
 func capacity(t testing.TB, cfg sim.Config, from float64) float64 {
 	t.Helper()
 	for rate := from; ; rate *= 1.05 {
@@ -55,9 +55,8 @@ func capacity(t testing.TB, cfg sim.Config, from float64) float64 {
 	}
 }
 
-// TestTwoClasses checks that both classes do work in proportion to what they can,
-// and that a slow instance beside fast ones adds capacity instead of making jobs
-// late.
+// TestTwoClasses checks that both classes work in proportion to their speed, and that a
+// slow instance beside fast ones adds capacity and makes no jobs late.
 func TestTwoClasses(t *testing.T) {
 	cfg := twoClasses(t, fourSlots, threeSlow)
 	items, running, most := map[sched.InstanceID]int{}, map[sched.InstanceID]int{}, map[sched.InstanceID]int{}
@@ -88,7 +87,7 @@ func TestTwoClasses(t *testing.T) {
 	if r.Items.LateShare() > 0.01 || late > 0 {
 		t.Errorf("%.4f of the items are late or refused; %d were started where they could not be on time", r.Items.LateShare(), late)
 	}
-	// Four slots and a third of one: 1/13 of the work is the slow one's share.
+	// The slow instance's share of the work is 1/13: a third of one slot beside four.
 	if share := float64(items[1]) / float64(items[0]+items[1]); share < 1.0/13/2 || share > 1.0/13*1.5 || most[0] != 4 || most[1] != 1 {
 		t.Errorf("the slow instance ran %.3f of the items; batches at a time: %v", share, most)
 	}
@@ -105,9 +104,9 @@ func TestTwoClasses(t *testing.T) {
 	}
 }
 
-// TestSlowClassIsLeftOut checks that jobs which only the fast class can serve in time
-// wait for it, while the slow one is free: with deadlines of 12 ms it can serve the
-// cheap variants only.
+// TestSlowClassIsLeftOut checks that jobs that only the fast class can serve in time
+// wait for it while the slow one is free. With deadlines of 12 ms, the slow one can
+// serve only the cheap variants.
 func TestSlowClassIsLeftOut(t *testing.T) {
 	cfg := twoClasses(t, sim.Instance{}, threeSlow)
 	list := poisson(2, 400, 5, slo.LateDrop)
@@ -133,8 +132,8 @@ func TestSlowClassIsLeftOut(t *testing.T) {
 	}
 }
 
-// TestResizeWhileLoaded gives a server that has too much to do four slots in place of
-// one for some seconds, and then takes them away while all of them run.
+// TestResizeWhileLoaded gives an overloaded server four slots instead of one for some
+// seconds, and then takes them away while all of them run.
 func TestResizeWhileLoaded(t *testing.T) {
 	cfg := twoClasses(t, sim.Instance{})
 	cfg.BinWidth = time.Second
@@ -168,7 +167,8 @@ func TestResizeWhileLoaded(t *testing.T) {
 }
 
 // cascade is the digits model with a route that runs the cheapest variant and sends
-// three of ten items on to the most accurate one; those lose so much without it.
+// three items in ten on to the most accurate one. Without the second step these lose
+// that much accuracy.
 func cascade(t testing.TB, loss slo.Accuracy) *plan.Planner {
 	t.Helper()
 	variants := digits(t).Variants()
@@ -189,7 +189,7 @@ func cascade(t testing.TB, loss slo.Accuracy) *plan.Planner {
 	return p
 }
 
-// gated is a server of the cascade under single requests at its floor.
+// gated is a server with the cascade, under single requests at its floor.
 func gated(t testing.TB, rate float64, noise float64) (sim.Config, []sim.Arrival, int) {
 	cfg := single(t, plan.PolicyMosel)
 	cfg.Core.Models[0].Planner = cascade(t, 4000)
@@ -203,9 +203,9 @@ func gated(t testing.TB, rate float64, noise float64) (sim.Config, []sim.Arrival
 	return cfg, list, len(routes) - 1
 }
 
-// TestCascade checks that items take a second step by the share of the gate, in
-// batches with those of other jobs, that floors are kept, and that the route holds
-// more load than the most accurate variant, which is the only other way to its floor.
+// TestCascade checks that the gate's share of the items takes a second step, in batches
+// together with items of other jobs, that floors are kept, and that the route serves a
+// higher load than the most accurate variant, the only other way to reach the floor.
 func TestCascade(t *testing.T) {
 	cfg, list, route := gated(t, 400, 0.05)
 	started, on, later, alone := 0, 0, 0, 0
@@ -262,9 +262,9 @@ func TestCascade(t *testing.T) {
 	}
 }
 
-// TestNoTimeForTheSecondStep checks jobs of several items, some of which come to the
-// gate too late for the next step: they are answered by the first one where the mean
-// of their job stays at its floor, and by nothing else.
+// TestNoTimeForTheSecondStep checks jobs of several items, some of which reach the gate
+// too late for the next step. They are answered by the first step if the mean of their
+// job stays at its floor, and otherwise not at all.
 func TestNoTimeForTheSecondStep(t *testing.T) {
 	cfg, list, route := gated(t, 60, 0.8)
 	for s := range 10 { // nothing can be foreseen of these

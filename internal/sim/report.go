@@ -8,26 +8,26 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Report is what came of the jobs.
+// Report is the result of a run.
 type Report struct {
 	record.Totals
-	QueueMax int // most items queued
+	QueueMax int // highest number of queued items
 	End      slo.Instant
 	Steps    int
-	Bins     []Bin // of Config.BinWidth each
+	Bins     []Bin // each of Config.BinWidth
 
 	late     int // items
 	width    slo.Instant
 	variants int         // of all models
-	first    []int       // by model: its first variant's place in Bin.Variants
-	seen     slo.Instant // up to which Bin.Queued is summed
+	first    []int       // by model: index of its first variant in Bin.Variants
+	seen     slo.Instant // instant up to which Bin.Queued is summed
 }
 
-// Bin is what happened in a stretch of time.
+// Bin counts the events of one time interval.
 type Bin struct {
 	Arrived  int     // items
-	OnTime   int     // items whose job ended then, on time
-	Ended    int     // items whose job ended then
+	OnTime   int     // items whose job ended in the bin, on time
+	Ended    int     // items whose job ended in the bin
 	Queued   float64 // mean number of queued items
 	Variants []int   // items dispatched, by variant, models one after the other
 }
@@ -41,12 +41,12 @@ func newReport(cfg Config) Report {
 	return r
 }
 
-// Goodput is the items on time in each second of a load that lasts so long.
+// Goodput returns the items on time per second, for a load of the given length.
 func (r *Report) Goodput(length time.Duration) float64 {
 	return float64(r.Items[slo.OnTime]) / length.Seconds()
 }
 
-// bin is the bin of an instant, nil without bins.
+// bin returns the bin of an instant, nil if there are no bins.
 func (r *Report) bin(at slo.Instant) *Bin {
 	if r.width == 0 {
 		return nil
@@ -57,7 +57,7 @@ func (r *Report) bin(at slo.Instant) *Bin {
 	return &r.Bins[at/r.width]
 }
 
-// pass lets time go on with so many items queued.
+// pass advances time to now, with that many items queued.
 func (r *Report) pass(queued int, now slo.Instant) {
 	r.QueueMax = max(r.QueueMax, queued)
 	if r.width == 0 {
@@ -96,7 +96,7 @@ func (r *Report) finish(j *record.Job) {
 	}
 }
 
-// end closes the report.
+// end completes the report.
 func (r *Report) end(now slo.Instant) {
 	r.End = now
 	r.Bins = slices.Clip(r.Bins)

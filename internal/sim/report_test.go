@@ -59,7 +59,7 @@ func TestClientsAreMerged(t *testing.T) {
 	}
 }
 
-// TestBinsAddUp checks that what the bins count is what the report counts.
+// TestBinsAddUp checks that the bins add up to the report's totals.
 func TestBinsAddUp(t *testing.T) {
 	cfg := single(t, plan.Policy(0))
 	cfg.Core.Models[0].Planner, cfg.BinWidth = tvlt(t), 500*time.Millisecond
@@ -84,8 +84,7 @@ func TestBinsAddUp(t *testing.T) {
 	}
 }
 
-// TestFaults checks that each fault does what it says to a lightly loaded
-// instance.
+// TestFaults checks the effect of each fault on a lightly loaded instance.
 func TestFaults(t *testing.T) {
 	run := func(f sim.Faults) sim.Report {
 		cfg := single(t, plan.Policy(0))
@@ -121,7 +120,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestFaultsHaveTheirStreams checks that one fault does not reshuffle another.
+// TestFaultsHaveTheirStreams checks that one fault does not change the draws of
+// another.
 func TestFaultsHaveTheirStreams(t *testing.T) {
 	times := func(f sim.Faults) (list []time.Duration) {
 		cfg := single(t, plan.Policy(0))

@@ -12,7 +12,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/workload"
 )
 
-// tvlt is a planner in the proportions of the paper's model.
+// tvlt is a planner with the proportions of the paper's model.
 func tvlt(t testing.TB) *plan.Planner {
 	t.Helper()
 	var variants []plan.Variant
@@ -31,9 +31,8 @@ func tvlt(t testing.TB) *plan.Planner {
 	return p
 }
 
-// fleet is a run of many instances under a load that a burst in its middle
-// makes wait: about a thousand items in all for each instance, a hundred queued
-// at the peak.
+// fleet is a run of many instances, with a burst in the middle of the load: about a
+// thousand items for each instance in total, a hundred queued at the peak.
 func fleet(t testing.TB, instances int, sizes workload.Sizes) (sim.Config, []sim.Client) {
 	t.Helper()
 	planner, n := tvlt(t), float64(instances)
@@ -47,8 +46,8 @@ func fleet(t testing.TB, instances int, sizes workload.Sizes) (sim.Config, []sim
 	return cfg, []sim.Client{client}
 }
 
-// BenchmarkFleet simulates 1,000 instances, a million items, 100,000 of them
-// queued at the peak. It reports how much faster than real time that goes.
+// BenchmarkFleet simulates 1,000 instances and a million items, of which 100,000 are
+// queued at the peak. It reports the speed relative to real time.
 func BenchmarkFleet(b *testing.B) {
 	for _, sizes := range jobSizes {
 		b.Run("size="+sizes.String(), func(b *testing.B) { benchFleet(b, sizes) })
@@ -74,9 +73,9 @@ func benchFleet(b *testing.B, sizes workload.Sizes) {
 	}
 }
 
-// TestMemoryFollowsTheQueue checks that what a run holds grows with what is
-// queued, not with what has been or is to come: ten times the load in ten times
-// the time must not take more.
+// TestMemoryFollowsTheQueue checks that the memory of a run grows with the queue, not
+// with past or future jobs: ten times the load in ten times the time must not take
+// more.
 func TestMemoryFollowsTheQueue(t *testing.T) {
 	peak := func(seconds float64) (bytes uint64, jobs int) {
 		planner := tvlt(t)
@@ -104,16 +103,16 @@ func TestMemoryFollowsTheQueue(t *testing.T) {
 	if many < 9*few {
 		t.Fatalf("%d and %d jobs", few, many)
 	}
-	// A job that was kept would take a hundred bytes and more.
+	// A job that stays in memory takes at least a hundred bytes.
 	if more := int64(long) - int64(short); more > int64(many-few)*4 {
 		t.Errorf("%d jobs: %d bytes; %d jobs: %d bytes", few, short, many, long)
 	}
 }
 
-// TestFleet checks a smaller fleet: everything ends, and most of it on time.
+// TestFleet checks a smaller fleet: all jobs end, most of them on time.
 func TestFleet(t *testing.T) {
 	cfg, clients := fleet(t, 30, jobSizes[0])
-	cfg.Check = false // visits everything queued after every step
+	cfg.Check = false // visits all queued jobs after every step
 	r, err := sim.Run(cfg, sim.Arrivals(clients), nil)
 	if err != nil {
 		t.Fatal(err)

@@ -1,10 +1,9 @@
-// Package sim drives the scheduling core under a virtual clock. It re-implements
-// nothing of the core: the same Step that serves requests in real time is fed
-// with drawn arrivals and with the ends of batches that take the time their
-// profile says, times what faults make of it. So policies can be compared, and
-// the core's invariants checked after every step, over hours of load in seconds.
-// What a run holds is in proportion to what is queued: arrivals are drawn when
-// they are due, and results are summed up as they come.
+// Package sim runs the scheduling core with a virtual clock. It reimplements nothing of
+// the core: the Step that serves requests in real time gets drawn arrivals, and ends of
+// batches after their profiled time, modified by faults. So hours of load take seconds;
+// policies can be compared, and the invariants checked after every step. Memory is
+// proportional to the queue: arrivals are drawn when they are due, and results are
+// summed as they come.
 package sim
 
 import (
@@ -25,51 +24,52 @@ type Config struct {
 	Instances []Instance // by InstanceID
 	Seed      uint64
 	Faults    Faults
-	// True is what the models really take, by model, where a class has the planner's
-	// latencies; another class is as far from its own. Nil: what the core believes.
+	// True is the real latencies, by model, for classes that use the planner's
+	// latencies; other classes deviate by the same factor. Nil: the latencies are what
+	// the core believes.
 	True []*plan.Planner
-	// Batch, if not nil, is asked how long a batch takes and whether it fails, in
-	// place of what True and Faults say.
+	// Batch, if not nil, returns a batch's time and whether it fails, instead of True
+	// and Faults.
 	Batch func(d sched.Dispatch) (took time.Duration, failed bool)
-	// Abort, if not nil, is asked how long it takes until an aborted batch has
-	// ended; nil: no time.
+	// Abort, if not nil, returns the time until an aborted batch ends; nil: it ends at
+	// once.
 	Abort func(a sched.Abort) time.Duration
-	// LateItemsMax ends the run as soon as more items than that were not on time,
-	// where only that is the question; 0: never.
+	// LateItemsMax ends the run once more than this number of items were not on time,
+	// for callers that ask only this; 0: never.
 	LateItemsMax int
 	// BinWidth is the resolution of Report.Bins; 0: no bins.
 	BinWidth time.Duration
-	// Check verifies the invariants after every step: those that show in the
-	// core's state, and those that its actions show by themselves.
+	// Check verifies the invariants after every step, both from the core's state and
+	// from its actions alone.
 	Check bool
 }
 
-// Instance is one that is there from the beginning.
+// Instance is an instance that is up from the start.
 type Instance struct {
 	Class sched.ClassID
 	Slots int // 0: one
 }
 
-// Alike are instances of class 0 with one slot each.
+// Alike returns n instances of class 0 with one slot each.
 func Alike(n int) []Instance { return make([]Instance, n) }
 
-// Arrival is a job to come.
+// Arrival is a job that will arrive.
 type Arrival struct {
 	At     slo.Instant
 	Cancel slo.Instant // the client gives up then, if that is after At
 	sched.Arrive
 }
 
-// event is something that will happen in virtual time.
+// event is a scheduled event in virtual time.
 type event struct {
 	at   slo.Instant
-	rank int // declared order within one instant
+	rank int // order within one instant, as declared
 	seq  int
 	what sched.Event
 
-	instance sched.InstanceID // of a Done
-	away     time.Duration    // of an InstanceDown: when it comes back
-	random   bool             // of an InstanceDown: drawn, so the next one is to be drawn
+	instance sched.InstanceID // for Done
+	away     time.Duration    // for InstanceDown: the time until it comes back
+	random   bool             // for InstanceDown: a random one, after which the next is drawn
 }
 
 func (e event) before(f event) bool {
@@ -94,11 +94,11 @@ func (e *events) Pop() any {
 	return last
 }
 
-// server is an instance as its driver sees it.
+// server is an instance as the driver sees it.
 type server struct {
 	up      bool
 	slots   int
-	running map[sched.BatchID]slo.Instant // when each began
+	running map[sched.BatchID]slo.Instant // start of each batch
 }
 
 // run is the state of one simulation.
@@ -109,7 +109,7 @@ type run struct {
 	seq     int
 	draw    draws
 	coming  func() (Arrival, bool)
-	next    Arrival // that has not happened yet, if more
+	next    Arrival // the next arrival, if more
 	more    bool
 	tracker *record.Tracker
 	servers []server
@@ -119,9 +119,9 @@ type run struct {
 	now     slo.Instant
 }
 
-// Run simulates until every job has ended. The arrivals must be in order of
-// time. Trace, if not nil, sees every event and action. A broken invariant ends
-// the run with an error.
+// Run simulates until every job has ended. The arrivals must be in order of time.
+// trace, if not nil, gets every event and action. A broken invariant ends the run with
+// an error.
 func Run(cfg Config, arrivals iter.Seq[Arrival], trace func(at slo.Instant, what any)) (Report, error) {
 	core, err := sched.New(cfg.Core)
 	if err != nil {
@@ -165,7 +165,7 @@ func (r *run) push(e event) {
 
 const arriveRank = 7
 
-// rank is the declared order of events within one instant.
+// rank returns the order of an event within one instant, as declared in sched.
 func rank(e sched.Event) int {
 	switch e.(type) {
 	case sched.Done:
@@ -216,7 +216,7 @@ func (r *run) loop() error {
 		if err == nil {
 			err = r.track(e, out)
 		}
-		for _, a := range out { // once it is recorded when the batch began
+		for _, a := range out { // after the tracker has recorded the start of the batch
 			if a, ok := a.(sched.Abort); ok {
 				r.abort(a)
 			}
@@ -228,7 +228,7 @@ func (r *run) loop() error {
 	return nil
 }
 
-// abort lets a batch end early.
+// abort ends a batch early.
 func (r *run) abort(a sched.Abort) {
 	at := r.now
 	if r.cfg.Abort != nil {
@@ -238,7 +238,7 @@ func (r *run) abort(a sched.Abort) {
 	r.push(event{at: at, what: sched.Done{Batch: a.Batch, Took: took, Failed: true}, instance: a.Instance})
 }
 
-// track records a step, and compares the tracker's numbers with the core's own.
+// track records a step, and compares the tracker's numbers with the core's.
 func (r *run) track(e event, out []sched.Action) error {
 	if err := r.tracker.Step(e.at, e.what, out); err != nil || r.audit == nil {
 		return err
@@ -254,12 +254,12 @@ func (r *run) track(e event, out []sched.Action) error {
 	return nil
 }
 
-// lateEnough reports whether the run has answered its question.
+// lateEnough reports whether more than LateItemsMax items were not on time.
 func (r *run) lateEnough() bool {
 	return r.cfg.LateItemsMax > 0 && r.report.late > r.cfg.LateItemsMax
 }
 
-// check verifies the invariants after a step, if that is wanted.
+// check verifies the invariants after a step, if Config.Check is set.
 func (r *run) check(e sched.Event, out []sched.Action) error {
 	if r.audit == nil {
 		return nil
@@ -270,8 +270,8 @@ func (r *run) check(e sched.Event, out []sched.Action) error {
 	return r.core.Check()
 }
 
-// take is the earliest of the next arrival, what is scheduled, and the tick the
-// core asks for, which any other event of that instant stands in for.
+// take returns the earliest of the next arrival, the scheduled events, and the tick
+// that the core asks for. Any other event of the same instant replaces the tick.
 func (r *run) take() (event, bool) {
 	first, scheduled := event{at: slo.Never}, len(r.events) > 0
 	if scheduled {
@@ -296,7 +296,7 @@ func (r *run) take() (event, bool) {
 	return event{}, false
 }
 
-// arrive delivers the next arrival and draws the one after.
+// arrive delivers the next arrival and draws the following one.
 func (r *run) arrive() {
 	a := r.next
 	if r.audit != nil {
@@ -308,8 +308,8 @@ func (r *run) arrive() {
 	r.next, r.more = r.coming()
 }
 
-// happens reports whether the event still does: a batch does not end whose
-// instance was lost, and what is away cannot be lost.
+// happens reports whether the event is still valid: the batch of a lost instance does
+// not end, and an instance that is down cannot be lost.
 func (r *run) happens(e *event) bool {
 	switch what := e.what.(type) {
 	case sched.Done:
@@ -325,7 +325,7 @@ func (r *run) happens(e *event) bool {
 	case sched.InstanceResize:
 		s := &r.servers[what.Instance]
 		s.slots = what.Slots
-		return s.up // else it comes back so
+		return s.up // otherwise it comes back in this state
 	case sched.InstanceDown:
 		if e.random {
 			r.scheduleLoss()
@@ -350,7 +350,7 @@ func (r *run) see(what any) {
 // Arrived implements record.Sink.
 func (r *run) Arrived(j *record.Job) { r.report.arrive(j) }
 
-// Started implements record.Sink: it lets the batch run.
+// Started implements record.Sink: it schedules the end of the batch.
 func (r *run) Started(b *record.Batch) {
 	r.report.start(b)
 	r.servers[b.Instance].running[b.Batch] = r.now
@@ -365,7 +365,7 @@ func (r *run) Started(b *record.Batch) {
 	r.push(event{at: r.now.Add(took), what: done, instance: b.Instance})
 }
 
-// nominal is how long a batch should take.
+// nominal returns how long a batch should take.
 func (r *run) nominal(b *record.Batch) time.Duration {
 	m := r.cfg.Core.Models[b.Model]
 	truth := r.cfg.True[b.Model].Variants()[b.Variant].Curve.Batch(b.Items)

@@ -73,7 +73,7 @@ func holds(t testing.TB, seed uint64) (err error) {
 	return nothingLost(list, report)
 }
 
-// plain counts what a report counts from the trace alone, without records.
+// plain counts what a report counts, from the trace alone, without records.
 type plain struct {
 	record.Totals
 	jobs map[sched.JobID]sim.Arrival
@@ -113,7 +113,7 @@ func (p *plain) see(at slo.Instant, what any) {
 	}
 }
 
-// nothingLost checks that nothing was lost and that no floor was broken.
+// nothingLost checks that no job was lost and no floor was broken.
 func nothingLost(list []sim.Arrival, r sim.Report) error {
 	items := 0
 	for _, a := range list {
@@ -142,7 +142,7 @@ func TestSameSeedSameTrace(t *testing.T) {
 	}
 }
 
-// digits is a planner of the shipped model's shape.
+// digits is a planner similar to that of the shipped model.
 func digits(t testing.TB) *plan.Planner {
 	t.Helper()
 	rows := []struct {
@@ -240,8 +240,8 @@ func TestLoadTable(t *testing.T) {
 	}
 }
 
-// TestRandomScenariosCoverTheContract counts what the random scenarios do, so that
-// the invariants are not checked over what never happens.
+// TestRandomScenariosCoverTheContract counts what the random scenarios do, so that no
+// invariant is checked only on cases that never occur.
 func TestRandomScenariosCoverTheContract(t *testing.T) {
 	seen := map[string]int{}
 	for seed := range uint64(150) {
