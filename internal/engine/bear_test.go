@@ -10,8 +10,8 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// TestAnswersThatAreTooLargeTogether: the runtime bounds the outputs of one run, and a
-// job of many items has many runs.
+// TestAnswersThatAreTooLargeTogether checks the bound over all runs of a job. The
+// runtime bounds the outputs of one run, and a job with many items has many runs.
 func TestAnswersThatAreTooLargeTogether(t *testing.T) {
 	const items, bytes = 100_000, 16 << 10
 	for _, tt := range []struct {

@@ -11,44 +11,45 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// call is a request under way. The loop owns it until done is closed, the
-// caller after.
+// call is a request in progress. The loop owns it until done is closed; then the caller
+// does.
 type call struct {
 	Request
 	served  *deployment
 	ids     *obs.JobIDs
 	job     sched.JobID
 	arrived slo.Instant
-	started slo.Instant // of the first batch; 0: not yet
+	started slo.Instant // start of the first batch; 0: not yet
 	ended   slo.Instant
 	compute time.Duration
-	batch   sched.BatchID // the last that was counted in compute
+	batch   sched.BatchID // the last batch counted in compute
 	done    chan struct{}
 	finish  sched.FinishJob
 
 	outputs  []tensor.Tensor
 	texts    []gathered // by output, with outputs; nil: one part brought all
 	variants []int
-	failed   []ItemError // in the order in which they came
-	err      error       // of the last batch that failed
-	// answered says that the caller was told the end while a batch still ran. All
-	// that result reads is the caller's then.
+	failed   []ItemError // in the order of failure
+	err      error       // of the last failed batch
+	// answered means that the caller got its answer while a batch still ran. From then
+	// on the fields that result reads belong to the caller.
 	answered bool
 
-	// For who follows the core, until the job has ended; the loop's all the while.
-	event     sched.Event // its Arrive
+	// These are for subscribers of the feed, until the job has ended. Only the loop
+	// uses them.
+	event     sched.Event // the job's Arrive
 	submitted slo.Instant
 	left      int // items not finished
 }
 
-// deliver takes the result of one part out of a finished batch; false when it
-// failed as a whole.
+// deliver takes the result of one part from a finished batch. It returns false if the
+// part failed as a whole.
 func (c *call) deliver(p sched.Part, b *running, r partResult) bool {
 	if c.answered {
-		return true // to nobody
+		return true // nobody waits for it
 	}
 	if c.batch != b.dispatch.Batch {
-		c.batch = b.dispatch.Batch // it may have several parts in one
+		c.batch = b.dispatch.Batch // counted once: a batch may have several parts of the job
 		c.compute += b.took
 	}
 	err := r.err
@@ -73,9 +74,10 @@ func (c *call) deliver(p sched.Part, b *running, r partResult) bool {
 	return true
 }
 
-// place puts the rows of a part to their places among the job's. A part that is the
-// whole job is not copied. The error is that of a job whose items' answers differ in
-// size, so that they are not one tensor, or are too large together.
+// place copies the rows of a part to their places in the job's outputs. If the part is
+// the whole job, nothing is copied. It returns an error if the answers of the job's
+// items differ in size, so that they are not one tensor, or if they are too large
+// together.
 func (c *call) place(p sched.Part, outputs []tensor.Tensor) error {
 	if outputs == nil {
 		return nil // none of its items ran
@@ -116,12 +118,13 @@ func (c *call) place(p sched.Part, outputs []tensor.Tensor) error {
 	return nil
 }
 
-// answerBytesMax bounds what is kept for the answers of one job, in outputs whose size
-// depends on the data and for which the package declares no max. The runtime bounds
-// those of one run; a job may have thousands.
+// answerBytesMax bounds the memory for the answers of one job, in outputs whose size
+// depends on the data and that have no declared max. The runtime bounds the outputs of
+// one run, but a job may have thousands of runs.
 const answerBytesMax = 1 << 30
 
-// bear refuses a job whose answers are too large together, by those of one part.
+// bear adds the size of one part's answers, and returns an error if the job's answers
+// are too large together.
 func (c *call) bear(outputs []tensor.Tensor) error {
 	sum := 0
 	for i, out := range outputs {
@@ -136,11 +139,11 @@ func (c *call) bear(outputs []tensor.Tensor) error {
 	return nil
 }
 
-// result is what the caller gets once done is closed.
+// result returns the caller's result once done is closed.
 func (c *call) result() (Response, error) {
 	f := c.finish
 	if f.Outcome == slo.Late && c.ended <= c.Objective.Deadline {
-		f.Outcome = slo.OnTime // in the time that was kept for the answer's way
+		f.Outcome = slo.OnTime // ended within the time that was reserved for sending the answer
 	}
 	if !f.Outcome.Ran() || (f.Outcome == slo.Late && c.Objective.Late == slo.LateDrop) {
 		return Response{Job: c.ids.Of(c.job), Compute: c.compute, Started: c.started, Ended: c.ended, Held: c.answered}, c.failure()
@@ -159,7 +162,7 @@ func (c *call) result() (Response, error) {
 	return r, nil
 }
 
-// bytes is the size of the items' tensors.
+// bytes returns the size of the items' tensors.
 func (c *call) bytes() int64 {
 	sum := 0
 	for _, item := range c.Items {
@@ -170,8 +173,8 @@ func (c *call) bytes() int64 {
 	return int64(sum)
 }
 
-// clientID is the core's name for a client. Two that share one by chance, once in
-// 2^64 pairs, share their part of the queue.
+// clientID returns the core's id of a client. Two names get the same id, and then share
+// their part of the queue, with probability 2^-64.
 func (e *Engine) clientID(name string) sched.ClientID {
 	if name == "" {
 		return 0

@@ -19,18 +19,18 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Served is a model with the profile it is planned by.
+// Served is a model and the profile it is planned with.
 type Served struct {
 	Model   *modelpkg.Model
 	Profile *modelpkg.Profile
 }
 
-// deployment is a model in service. Requests hold it while they are under way:
-// it is taken away when the last of them has let go.
+// deployment is a served model. Requests hold it while they are in progress. After its
+// removal it is freed when the last of them has released it.
 type deployment struct {
 	Served
 	number    int         // in the core
-	told      *feed.Model // to who follows the core
+	told      *feed.Model // as published in the feed
 	planner   *plan.Planner
 	trials    []trial                       // what warming up runs, the best first
 	samples   []runtime.Item                // a few, all of the same lengths, until it is warm
@@ -42,10 +42,10 @@ type deployment struct {
 	unused    chan struct{}                 // closed when it is retired and has no users
 }
 
-// retired is subtracted from the users of a deployment that takes no more.
+// retired is subtracted from the users of a deployment that accepts no more.
 const retired = 1 << 40
 
-// hold counts a user in; false when the deployment takes no more.
+// hold adds a user. It returns false if the deployment accepts no more.
 func (d *deployment) hold() bool {
 	for {
 		n := d.users.Load()
@@ -64,25 +64,25 @@ func (d *deployment) release() {
 	}
 }
 
-// retire lets no more users in.
+// retire stops accepting users.
 func (d *deployment) retire() {
 	if d.users.Add(-retired) == -retired {
 		close(d.unused)
 	}
 }
 
-// Lease is a model that a request uses: as long as it is held, what it refers to
-// stays, whatever is deployed or removed meanwhile. Release must be called once.
+// Lease is a request's hold on a model. While it is held, the model stays loaded,
+// whatever is deployed or removed. Release must be called exactly once.
 type Lease struct {
 	Served
 	engine     *Engine
 	deployment *deployment
 }
 
-// Release lets go of the model.
+// Release ends the hold on the model.
 func (l Lease) Release() { l.deployment.release() }
 
-// catalogue is what is served now. It is replaced, never changed.
+// catalogue lists the served deployments. It is replaced, never changed.
 type catalogue struct {
 	list   []*deployment            // by name, the highest version first
 	byName map[string][]*deployment // the highest version first
@@ -99,8 +99,8 @@ func newCatalogue(list []*deployment) *catalogue {
 	return c
 }
 
-// compareVersions orders versions as people do: runs of digits by their value,
-// so that 10 comes after 9 and 1.10 after 1.9.
+// compareVersions orders versions in the natural way: runs of digits by their value, so
+// that 10 comes after 9 and 1.10 after 1.9.
 func compareVersions(a, b string) int {
 	for a != "" && b != "" {
 		digitsA, digitsB := digits(a), digits(b)
@@ -129,7 +129,7 @@ func digits(s string) int {
 	return len(s)
 }
 
-// find is the deployment of a name and, unless empty, version.
+// find returns the deployment with a name and, unless empty, a version.
 func (c *catalogue) find(name, version string) (*deployment, error) {
 	list := c.byName[name]
 	if len(list) == 0 {
@@ -148,8 +148,8 @@ func (c *catalogue) find(name, version string) (*deployment, error) {
 	return nil, slo.E("", slo.KindNotFound, "model %q has no version %q, it is served as version %s", name, version, strings.Join(versions, ", "))
 }
 
-// Use finds a model by name and version, "" being the highest that is served, and
-// holds it for the caller, who must release it. The error has kind not found.
+// Use finds a model by name and version and holds it for the caller, who must release
+// it. Version "" is the highest one served. The error has kind not found.
 func (e *Engine) Use(name, version string) (Lease, error) {
 	for {
 		d, err := e.catalogue.Load().find(name, version)
@@ -159,11 +159,11 @@ func (e *Engine) Use(name, version string) (Lease, error) {
 		if d.hold() {
 			return Lease{Served: d.Served, engine: e, deployment: d}, nil
 		}
-		// It was replaced this moment; the catalogue has its successor, or none.
+		// It was just replaced: look in the new catalogue.
 	}
 }
 
-// List is every served model, by name, the highest version first.
+// List returns every served model, by name, the highest version first.
 func (e *Engine) List() []Served {
 	list := e.catalogue.Load().list
 	served := make([]Served, len(list))
@@ -173,12 +173,12 @@ func (e *Engine) List() []Served {
 	return served
 }
 
-// Deploy loads a model on every instance, runs each variant to warm it up and to
-// see how fast this machine is, and serves it. It takes the place of the same
-// version of the same model, whose requests under way finish where they are;
-// until all has gone well nothing changes. It takes seconds. Errors are those of
-// the runtime's Load and of the first runs; cancelled when ctx ends before, also
-// where the runtime hangs; unavailable once the engine drains.
+// Deploy loads a model on every instance, runs each variant to warm up and to measure
+// this machine's speed, and serves it. It replaces the same version of the same model;
+// requests in progress finish on the replaced one. If it fails, nothing changes. It
+// takes seconds. Errors are those of the runtime's Load and of the first runs;
+// cancelled if ctx ends first, even if the runtime hangs; unavailable once the engine
+// drains.
 func (e *Engine) Deploy(ctx context.Context, s Served) error {
 	e.deploying.Lock()
 	defer e.deploying.Unlock()
@@ -210,9 +210,8 @@ func (e *Engine) Deploy(ctx context.Context, s Served) error {
 	return nil
 }
 
-// Remove ends the service of a version of a model: new requests do not find it any
-// more, those under way finish, and then its memory is freed. The error has kind
-// not found.
+// Remove stops serving a version of a model: new requests do not find it, those in
+// progress finish, and then its memory is freed. The error has kind not found.
 func (e *Engine) Remove(name, version string) error {
 	e.deploying.Lock()
 	defer e.deploying.Unlock()
@@ -229,15 +228,15 @@ func (e *Engine) Remove(name, version string) error {
 	return nil
 }
 
-// dispose frees a deployment that is not in the catalogue any more, when its last
-// request has ended.
+// dispose frees a deployment that has left the catalogue when its last request has
+// ended.
 func (e *Engine) dispose(d *deployment) {
 	d.retire()
 	e.background.Go(func() {
 		select {
 		case <-d.unused:
 		case <-e.stopped:
-			return // what is loaded is freed with the engine
+			return // loaded instances are freed with the engine
 		}
 		if e.ask(func(l *loop) { l.retire(d) }) {
 			e.closeAll(d.instances)
@@ -245,8 +244,8 @@ func (e *Engine) dispose(d *deployment) {
 	})
 }
 
-// load loads and measures a model. A panic inside the runtime's binding fails the
-// model, not the server.
+// load loads and measures a model. A panic in the runtime's binding fails the model,
+// not the server.
 func (e *Engine) load(ctx context.Context, s Served, warming *limit) (d *deployment, err error) {
 	planner, err := plan.FromProfile(s.Model, s.Profile)
 	if err != nil {
@@ -278,20 +277,20 @@ func (e *Engine) load(ctx context.Context, s Served, warming *limit) (d *deploym
 	return d, nil
 }
 
-// spec is the model as the core knows it.
+// spec returns the model's description for the core.
 func (d *deployment) spec() sched.Model {
 	return sched.Model{Name: d.Model.Name, Planner: d.planner, BatchItemsMax: d.Model.Limits.BatchItemsMax, Scale: d.scale}
 }
 
-// info is the model as those are told who follow the core.
+// info returns the model's description for subscribers of the feed.
 func (d *deployment) info() *feed.Model {
 	return &feed.Model{Name: d.Model.Name, Version: d.Model.Version, Digest: d.Model.Digest, Modalities: d.Model.ModalityNames(),
 		Planner: d.planner, Scale: d.scale}
 }
 
-// warmUp runs every variant on every instance, at one item and at the largest
-// batch, and sets the scale to how much slower than its profile each variant is on
-// this machine now.
+// warmUp runs every variant on every instance, with one item and with the largest
+// batch. It sets the scale to how much slower than profiled each variant is on this
+// machine now.
 func (e *Engine) warmUp(ctx context.Context, d *deployment, warming *limit) error {
 	d.trials = e.trials(d)
 	d.scale, d.sized = make([]float64, len(d.Model.Variants)), make([]string, len(d.Model.Variants))
@@ -317,10 +316,10 @@ func (e *Engine) warmUp(ctx context.Context, d *deployment, warming *limit) erro
 	return nil
 }
 
-// Infer runs a job on the leased model and returns its results in the items'
-// order. When it returns, the request's items are read no more, unless Response.Held
-// says that a batch which still runs may read them. When ctx is cancelled the job
-// leaves the queue, and a batch that runs for nobody else is told to end.
+// Infer runs a job on the leased model and returns the results in the order of the
+// items. After it returns, nothing reads the request's items, unless Response.Held says
+// that a running batch may. If ctx is cancelled, the job leaves the queue, and a batch
+// that runs only for this job is aborted.
 //
 // Errors are *slo.Error: invalid (no variant runs on the modalities present),
 // infeasible (with Best), overloaded (with RetryAfter and Best), deadline

@@ -20,7 +20,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// version is the pair model under another version.
+// version returns the pair model with another version.
 func version(v string) engine.Served {
 	s := pair()
 	s.Model.Version = v
@@ -208,8 +208,8 @@ func TestBadDeploymentChangesNothing(t *testing.T) {
 	})
 }
 
-// TestRemovedModelStaysForItsRequests checks that a model's instances are freed
-// when its last request has ended, and not before.
+// TestRemovedModelStaysForItsRequests checks that a removed model's instances are
+// closed when its last request has ended, and not before.
 func TestRemovedModelStaysForItsRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		served := pair()
@@ -248,14 +248,14 @@ func TestRemovedModelStaysForItsRequests(t *testing.T) {
 	})
 }
 
-// counting counts the instances that are open.
+// counting counts open instances.
 type counting struct {
 	runtime.Runtime
 	open int
 }
 
-// TestNothingIsRunForNobody checks that a batch ends early when its only client
-// gives up, and that the instance is free for the next.
+// TestNothingIsRunForNobody checks that a batch is aborted when its only client gives
+// up, and that the instance is then free for the next batch.
 func TestNothingIsRunForNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, _ := start(t, plan.PolicyAll, 1, nil)

@@ -1,11 +1,11 @@
-// Package engine drives the scheduling core in real time: it holds the requests'
-// tensors, tells the core what arrives and what ends, and runs on instances what
-// the core dispatches. One goroutine owns the core and everything about requests
-// that are under way; one goroutine per instance runs batches; callers wait;
-// whoever follows the core, as the observer does, hears of its steps through a feed.
-// Nothing but the way in is locked, because nothing is shared: values are handed
-// over. Models come and go while it runs: what is served is a catalogue that is
-// replaced as a whole, and a request holds the model it uses until it has ended.
+// Package engine drives the scheduling core in real time. It holds the requests'
+// tensors, sends the core arrivals and ends of batches as events, and runs dispatched
+// batches on instances. One goroutine owns the core and all requests in progress; each
+// slot of an instance has a goroutine that runs batches; callers wait; subscribers,
+// such as the observer, get the core's steps through a feed. Only the entry to the
+// inbox needs a lock, because values are handed over and not shared. Models can change
+// while it runs: the catalogue of served models is replaced as a whole, and a request
+// holds its model until it has ended.
 package engine
 
 import (
@@ -32,30 +32,30 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Config is what an engine serves and how.
+// Config configures an engine.
 type Config struct {
-	Models        []Served // served from the beginning; names and versions are unique
+	Models        []Served // served from the start; names and versions are unique
 	Policy        plan.Policy
-	Instances     int // each runs one batch at a time, of any model
+	Instances     int // each runs batches of any model
 	Threads       int // intra-op threads of each instance
 	QueueItemsMax int
 	QueueJobsMax  int
 	QueueBytesMax int64                 // of the items' tensors; 0: no bound
-	Metrics       prometheus.Registerer // gets the engine's metrics; nil: none
-	Recent        int                   // finished jobs that are kept for explaining; 0: obs.RecentDefault
-	// LogDropped, if not nil, is how many lines of the log were dropped, for a metric.
+	Metrics       prometheus.Registerer // for the engine's metrics; nil: none
+	Recent        int                   // finished jobs to remember for Explain; 0: obs.RecentDefault
+	// LogDropped, if not nil, returns the number of dropped log lines, for a metric.
 	LogDropped func() uint64
-	// BatchTimeMax is how long a batch may run: then it is aborted, and its instance
-	// replaced if that does not end it. 0: BatchTimeMaxDefault.
+	// BatchTimeMax is how long a batch may run. Then it is aborted, and if that does
+	// not end it, its instance is replaced. 0: BatchTimeMaxDefault.
 	BatchTimeMax time.Duration
-	// Vital, if not nil, is told when the engine is as good as dead, see Alive, and
-	// when it lives again. It must not call the engine.
+	// Vital, if not nil, is called with false when the engine can no longer do its work
+	// (see Alive), and with true when it can again. It must not call the engine.
 	Vital func(alive bool)
-	// Work, if not nil, gets what is under way that may hang, by name.
+	// Work, if not nil, records work in progress that may hang, by name.
 	Work *pending.Work
 	Log  *slog.Logger
-	// Trace, if not nil, is told of the core's steps, in order, by a goroutine of its
-	// own. It must not keep actions. Steps are dropped while it is far too slow.
+	// Trace, if not nil, gets the core's steps, in order, in a goroutine of its own. It
+	// must not keep the actions. If it is too slow, steps are dropped.
 	Trace func(now slo.Instant, event sched.Event, actions []sched.Action)
 }
 
@@ -67,8 +67,8 @@ type Engine struct {
 	epoch      time.Time
 	catalogue  atomic.Pointer[catalogue]
 	deploying  sync.Mutex   // held while the catalogue changes
-	closed     bool         // guarded by deploying: it changes no more
-	seed       maphash.Seed // of the clients' ids
+	closed     bool         // guarded by deploying: the catalogue changes no more
+	seed       maphash.Seed // for the clients' ids
 	ids        *obs.JobIDs
 	inbox      chan message
 	feed       *feed.Feed
@@ -77,29 +77,28 @@ type Engine struct {
 	decoder    *media.Decoder
 	workers    []*worker
 	ready      atomic.Bool
-	gate       sync.RWMutex  // posting holds it shared, so that no message is lost when the loop ends
-	ended      bool          // guarded by gate: nothing is handled any more
+	gate       sync.RWMutex  // held shared while posting, so that no message is lost when the loop ends
+	ended      bool          // guarded by gate: no message is handled any more
 	stopped    chan struct{} // closed when the loop has ended
 	closing    sync.Once
 	left       []*deployment   // what was loaded when the loop ended
 	background sync.WaitGroup  // reloads of lost instances, disposals of deployments
-	life       context.Context // ends when the engine drains, and with it the loading of models
+	life       context.Context // ends when the engine drains; this cancels the loading of models
 	endLife    context.CancelFunc
-	healing    context.Context // ends when nothing is left to run, and with it the loading of lost instances
+	healing    context.Context // ends when no work is left; this cancels the reloading of lost instances
 	endHealing context.CancelFunc
 	dead       atomic.Bool // see Alive
 }
 
-// inboxSize is how many messages may wait for the core's goroutine. It handles
-// one in microseconds; the bound makes callers wait, not memory grow, while it
-// is held up.
+// inboxSize is how many messages may wait for the core's goroutine, which handles one
+// in microseconds. If it is delayed, the bound makes callers wait, so memory does not
+// grow.
 const inboxSize = 1024
 
-// message is something for the core's goroutine to do.
+// message is work for the core's goroutine.
 type message func(l *loop)
 
-// New starts an engine and deploys the models it is given. Errors are those of
-// Deploy.
+// New starts an engine and deploys the configured models. Errors are those of Deploy.
 func New(ctx context.Context, cfg Config, rt runtime.Runtime) (*Engine, error) {
 	if cfg.Instances < 1 || cfg.Threads < 1 {
 		return nil, slo.E("start engine", slo.KindInvalid, "%d instances of %d threads: both must be at least 1", cfg.Instances, cfg.Threads)
@@ -143,13 +142,13 @@ func New(ctx context.Context, cfg Config, rt runtime.Runtime) (*Engine, error) {
 	return e, nil
 }
 
-// Now is the engine's clock, on which deadlines are given.
+// Now returns the time on the engine's clock, which deadlines refer to.
 func (e *Engine) Now() slo.Instant { return slo.Instant(time.Since(e.epoch)) }
 
-// Ready reports whether the engine takes requests: it does until it drains.
+// Ready reports whether the engine accepts requests. It does until it drains.
 func (e *Engine) Ready() bool { return e.ready.Load() }
 
-// Infer is Use, Lease.Infer and Release in one.
+// Infer calls Use, Lease.Infer and Release.
 func (e *Engine) Infer(ctx context.Context, name, version string, r Request) (Response, error) {
 	l, err := e.Use(name, version)
 	if err != nil {
@@ -159,8 +158,8 @@ func (e *Engine) Infer(ctx context.Context, name, version string, r Request) (Re
 	return l.Infer(ctx, r)
 }
 
-// post hands a message to the core's goroutine; false when that has ended.
-// What is posted is handled.
+// post sends a message to the core's goroutine. It returns false if that has ended;
+// otherwise the message will be handled.
 func (e *Engine) post(m message) bool {
 	e.gate.RLock()
 	defer e.gate.RUnlock()
@@ -171,7 +170,8 @@ func (e *Engine) post(m message) bool {
 	return true
 }
 
-// ask lets the core's goroutine answer a question; false when it has ended.
+// ask runs a question in the core's goroutine and waits for it. It returns false if
+// that has ended.
 func (e *Engine) ask(question message) bool {
 	answered := make(chan struct{})
 	if !e.post(func(l *loop) { defer close(answered); question(l) }) {
@@ -181,16 +181,15 @@ func (e *Engine) ask(question message) bool {
 	return true
 }
 
-// Counts returns the core's running totals, and how long the instances would
-// take to work off what is queued.
+// Counts returns the core's running totals, and how long the instances would take to
+// finish all queued and running work.
 func (e *Engine) Counts() (counts sched.Counts, waiting time.Duration) {
 	e.ask(func(l *loop) { counts, waiting = l.core.Counts(), l.core.Waiting() })
 	return counts, waiting
 }
 
-// Status is what the engine does now; false once it has drained. What only its
-// surroundings know is not in it: name and version of the server, models that are
-// not served.
+// Status returns the state of the engine; false once it has drained. The caller must
+// add the server's name and version, and models that are not served.
 func (e *Engine) Status() (s status.Status, ok bool) {
 	var waiting time.Duration
 	e.ask(func(l *loop) { waiting = l.core.Waiting() })
@@ -202,8 +201,8 @@ func (e *Engine) Status() (s status.Status, ok bool) {
 	return s, ok
 }
 
-// Explain says why a recent job ended as it did and ran as it ran. The id is the
-// engine's, see Response.Job. The error has kind not found.
+// Explain returns why a recent job ran and ended as it did. The id is the engine's, see
+// Response.Job. The error has kind not found.
 func (e *Engine) Explain(id string) (x status.Explanation, err error) {
 	found := false
 	e.observe(func(o *obs.Observer) { x, found = o.Explain(id) })
@@ -213,7 +212,7 @@ func (e *Engine) Explain(id string) (x status.Explanation, err error) {
 	return x, nil
 }
 
-// Requests lists the recent jobs whose requests have this id of the client's own.
+// Requests lists the recent jobs with this id of the client's own.
 func (e *Engine) Requests(clientID string) (list status.Requests) {
 	e.observe(func(o *obs.Observer) { list = o.Requests(clientID) })
 	return list
@@ -229,11 +228,10 @@ func (l Lease) Statistics() (s obs.Statistics) {
 	return s
 }
 
-// Drain stops admitting, waits until all that was admitted has ended, and frees
-// the instances. When ctx ends before, what is left is answered as draining and
-// ctx's error returned, a second later at the latest: what does not end, such as
-// code of the runtime that hangs, is left behind. Drain may be called more than
-// once.
+// Drain stops admission, waits until all admitted jobs have ended, and frees the
+// instances. If ctx ends first, the remaining jobs are answered as draining, and Drain
+// returns ctx's error within a second. It does not wait for code that hangs, such as
+// the runtime's. Drain may be called more than once.
 func (e *Engine) Drain(ctx context.Context) error {
 	e.ready.Store(false)
 	e.endLife()
@@ -254,10 +252,10 @@ func (e *Engine) Drain(ctx context.Context) error {
 	return err
 }
 
-// freeTime is how long, after its limit, a drain waits for the instances to be free.
+// freeTime is how long, after ctx has ended, a drain waits for instances to be freed.
 const freeTime = 800 * time.Millisecond
 
-// close frees all that is loaded, once nothing is loaded any more.
+// close frees everything that is loaded, after all loading has ended.
 func (e *Engine) close() {
 	e.closing.Do(func() {
 		e.deploying.Lock()
@@ -268,7 +266,7 @@ func (e *Engine) close() {
 	})
 }
 
-// free closes the instances of deployments that are not served any more, or yet.
+// free closes the instances of deployments that are no longer, or not yet, served.
 func (e *Engine) free(list []*deployment) {
 	for _, d := range list {
 		e.closeAll(d.instances)

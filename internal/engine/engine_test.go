@@ -23,9 +23,8 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// pair is a model of two modalities, small and large, with its profile: small
-// alone takes 1 ms an item and is right in 90 %, both take 10 ms and are right
-// in 99 %.
+// pair is a model with two modalities, small and large, and its profile: small alone
+// takes 1 ms per item and has accuracy 90 %, both take 10 ms and have 99 %.
 func pair() engine.Served {
 	spec := func(name string, n int64) modelpkg.Spec {
 		return modelpkg.Spec{Name: name, DType: tensor.Uint8, Shape: tensor.Shape{n}}
@@ -51,7 +50,7 @@ func pair() engine.Served {
 	return engine.Served{Model: m, Profile: p}
 }
 
-// start makes an engine on a fake runtime.
+// start returns an engine on a fake runtime.
 func start(t *testing.T, policy plan.Policy, instances int, fail func(fake.Run) error) (*engine.Engine, engine.Served) {
 	t.Helper()
 	served := pair()
@@ -73,7 +72,7 @@ func drain(t *testing.T, e *engine.Engine) {
 	}
 }
 
-// items draws n distinct items; the large input differs in length.
+// items draws n different items; the large input varies in length.
 func items(rng *rand.Rand, n int) []runtime.Item {
 	list := make([]runtime.Item, n)
 	for i := range list {
@@ -93,8 +92,7 @@ func request(list []runtime.Item, floor slo.Accuracy) engine.Request {
 	return engine.Request{Modalities: 3, Items: list, Objective: slo.Objective{Floor: floor, Deadline: slo.Never}}
 }
 
-// checkAnswers compares every row with what the variant that is said to have run
-// it answers to that very item.
+// checkAnswers compares every row with what the reported variant answers to that item.
 func checkAnswers(served engine.Served, r engine.Request, got engine.Response) error {
 	if len(got.Variants) != len(r.Items) || got.Outputs[0].Rows() != len(r.Items) {
 		return fmt.Errorf("%d items, %d variants, shape %v", len(r.Items), len(got.Variants), got.Outputs[0].Shape)
@@ -197,7 +195,7 @@ func TestErrorsSayWhatAndWhen(t *testing.T) {
 		wg.Go(func() { _, _ = e.Infer(t.Context(), "pair", "", request(items(rng, 8), 0)) })
 		synctest.Wait()
 		err := infer(func(r *engine.Request) { r.Objective.Deadline = e.Now().Add(50 * time.Millisecond) })
-		if err.Kind != slo.KindOverloaded || err.RetryAfter != 42500*time.Microsecond { // 2.5 ms are the answer's
+		if err.Kind != slo.KindOverloaded || err.RetryAfter != 42500*time.Microsecond { // 2.5 ms are reserved for the answer
 			t.Errorf("80 ms of work before a deadline of 50 ms: %v, retry after %v", err, err.RetryAfter)
 		}
 		wg.Wait()
@@ -224,7 +222,7 @@ func TestFailedBatchFailsOnlyItsItems(t *testing.T) {
 		if _, err := e.Infer(t.Context(), "pair", "", bad); slo.KindOf(err) != slo.KindInternal || !errors.Is(err, boom) {
 			t.Errorf("poisoned item: %v", err)
 		}
-		// Wait behind a running batch, so that all share the next one.
+		// Wait behind a running batch, so that all items share the next one.
 		rng := rand.New(rand.NewPCG(2, 2))
 		var wg sync.WaitGroup
 		wg.Go(func() { _, _ = e.Infer(t.Context(), "pair", "", request(items(rng, 8), 0)) })
@@ -342,7 +340,8 @@ func TestDrainFinishesWhatWasAdmittedOrGivesUp(t *testing.T) {
 	}
 }
 
-// BenchmarkInfer is the engine's own cost of a request: the runtime takes no time.
+// BenchmarkInfer measures the engine's own cost of a request: the runtime takes no
+// time.
 func BenchmarkInfer(b *testing.B) {
 	served := pair()
 	e, err := engine.New(b.Context(), engine.Config{Models: []engine.Served{served}, Instances: 1, Threads: 1,

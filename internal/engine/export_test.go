@@ -6,7 +6,7 @@ import (
 	"github.com/mosel-serve/mosel/status"
 )
 
-// HoldObserver keeps the observer from working until the channel is closed.
+// HoldObserver blocks the observer until the channel is closed.
 func (e *Engine) HoldObserver(until <-chan struct{}) {
 	held := make(chan struct{})
 	go e.observing.Ask(func() { close(held); <-until })

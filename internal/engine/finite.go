@@ -9,9 +9,10 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// A floating-point number is infinite or not a number when all bits of its exponent
-// are set. Adding the lowest of them then carries into the sign's place, which the
-// mask has cleared, and never beyond it: eight bytes of numbers are seen at once.
+// A floating-point number is infinite or NaN if all bits of its exponent are set. Only
+// then does adding the lowest exponent bit carry into the sign bit, which the mask has
+// cleared, and it never carries beyond it. So eight bytes of numbers can be checked at
+// once.
 type exponents struct{ mask, lowest, carry uint64 }
 
 var exponentsOf = map[tensor.DType]exponents{
@@ -21,8 +22,8 @@ var exponentsOf = map[tensor.DType]exponents{
 	tensor.FP64: {0x7ff0_0000_0000_0000, 0x0010_0000_0000_0000, 0x8000_0000_0000_0000},
 }
 
-// finite reports whether all numbers of a type in data are: neither infinite nor NaN.
-// Types other than floating-point are always.
+// finite reports whether all numbers in data are finite: neither infinite nor NaN.
+// Types other than floating-point always are.
 func finite(d tensor.DType, data []byte) bool {
 	e, float := exponentsOf[d]
 	if !float {
@@ -44,8 +45,8 @@ func finite(d tensor.DType, data []byte) bool {
 	return seen&e.carry == 0
 }
 
-// infinite is the index of the input, of those that the batch's variant reads, in
-// which an item has an infinity or a NaN; -1: in none.
+// infinite returns the index of the first input, among those that the batch's variant
+// reads, in which an item has an infinity or a NaN; -1 if there is none.
 func (b *running) infinite(item runtime.Item) int {
 	m := b.served.Model
 	for _, i := range m.Variants[b.dispatch.Variant].Inputs {
@@ -56,9 +57,9 @@ func (b *running) infinite(item runtime.Item) int {
 	return -1
 }
 
-// faults are the errors of the items whose outputs are not finite, by item; nil
-// without any. Such an answer is none: as scores it has no best class, and JSON has
-// no way to write it.
+// faults returns the errors of the items whose outputs are not finite, by item; nil if
+// there are none. Such outputs are no answer: scores with NaN have no best class, and
+// JSON cannot represent them.
 func (b *running) faults(items []runtime.Item, outputs []tensor.Tensor) []error {
 	var faults []error
 	for _, out := range outputs {
@@ -77,8 +78,8 @@ func (b *running) faults(items []runtime.Item, outputs []tensor.Tensor) []error 
 	return faults
 }
 
-// fault is the error of one item. It is the client's mistake if one of the inputs
-// was not finite, else the model's.
+// fault returns the error of one item. The client is at fault if an input was not
+// finite, otherwise the model.
 func (b *running) fault(item runtime.Item, output, what string) error {
 	input := b.infinite(item)
 	if input < 0 {
@@ -88,7 +89,7 @@ func (b *running) fault(item runtime.Item, output, what string) error {
 	return slo.E("", slo.KindInvalid, "output %q is not finite (%s): input %q is not finite either (%s)", output, what, in.Name, culprit(in.DType, item[input]))
 }
 
-// culprit names the first number that is not finite.
+// culprit returns the first number that is not finite, as text.
 func culprit(d tensor.DType, data []byte) string {
 	size := d.Size()
 	for ; len(data) >= size; data = data[size:] {
@@ -107,7 +108,7 @@ func culprit(d tensor.DType, data []byte) string {
 	return "finite"
 }
 
-// isInfinity tells an infinity from a NaN: its mantissa is zero.
+// isInfinity distinguishes an infinity from a NaN: its mantissa is zero.
 func isInfinity(d tensor.DType, number []byte) bool {
 	switch d {
 	case tensor.FP16:

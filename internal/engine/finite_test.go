@@ -9,8 +9,8 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// floatBits are numbers of every floating-point type: for each finite ones, then
-// +Inf, -Inf and NaNs.
+// floatBits has numbers of every floating-point type: some finite ones, then +Inf, -Inf
+// and NaNs.
 var floatBits = map[tensor.DType]struct{ finite, infinite []uint64 }{
 	tensor.FP16: {[]uint64{0, 0x8000, 0x3c00, 0x7bff, 0xfbff, 0x0001, 0x83ff}, []uint64{0x7c00, 0xfc00, 0x7c01, 0x7e00, 0xffff}},
 	tensor.BF16: {[]uint64{0, 0x8000, 0x3f80, 0x7f7f, 0xff7f, 0x0001, 0x807f}, []uint64{0x7f80, 0xff80, 0x7f81, 0x7fc0, 0xffff}},
@@ -50,8 +50,8 @@ func TestFinite(t *testing.T) {
 	}
 }
 
-// BenchmarkFinite looks at as much as a classifier returns for a batch of 32, and as a
-// batch of pictures has.
+// BenchmarkFinite checks as much data as a classifier returns for a batch of 32, and as
+// a batch of images has.
 func BenchmarkFinite(b *testing.B) {
 	for _, size := range []int{32 * 10 * 4, 32 * 1000 * 4, 3 * 224 * 224 * 4} {
 		b.Run(fmt.Sprintf("bytes=%d", size), func(b *testing.B) {

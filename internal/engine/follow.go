@@ -12,19 +12,19 @@ import (
 )
 
 const (
-	// observerBound and traceBound are how many events and actions may wait for those
-	// who follow the core. 15,000 requests a second make some 100,000 of them a second:
-	// half a second passes before a follower that gets no processor misses any. They
-	// take some 10 MiB then.
+	// observerBound and traceBound are how many events and actions may wait for a
+	// subscriber. 15,000 requests per second make about 100,000 of them, so a
+	// subscriber that gets no processor time misses none for half a second. They then
+	// take about 10 MiB.
 	observerBound = 1 << 16
 	traceBound    = 1 << 16
-	// feedCloseTime is how long the engine, when it stops, waits for who follows the
-	// core: working off a full queue takes the observer a tenth of it.
+	// feedCloseTime is how long a stopping engine waits for its subscribers. The
+	// observer needs a tenth of it to work off a full queue.
 	feedCloseTime = 200 * time.Millisecond
 )
 
-// follow makes the feed of the core's steps and lets the observer, and who traces,
-// follow it.
+// follow creates the feed of the core's steps and subscribes the observer and
+// Config.Trace.
 func (e *Engine) follow() error {
 	e.feed = feed.New(func() { e.post(func(l *loop) { e.feed.Resume(l.snapshot) }) })
 	e.observing = e.feed.Subscribe("observer", observerBound)
@@ -58,13 +58,13 @@ func (t tracer) Resume(*feed.Snapshot) {}
 // Step implements feed.Handler.
 func (t tracer) Step(s *feed.Step) { t.trace(s.At, s.Event, s.Actions) }
 
-// observe asks the observer a question, which finds all that any caller has been
-// answered; false when the engine has drained.
+// observe runs a question in the observer's goroutine, after every step that led to an
+// answer so far; false if the engine has drained.
 func (e *Engine) observe(question func(o *obs.Observer)) bool {
 	return e.observing.Ask(func() { question(e.observer) })
 }
 
-// closeFeed lets the followers see the end.
+// closeFeed lets the subscribers finish.
 func (l *loop) closeFeed() {
 	ctx, cancel := context.WithTimeout(context.Background(), feedCloseTime)
 	defer cancel()
@@ -73,8 +73,8 @@ func (l *loop) closeFeed() {
 	}
 }
 
-// snapshot is what is under way, for who has missed steps of the core. It takes the
-// core's goroutine some half a microsecond for each job that is unfinished.
+// snapshot returns the unfinished work, for subscribers that missed steps of the core.
+// It takes the core's goroutine about half a microsecond per unfinished job.
 func (l *loop) snapshot() feed.Snapshot {
 	s := feed.Snapshot{At: l.engine.Now(), Models: map[int]*feed.Model{}, Draining: l.ending}
 	for _, d := range l.served() {

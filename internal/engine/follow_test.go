@@ -22,8 +22,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// unfinished prints what a status says of what is under way. How long a batch was
-// expected to take is the core's only.
+// unfinished prints a status's unfinished work, without the expected times of batches,
+// which only the core knows.
 func unfinished(s status.Status) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%+v draining %v\n", s.Queue, s.Server.Draining)
@@ -41,8 +41,8 @@ func unfinished(s status.Status) string {
 	return b.String()
 }
 
-// faulty is a runtime whose loads take a while and whose runs fail, and lose their
-// instances, as drawn; but not those that warm up.
+// faulty is a runtime with slow loads, whose runs fail and lose their instances at
+// random, except while warming up.
 func faulty(served engine.Served, seed uint64) (rt runtime.Runtime, warm func()) {
 	var mu sync.Mutex
 	var isWarm bool
@@ -71,8 +71,8 @@ func faulty(served engine.Served, seed uint64) (rt runtime.Runtime, warm func())
 	return rt, func() { isWarm = true }
 }
 
-// sameAsObserved compares what follows from the engine's snapshot with what the
-// observer knows, and notes in seen what there was to compare.
+// sameAsObserved compares what follows from the engine's snapshot with the observer's
+// view, and notes in seen which cases occurred.
 func sameAsObserved(t *testing.T, e *engine.Engine, cfg *engine.Config, seen map[string]bool) {
 	t.Helper()
 	snapshot, want := e.Snapshot()
@@ -92,9 +92,9 @@ func sameAsObserved(t *testing.T, e *engine.Engine, cfg *engine.Config, seen map
 	}
 }
 
-// TestSnapshots checks, again and again while jobs come and go, fail, are given up
-// and lose their instances, and models are replaced, that who goes on from the
-// engine's snapshot knows the same as the observer, who has seen every step.
+// TestSnapshots takes many snapshots while jobs arrive, fail, are cancelled and lose
+// their instances, and models are replaced. A subscriber that continues from a snapshot
+// must know the same as the observer, which has seen every step.
 func TestSnapshots(t *testing.T) {
 	seen := map[string]bool{}
 	for seed := range uint64(2) {
@@ -130,7 +130,7 @@ func TestSnapshots(t *testing.T) {
 				}
 				callers.Go(func() {
 					defer cancel()
-					_, _ = e.Infer(ctx, "pair", "", r) // whatever comes of it
+					_, _ = e.Infer(ctx, "pair", "", r) // any result is fine
 				})
 				if n%50 == 49 {
 					deploy <- struct{}{}
@@ -256,8 +256,8 @@ func TestObserverCatchesUp(t *testing.T) {
 	})
 }
 
-// TestAnswersAreFound checks that whoever has an answer finds it in the metrics, in
-// the statistics and explained, each time at once.
+// TestAnswersAreFound checks that a caller that has an answer finds it at once in the
+// metrics, in the statistics and by Explain.
 func TestAnswersAreFound(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	served := pair()
@@ -300,7 +300,7 @@ func TestAnswersAreFound(t *testing.T) {
 	}
 }
 
-// gathered are the sums of the metrics without buckets, by name.
+// gathered returns the sums of the metrics without buckets, by name.
 func gathered(t *testing.T, g prometheus.Gatherer) map[string]float64 {
 	t.Helper()
 	families, err := g.Gather()
@@ -316,8 +316,8 @@ func gathered(t *testing.T, g prometheus.Gatherer) map[string]float64 {
 	return sums
 }
 
-// TestSlowTrace checks that the engine does not wait for who traces, and ends
-// without one that hangs.
+// TestSlowTrace checks that the engine does not wait for a slow Config.Trace, and stops
+// even if it hangs.
 func TestSlowTrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestHoldAfterRetirement: a request that found a model in the catalogue just before it
-// was replaced asks for it when it has been retired, with or without users.
+// TestHoldAfterRetirement: a request may find a model in the catalogue just before the
+// model is retired. Holding it must then fail, with or without other users.
 func TestHoldAfterRetirement(t *testing.T) {
 	for _, users := range []int{0, 2} {
 		d := &deployment{unused: make(chan struct{})}

@@ -14,7 +14,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// loop is the goroutine that owns the core and the calls under way.
+// loop is the goroutine that owns the core and the calls in progress.
 type loop struct {
 	engine      *Engine
 	core        *sched.Core
@@ -23,11 +23,11 @@ type loop struct {
 	lastJob     sched.JobID
 	out         []sched.Action
 	timer       *time.Timer
-	wake        slo.Instant // for which the timer is set; slo.Never: for nothing
+	wake        slo.Instant // when the timer is due; slo.Never: it is not set
 	ending      bool        // drained: end as soon as nothing is left
 	abandoned   bool        // nobody waits for what is left
-	stuck       []*running  // batches that ran too long on instances that were given up, and still run
-	down        []*worker   // to be replaced as soon as fewer are stuck
+	stuck       []*running  // batches that ran too long and still run, on abandoned instances
+	down        []*worker   // workers to replace as soon as fewer batches are stuck
 }
 
 func newLoop(e *Engine, core *sched.Core, served []*deployment) *loop {
@@ -39,7 +39,7 @@ func newLoop(e *Engine, core *sched.Core, served []*deployment) *loop {
 	return l
 }
 
-// up reports an instance up.
+// up reports an instance as up.
 func (l *loop) up(w *worker) {
 	w.up = true
 	w.resize(l.engine, l.slots(w))
@@ -61,7 +61,7 @@ func (l *loop) slots(w *worker) int {
 	return least
 }
 
-// resizeAll uses as many slots as the models that are served now allow.
+// resizeAll uses as many slots as the served models allow now.
 func (l *loop) resizeAll() {
 	for _, w := range l.engine.workers {
 		if n := l.slots(w); n != w.size && w.up && !w.lost {
@@ -91,8 +91,8 @@ func (l *loop) run() {
 	close(l.engine.stopped)
 }
 
-// refuseRest answers what is posted while the loop ends: the drained core
-// refuses it, so nothing of it is left running.
+// refuseRest handles what is posted while the loop ends. The drained core refuses it,
+// so no new work starts.
 func (l *loop) refuseRest() {
 	closed := make(chan struct{})
 	go func() {
@@ -114,17 +114,17 @@ func (l *loop) refuseRest() {
 	}
 }
 
-// setTimer wakes the loop when the core wants a tick.
+// setTimer makes the loop wake up when the core wants a tick.
 func (l *loop) setTimer() {
 	at, ok := l.core.Next()
 	if !ok || at >= l.wake {
-		return // the timer wakes the loop before, which then looks again
+		return // the timer wakes the loop earlier; it then calls setTimer again
 	}
 	l.wake = at
 	l.timer.Reset(at.Sub(l.engine.Now()))
 }
 
-// tick tells the core that time has passed, if that is what it waits for.
+// tick sends the core a Tick if it is due.
 func (l *loop) tick() {
 	l.wake = slo.Never
 	if at, ok := l.core.Next(); ok && at <= l.engine.Now() {
@@ -132,11 +132,12 @@ func (l *loop) tick() {
 	}
 }
 
-// step tells the core what happened and carries out what it asks for.
+// step sends the core an event and carries out its actions.
 func (l *loop) step(event sched.Event) { l.take(&feed.Step{Event: event}) }
 
-// take is step with what only the engine knows of it. It is published before it is
-// carried out: whoever has an answer and asks for it finds it.
+// take is step for a feed.Step that may carry facts of the engine's own. The step is
+// published before its actions are carried out, so a caller with an answer can find it
+// at once.
 func (l *loop) take(s *feed.Step) {
 	s.At = l.engine.Now()
 	l.out = l.core.Step(s.At, s.Event, l.out[:0])
@@ -154,7 +155,7 @@ func (l *loop) take(s *feed.Step) {
 			l.calls[a.Job].left -= a.Count
 		case sched.GiveUp:
 			c := l.calls[a.Job]
-			c.served.users.Add(1) // the batch's, beside the caller's
+			c.served.users.Add(1) // held for the batch, beside the caller's hold
 			c.answered = true
 			l.answer(c, a.FinishJob)
 		case sched.FinishJob:
@@ -170,7 +171,7 @@ func (l *loop) take(s *feed.Step) {
 	l.engine.feed.Wake()
 }
 
-// answer lets the caller go on.
+// answer unblocks the caller.
 func (l *loop) answer(c *call, f sched.FinishJob) {
 	c.finish = f
 	c.ended = l.engine.Now()
@@ -193,9 +194,9 @@ func (l *loop) submit(c *call) {
 	c.submitted = s.At
 }
 
-// A deadline covers the way of the answer to the client, which the core does not
-// see: it plans for this much less, or for one part in answerShare of a short
-// deadline.
+// A deadline includes sending the answer to the client, which the core does not see.
+// The core's deadline is earlier by answerTime, or by one part in answerShare of the
+// time left if that is less.
 const (
 	answerTime  = 5 * time.Millisecond
 	answerShare = 20
@@ -203,8 +204,8 @@ const (
 
 func (l *loop) cancel(c *call) { l.step(sched.Cancel{Job: c.job}) }
 
-// dispatch hands a batch to a free slot of its instance, whose buffer of items is
-// free to be filled.
+// dispatch hands a batch to a free slot of its instance and reuses the slot's buffer of
+// items.
 func (l *loop) dispatch(d sched.Dispatch) {
 	s := l.engine.workers[d.Instance].free()
 	b := &s.running
@@ -231,8 +232,8 @@ func (l *loop) dispatch(d sched.Dispatch) {
 	l.watch(s, now)
 }
 
-// done takes a batch's results to the calls it ran for, then tells the core. An
-// instance that was lost with the batch is loaded anew; its items wait again.
+// done delivers a batch's results to its calls, then tells the core. If the instance
+// was lost with the batch, it is reloaded, and its items wait again.
 func (l *loop) done(b *running) {
 	b.abort()
 	var failed []bool // by part; nil: none
@@ -325,17 +326,17 @@ func (l *loop) revive(w *worker, served []*deployment, fresh []*instance) {
 	l.up(w)
 }
 
-// lacking is what is served and not loaded on a worker.
+// lacking returns the served deployments that are not loaded on a worker.
 func (l *loop) lacking(w *worker) []*deployment {
 	return slices.DeleteFunc(l.served(), func(d *deployment) bool { return d.instances[w.id] != nil })
 }
 
-// served is what is loaded, by number.
+// served returns the loaded deployments, by number.
 func (l *loop) served() []*deployment {
 	return slices.DeleteFunc(slices.Clone(l.deployments), func(d *deployment) bool { return d == nil })
 }
 
-// serve gives a deployment the lowest number that is free.
+// serve gives a deployment the lowest free number.
 func (l *loop) serve(d *deployment) {
 	if d.number = slices.Index(l.deployments, nil); d.number < 0 {
 		d.number = len(l.deployments)
@@ -346,7 +347,7 @@ func (l *loop) serve(d *deployment) {
 	l.resizeAll()
 }
 
-// retire takes a deployment away that no request uses any more.
+// retire removes a deployment that no request uses any more.
 func (l *loop) retire(d *deployment) {
 	l.step(sched.Retire{Model: d.number})
 	l.deployments[d.number] = nil
@@ -358,11 +359,11 @@ func (l *loop) drain() {
 	l.step(sched.Drain{})
 }
 
-// retryMin is the least time a client is told to wait: less than a scheduling
-// quantum of its own would only spin.
+// retryMin is the shortest retry delay that a client is told. Less is not worth waiting
+// for.
 const retryMin = time.Millisecond
 
-// failure is the error of a job that did not run to its end in time.
+// failure returns the error of a job that did not finish in time.
 func (c *call) failure() error {
 	f := c.finish
 	kind, text := f.Reason.Kind(), f.Reason.Sentence()
@@ -391,7 +392,7 @@ func (c *call) failure() error {
 	return err
 }
 
-// itemsFailed is the error of a job that failed because items of it did.
+// itemsFailed returns the error of a job that failed because some of its items did.
 func itemsFailed(failed []ItemError, items int) error {
 	if len(failed) == 0 {
 		return nil

@@ -100,7 +100,7 @@ func TestCancelOfLostBatch(t *testing.T) {
 			case poison:
 				return fmt.Errorf("cable pulled: %w", runtime.ErrLost)
 			case 1:
-				time.Sleep(time.Second) // whatever it is told
+				time.Sleep(time.Second) // ignores the abort
 			}
 			return nil
 		}})

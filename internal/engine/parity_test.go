@@ -25,18 +25,18 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// parity is one load, offered to the engine and to the simulator.
+// parity is one load for both the engine and the simulator.
 type parity struct {
 	policy    plan.Policy
 	instances int
-	slots     int // of each
+	slots     int // of each instance
 	served    []engine.Served
 	jobs      []sim.Arrival
 	seed      uint64
 }
 
-// newParity draws jobs for two models, some of which are cancelled or carry
-// only one modality.
+// newParity draws jobs for two models. Some are cancelled, some carry only one
+// modality.
 func newParity(t *testing.T, policy plan.Policy, seed uint64) parity {
 	t.Helper()
 	p := parity{policy: policy, instances: 3, slots: 1 + int(seed%2), seed: seed}
@@ -64,26 +64,26 @@ func newParity(t *testing.T, policy plan.Policy, seed uint64) parity {
 	return p
 }
 
-// mark tells batches apart, by their first item: an item runs once.
+// mark identifies a batch by its first item, because an item runs once.
 func mark(job sched.JobID, item int) uint32 { return uint32(job)<<8 | uint32(item) }
 
-// fate is what becomes of a batch beyond the time that the profile says. Odd
-// nanoseconds keep any two events apart: the engine does not order those of one
+// fate returns what happens to a batch in addition to the profiled time. Odd
+// nanoseconds keep all events apart, because the engine does not order events of one
 // instant.
 func (p parity) fate(mark uint32) (extra time.Duration, failed bool) {
 	x := rand.New(rand.NewPCG(p.seed, uint64(mark))).Uint64()
 	extra = time.Duration(x % 1_000_003)
 	if x%7 == 0 {
-		extra *= 60 // a stall, which the profile does not foresee
+		extra *= 60 // a stall, which the profile does not predict
 	}
 	return extra, x%29 == 0
 }
 
-// aborting is how long a batch takes to end early: apart from the others, and sooner
-// than it would have ended by itself.
+// aborting returns how long a batch takes to abort: different for each batch, and less
+// than its remaining time.
 func (p parity) aborting(mark uint32) time.Duration { return time.Duration(1 + mark%97) }
 
-// slowToAbort is a runtime whose instances end a batch early only after a while.
+// slowToAbort is a runtime whose instances take a while to abort a batch.
 type slowToAbort struct {
 	runtime.Runtime
 	parity
@@ -109,7 +109,7 @@ func (s slowInstance) Run(ctx context.Context, variant int, items []runtime.Item
 	return outputs, err
 }
 
-// simulated is the simulator's trace of what the engine's core saw arrive.
+// simulated returns the simulator's trace for the arrivals that the engine's core saw.
 func (p parity) simulated(t *testing.T, arrivals []sim.Arrival) []string {
 	t.Helper()
 	cfg := sim.Config{Instances: slices.Repeat([]sim.Instance{{Slots: p.slots}}, p.instances), Seed: p.seed, Check: true, Core: sched.Config{Policy: p.policy, QueueItemsMax: 1000, QueueJobsMax: 500}}
@@ -140,9 +140,9 @@ func (p parity) simulated(t *testing.T, arrivals []sim.Arrival) []string {
 	return lines
 }
 
-// engine is the engine's trace on the fake runtime, in virtual time, and the
-// arrivals and cancellations in it: the core is told of deadlines a little
-// earlier than the clients'.
+// engine returns the engine's trace on the fake runtime, in virtual time, with its
+// arrivals and cancellations. The core's deadlines are a little earlier than the
+// clients'.
 func (p parity) engine(t *testing.T) (lines []string, arrivals []sim.Arrival) {
 	t.Helper()
 	warm := false
@@ -160,7 +160,7 @@ func (p parity) engine(t *testing.T) (lines []string, arrivals []sim.Arrival) {
 			lines = append(lines, fmt.Sprintf("%d %T%+v", now, event, event))
 			for _, a := range actions {
 				if d, ok := a.(sched.Dispatch); ok {
-					d.Why = nil // the simulation was not asked for it
+					d.Why = nil // the simulator was not asked for it
 					a = d
 				}
 				lines = append(lines, fmt.Sprintf("%d %T%+v", now, a, a))
@@ -181,8 +181,8 @@ func (p parity) engine(t *testing.T) (lines []string, arrivals []sim.Arrival) {
 			return slo.E("parity", slo.KindCancelled, "%w", r.Context.Err())
 		}
 		if failed {
-			// Of a kind for which the engine does not run the parts apart, which
-			// the simulator does not know of.
+			// After an error of this kind the engine does not run the parts separately,
+			// which the simulator does not model.
 			return slo.E("parity", slo.KindUnavailable, "as drawn")
 		}
 		return nil
@@ -209,10 +209,10 @@ func (p parity) offer(e *engine.Engine) {
 				defer time.AfterFunc(time.Duration(a.Cancel-a.At), cancel).Stop()
 			}
 			list := make([]runtime.Item, a.Items)
-			for item := range list { // as engine's numbers of jobs: from 1, in their order
+			for item := range list { // as the engine numbers jobs: from 1, in order
 				list[item] = runtime.Item{binary.LittleEndian.AppendUint32(nil, mark(sched.JobID(i+1), item)), make([]byte, 1)}
 			}
-			// How it ends is in the trace.
+			// The trace shows how it ends.
 			r := engine.Request{Modalities: a.Present, Items: list, Objective: a.Objective}
 			if a.Items > 2 {
 				r.Mixed = []slo.Carried{{Items: 1, Present: a.Present}, {Items: a.Items - 2, Present: a.Present & 1}, {Items: 1, Present: a.Present}}
@@ -223,9 +223,9 @@ func (p parity) offer(e *engine.Engine) {
 	wg.Wait()
 }
 
-// TestEngineAndSimulatorAgree checks I-12: the same load through the engine, in
-// virtual time, and through the simulator gives the same events and actions, in
-// the same order, at the same nanoseconds.
+// TestEngineAndSimulatorAgree checks I-12: the same load through the engine, in virtual
+// time, and through the simulator gives the same events and actions, in the same order,
+// at the same nanoseconds.
 func TestEngineAndSimulatorAgree(t *testing.T) {
 	for policy := range plan.Policies() {
 		t.Run(plan.Policy(policy).String(), func(t *testing.T) {
@@ -248,7 +248,7 @@ func TestEngineAndSimulatorAgree(t *testing.T) {
 	}
 }
 
-// compare returns the trace that both have.
+// compare returns the common trace.
 func compare(t *testing.T, got, want []string) string {
 	t.Helper()
 	for i := range max(len(got), len(want)) {

@@ -18,7 +18,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// onlyOnce is a runtime that loads version 1 no more when its files have changed.
+// onlyOnce is a runtime that cannot load version 1 again once its files have changed.
 type onlyOnce struct {
 	runtime.Runtime
 	changed *atomic.Bool
@@ -95,9 +95,9 @@ func TestLostInstanceWhoseModelHasChanged(t *testing.T) {
 			_, err := e.Infer(waiting, "pair", "1", request(items(random, 1), 0))
 			ended <- err
 		}()
-		time.Sleep(5 * time.Second) // virtual: loading it has been tried
+		time.Sleep(5 * time.Second) // virtual: a reload has been tried
 		giveUp()
-		<-ended // whatever came of it
+		<-ended // any result is fine
 		if err := e.Deploy(t.Context(), version("2")); err != nil {
 			t.Fatal(err)
 		}

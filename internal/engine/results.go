@@ -14,23 +14,23 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// partResult is what came of one part of a dispatch. Parts do not share it: a
-// part keeps its outputs whatever happened to its neighbours, with the shape that
-// its own items gave.
+// partResult is the result of one part of a dispatch. Parts are independent: a part
+// keeps its outputs, with the shape that its own items gave, whatever happened to other
+// parts.
 type partResult struct {
 	outputs []tensor.Tensor // Model.Outputs, in order; the first dimension is the part's items; nil after err
-	errs    []error         // by item of the part, nil where it went well; nil: all went well
+	errs    []error         // by item of the part, nil without error; nil: all items succeeded
 	err     error           // of the whole part
 }
 
 // ran is a run that has ended.
 type ran struct {
 	outputs []tensor.Tensor
-	faults  []error // by row, of outputs that are no answers; nil: none
+	faults  []error // by row, for outputs that are no answers; nil: none
 	err     error
 }
 
-// itemResult is where the answer to one item is: a row of a run's outputs.
+// itemResult locates the answer to one item: a row of a run's outputs.
 type itemResult struct {
 	*ran
 	row int
@@ -76,7 +76,7 @@ func (b *running) compute(w *worker, decoder *media.Decoder) {
 	}
 }
 
-// together reports whether all items may share a run, as nearly always.
+// together reports whether all items may share a run, which is nearly always so.
 func (b *running) together() bool {
 	if len(b.items) == 1 {
 		return true
@@ -92,13 +92,13 @@ func (b *running) together() bool {
 	return true
 }
 
-// groups lists the items of the batch by what may share a run. Two kinds of item run
-// alone, so that an answer does not depend on its neighbours:
-//   - All items, where the size of an output follows from values: the graph would give
-//     each the size of the largest, or fail.
-//   - An item with a number that is not finite: should the graph mix its items, it
-//     would spoil others, which may be other clients'. (Looking for such numbers takes
-//     about 60 microseconds for a megabyte of inputs.)
+// groups divides the items of the batch into runs. Two kinds of item run alone, so
+// that an answer does not depend on its neighbours:
+//   - All items, if the size of an output depends on values: the graph would give
+//     each item the size of the largest, or fail.
+//   - An item with a number that is not finite: if the graph mixes its items, it
+//     would spoil others, perhaps of other clients. (The check takes about 60
+//     microseconds per megabyte of inputs.)
 func (b *running) groups() [][]int {
 	var groups, alone [][]int
 	valueSized := b.served.valueSized(b.dispatch.Variant) != ""
@@ -120,9 +120,9 @@ func (b *running) groups() [][]int {
 	return append(groups, alone...)
 }
 
-// valueSized is the name of an output of a variant whose size depends on the values of
-// the inputs: it cannot follow from their sizes, which are fixed, or was not the same
-// for samples of the same sizes; "" if there is none.
+// valueSized returns the name of an output of a variant whose size depends on the
+// inputs' values; "" if there is none. Such a size cannot be derived from the inputs'
+// sizes although these are fixed, or differed between samples of the same sizes.
 func (d *deployment) valueSized(variant int) string {
 	dynamic := func(s modelpkg.Spec) bool { return slices.Contains(s.Shape, -1) }
 	for _, i := range d.Model.Variants[variant].Inputs {
@@ -138,9 +138,9 @@ func (d *deployment) valueSized(variant int) string {
 	return ""
 }
 
-// alike reports whether two items may share a run: the inputs that the variant
-// reads have the same sizes, as they do unless the model has dynamic dimensions,
-// and the inputs that stand for the whole batch have the same value.
+// alike reports whether two items may share a run: the inputs that the variant reads
+// have the same sizes (they differ only with dynamic dimensions), and the inputs that
+// apply to the whole batch have the same value.
 func (b *running) alike(a, c runtime.Item) bool {
 	m := b.served.Model
 	for _, i := range m.Variants[b.dispatch.Variant].Inputs {
@@ -172,13 +172,14 @@ func (w *worker) runGroup(b *running, group []int, results []itemResult) error {
 	return nil
 }
 
-// hopeless reports whether after this error nothing of the batch is worth running.
+// hopeless reports whether, after this error, the rest of the batch is not worth
+// running.
 func (b *running) hopeless(err error) bool {
 	kind := slo.KindOf(err)
 	return b.ctx.Err() != nil || errors.Is(err, runtime.ErrLost) || kind == slo.KindUnavailable || kind == slo.KindOverloaded
 }
 
-// runInto runs items of the batch together and notes what came of each.
+// runInto runs items of the batch together and records the result of each.
 func (w *worker) runInto(b *running, group []int, results []itemResult) error {
 	run := &b.whole
 	if len(group) < len(b.items) {
@@ -194,7 +195,7 @@ func (w *worker) runInto(b *running, group []int, results []itemResult) error {
 	return run.err
 }
 
-// pick is these items of the batch; the batch's own slice where that is all.
+// pick returns these items of the batch, or the batch's own slice if these are all.
 func (b *running) pick(group []int) []runtime.Item {
 	if len(group) == len(b.items) {
 		return b.items
@@ -206,7 +207,7 @@ func (b *running) pick(group []int) []runtime.Item {
 	return items
 }
 
-// byPart splits items of the batch, in ascending order, by the part they are of.
+// byPart splits items of the batch, in ascending order, by part.
 func (b *running) byPart(group []int) [][]int {
 	var parts [][]int
 	end := 0
@@ -223,8 +224,8 @@ func (b *running) byPart(group []int) [][]int {
 	return parts
 }
 
-// execute runs items of a batch and holds what comes back against the contract of
-// Run. A panic inside the runtime's binding fails the items, not the server.
+// execute runs items of a batch and checks the outputs against the contract of Run. A
+// panic in the runtime's binding fails the items, not the server.
 func (w *worker) execute(b *running, items []runtime.Item) (outputs []tensor.Tensor, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -239,7 +240,7 @@ func (w *worker) execute(b *running, items []runtime.Item) (outputs []tensor.Ten
 		err = checkOutputs(outputs, len(b.served.Model.Outputs), len(items))
 	}
 	if err != nil {
-		if b.ctx.Err() == nil { // else nobody waits for it
+		if b.ctx.Err() == nil { // otherwise nobody waits for it
 			m := b.served.Model
 			log := w.log.With("model", m.Name, "variant", m.Variants[b.dispatch.Variant].Name, "items", len(items))
 			if detail := runtime.Detail(err); detail != "" {
@@ -256,7 +257,7 @@ func (w *worker) execute(b *running, items []runtime.Item) (outputs []tensor.Ten
 	return outputs, nil
 }
 
-// checkOutputs refuses outputs that cannot be taken apart by items.
+// checkOutputs returns an error for outputs that cannot be split by items.
 func checkOutputs(outputs []tensor.Tensor, want, items int) error {
 	if len(outputs) != want {
 		return fmt.Errorf("the runtime returned %d outputs; the model has %d", len(outputs), want)
@@ -275,8 +276,8 @@ func checkOutputs(outputs []tensor.Tensor, want, items int) error {
 	return nil
 }
 
-// join makes a part's outputs from those of its items: views of a run's rows where
-// they follow each other there, else copies.
+// join makes a part's outputs from those of its items: views of a run's rows if they
+// are adjacent there, else copies.
 func join(items []itemResult) partResult {
 	for _, item := range items {
 		if item.err != nil {
@@ -322,8 +323,8 @@ func join(items []itemResult) partResult {
 	return r
 }
 
-// differ is the error of a job whose items' answers have no common shape.
+// differ returns the error of a job whose items' answers have no common shape.
 func differ(output string, a, b tensor.Shape) error {
-	return slo.E("", slo.KindInvalid, "output %q has shape %v for one item of the request and %v for another: they cannot be one tensor; send items with answers of different sizes in requests of their own",
+	return slo.E("", slo.KindInvalid, "output %q has shape %v for one item of the request and %v for another: they cannot be one tensor; send items with answers of different sizes in separate requests",
 		output, a[1:], b[1:])
 }

@@ -24,9 +24,10 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// growing is a model with an output that has as many bytes as the first number of the
-// item says, and two scores. Its input has a fixed or a dynamic length; a setting is
-// one value for the batch. A 13 makes its graph fail, an infinity its scores infinite.
+// growing is a model with two scores and an output whose size in bytes is the first
+// number of the item. Its input has a fixed or a dynamic length; a setting is one value
+// for the batch. The number 13 makes its graph fail, an infinity makes its scores
+// infinite.
 func growing(dynamic bool) engine.Served {
 	length := int64(1)
 	if dynamic {
@@ -60,8 +61,8 @@ func numbers(values ...float32) []byte {
 
 var errThirteen = errors.New("thirteen")
 
-// grow is the model's graph. Where the items of a batch ask for different sizes it
-// gives all the largest, as padding does, and one infinity makes all infinite.
+// grow is the model's graph. If the items of a batch ask for different sizes, it gives
+// all of them the largest, as padding does. One infinity makes all scores infinite.
 func grow(items []runtime.Item) ([]tensor.Tensor, error) {
 	size, spoilt := 0, float32(0)
 	for _, item := range items {
@@ -87,7 +88,7 @@ func grow(items []runtime.Item) ([]tensor.Tensor, error) {
 	}, nil
 }
 
-// serveGrowing makes an engine of the model.
+// serveGrowing returns an engine with the model.
 func serveGrowing(t *testing.T, dynamic bool, instances int) *engine.Engine {
 	t.Helper()
 	served := growing(dynamic)
@@ -104,7 +105,7 @@ func growingRequest(list []runtime.Item) engine.Request {
 	return engine.Request{Modalities: 1, Items: list, Objective: slo.Objective{Deadline: slo.Never}}
 }
 
-// checkGrown holds an answer against those of the items by themselves.
+// checkGrown compares an answer with the answers to each item alone.
 func checkGrown(list []runtime.Item, got engine.Response, err error) error {
 	shapes := map[string]bool{}
 	fails := false
@@ -157,9 +158,9 @@ func checkGrown(list []runtime.Item, got engine.Response, err error) error {
 	return nil
 }
 
-// TestAnswersAreThoseOfItemsAlone sends requests of items of all sizes, with failing
-// and infinite ones among them, at once: every answer is the one that its items get
-// by themselves.
+// TestAnswersAreThoseOfItemsAlone sends concurrent requests with items of all sizes,
+// including failing and infinite ones: every answer equals the answer to its item
+// alone.
 func TestAnswersAreThoseOfItemsAlone(t *testing.T) {
 	for seed := range 20 {
 		for _, dynamic := range []bool{false, true} {
@@ -186,7 +187,7 @@ func TestAnswersAreThoseOfItemsAlone(t *testing.T) {
 	}
 }
 
-// grownItems draws a request. With a dynamic input the output's size follows from the
+// grownItems draws a request. With a dynamic input, the output's size follows from the
 // input's, as a runtime may assume.
 func grownItems(rng *rand.Rand, dynamic bool) []runtime.Item {
 	size := rng.IntN(4) // 0: outputs without a byte
@@ -213,8 +214,8 @@ func grownItems(rng *rand.Rand, dynamic bool) []runtime.Item {
 }
 
 // TestSizesThatDependOnValuesAndNotOnLengths has items of the same length with answers
-// of different sizes. That is seen from the samples when the model is loaded; from then
-// on an answer does not have the size of its neighbour's.
+// of different sizes. The engine detects that from the samples when the model is
+// loaded. From then on no answer is padded to the size of another.
 func TestSizesThatDependOnValuesAndNotOnLengths(t *testing.T) {
 	served := growing(true)
 	served.Model.Dir, served.Model.Evaluation.Profile = t.TempDir(), "samples.npz"
@@ -276,8 +277,9 @@ func inferGrown(t *testing.T, e *engine.Engine, list []runtime.Item) engine.Resp
 	return got
 }
 
-// TestAnInstanceLostWhileRunningApart loses it in the second of the runs that a failed
-// batch is split into: what has succeeded before is run again with the rest.
+// TestAnInstanceLostWhileRunningApart loses the instance in the second of the runs that
+// a failed batch is split into: results from before are discarded, and all items run
+// again.
 func TestAnInstanceLostWhileRunningApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		served := growing(true)
@@ -321,7 +323,7 @@ func TestAnInstanceLostWhileRunningApart(t *testing.T) {
 	})
 }
 
-// TestWhatTheRuntimeReturnsIsChecked has outputs that cannot be taken apart by items.
+// TestWhatTheRuntimeReturnsIsChecked has outputs that cannot be split by items.
 func TestWhatTheRuntimeReturnsIsChecked(t *testing.T) {
 	scores := tensor.Tensor{Name: "scores", DType: tensor.FP32, Shape: tensor.Shape{1, 2}, Data: make([]byte, 8)}
 	for _, outputs := range [][]tensor.Tensor{

@@ -75,7 +75,7 @@ func (g *guardedInstance) Close() error {
 	return g.Instance.Close()
 }
 
-// steps are the events that change what instances there are.
+// steps records the events that change instances.
 type steps struct {
 	mu   sync.Mutex
 	list []string
@@ -132,8 +132,8 @@ func startGuarded(t *testing.T, cfg fake.Config, served ...engine.Served) (*engi
 	return e, g, s
 }
 
-// TestSlots runs as many batches at a time as the instance has slots, and as every
-// model that is served allows.
+// TestSlots checks that as many batches run at a time as the instance has slots and as
+// every served model allows.
 func TestSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, g, s := startGuarded(t, fake.Config{Profiles: []*modelpkg.Profile{pair().Profile}})
@@ -209,8 +209,8 @@ func TestSlotsThatComeAtTheEnd(t *testing.T) {
 }
 
 // TestLostInstanceWithSeveralBatches loses an instance by one of its batches. The
-// others are told to end, and only when they have is the instance taken away: all
-// items run again, and nobody reads them any more.
+// others are aborted, and the instance goes down only when they have ended: all items
+// run again, and nothing reads them any more.
 func TestLostInstanceWithSeveralBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var pull atomic.Bool
@@ -228,7 +228,7 @@ func TestLostInstanceWithSeveralBatches(t *testing.T) {
 		pull.Store(true)
 		var all sync.WaitGroup
 		for i := range 3 {
-			list := slices.Repeat([]runtime.Item{{{byte(i), 0, 0, 0}, {0}}}, 20) // the longest of batches
+			list := slices.Repeat([]runtime.Item{{{byte(i), 0, 0, 0}, {0}}}, 20) // the longest batches
 			if i == 0 {
 				list = list[:1]
 				list[0][0][0] = poison
@@ -252,7 +252,7 @@ func TestLostInstanceWithSeveralBatches(t *testing.T) {
 }
 
 // TestBatchThatHangsBesideOthers has one batch that nothing ends. Its job fails; the
-// jobs of the others are answered by the instance that takes its place.
+// jobs of the other batches are answered by the replacement instance.
 func TestBatchThatHangsBesideOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
@@ -280,7 +280,7 @@ func TestBatchThatHangsBesideOthers(t *testing.T) {
 				t.Errorf("the job that hangs: held %v, %v", r.Held, err)
 			}
 		})
-		time.Sleep(10 * time.Second) // the others run when it is given up
+		time.Sleep(10 * time.Second) // the others run when the instance is abandoned
 		for i := range 4 {
 			ask(byte(i), func(r engine.Response, err error) {
 				if err != nil || r.Held {

@@ -7,8 +7,8 @@ import (
 	"github.com/mosel-serve/mosel/internal/sched"
 )
 
-// BenchmarkSnapshot is what a snapshot of so many unfinished jobs costs the
-// goroutine that owns the core.
+// BenchmarkSnapshot measures a snapshot of that many unfinished jobs, in the goroutine
+// that owns the core.
 func BenchmarkSnapshot(b *testing.B) {
 	const jobs = 10_000
 	l := &loop{engine: &Engine{epoch: time.Now()}, calls: map[sched.JobID]*call{}}

@@ -16,12 +16,12 @@ import (
 )
 
 const (
-	// warmUpRuns are timed runs of each variant and size, after one that is not;
-	// fewer when they take longer than warmUpTime, but one at least.
+	// warmUpRuns is the number of timed runs of each variant and size, after an untimed
+	// one. There are fewer, but at least one, if they take longer than warmUpTime.
 	warmUpRuns = 3
 	warmUpTime = 150 * time.Millisecond
-	// scaleNoted is the ratio to the profile, or its inverse, from which an
-	// operator is told that the profile is of another machine.
+	// scaleNoted is the ratio to the profile, or its inverse, from which the log
+	// advises a profile of this machine.
 	scaleNoted = 1.25
 )
 
@@ -31,11 +31,11 @@ type trial struct {
 	item runtime.Item // every input of the model
 }
 
-// trials are what a model is warmed up with, the best first: a sample of the set that
-// it was profiled on, which its graphs are known to bear; else zeros, or the numbers
-// closest to them that the package declares as allowed; else ones. Inputs with a dynamic
-// dimension have the length that the profile's times hold for, so that what is measured
-// now can be compared with them.
+// trials returns the items to warm up a model with, the best first. The best is a
+// sample of the set that it was profiled on, which its graphs are known to accept. The
+// next is zeros, or the closest numbers that the package declares as allowed; the last
+// is ones. Inputs with a dynamic dimension have the length of the profile, so that
+// measured times can be compared with it.
 func (e *Engine) trials(d *deployment) []trial {
 	var trials []trial
 	most := 1
@@ -43,7 +43,7 @@ func (e *Engine) trials(d *deployment) []trial {
 		most = sizedSamples
 	}
 	samples, err := d.Model.FirstSamples(most)
-	if err != nil && most > 1 { // large ones, or a later one is not as declared
+	if err != nil && most > 1 { // they are large, or a later one is not as declared
 		samples, err = d.Model.FirstSamples(1)
 	}
 	if err != nil {
@@ -59,8 +59,8 @@ func (e *Engine) trials(d *deployment) []trial {
 	return append(trials, trial{"zeros, where the package allows them", d.uniform(lengths, 0)}, trial{"ones", d.uniform(lengths, 1)})
 }
 
-// lengths are the sizes of the inputs' dynamic dimensions that the model is measured
-// with: those of the profile, else of the samples, else the largest.
+// lengths returns the sizes of the inputs' dynamic dimensions for measuring: those of
+// the profile, else of the samples, else the largest allowed.
 func (d *deployment) lengths(samples [][][]byte) []int {
 	lengths := make([]int, len(d.Model.Inputs))
 	for i, in := range d.Model.Inputs {
@@ -78,9 +78,9 @@ func (d *deployment) lengths(samples [][][]byte) []int {
 	return lengths
 }
 
-// fit makes an item of these lengths from a sample: it is cut, or repeated. Where the
-// dynamic dimension is not the first, elements change their places, as every number of
-// the item is still one of the sample's.
+// fit makes an item of these lengths from a sample, by cutting or repeating it. If the
+// dynamic dimension is not the first, elements move to other places, but every number
+// of the item is one of the sample's.
 func (d *deployment) fit(sample runtime.Item, lengths []int) runtime.Item {
 	item := make(runtime.Item, len(sample))
 	for i, in := range d.Model.Inputs {
@@ -89,8 +89,8 @@ func (d *deployment) fit(sample runtime.Item, lengths []int) runtime.Item {
 	return item
 }
 
-// uniform is an item of these lengths whose elements are all the same number, or that
-// of the declared range which is closest to it.
+// uniform returns an item of these lengths in which every element is number, or the
+// number of the declared range closest to it.
 func (d *deployment) uniform(lengths []int, number float64) runtime.Item {
 	item := make(runtime.Item, len(d.Model.Inputs))
 	for i, in := range d.Model.Inputs {
@@ -103,8 +103,8 @@ func (d *deployment) uniform(lengths []int, number float64) runtime.Item {
 	return item
 }
 
-// encode is a number as an element of a tensor. The 16-bit types lose precision towards
-// zero, and numbers beyond theirs.
+// encode returns a number as an element of a tensor. For the 16-bit types, precision is
+// cut towards zero, and numbers out of range become the closest in range.
 func encode(d tensor.DType, number float64) []byte {
 	switch d {
 	case tensor.FP64:
@@ -128,7 +128,7 @@ func encode(d tensor.DType, number float64) []byte {
 	}
 }
 
-// half is a number in FP16, 0 for one that is too small for it.
+// half returns a number in FP16, 0 if it is too small for it.
 func half(number float64) uint16 {
 	bits := math.Float32bits(float32(number))
 	sign, exponent := uint16(bits>>16&0x8000), int(bits>>23&0xff)-127+15
@@ -141,17 +141,17 @@ func half(number float64) uint16 {
 	return sign | uint16(exponent<<10) | uint16(bits>>13&0x03ff)
 }
 
-// sizedSamples are how many samples are run to see whether the size of an output
+// sizedSamples is how many samples are run to detect whether the size of an output
 // depends on values.
 const sizedSamples = 8
 
-// dynamicOutput reports whether the model has an output of no fixed size.
+// dynamicOutput reports whether the model has an output without a fixed size.
 func (d *deployment) dynamicOutput() bool {
 	return slices.ContainsFunc(d.Model.Outputs, func(out modelpkg.Spec) bool { return slices.Contains(out.Shape, -1) })
 }
 
-// differsBySample is the name of an output of a variant whose size is not the same for
-// all samples, although their inputs have the same sizes; "" if there is none.
+// differsBySample returns the name of an output of a variant whose size is not the same
+// for all samples, although their inputs have the same sizes; "" if there is none.
 func (d *deployment) differsBySample(ctx context.Context, instance runtime.Instance, variant int) string {
 	if !d.dynamicOutput() {
 		return ""
@@ -160,7 +160,7 @@ func (d *deployment) differsBySample(ctx context.Context, instance runtime.Insta
 	for i := range d.samples {
 		outputs, err := instance.Run(ctx, variant, d.samples[i:i+1])
 		switch {
-		case err != nil: // measuring finds out what the graph bears
+		case err != nil: // measuring finds out which items the graph accepts
 		case first == nil:
 			first = outputs
 		default:
@@ -175,7 +175,8 @@ func (d *deployment) differsBySample(ctx context.Context, instance runtime.Insta
 }
 
 // measure returns how long a variant takes relative to its profile, with the first of
-// the trials that its graph bears. The error is that of the first.
+// the trials that its graph accepts. If it accepts none, the error is that of the
+// first.
 func (d *deployment) measure(ctx context.Context, instance runtime.Instance, v int) (float64, error) {
 	var first error
 	for _, t := range d.trials {
@@ -193,7 +194,7 @@ func (d *deployment) measure(ctx context.Context, instance runtime.Instance, v i
 	return 0, first
 }
 
-// measureWith is the geometric mean over the sizes of the best of a few runs.
+// measureWith returns the geometric mean, over the sizes, of the best of a few runs.
 func (d *deployment) measureWith(ctx context.Context, instance runtime.Instance, v int, item runtime.Item) (float64, error) {
 	curve := d.planner.Variants()[v].Curve
 	var ratios []float64

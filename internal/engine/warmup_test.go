@@ -81,7 +81,7 @@ func TestWarmUpHasTheProfilesLengths(t *testing.T) {
 	}
 }
 
-// TestAModelThatRejectsZerosIsServed warms up with ones, or what is declared.
+// TestAModelThatRejectsZerosIsServed warms up with ones, or with declared numbers.
 func TestAModelThatRejectsZerosIsServed(t *testing.T) {
 	noZeros := func(r fake.Run) error {
 		if slices.ContainsFunc(r.Items, func(item runtime.Item) bool { return item[0][0] == 0 }) {
@@ -108,7 +108,7 @@ func TestAFailedWarmUpSaysWhatItTried(t *testing.T) {
 	}
 }
 
-// TestWarmUpEncodesNumbers reads the ones of every element type.
+// TestWarmUpEncodesNumbers decodes the ones of every element type.
 func TestWarmUpEncodesNumbers(t *testing.T) {
 	ones := map[tensor.DType][]byte{
 		tensor.Bool: {1}, tensor.Uint8: {1}, tensor.Int8: {1}, tensor.Uint16: {1, 0}, tensor.Int16: {1, 0}, tensor.FP16: {0, 0x3c}, tensor.BF16: {0x80, 0x3f},

@@ -15,36 +15,34 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// Nothing can end a thread that is inside the runtime's code. A run that is told to
-// end does so between two operators of its graph; one that hangs inside an operator
-// is left behind: its items fail, its thread and its instance are given up, and a
-// new worker with newly loaded instances takes its place. So that a graph that
-// hangs each time does not fill the machine with threads, at most as many of them
-// are left behind at a time as there are instances. Beyond that an instance stays
-// down until a thread comes back, and the engine is not alive, so that whoever
-// watches over it starts it again.
+// Nothing can end a thread inside the runtime's code. An aborted run ends between two
+// operators of its graph. If a run hangs inside an operator, the engine abandons it:
+// its items fail, its thread and instance are given up, and a new worker with newly
+// loaded instances replaces it. A graph that hangs every time must not fill the machine
+// with threads. So at most as many batches are abandoned at a time as there are
+// instances. Beyond that, an instance stays down until a thread comes back, and the
+// engine reports that it is not alive, so that a supervisor restarts it.
 
-// BatchTimeMaxDefault is far above what a batch of any model takes that somebody
-// waits for.
+// BatchTimeMaxDefault is far longer than any batch that a client would wait for.
 const BatchTimeMaxDefault = time.Minute
 
 const (
-	// stuckGrace is how long a run may take to end when it is told to.
+	// stuckGrace is how long an aborted run may take to end.
 	stuckGrace = 2 * time.Second
-	// stopGrace is the same when the engine stops.
+	// stopGrace is the same while the engine stops.
 	stopGrace = 500 * time.Millisecond
 )
 
-// errOverdue is in the chain of the error of a job whose batch ran too long.
+// errOverdue is in the error chain of a job whose batch ran too long.
 var errOverdue = errors.New("the batch ran too long")
 
-// watch is what the loop knows of a slot's batch.
+// watch is the loop's record of a slot's batch.
 type watch struct {
 	timer   *time.Timer // of the slot; nil: it has not run a batch
-	set     slo.Instant // for when the timer is; 0: it is not
+	set     slo.Instant // when the timer is due; 0: it is not set
 	busy    bool
-	limit   slo.Instant // by which it should end, or end after it was told to
-	overdue bool        // it has been told to
+	limit   slo.Instant // by when the batch should end or, once aborted, must end
+	overdue bool        // it has been aborted
 }
 
 // report tells the loop that a batch has run. If there is no loop any more, the batch
@@ -82,13 +80,13 @@ func (e *Engine) report(s *slot, b *running) {
 	}
 }
 
-// watch begins to watch over a slot's batch.
+// watch starts to watch a slot's batch.
 func (l *loop) watch(s *slot, now slo.Instant) {
 	s.watch.busy, s.watch.overdue = true, false
 	l.limit(s, now, l.engine.cfg.BatchTimeMax)
 }
 
-// limit gives a slot's batch so much time from now.
+// limit gives a slot's batch that much time from now.
 func (l *loop) limit(s *slot, now slo.Instant, d time.Duration) {
 	w := &s.watch
 	w.limit = now.Add(d)
@@ -97,14 +95,14 @@ func (l *loop) limit(s *slot, now slo.Instant, d time.Duration) {
 		w.timer = time.AfterFunc(d, func() { l.engine.post(func(l *loop) { l.late(s) }) })
 	case w.set == 0 || w.limit < w.set:
 		w.timer.Reset(d)
-	default: // it comes before, and is set anew then: batches are many, and hardly one is late
+	default: // the timer is due earlier and is then set again: batches are frequent, late ones rare
 		return
 	}
 	w.set = w.limit
 }
 
-// rest ends the watch. What the runtime made of a batch that it was told to end,
-// is that it ran too long.
+// rest ends the watch. For an aborted batch, it replaces the runtime's error by one
+// that says that the batch ran too long.
 func (l *loop) rest(s *slot, b *running) {
 	s.watch.busy = false
 	if s.watch.overdue && b.err != nil && !l.abandoned {
@@ -123,13 +121,13 @@ func (l *loop) tooLong() error {
 	return slo.E("", slo.KindDeadlineExceeded, "%w: over %v (--batch-time-max)", errOverdue, l.engine.cfg.BatchTimeMax)
 }
 
-// running reports whether a batch runs.
+// running reports whether any batch runs.
 func (l *loop) running() bool {
 	return slices.ContainsFunc(l.engine.workers, func(w *worker) bool { return len(w.busy()) > 0 })
 }
 
-// late tells a batch to end, and gives its instance up if that has not helped. The
-// timer may be that of a batch before.
+// late aborts a batch that is over its time, and gives its instance up if it already
+// was aborted. The timer may still be that of an earlier batch.
 func (l *loop) late(s *slot) {
 	s.watch.set = 0
 	now := l.engine.Now()
@@ -141,7 +139,7 @@ func (l *loop) late(s *slot) {
 	case !s.watch.overdue:
 		s.watch.overdue = true
 		b := &s.running
-		l.engine.log.Error("a batch runs too long and is told to end", "model", b.served.Model.Name, "version", b.served.Model.Version,
+		l.engine.log.Error("a batch ran too long and is aborted", "model", b.served.Model.Name, "version", b.served.Model.Version,
 			"variant", b.served.Model.Variants[b.dispatch.Variant].Name, "items", len(b.items), "instance", s.worker.id, "after", l.engine.cfg.BatchTimeMax)
 		b.abort()
 		l.limit(s, now, stuckGrace)
@@ -150,12 +148,12 @@ func (l *loop) late(s *slot) {
 	}
 }
 
-// giveUp leaves a slot behind with its batch, whose jobs fail, and the worker with it.
+// giveUp abandons a slot with its batch, whose jobs fail, and then the worker.
 func (l *loop) giveUp(s *slot) {
 	b, id := &s.running, s.worker.id
 	m := b.served.Model
 	name := fmt.Sprintf("a batch of model %s, variant %s, on instance %d", m.Name, m.Variants[b.dispatch.Variant].Name, id)
-	l.engine.log.Error("a batch does not end: its instance is given up", "model", m.Name, "version", m.Version,
+	l.engine.log.Error("a batch does not end: its instance is replaced", "model", m.Name, "version", m.Version,
 		"variant", m.Variants[b.dispatch.Variant].Name, "instance", id)
 	b.left = l.engine.cfg.Work.Begin(name)
 	s.stuck = true
@@ -169,7 +167,7 @@ func (l *loop) giveUp(s *slot) {
 	l.condemn(s.worker, b.dispatch.Batch)
 }
 
-// returned notes that a batch that was left behind has ended after all.
+// returned handles the end of an abandoned batch.
 func (l *loop) returned(b *running) {
 	b.abort()
 	b.left()
@@ -181,7 +179,7 @@ func (l *loop) returned(b *running) {
 	}
 }
 
-// replace has a lost instance loaded anew, unless the engine stops or too much is
+// replace has a lost instance reloaded, unless the engine stops or too many batches are
 // stuck.
 func (l *loop) replace(w *worker) {
 	if l.abandoned {
@@ -198,19 +196,19 @@ func (l *loop) replace(w *worker) {
 		return
 	}
 	if dead {
-		l.engine.log.Error("too many batches do not end: the server is not alive any more and should be started again", "stuck", len(l.stuck))
+		l.engine.log.Error("too many batches do not end: the server is no longer alive and should be restarted", "stuck", len(l.stuck))
 	}
 	if vital := l.engine.cfg.Vital; vital != nil {
 		vital(!dead)
 	}
 }
 
-// Alive reports whether the engine can do its work. It cannot when more batches
-// hang than there are instances: then it should be started again.
+// Alive reports whether the engine can do its work. It cannot if more batches hang than
+// there are instances: then the server should be restarted.
 func (e *Engine) Alive() bool { return !e.dead.Load() }
 
-// abandon ends all jobs: the time to drain is over. Batches that run are told to
-// end, and left behind if they do not.
+// abandon ends all jobs when the time to drain is over. Running batches are aborted,
+// and abandoned if they do not end.
 func (l *loop) abandon() {
 	l.abandoned = true
 	l.engine.endHealing()
@@ -226,15 +224,15 @@ func (l *loop) abandon() {
 	}
 }
 
-// prepare is load, within ctx and the engine's life, also where the runtime hangs:
-// then it is left behind, and what comes of it is freed.
+// prepare is load, but it returns when ctx or the engine's life ends, even if the
+// runtime hangs. Then it leaves the load behind, and frees its result if there is one.
 func (e *Engine) prepare(ctx context.Context, s Served) (*deployment, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(e.life, func() { cancel(context.Canceled) })()
 	var d *deployment
 	var failed error
-	var settled atomic.Bool // by whoever comes first: the one that loads, or the one that waits
+	var settled atomic.Bool // by whichever comes first: the loading or the waiting goroutine
 	err := e.cfg.Work.Do(ctx, "loading model "+s.Model.Name, func() {
 		d, failed = e.load(ctx, s, &limit{cancel: cancel, most: e.cfg.BatchTimeMax})
 		if !settled.CompareAndSwap(false, true) && d != nil {
@@ -251,13 +249,13 @@ func (e *Engine) prepare(ctx context.Context, s Served) (*deployment, error) {
 	return d, failed
 }
 
-// limit ends the loading of a model of which a run to warm it up takes too long.
+// limit ends the loading of a model if a warm-up run takes too long.
 type limit struct {
 	cancel context.CancelCauseFunc
 	most   time.Duration
 }
 
-// of is an instance whose runs are limited.
+// of wraps an instance so that its runs are limited.
 func (l *limit) of(instance runtime.Instance) runtime.Instance { return limited{instance, l} }
 
 type limited struct {

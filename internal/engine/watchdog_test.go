@@ -22,12 +22,12 @@ import (
 // poison is an item whose run hangs.
 const poison = 0xee
 
-// hanging is an engine whose runs of poisoned items hang until the gate is closed.
+// hanging is an engine on which runs of poisoned items hang until the gate is closed.
 type hanging struct {
 	*engine.Engine
 	gate  chan struct{}
 	work  *pending.Work
-	vital []bool // what the engine has said
+	vital []bool // values passed to Vital
 }
 
 func startHanging(t *testing.T, instances int, abortable bool) *hanging {
@@ -43,7 +43,7 @@ func startHanging(t *testing.T, instances int, abortable bool) *hanging {
 		if !abortable || !poisoned(r) {
 			return nil
 		}
-		<-r.Context.Done() // as a graph of many operators
+		<-r.Context.Done() // as a graph of many operators does
 		return slo.E("run", slo.KindCancelled, "%w", r.Context.Err())
 	}}
 	var err error
@@ -61,7 +61,7 @@ func (h *hanging) ask(ctx context.Context, first byte) (engine.Response, error) 
 	return h.Infer(ctx, "pair", "", request([]runtime.Item{{[]byte{first, 0, 0, 0}, []byte{0}}}, 0))
 }
 
-// answers checks that the engine still does its work.
+// answers checks that the engine still works.
 func (h *hanging) answers(t *testing.T, when string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -76,8 +76,8 @@ func (h *hanging) answers(t *testing.T, when string) {
 	}
 }
 
-// TestBatchThatRunsTooLong has batches that would run for ever, and end when they
-// are told to: their jobs fail in time, and the instance is as good as before.
+// TestBatchThatRunsTooLong has batches that run for ever but can be aborted: their jobs
+// fail in time, and the instance goes on working.
 func TestBatchThatRunsTooLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := startHanging(t, 1, true)
@@ -91,9 +91,9 @@ func TestBatchThatRunsTooLong(t *testing.T) {
 	})
 }
 
-// TestBatchThatHangs has batches that nothing ends: they are left behind and their
-// instances replaced, as long as few hang; beyond that the engine is not alive,
-// until one comes back.
+// TestBatchThatHangs has batches that nothing ends: they are abandoned and their
+// instances replaced, as long as few hang. Beyond that the engine is not alive until
+// one comes back.
 func TestBatchThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := startHanging(t, 1, false)
@@ -145,14 +145,14 @@ func TestHangingBatchFailsNoOther(t *testing.T) {
 	})
 }
 
-// TestDrainWithABatchThatHangs checks that a drain ends a second after its limit,
-// whatever runs, and that it is not the clients who are to blame.
+// TestDrainWithABatchThatHangs checks that a drain ends within a second of its limit,
+// whatever runs, and that the errors do not blame the clients.
 func TestDrainWithABatchThatHangs(t *testing.T) {
 	for _, abortable := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			h := startHanging(t, 1, abortable)
 			ended := make(chan error)
-			for _, first := range []byte{poison, 1, 2} { // it runs, they wait
+			for _, first := range []byte{poison, 1, 2} { // the first runs, the others wait
 				go func() {
 					_, err := h.ask(t.Context(), first)
 					ended <- err
@@ -188,7 +188,7 @@ func TestDrainWithABatchThatHangs(t *testing.T) {
 	}
 }
 
-// TestLoadingThatHangs has models whose loading or first run hangs: it ends with
+// TestLoadingThatHangs has models whose loading or first run hangs. Deploy ends with
 // its context, with the engine, or when warming up takes too long.
 func TestLoadingThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -234,7 +234,7 @@ func TestLoadingThatHangs(t *testing.T) {
 	})
 }
 
-// deaf is a runtime whose loading hangs while it is told to, and hears of no context.
+// deaf is a runtime whose loading hangs when it should, and ignores its context.
 type deaf struct {
 	runtime.Runtime
 	hang *atomic.Bool

@@ -11,8 +11,8 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// worker is one instance of the core. It runs batches of any model, one in each of
-// its slots, on an instance of the runtime for each model. All of it is the loop's.
+// worker is one instance of the core. It runs batches of any model, one in each of its
+// slots, on one runtime instance per model. Only the loop uses it.
 type worker struct {
 	id    sched.InstanceID
 	log   *slog.Logger
@@ -29,20 +29,20 @@ type worker struct {
 type slot struct {
 	worker  *worker
 	batches chan *running
-	running running // the loop's while the slot is free, the slot's while it runs
-	watch   watch   // the loop's
-	stuck   bool    // the loop's: it is left behind with its batch
-	lost    bool    // the loop's: its batch was lost and, for the core, runs until the instance goes down
+	running running // owned by the loop while the slot is free, by the slot while it runs
+	watch   watch   // owned by the loop
+	stuck   bool    // owned by the loop: abandoned with its batch
+	lost    bool    // owned by the loop: the batch was lost and, for the core, runs until the instance goes down
 }
 
-// hire makes a worker of one slot.
+// hire makes a worker with one slot.
 func (e *Engine) hire(id sched.InstanceID) *worker {
 	w := &worker{id: id, log: e.log}
 	w.resize(e, 1)
 	return w
 }
 
-// resize uses so many slots from now on.
+// resize sets the number of slots in use.
 func (w *worker) resize(e *Engine, size int) {
 	for len(w.slots) < size {
 		s := &slot{worker: w, batches: make(chan *running, 1)}
@@ -52,12 +52,12 @@ func (w *worker) resize(e *Engine, size int) {
 	w.size = size
 }
 
-// free is a slot that runs nothing: the core starts no batch without one.
+// free returns a slot that runs nothing. The core starts no batch unless there is one.
 func (w *worker) free() *slot {
 	return w.slots[slices.IndexFunc(w.slots, func(s *slot) bool { return !s.watch.busy })]
 }
 
-// find is the slot that runs a batch, as the core knows it.
+// find returns the slot that runs a batch, as the core knows it.
 func (w *worker) find(id sched.BatchID) *slot {
 	return w.slots[slices.IndexFunc(w.slots, func(s *slot) bool { return s.occupied() && s.running.dispatch.Batch == id })]
 }
@@ -65,7 +65,7 @@ func (w *worker) find(id sched.BatchID) *slot {
 // occupied reports whether the slot runs a batch, as the core knows it.
 func (s *slot) occupied() bool { return s.watch.busy || s.lost }
 
-// busy lists the slots that run batches which are expected to end.
+// busy returns the slots with batches that are expected to end.
 func (w *worker) busy() (list []*slot) {
 	for _, s := range w.slots {
 		if s.watch.busy && !s.stuck {
@@ -75,14 +75,14 @@ func (w *worker) busy() (list []*slot) {
 	return list
 }
 
-// dismiss lets the goroutines of the slots end when they have run what they run.
+// dismiss lets the goroutines of the slots end after their current batches.
 func (w *worker) dismiss() {
 	for _, s := range w.slots {
 		close(s.batches)
 	}
 }
 
-// running is a batch on its way through an instance.
+// running is a batch on an instance.
 type running struct {
 	dispatch sched.Dispatch
 	started  slo.Instant
@@ -98,12 +98,12 @@ type running struct {
 	encoded  [][]bool           // by item: call.Encoded
 	faulty   []error            // by item: why it cannot run; nil: all can
 	results  []partResult       // by part of the dispatch
-	rows     []itemResult       // scratch of compute, like
+	rows     []itemResult       // scratch space of compute, as are
 	order    []int              // 0, 1, ... and
 	whole    ran                // the run of all items
 	took     time.Duration
 	err      error  // of the whole batch: the instance was lost, or no part has a result
-	left     func() // ends the note that it was left behind; nil: it was not
+	left     func() // ends its entry in Config.Work as abandoned; nil: not abandoned
 }
 
 func (s *slot) run(e *Engine) {
@@ -119,15 +119,15 @@ func (s *slot) run(e *Engine) {
 	}
 }
 
-// The pauses between attempts to load a lost instance anew.
+// The pauses between attempts to reload a lost instance.
 const (
 	reloadPauseMin = time.Second
 	reloadPauseMax = 30 * time.Second
 )
 
-// reload loads a lost instance's models until that succeeds or the engine ends,
-// then reports the instance up. A model that cannot be loaded any more, because its
-// files have changed, holds the instance up only as long as it is served.
+// reload loads a lost instance's models until that succeeds or the engine ends, then
+// reports the instance up. A model that can no longer be loaded, because its files have
+// changed, delays the instance only as long as it is served.
 func (w *worker) reload(e *Engine, served []*deployment) {
 	for pause := reloadPauseMin; ; pause = min(2*pause, reloadPauseMax) {
 		fresh, err := e.loadAgain(served)
@@ -137,7 +137,7 @@ func (w *worker) reload(e *Engine, served []*deployment) {
 			}
 			return
 		}
-		e.log.Error("loading a lost instance again", "instance", w.id, "error", err, "next", pause)
+		e.log.Error("reloading a lost instance failed", "instance", w.id, "error", err, "next", pause)
 		select {
 		case <-time.After(pause):
 		case <-e.healing.Done():
