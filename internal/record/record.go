@@ -1,8 +1,7 @@
-// Package record makes records out of what happens to a core: of every job,
-// from its arrival to its end, and of every batch. It sees only events and
-// actions, so a running server and a simulation are recorded by the same computation:
-// the metrics of the one and the report of the other cannot mean different things
-// by the same word. The package is pure.
+// Package record builds records from the steps of a core: of every job, from its
+// arrival to its end, and of every batch. It sees only events and actions, so a running
+// server and a simulation use the same computation, and its figures mean the same in
+// the server's metrics and in the simulator's report. The package is pure.
 package record
 
 import (
@@ -14,28 +13,28 @@ import (
 
 // Job is the record of a job.
 type Job struct {
-	sched.Arrive                 // what was asked
+	sched.Arrive                 // the request
 	Arrived      slo.Instant     //
-	Started      slo.Instant     // of its first batch; meaningless without one
-	Ended        slo.Instant     // meaningless until it has
-	End          sched.FinishJob // how it ended; Outcome 0: it has not yet
-	Compute      time.Duration   // of the batches its items ran in
+	Started      slo.Instant     // start of its first batch; meaningless if there was none
+	Ended        slo.Instant     // meaningless before it has ended
+	End          sched.FinishJob // how it ended; Outcome 0: it has not ended
+	Compute      time.Duration   // time of the batches with its items
 	Ran          []Ran           // what ran to its end
-	Shares       []Share         // of batches, the first SharesMax-1 and the latest
-	Batches      int             // that it has had a share of
+	Shares       []Share         // of batches: the first SharesMax-1 and the latest
+	Batches      int             // that had a share of it
 
-	// What a driver knows of a job beside the core, if it fills it in when the job
-	// arrives: the client's own name for the request, and who the client is.
+	// These are not known to the core. A driver may set them when the job arrives: the
+	// client's own name for the request, and the client's name.
 	Request, Sender string
 
 	left     int // items not finished
-	accepted int // of these, items that a batch which has just ended answered
-	// Most jobs have one share of one batch: room for that is part of the record.
+	accepted int // of these, items answered by a batch that just ended
+	// Most jobs have one share of one batch. The record has room for that.
 	ranRoom   [1]Ran
 	shareRoom [1]Share
 }
 
-// Ran is how many of a job's items a variant has run to their answers.
+// Ran is how many of a job's items were answered by a variant.
 type Ran struct {
 	Variant int
 	Items   int
@@ -47,13 +46,12 @@ type Share struct {
 	Items int
 }
 
-// SharesMax bounds the batches that a job's record names: a job of 100,000
-// items has thousands of them. The first ones show how it began, the latest how
-// it ended.
+// SharesMax bounds the batches in a job's record, because a job of 100,000 items has
+// thousands of them. The record keeps the first ones and the latest.
 const SharesMax = 16
 
-// Queue is how long the job waited for its first batch, or for its end if it
-// had none.
+// Queue returns how long the job waited for its first batch, or for its end if it had
+// none.
 func (j *Job) Queue() time.Duration {
 	if j.Batches == 0 {
 		return j.Ended.Sub(j.Arrived)
@@ -61,20 +59,19 @@ func (j *Job) Queue() time.Duration {
 	return j.Started.Sub(j.Arrived)
 }
 
-// Total is the time from the job's arrival to its end.
+// Total returns the time from the job's arrival to its end.
 func (j *Job) Total() time.Duration { return j.Ended.Sub(j.Arrived) }
 
-// Margin is by how much a job that ran is expected to be more accurate than it
-// had to be.
+// Margin returns the expected accuracy minus the floor of a job that ran.
 func (j *Job) Margin() slo.Accuracy { return j.End.Expected - j.Objective.Floor }
 
-// Slack is the time left to the deadline at the job's end, negative if it was
+// Slack returns the time left to the deadline at the job's end, negative if it was
 // late.
 func (j *Job) Slack() time.Duration { return j.Objective.Deadline.Sub(j.Ended) }
 
 // share records a part of a batch.
 func (j *Job) share(p sched.Part, d *sched.Dispatch, now slo.Instant) {
-	if n := len(j.Shares); n > 0 && j.Shares[n-1].Batch == d.Batch { // it may have several parts in one
+	if n := len(j.Shares); n > 0 && j.Shares[n-1].Batch == d.Batch { // a batch may have several parts of the job
 		j.Shares[n-1].Items += p.Count
 		return
 	}
@@ -90,7 +87,7 @@ func (j *Job) share(p sched.Part, d *sched.Dispatch, now slo.Instant) {
 	j.Shares = append(j.Shares, s)
 }
 
-// ran records items that have run to their end.
+// ran records items that were answered.
 func (j *Job) ran(variant, items int) {
 	for i := range j.Ran {
 		if j.Ran[i].Variant == variant {
@@ -103,7 +100,7 @@ func (j *Job) ran(variant, items int) {
 
 // Batch is the record of a batch.
 type Batch struct {
-	sched.Dispatch // Parts are the driver's
+	sched.Dispatch // the driver owns Parts
 	Items          int
 	Started        slo.Instant
 	Took           time.Duration // measured; 0 while it runs and when it was lost
@@ -118,33 +115,33 @@ type BatchEnd uint8
 // The ends of a batch.
 const (
 	BatchRunning BatchEnd = iota
-	BatchDone             // all of it, or the parts that did not fail
-	BatchFailed           // all of it
-	BatchLost             // its instance went away
-	BatchAborted          // nobody wanted anything of it any more
-	BatchUnknown          // it ended and nobody saw how: a follower of the core had missed it
+	BatchDone             // the whole batch, or the parts that did not fail
+	BatchFailed           // the whole batch
+	BatchLost             // its instance went down
+	BatchAborted          // all its jobs had been given up
+	BatchUnknown          // it ended in a gap of the subscriber's steps
 )
 
-// Queue is what is unfinished.
+// Queue is the unfinished work.
 type Queue struct {
 	Waiting int   // items not dispatched
 	Running int   // items in batches
 	Jobs    int   //
-	Bytes   int64 // that the jobs' payloads hold
+	Bytes   int64 // held by the jobs' payloads
 }
 
-// Sink is told what has happened, in the order of the core's actions.
+// Sink receives what happens, in the order of the core's actions.
 type Sink interface {
-	// Arrived is called before the core's answer to the arrival is recorded.
+	// Arrived is called before the actions for the arrival are recorded.
 	Arrived(j *Job)
-	// Started and Ended are called at a batch's two ends. The record must not be
-	// kept.
+	// Started and Ended are called at the start and at the end of a batch. The sink
+	// must not keep the record.
 	Started(b *Batch)
 	Ended(b *Batch)
-	// Finished is called at a job's end. The record is the sink's from then on,
-	// which hands it back with Recycle when it is done with it.
+	// Finished is called at a job's end. From then on the sink owns the record. It may
+	// return it with Recycle.
 	Finished(j *Job)
-	// Changed is called at the end of a step for every model of which something
-	// has arrived, started or ended.
+	// Changed is called at the end of a step for every model with an arrival, a start
+	// or an end in it.
 	Changed(model int, q Queue)
 }

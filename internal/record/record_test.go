@@ -11,7 +11,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// journal is a sink that writes down what it is told and keeps the jobs.
+// journal is a sink that records its calls as text and keeps the jobs.
 type journal struct {
 	text   strings.Builder
 	jobs   []*record.Job
@@ -39,20 +39,20 @@ func (j *journal) Changed(model int, q record.Queue) {
 	fmt.Fprintf(&j.text, "model %d: %d waiting, %d running, %d jobs, %d bytes; ", model, q.Waiting, q.Running, q.Jobs, q.Bytes)
 }
 
-// told is what has been written since it was last asked for.
+// told returns what was recorded since the last call.
 func (j *journal) told() string {
 	text := strings.TrimSuffix(j.text.String(), "; ")
 	j.text.Reset()
 	return text
 }
 
-// part is some items of a job, at the front of the rest.
+// part returns items of a job: count of them from first.
 func part(job sched.JobID, first, count int) sched.Part {
 	return sched.Part{Job: job, First: first, Count: count}
 }
 
-// TestJobOfManyBatches follows a job whose items run on two variants, in more
-// batches than a record names; one is lost and one fails in part.
+// TestJobOfManyBatches follows a job whose items run on two variants, in more batches
+// than its record holds. One batch is lost and one fails in part.
 func TestJobOfManyBatches(t *testing.T) {
 	var j journal
 	tracker := record.NewTracker(&j)
@@ -106,8 +106,7 @@ func TestJobOfManyBatches(t *testing.T) {
 	}
 }
 
-// TestRecordsAreUsedAnew checks that a record which is handed back carries
-// nothing of the old job.
+// TestRecordsAreUsedAnew checks that a recycled record holds nothing of the old job.
 func TestRecordsAreUsedAnew(t *testing.T) {
 	var j journal
 	tracker := record.NewTracker(&j)
@@ -131,7 +130,7 @@ func TestRecordsAreUsedAnew(t *testing.T) {
 	tracker.Recycle(first)
 	second := serve(20, 2)
 	if second != first {
-		t.Error("the record is not used anew")
+		t.Error("the record is not reused")
 	}
 	if second.Job != 2 || second.Request != "" || second.Sender != "" || second.Compute != 5 || second.Batches != 1 || len(second.Shares) != 1 ||
 		len(second.Ran) != 1 || second.Ran[0].Items != 1 || second.Arrived != 20 {
@@ -139,7 +138,7 @@ func TestRecordsAreUsedAnew(t *testing.T) {
 	}
 }
 
-// TestWhatCannotBe checks that a tracker which is told what cannot be says so.
+// TestWhatCannotBe checks that a tracker reports impossible steps.
 func TestWhatCannotBe(t *testing.T) {
 	arrive := sched.Arrive{Job: 1, Items: 2}
 	dispatch := sched.Dispatch{Batch: 1, Parts: []sched.Part{part(1, 0, 2)}}
@@ -174,7 +173,7 @@ func TestWhatCannotBe(t *testing.T) {
 	}
 }
 
-// TestTotalsAddUp checks that the totals of two halves are those of the whole.
+// TestTotalsAddUp checks that the totals of two halves add up to those of the whole.
 func TestTotalsAddUp(t *testing.T) {
 	var whole, sum record.Totals
 	var halves [2]record.Totals

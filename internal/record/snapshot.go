@@ -8,8 +8,8 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Snapshot is what is unfinished of a core at one instant. A tracker that has not
-// seen every step goes on from it.
+// Snapshot is the unfinished work of a core at one instant. A tracker that has missed
+// steps continues from it.
 type Snapshot struct {
 	Jobs    []Unfinished
 	Batches []Batch // that run; of each, Dispatch, Started and Aborted count
@@ -20,17 +20,17 @@ type Unfinished struct {
 	sched.Arrive
 	Arrived slo.Instant
 	Begun   bool          // a batch has had a share of it
-	Started slo.Instant   // of the first such batch
-	Compute time.Duration // of the batches its items ran in
+	Started slo.Instant   // start of the first such batch
+	Compute time.Duration // time of the batches with its items
 	Left    int           // items not finished
 
 	Request, Sender string // as in Job
 }
 
-// Resume forgets what is unfinished and goes on from a snapshot. The sink is told
-// nothing of it. Of a job that has begun, the earlier batches and what they ran are
-// not known. An error says that the snapshot contradicts itself; the tracker is of
-// no use then.
+// Resume replaces the unfinished work with that of a snapshot. It does not call the
+// sink. For a job that has begun, its earlier batches and what they ran are unknown. It
+// returns an error if the snapshot contradicts itself; the tracker must then not be
+// used.
 func (t *Tracker) Resume(s Snapshot) error {
 	t.jobs, t.running = make(map[sched.JobID]*Job, len(s.Jobs)), make(map[sched.BatchID]*running, len(s.Batches))
 	t.changed, t.last, t.ending, t.ended = t.changed[:0], nil, nil, nil

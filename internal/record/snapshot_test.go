@@ -15,8 +15,8 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// driver drives a real core at random: two models, three instances of one to three
-// slots, jobs that are cancelled, batches that fail, instances that go away.
+// driver drives a real core at random: two models, three instances with one to three
+// slots, cancelled jobs, failing batches, lost instances.
 type driver struct {
 	rng     *rand.Rand
 	core    *sched.Core
@@ -44,7 +44,7 @@ func newDriver(t *testing.T, seed uint64) *driver {
 	return &driver{rng: rand.New(rand.NewPCG(seed, 1)), core: core, down: []sched.InstanceID{0, 1, 2}}
 }
 
-// event draws what happens next; with ending, nothing begins any more.
+// event draws the next event; with ending set, nothing new begins.
 func (d *driver) event(ending bool) sched.Event {
 	d.now += slo.Instant(d.rng.IntN(int(2 * time.Millisecond)))
 	draw := d.rng.IntN(20)
@@ -94,8 +94,8 @@ func (d *driver) step(e sched.Event) []sched.Action {
 	return actions
 }
 
-// TestResume follows a real core with gaps: what is unfinished is right at once
-// after each, what ends then is told, and in the end nothing is left.
+// TestResume follows a real core with gaps: right after each gap the unfinished work is
+// right, later ends are reported, and at the end nothing is left.
 func TestResume(t *testing.T) {
 	gaps, resumed := 0, 0
 	for seed := range uint64(60) {
@@ -138,7 +138,7 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// check compares a tracker with what is true.
+// check compares a tracker with the truth.
 func check(t *testing.T, tracker *record.Tracker, truth *recordtest.Unfinished, counts sched.Counts) {
 	t.Helper()
 	var sum record.Queue
@@ -165,8 +165,8 @@ func check(t *testing.T, tracker *record.Tracker, truth *recordtest.Unfinished, 
 	}
 }
 
-// TestResumeForgets checks that what a snapshot does not have is forgotten, that the
-// sink hears nothing, and that a snapshot that cannot be is refused.
+// TestResumeForgets checks that what is not in a snapshot is forgotten, that the sink
+// is not called, and that an impossible snapshot is an error.
 func TestResumeForgets(t *testing.T) {
 	var j journal
 	tracker := record.NewTracker(&j)

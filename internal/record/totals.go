@@ -5,10 +5,10 @@ import (
 	"github.com/mosel-serve/mosel/internal/stats"
 )
 
-// Outcomes counts by outcome; index with slo.OnTime and its kind.
+// Outcomes counts by outcome. Use a slo.Outcome as the index.
 type Outcomes [slo.Failed + 1]int
 
-// Total is the number of all.
+// Total returns the sum over all outcomes.
 func (o Outcomes) Total() int {
 	sum := 0
 	for _, n := range o {
@@ -17,29 +17,29 @@ func (o Outcomes) Total() int {
 	return sum
 }
 
-// LateShare is the share that was not on time: late, shed, infeasible,
-// cancelled or failed.
+// LateShare returns the share that was not on time: late, shed, infeasible, cancelled
+// or failed.
 func (o Outcomes) LateShare() float64 {
 	return 1 - float64(o[slo.OnTime])/float64(max(1, o.Total()))
 }
 
-// Totals is what came of jobs and how they were batched. An item counts as its
-// job does: the result of a job is there when its last item is.
+// Totals sums up jobs and batches. An item has the outcome of its job: the result of a
+// job is there when its last item is.
 type Totals struct {
 	Items     Outcomes
 	Jobs      Outcomes
 	Score     slo.Score       // expected, over the items of jobs that ran
-	Ran       int             // those items
-	JCT       stats.Durations // of jobs that ran, from their submission
-	MinMargin slo.Accuracy    // least expected accuracy minus floor of a job that ran
+	Ran       int             // number of those items
+	JCT       stats.Durations // completion times of jobs that ran, from arrival
+	MinMargin slo.Accuracy    // lowest expected accuracy minus floor of a job that ran
 	Batches   int
-	Batched   int // items in them
+	Batched   int // items in batches
 }
 
-// Accuracy is the expected mean over the items that ran.
+// Accuracy returns the expected mean over the items that ran.
 func (t *Totals) Accuracy() slo.Accuracy { return t.Score.Mean(max(1, t.Ran)) }
 
-// AddAll counts everything that other has counted.
+// AddAll adds the counts of other.
 func (t *Totals) AddAll(other *Totals) {
 	for i := range t.Items {
 		t.Items[i] += other.Items[i]
@@ -55,19 +55,19 @@ func (t *Totals) AddAll(other *Totals) {
 	t.Batched += other.Batched
 }
 
-// Reset forgets everything and keeps the memory.
+// Reset clears all counts and keeps the memory.
 func (t *Totals) Reset() {
 	t.JCT.Reset()
 	*t = Totals{JCT: t.JCT}
 }
 
-// Start counts a batch that starts.
+// Start counts the start of a batch.
 func (t *Totals) Start(b *Batch) {
 	t.Batches++
 	t.Batched += b.Items
 }
 
-// Finish counts a job that has ended.
+// Finish counts the end of a job.
 func (t *Totals) Finish(j *Job) {
 	t.Jobs[j.End.Outcome]++
 	t.Items[j.End.Outcome] += j.Items

@@ -9,36 +9,36 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Tracker follows one core. It holds what is unfinished and nothing else; the
-// rest is the sink's. Use NewTracker.
+// Tracker builds the records of one core. It holds only the unfinished work and passes
+// the rest to its sink. Use NewTracker.
 type Tracker struct {
 	sink    Sink
 	jobs    map[sched.JobID]*Job
 	running map[sched.BatchID]*running
 	queues  []Queue // by model
 	changed []int   // models, in this step
-	free    []*Job  // records to be used anew
+	free    []*Job  // records to be reused
 	batches []*running
-	// Of this step: the batches that have ended, the jobs of the last, the first of which is
-	// likely the next to finish items, and the job that was the last to.
+	// In this step: the batches that have ended; the jobs of the last one, the first of
+	// which probably finishes items next; and the job that finished items last.
 	ended  []*running
 	ending []*Job
 	last   *Job
 }
 
-// running is a batch that runs.
+// running is a running batch.
 type running struct {
 	Batch
 	jobs []*Job // by part
 }
 
-// NewTracker makes the tracker of a core that has seen no job yet.
+// NewTracker returns a tracker for a core that has seen no job yet.
 func NewTracker(sink Sink) *Tracker {
 	return &Tracker{sink: sink, jobs: map[sched.JobID]*Job{}, running: map[sched.BatchID]*running{}}
 }
 
-// Step records an event and what the core did about it. An error says which
-// invariant the core or its driver has broken; the tracker is of no use then.
+// Step records an event and the core's actions. It returns an error that names the
+// invariant that the core or its driver has broken; the tracker must then not be used.
 func (t *Tracker) Step(now slo.Instant, event sched.Event, actions []sched.Action) error {
 	var err error
 	switch e := event.(type) {
@@ -80,15 +80,15 @@ func (t *Tracker) Step(now slo.Instant, event sched.Event, actions []sched.Actio
 	return err
 }
 
-// Unfinished is the number of jobs that have not ended.
+// Unfinished returns the number of unfinished jobs.
 func (t *Tracker) Unfinished() int { return len(t.jobs) }
 
-// Job is an unfinished job, nil if there is none of that id. The record is the
-// tracker's and changes with the next step.
+// Job returns an unfinished job, nil if there is none with that id. The tracker owns
+// the record and changes it in the next step.
 func (t *Tracker) Job(id sched.JobID) *Job { return t.jobs[id] }
 
-// Batch is a batch that runs, nil if none of that id does. It is the tracker's, as
-// Job's is.
+// Batch returns a running batch, nil if there is none with that id. The tracker owns
+// it, as in Job.
 func (t *Tracker) Batch(id sched.BatchID) *Batch {
 	if r := t.running[id]; r != nil {
 		return &r.Batch
@@ -96,7 +96,7 @@ func (t *Tracker) Batch(id sched.BatchID) *Batch {
 	return nil
 }
 
-// Queue is what is unfinished of a model.
+// Queue returns the unfinished work of a model.
 func (t *Tracker) Queue(model int) Queue {
 	if model >= len(t.queues) {
 		return Queue{}
@@ -104,16 +104,16 @@ func (t *Tracker) Queue(model int) Queue {
 	return t.queues[model]
 }
 
-// Recycle takes back the record of a finished job, which nobody may read any
-// more.
+// Recycle takes back the record of a finished job. Nothing may read the record
+// afterwards.
 func (t *Tracker) Recycle(j *Job) { t.free = append(t.free, j) }
 
-// queue is a model's, to be changed.
+// queue returns a model's queue, to be changed.
 func (t *Tracker) queue(model int) *Queue {
 	for model >= len(t.queues) {
 		t.queues = append(t.queues, Queue{})
 	}
-	if n := len(t.changed); n == 0 || t.changed[n-1] != model { // of several models one may be told twice
+	if n := len(t.changed); n == 0 || t.changed[n-1] != model { // with several models, one may be in the list twice
 		t.changed = append(t.changed, model)
 	}
 	return &t.queues[model]
@@ -133,7 +133,7 @@ func (t *Tracker) arrive(now slo.Instant, e sched.Arrive) error {
 	return nil
 }
 
-// record is an empty record of a job.
+// record returns an empty record for a job.
 func (t *Tracker) record() *Job {
 	n := len(t.free)
 	if n == 0 {
@@ -161,7 +161,7 @@ func (t *Tracker) dispatch(now slo.Instant, d sched.Dispatch) error {
 	return nil
 }
 
-// enter makes a record of a batch that starts, and notes that it runs.
+// enter makes a record of a starting batch and adds it to the running ones.
 func (t *Tracker) enter(r *running, d sched.Dispatch, now slo.Instant) error {
 	r.Batch = Batch{Dispatch: d, Started: now}
 	for _, p := range d.Parts {
@@ -180,7 +180,7 @@ func (t *Tracker) enter(r *running, d sched.Dispatch, now slo.Instant) error {
 	return nil
 }
 
-// done records the end of a batch; its items' ends are actions that follow.
+// done records the end of a batch; the actions that follow end its items.
 func (t *Tracker) done(e sched.Done) error {
 	r := t.running[e.Batch]
 	if r == nil {
@@ -242,8 +242,8 @@ func (t *Tracker) abort(a sched.Abort) error {
 	return nil
 }
 
-// end takes a batch out of what runs. Its items wait again until the actions
-// that follow say what becomes of them.
+// end removes a batch from the running ones. Its items count as waiting until the
+// actions that follow end them.
 func (t *Tracker) end(r *running) {
 	q := t.queue(r.Model)
 	q.Running -= r.Items
@@ -263,7 +263,7 @@ func (t *Tracker) finish(f sched.Finish) error {
 	if f.Outcome.Ran() {
 		if j.accepted >= f.Count {
 			j.accepted -= f.Count
-		} else { // answered by the step before: there was no time for the next
+		} else { // answered by the previous step: there was no time for the next
 			j.ran(f.Variant, f.Count)
 		}
 	}
@@ -271,7 +271,7 @@ func (t *Tracker) finish(f sched.Finish) error {
 	return nil
 }
 
-// find is an unfinished job, where it likely is.
+// find returns an unfinished job; it looks at the most likely ones first.
 func (t *Tracker) find(id sched.JobID) *Job {
 	if t.last != nil && t.last.Job == id {
 		return t.last

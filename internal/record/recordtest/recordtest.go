@@ -1,6 +1,6 @@
-// Package recordtest makes snapshots for tests of what follows a core with gaps. It
-// keeps what is unfinished in a way of its own, so that a tracker is compared with
-// something else than itself.
+// Package recordtest makes snapshots for tests of subscribers that miss steps. It
+// computes the unfinished work in its own way, so that a tracker is not compared with
+// itself.
 package recordtest
 
 import (
@@ -12,13 +12,13 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Unfinished follows a core without a gap. The zero value has seen no step.
+// Unfinished follows a core without gaps. The zero value has seen no step.
 type Unfinished struct {
 	jobs    []record.Unfinished
 	batches []record.Batch
 }
 
-// Step follows a step.
+// Step records a step.
 func (u *Unfinished) Step(at slo.Instant, event sched.Event, actions []sched.Action) {
 	switch e := event.(type) {
 	case sched.Arrive:
@@ -53,7 +53,7 @@ func (u *Unfinished) Step(at slo.Instant, event sched.Event, actions []sched.Act
 	}
 }
 
-// job finds an unfinished job; its Finish comes before its end.
+// job returns an unfinished job. Its items finish before it ends.
 func (u *Unfinished) job(id sched.JobID) *record.Unfinished {
 	i, _ := slices.BinarySearchFunc(u.jobs, id, func(j record.Unfinished, id sched.JobID) int { return cmp.Compare(j.Job, id) })
 	return &u.jobs[i]
@@ -69,12 +69,12 @@ func jobsOf(b record.Batch) (ids []sched.JobID) {
 	return ids
 }
 
-// Snapshot is what is unfinished now.
+// Snapshot returns the unfinished work.
 func (u *Unfinished) Snapshot() record.Snapshot {
 	return record.Snapshot{Jobs: slices.Clone(u.jobs), Batches: slices.Clone(u.batches)}
 }
 
-// Queue is what is unfinished of a model.
+// Queue returns the unfinished work of a model.
 func (u *Unfinished) Queue(model int) (q record.Queue) {
 	for _, j := range u.jobs {
 		if j.Model == model {
