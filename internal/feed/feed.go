@@ -1,9 +1,9 @@
-// Package feed tells whoever follows a core of its steps, away from the goroutine
-// that owns the core. Each subscriber has a queue with a bound and a goroutine of
-// its own. Publishing never waits for a subscriber: what finds no room in its queue
-// is dropped and counted, and once the subscriber has caught up it goes on from a
-// snapshot of what is under way. A question to a subscriber passes through its
-// queue, so that the answer knows all that was published before.
+// Package feed publishes the steps of a core to subscribers, outside the goroutine that
+// owns the core. Each subscriber has a bounded queue and a goroutine of its own.
+// Publishing never waits for a subscriber: a step that finds no room in its queue is
+// dropped and counted, and once the subscriber has caught up, it continues from a
+// snapshot of the unfinished work. A question to a subscriber passes through its queue,
+// so the answer includes everything published before.
 package feed
 
 import (
@@ -18,19 +18,19 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Step is one step of a core, and what its driver knows beside the core.
+// Step is one step of a core, with facts that only its driver knows.
 type Step struct {
 	At      slo.Instant
 	Event   sched.Event
 	Actions []sched.Action
-	Took    time.Duration // how long the core computed
-	// Of a job that arrives: the client's own name for the request, and who the
-	// client is. Either may be empty.
+	Took    time.Duration // the time that the core computed
+	// For an arriving job: the client's own name for the request, and the client's
+	// name. Either may be empty.
 	Request, Client string
-	Model           *Model // of a Serve
+	Model           *Model // for Serve
 }
 
-// Model is what a driver knows of a model in service. It does not change.
+// Model describes a served model, as its driver knows it. It does not change.
 type Model struct {
 	Name       string
 	Version    string
@@ -40,13 +40,13 @@ type Model struct {
 	Scale      []float64 // as in sched.Model
 }
 
-// Snapshot is what is under way at one instant: enough to follow the core from
-// there on. Subscribers share it and must not change it.
+// Snapshot is the state of a core at one instant: enough to follow the core from there.
+// Subscribers share it and must not change it.
 type Snapshot struct {
 	record.Snapshot
 	At        slo.Instant
-	Models    map[int]*Model // in service, by number
-	Instances []Instance     // all there are
+	Models    map[int]*Model // served models, by number
+	Instances []Instance     // all of them
 	Draining  bool
 }
 
@@ -57,49 +57,48 @@ type Instance struct {
 	Slots int // 0 while it is down
 }
 
-// Handler is what a subscriber does. The feed calls it from the subscriber's
-// goroutine.
+// Handler processes steps. The feed calls it in the subscriber's goroutine.
 type Handler interface {
-	// Resume comes first, and again after steps have been dropped: what follows goes
-	// on from the snapshot.
+	// Resume is called first, and again after steps were dropped: the next steps
+	// continue from the snapshot.
 	Resume(s *Snapshot)
-	// Step is called for each step, in order. The step and its Actions are valid
-	// until Step returns; what the event and the actions refer to does not change.
+	// Step is called for each step, in order. The step and its Actions are valid until
+	// Step returns. What the event and the actions refer to does not change.
 	Step(s *Step)
 }
 
-// Feed is what the goroutine that owns a core publishes into. Publish, Wake and
-// Resume are that goroutine's; Subscribe must come before them. Use New.
+// Feed is where the goroutine that owns a core publishes its steps. Only that goroutine
+// may call Publish, Wake and Resume, after all calls of Subscribe. Use New.
 type Feed struct {
 	catchUp     func()
 	subscribers []*Subscriber
 }
 
-// New makes a feed. It calls catchUp, from any goroutine, when a subscriber needs
-// a snapshot to go on: the owner of the core must then call Resume soon. CatchUp
-// may wait for that goroutine.
+// New returns a feed. It calls catchUp, from any goroutine, when a subscriber needs a
+// snapshot to continue. The owner of the core must then call Resume soon. catchUp may
+// wait for that goroutine.
 func New(catchUp func()) *Feed { return &Feed{catchUp: catchUp} }
 
-// Subscribe adds a subscriber whose queue holds so many events and actions
-// together. Its Run must be called, and gets everything from the next Resume on.
+// Subscribe adds a subscriber whose queue holds at most bound events and actions
+// together. Its Run must be called. It gets everything from the next Resume on.
 func (f *Feed) Subscribe(name string, bound int) *Subscriber {
 	s := &Subscriber{name: name, bound: bound, catchUp: f.catchUp, gap: true, asked: true, wake: make(chan struct{}, 1), ended: make(chan struct{})}
 	f.subscribers = append(f.subscribers, s)
 	return s
 }
 
-// Publish puts a step into each subscriber's queue. The Actions are copied; what
-// they and the event refer to must not change any more. The subscribers may sleep on
-// until Wake is called, unless somebody asks them.
+// Publish adds a step to each subscriber's queue. The Actions are copied; what they and
+// the event refer to must not change any more. Subscribers may stay asleep until Wake
+// is called, unless they are asked a question.
 func (f *Feed) Publish(step *Step) {
 	for _, s := range f.subscribers {
 		s.put(step)
 	}
 }
 
-// Wake lets the subscribers work on what was published. It is apart from Publish
-// because waking a goroutine takes time that what follows from the step need not
-// wait for.
+// Wake wakes the subscribers to process what was published. It is separate from Publish
+// because waking a goroutine takes time, and the step's actions should not wait for
+// that.
 func (f *Feed) Wake() {
 	for _, s := range f.subscribers {
 		if s.rouse {
@@ -109,8 +108,8 @@ func (f *Feed) Wake() {
 	}
 }
 
-// Resume lets every subscriber go on that has caught up with its queue and has
-// missed what came after. All of them get the same snapshot.
+// Resume ends the gap of every subscriber that has caught up with its queue and missed
+// steps. All of them get the same snapshot.
 func (f *Feed) Resume(snapshot func() Snapshot) {
 	var now *Snapshot
 	for _, s := range f.subscribers {
@@ -125,7 +124,7 @@ func (f *Feed) Resume(snapshot func() Snapshot) {
 	}
 }
 
-// Dropped is how many steps each subscriber has missed, by its name. It is safe for
+// Dropped returns how many steps each subscriber has missed, by name. It is safe for
 // concurrent use.
 func (f *Feed) Dropped() map[string]uint64 {
 	dropped := make(map[string]uint64, len(f.subscribers))
@@ -135,9 +134,9 @@ func (f *Feed) Dropped() map[string]uint64 {
 	return dropped
 }
 
-// Close ends the feed: nothing is published any more. It waits until the
-// subscribers have worked off what is in their queues, or ctx ends; the error then
-// names those that have not.
+// Close ends the feed: nothing may be published any more. It waits until the
+// subscribers have processed their queues, or ctx ends; the error then names those that
+// have not.
 func (f *Feed) Close(ctx context.Context) error {
 	for _, s := range f.subscribers {
 		s.close()
@@ -150,7 +149,7 @@ func (f *Feed) Close(ctx context.Context) error {
 			select {
 			case <-s.ended:
 			default:
-				late = append(late, fmt.Errorf("subscriber %s of the core's steps has not worked off its queue: %w", s.name, ctx.Err()))
+				late = append(late, fmt.Errorf("subscriber %s of the core's steps has not processed its queue: %w", s.name, ctx.Err()))
 			}
 		}
 	}

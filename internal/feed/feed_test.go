@@ -15,13 +15,13 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// core is a publisher whose steps are numbered from 1, by their instants. A step has
-// some actions, each a Finish of the step's number.
+// core is a publisher whose steps are numbered from 1, by their instants. Each action
+// of a step is a Finish with the step's number.
 type core struct {
 	feed    *feed.Feed
 	inbox   chan func()
 	steps   int
-	actions []sched.Action // used anew for every step, as the core does
+	actions []sched.Action // reused for every step, as the core does
 }
 
 func newCore() *core {
@@ -32,7 +32,7 @@ func newCore() *core {
 
 func (c *core) snapshot() feed.Snapshot { return feed.Snapshot{At: slo.Instant(c.steps)} }
 
-// step publishes a step with so many actions.
+// step publishes a step with that many actions.
 func (c *core) step(actions int) {
 	c.steps++
 	c.actions = c.actions[:0]
@@ -43,15 +43,15 @@ func (c *core) step(actions int) {
 	c.feed.Wake()
 }
 
-// messages handles what is asked of the publisher.
+// messages handles requests to the publisher.
 func (c *core) messages() {
 	for len(c.inbox) > 0 {
 		(<-c.inbox)()
 	}
 }
 
-// follower checks that it is told of every step, in order and as published, but
-// for those before a snapshot.
+// follower checks that it gets every step, in order and as published, except those
+// before a snapshot.
 type follower struct {
 	t       *testing.T
 	busy    func() // called with each step; nil: nothing
@@ -83,8 +83,8 @@ func (f *follower) Step(s *feed.Step) {
 	}
 }
 
-// TestFollowersSeeAllOrGaps publishes at random to a follower that always keeps up
-// and to one that is often too slow, and asks both.
+// TestFollowersSeeAllOrGaps publishes random steps to a subscriber that always keeps up
+// and to one that is often too slow, and asks both questions.
 func TestFollowersSeeAllOrGaps(t *testing.T) {
 	var gaps, dropped int
 	for seed := range uint64(30) {
@@ -125,7 +125,7 @@ func TestFollowersSeeAllOrGaps(t *testing.T) {
 				}
 				c.messages()
 			}
-			time.Sleep(time.Minute) // everybody has caught up
+			time.Sleep(time.Minute) // all have caught up
 			c.messages()
 			if err := c.feed.Close(t.Context()); err != nil {
 				t.Error(err)
@@ -146,8 +146,8 @@ func TestFollowersSeeAllOrGaps(t *testing.T) {
 	}
 }
 
-// TestStuckFollower checks that a follower that hangs holds up neither the publisher
-// nor another follower, that its queue is bounded, and that questions wait for the
+// TestStuckFollower checks that a subscriber that hangs delays neither the publisher
+// nor another subscriber, that its queue is bounded, and that questions wait for the
 // snapshot that ends its gap.
 func TestStuckFollower(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -158,7 +158,7 @@ func TestStuckFollower(t *testing.T) {
 		go bounded.Run(stuck)
 		go other.Run(free)
 		c.feed.Resume(c.snapshot)
-		c.step(20) // alone it may be larger than the bound
+		c.step(20) // a single step may be larger than the bound
 		synctest.Wait()
 		for range 1000 {
 			c.step(1)
@@ -194,8 +194,8 @@ func TestStuckFollower(t *testing.T) {
 	})
 }
 
-// TestClose checks that the end waits for what is in the queues, for a limited
-// time, and that nobody waits for an answer after it.
+// TestClose checks that Close waits for the queues, for a limited time, and that no
+// question waits for an answer after it.
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCore()
@@ -226,8 +226,8 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// TestFlushEnds checks that Flush waits for the queue, and not for longer than it is
-// allowed to.
+// TestFlushEnds checks that Flush waits for the queue, but no longer than its context
+// allows.
 func TestFlushEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCore()
@@ -255,8 +255,8 @@ func TestFlushEnds(t *testing.T) {
 	})
 }
 
-// TestBusyCoreWakesSeldom checks that steps gather between two looks at the queue,
-// and that a question does not wait for that.
+// TestBusyCoreWakesSeldom checks that steps gather between two wake-ups, and that a
+// question does not wait for that.
 func TestBusyCoreWakesSeldom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCore()
@@ -290,7 +290,7 @@ type counter struct{ steps int }
 func (c *counter) Resume(*feed.Snapshot) {}
 func (c *counter) Step(*feed.Step)       { c.steps++ }
 
-// TestPublishingAllocatesNothing checks that the queues' memory is used anew.
+// TestPublishingAllocatesNothing checks that the queues reuse their memory.
 func TestPublishingAllocatesNothing(t *testing.T) {
 	c := newCore()
 	s := c.feed.Subscribe("counter", 1<<20)
@@ -315,8 +315,8 @@ func TestPublishingAllocatesNothing(t *testing.T) {
 	}
 }
 
-// BenchmarkPublish is what a step of one job's end costs the goroutine that owns the
-// core, by how many follow it and keep up.
+// BenchmarkPublish measures what a step that ends one job costs the goroutine that owns
+// the core, by the number of subscribers that keep up.
 func BenchmarkPublish(b *testing.B) {
 	for _, followers := range []int{1, 2, 4} {
 		b.Run(fmt.Sprint("followers=", followers), func(b *testing.B) {

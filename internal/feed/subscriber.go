@@ -11,24 +11,24 @@ import (
 )
 
 const (
-	// pause is how long a subscriber rests when it has worked off its queue, unless
-	// somebody asks it: so a busy core wakes it a thousand times a second at most,
-	// instead of with each step.
+	// pause is how long a subscriber rests after it has emptied its queue, unless it is
+	// asked a question. So a busy core wakes it at most a thousand times per second,
+	// and not with each step.
 	pause = time.Millisecond
-	// pauseShare is how full its queue may become, one part in so many, before a
-	// resting subscriber is woken.
+	// pauseShare: a resting subscriber is woken when its queue is full to one part in
+	// pauseShare.
 	pauseShare = 8
-	// stretch is how many steps are handled before other goroutines get the processor:
-	// the observer needs some 30 microseconds for them.
+	// stretch is how many steps are processed before other goroutines get the
+	// processor. The observer needs about 30 microseconds for them.
 	stretch = 64
-	// entriesKept is the room, in steps and in actions, that a queue keeps whatever it
-	// holds. More than that is let go when a part in entriesShare of it is enough.
+	// entriesKept is the room, in steps and in actions, that a queue always keeps. A
+	// larger queue is freed if a part in entriesShare of it was enough.
 	entriesKept  = 4096
 	entriesShare = 8
 )
 
-// Subscriber follows a feed. Run is its goroutine's; Ask, Flush and Dropped are
-// safe for concurrent use.
+// Subscriber follows a feed. Only its own goroutine calls Run; Ask, Flush and Dropped
+// are safe for concurrent use.
 type Subscriber struct {
 	name    string
 	bound   int
@@ -36,27 +36,27 @@ type Subscriber struct {
 	wake    chan struct{}
 	ended   chan struct{} // closed when Run has returned
 	dropped atomic.Uint64
-	rouse   bool // the publisher's: the subscriber is to be woken
+	rouse   bool // owned by the publisher: wake the subscriber
 
 	mu      sync.Mutex
 	waiting lot
 	state   state
 	gap     bool // steps are dropped until Resume
-	asked   bool // for a snapshot: all that came before the gap has been handled
+	asked   bool // for a snapshot: everything before the gap has been processed
 	closed  bool
 }
 
-// state is what the subscriber's goroutine does.
+// state is what the subscriber's goroutine is doing.
 type state uint8
 
 const (
 	working state = iota
-	resting       // for a moment: what is published does not wake it
+	resting       // for a moment; publishing does not wake it
 	asleep        // until it is woken
 )
 
-// lot is what a subscriber takes out of its queue at once: the snapshot comes
-// before the steps, the questions after them.
+// lot is what a subscriber takes from its queue at once. The snapshot comes before the
+// steps, the questions after them.
 type lot struct {
 	snapshot  *Snapshot
 	steps     []Step
@@ -74,12 +74,12 @@ func (l *lot) add(step *Step) {
 	l.steps[len(l.steps)-1].Actions = l.actions[from:len(l.actions):len(l.actions)]
 }
 
-// clear empties the lot and keeps memory for the next.
+// clear empties the lot and keeps its memory for the next one.
 func (l *lot) clear() {
 	*l = lot{steps: emptied(l.steps), actions: emptied(l.actions), questions: emptied(l.questions)}
 }
 
-// emptied is an empty list in the same memory, or in none if that is too large.
+// emptied returns an empty list with the same memory, or nil if that is too large.
 func emptied[T any](list []T) []T {
 	clear(list)
 	if cap(list) > max(entriesKept, entriesShare*len(list)) {
@@ -88,7 +88,7 @@ func emptied[T any](list []T) []T {
 	return list[:0]
 }
 
-// Run hands steps to h until the feed is closed.
+// Run passes steps to h until the feed is closed.
 func (s *Subscriber) Run(h Handler) {
 	defer close(s.ended)
 	timer := time.NewTimer(pause)
@@ -112,14 +112,14 @@ func (s *Subscriber) Run(h Handler) {
 	}
 }
 
-// take waits until something is in the queue and takes it out, all of it; false
-// when nothing is and nothing comes any more.
+// take waits until the queue has something and takes all of it. It returns false if the
+// queue is empty and closed.
 func (s *Subscriber) take(l *lot) bool {
 	for {
 		s.mu.Lock()
 		if s.ready() {
 			*l, s.waiting = s.waiting, *l
-			if s.gap && !s.closed { // they wait for the snapshot
+			if s.gap && !s.closed { // questions wait for the snapshot
 				l.questions, s.waiting.questions = s.waiting.questions, l.questions
 			}
 			s.mu.Unlock()
@@ -144,7 +144,7 @@ func (s *Subscriber) ready() bool {
 	return s.closed || s.waiting.snapshot != nil || len(s.waiting.steps) > 0 || len(s.waiting.questions) > 0 && !s.gap
 }
 
-// rest waits for a moment in which steps gather, unless there is more to do.
+// rest waits a moment so that steps gather, unless there is something urgent.
 func (s *Subscriber) rest(timer *time.Timer) {
 	s.mu.Lock()
 	if s.gap || s.urgent() {
@@ -163,16 +163,16 @@ func (s *Subscriber) rest(timer *time.Timer) {
 	s.mu.Unlock()
 }
 
-// urgent reports whether something is in the queue that should not wait for a pause
-// to end.
+// urgent reports whether the queue has something that should not wait for the end of a
+// pause.
 func (s *Subscriber) urgent() bool {
 	return s.closed || s.waiting.snapshot != nil || len(s.waiting.questions) > 0 || s.entries() > s.bound/pauseShare
 }
 
-// entries is what counts against the bound.
+// entries returns the size that counts against the bound.
 func (s *Subscriber) entries() int { return len(s.waiting.steps) + len(s.waiting.actions) }
 
-// signal wakes the subscriber's goroutine, or lets it not fall asleep.
+// signal wakes the subscriber's goroutine, or stops it from falling asleep.
 func (s *Subscriber) signal() {
 	select {
 	case s.wake <- struct{}{}:
@@ -185,7 +185,7 @@ func (s *Subscriber) put(step *Step) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	entries := s.entries()
-	s.gap = s.gap || entries > 0 && entries+1+len(step.Actions) > s.bound // one step alone may be larger
+	s.gap = s.gap || entries > 0 && entries+1+len(step.Actions) > s.bound // a single step may be larger
 	if s.gap {
 		s.dropped.Add(1)
 		return
@@ -196,7 +196,7 @@ func (s *Subscriber) put(step *Step) {
 	}
 }
 
-// caughtUp reports whether the subscriber waits for a snapshot and for nothing else.
+// caughtUp reports whether the subscriber waits only for a snapshot.
 func (s *Subscriber) caughtUp() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,7 +211,7 @@ func (s *Subscriber) resume(now *Snapshot) {
 	s.signal()
 }
 
-// ask puts a question into the queue; false when nothing is answered any more.
+// ask adds a question to the queue. It returns false if no more questions are answered.
 func (s *Subscriber) ask(question func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -230,9 +230,9 @@ func (s *Subscriber) close() {
 	s.signal()
 }
 
-// Ask calls question from the subscriber's goroutine once everything that was
-// published before has been handled, also what a gap has dropped, and waits for it.
-// False: the feed has ended, and question is not called.
+// Ask calls question in the subscriber's goroutine, once everything published before
+// has been processed, or skipped in a gap, and waits for it. It returns false if the
+// feed has ended; then question is not called.
 func (s *Subscriber) Ask(question func()) bool {
 	answered := make(chan struct{})
 	if !s.ask(func() { defer close(answered); question() }) {
@@ -242,8 +242,8 @@ func (s *Subscriber) Ask(question func()) bool {
 	return true
 }
 
-// Flush waits until everything that was published before has been handled, until
-// the feed has ended, or until ctx ends.
+// Flush waits until everything published before has been processed, until the feed has
+// ended, or until ctx ends.
 func (s *Subscriber) Flush(ctx context.Context) {
 	handled := make(chan struct{})
 	if !s.ask(func() { close(handled) }) {
