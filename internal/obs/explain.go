@@ -13,8 +13,8 @@ import (
 	"github.com/mosel-serve/mosel/status"
 )
 
-// Explain says of one job, by its id, what was done and why. False: there is no such
-// job, or it has been forgotten.
+// Explain explains a job by its id: what was done and why. It returns false if there is
+// no such job, or it was forgotten.
 func (o *Observer) Explain(id string) (status.Explanation, bool) {
 	j, m := o.find(id)
 	if j == nil {
@@ -54,7 +54,7 @@ func (o *Observer) Explain(id string) (status.Explanation, bool) {
 	return s, true
 }
 
-// find is a job that is unfinished or remembered, with its model.
+// find returns an unfinished or remembered job, with its model.
 func (o *Observer) find(id string) (*record.Job, *model) {
 	number, ok := o.cfg.IDs.Job(id)
 	if !ok {
@@ -71,8 +71,8 @@ func (o *Observer) find(id string) (*record.Job, *model) {
 	return nil, nil
 }
 
-// Requests lists the jobs that are unfinished or remembered of requests to which
-// their clients gave this id, the newest first.
+// Requests lists the unfinished and remembered jobs whose requests have this id of the
+// client's own, the newest first.
 func (o *Observer) Requests(clientID string) status.Requests {
 	list := status.Requests{ClientID: clientID, Requests: []status.Request{}}
 	name := cut(clientID)
@@ -109,7 +109,7 @@ func (o *Observer) Requests(clientID string) status.Requests {
 	return list
 }
 
-// outcome is how a job ended, or how far it is.
+// outcome returns how a job ended, or its current state.
 func outcome(j *record.Job) string {
 	switch {
 	case j.End.Outcome != 0:
@@ -120,7 +120,7 @@ func outcome(j *record.Job) string {
 	return "queued"
 }
 
-// explaining is a job with what is needed to explain it.
+// explaining is a job with everything needed to explain it.
 type explaining struct {
 	job      *record.Job
 	model    *model
@@ -128,12 +128,12 @@ type explaining struct {
 	runnable plan.Set
 	ran      []int             // items, by variant
 	running  []int             // items that run now
-	stopped  []record.BatchEnd // how a batch ended that did not run to its end
+	stopped  []record.BatchEnd // how a batch ended that did not finish
 	upgraded []bool            // by variant: a batch of it was more accurate than planned
-	batches  []*batchRecord    // that are remembered
+	batches  []*batchRecord    // those that are remembered
 }
 
-// explain tells everything but the batches and the alternatives.
+// explain returns the explanation without the batches and the alternatives.
 func (e *explaining) explain(arrived time.Time) status.Explanation {
 	j := e.job
 	s := status.Explanation{Request: j.Request, Client: j.Sender, Model: e.model.Name, Version: e.model.Version,
@@ -165,7 +165,7 @@ func (e *explaining) explain(arrived time.Time) status.Explanation {
 	return s
 }
 
-// batch tells of a batch that ran some of the job's items.
+// batch describes a batch that ran some of the job's items.
 func (e *explaining) batch(d status.Decision, b *batchRecord, items int) status.JobBatch {
 	s := status.JobBatch{Decision: d, StartedMS: stats.Milliseconds(b.Started.Sub(e.job.Arrived)), JobItems: items}
 	if b.Why == nil {
@@ -188,7 +188,7 @@ func (e *explaining) batch(d status.Decision, b *batchRecord, items int) status.
 	return s
 }
 
-// alternatives tells of every variant of the model.
+// alternatives describes every variant of the model.
 func (e *explaining) alternatives() (list []status.Alternative) {
 	for v, variant := range e.model.Planner.Variants() {
 		list = append(list, status.Alternative{Variant: variant.Name, Modalities: variant.Modalities.Names(e.model.Modalities),

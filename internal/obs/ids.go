@@ -12,22 +12,21 @@ import (
 	"github.com/mosel-serve/mosel/internal/sched"
 )
 
-// JobIDs gives the core's jobs, which are numbers that count from 1, the ids by
-// which the world knows them: "j-" and 26 letters and digits. An id is the number
-// encrypted with a key that is drawn when the server starts. So ids of one server
-// differ, those of two starts differ but for one pair in 2^64, nobody can tell from
-// them how many requests there were, and no table has to be kept: the number is
-// decrypted from the id. It is safe for concurrent use. A nil JobIDs has the
-// numbers themselves for ids, for tests.
+// JobIDs converts the core's job numbers, which count from 1, to the ids that clients
+// see: "j-" and 26 letters and digits. An id is the number encrypted with a key that is
+// drawn when the server starts. So ids of one server differ, and ids of two starts are
+// equal only with probability 2^-64. Ids do not reveal the number of requests, and no
+// table is needed, because the number can be decrypted. It is safe for concurrent use.
+// A nil JobIDs uses the plain numbers as ids, for tests.
 type JobIDs struct{ block cipher.Block }
 
-// NewJobIDs draws a key.
+// NewJobIDs draws a random key.
 func NewJobIDs() *JobIDs {
 	var key [16]byte
 	rand.Read(key[:]) // never fails
 	block, err := aes.NewCipher(key[:])
 	if err != nil {
-		panic(err) // of a wrong size of the key
+		panic(err) // only for a wrong key size
 	}
 	return &JobIDs{block}
 }
@@ -36,7 +35,7 @@ const jobPrefix = "j-"
 
 var jobEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
-// Of is the id of a job.
+// Of returns the id of a job.
 func (ids *JobIDs) Of(job sched.JobID) string {
 	if ids == nil {
 		return strconv.FormatUint(uint64(job), 10)
@@ -49,7 +48,7 @@ func (ids *JobIDs) Of(job sched.JobID) string {
 	return string(text[:])
 }
 
-// Job is the job of an id. False: it is no id of this server.
+// Job returns the job of an id; false if this server did not make the id.
 func (ids *JobIDs) Job(id string) (sched.JobID, bool) {
 	if ids == nil {
 		job, err := strconv.ParseUint(id, 10, 64)
@@ -62,5 +61,5 @@ func (ids *JobIDs) Job(id string) (sched.JobID, bool) {
 	}
 	ids.block.Decrypt(number, number)
 	job := sched.JobID(binary.BigEndian.Uint64(number[8:]))
-	return job, binary.BigEndian.Uint64(number) == 0 && ids.Of(job) == id // one way to write an id
+	return job, binary.BigEndian.Uint64(number) == 0 && ids.Of(job) == id // each job has exactly one id
 }

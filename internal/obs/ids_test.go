@@ -10,8 +10,8 @@ import (
 	"github.com/mosel-serve/mosel/internal/sched"
 )
 
-// TestJobIDs: ids are opaque, differ within a server and between two, and only the
-// server that gave one knows it again.
+// TestJobIDs checks that ids are opaque, differ within a server and between two
+// servers, and are accepted only by the server that made them.
 func TestJobIDs(t *testing.T) {
 	servers := [2]*obs.JobIDs{obs.NewJobIDs(), obs.NewJobIDs()}
 	form := regexp.MustCompile(`^j-[a-z2-7]{26}$`)

@@ -10,13 +10,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// instance is what is counted of an instance.
+// instance holds the counts of an instance.
 type instance struct {
 	up      bool
 	slots   int
 	rose    slo.Instant     // when it first came up
-	running []sched.BatchID // in the order in which they started
-	counted slo.Instant     // up to which the running batches' time is counted
+	running []sched.BatchID // in order of start
+	counted slo.Instant     // instant up to which the running batches' time is counted
 	recent  [2]time.Duration
 	losses  int
 
@@ -24,7 +24,7 @@ type instance struct {
 	busySeconds, lossCounter      prometheus.Counter
 }
 
-// instance finds what is counted of an instance.
+// instance returns the counts of an instance, and creates them if necessary.
 func (o *Observer) instance(id sched.InstanceID) *instance {
 	i := o.instances[id]
 	if i == nil {
@@ -67,7 +67,7 @@ func (i *instance) end(batch sched.BatchID, now slo.Instant, current int) {
 	i.busyGauge.Set(float64(len(i.running)))
 }
 
-// credit counts the time of the batches that run.
+// credit adds the time of the running batches up to now.
 func (i *instance) credit(now slo.Instant, current int) {
 	d := now.Sub(i.counted) * time.Duration(len(i.running))
 	i.counted = now
@@ -77,7 +77,8 @@ func (i *instance) credit(now slo.Instant, current int) {
 	}
 }
 
-// share is how much of a span the instance ran batches, over all its slots.
+// share returns the share of a span in which the instance ran batches, over all its
+// slots.
 func (i *instance) share(span time.Duration) float64 {
 	if span <= 0 {
 		return 0

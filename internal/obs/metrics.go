@@ -9,15 +9,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
-// Registry is a registry that has the process's and the Go runtime's own metrics.
+// Registry returns a registry with the metrics of the process and the Go runtime.
 func Registry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r
 }
 
-// TokensStale adds the metric of whether the tokens in force are older than their
-// file, which stale tells. Its error is the registerer's.
+// TokensStale registers the metric that shows whether the tokens in use are older than
+// their file, as stale reports. The error is the registerer's.
 func TokensStale(r prometheus.Registerer, stale func() bool) error {
 	return r.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mosel_tokens_stale",
 		Help: "Whether the tokens in force are older than their file, which cannot be read or is wrong (1), or not (0)."}, func() float64 {
@@ -30,16 +30,17 @@ func TokensStale(r prometheus.Registerer, stale func() bool) error {
 
 // The buckets of the histograms.
 var (
-	// From what a small model takes to what nobody waits for.
+	// From the time of a small model to a time that no client waits for.
 	secondsBuckets = []float64{0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60}
-	// Time left to the deadline: negative is late.
+	// Time left to the deadline; late is negative.
 	slackBuckets = []float64{-10, -1, -0.1, -0.01, 0, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 10}
-	// Accuracy beyond the floor. None is below 0 (I-5): that bucket is an alarm.
+	// Accuracy above the floor. It is never below 0 (I-5): that bucket is an alarm.
 	marginBuckets = []float64{-0.000001, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5}
-	itemsBuckets  = prometheus.ExponentialBuckets(1, 2, 10) // to 512, the largest batch there is
+	itemsBuckets  = prometheus.ExponentialBuckets(1, 2, 10) // up to 512, the largest possible batch
 	// Measured time over predicted time.
 	ratioBuckets = []float64{0.25, 0.5, 0.75, 0.9, 0.95, 1, 1.05, 1.1, 1.25, 1.5, 2, 4}
-	// A step is microseconds; a millisecond is noticed, a tenth of a second is a defect.
+	// A step takes microseconds. A millisecond is noticeable, a tenth of a second is a
+	// defect.
 	stepBuckets = []float64{0.000001, 0.0000025, 0.000005, 0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.01, 0.1}
 )
 
@@ -60,22 +61,22 @@ type metrics struct {
 	busySeconds, losses         *prometheus.CounterVec
 }
 
-// The labels. A client is never one: there are as many as it pleases.
+// The labels. A client is never a label, because the number of clients is unbounded.
 var (
 	byModel    = []string{"model", "version"}
 	byVariant  = []string{"model", "version", "variant"}
 	byInstance = []string{"instance"}
 )
 
-// collector is all that an observer counts, as one: so that it can wait, before any
-// of it is read, for the observer to be told of what has happened.
+// collector is everything that an observer counts, as one collector. So a scrape can
+// wait until the observer has seen all published steps.
 type collector struct {
 	flush func(ctx context.Context)
 	parts []prometheus.Collector
 }
 
-// flushTimeout is how long a scrape waits for the observer. It needs microseconds;
-// after that the metrics are shown as they are.
+// flushTimeout is how long a scrape waits for the observer, which needs microseconds.
+// After that the current metrics are returned.
 const flushTimeout = time.Second
 
 // Describe implements prometheus.Collector.
@@ -173,14 +174,14 @@ func (s *metrics) drop(labels prometheus.Labels) {
 	}
 }
 
-// dropGauges removes what is only true of a model while it is served.
+// dropGauges removes what holds only for a served model.
 func (s *metrics) dropGauges(labels prometheus.Labels) {
 	for _, v := range []*prometheus.GaugeVec{s.modelInfo, s.variantAccuracy, s.scale, s.queueItems, s.queueRunning, s.queueJobs, s.queueBytes} {
 		v.DeletePartialMatch(labels)
 	}
 }
 
-// logDropped is what is known of the log.
+// logDropped returns the metric of dropped log lines.
 func logDropped(dropped func() uint64) prometheus.Collector {
 	if dropped == nil {
 		dropped = func() uint64 { return 0 }
@@ -190,7 +191,7 @@ func logDropped(dropped func() uint64) prometheus.Collector {
 		func() float64 { return float64(dropped()) })
 }
 
-// feedDropped is what is known of the feed's subscribers.
+// feedDropped is the metric of steps that the feed's subscribers missed.
 type feedDropped struct{ dropped func() map[string]uint64 }
 
 var feedDroppedDesc = prometheus.NewDesc("mosel_feed_dropped_total",

@@ -20,7 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// described notes what is registered.
+// described records what is registered.
 type described struct {
 	prometheus.Registerer
 	descs []*prometheus.Desc
@@ -36,8 +36,8 @@ func (d *described) Register(c prometheus.Collector) error {
 	return d.Registerer.Register(c)
 }
 
-// TestDocument checks that docs/metrics.md has every metric, with its type and
-// labels, and no other; and that its queries ask for nothing else.
+// TestDocument checks that docs/metrics.md lists exactly the existing metrics, with
+// their types and labels, and that its queries use only those.
 func TestDocument(t *testing.T) {
 	text, err := os.ReadFile("../../docs/metrics.md")
 	if err != nil {
@@ -56,7 +56,7 @@ func TestDocument(t *testing.T) {
 	if _, err := obs.New(obs.Config{Registerer: registry}); err != nil {
 		t.Fatal(err)
 	}
-	kinds["mosel_tokens_stale"] = "gauge" // of servers with tokens
+	kinds["mosel_tokens_stale"] = "gauge" // servers with tokens have it
 	if err := obs.TokensStale(registry, func() bool { return true }); err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,8 @@ func TestDocument(t *testing.T) {
 	}
 }
 
-// scriptKinds are the types of the metrics of the golden file, which has all.
+// scriptKinds returns the types of the metrics in the golden file, which has all of
+// them.
 func scriptKinds(t *testing.T) map[string]string {
 	text, err := os.ReadFile("testdata/metrics")
 	if err != nil {
@@ -104,8 +105,8 @@ func scriptKinds(t *testing.T) map[string]string {
 	return kinds
 }
 
-// TestRegistry checks that the process's and Go's own metrics are there, and
-// that registering twice is an error and no panic.
+// TestRegistry checks that the metrics of the process and of Go are there, and that
+// registering twice is an error and no panic.
 func TestRegistry(t *testing.T) {
 	r := obs.Registry()
 	families, err := r.Gather()
@@ -129,7 +130,7 @@ func TestRegistry(t *testing.T) {
 	}
 }
 
-// totals are what the metrics of all models sum up to.
+// totals are the sums of the metrics over all models.
 type totals struct {
 	jobs, items                    map[string]float64 // by outcome
 	right                          float64
@@ -181,8 +182,8 @@ func gather(t *testing.T, g prometheus.Gatherer) totals {
 	return sum
 }
 
-// fleet is a random run: two models, some instances, failures, losses, and
-// clients that give up.
+// fleet is a random run: two models, some instances, failures, losses, and clients that
+// cancel.
 func fleet(t *testing.T, seed uint64) (sim.Config, func(yield func(sim.Arrival) bool)) {
 	cfg := sim.Config{Seed: seed, Instances: sim.Alike(1 + int(seed%4)), Check: true,
 		Faults: sim.Faults{Noise: 0.2, FailShare: 0.02 * float64(seed%3), LoseEvery: 300 * time.Millisecond * time.Duration(seed%2), LoseFor: 20 * time.Millisecond},
@@ -208,16 +209,16 @@ func fleet(t *testing.T, seed uint64) (sim.Config, func(yield func(sim.Arrival) 
 	}
 }
 
-// TestMetricsAgreeWithTheSimulator runs random loads in the simulator with an
-// observer that sees every step, and compares the metrics with the report. They
-// are scraped all the while.
+// TestMetricsAgreeWithTheSimulator runs random loads in the simulator with an observer
+// that sees every step, and compares the metrics with the report. Meanwhile the metrics
+// are scraped.
 func TestMetricsAgreeWithTheSimulator(t *testing.T) {
 	for seed := uint64(1); seed <= 8; seed++ {
 		compare(t, seed)
 	}
 }
 
-// follower gives an observer the steps of a simulation.
+// follower passes the steps of a simulation to an observer.
 type follower struct {
 	observer *obs.Observer
 	now      slo.Instant
@@ -228,7 +229,7 @@ type follower struct {
 	losses   int
 }
 
-// see is sim.Run's trace: an event, then the actions it led to.
+// see is sim.Run's trace: an event, then its actions.
 func (f *follower) see(at slo.Instant, what any) {
 	switch what := what.(type) {
 	case sched.Event:
@@ -249,15 +250,15 @@ func (f *follower) see(at slo.Instant, what any) {
 	}
 }
 
-// flush hands over the step that is complete.
+// flush passes on the completed step.
 func (f *follower) flush() {
 	if f.event != nil {
 		f.observer.Step(&feed.Step{At: f.now, Event: f.event, Actions: f.actions, Took: time.Microsecond})
 	}
 }
 
-// scraping gathers again and again until the function that it returns is called:
-// the numbers are of no interest, the race detector looks on.
+// scraping gathers again and again until stop is called. Its results do not matter; it
+// is for the race detector.
 func scraping(g prometheus.Gatherer) (stop func()) {
 	done, stopped := make(chan struct{}), make(chan struct{})
 	go func() {

@@ -10,15 +10,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// model is what is counted of a model, with its metrics at hand.
+// model holds the counts of a model, and its metrics.
 type model struct {
 	*feed.Model
 	metrics  *metrics
 	variants []variant
-	shared   bool // another number serves, or has served, the same version
+	shared   bool // the same version is, or was, served under another number
 	all      record.Totals
 	recent   [2]recent
-	reasons  map[slo.Reason]int // of jobs that were not run to their end
+	reasons  map[slo.Reason]int // for jobs that did not run to their end
 	stats    Statistics
 
 	jobs, unrun                       map[ending]prometheus.Counter // unrun: items that no variant has run
@@ -28,15 +28,15 @@ type model struct {
 	waiting, running, unfinished, mem prometheus.Gauge
 }
 
-// ending is how a job ended.
+// ending identifies how a job ended.
 type ending struct {
 	outcome slo.Outcome
 	reason  slo.Reason
 }
 
-// variant is what is counted of a variant.
+// variant holds the counts of a variant.
 type variant struct {
-	scale    float64 // of its times, as of late
+	scale    float64 // of its recent times
 	ran      int
 	recent   [2]int
 	failures int
@@ -47,14 +47,14 @@ type variant struct {
 	scaleGauge        prometheus.Gauge
 }
 
-// recent is what happened in a stretch of recent time.
+// recent holds the counts of an interval of recent time.
 type recent struct {
 	record.Totals
 	queued, compute stats.Durations
 	largest         int // batch
 }
 
-// forget begins a stretch of recent time anew.
+// forget clears an interval of recent time.
 func (m *model) forget(stretch int) {
 	r := &m.recent[stretch]
 	r.Totals.Reset()
@@ -92,7 +92,7 @@ func newModel(i *feed.Model, s *metrics) *model {
 
 func (m *model) label() label { return label{m.Name, m.Version} }
 
-// start counts a batch that starts.
+// start counts the start of a batch.
 func (m *model) start(b *record.Batch, current int) {
 	v, r := &m.variants[b.Variant], &m.recent[current]
 	m.all.Start(b)
@@ -107,7 +107,7 @@ func (m *model) start(b *record.Batch, current int) {
 	}
 }
 
-// scaled learns from a prediction how the core now corrects the profile.
+// scaled derives the core's current correction of the profile from a prediction.
 func (m *model) scaled(number, items int, predicted time.Duration) {
 	v := &m.variants[number]
 	scale := float64(predicted) / float64(m.Planner.Variants()[number].Curve.Batch(items))
@@ -117,7 +117,7 @@ func (m *model) scaled(number, items int, predicted time.Duration) {
 	}
 }
 
-// end counts a batch that has ended.
+// end counts the end of a batch.
 func (m *model) end(b *record.Batch, current int, now slo.Instant) {
 	if b.End == record.BatchLost {
 		return
@@ -143,7 +143,7 @@ func (m *model) end(b *record.Batch, current int, now slo.Instant) {
 	}
 }
 
-// finish counts a job that has ended.
+// finish counts the end of a job.
 func (m *model) finish(j *record.Job, current int) {
 	e := ending{j.End.Outcome, j.End.Reason}
 	m.all.Finish(j)
@@ -178,8 +178,8 @@ func (m *model) finish(j *record.Job, current int) {
 	}
 }
 
-// count adds to the counter of an ending, which is made when it is first needed:
-// most never are.
+// count adds n to the counter of an ending. It creates the counter on first use,
+// because most endings never occur.
 func count(counters map[ending]prometheus.Counter, e ending, n int, create func(ending) prometheus.Counter) {
 	c := counters[e]
 	if c == nil {
@@ -197,7 +197,7 @@ func (m *model) itemCounter(variant string, e ending) prometheus.Counter {
 	return m.metrics.items.WithLabelValues(m.Name, m.Version, variant, e.outcome.String(), e.reason.String())
 }
 
-// queue shows what is unfinished.
+// queue updates the gauges of unfinished work.
 func (m *model) queue(q record.Queue) {
 	m.waiting.Set(float64(q.Waiting))
 	m.running.Set(float64(q.Running))

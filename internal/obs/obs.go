@@ -1,14 +1,13 @@
-// Package obs observes a running server: from the events and actions
-// of the core it makes Prometheus metrics, the Status that a server tells of
-// itself, the Explanation of any recent job, and Triton's statistics. All of it
-// is one computation, the one of package record, which the simulator's report
-// shares, so no two of them can disagree.
+// Package obs observes a running server. From the core's events and actions it makes
+// the Prometheus metrics, the server's Status, the Explanation of any recent job, and
+// Triton's statistics. All of them use the records of package record, as the
+// simulator's report does, so they cannot disagree.
 //
-// The observer is told of the core's steps by package feed, so the core never waits
-// for it. A step costs it about a microsecond, and what is kept is bounded. That is Config.Recent finished jobs (some 400 bytes
-// each, and the names of request and client, cut to NameMax), twice as many batches (112 bytes
-// each, and the options of the decision behind it, cut to optionsMax of 32
-// bytes), and 300 KiB of distributions for every model: 10 to 40 MB in all by
+// Package feed passes the core's steps to the observer, so the core never waits for it.
+// A step costs the observer about a microsecond, and its memory is bounded. It keeps
+// Config.Recent finished jobs (about 400 bytes each, and the names of request and
+// client, cut to NameMax), twice as many batches (112 bytes each, and up to optionsMax
+// options of 32 bytes), and 300 KiB of distributions per model: 10 to 40 MB in all by
 // default.
 package obs
 
@@ -28,25 +27,25 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Config is what an observer is made from. The zero value of every field will do.
+// Config configures an observer. The zero value of every field is valid.
 type Config struct {
-	// Registerer gets the metrics. Nil: they are counted and nobody sees them.
+	// Registerer gets the metrics. Nil: they are counted but not exported.
 	Registerer prometheus.Registerer
-	// Recent is how many finished jobs are kept for explaining; 0: RecentDefault.
+	// Recent is how many finished jobs are kept for Explain; 0: RecentDefault.
 	Recent int
-	// LogDropped is how many lines of the log were dropped. Nil: none.
+	// LogDropped returns the number of dropped log lines. Nil: none.
 	LogDropped func() uint64
-	// FeedDropped is how many steps of the core each subscriber of its feed has
-	// missed. Nil: there is no feed.
+	// FeedDropped returns how many steps each subscriber of the feed has missed. Nil:
+	// there is no feed.
 	FeedDropped func() map[string]uint64
-	// Flush waits until the observer has been told of all that has happened, or ctx
-	// ends. It is called before the metrics are read. Nil: it always has been.
+	// Flush waits until the observer has seen all published steps, or ctx ends. It is
+	// called before the metrics are read. Nil: there is nothing to wait for.
 	Flush func(ctx context.Context)
 	// Epoch is the wall-clock time of instant 0.
 	Epoch time.Time
-	// Policy and the bounds of the queue are the core's, to be told.
+	// Policy and the bounds of the queue are the core's, for display.
 	Policy plan.Policy
-	// IDs are by what name a job is told of and asked for.
+	// IDs converts job numbers to the ids that clients see.
 	IDs           *JobIDs
 	QueueItemsMax int
 	QueueJobsMax  int
@@ -55,20 +54,21 @@ type Config struct {
 }
 
 const (
-	// RecentDefault is some seconds of a busy server, and days of a quiet one.
+	// RecentDefault covers some seconds of a busy server, and days of a quiet one.
 	RecentDefault = 10_000
-	// NameMax is where the names that clients give to requests and to themselves
-	// are cut, in bytes.
+	// NameMax is the length in bytes to which clients' names for requests and
+	// themselves are cut.
 	NameMax = 128
-	// recentSpan is the least time that is called recent; the most is twice that.
+	// recentSpan is the shortest interval that counts as recent; the longest is twice
+	// that.
 	recentSpan = 30 * time.Second
-	// retiredMax is how many retired models, each in one version, keep their
-	// series: until they have been scraped for the last time, and not for ever.
+	// retiredMax is how many retired versions of models keep their series, so that
+	// these are scraped once more. Older ones are removed.
 	retiredMax = 16
 )
 
-// Observer follows one core, as a handler of its feed. All its methods are called by
-// one goroutine; the metrics may be scraped by any other meanwhile.
+// Observer follows one core, as a handler of its feed. One goroutine calls all its
+// methods; other goroutines may scrape the metrics at any time.
 type Observer struct {
 	cfg       Config
 	log       *slog.Logger
@@ -80,31 +80,31 @@ type Observer struct {
 	clients   map[sched.ClientID]*client
 	history   history
 	seed      maphash.Seed
-	arriving  *feed.Step // the one that is being recorded
+	arriving  *feed.Step // the step that is being recorded
 	now       slo.Instant
 	draining  bool
-	broken    bool // the tracker is of no use any more
+	broken    bool // the tracker failed and is no longer used
 
-	// The two stretches of time of which the later one is being counted.
+	// The starts of the two intervals of recent time, one of which is current.
 	current int // index into every recent pair
 	began   [2]slo.Instant
 }
 
-// label names the series of a model.
+// label identifies the series of a model.
 type label struct{ model, version string }
 
 func (l label) labels() prometheus.Labels {
 	return prometheus.Labels{"model": l.model, "version": l.version}
 }
 
-// client is who has unfinished jobs.
+// client is a client with unfinished jobs.
 type client struct {
 	name        string
 	jobs, items int
 }
 
-// New makes the observer of a core that has not taken its first step. Its error
-// is the registerer's.
+// New returns an observer for a core that has not taken its first step. The error is
+// the registerer's.
 func New(cfg Config) (*Observer, error) {
 	if cfg.Registerer == nil {
 		cfg.Registerer = prometheus.NewRegistry()
@@ -128,7 +128,7 @@ func New(cfg Config) (*Observer, error) {
 	return o, nil
 }
 
-// serve begins to count what a model does, before the first job for it arrives.
+// serve starts to count a model, before its first job arrives.
 func (o *Observer) serve(number int, m *feed.Model) {
 	fresh := newModel(m, o.metrics)
 	for _, n := range o.servedAs(fresh.label()) {
@@ -138,16 +138,16 @@ func (o *Observer) serve(number int, m *feed.Model) {
 	o.retired = slices.DeleteFunc(o.retired, func(l label) bool { return l == fresh.label() })
 }
 
-// retire forgets a model that the core has forgotten. What was counted of it stays
-// to be seen, as counters must not go back, until retiredMax others have gone
-// after it; what is only true while it is served goes at once.
+// retire removes a model that the core has removed. Its counters stay, because counters
+// must not go back, until retiredMax later versions have retired. Its gauges go at
+// once.
 func (o *Observer) retire(number int) {
 	m := o.models[number]
 	if m == nil {
 		return
 	}
 	delete(o.models, number)
-	others := o.servedAs(m.label()) // the same version again
+	others := o.servedAs(m.label()) // the same version under another number
 	if !slices.ContainsFunc(others, func(n int) bool { return o.models[n].Digest == m.Digest }) {
 		o.metrics.modelInfo.DeleteLabelValues(m.Name, m.Version, m.Digest)
 	}
@@ -162,7 +162,7 @@ func (o *Observer) retire(number int) {
 	}
 }
 
-// servedAs lists the numbers under which a model is served.
+// servedAs lists the numbers under which a version of a model is served.
 func (o *Observer) servedAs(l label) (numbers []int) {
 	for n, m := range o.models {
 		if m.label() == l {
@@ -172,8 +172,8 @@ func (o *Observer) servedAs(l label) (numbers []int) {
 	return numbers
 }
 
-// cut bounds a name. What is cut is copied, so that it does not hold the memory
-// of a whole header.
+// cut bounds the length of a name. A cut name is copied, so that it does not hold the
+// memory of a whole header.
 func cut(name string) string {
 	if len(name) <= NameMax {
 		return name
@@ -181,7 +181,7 @@ func cut(name string) string {
 	return strings.ToValidUTF8(strings.Clone(name[:NameMax]), "")
 }
 
-// Step records what has happened and what the core did about it.
+// Step records an event and the core's actions.
 func (o *Observer) Step(s *feed.Step) {
 	o.now = max(o.now, s.At) // Status may have looked at a later clock
 	o.rotate(o.now)
@@ -212,7 +212,7 @@ func (o *Observer) Step(s *feed.Step) {
 	}
 }
 
-// fail notes that nothing is counted any more.
+// fail stops all counting after an error.
 func (o *Observer) fail(err error) {
 	o.broken = true
 	o.log.Error("the records of this server are wrong: its metrics and its status end here", "error", err)
@@ -229,7 +229,7 @@ func (o *Observer) rotate(now slo.Instant) {
 	}
 	turns := 1
 	if age >= 2*recentSpan {
-		turns = 2 // all of it is long ago
+		turns = 2 // all of it is old
 	}
 	for range turns {
 		o.current ^= 1
@@ -243,10 +243,10 @@ func (o *Observer) rotate(now slo.Instant) {
 	}
 }
 
-// since is when recent time begins.
+// since returns the start of recent time.
 func (o *Observer) since() slo.Instant { return min(o.began[0], o.began[1]) }
 
-// sink is the observer as the tracker sees it.
+// sink is the observer as the tracker's sink.
 type sink Observer
 
 // Arrived implements record.Sink.
@@ -255,7 +255,7 @@ func (s *sink) Arrived(j *record.Job) {
 	(*Observer)(s).enter(j)
 }
 
-// enter counts an unfinished job of a client.
+// enter counts an unfinished job for its client.
 func (o *Observer) enter(j *record.Job) {
 	if j.Request != "" {
 		o.history.ask(j.Job, maphash.String(o.seed, j.Request))
@@ -277,7 +277,7 @@ func (s *sink) Started(b *record.Batch) {
 	(*Observer)(s).remember(b, m)
 }
 
-// remember remembers a batch that starts.
+// remember adds a starting batch to the history.
 func (o *Observer) remember(b *record.Batch, m *model) {
 	var runnable plan.Set
 	if b.Why != nil {

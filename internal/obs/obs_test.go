@@ -16,13 +16,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// serving tells an observer of a model.
+// serving announces a model to an observer.
 func serving(o *obs.Observer, m *feed.Model) {
 	o.Resume(&feed.Snapshot{Models: map[int]*feed.Model{0: m}})
 }
 
-// TestReasonsAreTold checks that every reason for not running a job is counted,
-// and told in an explanation with the outcome it goes with.
+// TestReasonsAreTold checks that every reason for not running a job is counted, and
+// appears in an explanation with the matching outcome.
 func TestReasonsAreTold(t *testing.T) {
 	for _, r := range slo.Reasons()[1:] {
 		o, err := obs.New(obs.Config{})
@@ -43,8 +43,8 @@ func TestReasonsAreTold(t *testing.T) {
 	}
 }
 
-// TestWrongRecordsEndQuietly checks that a step which cannot be is logged once and
-// does no more harm.
+// TestWrongRecordsEndQuietly checks that an impossible step is logged once and causes
+// no more harm.
 func TestWrongRecordsEndQuietly(t *testing.T) {
 	var log bytes.Buffer
 	o, err := obs.New(obs.Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
@@ -63,8 +63,8 @@ func TestWrongRecordsEndQuietly(t *testing.T) {
 	}
 }
 
-// TestRetiredModelsGo checks that the series of a model stay when it is retired,
-// but not those of ever more models.
+// TestRetiredModelsGo checks that the series of a retired model stay, but not those of
+// an unlimited number of models.
 func TestRetiredModelsGo(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	o, err := obs.New(obs.Config{Registerer: registry})
@@ -98,7 +98,7 @@ func TestRetiredModelsGo(t *testing.T) {
 		}
 		retire()
 	}
-	serve("v20") // comes back, and is the last of those that go
+	serve("v20") // served again, and the last of those that are removed
 	retire()
 	retire() // there is none: nothing happens
 	serve("v30")
@@ -107,8 +107,8 @@ func TestRetiredModelsGo(t *testing.T) {
 	}
 }
 
-// TestDecisionsAreShortened checks that of a decision between very many options
-// the planned one and the chosen one are kept.
+// TestDecisionsAreShortened checks that a decision among very many options keeps the
+// planned one and the chosen one.
 func TestDecisionsAreShortened(t *testing.T) {
 	var variants []plan.Variant
 	for i := range 40 {

@@ -9,9 +9,8 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Resume goes on from a snapshot: at the beginning, and when steps have been
-// dropped. What ended in between is not counted anywhere; what is unfinished is
-// known again.
+// Resume continues from a snapshot: at the start, and after steps were dropped. Jobs
+// and batches that ended in the gap are never counted; unfinished ones are known again.
 func (o *Observer) Resume(s *feed.Snapshot) {
 	o.now, o.draining, o.broken = max(o.now, s.At), s.Draining, false
 	o.rotate(o.now)
@@ -53,8 +52,8 @@ func (o *Observer) Resume(s *feed.Snapshot) {
 	}
 }
 
-// resume shows what a snapshot says of the instance. How often it went away in
-// between, and for how long it ran batches, is not known.
+// resume takes over the state of the instance from a snapshot. Its losses and the time
+// of its batches in the gap are unknown.
 func (i *instance) resume(now feed.Instance, running []sched.BatchID, at slo.Instant) {
 	slices.Sort(running)
 	i.up, i.running, i.counted = now.Up, running, max(i.counted, at)
@@ -66,7 +65,7 @@ func (i *instance) resume(now feed.Instance, running []sched.BatchID, at slo.Ins
 	i.busyGauge.Set(float64(len(running)))
 }
 
-// resume notes which batches have ended without that anybody saw how.
+// resume marks the batches that ended in the gap.
 func (h *history) resume(running func(sched.BatchID) bool) {
 	for i := range h.batches {
 		if b := &h.batches[i]; b.model != nil && b.End == record.BatchRunning && !running(b.Dispatch.Batch) {
@@ -75,8 +74,8 @@ func (h *history) resume(running func(sched.BatchID) bool) {
 	}
 }
 
-// recent reports whether there is room to remember a batch: later ones may have
-// taken its place.
+// recent reports whether a batch is new enough to be kept: later ones may already have
+// its place.
 func (h *history) recent(id sched.BatchID) bool {
 	return id+sched.BatchID(len(h.batches)) > h.last
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// fitful gives an observer the steps of a simulation with gaps, and compares what it
-// then says is unfinished with what is.
+// fitful gives an observer the steps of a simulation with gaps, and compares the
+// unfinished work that the observer then reports with the truth.
 type fitful struct {
 	t        *testing.T
 	rng      *rand.Rand
@@ -29,12 +29,12 @@ type fitful struct {
 	fleet    map[sched.InstanceID]feed.Instance
 	step     feed.Step
 	gap      bool
-	missed   int // steps, since the gap began
+	missed   int // steps since the gap began
 	resumed  int
 	jobs     int // that ended in gaps
 }
 
-// see is sim.Run's trace: an event, then the actions it led to.
+// see is sim.Run's trace: an event, then its actions.
 func (f *fitful) see(at slo.Instant, what any) {
 	switch what := what.(type) {
 	case sched.Event:
@@ -45,7 +45,7 @@ func (f *fitful) see(at slo.Instant, what any) {
 	}
 }
 
-// flush handles the step that is complete.
+// flush handles the completed step.
 func (f *fitful) flush() {
 	s := &f.step
 	if s.Event == nil {
@@ -76,7 +76,7 @@ func (f *fitful) flush() {
 	}
 }
 
-// miss leaves the step out.
+// miss skips the step.
 func (f *fitful) miss() {
 	f.missed++
 	for _, a := range f.step.Actions {
@@ -94,7 +94,7 @@ func (f *fitful) resume() {
 	f.resumed++
 }
 
-// compare holds a status against what is true.
+// compare compares a status with the truth.
 func (f *fitful) compare() {
 	s := f.observer.Status(f.step.At)
 	now := f.truth.Snapshot()
@@ -141,9 +141,9 @@ func (f *fitful) compare() {
 	}
 }
 
-// TestGaps runs random loads in the simulator with an observer that misses steps: it
-// knows what is unfinished after every gap, misses just the jobs that ended in one,
-// and has nothing left in the end.
+// TestGaps runs random loads in the simulator with an observer that misses steps. It
+// must know the unfinished work after every gap, miss only the jobs that ended in one,
+// and have nothing left at the end.
 func TestGaps(t *testing.T) {
 	resumed := 0
 	for seed := range uint64(4) {
@@ -186,8 +186,8 @@ func TestGaps(t *testing.T) {
 	}
 }
 
-// TestGapOfModels checks that an observer learns from a snapshot which models have
-// come and gone, and that whatever was explained before stays so.
+// TestGapOfModels checks that an observer learns from a snapshot which models have been
+// added and removed, and that earlier explanations stay available.
 func TestGapOfModels(t *testing.T) {
 	o, err := obs.New(obs.Config{Recent: 8})
 	if err != nil {

@@ -19,13 +19,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// TestScripts plays the scenarios in testdata against a core and an observer of
-// it, and compares all that the observer says. After a change that is meant to
-// alter it:
+// TestScripts plays the scripts in testdata against a core and its observer, and
+// compares everything that the observer reports. After an intended change, run
 //
 //	go test ./internal/obs -rewrite
 //
-// and read the difference.
+// and review the difference.
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		s := &script{}
@@ -33,10 +32,9 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// script is a core with its observer under a scenario. Its models have two
-// modalities, image and text: text alone is right in 90 % and takes 1 ms + 1 ms
-// an item, image in 85 % and 2 ms + 3 ms, both in 99 % and 2 ms + 8 ms; batches
-// of up to 4.
+// script is a core and its observer under a script. Its models have two modalities,
+// image and text: text alone has accuracy 90 % and takes 1 ms + 1 ms per item, image 85
+// % and 2 ms + 3 ms, both 99 % and 2 ms + 8 ms; batches have up to 4 items.
 type script struct {
 	core     *sched.Core
 	observer *obs.Observer
@@ -45,7 +43,7 @@ type script struct {
 	running  map[sched.InstanceID]running
 }
 
-// running is a batch that runs.
+// running is a running batch.
 type running struct {
 	sched.Dispatch
 	started slo.Instant
@@ -103,7 +101,7 @@ func (s *script) step(t testing.TB, at slo.Instant, e sched.Event) string {
 	return s.take(t, feed.Step{At: at, Event: e})
 }
 
-// take makes a step of 3 microseconds and prints the batches and ends in it.
+// take makes a step of 3 microseconds and prints its batches and endings.
 func (s *script) take(t testing.TB, step feed.Step) string {
 	at := step.At
 	s.actions = s.core.Step(at, step.Event, s.actions[:0])
@@ -188,7 +186,7 @@ func (s *script) many(t *testing.T, jobs int) string {
 	return ""
 }
 
-// ends lets what runs and what waits come to its end, in time as predicted.
+// ends lets all running and waiting work finish, in the predicted time.
 func (s *script) ends(t *testing.T) string {
 	batches := 0
 	for r, runs := s.running[0]; runs; r, runs = s.running[0] {
@@ -199,7 +197,7 @@ func (s *script) ends(t *testing.T) string {
 	return fmt.Sprintf("%d batches\n", batches)
 }
 
-// metrics are those whose name begins so, as they are scraped.
+// metrics returns the scraped metrics whose names have a prefix.
 func (s *script) metrics(prefix string) string {
 	w := httptest.NewRecorder()
 	promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
@@ -212,7 +210,7 @@ func (s *script) metrics(prefix string) string {
 	return b.String()
 }
 
-// recent prints what a status says of recent time.
+// recent prints the figures of recent time in a status.
 func recent(s status.Status) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%v s\n", s.Server.RecentS)
@@ -229,7 +227,7 @@ func recent(s status.Status) string {
 	return b.String()
 }
 
-// sentences prints what an explanation says in words.
+// sentences prints the sentences of an explanation.
 func sentences(e status.Explanation) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "job %s of %s %s: %s (%s), %s\n", e.Job, e.Model, e.Version, e.Outcome, e.Reason, e.Summary)
@@ -253,7 +251,7 @@ func indented(t *testing.T, value any) string {
 	return string(text) + "\n"
 }
 
-// arguments read a command of a script.
+// arguments reads the arguments of a script's command.
 type arguments struct {
 	t *testing.T
 	d *datadriven.TestData

@@ -7,25 +7,25 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Statistics are what the statistics extension of the Open Inference Protocol
-// tells of a model, since it was loaded. Requests are jobs, inferences items.
+// Statistics are a model's figures for the statistics extension of the Open Inference
+// Protocol, since the model was loaded. Requests are jobs, inferences are items.
 type Statistics struct {
 	Inferences    int       // items of jobs that ran to their end
 	Executions    int       // batches that ended
 	LastInference time.Time // zero: none yet
 
-	Success Tally // jobs that ran: their whole time
-	Fail    Tally // jobs that did not: shed, infeasible, cancelled, failed
-	Queue   Tally // jobs that ran: until their first batch
-	Compute Tally // jobs that ran: in their batches
+	Success Tally // jobs that ran: total time
+	Fail    Tally // jobs that did not run: shed, infeasible, cancelled, failed
+	Queue   Tally // jobs that ran: time until their first batch
+	Compute Tally // jobs that ran: time in their batches
 
 	Batches []Executions // by size, ascending
 
-	last slo.Instant // of a batch that ended
+	last slo.Instant // end of the last batch
 	size []Executions
 }
 
-// Tally is a number of times and their sum.
+// Tally is a number of durations and their sum.
 type Tally struct {
 	Count int
 	Time  time.Duration
@@ -36,13 +36,13 @@ func (t *Tally) add(d time.Duration) {
 	t.Time += d
 }
 
-// Executions are the batches of one size.
+// Executions counts the batches of one size.
 type Executions struct {
-	Items int // of each
+	Items int // per batch
 	Tally
 }
 
-// Statistics are those of the model of this number, zero if there is none.
+// Statistics returns those of the model with this number, zero if there is none.
 func (o *Observer) Statistics(number int) Statistics {
 	m := o.models[number]
 	if m == nil {
@@ -61,10 +61,10 @@ func (o *Observer) Statistics(number int) Statistics {
 	return s
 }
 
-// wall is an instant on the wall clock.
+// wall returns an instant as wall-clock time.
 func (o *Observer) wall(t slo.Instant) time.Time { return o.cfg.Epoch.Add(time.Duration(t)) }
 
-// execute counts a batch that has ended.
+// execute counts the end of a batch.
 func (s *Statistics) execute(items int, took time.Duration) {
 	for len(s.size) <= items {
 		s.size = append(s.size, Executions{Items: len(s.size)})
@@ -73,7 +73,7 @@ func (s *Statistics) execute(items int, took time.Duration) {
 	s.Executions++
 }
 
-// finish counts a job that has ended.
+// finish counts the end of a job.
 func (s *Statistics) finish(j *record.Job) {
 	if !j.End.Outcome.Ran() {
 		s.Fail.add(j.Total())

@@ -13,9 +13,9 @@ import (
 	"github.com/mosel-serve/mosel/status"
 )
 
-// Status is what the server does now. What only others know is left to them:
-// the server's name, version and readiness, models that are loading or have
-// failed to, and Queue.WaitingMS. It takes some ten microseconds for every model.
+// Status returns the state of the server. The caller adds what it alone knows: the
+// server's name, version and readiness, models that are loading or failed to load, and
+// Queue.WaitingMS. It takes about ten microseconds per model.
 func (o *Observer) Status(now slo.Instant) status.Status {
 	o.now = max(o.now, now)
 	o.rotate(o.now)
@@ -57,7 +57,7 @@ func (o *Observer) Status(now slo.Instant) status.Status {
 	return s
 }
 
-// largest lists the clients with the most items unfinished.
+// largest lists the clients with the most unfinished items.
 func (o *Observer) largest() []status.Client {
 	more := func(a, b status.Client) int {
 		return cmp.Or(cmp.Compare(b.Items, a.Items), cmp.Compare(b.Jobs, a.Jobs), cmp.Compare(a.Name, b.Name))
@@ -74,7 +74,7 @@ func (o *Observer) largest() []status.Client {
 	return top
 }
 
-// decision tells of a batch.
+// decision describes a batch.
 func (o *Observer) decision(b *batchRecord) status.Decision {
 	return status.Decision{Batch: uint64(b.Dispatch.Batch), Started: o.wall(b.Started), Instance: int(b.Instance), Model: b.model.Name,
 		Version: b.model.Version, Variant: b.model.variantName(b.Variant), Items: b.Items, PredictedMS: stats.Milliseconds(b.Predicted), MeasuredMS: stats.Milliseconds(b.Took),
@@ -83,7 +83,7 @@ func (o *Observer) decision(b *batchRecord) status.Decision {
 
 func (m *model) variantName(v int) string { return m.Planner.Variants()[v].Name }
 
-// status tells of a model.
+// status describes a model.
 func (m *model) status(q record.Queue) status.Model {
 	s := status.Model{Name: m.Name, Version: m.Version, Digest: m.Digest, State: "ready", Modalities: m.Modalities,
 		QueuedItems: q.Waiting, RunningItems: q.Running, UnfinishedJobs: q.Jobs,
@@ -103,13 +103,14 @@ func (m *model) status(q record.Queue) status.Model {
 	return s
 }
 
-// time is how long a job of so many items takes on a route, alone, at present.
+// time returns how long a job of that many items takes on a route, alone, with the
+// current correction.
 func (m *model) time(route, items int) time.Duration {
 	r := m.Planner.Routes()[route]
 	return time.Duration(float64(r.Curve.Time(items)) * m.variants[r.Variant].scale)
 }
 
-// lately tells what happened to a model lately.
+// lately returns a model's figures of recent time.
 func (m *model) lately() status.Recent {
 	var sum recent
 	for i := range m.recent {
@@ -133,10 +134,10 @@ func latency(d *stats.Durations) status.Latency {
 	return status.Latency{Count: d.Count, MeanMS: stats.Milliseconds(d.Mean()), P50MS: stats.Milliseconds(d.Quantile(0.5)), P95MS: stats.Milliseconds(d.Quantile(0.95)), P99MS: stats.Milliseconds(d.Quantile(0.99))}
 }
 
-// seconds is a duration in seconds, to the millisecond.
+// seconds returns a duration in seconds, rounded to milliseconds.
 func seconds(d time.Duration) float64 { return round(d.Seconds(), 3) }
 
-// round cuts a number for people to some decimals.
+// round rounds a number for display.
 func round(x float64, decimals int) float64 {
 	unit := math.Pow10(decimals)
 	return math.Round(x*unit) / unit
