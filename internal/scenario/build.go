@@ -12,10 +12,10 @@ import (
 	"github.com/mosel-serve/mosel/internal/workload"
 )
 
-// durationDefault is how long a load lasts where neither the file nor a trace says.
+// durationDefault is the duration of a load if neither the file nor a trace gives one.
 const durationDefault = 60 * time.Second
 
-// build makes a group out of what it gives and what the scenario around it gives.
+// build makes a group from its own settings and those of the scenario around it.
 func (r *reader) build(g, outer groupSpec, models []modelSpec) Group {
 	inner := g.settings.or(outer.settings)
 	faults := g.faults.or(outer.faults)
@@ -72,10 +72,10 @@ type builder struct {
 	models []modelSpec
 	faults setting[faultSpec]
 	used   map[string]int  // index into the group's models, by name and precision
-	wrong  map[string]bool // variants whose profile is wrong
+	wrong  map[string]bool // variants with a wrong profile
 }
 
-// traceLength is the length of the longest trace, or the default.
+// traceLength returns the length of the longest trace, or the default.
 func (b *builder) traceLength() time.Duration {
 	length := time.Duration(0)
 	for _, c := range b.group.Clients {
@@ -116,7 +116,7 @@ func (b *builder) client(c clientSpec) {
 	b.group.Clients = append(b.group.Clients, out)
 }
 
-// model finds the client's model among the group's, or adds it.
+// model returns the client's model among the group's, and adds it if necessary.
 func (b *builder) model(c clientSpec) (int, bool) {
 	name := c.settings.model
 	if !name.place.Given() && len(b.models) > 1 {
@@ -149,7 +149,8 @@ func (b *builder) model(c clientSpec) (int, bool) {
 	return b.used[key], true
 }
 
-// planned makes the planners of a model: of the truth, and of its profile.
+// planned makes the planners of a model: one with the true times, one with those of its
+// profile.
 func (b *builder) planned(spec modelSpec, precision setting[string]) (Model, error) {
 	m := Model{Name: spec.name.Text, Modalities: spec.modalities, BatchItemsMax: spec.batch}
 	var truth, profiled []plan.Variant
@@ -189,8 +190,8 @@ func (b *builder) planned(spec modelSpec, precision setting[string]) (Model, err
 	return m, err
 }
 
-// classes are a model's latencies on each kind of instances; nil where all are of the
-// speed of the profile.
+// classes returns a model's latencies on each kind of instance; nil if all kinds have
+// the speed of the profile.
 func classes(kinds []Kind, p *plan.Planner) (list []sched.Residence, err error) {
 	alike := true
 	for _, k := range kinds {
@@ -213,7 +214,7 @@ func classes(kinds []Kind, p *plan.Planner) (list []sched.Residence, err error) 
 	return list, nil
 }
 
-// scaled multiplies all times of a curve.
+// scaled returns a curve with all times multiplied by a factor.
 func scaled(c plan.Curve, factor float64) (plan.Curve, error) {
 	var points []plan.Point
 	for b := 1; b <= c.Max(); b++ {

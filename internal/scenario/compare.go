@@ -9,22 +9,21 @@ import (
 	"strings"
 )
 
-// The rule by which the first policy of a result is held against the others, at
-// every load: its share late is no more than LateBand above the best of them,
-// and its mean accuracy at least that of every other whose share late is no more
-// than LateBand away from its own, up to AccuracyBand.
+// The rule for the first policy of a result, at every load: its late share must be at
+// most LateBand above the lowest one of the other policies. Its mean accuracy must be
+// at least that of every other policy whose late share is within LateBand of its own,
+// with tolerance AccuracyBand.
 const (
 	LateBand     = 0.002
-	AccuracyBand = 0.00005 // half of the last digit that is printed
+	AccuracyBand = 0.00005 // half of the last printed digit
 )
 
-// Verdict is how the first policy compares with the others in one group at one
-// load.
+// Verdict compares the first policy with the others in one group at one load.
 type Verdict struct {
 	Group         string  `json:"group"`
 	Load          float64 `json:"load"`
-	Best          string  `json:"best"`           // the other policy with the least late
-	LateExcess    float64 `json:"late_excess"`    // share late above that policy's
+	Best          string  `json:"best"`           // the other policy with the lowest late share
+	LateExcess    float64 `json:"late_excess"`    // late share above that policy's
 	Rival         string  `json:"rival"`          // the most accurate of those within the band, "" if none
 	AccuracyShort float64 `json:"accuracy_short"` // its accuracy above ours, 0 if none
 }
@@ -32,7 +31,8 @@ type Verdict struct {
 // Missed reports whether the rule is broken.
 func (v Verdict) Missed() bool { return v.LateExcess > LateBand || v.AccuracyShort > AccuracyBand }
 
-// compare holds the first policy against the others; nothing with one policy.
+// compare compares the first policy with the others; it returns nothing if there is
+// only one.
 func (r *Result) compare() []Verdict {
 	verdicts := []Verdict{}
 	if len(r.Policies) < 2 {
@@ -57,7 +57,7 @@ func (r *Result) compare() []Verdict {
 	return verdicts
 }
 
-// Missed counts the cells that miss the rule.
+// Missed returns the number of cells that break the rule.
 func (r *Result) Missed() int {
 	missed := 0
 	for _, v := range r.Comparison {
@@ -68,9 +68,9 @@ func (r *Result) Missed() int {
 	return missed
 }
 
-// WriteMarkdown writes the result as tables: late share and accuracy of every
-// cell, with what misses the rule in bold, then completion times, then
-// capacities; and the pictures, given their paths from the document.
+// WriteMarkdown writes the result as tables: late share and accuracy of every cell,
+// with broken rules in bold, then completion times, then capacities, then the pictures,
+// given their paths relative to the document.
 func (r *Result) WriteMarkdown(w io.Writer, pictures []string) error {
 	m := markdown{Writer: w}
 	m.line("\n%s. Seed %d.", r.Description, r.Seed)
@@ -108,14 +108,14 @@ func (m *markdown) line(format string, args ...any) {
 	}
 }
 
-// head writes a table's head of so many number columns after the words.
+// head writes a table's head: columns of words, then columns of numbers.
 func (m *markdown) head(words []string, numbers []string) {
 	m.line("")
 	m.row(slices.Concat(words, numbers))
 	m.line("|%s%s", strings.Repeat("---|", len(words)), strings.Repeat("--:|", len(numbers)))
 }
 
-// row writes a line of a table.
+// row writes a row of a table.
 func (m *markdown) row(cells []string) { m.line("| %s |", strings.Join(cells, " | ")) }
 
 func (r *Result) cellTable(m *markdown) {
@@ -136,8 +136,8 @@ func (r *Result) cellTable(m *markdown) {
 	}
 }
 
-// timeTable shows completion times and goodput at the highest load of a group,
-// where they differ most.
+// timeTable writes completion times and goodput at the highest load of each group,
+// where policies differ most.
 func (r *Result) timeTable(m *markdown) {
 	m.line("\nAt each group's highest load:")
 	m.head([]string{"group", "policy"}, []string{"items/s", "on time/s", "x", "late jobs", "least over floor", "JCT mean ms", "x", "p50", "p99", "batch"})
@@ -178,7 +178,7 @@ func (r *Result) capacityTable(m *markdown) {
 	}
 }
 
-// ratio is a over b, 0 where that is nothing.
+// ratio returns a / b, 0 if b is 0.
 func ratio(a, b float64) float64 {
 	if b == 0 {
 		return 0

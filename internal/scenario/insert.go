@@ -7,16 +7,16 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// CheckSection tells, before work is done for it, whether Insert would find the
+// CheckSection reports, before the work for it is done, whether Insert will find the
 // section.
 func CheckSection(file, name string) error {
 	_, _, _, err := section(file, name)
 	return err
 }
 
-// Insert puts text between the two lines of a Markdown file that mark a section:
-// <!-- begin NAME --> and <!-- end NAME -->. Errors have kind not found (no such
-// file) or invalid (no such section).
+// Insert puts text between the two lines of a Markdown file that mark a section: <!--
+// begin NAME --> and <!-- end NAME -->. Errors have kind not found (no such file) or
+// invalid (no such section).
 func Insert(file, name string, text []byte) error {
 	old, from, to, err := section(file, name)
 	if err != nil {
@@ -29,7 +29,7 @@ func Insert(file, name string, text []byte) error {
 	return nil
 }
 
-// section reads the file and finds where the section begins and ends.
+// section reads the file and returns where the section begins and ends.
 func section(file, name string) (text []byte, from, to int, err error) {
 	op := "write " + file
 	if text, err = os.ReadFile(file); err != nil {

@@ -13,8 +13,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// modelSpec is a model of the file. Its numbers are inline, in a file of the
-// same form, or in the profile of a model package.
+// modelSpec is a model as written. Its numbers are inline, in a file of the same form,
+// or in the profile of a model package.
 type modelSpec struct {
 	name       strictyaml.Word
 	place      strictyaml.Place
@@ -24,7 +24,7 @@ type modelSpec struct {
 	routes     []routeSpec
 }
 
-// batchDefault is the largest batch where a model does not say.
+// batchDefault is the largest batch if a model gives none.
 const batchDefault = 32
 
 func (r *reader) model(n *yaml.Node) modelSpec {
@@ -56,8 +56,8 @@ func (r *reader) model(n *yaml.Node) modelSpec {
 	return m
 }
 
-// fields reads a model's own numbers. The variants are left for read: they need
-// the others first, and YAML may have them in any order.
+// fields reads a model's own numbers, except the variants: these depend on other
+// fields, and YAML may have the fields in any order.
 func (m *modelSpec) fields(r *reader, variants **yaml.Node) []strictyaml.Field {
 	return []strictyaml.Field{
 		strictyaml.Optional("modalities", func(n *yaml.Node) {
@@ -81,7 +81,7 @@ func (m *modelSpec) read(r *reader, variants *yaml.Node) {
 	r.List(variants, "variants", variantsMax, func(n *yaml.Node) { m.variants = append(m.variants, r.variant(n, m)) })
 }
 
-// modelFile reads a model's numbers from a file beside the scenario.
+// modelFile reads a model's numbers from a file in the scenario's directory.
 func (r *reader) modelFile(file strictyaml.Word, m *modelSpec) {
 	name := filepath.Join(r.dir, filepath.FromSlash(file.Text))
 	text, err := readFile(name)
@@ -106,7 +106,7 @@ func (r *reader) modelFile(file strictyaml.Word, m *modelSpec) {
 	r.Problems = append(r.Problems, inner.Problems...)
 }
 
-// modelPackage takes a model's numbers from a profile of its package.
+// modelPackage reads a model's numbers from a profile in its package.
 func (r *reader) modelPackage(pkg, device strictyaml.Word, m *modelSpec) {
 	loaded, err := modelpkg.Load(filepath.Join(r.dir, filepath.FromSlash(pkg.Text)))
 	if err != nil {

@@ -10,10 +10,10 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Draw writes a picture of each group into a directory, which it makes if need
-// be, and returns the files' names: what was on time, how accurate it was and
-// how long jobs took against the load, and at the middle load what was queued
-// and what ran over time.
+// Draw writes a picture of each group into a directory, which it creates if necessary,
+// and returns the files' names. A picture shows the share on time, the accuracy and the
+// completion time against the load, and the queue and the running variants over time at
+// the middle load.
 func (r *Result) Draw(dir string) ([]string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, slo.E("plot", slo.KindInvalid, "%w", err)
@@ -32,7 +32,7 @@ func (r *Result) Draw(dir string) ([]string, error) {
 	return files, nil
 }
 
-// picture is the picture of one group.
+// picture draws one group.
 func (r *Result) picture(group string) plot.Grid {
 	loads := r.Loads(group)
 	load := loads[len(loads)/2]
@@ -51,18 +51,18 @@ func (r *Result) picture(group string) plot.Grid {
 	return grid
 }
 
-// cell finds a cell that is there.
+// cell returns an existing cell.
 func (r *Result) cell(group, policy string, load float64) *Cell {
 	at := slices.IndexFunc(r.Cells, func(c Cell) bool { return c.Group == group && c.Policy == policy && c.Load == load })
 	return &r.Cells[at]
 }
 
-// against is a line for each policy over the loads; a cell may have no value.
+// against draws a line for each policy over the loads. A cell may have no value.
 func (r *Result) against(group string, axes plot.Axes, value func(*Cell) (float64, bool)) plot.Lines {
 	axes.X = "items per second"
 	chart := plot.Lines{Axes: axes}
 	for _, policy := range r.Policies {
-		var s plot.Series // its name is in the first panel
+		var s plot.Series // the first panel has the name
 		if axes.Low {
 			s.Name = policy
 		}
@@ -89,13 +89,13 @@ func (r *Result) queue(group string, load float64) plot.Lines {
 	return chart
 }
 
-// mix is the share of each variant among the items run over time, in wider bins
-// than the queue's, which would be too few items each.
+// mix returns the share of each variant among the items over time. Its bins are wider
+// than the queue's, which have too few items each.
 func (r *Result) mix(c *Cell) plot.Areas {
 	const wide = 4
 	chart := plot.Areas{Axes: plot.Axes{Title: fmt.Sprintf("%s at %.4g/s: what ran", c.Policy, c.Load), X: "seconds", Y: "share of items", YShare: true}}
 	for v, name := range c.Course.Variants {
-		var s plot.Series // without a name if it never ran, but with its colour
+		var s plot.Series // no name if it never ran, but its colour
 		at := c.Course.BinSeconds * wide / 2
 		for group := range slices.Chunk(c.Course.Bins, wide) {
 			part, all := 0, 0

@@ -17,16 +17,16 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// reader reads one scenario file, noting everything that is wrong with it.
+// reader reads one scenario file and records every mistake in it.
 type reader struct {
 	strictyaml.Report
 	dir    string
 	trace  []float64 // replaces the file's traces
-	traced bool      // there was one to replace
+	traced bool      // the file had a trace to replace
 }
 
-// setting is a value that may be given for the scenario, a group and a client;
-// the innermost counts.
+// setting is a value that the scenario, a group or a client may give. The innermost one
+// counts.
 type setting[T any] struct {
 	value T
 	place strictyaml.Place
@@ -39,7 +39,7 @@ func (s setting[T]) or(outer setting[T]) setting[T] {
 	return outer
 }
 
-// settings are all of them.
+// settings are all values of this kind.
 type settings struct {
 	model, precision setting[string]
 	process          setting[workload.Process]
@@ -57,7 +57,7 @@ func (s settings) or(outer settings) settings {
 		deadline: s.deadline.or(outer.deadline), missing: s.missing.or(outer.missing), late: s.late.or(outer.late)}
 }
 
-// clientSpec is a client as it is written.
+// clientSpec is a client as written.
 type clientSpec struct {
 	settings
 	name  strictyaml.Word
@@ -65,7 +65,7 @@ type clientSpec struct {
 	place strictyaml.Place
 }
 
-// groupSpec is a group, or the scenario around the groups, as it is written.
+// groupSpec is a group, or the scenario around the groups, as written.
 type groupSpec struct {
 	settings
 	name      strictyaml.Word
@@ -83,7 +83,7 @@ type deadline struct {
 	slack    workload.Spread
 }
 
-// parseDeadline reads "none", a spread of durations, or "all+" and such.
+// parseDeadline reads "none", a spread of durations, or a form such as "all+5ms".
 func parseDeadline(s string) (deadline, error) {
 	if s == "none" {
 		return deadline{}, nil
@@ -111,7 +111,7 @@ func parseDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
-// into makes a field's reader that stores a parsed text.
+// into returns a field reader that parses a text and stores the value.
 func into[T any](r *reader, s *setting[T], what string, parse func(string) (T, error)) func(*yaml.Node) {
 	return func(n *yaml.Node) {
 		w := r.Text(n, what)
@@ -128,7 +128,7 @@ func into[T any](r *reader, s *setting[T], what string, parse func(string) (T, e
 
 func asIs(s string) (string, error) { return s, nil }
 
-// fields reads settings.
+// fields returns the readers of the settings.
 func (s *settings) fields(r *reader) []strictyaml.Field {
 	return []strictyaml.Field{
 		strictyaml.Optional("model", into(r, &s.model, "model", asIs)),
@@ -151,7 +151,7 @@ func (s *settings) fields(r *reader) []strictyaml.Field {
 	}
 }
 
-// fields reads what a group and the scenario have in common.
+// fields returns the readers of what a group and the scenario have in common.
 func (g *groupSpec) fields(r *reader) []strictyaml.Field {
 	return append(g.settings.fields(r),
 		strictyaml.Optional("duration", into(r, &g.duration, "duration", parseDuration)),
@@ -169,7 +169,7 @@ func (g *groupSpec) fields(r *reader) []strictyaml.Field {
 	)
 }
 
-// instances reads how many instances there are, or a list of kinds of them.
+// instances reads the number of instances, or a list of kinds of instances.
 func (r *reader) instances(n *yaml.Node) (kinds []Kind) {
 	if n.Kind != yaml.SequenceNode {
 		return []Kind{{Count: int(r.Whole(n, "instances", 1, instancesMax).Value), Slots: 1, Speed: 1}}
@@ -223,7 +223,7 @@ func (r *reader) scenario(text []byte) *Scenario {
 	}
 	r.Unique(names, "model")
 	if len(r.Problems) > 0 {
-		return nil // what does not read needs no second round of complaints
+		return nil // the file cannot be read: further checks would only add noise
 	}
 	if groups == nil {
 		groups = []groupSpec{{place: outer.place}}
@@ -248,7 +248,7 @@ func (r *reader) group(n *yaml.Node) groupSpec {
 	return g
 }
 
-// shape reads "steady" or one of the shapes with their numbers.
+// shape reads "steady" or one of the other shapes with its numbers.
 func (r *reader) shape(n *yaml.Node) Shape {
 	var s Shape
 	if n.Kind == yaml.ScalarNode {
@@ -304,14 +304,14 @@ func (r *reader) bursts(n *yaml.Node) workload.Bursts {
 	return b
 }
 
-// faultSpec is faults as they are written.
+// faultSpec is faults as written.
 type faultSpec struct {
 	sim.Faults
 	profile  float64 // what the profile says relative to the truth
 	variants map[string]float64
 	places   map[string]strictyaml.Place
 	furthest sched.InstanceID
-	place    strictyaml.Place // of the furthest instance
+	place    strictyaml.Place // of the instance with the highest number
 }
 
 // Bounds of faults.
@@ -368,7 +368,7 @@ func (r *reader) faults(n *yaml.Node) faultSpec {
 	return f
 }
 
-// spell reads what happens to an instance from an instant on for some time.
+// spell reads a fault of an instance that starts at an instant and lasts for some time.
 func (r *reader) spell(n *yaml.Node, f *faultSpec, instance *sched.InstanceID, more ...strictyaml.Field) (slo.Instant, time.Duration) {
 	var at, length setting[time.Duration]
 	r.Mapping(n, "a fault", append(more,
@@ -379,7 +379,7 @@ func (r *reader) spell(n *yaml.Node, f *faultSpec, instance *sched.InstanceID, m
 	return slo.Instant(at.value), length.value
 }
 
-// instance reads which instance a fault befalls.
+// instance reads the number of the instance with the fault.
 func (r *reader) instance(n *yaml.Node, f *faultSpec) sched.InstanceID {
 	w := r.Whole(n, "instance", 0, instancesMax-1)
 	instance := sched.InstanceID(w.Value)
@@ -399,7 +399,7 @@ func (r *reader) profileError(n *yaml.Node, f *faultSpec) {
 	})
 }
 
-// reason is an error's cause without the operation and path around it.
+// reason returns an error's cause without the operation and path around it.
 func reason(err error) string {
 	if perr, ok := errors.AsType[*fs.PathError](err); ok {
 		return perr.Err.Error()

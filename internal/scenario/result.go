@@ -12,8 +12,8 @@ import (
 // ResultFormat is the version of Result's JSON form.
 const ResultFormat = 1
 
-// Result is what `mosel simulate --json` writes. Fields are added, never renamed
-// or removed, while Format is 1.
+// Result is the output of `mosel simulate --json`. While Format is 1, fields may be
+// added, but never renamed or removed.
 type Result struct {
 	Format      int        `json:"format"`
 	Scenario    string     `json:"scenario"`
@@ -25,7 +25,7 @@ type Result struct {
 	Comparison  []Verdict  `json:"comparison"` // of the first policy with the others
 }
 
-// Cell is one policy under one load of one group.
+// Cell is the result of one policy under one load of one group.
 type Cell struct {
 	Group          string  `json:"group"`
 	Policy         string  `json:"policy"`
@@ -34,26 +34,26 @@ type Cell struct {
 	JobLateShare   float64 `json:"job_late_share"`
 	Goodput        float64 `json:"goodput"`          // items on time per second
 	Accuracy       float64 `json:"accuracy"`         // expected, mean over the items that ran
-	FloorMarginMin float64 `json:"floor_margin_min"` // least expected accuracy minus floor of a job that ran
-	JCTMeanMS      float64 `json:"jct_mean_ms"`      // of jobs that ran, from submission
+	FloorMarginMin float64 `json:"floor_margin_min"` // lowest expected accuracy minus floor of a job that ran
+	JCTMeanMS      float64 `json:"jct_mean_ms"`      // of jobs that ran, from arrival
 	JCTP50MS       float64 `json:"jct_p50_ms"`
 	JCTP99MS       float64 `json:"jct_p99_ms"`
-	Items          int     `json:"items"` // offered
+	Items          int     `json:"items"` // arrived
 	Jobs           int     `json:"jobs"`
-	BatchMean      float64 `json:"batch_mean"` // items in a batch
+	BatchMean      float64 `json:"batch_mean"` // items per batch
 
 	Course Course `json:"-"`
 }
 
-// Course is how a cell went over time, bin by bin.
+// Course is a cell's development over time, in bins.
 type Course struct {
 	BinSeconds float64
 	Variants   []string // "model/variant", as in Bins[i].Variants
 	Bins       []sim.Bin
 }
 
-// Capacity is the highest rate at which a policy kept 99 % of the items on time,
-// beside the fluid bound, in items per second.
+// Capacity is the highest rate at which a policy keeps 99 % of the items on time, and
+// the fluid bound, in items per second.
 type Capacity struct {
 	Group  string  `json:"group"`
 	Policy string  `json:"policy"`
@@ -79,8 +79,8 @@ func newCell(g *Group, policy string, load float64, r *sim.Report) Cell {
 	return c
 }
 
-// WriteTable prints the result for people: a block for each group, a line for
-// each load and policy, then the capacities.
+// WriteTable prints the result as text: a block for each group, a line for each load
+// and policy, then the capacities.
 func (r *Result) WriteTable(w io.Writer) error {
 	fmt.Fprintf(w, "%s, seed %d\n%s\n", r.Scenario, r.Seed, r.Description)
 	for _, group := range r.Groups() {
@@ -121,7 +121,7 @@ func (r *Result) WriteTable(w io.Writer) error {
 	return t.Flush()
 }
 
-// Groups lists the groups in their order.
+// Groups returns the groups in order.
 func (r *Result) Groups() []string {
 	var groups []string
 	for _, c := range r.Cells {
@@ -132,7 +132,7 @@ func (r *Result) Groups() []string {
 	return groups
 }
 
-// Loads lists a group's loads in their order.
+// Loads returns a group's loads in order.
 func (r *Result) Loads(group string) []float64 {
 	var loads []float64
 	for _, c := range r.Cells {

@@ -9,15 +9,15 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// routeSpec is a route of several steps as it is written: by names, which are
-// resolved when it is known which variants are left.
+// routeSpec is a route of several steps as written. Names are resolved later, when the
+// remaining variants are known.
 type routeSpec struct {
 	plan.RouteSpec
 	runs strictyaml.Word
 	next []strictyaml.Word // by branch
 }
 
-// branchesMax bounds the ways on from a gate.
+// branchesMax bounds the branches of a gate.
 const branchesMax = 16
 
 func (r *reader) route(n *yaml.Node) routeSpec {
@@ -47,11 +47,11 @@ func (r *reader) route(n *yaml.Node) routeSpec {
 }
 
 func (r *reader) accuracy(n *yaml.Node, what string) slo.Accuracy {
-	a, _ := slo.AccuracyOf(r.Real(n, what, 0, 1)) // Real has seen the bounds
+	a, _ := slo.AccuracyOf(r.Real(n, what, 0, 1)) // Real has checked the bounds
 	return a
 }
 
-// resolve makes the routes of which all variants are there.
+// resolve makes the routes whose variants all remain.
 func resolve(specs []routeSpec, variants, all []plan.Variant) (routes []plan.RouteSpec, err error) {
 	index, left := map[string]int{}, map[string]bool{}
 	for i, v := range variants {
@@ -59,7 +59,7 @@ func resolve(specs []routeSpec, variants, all []plan.Variant) (routes []plan.Rou
 	}
 	for _, v := range all {
 		if _, ok := index[v.Name]; !ok {
-			left[v.Name] = true // is of another precision
+			left[v.Name] = true // has another precision
 		}
 	}
 	for _, s := range specs {

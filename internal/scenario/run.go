@@ -16,14 +16,14 @@ import (
 	"github.com/mosel-serve/mosel/internal/workload"
 )
 
-// load is what the client offers when the group's load is rate; index tells it
-// apart from the group's other clients.
+// load returns the client's load when the group's load is rate. index distinguishes it
+// from the group's other clients.
 func (c Client) load(g *Group, rate float64, seed uint64, index int) workload.Load {
 	return workload.Load{Process: c.Process, Rate: c.Shape.steps(rate*c.Share, g.Duration, seed), Sizes: c.Sizes, Floors: c.Floors,
 		Deadlines: c.Slack, Seed: seed, Client: uint64(index)}
 }
 
-// clients are the group's, at a load of so many items per second.
+// clients returns the group's clients, at a load of rate items per second.
 func (g *Group) clients(rate float64, seed uint64) []sim.Client {
 	clients := make([]sim.Client, len(g.Clients))
 	for i, c := range g.Clients {
@@ -33,7 +33,7 @@ func (g *Group) clients(rate float64, seed uint64) []sim.Client {
 	return clients
 }
 
-// bins is how many bins a cell's course over time has.
+// bins is the number of bins of a cell's course over time.
 const bins = 120
 
 // simulate runs one policy under one load.
@@ -43,7 +43,7 @@ func (g *Group) simulate(ctx context.Context, policy plan.Policy, rate float64, 
 	return sim.Run(cfg, until(ctx, sim.Arrivals(g.clients(rate, seed))), nil)
 }
 
-// until cuts a load short when ctx ends.
+// until ends a load when ctx ends.
 func until(ctx context.Context, arrivals iter.Seq[sim.Arrival]) iter.Seq[sim.Arrival] {
 	return func(yield func(sim.Arrival) bool) {
 		for a := range arrivals {
@@ -54,7 +54,7 @@ func until(ctx context.Context, arrivals iter.Seq[sim.Arrival]) iter.Seq[sim.Arr
 	}
 }
 
-// config is the simulation of the group under a policy.
+// config returns the simulation of the group under a policy.
 func (g *Group) config(policy plan.Policy, seed uint64) sim.Config {
 	cfg := sim.Config{Instances: g.fleet(), Seed: seed, Faults: g.Faults,
 		Core: sched.Config{Policy: policy, QueueItemsMax: sched.DefaultQueueItemsMax, QueueJobsMax: sched.DefaultQueueJobsMax}}
@@ -65,8 +65,8 @@ func (g *Group) config(policy plan.Policy, seed uint64) sim.Config {
 	return cfg
 }
 
-// holds reports whether a policy keeps the share late within LateShareMax. The
-// run ends as soon as it cannot, which makes trying too high a rate cheap.
+// holds reports whether a policy keeps the late share within LateShareMax. The run ends
+// as soon as it cannot, so trying a rate that is too high is cheap.
 func (g *Group) holds(ctx context.Context, policy plan.Policy, rate float64, seed uint64) (bool, error) {
 	offered := 0
 	for a := range until(ctx, sim.Arrivals(g.clients(rate, seed))) {
@@ -79,10 +79,10 @@ func (g *Group) holds(ctx context.Context, policy plan.Policy, rate float64, see
 	return r.Items.Total()-r.Items[slo.OnTime] <= most, err
 }
 
-// Bound is the fluid bound of the group, in items per second: what its instances
-// could serve if every item ran at the cheapest mix its floor allows, in full
-// batches, with no deadline and no fault. Infinite mixing is what makes it a
-// bound: a job of one item cannot be mixed.
+// Bound returns the fluid bound of the group, in items per second: what its instances
+// could serve if every item ran on the cheapest mix for its floor, in full batches,
+// without deadlines or faults. It is a bound because mixes are continuous: a job of one
+// item cannot be mixed.
 func (g *Group) Bound(seed uint64) float64 {
 	const sample = 50_000 // jobs
 	type key struct {
@@ -118,7 +118,7 @@ func (g *Group) Bound(seed uint64) float64 {
 	return slots * float64(items) / work * float64(time.Second)
 }
 
-// mix is the time per item, in nanoseconds, of the cheapest mix with an accuracy
+// mix returns the time per item, in nanoseconds, of the cheapest mix with an accuracy
 // of at least floor; 0 if there is none.
 func mix(hull []plan.FrontierPoint, floor slo.Accuracy) float64 {
 	for i, p := range hull {
@@ -134,13 +134,13 @@ func mix(hull []plan.FrontierPoint, floor slo.Accuracy) float64 {
 	return 0
 }
 
-// LateShareMax is the share of items not on time up to which a policy holds a load.
+// LateShareMax is the largest share of items not on time at which a policy holds a
+// load.
 const LateShareMax = 0.01
 
-// capacity is the highest rate with at most LateShareMax late, found by
-// bisection to half a per cent of the fluid bound. A load is held better at
-// lower rates nearly always; where not, this is one of the rates where holding
-// ends.
+// capacity returns the highest rate with at most LateShareMax late, found by bisection
+// to half a per cent of the fluid bound. Nearly always, all lower rates are held too.
+// If not, it returns one of the rates up to which a load is held.
 func (g *Group) capacity(ctx context.Context, policy plan.Policy, seed uint64, bound float64) (float64, error) {
 	const halvings = 8
 	low, high := 0.0, 1.25*bound
@@ -159,20 +159,20 @@ func (g *Group) capacity(ctx context.Context, policy plan.Policy, seed uint64, b
 	return low, nil
 }
 
-// RunOptions say what to run.
+// RunOptions configure a run.
 type RunOptions struct {
 	Policies []plan.Policy
 	Seed     uint64
-	Loads    []float64     // in place of the groups' own
-	Duration time.Duration // > 0: no longer than that
-	Capacity bool          // look for the policies' capacities too
+	Loads    []float64     // instead of the groups' own
+	Duration time.Duration // > 0: at most this
+	Capacity bool          // also find the policies' capacities
 	Workers  int           // 0: one for each processor
-	// Progress is called with the share that is done, from one goroutine at a time.
+	// Progress is called with the share done so far, from one goroutine at a time.
 	Progress func(share float64)
 }
 
-// Run runs every group under every policy at every load. The result does not
-// depend on the number of workers. It ends early, with ctx's error, when ctx does.
+// Run runs every group under every policy at every load. The result does not depend on
+// the number of workers. If ctx ends, Run returns early with its error.
 func (s *Scenario) Run(ctx context.Context, o RunOptions) (*Result, error) {
 	result := &Result{Format: ResultFormat, Scenario: s.Name, Description: s.Description, Seed: o.Seed, Capacity: []Capacity{}}
 	for _, p := range o.Policies {
@@ -212,7 +212,7 @@ type pool struct {
 	err  error
 }
 
-// task is one piece of work; weight is about how much it is.
+// task is one piece of work; weight estimates its size.
 type task struct {
 	weight float64
 	run    func(ctx context.Context) error
@@ -256,7 +256,8 @@ func (p *pool) put(weight float64, run func(context.Context) error) {
 	p.total += weight
 }
 
-// run does all tasks, the heaviest first, so that no worker is left with one.
+// run does all tasks, the heaviest first, so that no worker is left with a long one at
+// the end.
 func (p *pool) run(ctx context.Context, workers int) error {
 	slices.SortStableFunc(p.tasks, func(a, b task) int {
 		switch {

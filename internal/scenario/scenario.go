@@ -1,8 +1,8 @@
-// Package scenario reads the YAML files under scenarios, which say what load is
-// offered to which models on how many instances, and runs them in the simulator:
-// every group of a scenario under every policy at every load, and the highest
-// load that each policy holds. It exists so that an experiment is a file that can
-// be reviewed, and its result the same bytes on every machine.
+// Package scenario reads the YAML files in scenarios, which describe loads, models and
+// instances, and runs them in the simulator: every group of a scenario under every
+// policy at every load, and the highest load that each policy holds. So an experiment
+// is a file that can be reviewed, and its result is the same, byte for byte, on every
+// machine.
 package scenario
 
 import (
@@ -21,18 +21,18 @@ import (
 	"github.com/mosel-serve/mosel/internal/workload"
 )
 
-// Format is the version of the scenario files this code reads.
+// Format is the version of the scenario files that this code reads.
 const Format = 1
 
 // Scenario is a checked scenario file.
 type Scenario struct {
-	Name        string // the file's, without its extension
+	Name        string // the file's name without its extension
 	Description string
 	Groups      []Group // at least one
 }
 
-// Group is one setting of everything but policy and load. Its loads are items
-// per second over all clients, in the mean over the duration.
+// Group is one setting of everything except policy and load. Loads are items per second
+// over all clients, as the mean over the duration.
 type Group struct {
 	Name      string
 	Duration  time.Duration
@@ -43,14 +43,14 @@ type Group struct {
 	Faults    sim.Faults
 }
 
-// Kind is a number of like instances.
+// Kind is a number of equal instances.
 type Kind struct {
 	Count int
 	Slots int     // batches that each runs at a time
 	Speed float64 // relative to the models' profiles
 }
 
-// fleet lists the group's instances.
+// fleet returns the group's instances.
 func (g *Group) fleet() (list []sim.Instance) {
 	for class, k := range g.Instances {
 		for range k.Count {
@@ -60,17 +60,17 @@ func (g *Group) fleet() (list []sim.Instance) {
 	return list
 }
 
-// Model is a model as it is and as its profile says it is.
+// Model is a model with its true times and those of its profile.
 type Model struct {
 	Name          string
 	Modalities    []string
 	True          *plan.Planner
 	Profiled      *plan.Planner
 	BatchItemsMax int
-	classes       []sched.Residence // by kind of instances
+	classes       []sched.Residence // by kind of instance
 }
 
-// Client is one source of jobs.
+// Client is a source of jobs.
 type Client struct {
 	Name    string
 	Share   float64 // of the group's load
@@ -79,14 +79,14 @@ type Client struct {
 	Shape   Shape
 	Sizes   workload.Sizes
 	Floors  workload.Spread
-	Slack   workload.Spread // seconds: the deadline, or what is added to the all-modality latency
+	Slack   workload.Spread // seconds: the deadline, or the time added to the latency on all modalities
 	// AllFirst counts deadlines from the latency on all modalities.
 	AllFirst bool
 	Missing  []float64 // by modality
 	Late     slo.LateRule
 }
 
-// Shape is how the rate goes over time; the zero Shape is steady.
+// Shape is the rate over time; the zero Shape is steady.
 type Shape struct {
 	Trace   []float64 // relative, second by second
 	Period  time.Duration
@@ -95,7 +95,7 @@ type Shape struct {
 	tracing bool // the file asks for a trace
 }
 
-// steps gives the shape a mean rate.
+// steps returns the shape with a mean rate.
 func (s Shape) steps(rate float64, length time.Duration, seed uint64) []workload.Step {
 	switch {
 	case s.Trace != nil:
@@ -110,12 +110,11 @@ func (s Shape) steps(rate float64, length time.Duration, seed uint64) []workload
 
 // Options change what a file says.
 type Options struct {
-	// Trace is a CSV file (second,requests) that replaces the traces of the
-	// scenario.
+	// Trace is a CSV file (second,requests) that replaces the scenario's traces.
 	Trace string
 }
 
-// Bounds of a file: far above what an experiment needs.
+// Bounds of a file, far above what an experiment needs.
 const (
 	fileBytesMax = 1 << 20
 	groupsMax    = 64
@@ -130,8 +129,8 @@ const (
 	durationMax  = 24 * time.Hour
 )
 
-// Load reads a scenario and everything it refers to. Errors have kind not found
-// or invalid and name every mistake by line.
+// Load reads a scenario and the files it refers to. Errors have kind not found or
+// invalid and list every mistake with its line.
 func Load(file string, o Options) (*Scenario, error) {
 	op := "load " + file
 	text, err := readFile(file)

@@ -66,8 +66,8 @@ func encoded(t testing.TB, r *scenario.Result) string {
 	return string(text)
 }
 
-// TestShippedScenarios runs all of them for a moment under every policy, and
-// checks what must hold of any result.
+// TestShippedScenarios runs all shipped scenarios briefly under every policy, and
+// checks what must hold for any result.
 func TestShippedScenarios(t *testing.T) {
 	files, err := filepath.Glob(shipped + "/*.yaml")
 	if err != nil || len(files) < 9 {
@@ -96,8 +96,8 @@ func TestConstantRateHasItsGroups(t *testing.T) {
 			t.Errorf("group %s: %d models, %v", g.Name, len(g.Models), g.Duration)
 		}
 	}
-	// Audio alone takes 6 + 97/14 ms an item at fp32, half at fp16: full batches
-	// of it are the bound where floors allow nothing else.
+	// Audio alone takes 6 + 97/14 ms per item at fp32, and half of that at fp16. If
+	// floors allow nothing else, full batches of it are the bound.
 	g := s.Groups[7]
 	g.Clients[0].Floors.High = 0.7
 	audio := 32 / (0.003 + 32*97/14.0/2000)
@@ -106,8 +106,8 @@ func TestConstantRateHasItsGroups(t *testing.T) {
 	}
 }
 
-// TestSameSeedSameBytes checks that neither a second run nor the number of
-// workers changes a byte, and that another seed does.
+// TestSameSeedSameBytes checks that neither a second run nor the number of workers
+// changes a byte of the result, and that another seed does.
 func TestSameSeedSameBytes(t *testing.T) {
 	for _, file := range []string{"two-models", "trace"} {
 		s := load(t, filepath.Join(shipped, file+".yaml"))
@@ -124,7 +124,7 @@ func TestSameSeedSameBytes(t *testing.T) {
 	}
 }
 
-// TestResultKeys pins the names that others read.
+// TestResultKeys fixes the names in the JSON, which other programs read.
 func TestResultKeys(t *testing.T) {
 	r := run(t, load(t, shipped+"/overload.yaml"), scenario.RunOptions{Seed: 1, Duration: 5 * time.Second, Capacity: true})
 	var doc struct {
@@ -164,7 +164,7 @@ func TestResultKeys(t *testing.T) {
 	}
 }
 
-// TestCapacityIsHeld checks the capacity against a run at that very rate.
+// TestCapacityIsHeld checks the capacity with a run at that rate.
 func TestCapacityIsHeld(t *testing.T) {
 	s := load(t, shipped+"/trace.yaml")
 	o := scenario.RunOptions{Seed: 1, Duration: 60 * time.Second, Loads: []float64{10}, Capacity: true}
@@ -284,7 +284,7 @@ groups:
 }
 
 // TestOneSettingMovesOneThing checks that loads with other floors have the same
-// arrivals: here, so many items at the same load.
+// arrivals.
 func TestOneSettingMovesOneThing(t *testing.T) {
 	s := load(t, shipped+"/constant-rate.yaml")
 	r := run(t, s, scenario.RunOptions{Seed: 3, Duration: 20 * time.Second, Loads: []float64{40}})
