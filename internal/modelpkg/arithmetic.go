@@ -9,22 +9,22 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// This file looks for whole numbers that are divided by what a client sends. The
-// least integer divided by -1 has no result: processors of kind amd64 raise a signal.
-// On Linux package ort catches it; under other systems it ends the process.
+// This file finds integer divisions by numbers that a client sends. The lowest integer
+// divided by -1 has no result: amd64 processors raise a signal. On Linux, package ort
+// catches it; on other systems it ends the process.
 
-// node is an operator of the main graph, as far as the search needs it.
+// node is an operator of the main graph, with what the search needs.
 type node struct {
 	op      string
 	inputs  []string
 	outputs []string
-	to      int64 // of a Cast: the type
+	to      int64 // for Cast: the target type
 }
 
-// nodeNamesMax bounds the names that are kept, in bytes. Larger graphs are not searched.
+// nodeNamesMax bounds the bytes of names in memory. Larger graphs are not searched.
 const nodeNamesMax = 16 << 20
 
-// readNode reads a NodeProto, and what its attributes hold.
+// readNode reads a NodeProto and its attributes.
 func (g *graph) readNode(d *decoder) error {
 	var n node
 	err := d.message(func(number protowire.Number, kind protowire.Type) (err error) {
@@ -44,7 +44,7 @@ func (g *graph) readNode(d *decoder) error {
 		case 5:
 			var code int64
 			err = d.message(func(number protowire.Number, kind protowire.Type) (err error) {
-				if number == 3 && kind == protowire.VarintType { // i: of a Cast only "to" matters
+				if number == 3 && kind == protowire.VarintType { // i: only for Cast's "to"
 					code, err = d.varint()
 					return err
 				}
@@ -64,10 +64,10 @@ func (g *graph) readNode(d *decoder) error {
 	return err
 }
 
-// nodeCost is what a name or a node costs beyond its bytes.
+// nodeCost is the cost of a name or a node in addition to its bytes.
 const nodeCost = 64
 
-// keptName reads a name, or skips it when enough are kept or it is too long.
+// keptName reads a name, or skips it if the bound is reached or the name is too long.
 func (g *graph) keptName(d *decoder) (string, error) {
 	n, err := d.length()
 	if err != nil {
@@ -86,14 +86,14 @@ func (g *graph) keptName(d *decoder) (string, error) {
 	return string(b), err
 }
 
-// flow is what is known of a tensor inside a graph.
+// flow describes a tensor inside a graph.
 type flow struct {
-	whole  bool // whole numbers
-	client bool // made of what a client sends, without bounds
+	whole  bool // integers
+	client bool // computed from a client's numbers, without bounds
 }
 
-// divisions returns the operators that divide whole numbers by what a client
-// sends. bounded inputs, those with a range, are trusted.
+// divisions returns the operators that divide integers by a client's numbers. Inputs
+// with a range are bounded, and trusted.
 func (g *graph) divisions(bounded func(input string) bool) []string {
 	known := map[string]flow{}
 	for _, in := range g.inputs {
@@ -119,7 +119,8 @@ func (g *graph) divisions(bounded func(input string) bool) []string {
 	return slices.Compact(found)
 }
 
-// kindSource is the input whose element type an operator's result has.
+// kindSource returns the index of the input that an operator's result has its element
+// type from.
 func kindSource(op string) int {
 	switch op {
 	case "Where", "CastLike":
@@ -130,7 +131,7 @@ func kindSource(op string) int {
 	return 0
 }
 
-// result is what an operator makes of its inputs.
+// result returns the flow of an operator's result, from that of its inputs.
 func (n node) result(of flow) flow {
 	switch n.op {
 	case "Cast":
@@ -140,7 +141,7 @@ func (n node) result(of flow) flow {
 		return flow{whole: true} // sizes, which have their own bounds
 	case "ArgMax", "ArgMin", "NonZero":
 		of.whole = true
-	case "Max", "Clip": // a graph that guards its divisor does it so
+	case "Max", "Clip": // how a graph guards its divisor
 		of.client = false
 	case "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "And", "Or", "Xor", "IsNaN", "IsInf",
 		"Loop", "If", "Scan", "DequantizeLinear", "DynamicQuantizeLinear":
@@ -149,7 +150,7 @@ func (n node) result(of flow) flow {
 	return of
 }
 
-// checkDivisions warns of graphs with which a client can end the process.
+// checkDivisions warns about graphs with which a client can end the process.
 func (r *report) checkDivisions(m *Model, of, file string, at place, g *graph) {
 	bounded := func(name string) bool {
 		return slices.ContainsFunc(m.Inputs, func(in Input) bool { return in.Name == name && in.Range != nil })

@@ -9,7 +9,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// operator is a node of a test's graph; to is a Cast's type.
+// operator is a node of a test's graph; to is the type of a Cast.
 type operator struct {
 	op      string
 	inputs  string // separated by spaces
@@ -32,7 +32,8 @@ func (o operator) encode() []byte {
 	return n
 }
 
-// calculating is a graph of operators over i (INT32), f (FP32) and the weight w (INT64).
+// calculating makes a graph of operators on i (INT32), f (FP32) and the weight w
+// (INT64).
 func calculating(operators ...operator) []byte {
 	var g []byte
 	for _, o := range operators {
@@ -43,7 +44,7 @@ func calculating(operators ...operator) []byte {
 	return join(varint1(1, 8), field1(7, g), field1(8, varint1(2, 17)))
 }
 
-// TestDivisions checks which graphs let a client divide whole numbers.
+// TestDivisions checks which graphs let a client divide integers.
 func TestDivisions(t *testing.T) {
 	for _, c := range []struct {
 		name      string
@@ -74,7 +75,7 @@ func TestDivisions(t *testing.T) {
 	}
 }
 
-// TestDivisionsAreWarnedOf checks the words.
+// TestDivisionsAreWarnedOf checks the text of the warning.
 func TestDivisionsAreWarnedOf(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, FileName, []byte(`format: 1

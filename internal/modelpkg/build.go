@@ -13,9 +13,9 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// Names appear in URLs, in lists separated by commas or "+", in file names and
-// in metric labels, so they keep to what is plain in all of those. Tensor names
-// are the graphs' own and may be nearly anything.
+// Names appear in URLs, in lists separated by commas or "+", in file names and in
+// metric labels, so they may have only characters that are safe in all of these. Tensor
+// names are defined by the graphs and may have nearly any character.
 var (
 	nameForm     = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$`)
 	modalityForm = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
@@ -34,8 +34,8 @@ const (
 	versionDefault    = "1"
 )
 
-// build turns a spec into a Model, noting what does not fit together. The
-// model is meaningful only when nothing was noted.
+// build makes a Model from a spec and reports what does not fit together. The model is
+// valid only if nothing was reported.
 func (r *report) build(s *spec) *Model {
 	m := &Model{
 		Name:        r.modelName(s.name),
@@ -61,7 +61,7 @@ func (r *report) build(s *spec) *Model {
 	return m
 }
 
-// name checks a name's form; a name that was not given has been reported.
+// name checks the form of a name. A missing name was reported before.
 func (r *report) name(w word, form *regexp.Regexp, want string) string {
 	if w.Given() && !form.MatchString(w.Text) {
 		r.At(w.Place, "the name %q must be %s", strictyaml.Clip(w.Text, 80), want)
@@ -69,7 +69,7 @@ func (r *report) name(w word, form *regexp.Regexp, want string) string {
 	return w.Text
 }
 
-// modelName checks the model's name, which is a part of the path of requests.
+// modelName checks the model's name, which is part of request paths.
 func (r *report) modelName(w word) string {
 	if w.Text == "stats" {
 		r.At(w.Place, "a model cannot be named stats: requests to /v2/models/stats ask for the statistics of all models")
@@ -77,8 +77,8 @@ func (r *report) modelName(w word) string {
 	return r.name(w, nameForm, nameWant)
 }
 
-// inside checks that a path stays within the package. Links are checked where
-// files are opened.
+// inside checks that a path stays within the package. Links are checked when files are
+// opened.
 func (r *report) inside(w word) string {
 	if !w.Given() {
 		return ""
@@ -90,8 +90,8 @@ func (r *report) inside(w word) string {
 	return path.Clean(w.Text)
 }
 
-// escapes says what is wrong with a path that must name a file inside the
-// package, in the form every system reads alike; "" if nothing is.
+// escapes returns what is wrong with a path that must name a file in the package, in
+// a form that every system reads alike; "" if nothing is.
 func escapes(p string) string {
 	switch {
 	case strings.ContainsFunc(p, func(c rune) bool { return c < ' ' || c == '\\' || c == 0x7f }):
@@ -108,7 +108,7 @@ func escapes(p string) string {
 
 var memoryForm = regexp.MustCompile(`^([0-9]{1,9}) ?(B|KiB|MiB|GiB|TiB)$`)
 
-// memory reads an amount such as 512MiB.
+// memory reads a size such as 512MiB.
 func (r *report) memory(w word) int64 {
 	if !w.Given() {
 		return 0
@@ -169,7 +169,7 @@ func (r *report) tensorOf(ts tensorSpec) Spec {
 	dynamic := 0
 	for _, d := range ts.shape {
 		switch {
-		case !d.Given(): // reported already
+		case !d.Given(): // reported before
 		case d.Value == 0:
 			r.At(d.Place, "a dimension is 0; give its size, or -1 if it varies")
 		case d.Value < 0:
@@ -218,14 +218,14 @@ func dtypeNames() []string {
 	return names
 }
 
-// media checks that the kind of file an input is made from suits its tensor.
+// media checks that an input's kind of file suits its tensor.
 func (r *report) media(ts tensorSpec, spec Spec) Media {
 	media := Media(r.OneOf(ts.media.Or(""), "media", string(MediaImage), string(MediaAudio), string(MediaText)))
 	if ts.rate.Given() && media != MediaAudio {
 		r.At(ts.rate.Place, "sample_rate is for an input with media: audio")
 	}
 	if spec.DType == tensor.Invalid || !ts.shaped.Given() {
-		return media // reported already
+		return media // reported before
 	}
 	refuse := func(want string) {
 		r.At(ts.media.Place, "media %s needs %s, not %v %v", media, want, spec.DType, spec.Shape)

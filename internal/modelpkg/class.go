@@ -7,9 +7,9 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// BestClass reads the answer for one item of a batch: the class with the highest
-// score, the first of equals, and that score. Scores are FP32, FP16 or FP64, [items,
-// classes] with any further dimensions of 1.
+// BestClass returns the class with the highest score for one item of a batch, the first
+// among equals, and that score. Scores are FP32, FP16 or FP64 [items, classes], with
+// any further dimensions of 1.
 func BestClass(scores tensor.Tensor, item int) (class int, score float32, err error) {
 	d := scores.DType
 	if !isScore(d) || len(scores.Shape) < 2 || item >= scores.Rows() || !isClasses(scores.Shape[1:]) {
@@ -30,8 +30,8 @@ func BestClass(scores tensor.Tensor, item int) (class int, score float32, err er
 	return class, float32(best), nil
 }
 
-// Floats are the numbers of one item of a batch of a floating-point output; nil
-// for another element type.
+// Floats returns the numbers of one item of a batch of a floating-point output, or nil
+// for other element types.
 func Floats(output tensor.Tensor, item int) []float64 {
 	if !isFloat(output.DType) || item >= output.Rows() {
 		return nil
@@ -44,10 +44,11 @@ func Floats(output tensor.Tensor, item int) []float64 {
 	return numbers
 }
 
-// isScore reports whether the element type may score classes.
+// isScore reports whether the element type can score classes.
 func isScore(d tensor.DType) bool { return d == tensor.FP32 || d == tensor.FP16 || d == tensor.FP64 }
 
-// isClasses reports whether a shape has one dimension of classes, and ones.
+// isClasses reports whether a shape has one dimension of classes and otherwise only
+// ones.
 func isClasses(s tensor.Shape) bool {
 	classes := 0
 	for _, d := range s {

@@ -40,7 +40,7 @@ func TestBestClass(t *testing.T) {
 	}
 }
 
-// TestBestClassOfOtherForms checks the scores that exported models really have.
+// TestBestClassOfOtherForms checks the shapes and types of scores in exported models.
 func TestBestClassOfOtherForms(t *testing.T) {
 	for _, d := range []tensor.DType{tensor.FP16, tensor.FP32, tensor.FP64} {
 		for _, shape := range []tensor.Shape{{2, 3}, {2, 3, 1, 1}, {2, 1, 3}} {

@@ -10,9 +10,9 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Copy copies the files that the model's digest covers to a directory, in their
-// places. What is loaded from there is what was checked, whatever becomes of the
-// package meanwhile: a file that has changed since is an error of kind invalid.
+// Copy copies the files that the model's digest covers to a directory, under the same
+// paths. So what is loaded from there is what was checked, even if the package changes.
+// A file that has changed since the check is an error of kind invalid.
 func (m *Model) Copy(dir string) error {
 	h, err := openHome(m.models, m.Dir)
 	if err != nil {

@@ -6,12 +6,12 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// silenceBelowDefault is the level of silence where a package gives none: 60 dB
-// below full scale.
+// silenceBelowDefault is the level of silence if a package gives none: 60 dB below full
+// scale.
 const silenceBelowDefault = 0.001
 
-// declareInput reads what a package may say of an input beyond its tensor: how
-// it looks when it is absent, which values it may have, and whether it has a batch.
+// declareInput reads a package's optional declarations for an input: its form when
+// absent, its range, and whether it has a batch dimension.
 func (r *report) declareInput(in *Input, ts tensorSpec) {
 	in.Unbatched = ts.batch.Given() && !ts.batch.Value
 	r.absence(in, ts)
@@ -31,7 +31,7 @@ func (r *report) declareInput(in *Input, ts tensorSpec) {
 	}
 }
 
-// absence reads how an absent input looks.
+// absence reads what counts as an absent input.
 func (r *report) absence(in *Input, ts tensorSpec) {
 	kind := AbsentKind(r.OneOf(ts.absent.Or(""), "absent", string(AbsentZeros), string(AbsentSilence), string(AbsentBlank)))
 	in.Absent.Kind = kind
@@ -39,7 +39,7 @@ func (r *report) absence(in *Input, ts tensorSpec) {
 		r.At(ts.below.place, "silence_below is for an input with absent: silence")
 	}
 	if in.DType == tensor.Invalid {
-		return // reported already
+		return // reported before
 	}
 	switch kind {
 	case AbsentSilence:
@@ -58,7 +58,7 @@ func (r *report) absence(in *Input, ts tensorSpec) {
 	}
 }
 
-// valueRange reads the least and the greatest value of an element.
+// valueRange reads the lowest and highest value of an element.
 func (r *report) valueRange(in *Input, ts tensorSpec) {
 	if !ts.span.Given() || in.DType == tensor.Invalid || in.DType == tensor.Bytes {
 		return
@@ -79,7 +79,7 @@ func (r *report) valueRange(in *Input, ts tensorSpec) {
 	}
 }
 
-// valuesOf are the least and the greatest value of an element type.
+// valuesOf returns the lowest and highest value of an element type.
 func valuesOf(d tensor.DType) (least, greatest float64) {
 	switch d {
 	case tensor.FP16:
@@ -98,7 +98,7 @@ func valuesOf(d tensor.DType) (least, greatest float64) {
 	}
 }
 
-// dynamicAxis is the number of the dimension that is -1; -1 if none is.
+// dynamicAxis returns the index of the dimension that is -1; -1 if there is none.
 func dynamicAxis(s tensor.Shape) int {
 	for i, d := range s {
 		if d == -1 {

@@ -9,7 +9,7 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// declared loads the sound package with one input's or output's line changed.
+// declared loads the good package with the line of one input or output changed.
 func declared(t *testing.T, old, text string) (*Model, []string) {
 	t.Helper()
 	dir := writePackage(t)
@@ -22,7 +22,7 @@ func declared(t *testing.T, old, text string) (*Model, []string) {
 	return f.Model, lines(dir, f.Problems)
 }
 
-// TestDeclarations checks what a package may say of an input beyond its tensor.
+// TestDeclarations checks the optional declarations of inputs.
 func TestDeclarations(t *testing.T) {
 	m, problems := declared(t, "shape: [2, 2], media: image}", "shape: [2, 2], media: image, absent: zeros, range: [0, 200]}")
 	if len(problems) > 0 || m.Inputs[0].Absent.Kind != AbsentZeros || *m.Inputs[0].Range != (Range{0, 200}) {
@@ -84,7 +84,7 @@ func TestDeclarationProblems(t *testing.T) {
 	}
 }
 
-// TestTensorNames checks that names are what graphs really have.
+// TestTensorNames checks that names of real graphs are accepted.
 func TestTensorNames(t *testing.T) {
 	for _, name := range []string{"input ids", "serving_default_x:0", "/encoder/Add", "größe", "画像", "a=b"} {
 		dir := writePackage(t)
@@ -102,8 +102,8 @@ func TestTensorNames(t *testing.T) {
 	}
 }
 
-// TestLengthFromSamples checks where the largest size of a dynamic dimension comes
-// from when none is declared.
+// TestLengthFromSamples checks the largest size of a dynamic dimension if none is
+// declared.
 func TestLengthFromSamples(t *testing.T) {
 	m, problems := declared(t, ", max: 16000}", "}")
 	want := "mosel.yaml:13: wave has a dimension of -1 and no max: 5 is taken, the size of the samples in eval/profile.npz; write max: 5, or the largest size that will be served"
@@ -132,8 +132,8 @@ func TestLengthFromSamples(t *testing.T) {
 	}
 }
 
-// TestUnbatched checks an input whose tensor has no batch dimension: in its graph
-// and in the samples, where it is one value for all or one for each.
+// TestUnbatched checks an input whose tensor has no batch dimension: in its graph, and
+// in the samples, which have one value for all or one value each.
 func TestUnbatched(t *testing.T) {
 	dir := writePackage(t)
 	write(t, dir, FileName, []byte(strings.Replace(goodYAML, "datatype: FP32, shape: []}", "datatype: FP32, shape: [], batched: false}", 1)))

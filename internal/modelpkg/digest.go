@@ -9,8 +9,8 @@ import (
 	"slices"
 )
 
-// manifest is the files a model consists of, each read and hashed once however
-// many graphs share it.
+// manifest lists the files of a model. Each is read and hashed once, even if several
+// graphs share it.
 type manifest struct {
 	home  *home
 	sums  map[string]string
@@ -21,7 +21,7 @@ func newManifest(h *home) *manifest {
 	return &manifest{h, map[string]string{}, map[string]int64{}}
 }
 
-// add notes a file whose content is at hand.
+// add adds a file whose content is known.
 func (f *manifest) add(name string, content []byte) {
 	sum := sha256.Sum256(content)
 	f.sums[name], f.sizes[name] = hex.EncodeToString(sum[:]), int64(len(content))
@@ -48,7 +48,7 @@ func (f *manifest) graph(name string) (g *graph, err error) {
 	return g, err
 }
 
-// read hashes what use reads of a file. Links that lead out are refused.
+// read hashes the part of a file that use reads. Links that lead outside are refused.
 func (f *manifest) read(name string, use func(io.Reader, int64) error) error {
 	file, info, err := f.home.open(name)
 	if err != nil {
@@ -63,8 +63,8 @@ func (f *manifest) read(name string, use func(io.Reader, int64) error) error {
 	return nil
 }
 
-// digest is the SHA-256 over one line "sum  name" a file, mosel.yaml and all,
-// sorted by name: what `sha256sum FILES | sort -k 2 | sha256sum` prints.
+// digest returns the SHA-256 of one line "sum  name" per file, including mosel.yaml,
+// sorted by name. `sha256sum FILES | sort -k 2 | sha256sum` prints the same.
 func (f *manifest) digest() string {
 	hash := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(f.sums)) {

@@ -12,8 +12,8 @@ import (
 
 func mkfifo(path string) error { return syscall.Mkfifo(path, 0o600) }
 
-// TestTooManyOpenFiles reads a sound package in a process that may open no
-// further file. It lowers the limit of its own process, so it does not run beside others.
+// TestTooManyOpenFiles reads the good package in a process that may open no more files.
+// It lowers the limit of its own process, so it must not run in parallel.
 func TestTooManyOpenFiles(t *testing.T) {
 	dir := writePackage(t)
 	var before syscall.Rlimit
@@ -41,7 +41,7 @@ func TestTooManyOpenFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err == nil {
-			continue // enough, where freed descriptors are lower
+			continue // enough, if lower descriptors were freed
 		}
 		hits++
 		if !errors.Is(err, syscall.EMFILE) || !IsSystemFault(err) || slo.KindOf(err) != slo.KindUnavailable {
@@ -59,8 +59,8 @@ func TestTooManyOpenFiles(t *testing.T) {
 	}
 }
 
-// TestTooManyOpenFilesForAProfile checks that a profile which cannot be read now is
-// not said to be missing.
+// TestTooManyOpenFilesForAProfile checks that a profile that cannot be read now is not
+// reported as missing.
 func TestTooManyOpenFilesForAProfile(t *testing.T) {
 	m, err := Load(filepath.FromSlash("../../models/digits"))
 	if err != nil {

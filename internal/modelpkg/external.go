@@ -8,15 +8,15 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// scoresDir is the folder of a package that has the scores of the metric external.
+// scoresDir is the directory in a package with the scores for the metric external.
 const scoresDir = "scores"
 
-// scoresPath is where the scores of a variant are, in the package.
+// scoresPath returns the path of a variant's scores in the package.
 func scoresPath(variant string) string { return path.Join(scoresDir, variant+npySuffix) }
 
 // ExternalScores reads the scores of every variant for all samples of the set, which
-// the user's own script has written: scores/<variant>.npy, one number in [0, 1] for
-// each sample. Its error has kind invalid and tells of all files.
+// the user's own script wrote: scores/<variant>.npy, with one number in [0, 1] per
+// sample. Its error has kind invalid and lists the problems of all files.
 func (m *Model) ExternalScores(samples int) ([][]float64, error) {
 	op := "read the scores of " + m.Name
 	h, err := openHome(m.models, m.Dir)
@@ -64,7 +64,7 @@ func readScores(h *home, variant string, samples int) ([]float64, error) {
 	return scores.Values, nil
 }
 
-// checkScores looks at the files of scores, as far as the set is sound.
+// checkScores checks the files of scores, as far as the set is valid.
 func checkScores(m *Model, s *spec, r *report, set *Set) {
 	if !m.Scoring.External() || set == nil {
 		return

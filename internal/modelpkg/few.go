@@ -11,13 +11,13 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// fewBytesMax bounds what FirstSamples reads of one array.
+// fewBytesMax bounds how much FirstSamples reads of one array.
 const fewBytesMax = 256 << 20
 
 // FirstSamples reads the first samples, at most n, of the set that the package is
 // profiled on, as the bytes of each of the model's inputs: runtime.Items. It reads
-// no further, and no labels, so that it takes milliseconds whatever the set's size.
-// Without a set there are none. Errors are those of OpenSet.
+// neither the rest nor the labels, so it takes milliseconds for a set of any size.
+// Without a set it returns none. Errors are those of OpenSet.
 func (m *Model) FirstSamples(n int) ([][][]byte, error) {
 	if m.Evaluation.Profile == "" {
 		return nil, nil
@@ -70,8 +70,8 @@ func (m *Model) firstSamples(r io.ReaderAt, size int64, n int) ([][][]byte, erro
 	return samples, nil
 }
 
-// firstRows reads the first rows, at most n, of the array of an input; all of one that
-// has the shape of a single value.
+// firstRows reads the first rows, at most n, of an input's array. It reads the whole
+// array if that holds a single value.
 func firstRows(archive *zip.Reader, in Input, n int) (tensor.Tensor, error) {
 	at := slices.IndexFunc(archive.File, func(f *zip.File) bool { return f.Name == in.Name+npySuffix })
 	if at < 0 {

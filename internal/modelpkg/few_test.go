@@ -36,7 +36,7 @@ func TestFirstSamplesAreThoseOfTheSet(t *testing.T) {
 	}
 }
 
-// few is a model with a set of these arrays.
+// few returns a model with a set of these arrays.
 func few(t *testing.T, arrays ...tensor.Tensor) *modelpkg.Model {
 	t.Helper()
 	dir := t.TempDir()
@@ -65,7 +65,7 @@ func TestFirstSamples(t *testing.T) {
 	x := array("x", tensor.Shape{3, 2}, 1, 2, 3, 4, 5, 6)
 	for _, test := range []struct {
 		k    tensor.Tensor
-		want byte // of the second sample's
+		want byte // in the second sample
 	}{{array("k", tensor.Shape{}, 7), 7}, {array("k", tensor.Shape{3}, 7, 8, 9), 8}} {
 		samples, err := few(t, x, test.k).FirstSamples(2)
 		if err != nil || len(samples) != 2 || !bytes.Equal(samples[1][0], []byte{3, 4}) || !bytes.Equal(samples[1][1], []byte{test.want}) {

@@ -10,12 +10,12 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// opsetMin is the lowest version of the standard operators that ONNX Runtime
-// promises to run. The highest is the installed runtime's business.
+// opsetMin is the lowest version of the standard operators that ONNX Runtime promises
+// to run. The highest depends on the installed runtime.
 const opsetMin = 7
 
-// checkGraphs holds every ONNX file against the declaration, and adds all files it
-// reads to the manifest.
+// checkGraphs compares every variant's ONNX file with the declaration, and adds all
+// files that it reads to the manifest.
 func (r *report) checkGraphs(m *Model, s *spec, files *manifest) {
 	for i, v := range m.Variants {
 		if v.Remote != nil { // what that server has is seen when it is loaded
@@ -49,7 +49,7 @@ func (r *report) checkGraph(m *Model, of, file string, at place, files *manifest
 	return g
 }
 
-// checkExternal looks for the files that hold a graph's weights.
+// checkExternal checks the files that hold a graph's weights.
 func (r *report) checkExternal(of, file string, at place, g *graph, files *manifest) {
 	for _, location := range slices.Sorted(maps.Keys(g.external)) {
 		if why := escapes(location); why != "" {
@@ -119,15 +119,15 @@ func (r *report) checkOutputs(m *Model, s *spec, variant int, file string, g *gr
 	}
 }
 
-// compare holds one tensor of a graph against its declaration, which lacks the
-// batch dimension.
+// compare compares a tensor of a graph with its declaration, which has no batch
+// dimension.
 func (r *report) compare(m *Model, variant int, declared Spec, found graphValue, at tensorSpec) {
 	v := m.Variants[variant]
 	if found.DType != declared.DType {
 		r.inVariant(v, at.dtype.Place, "%s is declared %v, but is %s", declared.Name, declared.DType, graphType(found))
 	}
 	if found.Shape == nil {
-		return // the graph leaves it open
+		return // the graph does not fix the shape
 	}
 	if len(found.Shape) == 0 {
 		r.inVariant(v, at.shaped, "%s must have the batch as its first dimension, but has no dimensions", declared.Name)
@@ -142,8 +142,7 @@ func (r *report) compare(m *Model, variant int, declared Spec, found graphValue,
 	}
 }
 
-// compareUnbatched holds a tensor that has no batch dimension against its
-// declaration.
+// compareUnbatched compares a tensor without a batch dimension with its declaration.
 func (r *report) compareUnbatched(m *Model, variant int, declared Spec, found graphValue, at tensorSpec) {
 	v := m.Variants[variant]
 	if found.DType != declared.DType {
@@ -154,7 +153,7 @@ func (r *report) compareUnbatched(m *Model, variant int, declared Spec, found gr
 	}
 }
 
-// fits reports whether every tensor the declaration allows is one the graph takes.
+// fits reports whether the graph accepts every tensor that the declaration allows.
 func fits(declared, found tensor.Shape) bool {
 	if len(declared) != len(found) {
 		return false
@@ -167,13 +166,13 @@ func fits(declared, found tensor.Shape) bool {
 	return true
 }
 
-// graphType names the type of a graph's tensor as mosel.yaml does, or as ONNX does
-// where mosel has no name for it, and says what to do about a common one.
+// graphType returns the type of a graph's tensor in mosel.yaml's words, or in ONNX's if
+// mosel has no name for it. For a common mistake it adds what to do.
 func graphType(v graphValue) string {
 	switch {
 	case v.DType != tensor.Invalid:
 		return v.DType.String()
-	case strings.Contains(v.kind, "map("): // what converters add to classifiers
+	case strings.Contains(v.kind, "map("): // converters add these to classifiers
 		return "of ONNX type " + strictyaml.Clip(v.kind, 120) + ", which is no tensor (export with zipmap=False)"
 	}
 	return "of ONNX type " + strictyaml.Clip(v.kind, 120) + ", which mosel does not serve"

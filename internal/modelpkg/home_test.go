@@ -13,8 +13,8 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// shelf is a directory of models with two packages, pair and shared, where the
-// weights of pair are a link to those of shared.
+// shelf is a directory of models with two packages, pair and shared. The weights of
+// pair are a link to those of shared.
 func shelf(t *testing.T) (models, dir string) {
 	t.Helper()
 	models = t.TempDir()
@@ -37,8 +37,8 @@ func relink(t *testing.T, path, to string) {
 	}
 }
 
-// TestLinksInsideTheModelsDirectory checks that a link may lead to a sibling's
-// file where the user named the directory of both, and nowhere else.
+// TestLinksInsideTheModelsDirectory checks that a link may lead to a file of another
+// package if the caller named the directory of both, and nowhere else.
 func TestLinksInsideTheModelsDirectory(t *testing.T) {
 	models, dir := shelf(t)
 	m, err := LoadIn(models, dir)
@@ -80,8 +80,8 @@ func TestLinksInsideTheModelsDirectory(t *testing.T) {
 	}
 }
 
-// TestLinkedPackage checks a package that is in the directory of models by a link
-// only: it is read as it was before, with its own directory as the bound.
+// TestLinkedPackage checks a package that is in the directory of models only by a link:
+// it is read as if it were alone, with its own directory as the bound.
 func TestLinkedPackage(t *testing.T) {
 	models, elsewhere := t.TempDir(), writePackage(t)
 	link := filepath.Join(models, "pair")
@@ -97,7 +97,7 @@ func TestLinkedPackage(t *testing.T) {
 	}
 }
 
-// TestPipesAreRefused checks that nothing in a package makes its reader wait.
+// TestPipesAreRefused checks that no file in a package makes its reader wait.
 func TestPipesAreRefused(t *testing.T) {
 	for name, want := range map[string]string{
 		FileName:            "not a regular file",
@@ -123,8 +123,8 @@ func TestPipesAreRefused(t *testing.T) {
 	}
 }
 
-// TestSystemFaults checks that what the system cannot do now is not said to be a
-// fault of the package.
+// TestSystemFaults checks that a fault of the system is not reported as a problem of
+// the package.
 func TestSystemFaults(t *testing.T) {
 	for _, c := range []struct {
 		err  error

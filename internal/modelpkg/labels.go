@@ -8,12 +8,12 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// labelNumbersMax bounds the numbers of all labels, or of a gallery, of a set: they
-// are held as 8 bytes each.
+// labelNumbersMax bounds the numbers of all labels of a set, or of its gallery. Each
+// takes 8 bytes.
 const labelNumbersMax = 1 << 27
 
-// judgeOf makes a judge of a set's labels, and of its gallery if the metric has one.
-// It is usable only without an error.
+// judgeOf makes a judge from a set's labels, and from its gallery if the metric has
+// one.
 func judgeOf(m *Model, arrays []tensor.Tensor, texts []textArray) (*score.Judge, error) {
 	output := m.Outputs[0].Shape
 	fail := func(err error) (*score.Judge, error) {
@@ -23,7 +23,7 @@ func judgeOf(m *Model, arrays []tensor.Tensor, texts []textArray) (*score.Judge,
 		return fail(nil)
 	}
 	names := m.Labels
-	if m.Scoring.Gallery() && len(names) == 0 { // texts only have to be told apart
+	if m.Scoring.Gallery() && len(names) == 0 { // texts only have to be distinguished
 		names = allTexts(texts)
 	}
 	array, err := labelsNamed(m, labelArray, arrays, texts, names)
@@ -53,7 +53,7 @@ func judgeOf(m *Model, arrays []tensor.Tensor, texts []textArray) (*score.Judge,
 	return score.NewJudge(m.Scoring, output, labels, gallery), nil
 }
 
-// allTexts are the different texts of all arrays.
+// allTexts returns the distinct texts of all arrays.
 func allTexts(texts []textArray) []string {
 	var all []string
 	for _, t := range texts {
@@ -62,7 +62,7 @@ func allTexts(texts []textArray) []string {
 	return distinct(all)
 }
 
-// labelsNamed is an array of labels as numbers.
+// labelsNamed returns an array of labels as numbers.
 func labelsNamed(m *Model, name string, arrays []tensor.Tensor, texts []textArray, names []string) (score.Array, error) {
 	if i := slices.IndexFunc(texts, func(t textArray) bool { return t.name == name }); i >= 0 {
 		t := texts[i]

@@ -7,9 +7,9 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// checkLengths makes sure that every dynamic input has a largest size: declared,
-// or that of the samples which the model is profiled on. Without one there is no
-// telling how long a batch takes, nor how much memory it needs.
+// checkLengths ensures that every dynamic input has a largest size: the declared one,
+// or that of the samples that the model is profiled on. Without it, the time and the
+// memory of a batch are unknown.
 func (r *report) checkLengths(m *Model, s *spec, h *home) {
 	var missing []int
 	for i, in := range m.Inputs {
@@ -41,7 +41,7 @@ func (r *report) checkLengths(m *Model, s *spec, h *home) {
 	}
 }
 
-// noSamples says why no size could be taken from the samples.
+// noSamples returns why no size could be taken from the samples.
 func noSamples(m *Model, err error) string {
 	switch {
 	case m.Evaluation.Profile == "":
@@ -65,8 +65,8 @@ func setShapes(h *home, name string) (map[string]tensor.Shape, error) {
 	return ShapesNPZ(f, info.Size())
 }
 
-// LongestSample is the largest size of an input's dimension that is -1 among the
-// samples of a set; 0 where none is. All samples of one array have the same.
+// LongestSample returns the largest size of an input's dimension that is -1 among the
+// samples of a set; 0 if there is none. All samples of one array have the same size.
 func (s *Set) LongestSample(in Input, index int) int64 {
 	if dynamicAxis(in.Shape) < 0 || s.Len() == 0 {
 		return 0
@@ -81,7 +81,7 @@ func (s *Set) LongestSample(in Input, index int) int64 {
 	return int64(n) / unit
 }
 
-// wanted are the arrays of an evaluation set that the model reads.
+// wanted returns the names of the arrays that the model reads from an evaluation set.
 func wanted(m *Model) []string {
 	var names []string
 	if !m.Scoring.External() {

@@ -10,20 +10,19 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// FileName is the name of the file that makes a directory a model package.
+// FileName is the name of the file that describes a model package.
 const FileName = "mosel.yaml"
 
-// Load reads the package in a directory and checks all of it against its
-// graphs, except evaluation sets and profiles: a server may do without. Weights
-// are hashed, not held. Errors have kind not found (no such package), invalid
-// (these wrap Problems) or unavailable: the system could not read it now, see
-// IsSystemFault, and the package is not to blame. What is sound and worth a
-// look is in the model's Warnings.
+// Load reads the package in a directory and checks all of it against its graphs, except
+// evaluation sets and profiles, which a server does not need. Weights are hashed, not
+// kept in memory. Errors have kind not found (no such package), invalid (these wrap
+// Problems) or unavailable: the system could not read it now, see IsSystemFault. The
+// model's Warnings list what is valid but may be a mistake.
 func Load(dir string) (*Model, error) { return LoadIn("", dir) }
 
-// LoadIn is Load for a package of a directory of models: links in the package
-// may lead to any file inside models. With "", or a package that is not inside
-// models, they may lead to files of the package only.
+// LoadIn is Load for a package in a directory of models: links in the package may lead
+// to any file inside models. If models is "", or the package is not inside it, they may
+// lead to files of the package only.
 func LoadIn(models, dir string) (*Model, error) {
 	m, _, err := load(models, dir)
 	if err == nil {
@@ -44,19 +43,19 @@ func isMissing(dir string) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// Findings is what a check of a package found.
+// Findings is the result of checking a package.
 type Findings struct {
-	Model    *Model   // nil where mosel.yaml itself is not sound
-	Problems Problems // in the order of the file; none: the package is sound
-	Warnings []string // what is sound and worth a look
+	Model    *Model   // nil if mosel.yaml itself is not valid
+	Problems Problems // in the order of the file; none: the package is valid
+	Warnings []string // what is valid but may be a mistake
 }
 
-// Check validates everything in the package, evaluation sets and profiles
-// included, and returns all that is wrong, in the order of the file.
+// Check validates everything in the package, including evaluation sets and profiles,
+// and returns all problems, in the order of the file.
 func Check(dir string) []Problem { return CheckIn("", dir).Problems }
 
-// CheckIn is Check for a package whose links may lead anywhere inside models, as
-// LoadIn has it, and tells what is worth a look, too.
+// CheckIn is Check for a package whose links may lead anywhere inside models, as in
+// LoadIn. It returns warnings too.
 func CheckIn(models, dir string) Findings {
 	m, s, err := load(models, dir)
 	return findings(dir, m, s, err)
@@ -94,16 +93,16 @@ func findings(dir string, m *Model, s *spec, err error) Findings {
 	problems, warnings := checkEvaluation(m, s)
 	f.Problems = append(f.Problems, problems...)
 	f.Warnings = append(append(f.Warnings, m.Warnings...), warnings...)
-	if len(f.Problems) == 0 { // with a broken package every profile would be of another model
+	if len(f.Problems) == 0 { // for a broken package, every profile would look like that of another model
 		problems, warnings = checkProfiles(m)
 		f.Problems, f.Warnings = problems, append(f.Warnings, warnings...)
 	}
 	return f
 }
 
-// load returns the model with the spec it was built from. Its error is Problems,
-// in the order of the file, or the system's fault. There is no model where
-// mosel.yaml itself is not sound.
+// load returns the model with the spec that it was built from. Its error is Problems,
+// in the order of the file, or a fault of the system. The model is nil if mosel.yaml
+// itself is not valid.
 func load(models, dir string) (*Model, *spec, error) {
 	h, err := openHome(models, dir)
 	if err != nil {
@@ -160,5 +159,5 @@ func (h *home) read(name string, most int64) ([]byte, error) {
 
 func errTooLarge(most int64) error { return fmt.Errorf("is larger than %d bytes", most) }
 
-// File returns where a file of the package is, given its path inside.
+// File returns the path of a file of the package, given its path inside.
 func (m *Model) File(path string) string { return filepath.Join(m.Dir, filepath.FromSlash(path)) }

@@ -72,7 +72,7 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// yamlProblems break the sound package in one way each; want is the whole report.
+// yamlProblems each break the good package in one way; want is the whole report.
 var yamlProblems = []struct {
 	name, old, new string
 	want           []string
@@ -158,7 +158,7 @@ func TestYAMLProblems(t *testing.T) {
 	}
 }
 
-// TestGraphProblems changes the graphs under a sound mosel.yaml.
+// TestGraphProblems changes the graphs of a valid mosel.yaml.
 func TestGraphProblems(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -218,8 +218,7 @@ func TestFixedBatchOfOne(t *testing.T) {
 	}
 }
 
-// TestEscapes checks that no link leads out of the package, not even one a graph
-// is behind.
+// TestEscapes checks that no link leads out of the package, not even through a graph.
 func TestEscapes(t *testing.T) {
 	dir, other := writePackage(t), t.TempDir()
 	for _, name := range []string{"onnx/all.onnx", "onnx/weights.bin", "eval/profile.npz"} {

@@ -11,10 +11,10 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// taskOther is what a model does whose scores are the user's own.
+// taskOther is the task of models with external scores.
 const taskOther = "other"
 
-// metricSpec is the metric as mosel.yaml has it: a name, or a mapping of a name and
+// metricSpec is the metric as written in mosel.yaml: a name, or a mapping of a name and
 // parameters.
 type metricSpec struct {
 	place
@@ -47,7 +47,7 @@ func (r *report) readMetric(n *yaml.Node) metricSpec {
 	if !name.Given() && len(r.Problems) == before {
 		r.At(s.place, "the metric has no name; known: %s", strings.Join(score.Names(), ", "))
 	}
-	fields := []field{strictyaml.Required("name", func(*yaml.Node) {})} // it has been read
+	fields := []field{strictyaml.Required("name", func(*yaml.Node) {})} // read before
 	if len(r.Problems) > before {
 		s.broken = true
 		return s
@@ -71,7 +71,7 @@ func (r *report) readMetric(n *yaml.Node) metricSpec {
 	return s
 }
 
-// at is where a parameter stands, or else the metric.
+// at returns the place of a parameter, or else of the metric.
 func (s *metricSpec) at(param string) place {
 	if at, ok := s.params[param]; ok {
 		return at
@@ -79,8 +79,8 @@ func (s *metricSpec) at(param string) place {
 	return s.place
 }
 
-// namedMetric finds a metric of the table. Measures that no floor can be kept with
-// are known, and refused with the reason.
+// namedMetric returns the metric with a name. It refuses measures with which no floor
+// can be kept, with the reason.
 func (r *report) namedMetric(w word) score.Metric {
 	m, known := score.New(w.Text)
 	if known || !w.Given() {
@@ -94,7 +94,7 @@ func (r *report) namedMetric(w word) score.Metric {
 	return m
 }
 
-// parameter reads a number, or a word as its place in the list.
+// parameter reads a number, or a word as its index in the list.
 func (r *report) parameter(n *yaml.Node, p score.Param) float64 {
 	switch {
 	case p.Words != nil:
@@ -106,7 +106,7 @@ func (r *report) parameter(n *yaml.Node, p score.Param) float64 {
 	return r.Real(n, p.Key, p.Low, p.High)
 }
 
-// buildMetric settles metric and task.
+// buildMetric sets metric and task.
 func (r *report) buildMetric(m *Model, s *spec) {
 	m.Scoring = s.metric.metric
 	m.Metric = m.Scoring.Name()
@@ -121,7 +121,7 @@ func (r *report) buildMetric(m *Model, s *spec) {
 	r.At(s.task.Place, "the metric %s measures task: %s, not %s", m.Metric, own, m.Task)
 }
 
-// tasks are what models do.
+// tasks returns all tasks of models.
 func tasks() []string {
 	var all []string
 	for _, name := range score.Names() {
@@ -133,7 +133,7 @@ func tasks() []string {
 	return append(all, taskOther)
 }
 
-// scored checks that the first output is what the metric needs.
+// scored checks that the first output suits the metric.
 func (r *report) scored(m *Model, s *spec) {
 	if s.metric.broken || len(s.outputs) == 0 || !s.outputs[0].shaped.Given() {
 		return
@@ -141,7 +141,7 @@ func (r *report) scored(m *Model, s *spec) {
 	first, declared := m.Outputs[0], s.outputs[0]
 	for _, d := range declared.shape {
 		if !d.Given() {
-			return // reported already
+			return // reported before
 		}
 	}
 	if err := m.Scoring.CheckOutput(first.DType == tensor.Invalid || isScore(first.DType), first.Shape); err != nil {
@@ -167,7 +167,7 @@ func (r *report) scored(m *Model, s *spec) {
 	}
 }
 
-// className is the name of a class, or its number.
+// className returns the name of a class, or its number.
 func (m *Model) className(class int) string {
 	if class >= 0 && class < len(m.Labels) {
 		return m.Labels[class]
@@ -175,7 +175,7 @@ func (m *Model) className(class int) string {
 	return fmt.Sprintf("class %d", class)
 }
 
-// Answered says what was answered, for a person.
+// Answered describes an answer for people.
 func (m *Model) Answered(r score.Result) string {
 	switch {
 	case m.Scoring.External():
@@ -186,7 +186,7 @@ func (m *Model) Answered(r score.Result) string {
 	return numbersText(r.Values)
 }
 
-// Labelled says what the right answer to a sample is, for a person.
+// Labelled describes the right answer to a sample for people.
 func (m *Model) Labelled(s *Set, sample int) string {
 	switch row := s.Labels; {
 	case row.Width == 0:
@@ -198,7 +198,7 @@ func (m *Model) Labelled(s *Set, sample int) string {
 	}
 }
 
-// numbersShown is how many numbers of an answer a line shows.
+// numbersShown is how many numbers of an answer are shown on a line.
 const numbersShown = 8
 
 func numbersText(values []float64) string {

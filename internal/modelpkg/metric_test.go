@@ -16,15 +16,15 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// scoredYAML is goodYAML with another metric on line 6, and another output on 16.
+// scoredYAML is goodYAML with another metric on line 6, and another output on line 16.
 func scoredYAML(metric, shape string) string {
 	text := strings.Replace(goodYAML, "task: classification\nmetric: accuracy\n", "# that of the metric\n"+metric+"\n", 1)
 	text = strings.Replace(text, "labels: [no, yes]\n", "# no names\n", 1)
 	return strings.Replace(text, "datatype: FP32, shape: [2]}", "datatype: FP32, shape: "+shape+"}", 1)
 }
 
-// writeScored writes a package of this metric and shape whose graphs agree. The set has
-// 4 samples and these arrays in place of label.
+// writeScored writes a package with this metric and shape, and matching graphs. The set
+// has 4 samples and these arrays instead of label.
 func writeScored(t *testing.T, yaml string, dims []int64, arrays ...tensor.Tensor) string {
 	t.Helper()
 	dir := writePackage(t)
@@ -49,8 +49,8 @@ func labelOf[T tensor.Element](t *testing.T, shape tensor.Shape, values ...T) te
 	return a
 }
 
-// TestMetricProblems: what of a metric is wrong in mosel.yaml is told there, before
-// anything is run.
+// TestMetricProblems checks that mistakes in the metric are reported for mosel.yaml,
+// before anything runs.
 func TestMetricProblems(t *testing.T) {
 	fine := labelOf(t, tensor.Shape{4}, uint8(0), uint8(1), uint8(0), uint8(1))
 	for _, c := range []struct {
@@ -109,8 +109,8 @@ func TestMetricProblems(t *testing.T) {
 	}
 }
 
-// TestLabelProblems: labels that do not fit the metric are told at the line that names
-// the set.
+// TestLabelProblems checks that labels that do not fit the metric are reported at the
+// line that names the set.
 func TestLabelProblems(t *testing.T) {
 	nan := math.NaN()
 	four := tensor.Shape{4}
@@ -153,7 +153,7 @@ func TestLabelProblems(t *testing.T) {
 	}
 }
 
-// textNPY is an array of texts as numpy saves it: wide with 4 bytes a character.
+// textNPY makes an array of texts as numpy saves it; wide has 4 bytes per character.
 func textNPY(wide bool, shape string, texts ...string) []byte {
 	width, code := 0, "|S"
 	for _, text := range texts {
@@ -176,7 +176,7 @@ func textNPY(wide bool, shape string, texts ...string) []byte {
 	return npy(1, fmt.Sprintf("{'descr': '%s%d', 'fortran_order': False, 'shape': (%s), }\n", code, width, shape), body)
 }
 
-// withTexts is a set of 4 samples with entries of texts.
+// withTexts makes a set of 4 samples with entries of texts.
 func withTexts(t *testing.T, arrays []tensor.Tensor, entries map[string][]byte) []byte {
 	t.Helper()
 	var list [][2]string
@@ -189,7 +189,7 @@ func withTexts(t *testing.T, arrays []tensor.Tensor, entries map[string][]byte) 
 	return zipped(t, zip.Deflate, list...)
 }
 
-// TestTextLabels reads names of classes, in the order that mosel.yaml gives or sorted.
+// TestTextLabels reads class names as labels, in the order of mosel.yaml or sorted.
 func TestTextLabels(t *testing.T) {
 	inputs := setArrays(4)[:3]
 	gallery, err := tensor.Of(galleryArray, tensor.Shape{2, 2}, []float32{1, 0, 0, 1})
@@ -256,7 +256,8 @@ func TestTextLabels(t *testing.T) {
 	}
 }
 
-// TestExternalScores: files of scores are checked, each at its variant's line.
+// TestExternalScores checks that problems of score files are reported at their
+// variants' lines.
 func TestExternalScores(t *testing.T) {
 	dir := writeScored(t, scoredYAML("metric: external", "[7]"), []int64{7})
 	scoresOf := func(values ...float32) []byte {
@@ -274,7 +275,7 @@ func TestExternalScores(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		file []byte // nil: none
-		want string // "": sound
+		want string // "": valid
 	}{
 		{"missing", nil, "no such file or directory; with the metric external, write one score in [0, 1] for each sample of the profile set there"},
 		{"sound", scoresOf(0.25, 0.5, 1, 0), ""},
@@ -305,8 +306,8 @@ func TestExternalScores(t *testing.T) {
 	}
 }
 
-// TestSchemaHasTheMetrics compares the schema of metrics with the table, by what each
-// takes.
+// TestSchemaHasTheMetrics compares the metrics' schema with the table, by what each
+// accepts.
 func TestSchemaHasTheMetrics(t *testing.T) {
 	schema := loadSchema(t)
 	values := map[string]string{"k": "1", "threshold": "0.5", "values": "logit", "tolerance": "0.5", "scale": "2", "score": "f1", "padding": "-1"}
@@ -357,7 +358,7 @@ func TestSchemaHasTheMetrics(t *testing.T) {
 	check("accuracy", "macro_f1", false)
 }
 
-// TestWords: answers and labels are told in the words of the metric.
+// TestWords checks that answers and labels are described in the words of the metric.
 func TestWords(t *testing.T) {
 	classes := &Model{Labels: []string{"cat", "dog"}, Outputs: []Spec{{Shape: tensor.Shape{2}}}}
 	set := &Set{Labels: score.Labels{Width: 1, Values: []float64{1, 2}}}

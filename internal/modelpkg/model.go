@@ -1,8 +1,7 @@
-// Package modelpkg is a model package on disk: a directory with a mosel.yaml,
-// one ONNX graph per variant, evaluation sets and profiles. It reads, checks
-// and digests them, so that every other package works on a Model that is known
-// to be sound. A Profile, what was measured of a model on a device, is data of
-// the model and lives here too.
+// Package modelpkg reads model packages: directories with a mosel.yaml, one ONNX graph
+// per variant, evaluation sets and profiles. It reads, checks and digests them, so that
+// all other packages work on a valid Model. A Profile, the measurements of a model on a
+// device, is part of the package too.
 package modelpkg
 
 import (
@@ -15,9 +14,9 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// Model is a checked model package. Indices, not names, tie its parts
-// together: Variants[i].Inputs are indices into Inputs, and bit i of a
-// slo.Modalities is Modalities[i].
+// Model is a checked model package. Indices, not names, connect its parts:
+// Variants[i].Inputs are indices into Inputs, and bit i of a slo.Modalities is
+// Modalities[i].
 type Model struct {
 	Dir         string // where it was read from
 	Name        string
@@ -29,7 +28,7 @@ type Model struct {
 	Metric      string            // the metric's name, "accuracy"
 	Scoring     score.Metric      // the metric: how one answer is scored
 	Modalities  []Modality
-	Inputs      []Input // of all modalities, in their order
+	Inputs      []Input // of all modalities, in order
 	Outputs     []Spec
 	Stages      []Stage // graphs that variants share; may be empty
 	Variants    []Variant
@@ -39,10 +38,10 @@ type Model struct {
 	Isolation   Isolation
 	Warnings    []string // what is sound and worth a look, one line each
 
-	models string // inside which links may lead, see LoadIn
+	models string // links may lead anywhere inside, see LoadIn
 }
 
-// Modality is one kind of input and owns one or more named input tensors.
+// Modality is one kind of input. It has one or more named input tensors.
 type Modality struct {
 	Name   string
 	Inputs []int // indices into Model.Inputs
@@ -53,14 +52,14 @@ type Spec struct {
 	Name  string
 	DType tensor.DType
 	Shape tensor.Shape // -1: dynamic
-	Max   int64        // largest size of the dimension that is -1; 0: none is declared
+	Max   int64        // largest size of the dimension that is -1; 0: none declared
 }
 
 // Input is a declared input tensor.
 type Input struct {
 	Spec
 	Modality   int   // index into Model.Modalities
-	Media      Media // how an ordinary file becomes this tensor; MediaNone if it cannot
+	Media      Media // how a file becomes this tensor; MediaNone if it cannot
 	SampleRate int   // Hz, MediaAudio only
 	Absent     Absence
 	Range      *Range  // of every element; nil: any value
@@ -69,32 +68,32 @@ type Input struct {
 	Unbatched  bool    // the graph's tensor has no batch dimension: one value for the whole batch
 }
 
-// Absence says what an input looks like that is not there although a tensor was
-// sent for it. The zero value declares nothing: every value counts as present.
+// Absence defines which values of an input count as absent although a tensor was sent.
+// With the zero value every value counts as present.
 type Absence struct {
 	Kind  AbsentKind
 	Below float64 // AbsentSilence: root mean square as a share of full scale
 }
 
-// AbsentKind is a way of looking absent.
+// AbsentKind is a definition of absent values.
 type AbsentKind string
 
-// The ways of looking absent.
+// The kinds of absence.
 const (
 	AbsentNever   AbsentKind = ""
 	AbsentZeros   AbsentKind = "zeros"   // every element is zero
 	AbsentSilence AbsentKind = "silence" // quieter than Below; INT16 and FP32
-	AbsentBlank   AbsentKind = "blank"   // text codes: zeros and white space only
+	AbsentBlank   AbsentKind = "blank"   // text codes: only zeros and white space
 )
 
-// Range is the least and the greatest value that an element may have.
+// Range is the lowest and the highest value that an element may have.
 type Range struct{ Low, High float64 }
 
-// Media names the kind of ordinary file a command-line user may give for an
-// input: a picture, a sound or a text.
+// Media is the kind of file that a command-line user may give for an input: an image, a
+// sound or a text.
 type Media string
 
-// The media kinds. Raw values only for MediaNone.
+// The media kinds. With MediaNone, only raw values are possible.
 const (
 	MediaNone  Media = ""
 	MediaImage Media = "image" // PNG, JPEG or WebP; scaled to the input's height and width
@@ -114,20 +113,20 @@ type Variant struct {
 	Remote     *Remote // where it runs; nil: here, on its graphs
 }
 
-// Limits bound what one batch may take.
+// Limits bound one batch.
 type Limits struct {
 	BatchItemsMax int   // largest batch, >= 1
 	MemoryBytes   int64 // 0: no bound
 }
 
-// Evaluation names the labelled sets: one to profile on and one held out, which
-// neither training nor profiling ever sees. Paths are relative to Dir; "" = none.
+// Evaluation names the labelled sets: one for profiling, and a held-out one that is
+// used neither for training nor for profiling. Paths are relative to Dir; "" is none.
 type Evaluation struct {
 	Profile string
 	HeldOut string
 }
 
-// ModalityNames lists the modalities' names in order of their bits.
+// ModalityNames returns the modalities' names in the order of their bits.
 func (m *Model) ModalityNames() []string {
 	names := make([]string, len(m.Modalities))
 	for i, mod := range m.Modalities {
@@ -136,12 +135,12 @@ func (m *Model) ModalityNames() []string {
 	return names
 }
 
-// AllModalities is the set of all the model's modalities.
+// AllModalities returns the set of all the model's modalities.
 func (m *Model) AllModalities() slo.Modalities {
 	return slo.Modalities(1<<len(m.Modalities) - 1)
 }
 
-// ModalitySet is the set of the named modalities; no names mean all of them.
+// ModalitySet returns the set of the named modalities; no names mean all of them.
 func (m *Model) ModalitySet(names []string) (slo.Modalities, error) {
 	if len(names) == 0 {
 		return m.AllModalities(), nil

@@ -23,8 +23,7 @@ type textArray struct {
 	texts []string
 }
 
-// readTextsNPZ reads the arrays of these names that hold texts, and leaves out those
-// that hold anything else.
+// readTextsNPZ reads those of the named arrays that hold texts, and skips the others.
 func readTextsNPZ(r io.ReaderAt, size, bytesMax int64, names ...string) ([]textArray, error) {
 	entries, err := entriesNPZ(r, size, names)
 	if err != nil {
@@ -54,11 +53,11 @@ func (a *textArray) read(f *zip.File, fileSize, bytesMax int64) (isText bool, er
 	in := bufio.NewReader(body)
 	header, err := readHeaderNPY(in)
 	if err != nil {
-		return false, nil // whoever reads the array tells it
+		return false, nil // the reader of the array will report it
 	}
 	code, shape, err := headerPartsNPY(header)
 	if err != nil {
-		return false, nil // likewise
+		return false, nil // the same
 	}
 	return a.readBody(in, code, shape, possible)
 }
@@ -87,8 +86,8 @@ func (a *textArray) readBody(in io.Reader, code string, shape tensor.Shape, poss
 	return true, nil
 }
 
-// textWidth is the bytes of one text of numpy's type; 0: it is no type of texts. A
-// wide one has 4 bytes a character.
+// textWidth returns the bytes of one text of a numpy type; 0 if it is not a text type.
+// A wide text has 4 bytes per character.
 func textWidth(code string) (width int, wide bool, err error) {
 	switch {
 	case code == "|O":
@@ -109,7 +108,7 @@ func textWidth(code string) (width int, wide bool, err error) {
 // textCharsMax bounds a text: the name of a class, or an element of an input.
 const textCharsMax = 64 << 10
 
-// textOf is a text without the zeros that fill it up.
+// textOf returns a text without its padding of zeros.
 func textOf(data []byte, wide bool) string {
 	if !wide {
 		return strings.TrimRight(string(data), "\x00")
@@ -121,9 +120,9 @@ func textOf(data []byte, wide bool) string {
 	return strings.TrimRight(b.String(), "\x00")
 }
 
-// numbered are the numbers of the texts: their places among the names, or among all
-// texts in sorted order where there are no names. An empty text is the metric's
-// padding. There must be as many as classes, if there are any.
+// numbered returns the texts as numbers: their indices in names or, without names, in
+// the sorted list of all texts. An empty text is the metric's padding. There must be as
+// many distinct texts as classes, if the number of classes is known.
 func (a *textArray) numbered(metric score.Metric, names []string, classes int) ([]float64, error) {
 	if len(names) == 0 {
 		names = distinct(a.texts)
@@ -137,7 +136,7 @@ func (a *textArray) numbered(metric score.Metric, names []string, classes int) (
 		numbers[name] = float64(i)
 	}
 	padding, padded := metric.Padding()
-	each := len(a.texts) / max(1, int(a.shape[0])) // a sample's
+	each := len(a.texts) / max(1, int(a.shape[0])) // per sample
 	values := make([]float64, len(a.texts))
 	for i, text := range a.texts {
 		v, known := numbers[text]
@@ -156,7 +155,7 @@ func (a *textArray) numbered(metric score.Metric, names []string, classes int) (
 // suggestedNames bounds the names that an error lists.
 const suggestedNames = 20
 
-// distinct are the different texts in sorted order, the empty one left out.
+// distinct returns the distinct texts in sorted order, without the empty one.
 func distinct(texts []string) []string {
 	all := slices.Compact(slices.Sorted(slices.Values(texts)))
 	return slices.DeleteFunc(all, func(s string) bool { return s == "" })

@@ -16,9 +16,8 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// Bounds of an .npz file. A header's claim is believed only as far as the
-// compressed bytes behind it can go: deflate never gives more than 1032 bytes
-// for one.
+// Bounds of an .npz file. The size in a header is accepted only if the compressed bytes
+// can hold it: deflate expands by at most a factor of 1032.
 const (
 	npzArraysMax  = 1024
 	npyHeaderMax  = 64 << 10
@@ -28,10 +27,10 @@ const (
 	npyDataOffset = 64 // numpy aligns data to this
 )
 
-// npyForm is the header as every writer writes it: the keys in this order.
+// npyForm is the header as all writers write it: with the keys in this order.
 var npyForm = regexp.MustCompile(`^\{\s*'descr'\s*:\s*'([^']*)'\s*,\s*'fortran_order'\s*:\s*(True|False)\s*,\s*'shape'\s*:\s*\(([0-9, ]*)\)\s*,?\s*\}\s*$`)
 
-// npyCodes are numpy's names of the element types it shares with the protocol.
+// npyCodes are numpy's names of the element types that it shares with the protocol.
 var npyCodes = map[tensor.DType]string{
 	tensor.Bool: "|b1", tensor.Uint8: "|u1", tensor.Int8: "|i1",
 	tensor.Uint16: "<u2", tensor.Uint32: "<u4", tensor.Uint64: "<u8",
@@ -39,11 +38,10 @@ var npyCodes = map[tensor.DType]string{
 	tensor.FP16: "<f2", tensor.FP32: "<f4", tensor.FP64: "<f8",
 }
 
-// ReadNPZ reads arrays of numpy's zip archive, in the file's order. It takes
-// little-endian arrays in C order, of element types the protocol knows, of
-// together at most bytesMax bytes. With names it reads only the arrays of these
-// names; whatever else is in the archive, arrays of texts or objects too, may be
-// anything and is not looked at.
+// ReadNPZ reads arrays of numpy's zip archive, in the file's order. It accepts
+// little-endian arrays in C order, with element types that the protocol has and
+// together at most bytesMax bytes. With names it reads only these arrays and ignores
+// all else in the archive, such as arrays of texts or objects.
 func ReadNPZ(r io.ReaderAt, size, bytesMax int64, names ...string) ([]tensor.Tensor, error) {
 	entries, err := entriesNPZ(r, size, names)
 	if err != nil {
@@ -110,8 +108,8 @@ func openNPZ(r io.ReaderAt, size int64) (*zip.Reader, error) {
 	return archive, nil
 }
 
-// entriesNPZ picks the arrays with these names, all with none, and refuses two of
-// the same name.
+// entriesNPZ returns the arrays with these names, or all without names, and refuses two
+// with the same name.
 func entriesNPZ(r io.ReaderAt, size int64, names []string) ([]*zip.File, error) {
 	archive, err := openNPZ(r, size)
 	if err != nil {
@@ -142,7 +140,7 @@ func readEntryNPY(f *zip.File, name string, fileSize, bytesMax int64) (tensor.Te
 	return readNPY(bufio.NewReader(body), name, possible)
 }
 
-// openEntryNPY opens an array and says how many bytes it can have at most.
+// openEntryNPY opens an array and returns the largest size that it can have, in bytes.
 func openEntryNPY(f *zip.File, fileSize, bytesMax int64) (body io.ReadCloser, possible int64, err error) {
 	body, err = f.Open()
 	most := min(f.CompressedSize64, uint64(fileSize))
@@ -152,7 +150,7 @@ func openEntryNPY(f *zip.File, fileSize, bytesMax int64) (body io.ReadCloser, po
 	return body, int64(min(most, uint64(bytesMax))), err
 }
 
-// readNPY reads one array of at most bytesMax bytes, and nothing must follow it.
+// readNPY reads one array of at most bytesMax bytes. Nothing may follow it.
 func readNPY(r io.Reader, name string, bytesMax int64) (tensor.Tensor, error) {
 	header, err := readHeaderNPY(r)
 	if err != nil {
@@ -183,8 +181,8 @@ func readNPY(r io.Reader, name string, bytesMax int64) (tensor.Tensor, error) {
 	return tensor.New(name, dtype, shape, data)
 }
 
-// readHeaderNPY reads magic, version and header text; versions differ in the
-// width of the header's length.
+// readHeaderNPY reads magic, version and header text. Versions differ in the width of
+// the header's length.
 func readHeaderNPY(r io.Reader) (string, error) {
 	start := make([]byte, len(npyMagic)+2)
 	if _, err := io.ReadFull(r, start); err != nil || string(start[:len(npyMagic)]) != npyMagic {
@@ -229,7 +227,8 @@ func parseHeaderNPY(header string) (tensor.DType, tensor.Shape, error) {
 	return tensor.Invalid, nil, fmt.Errorf("the type %q is not supported; save numbers", strictyaml.Clip(code, 40))
 }
 
-// headerPartsNPY are the type, in numpy's code, and the shape of an array in C order.
+// headerPartsNPY returns the type, in numpy's code, and the shape of an array in C
+// order.
 func headerPartsNPY(header string) (code string, shape tensor.Shape, err error) {
 	m := npyForm.FindStringSubmatch(header)
 	if m == nil {
@@ -252,8 +251,7 @@ func headerPartsNPY(header string) (code string, shape tensor.Shape, err error) 
 	return m[1], shape, nil
 }
 
-// WriteNPZ writes arrays as numpy.savez_compressed does. The same arrays give
-// the same bytes.
+// WriteNPZ writes arrays as numpy.savez_compressed does. Equal arrays give equal bytes.
 func WriteNPZ(w io.Writer, arrays []tensor.Tensor) error {
 	archive := zip.NewWriter(w)
 	for _, a := range arrays {
@@ -275,7 +273,7 @@ func WriteNPZ(w io.Writer, arrays []tensor.Tensor) error {
 	return archive.Close()
 }
 
-// headerNPY is the header of version 1, padded so that the data are aligned.
+// headerNPY returns the header of version 1, padded to align the data.
 func headerNPY(code string, shape tensor.Shape) string {
 	dims := make([]string, len(shape))
 	for i, d := range shape {

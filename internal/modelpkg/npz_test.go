@@ -17,7 +17,7 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// npy is an array file with a header as given.
+// npy makes an array file with the given header.
 func npy(major byte, header string, data []byte) []byte {
 	length := binary.LittleEndian.AppendUint32(nil, uint32(len(header)))
 	if major == 1 {
@@ -26,7 +26,7 @@ func npy(major byte, header string, data []byte) []byte {
 	return join([]byte(npyMagic), []byte{major, 0}, length, []byte(header), data)
 }
 
-// zipped is an archive of entries, compressed or stored.
+// zipped makes an archive of entries, compressed or stored.
 func zipped(t testing.TB, method uint16, entries ...[2]string) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -187,7 +187,7 @@ func TestOpenSetErrors(t *testing.T) {
 	}
 }
 
-// TestIntegers checks every whole-number type at its ends.
+// TestIntegers checks every integer type at its limits.
 func TestIntegers(t *testing.T) {
 	for _, c := range []struct {
 		dtype tensor.DType
@@ -269,7 +269,7 @@ func FuzzNPZ(f *testing.F) {
 	})
 }
 
-// FuzzNPY reaches the array reader without a checksum in the way.
+// FuzzNPY tests the array reader without a checksum before it.
 func FuzzNPY(f *testing.F) {
 	f.Add(npy(1, "{'descr': '<i2', 'fortran_order': False, 'shape': (2, 3), }\n", make([]byte, 12)))
 	f.Add(npy(2, "{'descr': '|u1', 'fortran_order': True, 'shape': (), }", []byte{1}))

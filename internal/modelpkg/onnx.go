@@ -12,32 +12,32 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// graph is what a package check needs of an ONNX file: how it is called and
-// which files hold its weights.
+// graph is what a package check needs from an ONNX file: its interface and the files
+// with its weights.
 type graph struct {
 	opset    int64 // of the standard operators
 	inputs   []graphValue
 	outputs  []graphValue
-	external map[string]int64 // location -> bytes it must have at least
+	external map[string]int64 // by location: the bytes that the file must have at least
 	nodes    []node           // of the main graph, see arithmetic.go
 	kept     int              // bytes of their names
 }
 
-// Bounds of an ONNX file. Protobuf itself ends at 2 GiB.
+// Bounds of an ONNX file. Protobuf itself is limited to 2 GiB.
 const (
 	onnxBytesMax   = math.MaxInt32
 	onnxNameMax    = 4096
 	onnxTensorsMax = 4096    // inputs, outputs, external files
 	onnxWeightsMax = 1 << 20 // initializers
-	onnxDepthMax   = 64      // messages within messages, subgraphs included
+	onnxDepthMax   = 64      // nested messages, including subgraphs
 )
 
 // errONNX is the cause of every error for bytes that are no ONNX model.
 var errONNX = errors.New("not an ONNX model")
 
-// readGraph reads the interface of an ONNX file as a stream: weights, however
-// large, are skipped and never held. The file is read to its last byte, so r
-// may be hashed on the way.
+// readGraph reads the interface of an ONNX file as a stream. It skips weights of any
+// size without holding them in memory. It reads the file to the last byte, so r may
+// hash it.
 func readGraph(r io.Reader, size int64) (*graph, error) {
 	if size > onnxBytesMax {
 		return nil, fmt.Errorf("%w: %d bytes is more than protobuf allows; keep weights in an external data file", errONNX, size)
@@ -119,7 +119,7 @@ func (g *graph) graphField(d *decoder, number protowire.Number, kind protowire.T
 			g.outputs = append(g.outputs, spec)
 		}
 		return err
-	case 15: // sparse_initializer; the name is that of its values
+	case 15: // sparse_initializer; its name is that of its values
 		name, err := g.readSparse(d)
 		weights[name] = true
 		return err
@@ -127,8 +127,8 @@ func (g *graph) graphField(d *decoder, number protowire.Number, kind protowire.T
 	return d.skip(kind)
 }
 
-// functionField, nodeField, attributeField and subgraphField look for tensors
-// whose data are elsewhere: a Constant's value, weights of a loop's body.
+// functionField, nodeField, attributeField and subgraphField find tensors whose data
+// are in other files: a Constant's value, or weights in a loop's body.
 func (g *graph) functionField(d *decoder, number protowire.Number, kind protowire.Type) error {
 	if number == 7 && kind == protowire.BytesType {
 		return d.message(func(n protowire.Number, k protowire.Type) error { return g.nodeField(d, n, k) })

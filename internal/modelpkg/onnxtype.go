@@ -8,8 +8,8 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// graphValue is an input or output of a graph. Shape is nil where the graph gives
-// none; -1 stands for a dimension that is named or unknown.
+// graphValue is an input or output of a graph. Shape is nil if the graph gives none; -1
+// is a dimension that is named or unknown.
 type graphValue struct {
 	Spec
 	kind string // in ONNX's words, such as "sequence(map(int64,tensor(float)))"
@@ -32,8 +32,8 @@ func readValue(d *decoder) (graphValue, error) {
 	return v, err
 }
 
-// readType reads a TypeProto and names it. Only of a tensor are datatype and
-// shape noted in s, which is nil for types inside others.
+// readType reads a TypeProto and returns its name. For a tensor it also sets the
+// datatype and shape of s, which is nil for types inside others.
 func readType(d *decoder, s *Spec) (name string, err error) {
 	err = d.message(func(number protowire.Number, kind protowire.Type) (err error) {
 		inner := ""
@@ -125,8 +125,8 @@ func readTensorType(d *decoder, s *Spec) (string, error) {
 	return "tensor(" + onnxTypeName(element) + ")", err
 }
 
-// onnxTypes are TensorProto.DataType in ONNX's words and, where it has them, in
-// the protocol's.
+// onnxTypes lists TensorProto.DataType in ONNX's words and, if it has them, in the
+// protocol's.
 var onnxTypes = [...]struct {
 	name  string
 	dtype tensor.DType
@@ -139,7 +139,7 @@ var onnxTypes = [...]struct {
 	{"uint4", tensor.Invalid}, {"int4", tensor.Invalid}, {"float4e2m1", tensor.Invalid},
 }
 
-// onnxDType maps TensorProto.DataType; what the protocol cannot name is Invalid.
+// onnxDType converts a TensorProto.DataType; Invalid if the protocol does not have it.
 func onnxDType(code int64) tensor.DType {
 	if code < 0 || code >= int64(len(onnxTypes)) {
 		return tensor.Invalid

@@ -12,7 +12,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// goodYAML is a sound package of two modalities; the tests break it.
+// goodYAML is a valid package of two modalities; the tests break it.
 const goodYAML = `format: 1
 name: pair
 version: 1.10
@@ -41,7 +41,7 @@ evaluation:
   heldout: eval/heldout.npz
 `
 
-// graphSpec writes an ONNX file, as far as mosel reads one.
+// graphSpec describes an ONNX file, as far as mosel reads it.
 type graphSpec struct {
 	opset    int64
 	inputs   []value
@@ -135,7 +135,7 @@ var (
 	allOne   = graphSpec{17, []value{imageIn, waveIn, gainIn}, []value{scores}, []weight{outside}, []weight{{"w2", "loop.bin", "0", "16"}}}
 )
 
-// writePackage makes a sound package with labelled sets of 4 and 3 samples.
+// writePackage makes a valid package with labelled sets of 4 and 3 samples.
 func writePackage(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -160,7 +160,7 @@ func write(t *testing.T, dir, name string, content []byte) {
 	}
 }
 
-// setArrays is a labelled set of n samples whose bytes tell which they are.
+// setArrays makes a labelled set of n samples with distinct bytes.
 func setArrays(n int) []tensor.Tensor {
 	rows := func(size int) []byte {
 		data := make([]byte, n*size)
@@ -191,7 +191,7 @@ func npz(t testing.TB, arrays []tensor.Tensor) []byte {
 	return b.Bytes()
 }
 
-// loadGood loads the sound package.
+// loadGood loads the good package.
 func loadGood(t *testing.T) *Model {
 	t.Helper()
 	m, err := Load(writePackage(t))

@@ -9,10 +9,9 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// IsAbsent reports whether the bytes of one sample look as the package declares
-// that an absent input looks. No bytes at all are absent wherever absence is
-// declared. It reads no further than the first element that shows that the
-// input is there.
+// IsAbsent reports whether the bytes of one sample match the package's definition of an
+// absent input. If there is a definition, no bytes at all count as absent. It stops at
+// the first element that shows that the input is present.
 func (in Input) IsAbsent(data []byte) bool {
 	switch in.Absent.Kind {
 	case AbsentZeros:
@@ -29,7 +28,7 @@ func (in Input) IsAbsent(data []byte) bool {
 	return false
 }
 
-// zeroMask leaves out the bits that a zero may have: the sign of a float.
+// zeroMask clears the bits that a zero may have set: the sign of a float.
 func zeroMask(d tensor.DType) uint64 {
 	switch d {
 	case tensor.FP16, tensor.BF16:
@@ -68,11 +67,11 @@ func allZero(d tensor.DType, data []byte) bool {
 	return true
 }
 
-// silenceStep is how many elements are added up between two looks at the sum.
+// silenceStep is how many elements are summed between two checks of the sum.
 const silenceStep = 64
 
-// isSilent reports whether the root mean square is below a share of full scale,
-// which is 32768 for INT16 and 1 for FP32. A sound with NaN in it is not silent.
+// isSilent reports whether the root mean square is below a share of full scale, which
+// is 32768 for INT16 and 1 for FP32. A sound with NaN in it is not silent.
 func isSilent(d tensor.DType, data []byte, below float64) bool {
 	size := d.Size()
 	n := len(data) / size
@@ -104,8 +103,8 @@ func isSilent(d tensor.DType, data []byte, below float64) bool {
 	return true
 }
 
-// isBlank reports whether character codes are all zeros or white space. UINT8
-// codes are read as UTF-8.
+// isBlank reports whether all character codes are zeros or white space. UINT8 codes are
+// read as UTF-8.
 func isBlank(d tensor.DType, data []byte) bool {
 	if d == tensor.Uint8 {
 		for len(data) > 0 {
@@ -132,8 +131,8 @@ func blankCode(code int64) bool {
 	return code == 0 || code > 0 && code <= unicode.MaxRune && unicode.IsSpace(rune(code))
 }
 
-// integerAt reads the first element of any whole-number type. A UINT64 beyond
-// int64 reads as the largest int64.
+// integerAt reads the first element of any integer type. A UINT64 above the int64 range
+// becomes the largest int64.
 func integerAt(d tensor.DType, b []byte) int64 {
 	switch d {
 	case tensor.Int8:
@@ -174,7 +173,7 @@ func floatAt(d tensor.DType, b []byte) float64 {
 	}
 }
 
-// halfFloat widens an IEEE half: 1 bit of sign, 5 of exponent, 10 of fraction.
+// halfFloat widens an IEEE half: 1 sign bit, 5 exponent bits, 10 fraction bits.
 func halfFloat(h uint16) float64 {
 	exponent, fraction := int(h>>10&31), float64(h&1023)
 	var v float64

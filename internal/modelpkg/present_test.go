@@ -9,7 +9,7 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// encode writes numbers as elements of a type.
+// encode returns numbers as elements of a type.
 func encode(d tensor.DType, values ...float64) []byte {
 	var data []byte
 	for _, v := range values {
@@ -33,7 +33,7 @@ func encode(d tensor.DType, values ...float64) []byte {
 	return data
 }
 
-// constant repeats a value.
+// constant returns n copies of a value.
 func constant(d tensor.DType, n int, v float64) []byte {
 	values := make([]float64, n)
 	for i := range values {
@@ -147,7 +147,7 @@ func TestHalfFloat(t *testing.T) {
 	}
 }
 
-// BenchmarkIsAbsent reads the worst case: nothing is there.
+// BenchmarkIsAbsent measures the worst case: an absent input, which is read to its end.
 func BenchmarkIsAbsent(b *testing.B) {
 	for name, in := range map[string]Input{
 		"zeros/UINT8":   {Spec: Spec{DType: tensor.Uint8}, Absent: Absence{Kind: AbsentZeros}},

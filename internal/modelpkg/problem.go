@@ -7,14 +7,14 @@ import (
 	"github.com/mosel-serve/mosel/internal/strictyaml"
 )
 
-// Problem is one thing that is wrong with a package, and where. Its File is a
-// path as a person would open it, the package's directory included.
+// Problem is one mistake in a package, and its place. File is a path that a person can
+// open, including the package's directory.
 type Problem = strictyaml.Problem
 
-// Problems is everything that is wrong with a package, as one error.
+// Problems is all mistakes in a package, as one error.
 type Problems = strictyaml.Problems
 
-// The words of mosel.yaml.
+// The elements of mosel.yaml.
 type (
 	place  = strictyaml.Place
 	word   = strictyaml.Word
@@ -30,15 +30,15 @@ type report struct {
 	system   error // the first fault of the system
 }
 
-// warn notes what is sound and worth a look.
+// warn records what is valid but may be a mistake.
 func (r *report) warn(p place, format string, args ...any) {
 	if len(r.warnings) < strictyaml.ProblemsMax {
 		r.warnings = append(r.warnings, fmt.Sprintf("%s:%d: %s", FileName, p.Line, fmt.Sprintf(format, args...)))
 	}
 }
 
-// unread notes a file that could not be read: a problem of the package, unless
-// it is the system's fault.
+// unread records a file that could not be read: a problem of the package, unless it is
+// a fault of the system.
 func (r *report) unread(p place, err error, format string, args ...any) {
 	if IsSystemFault(err) {
 		if r.system == nil {
@@ -49,17 +49,17 @@ func (r *report) unread(p place, err error, format string, args ...any) {
 	r.At(p, "%s: %s", fmt.Sprintf(format, args...), reason(err))
 }
 
-// sharers are the variants that share one problem, which is told once.
+// sharers are the variants with the same problem, which is reported once.
 type sharers struct {
-	problem int // index in Problems
+	problem int // index into Problems
 	names   []string
 }
 
-// newReport is a report on a file.
+// newReport returns an empty report on a file.
 func newReport(file string) *report { return &report{Report: strictyaml.Report{File: file}} }
 
-// inVariant notes a problem that several variants may have, each with a graph
-// of its own: one line for all of them.
+// inVariant records a problem that several variants, with a graph each, may have. They
+// share one line.
 func (r *report) inVariant(v Variant, p place, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	key := fmt.Sprint(p, text)

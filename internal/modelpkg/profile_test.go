@@ -13,7 +13,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// goodProfile is a profile of the sound package.
+// goodProfile returns a profile of the good package.
 func goodProfile(m *Model, device string) *Profile {
 	batches := []BatchProfile{{1, 0.5, 0.6, 1 << 20, 10}, {8, 2.5, 2.5, 0, 10}}
 	return &Profile{
@@ -163,8 +163,8 @@ func TestDeviceSlug(t *testing.T) {
 	}
 }
 
-// TestMeasuredAccuracy compares with the values that Newcombe (1998) published
-// for the Wilson interval.
+// TestMeasuredAccuracy compares with the values that Newcombe (1998) published for the
+// Wilson interval.
 func TestMeasuredAccuracy(t *testing.T) {
 	for _, c := range []struct {
 		correct, samples int
@@ -187,7 +187,7 @@ func TestMeasuredAccuracy(t *testing.T) {
 
 func TestSaveFails(t *testing.T) {
 	m := loadGood(t)
-	write(t, m.Dir, "profiles", nil) // a file where the folder should be
+	write(t, m.Dir, "profiles", nil) // a file where the directory should be
 	if err := goodProfile(m, "cpu").Save(m.ProfilePath("cpu")); err == nil {
 		t.Error("saved into a file")
 	}

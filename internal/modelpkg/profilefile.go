@@ -21,27 +21,27 @@ import (
 	"github.com/mosel-serve/mosel/internal/strictyaml"
 )
 
-// profileBytesMax bounds a profile file: 64 variants of 4096 batch sizes fit.
+// profileBytesMax bounds a profile file: 64 variants with 4096 batch sizes fit.
 const profileBytesMax = 64 << 20
 
-// profilesDir is the folder of a package that has its profiles.
+// profilesDir is the directory of a package with its profiles.
 const profilesDir = "profiles"
 
-// ProfilePath is where the profile for a device is: profiles/<device>.json.
+// ProfilePath returns the path of the profile for a device: profiles/<device>.json.
 func (m *Model) ProfilePath(device string) string {
 	return filepath.Join(m.Dir, profilesDir, device+".json")
 }
 
-// SamplesPath is where the per-sample results of a profile are, beside it.
+// SamplesPath returns the path of a profile's per-sample results, next to the profile.
 func (m *Model) SamplesPath(device string) string {
 	return filepath.Join(m.Dir, profilesDir, device+".samples.npz")
 }
 
-// FindProfile returns the profile to use. A named device must have one. With
-// "" it is that of this machine's Device, else the only one there is; the
-// caller sees from its Device which it was. Errors have kind not found where
-// there is none to choose, invalid where the chosen one is of another model
-// or malformed, and unavailable where the system could not read it now.
+// FindProfile returns the profile to use. A named device must have one. For "" it is
+// the profile of this machine's Device, or else the only one; the caller sees in its
+// Device which it is. Errors have kind not found if there is none to choose, invalid if
+// the chosen one is malformed or of another model, and unavailable if the system could
+// not read it now.
 func FindProfile(m *Model, device string) (*Profile, error) {
 	op := "find a profile of " + m.Name
 	if device != "" {
@@ -67,7 +67,7 @@ func FindProfile(m *Model, device string) (*Profile, error) {
 		own, m.Dir, strings.Join(names, ", "))
 }
 
-// profileNames lists the devices the package has profiles for, by name.
+// profileNames returns the devices that the package has profiles for, by name.
 func profileNames(m *Model) ([]string, error) {
 	files, err := os.ReadDir(filepath.Join(m.Dir, profilesDir))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -82,9 +82,8 @@ func profileNames(m *Model) ([]string, error) {
 	return names, nil
 }
 
-// LoadProfile reads a profile and refuses one of another model: another
-// mosel.yaml, another graph or other weights make another model. Errors have
-// kind not found or invalid.
+// LoadProfile reads a profile and refuses one of another model. Another mosel.yaml,
+// graph or weights make another model. Errors have kind not found or invalid.
 func LoadProfile(m *Model, path string) (*Profile, error) {
 	op := "load profile " + path
 	text, err := readFile(path, profileBytesMax)
@@ -101,7 +100,7 @@ func LoadProfile(m *Model, path string) (*Profile, error) {
 	return p, nil
 }
 
-// decodeProfile reads the JSON strictly: a key it does not know is an error.
+// decodeProfile reads the JSON strictly: an unknown key is an error.
 func decodeProfile(text []byte) (*Profile, error) {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
@@ -119,7 +118,7 @@ func decodeProfile(text []byte) (*Profile, error) {
 	return p, nil
 }
 
-// fits checks the profile's values and that it is of this model.
+// fits checks the profile's values and that it belongs to this model.
 func (p *Profile) fits(m *Model) error {
 	switch {
 	case p.Format != ProfileFormat:
@@ -155,7 +154,7 @@ func (p *Profile) fits(m *Model) error {
 	return nil
 }
 
-// check holds one variant's measurements to what planning relies on.
+// check checks one variant's measurements as far as planning relies on them.
 func (v *VariantProfile) check(batchItemsMax int) error {
 	a := v.Accuracy
 	if a.Interval != score.ByWilson && a.Interval != score.ByBetting {
@@ -184,14 +183,13 @@ func (v *VariantProfile) check(batchItemsMax int) error {
 	return nil
 }
 
-// shortDigest is enough of a digest for a person to tell two apart.
+// shortDigest returns enough of a digest for people to distinguish two.
 func shortDigest(d string) string {
 	d = strings.TrimPrefix(d, "sha256:")
 	return strictyaml.Clip(d, 12)
 }
 
-// Save writes the profile as JSON for people and mosel. The file is replaced
-// whole or not at all.
+// Save writes the profile as JSON. The file is replaced completely or not at all.
 func (p *Profile) Save(path string) error {
 	text, err := json.MarshalIndent(p, "", "  ")
 	if err != nil {
@@ -200,7 +198,7 @@ func (p *Profile) Save(path string) error {
 	return replaceFile(path, append(text, '\n'))
 }
 
-// replaceFile writes a file under a temporary name first.
+// replaceFile writes a file under a temporary name and renames it.
 func replaceFile(path string, content []byte) error {
 	op := "write " + path
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -216,13 +214,13 @@ func replaceFile(path string, content []byte) error {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
-		_ = os.Remove(f.Name()) // the error that matters is the first one
+		_ = os.Remove(f.Name()) // the first error matters
 		return slo.E(op, slo.KindInternal, "%w", err)
 	}
 	return nil
 }
 
-// MeasuredAccuracy is a share of right answers with its 95 % interval.
+// MeasuredAccuracy returns a share of right answers with its 95 % interval.
 func MeasuredAccuracy(correct, samples int) AccuracyMean {
 	if samples < 1 {
 		return AccuracyMean{High: 1}
@@ -232,7 +230,7 @@ func MeasuredAccuracy(correct, samples int) AccuracyMean {
 	return AccuracyMean{Correct: correct, Samples: samples, Mean: micro(p), Low: micro(low), High: micro(high)}
 }
 
-// MeasuredScore is a mean score with its 95 % interval.
+// MeasuredScore returns a mean score with its 95 % interval.
 func MeasuredScore(scores []float64) AccuracyMean {
 	mean, low, high, by := score.Interval(scores)
 	a := AccuracyMean{Samples: len(scores), Mean: micro(mean), Low: micro(low), High: micro(high), Interval: by}
@@ -244,7 +242,7 @@ func MeasuredScore(scores []float64) AccuracyMean {
 	return a
 }
 
-// micro rounds to the unit of accuracies.
+// micro rounds to the unit of accuracies, a millionth.
 func micro(x float64) float64 { return math.Round(x*1e6) / 1e6 }
 
 var (
@@ -253,7 +251,7 @@ var (
 	deviceGap  = regexp.MustCompile(`[^a-z0-9.]+`)
 )
 
-// CheckDevice checks the form of a device's name, which becomes a file's name.
+// CheckDevice checks the form of a device's name, which becomes a file name.
 func CheckDevice(name string) error {
 	if !deviceForm.MatchString(name) {
 		return fmt.Errorf("the device %q must be small letters, digits, '.', '_' and '-', at most 64", strictyaml.Clip(name, 80))
@@ -261,8 +259,8 @@ func CheckDevice(name string) error {
 	return nil
 }
 
-// Device names this machine's processor, for the file of its profile, such as
-// "cpu-intel-xeon-2.80ghz", and in its maker's words.
+// Device returns a name for this machine's processor, for the file of its profile, such
+// as "cpu-intel-xeon-2.80ghz", and the maker's own name.
 func Device() (name, detail string) {
 	detail = strings.TrimSpace(cpuid.CPU.BrandName)
 	if detail == "" {

@@ -9,10 +9,9 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// CheckRange holds every element of an input against the declared range, and
-// passes anything where none is declared. data may be one sample or many. Its
-// error has kind invalid and names the input, the element, its value and the
-// range; NaN is in no range.
+// CheckRange checks every element of an input against the declared range, if there is
+// one. data may be one sample or many. Its error has kind invalid and names the input,
+// the element, its value and the range. NaN is in no range.
 func (in Input) CheckRange(data []byte) error {
 	if in.Range == nil {
 		return nil
@@ -35,10 +34,10 @@ func (in Input) CheckRange(data []byte) error {
 		in.Name, at, elementText(in.DType, data[at*in.DType.Size():]), numberText(in.Range.Low), numberText(in.Range.High))
 }
 
-// bounds are a range's whole numbers.
+// bounds is a range in integers.
 type bounds struct{ low, high int64 }
 
-// whole are the least and the greatest int64 inside the range.
+// whole returns the lowest and the highest int64 inside the range.
 func (r *Range) whole() bounds {
 	b := bounds{math.MinInt64, math.MaxInt64}
 	if low := math.Ceil(r.Low); low >= math.MaxInt64 {
@@ -54,8 +53,8 @@ func (r *Range) whole() bounds {
 	return b
 }
 
-// outside64, outside32, outsideFloat and outside return the number of the first
-// element that is not in the range, -1 if all are.
+// outside64, outside32, outsideFloat and outside return the index of the first element
+// outside the range, -1 if there is none.
 func outside64(data []byte, b bounds) int {
 	for i := 0; i+8 <= len(data); i += 8 {
 		if v := int64(binary.LittleEndian.Uint64(data[i:])); v < b.low || v > b.high {
@@ -97,8 +96,8 @@ func (r *Range) outside(d tensor.DType, data []byte) int {
 	return -1
 }
 
-// notFinite returns the number of the first element that is NaN or infinite, -1
-// if there is none.
+// notFinite returns the index of the first element that is NaN or infinite, -1 if there
+// is none.
 func notFinite(d tensor.DType, data []byte) int {
 	if !isFloat(d) {
 		return -1
@@ -112,10 +111,10 @@ func notFinite(d tensor.DType, data []byte) int {
 	return -1
 }
 
-// IsFinite reports whether no element is NaN or infinite; whole numbers never are.
+// IsFinite reports whether no element is NaN or infinite. Integers are always finite.
 func (in Input) IsFinite(data []byte) bool { return notFinite(in.DType, data) < 0 }
 
-// elementText prints the first element of the data.
+// elementText returns the first element of the data as text.
 func elementText(d tensor.DType, data []byte) string {
 	switch {
 	case isFloat(d):
@@ -126,7 +125,7 @@ func elementText(d tensor.DType, data []byte) string {
 	return strconv.FormatInt(integerAt(d, data), 10)
 }
 
-// numberText prints a bound as a person would write it.
+// numberText returns a bound as a person would write it.
 func numberText(v float64) string {
 	if v == math.Trunc(v) && math.Abs(v) < 1e15 {
 		return strconv.FormatFloat(v, 'f', -1, 64)

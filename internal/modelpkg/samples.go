@@ -13,16 +13,16 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// Samples is what every variant answered to every sample of the labelled set.
-// Means are not enough to plan mixes, cascades and confidence: those need to
-// know on which samples two variants err together.
+// Samples is the answer of every variant to every sample of the labelled set. Planning
+// mixes, cascades and confidence needs more than means: on which samples two variants
+// are both wrong.
 type Samples struct {
 	Origin
 	Labels   score.Labels
-	Variants map[string]VariantSamples // by name; a profile's has all of the model's
+	Variants map[string]VariantSamples // by name; a profile's samples have all of the model's
 }
 
-// Origin is what answers depend on: the model, the labelled set and what ran.
+// Origin is what answers depend on: the model, the labelled set and the runtime.
 type Origin struct {
 	ModelDigest    string
 	DatasetDigest  string
@@ -30,12 +30,12 @@ type Origin struct {
 	RuntimeVersion string
 }
 
-// Origin is that of the profile's per-sample results.
+// Origin returns the origin of the profile's per-sample results.
 func (p *Profile) Origin() Origin {
 	return Origin{p.ModelDigest, p.DatasetDigest, p.Runtime, p.RuntimeVersion}
 }
 
-// sum ties a file to its origin.
+// sum returns a hash of the origin, to be stored in a file.
 func (o Origin) sum() []byte {
 	sum := sha256.Sum256([]byte(strings.Join([]string{o.ModelDigest, o.DatasetDigest, o.Runtime, o.RuntimeVersion}, " ")))
 	return sum[:]
@@ -44,16 +44,16 @@ func (o Origin) sum() []byte {
 // VariantSamples is one variant's answers, in the order of the labels.
 type VariantSamples = score.Answers
 
-// Scores are the scores of a variant's answers.
+// Scores returns the scores of a variant's answers.
 func (s *Samples) Scores(variant string) []float64 { return s.Variants[variant].ScoresOf(s.Labels) }
 
-// samplesBytesMax bounds the arrays of a samples file: 64 variants of 10
-// million samples would be 4 GB; what is really there is bounded by the file.
+// samplesBytesMax bounds the arrays of a samples file: 64 variants of 10 million
+// samples would be 4 GB. The size of the file bounds what is really read.
 const samplesBytesMax = 4 << 30
 
-// Save writes the samples as an .npz: "label" and "origin", the SHA-256 of what they
-// belong to, and for each variant "<variant>.label" and "<variant>.confidence",
-// "<variant>.value" and "<variant>.score" as far as its metric has them.
+// Save writes the samples as an .npz: "label", "origin" (the SHA-256 of their origin)
+// and, for each variant, "<variant>.label", "<variant>.confidence", "<variant>.value"
+// and "<variant>.score", as far as its metric has them.
 func (s *Samples) Save(m *Model, path string) error {
 	arrays := []tensor.Tensor{{Name: "origin", DType: tensor.Uint8, Shape: tensor.Shape{sha256.Size}, Data: s.sum()}}
 	if m.Scoring.WholeLabels() {
@@ -80,9 +80,9 @@ func (s *Samples) Save(m *Model, path string) error {
 	return replaceFile(path, file.Bytes())
 }
 
-// LoadSamples reads per-sample results and refuses those of another origin:
-// that of a profile is its Origin. Variants that are not in the file are not in the
-// result: a profile that was interrupted has only some.
+// LoadSamples reads per-sample results and refuses those of another origin; for a
+// profile's results that is its Origin. The result has only the variants in the file:
+// an interrupted profile has only some.
 func LoadSamples(m *Model, origin Origin, path string) (*Samples, error) {
 	op := "load " + path
 	file, err := readFile(path, setFileBytesMax)
@@ -117,7 +117,7 @@ func LoadSamples(m *Model, origin Origin, path string) (*Samples, error) {
 	return s, nil
 }
 
-// variantSamples gathers the arrays of one variant. Their lengths are not checked.
+// variantSamples collects the arrays of one variant. Their lengths are not checked.
 func variantSamples(arrays []tensor.Tensor, variant string) (v VariantSamples, found bool, err error) {
 	floats := func(name string) []float64 {
 		array, ok := arrayNamed(arrays, variant+name)
@@ -148,7 +148,7 @@ func variantSamples(arrays []tensor.Tensor, variant string) (v VariantSamples, f
 	return v, true, err
 }
 
-// rows is the shape of an array with so many numbers a sample.
+// rows returns the shape of an array with width numbers per sample.
 func rows(numbers, width int) tensor.Shape {
 	if width == 1 {
 		return tensor.Shape{int64(numbers)}

@@ -14,8 +14,8 @@ import (
 
 const schemaFile = "../../docs/mosel.schema.json"
 
-// seenBySchema are the cases of TestYAMLProblems that the schema refuses too.
-// It cannot see the others: keys twice, references, the files themselves.
+// seenBySchema are the cases of TestYAMLProblems that the schema refuses too. It cannot
+// detect the others: duplicate keys, references, problems of the files themselves.
 var seenBySchema = []string{
 	"unknown key", "unknown key, far", "unknown key inside", "missing key", "format", "name", "null", "text for list", "list for text",
 	"number", "number in quotes", "range", "memory", "datatype", "two dynamic dimensions", "dimension", "media",
@@ -32,8 +32,8 @@ func loadSchema(t *testing.T) *jsonschema.Schema {
 	return schema
 }
 
-// TestSchema checks that the schema takes what the loader takes, and refuses
-// the mistakes of form that the loader refuses.
+// TestSchema checks that the schema accepts what the loader accepts, and refuses the
+// mistakes of form that the loader refuses.
 func TestSchema(t *testing.T) {
 	schema := loadSchema(t)
 	validate := func(text string) error {
@@ -67,7 +67,7 @@ func TestSchema(t *testing.T) {
 	}
 }
 
-// TestSchemaOfDeclarations checks what the schema sees of an input's declarations.
+// TestSchemaOfDeclarations checks the schema of an input's declarations.
 func TestSchemaOfDeclarations(t *testing.T) {
 	schema := loadSchema(t)
 	const image = "shape: [2, 2], media: image}"
@@ -107,8 +107,8 @@ func TestSchemaOfDeclarations(t *testing.T) {
 	}
 }
 
-// TestSchemaHasTheKeys compares the keys at every level, and which are required,
-// with those that the loader knows.
+// TestSchemaHasTheKeys compares the keys at every level, and which are required, with
+// those that the loader knows.
 func TestSchemaHasTheKeys(t *testing.T) {
 	schema := loadSchema(t)
 	properties := schema.Properties
@@ -122,7 +122,7 @@ func TestSchemaHasTheKeys(t *testing.T) {
 	modality := items(properties["modalities"])
 	for what, c := range map[string]struct {
 		schema *jsonschema.Schema
-		empty  string // a package whose only fault is an empty mapping there
+		empty  string // a package whose only mistake is an empty mapping there
 	}{
 		"the package": {schema, "{zoo: 1}"},
 		"a modality":  {modality, "{modalities: [{zoo: 1}]}"},
@@ -155,8 +155,8 @@ func TestSchemaHasTheKeys(t *testing.T) {
 	}
 }
 
-// TestDocumentedPackage checks that the example in the documentation is sound
-// as far as its own text goes, and that its keys are all explained.
+// TestDocumentedPackage checks that the example in the documentation is valid, as far
+// as its own text goes, and that all its keys are explained.
 func TestDocumentedPackage(t *testing.T) {
 	text, err := os.ReadFile("../../docs/model-package.md")
 	if err != nil {
@@ -203,8 +203,8 @@ func TestShippedModel(t *testing.T) {
 	}
 }
 
-// TestShippedModelDeclaresAbsence checks that no genuine sample of the example
-// counts as absent, by a margin, and that a sensor which sends nothing does.
+// TestShippedModelDeclaresAbsence checks that no genuine sample of the example counts
+// as absent, with a margin, and that an empty signal does.
 func TestShippedModelDeclaresAbsence(t *testing.T) {
 	m, err := Load(filepath.FromSlash("../../models/digits"))
 	if err != nil {

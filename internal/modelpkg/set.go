@@ -23,7 +23,7 @@ const (
 )
 
 // The arrays of an evaluation set that are no inputs: the right answers, and the
-// embeddings that retrieval looks for the nearest in.
+// embeddings among which retrieval finds the nearest.
 const (
 	labelArray        = "label"
 	galleryArray      = "gallery"
@@ -34,16 +34,16 @@ const (
 type Set struct {
 	Path   string
 	Digest string       // "sha256:..." of the file
-	Labels score.Labels // the right answers; none where scores are external
-	sorted []string     // texts that are classes in this order, which mosel.yaml does not give
+	Labels score.Labels // the right answers; none if scores are external
+	sorted []string     // class names in sorted order, if mosel.yaml gives no order
 	judge  *score.Judge
 	items  [][][]byte
 }
 
-// Len is the number of samples.
+// Len returns the number of samples.
 func (s *Set) Len() int { return len(s.items) }
 
-// Judge scores answers to the samples.
+// Judge returns the judge that scores answers to the samples.
 func (s *Set) Judge() *score.Judge { return s.judge }
 
 // Score scores the answer to a sample: an item of a batch of the first output.
@@ -55,13 +55,13 @@ func (s *Set) Score(output tensor.Tensor, item, sample int) (score.Result, error
 }
 
 // Item returns sample i as the bytes of each of the model's inputs, indexed as
-// Model.Inputs: a runtime.Item. The bytes are views; nobody may change them.
+// Model.Inputs: a runtime.Item. The bytes are views and must not be changed.
 func (s *Set) Item(i int) [][]byte { return s.items[i] }
 
-// OpenSet reads a labelled set for the model: an .npz with one array [N, ...]
-// for each of the model's inputs, and "label" as the metric needs it. Other arrays
-// are ignored. The path is an ordinary one; Model.File leads to the package's
-// own sets. Errors have kind not found or invalid.
+// OpenSet reads a labelled set for the model: an .npz with one array [N, ...] for each
+// of the model's inputs, and "label" as the metric needs it. Other arrays are ignored.
+// The path is an ordinary one; Model.File returns that of a package's own set. Errors
+// have kind not found or invalid.
 func OpenSet(path string, m *Model) (*Set, error) {
 	op := "open " + path
 	file, err := readFile(path, setFileBytesMax)
@@ -75,7 +75,7 @@ func OpenSet(path string, m *Model) (*Set, error) {
 	return s, nil
 }
 
-// newSet reads a set from a file's content.
+// newSet makes a set from a file's content.
 func newSet(path string, file []byte, m *Model) (*Set, error) {
 	sum := sha256.Sum256(file)
 	s := &Set{Path: path, Digest: "sha256:" + hex.EncodeToString(sum[:])}
@@ -167,7 +167,7 @@ func (s *Set) bind(m *Model, arrays []tensor.Tensor, texts []textArray) error {
 	return nil
 }
 
-// oneLine joins errors where errors.Join would begin a line for each.
+// oneLine joins errors on one line; errors.Join would give each a line.
 func oneLine(faults []error) error {
 	texts := make([]string, len(faults))
 	for i, f := range faults {
@@ -184,13 +184,13 @@ func arrayNamed(arrays []tensor.Tensor, name string) (tensor.Tensor, bool) {
 	return arrays[i], true
 }
 
-// sameType lets UINT16 stand for BF16, which numpy lacks.
+// sameType accepts UINT16 for BF16, which numpy does not have.
 func sameType(array, input tensor.DType) bool {
 	return array == input || input == tensor.BF16 && array == tensor.Uint16
 }
 
-// integers widens an array of any whole-number type, or of booleans. A value beyond int64 wraps
-// to a negative one, which no caller takes.
+// integers widens an array of any integer type, or of booleans. A value above the int64
+// range wraps to a negative one, which no caller accepts.
 func integers(array tensor.Tensor) ([]int, error) {
 	values := make([]int, array.Rows())
 	for i := range values {
@@ -217,7 +217,7 @@ func integers(array tensor.Tensor) ([]int, error) {
 	return values, nil
 }
 
-// readFile reads an ordinary file of at most so many bytes.
+// readFile reads an ordinary file of at most this many bytes.
 func readFile(path string, most int64) ([]byte, error) {
 	f, _, err := openFile(path)
 	if err != nil {
@@ -227,7 +227,7 @@ func readFile(path string, most int64) ([]byte, error) {
 	return readAll(f, most)
 }
 
-// fileError gives a failure to read a file its kind.
+// fileError gives a file error its kind.
 func fileError(op string, err error) error {
 	switch {
 	case errors.Is(err, os.ErrNotExist):

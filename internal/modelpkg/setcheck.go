@@ -11,11 +11,11 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// FewSamples is how many samples leave an accuracy so uncertain that a person is
-// told: with fewer, a share near 0.97 is known to a point at best.
+// FewSamples is the number of samples below which a person is warned that an accuracy
+// is uncertain: with fewer, a share near 0.97 is known to a point at best.
 const FewSamples = 1000
 
-// bindInput ties an array to an input and says what does not fit.
+// bindInput assigns an array to an input, or returns what does not fit.
 func bindInput(in Input, array tensor.Tensor, samples int) (func(sample int) []byte, error) {
 	shared := in.Unbatched && (array.Shape.Equal(in.Shape) || samples != 1 && array.Shape.Equal(append(tensor.Shape{1}, in.Shape...)))
 	switch {
@@ -46,7 +46,7 @@ func bindInput(in Input, array tensor.Tensor, samples int) (func(sample int) []b
 	return func(sample int) []byte { return rows[sample] }, nil
 }
 
-// checkRanges holds every sample against the declared ranges, and names the first
+// checkRanges checks every sample against the declared ranges, and names the first
 // sample of each array that breaks one.
 func (s *Set) checkRanges(m *Model) []error {
 	var faults []error
@@ -64,8 +64,8 @@ func (s *Set) checkRanges(m *Model) []error {
 	return faults
 }
 
-// look goes through the samples as only `mosel check` does: problems are what no
-// measurement on them could be right with.
+// look examines the samples as only `mosel check` does. Problems are what makes any
+// measurement on them wrong.
 func (s *Set) look(m *Model) (problems, warnings []string) {
 	if len(s.sorted) > 0 {
 		warnings = append(warnings, fmt.Sprintf("array %q has texts, and mosel.yaml gives no order: they are taken as classes in sorted order, %s; write classes: [...] in the order of the output",
@@ -110,7 +110,7 @@ func namesText(names []string) string {
 	return strings.Join(parts, ", ")
 }
 
-// checkEvaluation reads both evaluation sets in depth.
+// checkEvaluation reads and examines both evaluation sets.
 func checkEvaluation(m *Model, s *spec) (Problems, []string) {
 	r := newReport(filepath.Join(m.Dir, FileName))
 	digests := map[string]string{}

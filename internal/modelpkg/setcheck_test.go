@@ -11,7 +11,7 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// repacked are the arrays of a sound set with further entries.
+// repacked returns the arrays of a valid set with further entries.
 func repacked(t *testing.T, more ...[2]string) []byte {
 	t.Helper()
 	sound := npz(t, setArrays(4))
@@ -41,8 +41,8 @@ func repacked(t *testing.T, more ...[2]string) []byte {
 	return b.Bytes()
 }
 
-// TestOtherArraysAreIgnored checks what is documented: whatever a set holds
-// beyond the model's arrays does not matter.
+// TestOtherArraysAreIgnored checks what is documented: other arrays in a set do not
+// matter.
 func TestOtherArraysAreIgnored(t *testing.T) {
 	header := func(descr, order, shape string) string {
 		return string(npy(1, "{'descr': "+descr+", 'fortran_order': "+order+", 'shape': "+shape+", }\n", []byte("12345678")))
@@ -73,8 +73,8 @@ func TestOtherArraysAreIgnored(t *testing.T) {
 	}
 }
 
-// TestSampleProblems checks that samples with which nothing can be measured are
-// told by array and first sample.
+// TestSampleProblems checks that unusable samples are reported by array and first
+// sample.
 func TestSampleProblems(t *testing.T) {
 	const wave, image = "max: 16000}", "media: image}"
 	for _, c := range []struct {
@@ -111,7 +111,7 @@ func TestSampleProblems(t *testing.T) {
 	}
 }
 
-// TestSampleWarnings checks what is told of samples that are sound.
+// TestSampleWarnings checks the warnings about valid samples.
 func TestSampleWarnings(t *testing.T) {
 	dir := writePackage(t)
 	write(t, dir, FileName, []byte(strings.Replace(goodYAML, "media: image}", "media: image, absent: zeros}", 1)))

@@ -8,8 +8,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Bounds of a mosel.yaml: far above what a model needs, small enough that
-// nothing a file says makes mosel allocate much.
+// Bounds of a mosel.yaml: far above what a model needs, but small enough that no file
+// makes mosel allocate much memory.
 const (
 	yamlBytesMax  = 1 << 20
 	variantsMax   = 64
@@ -18,17 +18,17 @@ const (
 	dimensionsMax = 8
 	dimensionMax  = 1 << 31
 	labelsMax     = 65536
-	batchItemsMax = 512 // planning tables are of its square
+	batchItemsMax = 512 // planning tables have its square as size
 	sampleRateMax = 768_000
 
-	silenceBelowMin = 1e-9 // of full scale: far below what 24 bits can tell
+	silenceBelowMin = 1e-9 // of full scale: far below the resolution of 24 bits
 )
 
 // packageFormat is the version of mosel.yaml this code reads.
 const packageFormat = 1
 
-// spec is a mosel.yaml as it is written, every value with its place. What the
-// values mean together is build's business.
+// spec is a mosel.yaml as written, every value with its place. build interprets the
+// values together.
 type spec struct {
 	root       place
 	name       word
@@ -72,7 +72,7 @@ type tensorSpec struct {
 	batch     strictyaml.Flag
 }
 
-// level is a share of full scale, and span two bounds, each with its place.
+// level is a share of full scale, and span is two bounds, each with its place.
 type level struct {
 	value float64
 	place
@@ -94,7 +94,7 @@ type variantSpec struct {
 	places     int // how many of path, stages and remote it has
 }
 
-// readSpec reads the whole file, noting everything that is not of its form.
+// readSpec reads the whole file and reports every mistake of form.
 func (r *report) readSpec(text []byte) spec {
 	var s spec
 	root := r.Document(text)
@@ -213,7 +213,7 @@ func (r *report) tensorFields(t *tensorSpec, what string) []field {
 	}
 }
 
-// shape reads dimensions; unlike other lists it may be empty: one number a sample.
+// shape reads dimensions. Unlike other lists it may be empty: one number per sample.
 func (r *report) shape(n *yaml.Node) []number {
 	if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
 		return nil

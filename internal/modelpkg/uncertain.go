@@ -9,9 +9,8 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Warnings tells what of a profile a person should know before relying on it:
-// accuracies that were measured on few samples, each with its interval. One line
-// for each thing.
+// Warnings returns what a person should know before relying on a profile: accuracies
+// that were measured on few samples, each with its interval. Each string is one line.
 func (p *Profile) Warnings() []string {
 	var few []string
 	least := FewSamples
@@ -33,7 +32,7 @@ func (p *Profile) Warnings() []string {
 // warnedVariants bounds the variants that one warning names.
 const warnedVariants = 8
 
-// plusMinus prints half the interval's width in points of a hundred.
+// plusMinus returns half the interval's width in percentage points.
 func plusMinus(a AccuracyMean) string {
 	return fmt.Sprintf("±%.1f points", 50*(a.High-a.Low))
 }

@@ -9,9 +9,9 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// decoder walks protobuf messages in a stream. protowire decodes slices; an
-// ONNX file may be 2 GB of weights between two small fields, so this one skips
-// in the stream what its caller does not ask for.
+// decoder walks through protobuf messages in a stream. protowire decodes slices, but an
+// ONNX file may have 2 GB of weights between two small fields. So decoder skips in the
+// stream what its caller does not ask for.
 type decoder struct {
 	r     *bufio.Reader
 	pos   int64
@@ -19,11 +19,11 @@ type decoder struct {
 	depth int
 }
 
-// errOverrun tells of a length that goes beyond the message around it.
+// errOverrun means that a length goes beyond the enclosing message.
 var errOverrun = errors.New("a length goes beyond its message")
 
-// fields visits every field up to the end of the current message. visit must
-// consume the field's value.
+// fields visits every field up to the end of the current message. visit must consume
+// the field's value.
 func (d *decoder) fields(visit func(protowire.Number, protowire.Type) error) error {
 	for d.pos < d.end {
 		tag, err := d.uvarint()

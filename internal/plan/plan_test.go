@@ -40,7 +40,7 @@ func randomPlanner(t testing.TB, rng *rand.Rand, k int) *plan.Planner {
 	return p
 }
 
-// slowTime is the least time for x items by trying every first batch.
+// slowTime returns the least time for x items by trying every first batch.
 func slowTime(c plan.Curve, x int) time.Duration {
 	best := make([]time.Duration, x+1)
 	for i := 1; i <= x; i++ {

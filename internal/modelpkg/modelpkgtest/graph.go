@@ -8,16 +8,16 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// Graph is an ONNX graph of a few operators, for tests in which one must really
-// run. The numbers of fields are those of onnx.proto3. The zero value is empty.
+// Graph is an ONNX graph of a few operators, for tests that must run a graph. The field
+// numbers are those of onnx.proto3. The zero value is empty.
 type Graph struct {
 	Opset  uint64 // 0: 17
 	IR     uint64 // 0: 8
-	Domain string // of a second opset, imported too
+	Domain string // of a second imported opset
 	fields []byte
 }
 
-// Batch is a dynamic dimension, as any negative one is.
+// Batch is a dynamic dimension, as is any negative one.
 const Batch = -1
 
 // Input declares an input.
@@ -38,12 +38,12 @@ func (g *Graph) tensor(field protowire.Number, name string, d tensor.DType, dims
 	g.Typed(field, name, message(1, slices.Concat(number(1, elements[d]), message(2, shape))))
 }
 
-// Typed declares an input (field 11) or an output (12) of any type: a TypeProto.
+// Typed declares an input (field 11) or an output (12) of any type, as a TypeProto.
 func (g *Graph) Typed(field protowire.Number, name string, kind []byte) {
 	g.fields = append(g.fields, message(field, slices.Concat(message(1, []byte(name)), message(2, kind)))...)
 }
 
-// ZipMap is the type of what converters make of a classifier's scores:
+// ZipMap returns the type of a classifier's scores as converters make them:
 // sequence(map(int64,tensor(float))).
 func ZipMap() []byte {
 	scores := message(1, number(1, elements[tensor.FP32]))
@@ -61,7 +61,7 @@ func (g *Graph) Weight(name string, d tensor.DType, data []byte, dims ...int) {
 	g.fields = append(g.fields, message(5, w)...)
 }
 
-// Node adds an operator of the standard domain. attributes are of Integer and Integers.
+// Node adds an operator of the standard domain. Integer and Integers make attributes.
 func (g *Graph) Node(op string, inputs, outputs []string, attributes ...[]byte) {
 	g.NodeOf("", op, inputs, outputs, attributes...)
 }
@@ -71,7 +71,7 @@ func (g *Graph) NodeOf(domain, op string, inputs, outputs []string, attributes .
 	g.fields = append(g.fields, node(domain, op, inputs, outputs, attributes)...)
 }
 
-// node is an operator as a field of a GraphProto.
+// node returns an operator as a field of a GraphProto.
 func node(domain, op string, inputs, outputs []string, attributes [][]byte) []byte {
 	var n []byte
 	for _, name := range inputs {
@@ -90,12 +90,12 @@ func node(domain, op string, inputs, outputs []string, attributes [][]byte) []by
 	return message(1, n)
 }
 
-// Integer is an attribute of one whole number.
+// Integer returns an attribute with one integer.
 func Integer(name string, v int) []byte {
 	return slices.Concat(message(1, []byte(name)), number(3, uint64(v)), number(20, 2))
 }
 
-// Integers is an attribute of a list of whole numbers.
+// Integers returns an attribute with a list of integers.
 func Integers(name string, values ...int) []byte {
 	a := message(1, []byte(name))
 	for _, v := range values {
@@ -104,7 +104,7 @@ func Integers(name string, values ...int) []byte {
 	return append(a, number(20, 7)...)
 }
 
-// File is the ONNX file.
+// File returns the ONNX file.
 func (g *Graph) File() []byte {
 	opset, ir := max(g.Opset, 1), max(g.IR, 1)
 	if g.Opset == 0 {

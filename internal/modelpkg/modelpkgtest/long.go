@@ -12,11 +12,11 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// Long is a graph that takes as long as its input says, for tests of servers with
-// the real runtime. Input x and output y are FP32 [batch, 2].
+// Long is a graph that takes as long as its input says, for tests of servers with the
+// real runtime. Input x and output y are FP32 [batch, 2].
 type Long func() []byte
 
-// WriteLong makes a package of a model with one variant, of such a graph.
+// WriteLong makes a package of a model with one variant, with such a graph.
 func WriteLong(dir, name string, graph Long) (*modelpkg.Model, error) {
 	return WriteLongIn(dir, name, graph, modelpkg.IsolationNone)
 }
@@ -30,8 +30,7 @@ func WriteLongIn(dir, name string, graph Long, isolation modelpkg.Isolation) (*m
 	return WriteGraphs(dir, m, []Measured{{Accuracy: 0.9, Item: time.Millisecond}}, func(modelpkg.Variant) []byte { return graph() })
 }
 
-// Rounds loops as often as x says, some microseconds each. The runtime ends it when
-// it is told to.
+// Rounds loops x times, some microseconds each. The runtime can abort it.
 func Rounds() []byte {
 	var g long
 	g.node("ReduceMax", names("x"), names("most"), Integer("keepdims", 0))
@@ -39,15 +38,15 @@ func Rounds() []byte {
 	return g.loop()
 }
 
-// Endless loops for ever, whatever x is. The runtime ends it when it is told to.
+// Endless loops for ever, whatever x is. The runtime can abort it.
 func Endless() []byte {
 	var g long
 	g.constant("rounds", 7, int64Bytes(math.MaxInt64))
 	return g.loop()
 }
 
-// Stuck runs one operator that takes time by the square of x, a minute or so for
-// 200,000, and that nothing ends.
+// Stuck runs one operator whose time grows with the square of x, about a minute for
+// 200,000. Nothing can abort it.
 func Stuck() []byte {
 	var g long
 	g.constant("one", 7, int64Bytes(1), 1)
@@ -99,7 +98,7 @@ func (g *long) value(field protowire.Number, name string, element uint64, dims .
 
 var free, pair = message(2, []byte("batch")), number(1, 2) // dimensions
 
-// loop makes y of x in a number of rounds.
+// loop computes y from x in a number of rounds.
 func (g *long) loop() []byte {
 	var body long
 	body.value(11, "i", 7)

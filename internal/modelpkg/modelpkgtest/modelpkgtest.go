@@ -1,7 +1,7 @@
-// Package modelpkgtest writes model packages for servers that run on the fake
-// runtime: tests and benchmarks of serving, which need models of every shape on
-// disk and nothing computed. A package it writes is sound, with a profile, and
-// loads as any other does; only its graphs have no operators inside.
+// Package modelpkgtest writes model packages for tests and benchmarks of servers on the
+// fake runtime, which need models of any shape on disk but no computation. The packages
+// are valid, have a profile, and load as any other does; only their graphs have no
+// operators.
 package modelpkgtest
 
 import (
@@ -19,30 +19,30 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// Measured is what the profile of the package says of one variant.
+// Measured is the profile of one variant.
 type Measured struct {
-	Accuracy float64       // mean, 0..1, of 1000 samples
-	Item     time.Duration // above 0; a batch takes this for each of its items
-	Batch    time.Duration // and this however many they are: what makes batches worth their while
+	Accuracy float64       // mean of 1000 samples, 0 to 1
+	Item     time.Duration // above 0; the time per item of a batch
+	Batch    time.Duration // the time per batch, which makes larger batches worthwhile
 }
 
-// device is whose profile is written: the only one there is, so it is found.
+// device is the device of the written profile, the only one, so FindProfile finds it.
 const device = "made-up"
 
-// Write makes a package of the model in a new directory below dir, named as the
-// model is, and returns that as it loads. measured[i] is of m.Variants[i].
-// Inputs of the variants follow from their modalities.
+// Write makes a package of the model in a new directory below dir, with the model's
+// name, and returns the loaded model. measured[i] is for m.Variants[i]. The variants'
+// inputs follow from their modalities.
 func Write(dir string, m *modelpkg.Model, measured []Measured) (*modelpkg.Model, error) {
 	return WriteGraphs(dir, m, measured, func(v modelpkg.Variant) []byte { return graph(m, v) })
 }
 
-// WriteGraphs is Write with the variants' ONNX files as graphOf makes them.
+// WriteGraphs is Write with the variants' ONNX files made by graphOf.
 func WriteGraphs(dir string, m *modelpkg.Model, measured []Measured, graphOf func(modelpkg.Variant) []byte) (*modelpkg.Model, error) {
 	dir = filepath.Join(dir, m.Name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	text, err := json.MarshalIndent(declaration(m), "", "  ") // YAML holds JSON
+	text, err := json.MarshalIndent(declaration(m), "", "  ") // JSON is valid YAML
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ type (
 	list   = []any
 )
 
-// declaration is the model as its mosel.yaml says it.
+// declaration returns the model as in mosel.yaml.
 func declaration(m *modelpkg.Model) object {
 	var modalities, outputs, variants list
 	for _, modality := range m.Modalities {
@@ -109,11 +109,11 @@ func declaration(m *modelpkg.Model) object {
 		"modalities": modalities, "outputs": outputs, "variants": variants, "limits": object{"max_batch": m.Limits.BatchItemsMax}}
 }
 
-// maxDefault is the largest size of an input's dimension that is -1 where the
-// test's model gives none: a package must have one.
+// maxDefault is the largest size of an input's dimension that is -1 if the test's model
+// gives none: a package must have one.
 const maxDefault = 1024
 
-// declared is a tensor as mosel.yaml says it.
+// declared returns a tensor as in mosel.yaml.
 func declared(s modelpkg.Spec) object {
 	o := object{"name": s.Name, "datatype": s.DType.String(), "shape": append([]int64{}, s.Shape...)}
 	if s.Max > 0 {
@@ -122,7 +122,7 @@ func declared(s modelpkg.Spec) object {
 	return o
 }
 
-// input is an input as mosel.yaml says it.
+// input returns an input as in mosel.yaml.
 func input(in modelpkg.Input) object {
 	if in.Max == 0 && slices.Contains(in.Shape, -1) {
 		in.Max = maxDefault
@@ -149,14 +149,14 @@ func input(in modelpkg.Input) object {
 	return o
 }
 
-// elements are the element types' numbers in ONNX files.
+// elements are the numbers of the element types in ONNX files.
 var elements = map[tensor.DType]uint64{
 	tensor.FP32: 1, tensor.Uint8: 2, tensor.Int8: 3, tensor.Uint16: 4, tensor.Int16: 5, tensor.Int32: 6, tensor.Int64: 7, tensor.Bytes: 8,
 	tensor.Bool: 9, tensor.FP16: 10, tensor.FP64: 11, tensor.Uint32: 12, tensor.Uint64: 13, tensor.BF16: 16,
 }
 
-// graph is a variant's ONNX file: its inputs and outputs, whose shapes it leaves
-// open. The numbers are those of onnx.proto3.
+// graph returns a variant's ONNX file: its inputs and outputs, with open shapes. The
+// numbers are those of onnx.proto3.
 func graph(m *modelpkg.Model, v modelpkg.Variant) []byte {
 	value := func(s modelpkg.Spec) []byte {
 		return slices.Concat(message(1, []byte(s.Name)), message(2, message(1, number(1, elements[s.DType]))))
@@ -182,7 +182,7 @@ func number(field protowire.Number, v uint64) []byte {
 	return protowire.AppendVarint(protowire.AppendTag(nil, field, protowire.VarintType), v)
 }
 
-// profile says of the model what was not measured.
+// profile returns an invented profile of the model.
 func profile(m *modelpkg.Model, measured []Measured) *modelpkg.Profile {
 	const samples = 1000
 	p := &modelpkg.Profile{Format: modelpkg.ProfileFormat, Model: m.Name, ModelVersion: m.Version, ModelDigest: m.Digest,
@@ -199,9 +199,9 @@ func profile(m *modelpkg.Model, measured []Measured) *modelpkg.Profile {
 	return p
 }
 
-// Model makes a model whose modalities have one input each, of the same name.
-// A variant is the modalities it runs on, joined by "_": "image_text". A name
-// that is no modality's is a mistake of the test, and panics.
+// Model returns a model whose modalities have one input each, with the same name. A
+// variant's name is its modalities joined by "_": "image_text". It panics for an
+// unknown modality.
 func Model(name string, inputs []modelpkg.Spec, output modelpkg.Spec, variants ...string) *modelpkg.Model {
 	m := &modelpkg.Model{Name: name, Version: "1", Outputs: []modelpkg.Spec{output}, Limits: modelpkg.Limits{BatchItemsMax: 32}}
 	for i, in := range inputs {

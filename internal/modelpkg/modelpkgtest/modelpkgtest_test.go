@@ -11,8 +11,8 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// TestPackagesAreSound checks that what is written passes every check that a
-// real package does, and loads as the model that was meant.
+// TestPackagesAreSound checks that written packages pass every check that real ones do,
+// and load as the intended model.
 func TestPackagesAreSound(t *testing.T) {
 	m := modelpkgtest.Model("scene", []modelpkg.Spec{
 		{Name: "image", DType: tensor.Uint8, Shape: tensor.Shape{4, 4}},
@@ -41,8 +41,8 @@ func TestPackagesAreSound(t *testing.T) {
 	}
 }
 
-// TestPackagesKeepDeclarations checks that what a model says of its inputs comes
-// back when its package is loaded.
+// TestPackagesKeepDeclarations checks that a model's declarations of inputs are the
+// same after its package is loaded.
 func TestPackagesKeepDeclarations(t *testing.T) {
 	m := modelpkgtest.Model("scene", []modelpkg.Spec{
 		{Name: "wave", DType: tensor.Int16, Shape: tensor.Shape{-1}, Max: 16000},
