@@ -10,8 +10,8 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// answer runs one variant over all samples that are used, unless its answers
-// are known or their scores come from elsewhere.
+// answer runs one variant over all samples in use, unless its answers are known or its
+// scores are external.
 func (r *run) answer(instance runtime.Instance, variant int) error {
 	name := r.m.Variants[variant].Name
 	if _, known := r.samples.Variants[name]; known || r.m.Scoring.External() {
@@ -49,7 +49,7 @@ func (r *run) answerGroup(instance runtime.Instance, variant int, group []int, a
 	return nil
 }
 
-// judge scores each row of the first output and notes the results at the rows' places.
+// judge scores each row of the first output and stores the result at the row's place.
 func (r *run) judge(answers modelpkg.VariantSamples, output tensor.Tensor, places []int) error {
 	want := append(tensor.Shape{int64(len(places))}, r.m.Outputs[0].Shape...)
 	if output.DType != r.m.Outputs[0].DType || !output.Shape.Fits(want) {
@@ -65,7 +65,7 @@ func (r *run) judge(answers modelpkg.VariantSamples, output tensor.Tensor, place
 	return nil
 }
 
-// notFinite says that a sample is to blame, if it is.
+// notFinite says whether the sample itself has numbers that are not finite.
 func (r *run) notFinite(sample int) string {
 	for i, in := range r.m.Inputs {
 		if !in.IsFinite(r.set.Item(sample)[i]) {

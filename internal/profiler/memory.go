@@ -10,9 +10,9 @@ import (
 	"github.com/mosel-serve/mosel/internal/runtime"
 )
 
-// scout loads one variant alone and runs every batch size once, smallest first:
-// that shows how much memory a batch adds to the loaded model, and roughly how
-// long everything else will take. A variant that cannot run fails here, early.
+// scout loads one variant alone and runs every batch size once, smallest first. This
+// shows how much memory a batch adds to the loaded model, and roughly how long the rest
+// will take. A variant that cannot run fails here, early.
 func (r *run) scout(variant int) error {
 	rt, err := r.open(r.ctx)
 	if err != nil {
@@ -24,13 +24,13 @@ func (r *run) scout(variant int) error {
 		return err
 	}
 	defer instance.Close()
-	debug.FreeOSMemory() // what loading left behind is not the batches'
+	debug.FreeOSMemory() // memory left over from loading does not belong to the batches
 	loaded := residentBytes("VmRSS:")
 	for b := range r.o.Batches {
 		if r.o.Timed != nil && b < len(r.o.Batches)-1 {
-			continue // only accuracy is wanted, which runs the largest
+			continue // only accuracy is wanted; it runs the largest batch
 		}
-		peak := "VmRSS:" // where the peak cannot be reset, what stays is all there is to see
+		peak := "VmRSS:" // if the peak cannot be reset, only the current size can be read
 		if resetPeak() {
 			peak = "VmHWM:"
 		}
@@ -44,12 +44,13 @@ func (r *run) scout(variant int) error {
 	return nil
 }
 
-// resetPeak begins a new maximum of resident memory. Linux only; a container may forbid it.
+// resetPeak resets the maximum of resident memory. Linux only; a container may forbid
+// it.
 func resetPeak() bool {
 	return os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) == nil
 }
 
-// residentBytes reads a field of /proc/self/status, 0 where there is none.
+// residentBytes reads a field of /proc/self/status, 0 if there is none.
 func residentBytes(field string) int64 {
 	text, err := os.ReadFile("/proc/self/status")
 	if err != nil {

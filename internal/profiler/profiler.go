@@ -1,8 +1,8 @@
-// Package profiler measures a model: the mean score of every variant on a labelled
-// set, how long it takes by batch size, and how much memory it needs. All that
-// planning and scheduling promise rests on these numbers, so they are taken
-// through the same runtime contract, on the same threads, as the server's own
-// runs, and nothing measured is smoothed or corrected: what looks odd is told.
+// Package profiler measures a model: the mean score of every variant on a labelled set,
+// its time by batch size, and its memory. Planning and scheduling depend on these
+// numbers. So they are measured through the same runtime interface, with the same
+// threads, as the server uses. Nothing measured is smoothed or corrected; odd results
+// are reported.
 package profiler
 
 import (
@@ -18,53 +18,53 @@ import (
 	"github.com/mosel-serve/mosel/internal/stats"
 )
 
-// Options say how to measure. Default fills what is not about this model.
+// Options configure a profile. Default sets what does not depend on the model.
 type Options struct {
-	Device  string        // name of the profile
+	Device  string        // name of the device
 	Detail  string        // the device in its maker's words
-	Threads int           // intra-op threads, as will serve
+	Threads int           // intra-op threads, as the server will use
 	Batches []int         // ascending from 1; nil: Ladder of the model's limit
-	Warmup  int           // runs of every batch size that are not timed
-	Trials  int           // least timed runs of every batch size
-	Budget  time.Duration // as many more timed runs as fit in it, up to TrialsMax of each
+	Warmup  int           // untimed runs of every batch size
+	Trials  int           // least number of timed runs of every batch size
+	Budget  time.Duration // for more timed runs, up to TrialsMax of each size
 	Items   int           // labelled samples to use, evenly spread; 0: all
 
-	// Answers that were computed before and need not be again; variants that
-	// are not in it are run. Nil: none.
+	// Answers has known answers, which are not computed again. Variants without answers
+	// in it are run. Nil: none.
 	Answers *modelpkg.Samples
-	// Scores are those of each variant for all samples, of a model whose metric is
-	// external: Model.ExternalScores. Other models' are computed.
+	// Scores has each variant's scores for all samples, for a model whose metric is
+	// external: Model.ExternalScores. For other models they are computed.
 	Scores [][]float64
 	// Timed has latencies and memory to keep. Nil: measure them.
 	Timed *modelpkg.Profile
 
 	// Keep is called with all answers so far after every variant, so that an
-	// interrupted run can go on where it was. Nil: not wanted.
+	// interrupted run can continue later. Nil: not wanted.
 	Keep func(*modelpkg.Samples) error
-	// Progress is called often, from Run's goroutine. Nil: not wanted.
+	// Progress is called often, in Run's goroutine. Nil: not wanted.
 	Progress func(Progress)
 }
 
-// TrialsMax bounds the timed runs of one batch size: beyond, the median of a
-// fast model no longer changes.
+// TrialsMax bounds the timed runs of one batch size. More runs do not change the median
+// of a fast model.
 const TrialsMax = 100
 
-// Default are the options of an ordinary profile: three runs to warm up and at
-// least ten timed ones, as in the paper.
+// Default returns the options of an ordinary profile: three warm-up runs and at least
+// ten timed runs, as in the paper.
 func Default() Options { return Options{Warmup: 3, Trials: 10, Budget: 30 * time.Second} }
 
-// Quick are options for a first look: few runs, and few samples, which the
-// width of the accuracies' intervals tells.
+// Quick returns options for a first look: few runs and few samples. The accuracies'
+// intervals show how few.
 func Quick() Options { return Options{Warmup: 1, Trials: 3, Items: 400} }
 
-// Result is what was measured.
+// Result is the outcome of a measurement.
 type Result struct {
 	Profile  *modelpkg.Profile
 	Samples  *modelpkg.Samples
-	Warnings []string // what looks odd, for a person
+	Warnings []string // odd results, for people
 }
 
-// Ladder is the batch sizes 1, 2, 4, ... up to the limit, itself included.
+// Ladder returns the batch sizes 1, 2, 4, ... and the limit.
 func Ladder(limit int) []int {
 	var sizes []int
 	for b := 1; b < limit; b *= 2 {
@@ -73,12 +73,12 @@ func Ladder(limit int) []int {
 	return append(sizes, limit)
 }
 
-// Open makes a runtime. It is called more than once, one after another: a
-// runtime may keep the memory that a batch needed for the next, so each
-// variant's memory is measured in a fresh one.
+// Open opens a runtime. It is called several times, one after the other: a runtime may
+// keep the memory of one batch for the next, so each variant's memory is measured in a
+// fresh runtime.
 type Open func(context.Context) (runtime.Runtime, error)
 
-// run is one profile in the making.
+// run is a profile in progress.
 type run struct {
 	ctx     context.Context
 	open    Open
@@ -87,8 +87,8 @@ type run struct {
 	m       *modelpkg.Model
 	set     *modelpkg.Set
 	o       Options
-	pick    []int   // the samples of the set that are used
-	groups  [][]int // of places in pick: the samples that may share a batch
+	pick    []int   // the samples of the set in use
+	groups  [][]int // indices into pick: the samples that may share a batch
 
 	timings [][]timing // [variant][batch]
 	trials  int        // timed runs of every batch size
@@ -96,18 +96,18 @@ type run struct {
 	meter   meter
 }
 
-// timing is what is known of one variant at one batch size.
+// timing is the measurements of one variant at one batch size.
 type timing struct {
 	first  time.Duration // of the first run, for estimates only
 	memory int64
 	runs   []time.Duration
 }
 
-// short reports whether what the processor's caches hold matters: the batch then
-// runs twice.
+// short reports whether the batch is so short that the contents of the processor's
+// caches matter. Then it runs twice.
 func (t *timing) short() bool { return t.first < warmBelow }
 
-// visit is the time that one round takes for the batch.
+// visit returns the time that one round takes for the batch.
 func (t *timing) visit() time.Duration {
 	if t.short() {
 		return 2 * t.first
@@ -115,8 +115,8 @@ func (t *timing) visit() time.Duration {
 	return t.first
 }
 
-// Run measures the model. A cancelled ctx ends it between two batches with an
-// error of kind cancelled; what Keep was given stays valid.
+// Run measures the model. If ctx is cancelled, it ends between two batches with an
+// error of kind cancelled; the answers passed to Keep stay valid.
 func Run(ctx context.Context, open Open, m *modelpkg.Model, set *modelpkg.Set, o Options) (*Result, error) {
 	r := &run{ctx: ctx, open: open, m: m, set: set, o: o}
 	if err := r.prepare(); err != nil {
@@ -132,7 +132,7 @@ func Run(ctx context.Context, open Open, m *modelpkg.Model, set *modelpkg.Set, o
 	return &Result{Profile: p, Samples: r.samples, Warnings: append(oddities(p), r.shorter(p)...)}, nil
 }
 
-// prepare settles batch sizes, samples and what need not be measured again.
+// prepare sets batch sizes and samples, and what need not be measured again.
 func (r *run) prepare() error {
 	limit := r.m.Limits.BatchItemsMax
 	if r.o.Batches == nil {
@@ -147,7 +147,7 @@ func (r *run) prepare() error {
 		return slo.E("profile "+r.m.Name, slo.KindInvalid, "threads and trials must be at least 1, not %d and %d", r.o.Threads, r.o.Trials)
 	}
 	r.samples, r.pick = r.o.Answers, spread(r.set.Len(), 0)
-	if !r.known() { // answers to the whole set are better than a few
+	if !r.known() { // answers to the whole set are better than answers to a few samples
 		r.pick = spread(r.set.Len(), r.o.Items)
 	}
 	if !r.known() {
@@ -164,7 +164,7 @@ func (r *run) prepare() error {
 	return nil
 }
 
-// spread picks count of n samples evenly, all where count is 0 or too large.
+// spread picks count of n samples evenly, or all if count is 0 or too large.
 func spread(n, count int) []int {
 	if count <= 0 || count > n {
 		count = n
@@ -176,7 +176,7 @@ func spread(n, count int) []int {
 	return pick
 }
 
-// known reports whether the answers there are belong to the samples that are used.
+// known reports whether the existing answers belong to the samples in use.
 func (r *run) known() bool {
 	if r.samples == nil {
 		return false
@@ -185,8 +185,8 @@ func (r *run) known() bool {
 	return have.Width == want.Width && slices.Equal(have.Values, want.Values)
 }
 
-// grouped are the places in pick of the samples that may share a batch: those with
-// the same values of the inputs that hold for a whole batch.
+// grouped returns the indices into pick of the samples that may share a batch: those
+// with the same values of the inputs that apply to the whole batch.
 func (r *run) grouped() [][]int {
 	var groups [][]int
 	known := map[string]int{}
@@ -209,8 +209,8 @@ func (r *run) grouped() [][]int {
 	return groups
 }
 
-// items are so many samples from a place on that may share a batch, beginning
-// again at the end.
+// items returns count items that may share a batch, from a place on, starting again at
+// the end.
 func (r *run) items(from, count int) []runtime.Item {
 	from %= len(r.pick)
 	group, at := r.groups[0], from
@@ -228,8 +228,8 @@ func (r *run) items(from, count int) []runtime.Item {
 	return items
 }
 
-// lengths are the sizes of the dynamic inputs in the samples, for which the times
-// of the profile hold.
+// lengths returns the sizes of the dynamic inputs in the samples. The profile's times
+// hold for these.
 func (r *run) lengths() map[string]int64 {
 	lengths := map[string]int64{}
 	for i, in := range r.m.Inputs {
@@ -240,8 +240,8 @@ func (r *run) lengths() map[string]int64 {
 	return lengths
 }
 
-// measure does the three parts: each variant alone for its memory, then all
-// loaded, as they will serve, for their answers and their times.
+// measure has three parts: each variant alone for its memory, then all of them loaded,
+// as they will serve, for their answers and their times.
 func (r *run) measure() error {
 	for v := range r.m.Variants {
 		r.report(Progress{Stage: "memory", Share: scoutShare * float64(v) / float64(len(r.m.Variants))})
@@ -276,19 +276,19 @@ func (r *run) measure() error {
 	return r.time(instance)
 }
 
-// explained names the variant of an error.
+// explained adds the name of the variant to an error.
 func (r *run) explained(variant int, err error) error {
 	return slo.E("profile "+r.m.Name, slo.KindOf(err), "variant %s: %w", r.m.Variants[variant].Name, err)
 }
 
-// warmBelow is the time of a batch from which it hardly matters what the
-// processor's caches hold.
+// warmBelow is the batch time above which the contents of the processor's caches hardly
+// matter.
 const warmBelow = 10 * time.Millisecond
 
-// time runs every variant at every batch size in rounds, in another order each
-// round, so that a disturbance does not fall on one of them. Short batches run
-// twice and the second counts: a loaded server runs a variant many times in a
-// row, with its weights in the caches.
+// time runs every variant at every batch size in rounds, in a new order each round, so
+// that a disturbance does not affect only one of them. Short batches run twice and the
+// second run counts, because a loaded server runs a variant many times in a row, with
+// its weights in the caches.
 func (r *run) time(instance runtime.Instance) error {
 	type cell struct{ variant, batch int }
 	var cells []cell
@@ -314,14 +314,14 @@ func (r *run) time(instance runtime.Instance) error {
 			if round >= r.o.Warmup {
 				t.runs = append(t.runs, took)
 			}
-			from += r.o.Batches[c.batch] // other samples every time, as in serving
+			from += r.o.Batches[c.batch] // different samples every time, as in serving
 			r.meter.advance(r, "latency", t.visit())
 		}
 	}
 	return nil
 }
 
-// once runs one batch and returns how long it took, everything included.
+// once runs one batch and returns its total time.
 func (r *run) once(instance runtime.Instance, variant, batch, from int) (time.Duration, error) {
 	if err := r.ctx.Err(); err != nil {
 		return 0, err
@@ -332,7 +332,7 @@ func (r *run) once(instance runtime.Instance, variant, batch, from int) (time.Du
 	return time.Since(start), err
 }
 
-// profile writes down what was measured.
+// profile returns the measurements as a profile.
 func (r *run) profile() *modelpkg.Profile {
 	p := &modelpkg.Profile{
 		Format: modelpkg.ProfileFormat, Model: r.m.Name, ModelVersion: r.m.Version, ModelDigest: r.m.Digest,
@@ -371,7 +371,7 @@ func (t timing) profile(items int) modelpkg.BatchProfile {
 	}
 }
 
-// scores are the scores of a variant for the samples that are used.
+// scores returns the scores of a variant for the samples in use.
 func (r *run) scores(variant int) []float64 {
 	if !r.m.Scoring.External() {
 		return r.samples.Scores(r.m.Variants[variant].Name)
@@ -383,12 +383,12 @@ func (r *run) scores(variant int) []float64 {
 	return scores
 }
 
-// milliseconds is a quantile of the timed runs. No time is 0.
+// milliseconds returns a quantile of the timed runs, 0 if there are none.
 func (t timing) milliseconds(q float64) float64 {
 	return stats.Milliseconds(max(stats.Quantile(t.runs, q), time.Microsecond))
 }
 
-// oddities tells what a person should look at before relying on the profile.
+// oddities returns what a person should check before relying on the profile.
 func oddities(p *modelpkg.Profile) []string {
 	var odd []string
 	noisy, cells := 0, 0
@@ -410,7 +410,7 @@ func oddities(p *modelpkg.Profile) []string {
 	return append(odd, p.Warnings()...)
 }
 
-// shorter tells of inputs whose samples are shorter than what will be served.
+// shorter reports inputs whose samples are shorter than what will be served.
 func (r *run) shorter(p *modelpkg.Profile) []string {
 	var told []string
 	for _, in := range r.m.Inputs {

@@ -20,9 +20,9 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// double is a runtime of two variants under the test's clock: "half" is right
-// on even samples and takes 1 ms an item, "full" is always right and takes 4 ms
-// an item and 2 ms a batch.
+// double is a runtime with two variants on the test's clock: "half" is right for even
+// samples and takes 1 ms per item, "full" is always right and takes 4 ms per item and 2
+// ms per batch.
 type double struct {
 	loads  [][]int
 	runs   int
@@ -82,7 +82,7 @@ func (in instance) Run(_ context.Context, variant int, items []runtime.Item) ([]
 	return []tensor.Tensor{{Name: "scores", DType: tensor.FP32, Shape: tensor.Shape{int64(len(items)), 3}, Data: data}}, nil
 }
 
-// open hands the double out. The profiler closes what it opens.
+// open returns the double. The profiler closes what it opens.
 func (d *double) open(context.Context) (runtime.Runtime, error) {
 	d.opened++
 	return d, nil
@@ -90,7 +90,7 @@ func (d *double) open(context.Context) (runtime.Runtime, error) {
 
 func newDouble() *double { return &double{score: 0.8} }
 
-// testModel is the model of the double and a labelled set of n samples.
+// testModel returns the model of the double and a labelled set of n samples.
 func testModel(t *testing.T, n int) (*modelpkg.Model, *modelpkg.Set) {
 	t.Helper()
 	m := &modelpkg.Model{
@@ -129,7 +129,7 @@ func testModel(t *testing.T, n int) (*modelpkg.Model, *modelpkg.Set) {
 	return m, set
 }
 
-// withRate is the set with a second input: three rates, one sample after another.
+// withRate returns the set with a second input: three rates in turn.
 func withRate(t *testing.T, m *modelpkg.Model, set *modelpkg.Set) *modelpkg.Set {
 	t.Helper()
 	n := set.Len()
@@ -213,8 +213,8 @@ func TestRun(t *testing.T) {
 	})
 }
 
-// checkProgress checks that progress rises to 1 and that the double, whose
-// runs always take the same, is foretold exactly.
+// checkProgress checks that progress rises to 1, and that the double, whose runs always
+// take the same time, is predicted exactly.
 func checkProgress(t *testing.T, progress []Progress) {
 	t.Helper()
 	share := 0.0
@@ -249,8 +249,8 @@ func TestBudget(t *testing.T) {
 	})
 }
 
-// TestAnswersAreKept checks that a second profile only takes the times, and
-// that an interrupted one goes on with the variants it lacks.
+// TestAnswersAreKept checks that a second profile only measures the times, and that an
+// interrupted one continues with the missing variants.
 func TestAnswersAreKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, set := testModel(t, 60)
@@ -273,11 +273,11 @@ func TestAnswersAreKept(t *testing.T) {
 			return d.runs
 		}
 		const timed, answers = 13 * (2*4 + 5), 10 // 5 cells are short: they run twice
-		const alone = 2 * (1 + 6)                 // a batch of each variant, and its items by themselves
+		const alone = 2 * (1 + 6)                 // a batch of each variant, and its items one by one
 		const scout = 2*4 + alone
 		o := options()
 		o.Answers = first.Samples
-		o.Items = 20 // quick: but all are known
+		o.Items = 20 // quick; but all answers are known
 		if got := runs(o); got != scout+timed {
 			t.Errorf("%d runs with all answers", got)
 		}
@@ -384,8 +384,8 @@ func TestRunErrors(t *testing.T) {
 	}
 }
 
-// TestCancelled checks that every stage ends soon, and that what was kept is
-// complete for the variants in it.
+// TestCancelled checks that every stage ends soon, and that the kept answers are
+// complete for their variants.
 func TestCancelled(t *testing.T) {
 	for _, at := range []int{1, 12, 20, 35, 50, 70} { // scouting, the first variant alone, its answers, the second's, timing
 		synctest.Test(t, func(t *testing.T) {
@@ -430,7 +430,7 @@ func TestTimesAreNeverNothing(t *testing.T) {
 	}
 }
 
-// TestMemory checks the reading against an allocation that must show.
+// TestMemory checks the reading with an allocation that must show.
 func TestMemory(t *testing.T) {
 	before := residentBytes("VmRSS:")
 	if before == 0 {

@@ -2,24 +2,24 @@ package profiler
 
 import "time"
 
-// Progress is how far a profile is.
+// Progress is the progress of a profile.
 type Progress struct {
 	Stage string        // "memory", "accuracy", "latency"
 	Share float64       // of the whole, 0 to 1, never falling
 	Left  time.Duration // estimated; 0 while unknown
 }
 
-// scoutShare is the part of the whole that the first look at the variants is
-// taken to be, until it has shown what the rest will take.
+// scoutShare is the assumed share of the first look at the variants in the whole, until
+// it has shown how long the rest will take.
 const scoutShare = 0.05
 
-// meter estimates the whole from the first run of every batch size.
+// meter estimates the total time from the first run of every batch size.
 type meter struct {
 	total, done time.Duration // estimates, by the first runs
-	start       time.Time     // of what was estimated
+	start       time.Time     // start of the estimated part
 }
 
-// plan settles how many timed runs there will be, and adds up what is to come.
+// plan sets the number of timed runs and adds up their estimated time.
 func (r *run) plan() {
 	var round time.Duration
 	last := len(r.o.Batches) - 1
@@ -39,7 +39,7 @@ func (r *run) plan() {
 	r.meter.start = time.Now()
 }
 
-// advance counts one batch that was estimated to take so long.
+// advance counts one batch with its estimated time.
 func (m *meter) advance(r *run, stage string, estimate time.Duration) {
 	m.done += estimate
 	share := min(1, float64(m.done)/float64(m.total))

@@ -16,27 +16,26 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// Trial is what a few runs of every graph showed.
+// Trial is the result of a few runs of every graph.
 type Trial struct {
 	Problems []modelpkg.Problem // each with the graph's file
 	Warnings []string
 }
 
-// What the largest batch may be expected to take in a trial, in time and in memory
-// for its inputs.
+// The largest expected time, and memory for inputs, of the largest batch in a trial.
 const (
 	cheapBatch = 2 * time.Second
 	cheapBytes = 256 << 20
 )
 
-// madeUpLength is the size of a made-up sample's dynamic dimension, if its max
-// is not smaller.
+// madeUpLength is the size of a made-up sample's dynamic dimension, unless its max is
+// smaller.
 const madeUpLength = 64
 
-// Try runs every variant of a model on a few samples, one at a time and in batches
-// of 2 and, where that is quick, of the model's limit: what a graph's declarations
-// promise, its operators may not keep. Without a set it runs on made-up samples,
-// and what fails then is a warning only. Its error is that of ctx.
+// Try runs every variant of a model on a few samples: one at a time, in batches of 2
+// and, if that is quick, in batches of the model's limit. The operators of a graph may
+// break what its declarations promise. Without a set it uses made-up samples; a failure
+// is then only a warning. Its error is that of ctx.
 func Try(ctx context.Context, rt runtime.Runtime, m *modelpkg.Model, set *modelpkg.Set) (Trial, error) {
 	var t Trial
 	for v := range m.Variants {
@@ -112,7 +111,7 @@ func itemBytes(item runtime.Item) int {
 }
 
 // scored checks that the metric can score the answers to samples: that they have no
-// NaN, and are probabilities where the package says so.
+// NaN, and are probabilities if the package says so.
 func scored(set *modelpkg.Set, output tensor.Tensor, samples []int) error {
 	if set == nil || set.Judge().External() {
 		return nil
@@ -125,9 +124,9 @@ func scored(set *modelpkg.Set, output tensor.Tensor, samples []int) error {
 	return nil
 }
 
-// trialItems are so many samples that may share a run, spread over the set and
-// repeated where it has too few, and which those are that come first and are not
-// repeated; without a set, one that is made up.
+// trialItems returns most items that may share a run, spread over the set and repeated
+// if there are too few, and the samples of the first, unrepeated ones. Without a set it
+// returns a made-up item.
 func trialItems(m *modelpkg.Model, set *modelpkg.Set, most int) (items []runtime.Item, samples []int) {
 	var found []runtime.Item
 	if set == nil {
@@ -146,8 +145,8 @@ func trialItems(m *modelpkg.Model, set *modelpkg.Set, most int) (items []runtime
 	return items, samples
 }
 
-// shareRun reports whether two items have the same values of all inputs that
-// hold for a whole batch.
+// shareRun reports whether two items have the same values of all inputs that apply to a
+// whole batch.
 func shareRun(m *modelpkg.Model, a, b runtime.Item) bool {
 	for i, in := range m.Inputs {
 		if in.Unbatched && !bytes.Equal(a[i], b[i]) {
@@ -157,7 +156,7 @@ func shareRun(m *modelpkg.Model, a, b runtime.Item) bool {
 	return true
 }
 
-// madeUp is an item of zeros, or of the least value where zero is not allowed.
+// madeUp returns an item of zeros, or of the lowest value if zero is not allowed.
 func madeUp(m *modelpkg.Model) runtime.Item {
 	item := make(runtime.Item, len(m.Inputs))
 	for i, in := range m.Inputs {
@@ -173,7 +172,7 @@ func madeUp(m *modelpkg.Model) runtime.Item {
 	return item
 }
 
-// batchFails says that a batch cannot be run, and what that is usually due to.
+// batchFails returns the error for a batch that cannot run, with the usual cause.
 func batchFails(items int, err error) error {
 	kind := slo.KindOf(err)
 	if items == 1 {
@@ -183,7 +182,7 @@ func batchFails(items int, err error) error {
 		"Export the graph with a dynamic batch, or set limits.max_batch: 1", items, err)
 }
 
-// asDeclared holds the outputs of a batch against the declarations.
+// asDeclared checks the outputs of a batch against the declarations.
 func asDeclared(m *modelpkg.Model, outputs []tensor.Tensor, items int) error {
 	for i, spec := range m.Outputs {
 		want := append(tensor.Shape{int64(items)}, spec.Shape...)
@@ -195,19 +194,20 @@ func asDeclared(m *modelpkg.Model, outputs []tensor.Tensor, items int) error {
 	return nil
 }
 
-// How far the numbers of an item's answer may be from those it has alone, as a
-// share of the largest, before its neighbours in the batch are to blame. Reduced
-// precision and other kernels for other batch sizes make some difference; scales
-// that are computed over the whole batch, as dynamic quantization does, make more.
+// The tolerance for the numbers of an item's answer in a batch, compared with its
+// answer alone, as a share of the largest number. Larger differences mean that the
+// answer depends on the neighbours. Reduced precision, and other kernels for other
+// batch sizes, cause some difference; scales that are computed over the whole batch, as
+// in dynamic quantization, cause more.
 const (
 	fullTolerance    = 0.05 // of a variant in full precision
 	reducedTolerance = 0.2
 	aloneItems       = 8 // compared
 )
 
-// alone checks that an item's answer does not depend on the other items of its
-// batch: servers put strangers' items into one. It is at fault when more than half
-// of the items get another answer.
+// alone checks that an item's answer does not depend on the other items of its batch,
+// because servers batch items of different clients. It fails if more than half of the
+// items get a different answer.
 func alone(ctx context.Context, instance runtime.Instance, m *modelpkg.Model, variant int, items []runtime.Item) error {
 	items = items[:min(len(items), aloneItems)]
 	if len(items) < 2 {
@@ -253,8 +253,8 @@ func alone(ctx context.Context, instance runtime.Instance, m *modelpkg.Model, va
 	return nil
 }
 
-// distance is the largest difference of two lists of numbers, as a share of the
-// largest number; 0 where nothing can be compared.
+// distance returns the largest difference between two lists of numbers, as a share of
+// the largest number; 0 if nothing can be compared.
 func distance(a, b []float64) float64 {
 	if len(a) != len(b) {
 		return 0
@@ -270,7 +270,8 @@ func distance(a, b []float64) float64 {
 	return off / scale
 }
 
-// plainWords are what ONNX Runtime says of graphs it cannot load, and what it means.
+// plainWords are ONNX Runtime's errors for graphs that it cannot load, and what they
+// mean.
 var plainWords = []struct{ says, means string }{
 	{"max supported IR version", "the graph's IR version is newer than the installed ONNX Runtime can read: export it with an older onnx package, or install a newer ONNX Runtime"},
 	{"is under development and support for this is limited", "the graph's opset is newer than the installed ONNX Runtime knows: export it with a lower opset (17 is advised), or install a newer ONNX Runtime"},
@@ -279,7 +280,7 @@ var plainWords = []struct{ says, means string }{
 	{"No opset import for domain", "the graph has an operator of a domain that it does not import: export it again"},
 }
 
-// plain is an error in words that say what to do.
+// plain returns an error in words that say what to do.
 func plain(err error) string {
 	text := err.Error()
 	for _, w := range plainWords {

@@ -16,7 +16,7 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// scripted is a runtime whose outputs a test makes.
+// scripted is a runtime whose outputs the test makes.
 type scripted struct {
 	load error
 	run  func(variant int, items []runtime.Item) ([]tensor.Tensor, error)
@@ -39,7 +39,7 @@ func (in scriptedInstance) Run(_ context.Context, variant int, items []runtime.I
 	return in.run(variant, items)
 }
 
-// scoresOf makes scores of three classes, as score says for each item.
+// scoresOf makes scores of three classes, with score for each item.
 func scoresOf(items []runtime.Item, score func(i int) float32) []tensor.Tensor {
 	var data []byte
 	for i := range items {
@@ -95,8 +95,8 @@ func TestTry(t *testing.T) {
 	}
 }
 
-// TestTryWithoutSamples checks that a model which has no samples is run on made-up
-// ones, and that what these break is no fault of the model.
+// TestTryWithoutSamples checks that a model without samples runs on made-up ones, and
+// that a failure on these is no problem of the model.
 func TestTryWithoutSamples(t *testing.T) {
 	m, _ := testModel(t, 1)
 	m.Inputs[0].Spec = modelpkg.Spec{Name: "x", DType: tensor.Int32, Shape: tensor.Shape{-1}, Max: 100000}
@@ -119,8 +119,8 @@ func TestTryWithoutSamples(t *testing.T) {
 	}
 }
 
-// TestProfileRefusesDependence checks that a profile is not made of a model whose
-// answers depend on what else is in the batch.
+// TestProfileRefusesDependence checks that a model whose answers depend on the rest of
+// the batch is not profiled.
 func TestProfileRefusesDependence(t *testing.T) {
 	m, set := testModel(t, 40)
 	rt := &scripted{run: func(_ int, items []runtime.Item) ([]tensor.Tensor, error) {
@@ -132,8 +132,8 @@ func TestProfileRefusesDependence(t *testing.T) {
 	}
 }
 
-// TestUnbatchedSettings checks that samples with different settings for the whole
-// batch never share one, and that every answer is noted at its sample.
+// TestUnbatchedSettings checks that samples with different values of a whole-batch
+// input never share a batch, and that every answer is stored at its sample.
 func TestUnbatchedSettings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, set := testModel(t, 50)
@@ -171,7 +171,7 @@ func TestUnbatchedSettings(t *testing.T) {
 	})
 }
 
-// TestLengths checks that a profile says for which sizes its times hold.
+// TestLengths checks that a profile records the sizes that its times hold for.
 func TestLengths(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, set := testModel(t, 40)
