@@ -2,14 +2,14 @@ package runtime
 
 import "errors"
 
-// Detailed is an error that has more to say to an operator than to a client, such
-// as where in the runtime's source it arose.
+// Detailed is an error with details for the operator that the client must not see, such
+// as the place in the runtime's source where it arose.
 type Detailed interface {
 	error
 	Detail() string
 }
 
-// Detail is what an error has to say to an operator only, "" if nothing.
+// Detail returns an error's details for the operator, "" if there are none.
 func Detail(err error) string {
 	if d, ok := errors.AsType[Detailed](err); ok {
 		return d.Detail()

@@ -7,8 +7,8 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Ended is the error of a load or a run that its context has ended, with that
-// context's error: of kind cancelled, or deadline exceeded.
+// Ended returns the error of a load or a run that was ended by its context. It wraps
+// that context's error and has kind cancelled or deadline exceeded.
 func Ended(op string, err error) error {
 	kind := slo.KindCancelled
 	if errors.Is(err, context.DeadlineExceeded) {

@@ -16,7 +16,7 @@ import (
 
 // Runtime loads models. It is safe for concurrent use.
 type Runtime interface {
-	// Name and Version identify what runs the graphs, e.g. "onnxruntime", "1.24.3".
+	// Name and Version identify the software, e.g. "onnxruntime", "1.24.3".
 	Name() string
 	Version() string
 	// Load makes one instance of the model with every variant of opts ready to
@@ -24,13 +24,13 @@ type Runtime interface {
 	// (where it is to run cannot be reached now), cancelled or deadline exceeded (ctx
 	// ended first; what is loading ends by itself), or internal.
 	Load(ctx context.Context, m *modelpkg.Model, opts Options) (Instance, error)
-	// Close releases the runtime. All its instances must be closed before.
+	// Close releases the runtime. All its instances must be closed first.
 	Close() error
 }
 
-// ErrLost is in the chain of a Run's error when the instance itself is gone and
-// will run nothing any more: its owner closes it, and its items may run elsewhere.
-// After any other error the instance is as good as before.
+// ErrLost is in the error chain of a Run if the instance itself has failed and cannot
+// run anything more. Its owner must close it; the items may run elsewhere. After any
+// other error the instance is still usable.
 var ErrLost = errors.New("the instance is lost")
 
 // ErrCrashed is ErrLost for a run that is to blame, as far as can be known: the
@@ -43,17 +43,17 @@ type Options struct {
 	Variants []int // indices into Model.Variants; nil loads all
 }
 
-// Item is one sample: the bytes of each of the model's inputs, indexed as
-// Model.Inputs, one sample each (no batch dimension). Inputs of modalities the
-// sample does not carry are nil. The instance reads the bytes, never keeps them.
+// Item is one sample: the bytes of each of the model's inputs, indexed as Model.Inputs,
+// without a batch dimension. Inputs of modalities that the sample does not carry are
+// nil. The instance only reads the bytes and does not keep them.
 type Item [][]byte
 
-// Instance executes up to Slots batches at a time. One with a single slot is not safe
-// for concurrent use: its owner calls Run from one goroutine at a time, because its
+// Instance runs up to Slots batches at a time. An instance with one slot is not safe
+// for concurrent use: its owner must make one call of Run at a time, because its
 // buffers are reused.
 type Instance interface {
-	// Slots is how many calls of Run may be under way at the same time: at least 1,
-	// and always the same.
+	// Slots returns how many calls of Run may be in progress at the same time: at least
+	// 1, and always the same number.
 	Slots() int
 	// Run executes the variant on the items, 1 <= len(items) <=
 	// Limits.BatchItemsMax. The outputs are those of Model.Outputs, in order,
@@ -65,7 +65,7 @@ type Instance interface {
 	// where it runs), overloaded (it is shed there) or internal (the graph failed).
 	// A failed run leaves the instance usable, except for ErrLost.
 	Run(ctx context.Context, variant int, items []Item) ([]tensor.Tensor, error)
-	// Close frees the instance; a second Close does nothing. It must not be
-	// called during Run.
+	// Close frees the instance; a second Close does nothing. It must not be called
+	// during Run.
 	Close() error
 }

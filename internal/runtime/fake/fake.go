@@ -1,8 +1,7 @@
-// Package fake is a runtime that computes nothing: a run takes the time that a
-// profile says, and returns outputs that say which variant ran which item. With
-// it the engine, the server and their tests run whole days of load under virtual
-// time (testing/synctest) and see every kind of failure on demand, with nothing
-// installed.
+// Package fake is a runtime without computation: a run takes the time of a profile and
+// returns outputs that identify the variant and the item. With it the engine, the
+// server and their tests run days of load in virtual time (testing/synctest) with any
+// kind of failure, and nothing has to be installed.
 package fake
 
 import (
@@ -23,35 +22,34 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// Config says how a fake runtime behaves.
+// Config configures a fake runtime.
 type Config struct {
-	// Profiles are those of the models that will be loaded, found by name. A
-	// model without one runs in no time.
+	// Profiles are those of the models to load, found by name. Runs of a model without
+	// a profile take no time.
 	Profiles []*modelpkg.Profile
-	// Scale multiplies every duration: 1.2 is slower than the profile says. 0
-	// stands for 1.
+	// Scale multiplies every duration: 1.2 is slower than profiled. 0 means 1.
 	Scale float64
-	// Slots is how many runs of an instance may be under way at a time; 0: one.
+	// Slots is how many runs of an instance may be in progress at a time; 0: one.
 	Slots int
 	// Instant makes every run take no time at all.
 	Instant bool
-	// Fail, if set, is asked when a run has taken its time. An error fails the
-	// run, with its kind if it is a *slo.Error, else as internal; one that wraps
-	// runtime.ErrLost loses the instance. Instances call it concurrently.
+	// Fail, if set, is called after a run's time has passed. An error fails the run: a
+	// *slo.Error with its kind, any other error as internal. An error that wraps
+	// runtime.ErrLost loses the instance. Instances call Fail concurrently.
 	Fail func(Run) error
-	// HangLoad, if set, is asked at the beginning of a Load, which then waits until
-	// the channel is closed or its context ends. nil: no wait.
+	// HangLoad, if set, is called at the start of a Load, which then waits until the
+	// channel is closed or its context ends. A nil channel: no wait.
 	HangLoad func(*modelpkg.Model) <-chan struct{}
-	// HangRun, if set, is asked when a run has taken its time. The run then waits
-	// until the channel is closed, whatever its context says, as an operator does
-	// that cannot be interrupted. nil: no wait.
+	// HangRun, if set, is called after a run's time has passed. The run then waits
+	// until the channel is closed, even if its context ends, like an operator that
+	// cannot be interrupted. A nil channel: no wait.
 	HangRun func(Run) <-chan struct{}
-	// Answer, if set, makes the outputs of a run instead of Row: it is how a test
-	// gets outputs whose size depends on the data. Errors are treated as Fail's.
+	// Answer, if set, makes the outputs of a run instead of Row, so that a test can
+	// have outputs whose size depends on the data. Errors are treated as those of Fail.
 	Answer func(Run) ([]tensor.Tensor, error)
 }
 
-// Run tells the functions of a Config which run it is.
+// Run describes a run to the functions of a Config.
 type Run struct {
 	Context  context.Context // of the run
 	Model    string
@@ -69,7 +67,7 @@ type Runtime struct {
 
 var _ runtime.Runtime = (*Runtime)(nil)
 
-// New makes a runtime.
+// New returns a fake runtime.
 func New(config Config) *Runtime {
 	if config.Scale == 0 {
 		config.Scale = 1
@@ -77,16 +75,16 @@ func New(config Config) *Runtime {
 	return &Runtime{config: config}
 }
 
-// Name is "fake".
+// Name returns "fake".
 func (*Runtime) Name() string { return "fake" }
 
-// Version is "1".
+// Version returns "1".
 func (*Runtime) Version() string { return "1" }
 
-// Close does nothing: there is nothing to release.
+// Close does nothing.
 func (*Runtime) Close() error { return nil }
 
-// Load makes an instance. Threads do not make it faster.
+// Load makes an instance. More threads do not make it faster.
 func (r *Runtime) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
 	op := "load " + m.Name
 	if opts.Threads < 1 {
@@ -137,7 +135,7 @@ func (r *Runtime) hang(ctx context.Context, m *modelpkg.Model) error {
 	}
 }
 
-// batches lists what was measured of a variant; nothing if runs take no time.
+// batches returns the profiled batches of a variant; nil if runs take no time.
 func (r *Runtime) batches(m *modelpkg.Model, variant int) ([]modelpkg.BatchProfile, error) {
 	p := slices.IndexFunc(r.config.Profiles, func(p *modelpkg.Profile) bool { return p.Model == m.Name })
 	if p < 0 || r.config.Instant {
@@ -152,7 +150,7 @@ func (r *Runtime) batches(m *modelpkg.Model, variant int) ([]modelpkg.BatchProfi
 	return nil, fmt.Errorf("the profile has no batches of variant %s", name)
 }
 
-// instance pretends to run batches.
+// instance simulates runs of batches.
 type instance struct {
 	config  Config
 	model   *modelpkg.Model
@@ -164,11 +162,11 @@ type instance struct {
 	closed  atomic.Bool
 }
 
-// Slots is what the configuration says.
+// Slots returns the configured number.
 func (in *instance) Slots() int { return max(1, in.config.Slots) }
 
-// Run takes the time that the profile says for the variant and the number of
-// items, on the clock of package time, and answers every item with Row.
+// Run takes the profiled time of the variant and the number of items, on the clock of
+// package time, and answers every item with Row.
 func (in *instance) Run(ctx context.Context, variant int, items []runtime.Item) ([]tensor.Tensor, error) {
 	if err := in.check(variant, items); err != nil {
 		return nil, err
@@ -211,7 +209,7 @@ func (in *instance) failed(op string, err error) error {
 	return lost
 }
 
-// check refuses what does not fit the contract of Run.
+// check refuses batches that break the contract of Run.
 func (in *instance) check(variant int, items []runtime.Item) error {
 	op := "run " + in.model.Name
 	switch {
@@ -229,7 +227,7 @@ func (in *instance) check(variant int, items []runtime.Item) error {
 	return nil
 }
 
-// wait lets the run's time pass.
+// wait waits for the run's time.
 func (in *instance) wait(ctx context.Context, variant, items int) error {
 	if ctx.Err() != nil || len(in.batches[variant]) == 0 {
 		return ctx.Err()
@@ -244,16 +242,16 @@ func (in *instance) wait(ctx context.Context, variant, items int) error {
 	}
 }
 
-// Latency is how long a batch of so many items takes: the median of the
-// profile, on a line between neighbouring batch sizes, and on the last line
-// beyond the largest. The batches are not empty and ascend by Items.
+// Latency returns the time of a batch of a number of items: the median of the profile,
+// interpolated linearly between neighbouring batch sizes, and extrapolated beyond the
+// largest. The batches must not be empty and must ascend by Items.
 func Latency(batches []modelpkg.BatchProfile, items int) time.Duration {
 	at, found := slices.BinarySearchFunc(batches, items, func(b modelpkg.BatchProfile, n int) int { return cmp.Compare(b.Items, n) })
 	if found {
 		return stats.FromMilliseconds(batches[at].P50MS)
 	}
 	right := min(max(at, 1), len(batches)-1)
-	if right == 0 { // one size only: in proportion
+	if right == 0 { // only one size: in proportion
 		return stats.FromMilliseconds(batches[0].P50MS * float64(items) / float64(batches[0].Items))
 	}
 	a, b := batches[right-1], batches[right]

@@ -136,7 +136,7 @@ func TestAnswersTellVariantsAndItemsApart(t *testing.T) {
 			rows[string(out[0].Row(i))] = true
 		}
 	}
-	if len(rows) < 6 { // of the 10 there are
+	if len(rows) < 6 { // of 10 possible ones
 		t.Errorf("24 answers are only %d different ones", len(rows))
 	}
 }

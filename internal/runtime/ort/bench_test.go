@@ -13,7 +13,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/runtime/runtimetest"
 )
 
-// batch makes n items with every input of the model.
+// batch returns n items with every input of the model.
 func batch(m *modelpkg.Model, n int) []runtime.Item {
 	random := rand.New(rand.NewPCG(1, 2))
 	items := make([]runtime.Item, n)
@@ -25,10 +25,9 @@ func batch(m *modelpkg.Model, n int) []runtime.Item {
 	return items
 }
 
-// TestRunAllocatesLittle bounds what a run leaves to the garbage collector: for
-// each of the two outputs its bytes and its shape, which are the caller's, and
-// what the binding makes of them; a handle for each tensor; a few slices. However
-// many items there are, it is the same number.
+// TestRunAllocatesLittle bounds the allocations of a run: for each of the two outputs
+// its bytes and its shape, which the caller owns, and those of the binding; a handle
+// for each tensor; a few slices. The number does not depend on the number of items.
 func TestRunAllocatesLittle(t *testing.T) {
 	const most = 24
 	m := twoModalities(t)
@@ -51,8 +50,8 @@ func TestRunAllocatesLittle(t *testing.T) {
 	}
 }
 
-// BenchmarkRun runs a graph that computes next to nothing: what is measured is
-// what surrounds it.
+// BenchmarkRun runs a graph with almost no computation, to measure the overhead around
+// it.
 func BenchmarkRun(b *testing.B) {
 	m := twoModalities(b)
 	in := load(b, m)
@@ -63,7 +62,7 @@ func BenchmarkRun(b *testing.B) {
 	}
 }
 
-// digits is the shipped model, with at most so many items in a batch.
+// digits returns the shipped model with a limit on batches.
 func digits(t testing.TB, batchItemsMax int) *modelpkg.Model {
 	t.Helper()
 	const dir = "../../../models/digits"

@@ -8,8 +8,8 @@ package ort
 #include <stdlib.h>
 #include <string.h>
 
-// The C interface of ONNX Runtime is a table of functions. It only grows at its
-// end: the place of a function is part of its binary interface and never changes.
+// The C interface of ONNX Runtime is a table of functions, to which new ones are only
+// appended: a function's index is part of the binary interface and never changes.
 enum {
 	GetErrorCode = 1, GetErrorMessage = 2, Run = 9, CreateTensorAsOrtValue = 48, CreateTensorWithDataAsOrtValue = 49,
 	IsTensor = 50, GetTensorMutableData = 51, GetStringTensorDataLength = 53, GetStringTensorContent = 54, GetTensorElementType = 60, GetDimensionsCount = 61, GetDimensions = 62,
@@ -130,10 +130,9 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// The binding makes environment, sessions and options. Values and runs go through
-// this file: the binding would copy an output before its size is known to be
-// bearable, cannot return some types, drops the kind of an error, and has no way to
-// give memory back.
+// The binding makes environment, sessions and options. Values and runs use this file,
+// because the binding would copy an output before its size is checked, cannot return
+// some types, drops the kind of an error, and cannot return memory to the system.
 
 // openTable finds the functions of the library that the binding has loaded.
 func openTable(path string) error {
@@ -147,13 +146,13 @@ func openTable(path string) error {
 	return nil
 }
 
-// closeTable lets go of the library.
+// closeTable releases the library.
 func closeTable() { C.closeTable() }
 
-// handle is a pointer to something of ONNX Runtime's.
+// handle is a pointer to an object of ONNX Runtime.
 type handle = unsafe.Pointer
 
-// handleOf is the pointer that one of the binding's structures keeps in a field.
+// handleOf returns the pointer that one of the binding's structures has in a field.
 func handleOf(of any, path ...string) (handle, error) {
 	v := reflect.ValueOf(of)
 	for _, name := range path {
@@ -186,7 +185,7 @@ func (n names) free() {
 	}
 }
 
-// take makes a Go error of a status, nil of success.
+// take turns a status into a Go error, nil for success.
 func take(status unsafe.Pointer) error {
 	if status == nil {
 		return nil
@@ -195,8 +194,7 @@ func take(status unsafe.Pointer) error {
 	return &failure{int(C.errorCode(status)), C.GoString(C.errorMessage(status))}
 }
 
-// newTensor makes a value over Go memory, which must be pinned for as long as the
-// value lives.
+// newTensor makes a value over Go memory, which must be pinned while the value exists.
 func newTensor(shape tensor.Shape, data []byte, element onnx.TensorElementDataType) (handle, error) {
 	memory, err := onnx.GetMemoryInfo()
 	if err != nil {
@@ -243,23 +241,23 @@ func readTexts(value handle, d described, count int) ([]byte, error) {
 
 func releaseValue(value handle) { C.releaseValue(value) }
 
-// graphRun runs a graph. outputs receives values that ONNX Runtime has made, whose
-// memory may be that of an input; the caller releases them.
+// graphRun runs a graph. outputs receives values made by ONNX Runtime, whose memory may
+// be that of an input. The caller must release them.
 func graphRun(s *step, options handle, inputs, outputs []handle) error {
 	return take(C.run(s.session.handle, options, unsafe.SliceData(s.inputs), unsafe.SliceData(inputs), C.size_t(len(inputs)),
 		unsafe.SliceData(s.outputs), C.size_t(len(outputs)), unsafe.SliceData(outputs)))
 }
 
-// setRunOption sets an entry of run options' configuration.
+// setRunOption sets an entry of the run options.
 func setRunOption(options handle, key, value string) error {
 	pair := newNames([]string{key, value})
 	defer pair.free()
 	return take(C.addRunConfigEntry(options, pair[0], pair[1]))
 }
 
-// described is what ONNX Runtime knows of a value.
+// described is ONNX Runtime's description of a value.
 type described struct {
-	element onnx.TensorElementDataType // -1: it is no tensor
+	element onnx.TensorElementDataType // -1: it is not a tensor
 	shape   tensor.Shape
 	data    unsafe.Pointer // nil: texts
 	text    int            // bytes of all texts, without their lengths

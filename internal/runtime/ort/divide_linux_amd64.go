@@ -8,8 +8,8 @@ package ort
 
 static struct sigaction before;
 
-// sizeOfDivision is the length of the signed division (IDIV) at code, 0 if there is
-// none. wide says whether it is of 64 bits, else it is of 32.
+// sizeOfDivision returns the length of the signed division (IDIV) at code, 0 if there
+// is none. wide says whether it has 64 bits or 32.
 static int sizeOfDivision(const uint8_t *code, int *wide) {
 	const uint8_t *p = code;
 	*wide = 0;
@@ -28,9 +28,9 @@ static int sizeOfDivision(const uint8_t *code, int *wide) {
 	return p - code;
 }
 
-// onDivision gives the division of the least number by -1 the result that it has on
-// other processors, and in the arithmetic of two's complement: the least number, and
-// remainder 0. All else is left to whoever was asked before.
+// onDivision gives the division of the lowest integer by -1 its result in two's
+// complement, as on other processors: the lowest integer, and remainder 0. It passes
+// everything else to the previous handler.
 static void onDivision(int number, siginfo_t *info, void *context) {
 	greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
 	int wide, size = 0;
@@ -49,7 +49,7 @@ static void onDivision(int number, siginfo_t *info, void *context) {
 		before.sa_sigaction(number, info, context);
 		return;
 	}
-	sigaction(SIGFPE, &before, NULL); // the division happens once more, under the rule of before
+	sigaction(SIGFPE, &before, NULL); // the division is repeated, with the previous action
 }
 
 static void catchDivision(void) {
@@ -64,8 +64,8 @@ import "C"
 
 import "sync"
 
-// catchDivisions keeps a client's numbers from ending the process. The processor
-// raises a signal when the least whole number is divided by -1, which has no result,
-// and ONNX Runtime does not look for it. The handler stands before Go's, to which it
-// hands on everything else, once for the life of the process.
+// catchDivisions stops a client's numbers from ending the process. The processor raises
+// a signal when the lowest integer is divided by -1, which has no result, and ONNX
+// Runtime does not check for it. The handler is installed once, before Go's, and passes
+// all other signals on to it.
 var catchDivisions = sync.OnceFunc(func() { C.catchDivision() })

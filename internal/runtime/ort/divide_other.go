@@ -2,6 +2,6 @@
 
 package ort
 
-// catchDivisions is for Linux on amd64. Processors of other kinds raise no signal; on
-// amd64 under other systems one ends the process, see docs/security.md.
+// catchDivisions is needed only on Linux on amd64. Other processors raise no signal; on
+// amd64 on other systems the signal ends the process, see docs/security.md.
 func catchDivisions() {}

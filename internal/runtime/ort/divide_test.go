@@ -11,8 +11,8 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// TestDivisionsWithoutResult checks that the least whole number divided by -1, which a
-// client may send, is itself, with remainder 0, and that nothing else is touched.
+// TestDivisionsWithoutResult checks that the lowest integer divided by -1 gives itself,
+// with remainder 0, and that other results do not change.
 func TestDivisionsWithoutResult(t *testing.T) {
 	a := []int64{0, math.MinInt64, 7, -7, 100, math.MinInt64, math.MinInt64 + 1, 9}
 	b := []int64{3, -1, -1, 2, 7, 2, -1, 4}
@@ -42,7 +42,8 @@ func TestDivisionsWithoutResult(t *testing.T) {
 	}
 }
 
-// wholesOf are numbers as bytes; in 32 bits the least stands for the least.
+// wholesOf returns integers as bytes; in 32 bits the lowest int64 becomes the lowest
+// int32.
 func wholesOf(d tensor.DType, list []int64) (data []byte) {
 	for _, v := range list {
 		if d == tensor.Int64 {
@@ -56,8 +57,8 @@ func wholesOf(d tensor.DType, list []int64) (data []byte) {
 
 func narrow(v int64) int32 { return int32(max(math.MinInt32, min(v, math.MaxInt32))) }
 
-// quotients is what Go, which wraps around, makes of the same numbers. ONNX's Mod of
-// whole numbers has the sign of the divisor.
+// quotients returns Go's results, which wrap around, for the same numbers. The result
+// of ONNX's integer Mod has the sign of the divisor.
 func quotients(op string, d tensor.DType, a, b []int64) []byte {
 	var list []int64
 	for i := range a {

@@ -17,20 +17,20 @@ const (
 	codeRuntimeException = 6
 )
 
-// failure is an error of ONNX Runtime's.
+// failure is an error from ONNX Runtime.
 type failure struct {
 	code    int
-	message string // all that it said
+	message string // its full text
 }
 
-// Where in ONNX Runtime's source an error arose: a path with a line, then the
+// The place in ONNX Runtime's source where an error arose: a path with a line, then the
 // signature of a function.
 var (
 	sourcePlace     = regexp.MustCompile(`[^\s'"]*/[^\s'"]+\.(?:cc|cpp|cxx|cu|h|hpp|inl?):\d+:?\s*`)
 	sourceSignature = regexp.MustCompile(`^(?:[\w:<>,&*~]+ )*[\w:<>,&*~]+\([^()]*\)(?: const)?(?: \[with [^\]]*\])? `)
 )
 
-// Error is the message without places in ONNX Runtime's source.
+// Error returns the message without places in ONNX Runtime's source.
 func (f *failure) Error() string {
 	var text strings.Builder
 	rest := f.message
@@ -47,26 +47,26 @@ func (f *failure) Error() string {
 	return strings.TrimSpace(strings.ReplaceAll(text.String(), "\n", " "))
 }
 
-// Detail is the whole message, for the log.
+// Detail returns the whole message, for the log.
 func (f *failure) Detail() string { return f.message }
 
-// memory reports whether the failure is one of too little memory.
+// memory reports whether the failure is a lack of memory.
 func (f *failure) memory() bool {
 	return strings.Contains(f.message, "Failed to allocate memory") || strings.Contains(f.message, "bad_alloc") ||
 		strings.Contains(f.message, "is smaller than requested bytes") || strings.Contains(f.message, "bad allocation")
 }
 
-// failed is the error of a run that ONNX Runtime could not do, or whose outputs
-// nobody can use.
+// failed returns the error of a run that failed in ONNX Runtime, or whose outputs are
+// unusable.
 //
-// Who is to blame follows from what changed. ONNX Runtime says that an argument is
-// invalid of tensors of the wrong shape and of indices beyond a table. What its
-// operators find by themselves, such as lengths that do not fit each other, it calls
-// a failure or an exception; but a graph that has run well on this machine and fails
-// now, failed for what is in this batch. Both are the batch's fault: invalid. In a
-// batch of several clients it is one of theirs, which the engine finds out by
-// running them apart. Too little memory is too large. All else is the graph's fault
-// or the library's: internal.
+// Its kind says who is at fault. ONNX Runtime reports an invalid argument for tensors
+// of the wrong shape and for indices beyond a table. For what its operators find
+// themselves, such as lengths that do not match, it reports a failure or an exception.
+// But if the graph has run successfully on this machine before, the contents of this
+// batch are the cause. In both cases the batch is at fault: invalid. In a batch of
+// several clients one of them is, which the engine finds by running the parts
+// separately. A lack of memory is too large. In all other cases the graph or the
+// library is at fault: internal.
 func (in *instance) failed(variant int, s *session, err error) error {
 	kind := slo.KindOf(err)
 	if f, ok := errors.AsType[*failure](err); ok {
@@ -84,7 +84,7 @@ func (in *instance) failed(variant int, s *session, err error) error {
 	return slo.E("run "+variantName(in.model, variant), kind, "%w", err)
 }
 
-// panicked is a panic inside the binding.
+// panicked is a panic in the binding.
 type panicked struct {
 	value any
 	stack string
@@ -92,7 +92,7 @@ type panicked struct {
 
 func (p *panicked) Error() string { return fmt.Sprintf("the runtime panicked: %v", p.value) }
 
-// Detail is where it panicked.
+// Detail returns the stack of the panic.
 func (p *panicked) Detail() string { return p.stack }
 
 var _, _ runtime.Detailed = (*failure)(nil), (*panicked)(nil)

@@ -12,9 +12,9 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// TestLoadedModelOutlivesItsFiles writes over the files of a model that is loaded,
-// in their places, as a copy of a new version does. Weights are mapped into memory:
-// from the package's own files that would end the process.
+// TestLoadedModelOutlivesItsFiles overwrites the files of a loaded model in place, as
+// copying a new version does. Weights are mapped into memory; if they were mapped from
+// the package's own files, the process would crash.
 func TestLoadedModelOutlivesItsFiles(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS("../../../models/digits")); err != nil {

@@ -14,10 +14,10 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// The graphs of these tests are written here, field by field of onnx.proto3, so
-// that what is tested can be read and nothing needs Python.
+// The graphs of these tests are written here, field by field of onnx.proto3, so that
+// they can be read and nothing needs Python.
 
-// onnxTypes are the element types' numbers in ONNX files.
+// onnxTypes are the numbers of the element types in ONNX files.
 var onnxTypes = map[tensor.DType]int{
 	tensor.FP32: 1, tensor.Uint8: 2, tensor.Int8: 3, tensor.Uint16: 4, tensor.Int16: 5, tensor.Int32: 6, tensor.Int64: 7,
 	tensor.Bool: 9, tensor.FP16: 10, tensor.Bytes: 8, tensor.FP64: 11, tensor.Uint32: 12, tensor.Uint64: 13, tensor.BF16: 16,
@@ -39,8 +39,8 @@ func (m message) nest(field protowire.Number, v message) message { return m.text
 // graph is a GraphProto.
 type graph struct{ message }
 
-// value declares an input (field 11) or output (12); -1 is the batch, -2 another
-// free dimension.
+// value declares an input (field 11) or output (12); -1 is the batch, -2 another free
+// dimension.
 func (g *graph) value(field protowire.Number, name string, d tensor.DType, dims ...int) {
 	var shape message
 	for _, dim := range dims {
@@ -60,7 +60,7 @@ func (g *graph) value(field protowire.Number, name string, d tensor.DType, dims 
 func (g *graph) input(name string, d tensor.DType, dims ...int)  { g.value(11, name, d, dims...) }
 func (g *graph) output(name string, d tensor.DType, dims ...int) { g.value(12, name, d, dims...) }
 
-// node adds an operator; attributes come from integer, integers and body.
+// node adds an operator; integer, integers and body make attributes.
 func (g *graph) node(op string, inputs, outputs []string, attributes ...message) {
 	var n message
 	for _, name := range inputs {
@@ -92,7 +92,7 @@ func (g *graph) floats(name string, dims ...int) {
 	g.message = g.nest(5, w.text(9, string(pattern(n))))
 }
 
-// external adds FP32 weights that are kept in another file.
+// external adds FP32 weights in another file.
 func (g *graph) external(name, file string, dims ...int) {
 	w, _ := weight(name, tensor.FP32, dims...)
 	w = w.nest(13, message(nil).text(1, "location").text(2, file)).number(14, 1)
@@ -117,7 +117,7 @@ func weight(name string, d tensor.DType, dims ...int) (message, int) {
 	return w.number(2, onnxTypes[d]).text(8, name), n
 }
 
-// pattern is n FP32 numbers between -1 and 1.
+// pattern returns n FP32 numbers between -1 and 1.
 func pattern(n int) []byte {
 	var data []byte
 	for i := range n {
@@ -140,9 +140,9 @@ func (g *graph) writeOpset(t testing.TB, dir, name string, opset int) {
 	}
 }
 
-// twoModalities writes a model of two modalities, a with one input and b with
-// two, and of all three variants. Input c is an index into a table of 8 rows:
-// larger ones make the graph fail.
+// twoModalities writes a model with two modalities, a with one input and b with two,
+// and all three variants. Input c is an index into a table of 8 rows; larger indices
+// make the graph fail.
 func twoModalities(t testing.TB) *modelpkg.Model {
 	dir := t.TempDir()
 	for _, name := range []string{"a", "b", "ab"} {
@@ -194,8 +194,8 @@ func twoModalities(t testing.TB) *modelpkg.Model {
 	}
 }
 
-// one makes a model of one modality and one variant, whose graph is written by
-// the caller to dir/graph.onnx.
+// one returns a model with one modality and one variant, whose graph the caller writes
+// to dir/graph.onnx.
 func one(dir string, inputs, outputs []modelpkg.Spec) *modelpkg.Model {
 	m := &modelpkg.Model{
 		Dir: dir, Name: "one",

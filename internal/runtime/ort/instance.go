@@ -26,26 +26,26 @@ type instance struct {
 	closed  bool
 	huge    bool // the run's outputs are: their memory is given back
 
-	terminate  func()        // ends the run that is under way
+	terminate  func()        // ends the current run
 	terminated chan struct{} // receives when terminate has done so
 
-	// Of the run that is under way: the model's inputs as far as they are gathered, the
-	// outputs of all steps, one step after the other, and the inputs of one step.
+	// For the current run: the model's inputs gathered so far, the outputs of all steps,
+	// one step after the other, and the inputs of one step.
 	given, out, in []handle
 }
 
 // step is a run of a graph in a variant.
 type step struct {
 	session         *session
-	sources         []modelpkg.Source // of its inputs
+	sources         []modelpkg.Source // of the graph's inputs
 	inputs, outputs names
-	first           int // of its outputs, among those of all steps
+	first           int // index of its first output among those of all steps
 }
 
-// Load makes an instance. With one thread its sessions are shared with the
-// other instances of the same Model value. ONNX Runtime cannot be stopped while it
-// loads a graph, and reading files may hang: when ctx ends, that goes on by itself,
-// and what comes of it is freed.
+// Load makes an instance. With one thread, its sessions are shared with the other
+// instances of the same Model value. ONNX Runtime cannot be stopped while it loads a
+// graph, and reading files may hang. If ctx ends, loading goes on in the background and
+// frees its result.
 func (r *Runtime) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
 	if ctx.Err() != nil {
 		return nil, runtime.Ended("load "+m.Name, ctx.Err())
@@ -65,7 +65,7 @@ func (r *Runtime) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Opti
 		case done <- result{in, err}:
 		case <-gone:
 			if in != nil {
-				_ = in.Close() // what it could not free is lost
+				_ = in.Close() // a failure leaks memory, no more
 			}
 		}
 	}()
@@ -81,7 +81,8 @@ func (r *Runtime) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Opti
 	}
 }
 
-// guardedLoad turns a panic inside the binding into an error: nobody else could.
+// guardedLoad turns a panic in the binding into an error, because no caller can recover
+// in its goroutine.
 func (r *Runtime) guardedLoad(ctx context.Context, m *modelpkg.Model, opts runtime.Options) (in *instance, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -137,7 +138,7 @@ func (in *instance) prepare() (err error) {
 		return err
 	}
 	in.terminate = func() {
-		_ = in.options.Terminate() // fails only for options that are gone; a run would still end by itself
+		_ = in.options.Terminate() // fails only for freed options; the run then ends by itself
 		in.terminated <- struct{}{}
 	}
 	return nil
@@ -197,7 +198,7 @@ func (s step) free() {
 	s.outputs.free()
 }
 
-// session is the instance's session of a graph, which several variants may run.
+// session returns the instance's session of a graph, which several variants may share.
 func (in *instance) session(k key, declared modelpkg.Step, variant, threads int, files *files) (*session, error) {
 	if threads > 1 {
 		k.owner = in
@@ -212,11 +213,12 @@ func (in *instance) session(k key, declared modelpkg.Step, variant, threads int,
 	return s, err
 }
 
-// Run gathers the items' inputs into the instance's buffers, runs the variant's graphs
-// one after the other and copies the outputs of the last. What one graph hands to the
-// next is not copied. ONNX Runtime makes the room for them: given a buffer it leaves
-// that as it is when an output is an input passed through, a weight, or another
-// output under a second name. The copy costs what clearing a buffer would.
+// Run gathers the items' inputs in the instance's buffers, runs the variant's graphs
+// one after the other and copies the outputs of the last. Tensors between graphs are
+// not copied. ONNX Runtime allocates the outputs. If it were given a buffer, it would
+// leave the buffer unwritten for an output that is an input passed through, a weight,
+// or another output under a second name. Copying costs as much as clearing a buffer
+// would.
 func (in *instance) Run(ctx context.Context, variant int, items []runtime.Item) ([]tensor.Tensor, error) {
 	if err := in.check(variant, items); err != nil {
 		return nil, err
@@ -288,7 +290,7 @@ func (in *instance) collect(values []handle, items int) ([]tensor.Tensor, error)
 	return results, nil
 }
 
-// check refuses what does not fit the contract of Run.
+// check refuses batches that break the contract of Run.
 func (in *instance) check(variant int, items []runtime.Item) error {
 	op := "run " + in.model.Name
 	if in.closed {
@@ -303,7 +305,7 @@ func (in *instance) check(variant int, items []runtime.Item) error {
 	return nil
 }
 
-// run executes a step's graph and ends it when ctx does.
+// run executes the graph, and aborts it if ctx ends.
 func (in *instance) run(ctx context.Context, s *step) error {
 	if ctx.Done() == nil {
 		return graphRun(s, in.handle, in.in, in.out[s.first:])
@@ -314,13 +316,13 @@ func (in *instance) run(ctx context.Context, s *step) error {
 	stop := context.AfterFunc(ctx, in.terminate)
 	err := graphRun(s, in.handle, in.in, in.out[s.first:])
 	if !stop() {
-		<-in.terminated // not before: the flag must not be set for the next run
+		<-in.terminated // wait: the flag must not be set during the next run
 		err = errors.Join(err, in.options.UnsetTerminate())
 	}
 	return err
 }
 
-// reset forgets a run's tensors. The inputs' stay, for the next run.
+// reset drops a run's tensors, but keeps the inputs' tensors for the next run.
 func (in *instance) reset() {
 	for _, value := range in.out {
 		if value != nil {
@@ -339,11 +341,11 @@ func (in *instance) reset() {
 	}
 }
 
-// Slots is 1: the buffers are reused by each run.
+// Slots returns 1: each run reuses the buffers.
 func (*instance) Slots() int { return 1 }
 
-// Close frees the instance's buffers and its share of the sessions. It does
-// nothing the second time.
+// Close frees the instance's buffers and its share of the sessions. A second Close does
+// nothing.
 func (in *instance) Close() error {
 	if in.closed {
 		return nil

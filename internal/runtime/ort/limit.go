@@ -7,11 +7,12 @@ import (
 	"strings"
 )
 
-// The arena may take this part of the memory that the process may have. What would
-// not fit fails its run, before the system ends the process.
+// The arena may use this fraction of the process's memory limit. A run that needs more
+// fails, before the system kills the process.
 const arenaNumerator, arenaDenominator = 3, 4
 
-// arenaBytesMax is the bound of the arena, 0: none, where the memory is not known.
+// arenaBytesMax returns the bound of the arena; 0 (no bound) if the memory limit is
+// unknown.
 func arenaBytesMax() int {
 	memory := 0
 	for _, n := range []int{
@@ -26,7 +27,7 @@ func arenaBytesMax() int {
 	return memory / arenaDenominator * arenaNumerator
 }
 
-// controlGroup reads the memory limit of a container, 0: none.
+// controlGroup reads the memory limit of a container; 0: none.
 func controlGroup(path string) int {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -39,7 +40,7 @@ func controlGroup(path string) int {
 	return n
 }
 
-// installed reads the machine's memory in Linux' list, 0: not known.
+// installed reads the machine's memory from Linux's /proc/meminfo; 0: unknown.
 func installed(path string) int {
 	text, err := os.ReadFile(path)
 	if err != nil {

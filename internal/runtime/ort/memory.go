@@ -14,18 +14,19 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// Bounds of outputs whose size depends on the data, where the package declares no
-// max. They are checked before an output is copied.
+// Bounds of outputs whose size depends on the data, if the package declares no max.
+// They are checked before an output is copied.
 const (
 	itemBytesMax = 64 << 20  // of one item
 	runBytesMax  = 512 << 20 // of one run, all items and outputs
 )
 
-// hugeBytes is from which size on the outputs of a run are worth giving memory back
-// to the system at once. Below, the next runs use it again.
+// hugeBytes is the size of a run's outputs from which their memory is returned to the
+// system at once. Smaller amounts are reused by the next runs.
 const hugeBytes = 32 << 20
 
-// bear refuses an output that is larger than what was declared or is bearable.
+// bear returns an error for an output that is larger than its declaration or the bounds
+// allow.
 func (o output) bear(shape tensor.Shape, items, bytes int) error {
 	if o.DType == tensor.Bytes && bytes > runBytesMax {
 		return slo.E("", slo.KindTooLarge, "the texts of output %q have %d bytes for %d items; %d are allowed in one run: send fewer items", o.Name, bytes, items, runBytesMax)
@@ -47,11 +48,11 @@ func (o output) bear(shape tensor.Shape, items, bytes int) error {
 	return nil
 }
 
-// shrinkKey makes a run give the unused parts of the arena back when it ends. The
-// arena is shared, so that a run of any graph does so for all.
+// shrinkKey makes a run return the unused parts of the arena when it ends. The arena is
+// shared, so a run of any graph does this for all.
 const shrinkKey = "memory.enable_memory_arena_shrinkage"
 
-// identity is an ONNX graph that does nothing, y = Identity(x), for one FP32.
+// identity is a minimal ONNX graph, y = Identity(x), for one FP32.
 const identity = "\x08\x08" + // IR version 8
 	"\x3a\x37" + // graph
 	"\x0a\x10\x0a\x01x\x12\x01y\x22\x08Identity" +
@@ -61,20 +62,20 @@ const identity = "\x08\x08" + // IR version 8
 	"\x42\x02\x10\x11" // operators of version 17
 const oneFloat = "\x12\x0a\x0a\x08\x08\x01\x12\x04\x0a\x02\x08\x01"
 
-// shrinker gives memory back to the system. All Runtimes of the process use it.
+// shrinker returns memory to the system. All Runtimes of the process share it.
 type shrinker struct {
 	mu      sync.Mutex
 	session *session
 	step    step // its run
 	options *onnx.RunOptions
-	handle  handle // of options
+	handle  handle // of the options
 	pin     goruntime.Pinner
 	input   handle
-	timer   *time.Timer // of the collection to come; nil: none
+	timer   *time.Timer // of the next garbage collection; nil: none
 }
 
-// freeDelay is after what time garbage is collected and given back: a huge answer
-// needs some to reach its client.
+// freeDelay is the delay before garbage is collected and returned: a huge answer needs
+// time to reach its client.
 var freeDelay = 5 * time.Second
 
 func newShrinker() (*shrinker, error) {
@@ -116,7 +117,7 @@ func (s *shrinker) open() error {
 	return err
 }
 
-// shrink gives the unused parts of the arena back now, and Go's garbage soon.
+// shrink returns the unused parts of the arena now, and Go's garbage soon.
 func (s *shrinker) shrink() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,8 +1,8 @@
-// Package ort runs models with ONNX Runtime inside the process: a batch costs
-// one copy of its inputs and no round trip. It is the only room with cgo: through
-// github.com/yalue/onnxruntime_go, which loads the shared library at run time, and for
-// values and runs through the library's own interface (capi.go). Package library finds
-// or installs that library.
+// Package ort runs models with ONNX Runtime inside the process: a batch costs one copy
+// of its inputs and no round trip. It is the only package with cgo. It uses
+// github.com/yalue/onnxruntime_go, which loads the shared library at run time, and,
+// for values and runs, the library's own C interface (capi.go). Package library finds
+// or installs the library.
 //
 // What is shared, and why, as measured with the seven fp32 graphs of models/digits
 // (1.8 million weights) on two busy AVX-512 cores:
@@ -10,27 +10,27 @@
 //   - Sessions. ONNX Runtime's Run may be called concurrently, and with one
 //     intra-op thread it runs on the caller's thread. So instances of the same
 //     Model value share one session per variant: a second instance adds no weights
-//     and loads at once (52 MB and 0.2 s without), at the same throughput.
-//   - Working memory. All sessions take it from one arena, registered with the
-//     environment, and memory patterns (a block reserved for each session and
-//     shape) are off: after batches of 32 on all variants 67 MB instead of 364 MB,
-//     at the same speed. An arena is worth it: without any, 6 % more CPU.
+//     and loads at once (without sharing: 52 MB and 0.2 s), at the same throughput.
+//   - Working memory. All sessions allocate from one arena, registered with the
+//     environment. Memory patterns (a block reserved for each session and shape)
+//     are off: after batches of 32 on all variants this takes 67 MB instead of
+//     364 MB, at the same speed. Without any arena, runs take 6 % more CPU.
 //   - Weights. Graphs may keep their weights in one file, which ONNX Runtime maps
-//     into memory, so that graphs and processes share its pages. What matrix
-//     products need is packed anew in each session (53 MB for the seven variants);
-//     without packing it would be 12 MB, but 3 to 8 % slower. The binding cannot
-//     share packed weights between sessions. Speed was chosen.
-//   - Input buffers. An instance has one per input of the model, grown to the
-//     largest batch seen, whichever variant runs.
+//     into memory, so graphs and processes share its pages. Weights of matrix
+//     products are packed in each session (53 MB for the seven variants). Without
+//     packing it would be 12 MB, but 3 to 8 % slower. The binding cannot share
+//     packed weights between sessions. We chose speed.
+//   - Input buffers. An instance has one per input of the model, as large as the
+//     largest batch so far, for all variants.
 //
-// Threads that spin while they wait for work are off: with two intra-op threads
-// beside other work, spinning cost 9 to 11 ms of CPU per item instead of 5 to 5.5.
-// With one thread, the default, there is nothing to wait for.
+// Threads do not spin while they wait for work: with two intra-op threads beside
+// other work, spinning took 9 to 11 ms of CPU per item instead of 5 to 5.5. With one
+// thread, the default, nothing waits.
 //
-// Inputs are Go memory, pinned for as long as a tensor of the library points to it,
-// as the rules of cgo ask. Outputs are the library's memory and copied once: that
-// costs what clearing Go memory for them would, is right for outputs that no operator
-// writes (an input passed through, a weight), and lets their size be looked at before.
+// Inputs are Go memory, pinned while a tensor of the library points to it, as cgo
+// requires. Outputs are the library's memory and are copied once. That costs as much
+// as clearing Go memory for them would, is correct for outputs that no operator writes
+// (an input passed through, a weight), and allows checking their size first.
 package ort
 
 import (
@@ -49,28 +49,28 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Name is what the runtime is called in profiles.
+// Name is the runtime's name in profiles.
 const Name = "onnxruntime"
 
-// Config says where to look for the shared library. The zero value is what
-// users have.
+// Config says where to look for the shared library. The zero value is the default for
+// users.
 type Config = library.Config
 
-// Runtime is ONNX Runtime. All Runtimes of a process are handles of one
-// environment, which the first Open makes and the last Close destroys.
+// Runtime is ONNX Runtime. All Runtimes of a process are handles of one environment,
+// which the first Open makes and the last Close destroys.
 type Runtime struct {
 	version  string
 	library  library.Location
 	mu       sync.Mutex
-	sessions map[key]*session // those in use
+	sessions map[key]*session // sessions in use
 	closed   bool
-	loading  int           // loads that are under way
-	settled  chan struct{} // closed when none is any more; made with the first
+	loading  int           // loads in progress
+	settled  chan struct{} // closed when no load is in progress; made with the first
 }
 
 var _ runtime.Runtime = (*Runtime)(nil)
 
-// environment is the process's one ONNX Runtime. Its owner holds turn.
+// environment is the process's ONNX Runtime. The holder of turn may use it.
 var environment = struct {
 	turn     chan struct{} // a lock that can be waited for with a context
 	users    int
@@ -80,10 +80,9 @@ var environment = struct {
 }{turn: make(chan struct{}, 1)}
 
 // Open finds or installs the shared library, loads it and makes the process's
-// environment, or joins the one there is. Errors have kind not found,
-// unavailable (nothing to install from), unsupported (no build for this
-// machine), invalid (MOSEL_ONNXRUNTIME is wrong) or cancelled, and say what was
-// tried and what to do.
+// environment, or uses the existing one. Errors have kind not found, unavailable
+// (nothing to install from), unsupported (no build for this machine), invalid
+// (MOSEL_ONNXRUNTIME is wrong) or cancelled, and say what was tried and what to do.
 func Open(ctx context.Context, config Config) (*Runtime, error) {
 	select {
 	case environment.turn <- struct{}{}:
@@ -102,10 +101,10 @@ func Open(ctx context.Context, config Config) (*Runtime, error) {
 	return &Runtime{version: environment.version, library: environment.library, sessions: make(map[key]*session)}, nil
 }
 
-// telemetryVariable switches off what official builds from 1.29 on do at once
-// when they are initialised: give this machine an identifier, kept in the user's
-// cache, and send events to Microsoft. What a server runs is nobody's business.
-// Who wants it otherwise sets the variable to 0.
+// telemetryVariable disables what official builds from 1.29 on do when they are
+// initialised: they store an identifier of this machine in the user's cache and send
+// events to Microsoft. Servers should not report what they run. To enable telemetry,
+// set the variable to 0.
 const telemetryVariable = "ORT_DISABLE_TELEMETRY"
 
 // initialise loads a library and makes the environment.
@@ -120,7 +119,7 @@ func initialise(at library.Location) error {
 	}
 	catchDivisions()
 	onnx.SetSharedLibraryPath(at.Path)
-	// Errors are returned; on standard error they would only be repeated.
+	// Errors are returned; ONNX Runtime would also write them to standard error.
 	if err := onnx.InitializeEnvironment(onnx.WithLogLevelFatal()); err != nil {
 		return fmt.Errorf("it cannot be loaded (%w); version %s or later is needed", err, library.Oldest)
 	}
@@ -131,9 +130,9 @@ func initialise(at library.Location) error {
 	return nil
 }
 
-// readOnce reads a library before it is loaded. If its disk does not answer, only the
-// caller hangs here; inside the system's loader the whole process would, because no
-// thread can be made while that holds its lock.
+// readOnce reads a library before it is loaded. If the disk does not answer, only the
+// caller hangs here. Inside the system's loader the whole process would hang, because
+// no thread can be created while the loader holds its lock.
 func readOnce(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -144,8 +143,7 @@ func readOnce(path string) error {
 	return err
 }
 
-// configure registers the arena that all sessions share, and makes what gives its
-// memory back.
+// configure registers the arena that all sessions share, and makes the shrinker.
 func configure(path string) error {
 	if err := openTable(path); err != nil {
 		return err
@@ -166,22 +164,21 @@ func configure(path string) error {
 	return err
 }
 
-// Name is "onnxruntime".
+// Name returns "onnxruntime".
 func (*Runtime) Name() string { return Name }
 
-// Version is that of the loaded library, e.g. "1.26.0".
+// Version returns the version of the loaded library, e.g. "1.26.0".
 func (r *Runtime) Version() string { return r.version }
 
-// Library says which shared library is loaded.
+// Library returns the loaded shared library.
 func (r *Runtime) Library() library.Location { return r.library }
 
-// closeWait is how long Close waits for loads that nobody waits for any more.
+// closeWait is how long Close waits for abandoned loads.
 const closeWait = time.Second
 
-// Close releases the runtime. It refuses while instances are open, and does
-// nothing the second time. Loads that their context has ended and that are not done
-// within a second keep the library in memory: Close tells of them and may be called
-// again.
+// Close releases the runtime. It fails while instances are open; a second Close does
+// nothing. If loads whose context has ended are not done within a second, the library
+// stays in memory: Close returns an error and may be called again.
 func (r *Runtime) Close() error {
 	const op = "close ONNX Runtime"
 	if !r.settle() {
@@ -209,7 +206,7 @@ func (r *Runtime) Close() error {
 	return nil
 }
 
-// begin counts a load in; false when the runtime is closed.
+// begin counts a starting load. It returns false if the runtime is closed.
 func (r *Runtime) begin() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -230,7 +227,7 @@ func (r *Runtime) end() {
 	}
 }
 
-// settle waits for loads, for a time.
+// settle waits for loads, for at most closeWait.
 func (r *Runtime) settle() bool {
 	r.mu.Lock()
 	loading, settled := r.loading, r.settled

@@ -20,7 +20,7 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// open opens ONNX Runtime as users do, installing it on a clean machine.
+// open opens ONNX Runtime as users do, and installs it on a clean machine.
 func open(t testing.TB) *Runtime {
 	t.Helper()
 	rt, err := Open(t.Context(), Config{Progress: os.Stderr})
@@ -30,7 +30,7 @@ func open(t testing.TB) *Runtime {
 	return rt
 }
 
-// load opens ONNX Runtime and loads a model for the length of the test.
+// load opens ONNX Runtime and loads a model for the duration of the test.
 func load(t testing.TB, m *modelpkg.Model) runtime.Instance {
 	t.Helper()
 	rt := open(t)
@@ -111,7 +111,7 @@ func TestDynamicLengths(t *testing.T) {
 	}
 }
 
-// TestElementTypes sends every type through a graph that does nothing.
+// TestElementTypes sends every type through an identity graph.
 func TestElementTypes(t *testing.T) {
 	for d := range elementTypes {
 		for _, shape := range []tensor.Shape{{3}, {-1}} {
@@ -143,7 +143,7 @@ func TestElementTypes(t *testing.T) {
 	}
 }
 
-// refuseLoad loads a model that must be refused.
+// refuseLoad loads a model and expects an error.
 func refuseLoad(t *testing.T, m *modelpkg.Model, kind slo.Kind, want string) {
 	t.Helper()
 	rt := open(t)
@@ -151,7 +151,7 @@ func refuseLoad(t *testing.T, m *modelpkg.Model, kind slo.Kind, want string) {
 	if err == nil || slo.KindOf(err) != kind || !strings.Contains(err.Error(), want) {
 		t.Errorf("%v (kind %v), want %q of kind %v", err, slo.KindOf(err), want, kind)
 	}
-	if err := rt.Close(); err != nil { // nothing of the failed Load is left
+	if err := rt.Close(); err != nil { // the failed Load must leave nothing behind
 		t.Error(err)
 	}
 }
@@ -192,7 +192,7 @@ func TestGraphsAtFault(t *testing.T) {
 	})
 }
 
-// sharedWeights writes two variants that keep their weights in one file.
+// sharedWeights writes two variants with their weights in one file.
 func sharedWeights(t testing.TB) *modelpkg.Model {
 	m := twoModalities(t)
 	m.Variants = m.Variants[:1]
@@ -255,8 +255,8 @@ func TestAFailingGraphFailsOnlyItsBatch(t *testing.T) {
 	}
 }
 
-// TestAnotherShapeThanDeclared checks that ONNX Runtime does not write beyond
-// the room that was made for it.
+// TestAnotherShapeThanDeclared checks that ONNX Runtime does not write beyond the
+// declared size.
 func TestAnotherShapeThanDeclared(t *testing.T) {
 	for _, declared := range []tensor.Shape{{1}, {3}, {2, 1}} {
 		m := twoModalities(t)
@@ -274,7 +274,7 @@ func TestAnotherShapeThanDeclared(t *testing.T) {
 	}
 }
 
-// watched tells when somebody waits for the context's end.
+// watched reports when somebody waits for the context's end.
 type watched struct {
 	context.Context
 	once    *sync.Once
@@ -312,7 +312,7 @@ func TestInstancesShareSessions(t *testing.T) {
 		}
 		all = append(all, in)
 	}
-	again := *m // as after reading the package anew
+	again := *m // as after reading the package again
 	for i, want := range []int{3, 3, 6, 9} {
 		switch i {
 		case 2:
@@ -349,12 +349,12 @@ func TestOpenIsCounted(t *testing.T) {
 	}
 	in, err := second.Load(t.Context(), twoModalities(t), runtime.Options{Threads: 1})
 	if err != nil {
-		t.Fatal(err) // the environment is still there
+		t.Fatal(err) // the environment still exists
 	}
 	if err := errors.Join(in.Close(), second.Close()); err != nil {
 		t.Error(err)
 	}
-	third := open(t) // and is made anew
+	third := open(t) // and is made again
 	if third.Version() == "" || third.Library().Path == "" {
 		t.Errorf("version %q of %+v", third.Version(), third.Library())
 	}
@@ -363,8 +363,8 @@ func TestOpenIsCounted(t *testing.T) {
 	}
 }
 
-// TestTelemetryIsOff checks the switch of builds that would send some; it must be
-// thrown before they are loaded.
+// TestTelemetryIsOff checks the variable that disables telemetry. It must be set before
+// a library is loaded.
 func TestTelemetryIsOff(t *testing.T) {
 	for before, want := range map[string]string{"": "1", "0": "0"} {
 		t.Setenv(telemetryVariable, before)

@@ -14,8 +14,8 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// key identifies a session that instances may share: the same Model value, so
-// that a package that was read anew, and may have changed, gets new sessions.
+// key identifies a session that instances may share. It has the Model value, so a
+// package that was read again, and may have changed, gets new sessions.
 type key struct {
 	model *modelpkg.Model
 	path  string    // of the graph, in the package
@@ -27,12 +27,12 @@ type session struct {
 	graph  *onnx.DynamicAdvancedSession
 	handle handle
 	users  int           // guarded by Runtime.mu
-	loaded chan struct{} // closed when it is there, or err
+	loaded chan struct{} // closed when it is loaded, or err is set
 	err    error
-	proven atomic.Bool // a run has gone well
+	proven atomic.Bool // a run has succeeded
 }
 
-// use takes a graph that has been loaded.
+// use takes over a loaded graph.
 func (s *session) use(graph *onnx.DynamicAdvancedSession) (err error) {
 	if s.handle, err = handleOf(graph, "s", "ortSession"); err != nil {
 		return errors.Join(err, graph.Destroy())
@@ -43,7 +43,8 @@ func (s *session) use(graph *onnx.DynamicAdvancedSession) (err error) {
 
 func (s *session) destroy() error { return s.graph.Destroy() }
 
-// acquire returns the session of a graph, loading it if no other instance has. It waits for one that does; nothing else waits meanwhile.
+// acquire returns the session of a variant. It loads the graph unless another instance
+// has, and waits if another one is loading it. Nothing else waits meanwhile.
 func (r *Runtime) acquire(k key, variant int, step modelpkg.Step, threads int, files *files) (*session, error) {
 	r.mu.Lock()
 	s := r.sessions[k]
@@ -73,7 +74,7 @@ func (r *Runtime) acquire(k key, variant int, step modelpkg.Step, threads int, f
 	return s, s.err
 }
 
-// release gives a session back; its last user frees it.
+// release gives a session back. The last user frees it.
 func (r *Runtime) release(k key) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -91,11 +92,10 @@ func variantName(m *modelpkg.Model, variant int) string {
 	return m.Name + "/" + m.Variants[variant].Name
 }
 
-// files is a copy of a model's files of its own to load graphs from. A session
-// maps the weights that a graph keeps in files of their own into memory for as long
-// as it lives; if somebody wrote a new version over them, the process would die of
-// it. The copy is made when it is needed and deleted when all is loaded: what is
-// mapped stays, and belongs to nobody else.
+// files is a private copy of a model's files to load graphs from. A session maps
+// weights in external files into memory while it exists; if somebody overwrote these
+// files, the process would crash. The copy is made when it is needed and deleted when
+// everything is loaded: the mapped pages stay, and nobody else can change them.
 type files struct {
 	model  *modelpkg.Model
 	copied string
@@ -105,7 +105,7 @@ func (f *files) dir() (string, error) {
 	if f.copied != "" {
 		return f.copied, nil
 	}
-	if f.model.Files == nil { // not read from a package: nobody says what its files should be
+	if f.model.Files == nil { // not read from a package: the files' digests are unknown
 		return f.model.Dir, nil
 	}
 	op := "load " + f.model.Name
@@ -122,12 +122,11 @@ func (f *files) dir() (string, error) {
 
 func (f *files) delete() {
 	if f.copied != "" {
-		_ = os.RemoveAll(f.copied) // what is left is in the system's directory for such
+		_ = os.RemoveAll(f.copied) // what remains is in the system's temporary directory
 	}
 }
 
-// load makes the session from a graph's file below a directory. The binding wants
-// names of inputs and outputs, which the first variant's step gives; runs have their own.
+// load makes the session from a variant's file in a directory.
 func (s *session) load(k key, variant int, step modelpkg.Step, threads int, dir string) error {
 	op := "load " + variantName(k.model, variant)
 	file := filepath.Join(dir, filepath.FromSlash(k.path))
@@ -153,7 +152,7 @@ func (s *session) load(k key, variant int, step modelpkg.Step, threads int, dir 
 	return nil
 }
 
-// sessionOptions are the same for every graph; the package comment has the
+// sessionOptions returns the options for every graph; the package comment has the
 // measurements behind them.
 func sessionOptions(threads int) (*onnx.SessionOptions, error) {
 	o, err := onnx.NewSessionOptions()

@@ -31,7 +31,7 @@ var elementTypes = map[tensor.DType]onnx.TensorElementDataType{
 	tensor.Bytes:  onnx.TensorElementDataTypeString,
 }
 
-// declaration is what inputs and outputs have in common.
+// declaration is the common part of inputs and outputs.
 type declaration struct {
 	modelpkg.Spec
 	element onnx.TensorElementDataType
@@ -49,13 +49,13 @@ func declare(spec modelpkg.Spec) (declaration, error) {
 	return d, nil
 }
 
-// input is where the items of a batch come together, row after row. All
-// variants of an instance use the same buffer.
+// input is the buffer in which the items of a batch are gathered, row after row. All
+// variants of an instance share it.
 type input struct {
 	declaration
 	unbatched bool // one value for the batch, and no batch dimension
 	buffer    []byte
-	pin       goruntime.Pinner // of buffer, which views point to
+	pin       goruntime.Pinner // pins buffer, which views point to
 	views     []view           // by number of items
 	texts     handle           // of the last run; nil: none, or no BYTES
 }
@@ -89,9 +89,9 @@ func (in *input) shape(items, length int) tensor.Shape {
 	return shape
 }
 
-// gather copies input number index of the items, which have been checked, into
-// the buffer and returns a tensor of them. An input that stands for the whole batch
-// is the first item's: the others have the same.
+// gather copies one input of the checked items into the buffer and returns a tensor of
+// them. For an input that applies to the whole batch it takes the first item's value:
+// the others have the same.
 func (in *input) gather(items []runtime.Item, index int) (handle, error) {
 	if in.unbatched {
 		items = items[:1]
@@ -142,7 +142,7 @@ func (in *input) reserve(n int) {
 	in.pin.Pin(&in.buffer[0])
 }
 
-// view returns the tensor over so many rows, made once.
+// view returns the tensor over that many rows. It is made once.
 func (in *input) view(items, itemBytes int) (handle, error) {
 	v := &in.views[items]
 	if v.tensor != nil && v.itemBytes == itemBytes {
@@ -160,7 +160,7 @@ func (in *input) view(items, itemBytes int) (handle, error) {
 	return made, nil
 }
 
-// free forgets the buffer and all views of it.
+// free drops the buffer and all views of it.
 func (in *input) free() {
 	in.releaseTexts()
 	for i, v := range in.views {
@@ -181,8 +181,8 @@ func newOutput(spec modelpkg.Spec) (output, error) {
 	return output{d}, err
 }
 
-// describe holds an output of so many items against its declaration and returns its
-// size in bytes, which may be known although there is an error.
+// describe checks an output of a number of items against its declaration and returns
+// its size in bytes, which may be known even if there is an error.
 func (o output) describe(value handle, items int) (d described, bytes int, err error) {
 	if d, err = describe(value); err != nil {
 		return d, 0, err

@@ -76,7 +76,7 @@ func unwrittenOutputs() []unwritten {
 }
 
 // TestOutputsThatNoOperatorWrites has outputs that are an input, a weight, or another
-// output: ONNX Runtime leaves a buffer that it is given for one of those as it is.
+// output. ONNX Runtime does not write these into a given buffer.
 func TestOutputsThatNoOperatorWrites(t *testing.T) {
 	item := floats(1, 2, 3, 4)
 	for _, test := range unwrittenOutputs() {
@@ -104,7 +104,7 @@ func TestOutputsThatNoOperatorWrites(t *testing.T) {
 						if !bytes.Equal(o.Data, test.want[o.Name]) {
 							t.Errorf("output %s is % x, want % x", o.Name, o.Data, test.want[o.Name])
 						}
-						clear(o.Data) // must hurt nobody
+						clear(o.Data) // must not affect later runs
 					}
 				}
 			})
@@ -112,8 +112,8 @@ func TestOutputsThatNoOperatorWrites(t *testing.T) {
 	}
 }
 
-// counting writes a model that answers to i with i zeros: INT64 [n] for INT64 [1].
-// A batch gets as many as its first item says.
+// counting writes a model that answers i with i zeros: INT64 [n] for INT64 [1]. In a
+// batch all items get as many as the first item says.
 func counting(t testing.TB, most int64) *modelpkg.Model {
 	dir := t.TempDir()
 	var g graph
@@ -171,8 +171,8 @@ func TestOutputsAreBounded(t *testing.T) {
 	}
 }
 
-// TestMoreMemoryThanThereIs asks for more than any machine has, and for more than the
-// process may take of it.
+// TestMoreMemoryThanThereIs asks for more memory than any machine has, and for more
+// than the process may use.
 func TestMoreMemoryThanThereIs(t *testing.T) {
 	lengths := []int64{1 << 50}
 	if most := arenaBytesMax(); most > 0 {
@@ -213,8 +213,8 @@ func TestArenaBytesMax(t *testing.T) {
 	}
 }
 
-// resident is the process's memory in bytes; the test is skipped where that cannot
-// be read.
+// resident returns the process's memory in bytes, and skips the test if that cannot be
+// read.
 func resident(t testing.TB) int {
 	t.Helper()
 	text, err := os.ReadFile("/proc/self/statm")
@@ -228,8 +228,8 @@ func resident(t testing.TB) int {
 	return pages * os.Getpagesize()
 }
 
-// TestMemoryComesBack runs huge outputs, refused and not, and wants their memory back
-// while the model is loaded.
+// TestMemoryComesBack runs huge outputs, refused and accepted, and expects their memory
+// to be returned while the model stays loaded.
 func TestMemoryComesBack(t *testing.T) {
 	const slack = 100 << 20
 	defer func(d time.Duration) { freeDelay = d }(freeDelay)
@@ -277,7 +277,8 @@ func TestFirstDimensionMustBeTheItems(t *testing.T) {
 	}
 }
 
-// TestUnbatchedInputs scales by a number that has no batch dimension, or none at all.
+// TestUnbatchedInputs scales by a number without a batch dimension, or without any
+// dimension.
 func TestUnbatchedInputs(t *testing.T) {
 	for _, shape := range []tensor.Shape{{}, {1}, {4}, {-1}} {
 		t.Run(shape.String(), func(t *testing.T) {
@@ -321,8 +322,7 @@ func TestUnbatchedInputs(t *testing.T) {
 	}
 }
 
-// TestInputsThatDoNotFitEachOther is what a client does who sends an id list and a
-// mask of different lengths.
+// TestInputsThatDoNotFitEachOther sends a list of ids and a mask of different lengths.
 func TestInputsThatDoNotFitEachOther(t *testing.T) {
 	dir := t.TempDir()
 	var g graph
@@ -366,7 +366,7 @@ func TestFailuresNameNoSource(t *testing.T) {
 	}
 }
 
-// TestALoadThatIsGivenUp ends the context of a load whose files never come.
+// TestALoadThatIsGivenUp ends the context of a load whose files never arrive.
 func TestALoadThatIsGivenUp(t *testing.T) {
 	rt := open(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)

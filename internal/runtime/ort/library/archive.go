@@ -14,10 +14,10 @@ import (
 	"strings"
 )
 
-// libraryBytesMax bounds what is unpacked; the largest pinned library has 38 MB.
+// libraryBytesMax bounds an unpacked library; the largest pinned one has 38 MB.
 const libraryBytesMax = 512 << 20
 
-// unpack writes one member of an archive (a wheel is a zip, everything else a
+// unpack writes one member of an archive (a wheel is a zip, every other one a
 // compressed tar) to a file and returns its SHA-256.
 func unpack(archive, member, file string) (digest string, err error) {
 	find := findTar
@@ -80,8 +80,8 @@ func findTar(archive, member string, found func(io.Reader) error) error {
 	}
 }
 
-// writeLibrary writes the library through to the disk, so that the rename that
-// follows never shows less than all of it.
+// writeLibrary syncs the library to disk, so that after the rename the file is never
+// incomplete.
 func writeLibrary(file string, content io.Reader) (digest string, err error) {
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
 	if err != nil {

@@ -1,14 +1,13 @@
-// Package library finds ONNX Runtime's shared library on this machine or
-// installs it, once, for the user. It is apart from the package that loads the
-// library (ort) because it needs no cgo: it is about files, archives and
-// registries, and can be tested without loading anything.
+// Package library finds ONNX Runtime's shared library on this machine or installs it,
+// once per user. It is separate from the package that loads the library (ort) because
+// it needs no cgo: it handles files, archives and registries, and can be tested
+// without loading anything.
 //
-// The order is: the file that MOSEL_ONNXRUNTIME names, the usual system
-// directories, the user's cache (or, where there is none that can be written, a
-// temporary directory of the user), and then an installation into that cache. What
-// is downloaded is pinned by version and SHA-256 (see pins.go); a cached
-// library is held against the digest that was recorded when it was installed,
-// every time it is used.
+// The order is: the file that MOSEL_ONNXRUNTIME names; the usual system directories;
+// the user's cache or, if that cannot be written, a temporary directory of the user;
+// and then an installation into that cache. Downloads are pinned by version and
+// SHA-256 (see pins.go). A cached library is checked against the digest that was
+// recorded at its installation, every time it is used.
 package library
 
 import (
@@ -27,24 +26,24 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// EnvironmentVariable names a library file to use before any other.
+// EnvironmentVariable names a library file that takes precedence over all others.
 const EnvironmentVariable = "MOSEL_ONNXRUNTIME"
 
-// Version is the ONNX Runtime release that is installed where none is found. Of
-// those at least as new as Oldest it is the last whose official builds send no
-// telemetry: 1.29 began to, on Linux and macOS too. 1.30 runs the graphs of
-// models/digits no faster; 1.24 takes 5 % longer, 1.27 to 1.29 20 %.
+// Version is the ONNX Runtime release to install if none is found. Among those at least
+// as new as Oldest it is the last whose official builds send no telemetry: 1.29 began
+// to, also on Linux and macOS. 1.30 runs the graphs of models/digits no faster; 1.24
+// takes 5 % longer, 1.27 to 1.29 20 %.
 const Version = "1.26.0"
 
-// Oldest is the lowest version that the binding's C API can talk to.
+// Oldest is the lowest version whose C API the binding supports.
 const Oldest = "1.24"
 
 // Found says by which rule a library was found.
 type Found string
 
-// The rules, in their order.
+// The rules, in order.
 const (
-	Environment Found = "environment" // MOSEL_ONNXRUNTIME names it
+	Environment Found = "environment" // named by MOSEL_ONNXRUNTIME
 	System      Found = "system"      // in a system directory
 	Cache       Found = "cache"       // installed by mosel, now or earlier
 )
@@ -53,27 +52,27 @@ const (
 type Location struct {
 	Path    string
 	Found   Found
-	Channel Channel // where a cached library was downloaded from, else ""
+	Channel Channel // source of a cached library, else ""
 }
 
-// Config says where to look. The zero value is what users have.
+// Config says where to look. The zero value is the default for users.
 type Config struct {
-	// Progress receives a line for each step of an installation; nil is silence.
+	// Progress receives a line for each step of an installation; nil: no output.
 	Progress io.Writer
-	// NoInstall makes it an error that no library is there.
+	// NoInstall makes a missing library an error instead of installing it.
 	NoInstall bool
-	// CacheDir is used instead of the directories of package cachedir.
+	// CacheDir replaces the directories of package cachedir.
 	CacheDir string
-	// SystemDirs are used instead of the usual system directories; tests pass
-	// an empty, non-nil slice for a machine without any.
+	// SystemDirs replaces the usual system directories. Tests use an empty, non-nil
+	// slice for a machine without any.
 	SystemDirs []string
 }
 
-// Find walks the order and returns the first library that accept takes; accept
-// loads it, or is nil to take any. A library named by the environment must do:
-// if it does not, that is an error, for silently taking another would hide a
-// mistake. One that is refused in a system directory or in the cache is only
-// noted. The error at the end says everything that was tried.
+// Find goes through the order and returns the first library that accept accepts. accept
+// loads it, or is nil to accept any. If the library that the environment names is not
+// accepted, that is an error, because using another one would hide a mistake. If one in
+// a system directory or in the cache is not accepted, it is skipped. The final error
+// lists everything that was tried.
 func (c Config) Find(ctx context.Context, accept func(Location) error) (Location, error) {
 	if accept == nil {
 		accept = func(Location) error { return nil }
@@ -88,7 +87,7 @@ func (c Config) Find(ctx context.Context, accept func(Location) error) (Location
 	return c.cached(ctx, accept, &tried)
 }
 
-// named takes the library of the environment variable.
+// named returns the library of the environment variable.
 func named(file string, accept func(Location) error) (Location, error) {
 	op := "use the ONNX Runtime library of " + EnvironmentVariable
 	info, err := os.Stat(file)
@@ -106,7 +105,7 @@ func named(file string, accept func(Location) error) (Location, error) {
 	return at, nil
 }
 
-// system looks through the system directories.
+// system searches the system directories.
 func (c Config) system(accept func(Location) error, tried *attempts) (Location, bool) {
 	dirs := c.SystemDirs
 	if dirs == nil {
@@ -134,8 +133,8 @@ func (c Config) system(accept func(Location) error, tried *attempts) (Location, 
 	return Location{}, false
 }
 
-// cached looks in the caches and, where none has the library, installs it in the
-// first that can be written.
+// cached searches the caches and, if none has the library, installs it in the first one
+// that can be written.
 func (c Config) cached(ctx context.Context, accept func(Location) error, tried *attempts) (Location, error) {
 	const op = "find the ONNX Runtime library"
 	at, err := c.lookup(tried)
@@ -170,8 +169,8 @@ func (c Config) lookup(tried *attempts) (at Location, err error) {
 	return Location{}, err
 }
 
-// firstWritable is the first cache in which files can be created, nil if there
-// is none.
+// firstWritable returns the first cache in which files can be created, nil if there is
+// none.
 func firstWritable(stores []*store, tried *attempts) *store {
 	for _, s := range stores {
 		err := s.cache.Make()
@@ -183,12 +182,12 @@ func firstWritable(stores []*store, tried *attempts) *store {
 	return nil
 }
 
-// attempts collects what was tried, for the error that says so.
+// attempts collects what was tried, for the error.
 type attempts []string
 
 func (a *attempts) add(format string, args ...any) { *a = append(*a, fmt.Sprintf(format, args...)) }
 
-// failure lists the attempts and says what to do.
+// failure returns the error that lists the attempts and what to do.
 func (a *attempts) failure() error {
 	return fmt.Errorf("no ONNX Runtime library of version %s or later can be used. Tried:\n  - %s\n"+
 		"What to do: run \"mosel runtime install\" where the official release, PyPI or npm can be reached (HTTPS_PROXY is honoured), or "+
@@ -196,8 +195,8 @@ func (a *attempts) failure() error {
 		Oldest, strings.Join(*a, "\n  - "), releasePage, EnvironmentVariable, fileName(runtime.GOOS))
 }
 
-// systemDirs lists where the dynamic linker of the system would look, without
-// asking it.
+// systemDirs returns the directories that the system's dynamic linker would search,
+// without asking it.
 func systemDirs(goos, goarch string, getenv func(string) string) []string {
 	variable, usual := "LD_LIBRARY_PATH", []string{"/usr/local/lib", "/usr/lib", "/usr/lib64", "/opt/onnxruntime/lib"}
 	if triple := map[string]string{"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}[goarch]; triple != "" {
@@ -215,7 +214,7 @@ func systemDirs(goos, goarch string, getenv func(string) string) []string {
 	return dirs
 }
 
-// fileName is what the library is called on a system, without a version.
+// fileName returns the library's file name on a system, without a version.
 func fileName(goos string) string {
 	if goos == "darwin" {
 		return "libonnxruntime.dylib"
@@ -228,8 +227,8 @@ var (
 	darwinForm = regexp.MustCompile(`^libonnxruntime(\.[0-9]+)*\.dylib$`)
 )
 
-// candidates lists the libraries in a directory, each real file once, the
-// newest first. A directory that cannot be read has none.
+// candidates returns the libraries in a directory, each real file once, the newest
+// first; none if the directory cannot be read.
 func candidates(dir, goos string) []string {
 	form := linuxForm
 	if goos == "darwin" {
@@ -252,8 +251,8 @@ func candidates(dir, goos string) []string {
 
 var versionForm = regexp.MustCompile(`\.([0-9]+\.[0-9]+(\.[0-9]+)?)(\.dylib)?$`)
 
-// fileVersion reads the version off a file name such as
-// libonnxruntime.so.1.26.0, "" if there is none.
+// fileVersion returns the version in a file name such as libonnxruntime.so.1.26.0, ""
+// if there is none.
 func fileVersion(file string) string {
 	match := versionForm.FindStringSubmatch(filepath.Base(file))
 	if match == nil {
@@ -264,8 +263,8 @@ func fileVersion(file string) string {
 
 func olderThan(version, than string) bool { return compareVersions(version, than) < 0 }
 
-// compareVersions orders dotted numbers; a missing part counts as 0, and no
-// version at all comes before every other.
+// compareVersions orders dotted numbers. A missing part counts as 0; "" comes before
+// every version.
 func compareVersions(a, b string) int {
 	as, bs := strings.Split(a, "."), strings.Split(b, ".")
 	for i := range max(len(as), len(bs)) {
@@ -280,6 +279,6 @@ func part(parts []string, i int) int {
 	if i >= len(parts) {
 		return 0
 	}
-	n, _ := strconv.Atoi(parts[i]) // the form admits digits only; too many of them are no version we know
+	n, _ := strconv.Atoi(parts[i]) // fileVersion allows only digits; a number that is too long is no known version
 	return n
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// touch makes an empty file, and the directories to it.
+// touch creates an empty file and its directories.
 func touch(t *testing.T, file string) string {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
@@ -26,7 +26,7 @@ func touch(t *testing.T, file string) string {
 	return file
 }
 
-// nowhere is a machine with no library at all, and nothing to install from.
+// nowhere is a machine with no library and nothing to install from.
 func nowhere(t *testing.T) Config {
 	t.Setenv(EnvironmentVariable, "")
 	return Config{NoInstall: true, CacheDir: t.TempDir(), SystemDirs: []string{}}
@@ -86,7 +86,7 @@ func TestSystemLibraries(t *testing.T) {
 	if err != nil || at != (Location{Path: want, Found: System}) {
 		t.Errorf("%+v, %v", at, err)
 	}
-	// What cannot be loaded is passed over, and each real file offered once.
+	// Libraries that cannot be loaded are skipped, and each real file is offered once.
 	offered = nil
 	_, err = c.Find(t.Context(), func(l Location) error {
 		offered = append(offered, l.Path)
@@ -139,8 +139,8 @@ func TestTheCacheIsTheUsers(t *testing.T) {
 	}
 }
 
-// TestTheFirstCacheThatCanBeWrittenIsUsed: without a home, or with one that is
-// read-only, the library goes to the temporary directory of the user.
+// TestTheFirstCacheThatCanBeWrittenIsUsed checks that without a home directory, or with
+// a read-only one, the library goes to the user's temporary directory.
 func TestTheFirstCacheThatCanBeWrittenIsUsed(t *testing.T) {
 	file := touch(t, filepath.Join(t.TempDir(), "file"))
 	blocked := &store{cache: cachedir.At(filepath.Join(file, "x")), root: "no"}
@@ -154,7 +154,8 @@ func TestTheFirstCacheThatCanBeWrittenIsUsed(t *testing.T) {
 	}
 }
 
-// TestALibraryThatOthersMayReplaceIsNotUsed: it would be loaded into the process.
+// TestALibraryThatOthersMayReplaceIsNotUsed checks this because the library would be
+// loaded into the process.
 func TestALibraryThatOthersMayReplaceIsNotUsed(t *testing.T) {
 	c := nowhere(t)
 	c.CacheDir = ""
@@ -179,7 +180,7 @@ func TestALibraryThatOthersMayReplaceIsNotUsed(t *testing.T) {
 	if err := os.Chmod(filepath.Dir(s.root), 0o777); err != nil { //nolint:gosec // it is the case
 		t.Fatal(err)
 	}
-	if at, err := c.Find(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "nobody else can write") {
+	if at, err := c.Find(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "nobody else may be able to write") {
 		t.Errorf("%+v, %v", at, err)
 	}
 }

@@ -3,9 +3,9 @@ package library
 // Channel is where a library can be downloaded from.
 type Channel string
 
-// The channels, in the order in which they are tried: the official release is
-// the smallest download and needs nothing but HTTPS; the wheel is a fifth of the
-// npm package, which carries the libraries of all platforms.
+// The channels, in order of preference. The official release is the smallest download
+// and needs only HTTPS. The wheel has a fifth of the size of the npm package, which has
+// the libraries of all platforms.
 const (
 	Release Channel = "release" // the project's release on GitHub
 	PyPI    Channel = "pypi"    // the wheel onnxruntime, through pip
@@ -17,28 +17,28 @@ const (
 	releaseFiles = "https://github.com/microsoft/onnxruntime/releases/download/v" + Version
 )
 
-// pin is one archive of Version that holds the library for one platform. The
-// builds of the three channels differ, so each has its own digest.
+// pin is one archive of Version that has the library for one platform. The builds of
+// the three channels differ, so each has its own digest.
 type pin struct {
-	archive string // what it is called in the channel
+	archive string // file name in the channel
 	sha256  string // of the archive, in hexadecimal
 	member  string // path of the library inside the archive
 	wheel   string // pip's platform tag, PyPI only
 }
 
-// The digests of the npm package and of the wheels are of archives that were
-// downloaded from the registries (TestFetch does it again, given -fetch). Those of
-// the releases were not: they are the digests that GitHub publishes, taken from
-// several independent projects that pin the same files and agree. As a check on
-// them, the library that one of those lists for linux/arm64 is, byte for byte, the
-// one in the npm package.
+// The digests of the npm package and of the wheels were computed from archives that
+// were downloaded from the registries (TestFetch repeats this, with -fetch). Those of
+// the releases were not: they are the digests that GitHub publishes, taken from several
+// independent projects that pin the same files and agree. As a check, the library that
+// one of these projects lists for linux/arm64 is byte for byte the one in the npm
+// package.
 const (
 	npmArchive = "onnxruntime-node-" + Version + ".tgz"
 	npmSHA256  = "874e97b8840c16db3a3997a4cc75976ee46fb4828bc95dda909d8d4e134bed02"
 )
 
-// pins has a row for each platform, "GOOS/GOARCH". ONNX Runtime stopped
-// building for Intel Macs with 1.24.
+// pins has a row for each platform, "GOOS/GOARCH". ONNX Runtime has no builds for Intel
+// Macs since 1.24.
 var pins = map[string]map[Channel]pin{
 	"linux/amd64": {
 		Release: {

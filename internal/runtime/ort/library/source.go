@@ -15,28 +15,29 @@ import (
 )
 
 const (
-	// downloadTimeout bounds one source: the largest archive (100 MB) needs
-	// 170 kB/s to be in time.
+	// downloadTimeout bounds one source: the largest archive (100 MB) needs at least
+	// 170 kB/s.
 	downloadTimeout = 10 * time.Minute
-	// connectTimeout and answerTimeout bound what a firewall that swallows
-	// packets costs before the next source is tried.
+	// connectTimeout and answerTimeout bound the wait for a firewall that drops
+	// packets, before the next source is tried.
 	connectTimeout = 10 * time.Second
 	answerTimeout  = 20 * time.Second
 	// archiveBytesMax bounds a download; the largest pinned archive has 100 MB.
 	archiveBytesMax = 256 << 20
-	// complaintBytesMax bounds how much of a registry client's complaint is repeated.
+	// complaintBytesMax bounds how much of a registry client's error output is
+	// repeated.
 	complaintBytesMax = 600
 )
 
-// source downloads the pinned archive of one channel into a directory and
-// returns its path. It need not verify anything.
+// source downloads the pinned archive of one channel into a directory and returns its
+// path. It need not verify anything.
 type source interface {
 	fmt.Stringer
 	channel() Channel
 	fetch(ctx context.Context, p pin, dir string) (archive string, err error)
 }
 
-// sources lists the channels in the order in which they are tried.
+// sources returns the sources in order of preference.
 func sources() []source {
 	return []source{
 		website{files: releaseFiles, client: &http.Client{Transport: transport()}},
@@ -59,14 +60,14 @@ func sources() []source {
 	}
 }
 
-// website is the official release, by plain HTTPS.
+// website is the official release, over plain HTTPS.
 type website struct {
 	files  string // URL of the directory of the release's files
 	client *http.Client
 }
 
 func transport() *http.Transport {
-	t := http.DefaultTransport.(*http.Transport).Clone() // proxies from the environment included
+	t := http.DefaultTransport.(*http.Transport).Clone() // uses proxies from the environment
 	t.DialContext = (&net.Dialer{Timeout: connectTimeout}).DialContext
 	t.TLSHandshakeTimeout = connectTimeout
 	t.ResponseHeaderTimeout = answerTimeout
@@ -102,11 +103,11 @@ func (w website) fetch(ctx context.Context, p pin, dir string) (archive string, 
 	return archive, err
 }
 
-// registry is a package registry, through its own client, so that the user's
+// registry is a package registry, used through its own client, so that the user's
 // mirrors, proxies and credentials apply.
 type registry struct {
 	from      Channel
-	programs  [][]string // ways to call the client; the first that is installed is used
+	programs  [][]string // ways to call the client; the first installed one is used
 	arguments func(p pin, dir string) []string
 }
 
@@ -124,8 +125,8 @@ func (r registry) fetch(ctx context.Context, p pin, dir string) (string, error) 
 	}
 	arguments := append(program[1:], r.arguments(p, dir)...)
 	command := exec.CommandContext(ctx, program[0], arguments...)
-	command.Dir = dir                    // a project's own settings must not matter
-	command.WaitDelay = 10 * time.Second // for what the client itself has started
+	command.Dir = dir                    // a project's own settings must not apply
+	command.WaitDelay = 10 * time.Second // for child processes of the client
 	var said tail
 	command.Stdout, command.Stderr = &said, &said
 	if err := command.Run(); err != nil {
@@ -147,7 +148,7 @@ func (r registry) installed() []string {
 	return nil
 }
 
-// tail keeps the end of what a client says, where the reason stands.
+// tail keeps the end of a client's output, which has the reason.
 type tail []byte
 
 func (t *tail) Write(p []byte) (int, error) {
@@ -158,7 +159,7 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// String is the complaint on one line, after a colon; "" if there is none.
+// String returns the output on one line, after a colon; "" if there is none.
 func (t tail) String() string {
 	text := strings.Join(strings.Fields(string(t)), " ")
 	if text == "" {

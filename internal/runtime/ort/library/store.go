@@ -21,35 +21,36 @@ import (
 )
 
 const (
-	// lockPoll is how often a second process looks whether the first has
-	// finished installing: often enough to go unnoticed beside a download.
+	// lockPoll is how often a second process checks whether the first has finished the
+	// installation. The delay is small compared with a download.
 	lockPoll = 200 * time.Millisecond
-	// originBytesMax bounds the record beside a library, which has two short fields.
+	// originBytesMax bounds the record of a library's source, which has two short
+	// fields.
 	originBytesMax = 4096
 	originFile     = "origin.json"
 	lockFile       = "install.lock"
-	incomplete     = "incomplete-" // prefix of directories that are not yet, or never will be, an installation
+	incomplete     = "incomplete-" // prefix of directories of unfinished installations
 )
 
-// store is the user's cache of libraries: root/<version>/<os>-<arch> has the
-// library and the record of its source. That directory appears by one
-// rename, complete, or not at all.
+// store is the user's cache of libraries: root/<version>/<os>-<arch> has the library
+// and the record of its source. That directory appears complete, by one rename, or not
+// at all.
 type store struct {
 	cache        cachedir.Dir
-	root         string // the path of it
+	root         string // its path
 	goos, goarch string
 	pins         map[Channel]pin // of this platform, empty if there is no build for it
 	sources      []source
 	progress     io.Writer
 }
 
-// origin is the record beside an installed library.
+// origin is the record of an installed library's source.
 type origin struct {
 	Channel Channel `json:"channel"`
 	SHA256  string  `json:"sha256"` // of the library itself
 }
 
-// stores lists the caches in the order in which they are used.
+// stores returns the caches in order of preference.
 func (c Config) stores() []*store {
 	dirs := cachedir.Find("onnxruntime")
 	if c.CacheDir != "" {
@@ -69,7 +70,7 @@ func (c Config) stores() []*store {
 	return all
 }
 
-// dir is where the library of this version and platform belongs.
+// dir returns the directory of the library for this version and platform.
 func (s *store) dir() string { return filepath.Join(s.root, Version, s.goos+"-"+s.goarch) }
 
 func (s *store) file() string { return filepath.Join(s.dir(), fileName(s.goos)) }
@@ -109,7 +110,7 @@ func readOrigin(file string) (origin, error) {
 	return record, nil
 }
 
-// Digest is the SHA-256 of a file, in hexadecimal.
+// Digest returns the SHA-256 of a file, in hexadecimal.
 func Digest(file string) (string, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -123,9 +124,9 @@ func Digest(file string) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-// install downloads the library and puts it into the cache. A lock keeps a
-// second process from downloading the same; should the file system have no
-// locks, the rename at the end alone keeps both safe.
+// install downloads the library into the cache. A lock stops a second process from
+// downloading the same. If the file system has no locks, the rename at the end still
+// keeps both safe.
 func (s *store) install(ctx context.Context, tried *attempts) (Location, error) {
 	op := "install ONNX Runtime " + Version
 	if len(s.pins) == 0 {
@@ -158,17 +159,17 @@ func (s *store) install(ctx context.Context, tried *attempts) (Location, error) 
 	return Location{}, slo.E(op, slo.KindUnavailable, "%w", tried.failure())
 }
 
-// sweep removes what installations that were killed have left behind. Whoever
-// holds the lock is the only one at work.
+// sweep removes what killed installations have left. The holder of the lock is the only
+// one that installs.
 func (s *store) sweep() {
 	left, _ := filepath.Glob(filepath.Join(s.root, incomplete+"*"))
 	for _, dir := range left {
-		_ = os.RemoveAll(dir) // what cannot be removed is only disk space
+		_ = os.RemoveAll(dir) // a remaining file only costs disk space
 	}
 }
 
-// installFrom downloads from one source into a temporary directory beside the
-// final one, verifies, unpacks and moves into place.
+// installFrom downloads from one source into a temporary directory next to the final
+// one, verifies, unpacks and renames.
 func (s *store) installFrom(ctx context.Context, from source, p pin) (Location, error) {
 	fmt.Fprintf(s.progress, "installing ONNX Runtime %s, which is needed once: %s ...\n", Version, from)
 	temporary, err := os.MkdirTemp(s.root, incomplete)
@@ -211,9 +212,9 @@ func writeOrigin(file string, record origin) error {
 	return os.WriteFile(file, append(text, '\n'), 0o644)
 }
 
-// place moves a complete directory to where it belongs. What is there already
-// is a damaged installation, which goes away, or one that another process has
-// just completed, which serves as well as ours.
+// place moves a complete directory to its final place. An existing directory there is
+// either a damaged installation, which is moved aside, or one that another process has
+// just completed, which is used instead.
 func (s *store) place(ready, aside string) (Location, error) {
 	if err := os.MkdirAll(filepath.Dir(s.dir()), 0o755); err != nil {
 		return Location{}, err
@@ -223,7 +224,7 @@ func (s *store) place(ready, aside string) (Location, error) {
 		if at, err := s.lookup(); err == nil {
 			return at, nil
 		}
-		_ = os.Rename(s.dir(), aside) // if it is gone already, so much the better
+		_ = os.Rename(s.dir(), aside) // if it is gone already, all the better
 		err = os.Rename(ready, s.dir())
 	}
 	at, missing := s.lookup()

@@ -69,7 +69,7 @@ func digestOf(data []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// shop is a source that hands out bytes and counts how often.
+// shop is a source that returns bytes and counts its calls.
 type shop struct {
 	sells Channel
 	data  []byte
@@ -89,7 +89,7 @@ func (s *shop) fetch(_ context.Context, p pin, dir string) (string, error) {
 	return archive, os.WriteFile(archive, s.data, 0o600)
 }
 
-// stocked makes an empty store whose release and wheel hold the given libraries.
+// stocked makes an empty store whose release and wheel have the given libraries.
 func stocked(t *testing.T) (s *store, github, pypi *shop) {
 	tgz, whl := release(t, "ort/lib/lib.so", "from the release"), wheel(t, "ort/lib.so", "from the wheel")
 	github, pypi = &shop{sells: Release, data: tgz}, &shop{sells: PyPI, data: whl}
@@ -247,7 +247,7 @@ func TestManyInstallAtOnce(t *testing.T) {
 	}
 }
 
-// TestRenamesRace is what happens where the file system has no locks.
+// TestRenamesRace tests installations on a file system without locks.
 func TestRenamesRace(t *testing.T) {
 	s, _, _ := stocked(t)
 	if err := os.MkdirAll(s.root, 0o755); err != nil {
@@ -330,7 +330,7 @@ func TestWebsite(t *testing.T) {
 	}
 }
 
-// TestRegistry runs a shell script in the place of a registry's client.
+// TestRegistry uses a shell script as a registry's client.
 func TestRegistry(t *testing.T) {
 	dir := t.TempDir()
 	client := filepath.Join(dir, "client")
@@ -382,7 +382,7 @@ func TestPins(t *testing.T) {
 
 var fetchAll = flag.Bool("fetch", false, "download every pinned archive from every channel and verify it; for whoever changes a pin")
 
-// TestFetch checks the pins against the world, when asked to.
+// TestFetch checks the pins against the real archives, if -fetch is given.
 func TestFetch(t *testing.T) {
 	if !*fetchAll {
 		t.Skip("give -fetch to download all pinned archives")
