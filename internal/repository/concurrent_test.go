@@ -12,9 +12,9 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// TestEverybodyAtOnce has files change, and models loaded, unloaded, listed and
-// called, all at the same time. Calls find a model or find none, and get their
-// answers; in the end what is on disk is what is served.
+// TestEverybodyAtOnce changes files, and loads, unloads, lists and calls models, all at
+// the same time. Calls either find a model or do not, and get their own answers. At the
+// end, what is on disk is served.
 func TestEverybodyAtOnce(t *testing.T) {
 	d := open(t, first, second)
 	stays := pack{"stays", "stays", "1", 2}

@@ -112,8 +112,7 @@ func (r *Repository) withdraw(p *pack) error {
 	return nil
 }
 
-// renew reads a package and deploys it, unless it is served already or is to stay
-// unloaded.
+// renew reads a package and deploys it, unless it is served already or was unloaded.
 func (r *Repository) renew(p *pack) error {
 	files, err := r.look(p.dir)
 	var found engine.Served

@@ -13,9 +13,9 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// TestNoMoreFilesIsNoFaultOfAPackage has the process run out of file descriptors
-// when packages have changed: what is served stays, and the change is taken over
-// when there are descriptors again.
+// TestNoMoreFilesIsNoFaultOfAPackage has the process run out of file descriptors when
+// packages have changed: what is served stays, and the change is applied when there are
+// descriptors again.
 func TestNoMoreFilesIsNoFaultOfAPackage(t *testing.T) {
 	d := bare(t, first, second)
 	var log bytes.Buffer
@@ -61,8 +61,8 @@ func withoutFiles(t *testing.T, f func()) {
 	f()
 }
 
-// TestPipesAreNoPackages has a pipe where a package's file should be: nothing waits
-// for its writer.
+// TestPipesAreNoPackages has a pipe in place of a package's file: nothing waits for its
+// writer.
 func TestPipesAreNoPackages(t *testing.T) {
 	d := bare(t, first)
 	for dir, name := range map[string]string{"a": "mosel.yaml", "b": "x.onnx", "c": "profiles/made-up.json"} {

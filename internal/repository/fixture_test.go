@@ -22,7 +22,7 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// desk is a repository of real packages, and the engine that it keeps in step.
+// desk is a repository of real packages, and the engine that serves them.
 type desk struct {
 	*repository.Repository
 	t      *testing.T
@@ -30,10 +30,10 @@ type desk struct {
 	engine *engine.Engine
 	broken atomic.Pointer[string] // the model whose runs fail; nil: none
 	log    *slog.Logger           // nil: none
-	now    time.Time              // of what is written: no two writes have the same
+	now    time.Time              // the time of the last write; no two writes have the same
 }
 
-// pack is a package. Two of the same name and version differ in the size of a batch.
+// pack is a package. Two with the same name and version differ in their largest batch.
 type pack struct {
 	dir, name, version string
 	batch              int
@@ -41,7 +41,7 @@ type pack struct {
 
 func (p pack) String() string { return fmt.Sprintf("%s %s/%d", p.name, p.version, p.batch) }
 
-// bare is a desk whose repository has not been opened.
+// bare returns a desk whose repository has not been opened.
 func bare(t *testing.T, packs ...pack) *desk {
 	t.Helper()
 	d := &desk{t: t, dir: filepath.Join(t.TempDir(), "models"), now: time.Unix(1e9, 0)}
@@ -52,7 +52,7 @@ func bare(t *testing.T, packs ...pack) *desk {
 	return d
 }
 
-// open starts with packages on disk.
+// open returns a desk that starts with packages on disk.
 func open(t *testing.T, packs ...pack) *desk {
 	t.Helper()
 	d := bare(t, packs...)
@@ -89,7 +89,7 @@ func (d *desk) must(err error) {
 	}
 }
 
-// make writes a package somewhere and says where.
+// make writes a package to a new place and returns its directory.
 func (d *desk) make(p pack) string {
 	d.t.Helper()
 	m := modelpkgtest.Model(p.name, []modelpkg.Spec{{Name: "x", DType: tensor.Uint8, Shape: tensor.Shape{4}}},
@@ -106,7 +106,7 @@ func (d *desk) make(p pack) string {
 	return dir
 }
 
-// write puts a package into the directory, in the place of what is there.
+// write puts a package into the directory and replaces what is there.
 func (d *desk) write(p pack) {
 	d.t.Helper()
 	from := d.make(p)
@@ -120,15 +120,15 @@ func (d *desk) path(elements ...string) string {
 
 func (d *desk) remove(dir string) { d.must(os.RemoveAll(d.path(dir))) }
 
-// touch gives a file a time of its own, so that no test depends on how fine the
-// file system's clock is.
+// touch gives a file a unique time, so that no test depends on the resolution of the
+// file system's clock.
 func (d *desk) touch(path string) {
 	d.t.Helper()
 	d.now = d.now.Add(time.Second)
 	d.must(os.Chtimes(path, d.now, d.now))
 }
 
-// edit writes a file of the directory.
+// edit writes a file in the directory.
 func (d *desk) edit(path, text string) {
 	d.t.Helper()
 	d.must(os.WriteFile(d.path(path), []byte(text), 0o644))
@@ -142,7 +142,7 @@ func (d *desk) read(path string) string {
 	return string(text)
 }
 
-// settle looks twice, after which what has changed is deployed.
+// settle polls twice, after which changes are deployed.
 func (d *desk) settle() {
 	d.Poll()
 	d.Poll()
@@ -165,7 +165,8 @@ func (d *desk) serves(when string, want ...pack) {
 	}
 }
 
-// index checks an entry of the index, the reason by a part of it; "" is no reason.
+// index checks an entry of the index. reason is a part of the entry's reason; "" means
+// none.
 func (d *desk) index(when, name, version string, state repository.State, reason string) {
 	d.t.Helper()
 	for _, e := range d.Index() {

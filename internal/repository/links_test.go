@@ -11,8 +11,9 @@ import (
 	"github.com/mosel-serve/mosel/internal/repository"
 )
 
-// TestLinksThatAreSwitched has packages as Kubernetes mounts them: behind links of
-// which one is switched when all is there. Files may have the same sizes and times.
+// TestLinksThatAreSwitched has packages as Kubernetes mounts them: behind links, one of
+// which is switched when everything is in place. Files may have the same sizes and
+// times.
 func TestLinksThatAreSwitched(t *testing.T) {
 	d := open(t, second)
 	old, changed := d.make(first), d.make(pack{"", "first", "1", 4})
@@ -34,7 +35,7 @@ func TestLinksThatAreSwitched(t *testing.T) {
 	d.settle()
 	d.serves("switched", pack{"", "first", "1", 4}, second)
 
-	// a directory whose files are links through one that is switched
+	// A directory whose files are links through a link that is switched.
 	d.must(os.Mkdir(d.path("map"), 0o755))
 	for i, batch := range []int{3, 5} {
 		stamp := fmt.Sprintf("..stamp%d", i)
@@ -61,8 +62,8 @@ func TestDanglingLinksAndLoopsAreNoTrouble(t *testing.T) {
 	d.index("with strange links", "first", "1", repository.Ready, "")
 }
 
-// TestLinkedPackages has packages that are links to directories inside the
-// model directory.
+// TestLinkedPackages has packages that are links to directories inside the model
+// directory.
 func TestLinkedPackages(t *testing.T) {
 	d := bare(t)
 	d.must(os.Mkdir(d.path(".store"), 0o755))
@@ -77,8 +78,8 @@ func TestLinkedPackages(t *testing.T) {
 	d.serves("when the link leads elsewhere", pack{"", "first", "1", 7})
 }
 
-// TestFilesOfALinkedDirectoryAreSeen has profiles in a directory that the package
-// links to.
+// TestFilesOfALinkedDirectoryAreSeen has profiles in a directory that the package links
+// to.
 func TestFilesOfALinkedDirectoryAreSeen(t *testing.T) {
 	d := bare(t, first)
 	d.must(os.Mkdir(d.path(".store"), 0o755))

@@ -25,8 +25,9 @@ func TestVersionsSideBySide(t *testing.T) {
 	d.serves("the older one removed", newer)
 }
 
-// TestConflictIsResolved has two packages of one name and version: the one that is
-// served stays, and when it is gone the other is served, although its files have not changed.
+// TestConflictIsResolved has two packages with one name and version. The one that is
+// served stays. When it is gone, the other is served, although its files have not
+// changed.
 func TestConflictIsResolved(t *testing.T) {
 	twin := pack{"twin", "first", "1", 9}
 	newer := pack{"first", "first", "2", 2}
@@ -56,15 +57,16 @@ func TestConflictIsResolved(t *testing.T) {
 				d.serves("resolved", resolve.want...)
 				return
 			}
-			if n := len(d.engine.List()); n != 2 { // whichever: one of the two
+			if n := len(d.engine.List()); n != 2 { // either of the two
 				t.Errorf("%d models are served", n)
 			}
 		})
 	}
 }
 
-// TestFailedVersionKeepsItsPlace has a package with a new version that fails in
-// the runtime: what it serves on is still its own, and nobody else's to replace.
+// TestFailedVersionKeepsItsPlace has a package with a new version that fails in the
+// runtime. The package keeps its earlier version in service, and no other package may
+// replace that.
 func TestFailedVersionKeepsItsPlace(t *testing.T) {
 	d := open(t, first, second)
 	d.broken.Store(&first.name)
@@ -82,7 +84,7 @@ func TestFailedVersionKeepsItsPlace(t *testing.T) {
 func TestUnloadHoldsUntilLoad(t *testing.T) {
 	d := open(t, first, second)
 	d.must(d.Unload("first"))
-	d.must(d.Unload("first")) // a second time is as good
+	d.must(d.Unload("first")) // a second time does nothing
 	d.serves("unloaded", second)
 	d.index("unloaded", "first", "1", repository.Unavailable, "unloaded")
 	changed := pack{"first", "first", "4", 8}
@@ -128,7 +130,7 @@ func TestUnknownNames(t *testing.T) {
 func TestLoadTakesWhatIsThere(t *testing.T) {
 	d := open(t, first)
 	d.write(pack{"folder", "second", "1", 2})
-	d.must(d.Load("second")) // nothing has looked yet
+	d.must(d.Load("second")) // no poll has happened yet
 	d.serves("loaded by the model's name", first, second)
 	d.must(d.Unload("second"))
 	d.must(d.Load("folder"))

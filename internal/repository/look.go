@@ -184,7 +184,7 @@ func look(dir string) (fingerprint, error) {
 	return fingerprint(l.text.String()), nil
 }
 
-// looking is a look under way.
+// looking is a look in progress.
 type looking struct {
 	text  strings.Builder
 	files int

@@ -151,7 +151,7 @@ func (r *Repository) verdict(ok func(*pack) bool) error {
 	return errors.Join(wrong...)
 }
 
-// Close ends what is under way, such as a read from a disk that does not answer.
+// Close ends calls in progress, such as a read from a disk that does not answer.
 // Afterwards nothing is read or deployed.
 func (r *Repository) Close() { r.end() }
 

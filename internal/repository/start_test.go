@@ -87,8 +87,8 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// TestOneModelThatCannotRun has a model whose warm-up fails: it is left out, and
-// served when it has been mended.
+// TestOneModelThatCannotRun has a model whose warm-up fails: it is not served, until it
+// has been repaired.
 func TestOneModelThatCannotRun(t *testing.T) {
 	d := bare(t, first, second)
 	name := "second"

@@ -43,14 +43,14 @@ func (r *Repository) Poll() {
 	}
 	for i, p := range slices.Clone(r.packages) {
 		if errs[i] != nil {
-			_ = r.postpone(p, errs[i]) // which logs it
+			_ = r.postpone(p, errs[i]) // logs it
 			continue
 		}
 		r.update(p, looks[i])
 	}
 	for _, p := range slices.Clone(r.packages) {
 		if p.blocked && p.seen == p.files && r.blocker(p) == nil {
-			_ = r.renew(p) // which logs its error
+			_ = r.renew(p) // logs its error
 		}
 	}
 }
@@ -70,7 +70,7 @@ func (r *Repository) update(p *pack, now fingerprint) {
 		}
 		r.forget(p)
 	default:
-		_ = r.renew(p) // which logs its error
+		_ = r.renew(p) // logs its error
 	}
 }
 

@@ -22,7 +22,7 @@ func TestNewPackageIsTakenWhenItStandsStill(t *testing.T) {
 	d.must(os.Mkdir(d.path("second"), 0o755))
 	names := []string{"x.onnx", "mosel.yaml", filepath.Join("profiles", "made-up.json")}
 	d.must(os.Mkdir(d.path("second", "profiles"), 0o755))
-	for i, name := range names { // one file at every look: it is never the same twice
+	for i, name := range names { // one file per poll, so that two polls never see the same files
 		d.must(os.Rename(filepath.Join(whole, name), d.path("second", name)))
 		d.Poll()
 		d.serves(fmt.Sprintf("with %d files", i+1), first)
