@@ -8,22 +8,22 @@
 // server listens on loopback only, a request over REST must also have a Host of
 // loopback, see below. Only programs on this machine may administer the server: the
 // connection must be from a loopback address, and the request must have no header that
-// proxies add. Pages on the web can make a browser on this machine send requests here.
-// So the Host must be a name or an address of loopback (a page whose own name resolves
-// to 127.0.0.1 sends its own name), and if the browser says which page sent a request
-// (Origin, Sec-Fetch-Site), that must be a page of this server.
+// proxies add. Web pages can make a browser on this machine send requests here. So the
+// Host must be a name or an address of loopback (a page whose own name resolves to
+// 127.0.0.1 sends its own name), and if the browser says which page sent a request
+// (Origin, Sec-Fetch-Site), it must be a page of this server.
 //
 // A proxy on this machine that adds no header looks like a local program, so a server
 // behind one needs tokens: see docs/security.md.
 //
 // # Rules with tokens
 //
-// Every request but one about health needs a token of a sufficient role, also from
-// this machine. A token has 32 random bytes or more. The file has only their SHA-256,
-// so whoever reads the file cannot call the server. The server hashes a caller's token
-// and looks the hash up. The time of that look-up depends on the hash of what the
-// caller sent, which helps nobody to find a token, so the comparison need not take
-// constant time.
+// Every request except one about health needs a token with a sufficient role, even
+// from this machine. A token has 32 random bytes or more. The file has only SHA-256
+// hashes, so a reader of the file cannot call the server. The server hashes a caller's
+// token and looks the hash up. The time of this look-up depends on the hash of what
+// the caller sent, which does not help to find a token, so the comparison need not
+// take constant time.
 //
 // # Files that change
 //
@@ -45,8 +45,8 @@ import (
 // Role is what a caller may do. Each role includes the ones before it.
 type Role uint8
 
-// The roles. The zero Role is none: nobody may make a call that needs it, so a call
-// without a role is a safe mistake.
+// The roles. The zero Role is none: nobody may make a call that needs it, so a
+// forgotten role is a safe mistake.
 const (
 	Public Role = iota + 1 // ask whether the server is live and ready; needs no token, and no token has this role
 	Infer                  // ask about models and run inferences
@@ -76,13 +76,12 @@ func ParseRole(name string) (Role, error) {
 	return 0, fmt.Errorf("role %q does not exist: use infer or admin", name)
 }
 
-// Peer is what a transport knows of a caller.
+// Peer is what a transport knows about a caller.
 type Peer struct {
-	// Remote is the other end of the connection. The zero value, for a connection
-	// that is not over IP, counts as another machine.
+	// Remote is the other end of the connection. The zero value, for a connection that
+	// is not over IP, counts as remote.
 	Remote netip.AddrPort
-	// Host is the name by which the caller calls the server: HTTP's Host, gRPC's
-	// :authority.
+	// Host is the server's name as the caller wrote it: HTTP's Host, gRPC's :authority.
 	Host string
 	// Local is where the server listens for such callers.
 	Local Listener
@@ -115,7 +114,7 @@ type Header interface {
 	Values(name string) []string
 }
 
-// values are those of a header by its canonical name.
+// values returns the values of a header by its canonical name.
 func (p Peer) values(name string) []string {
 	if values, ok := p.Header[name]; ok {
 		return values
@@ -128,7 +127,7 @@ func (p Peer) values(name string) []string {
 	return nil
 }
 
-// header is the first value of a header, "" if there is none.
+// header returns the first value of a header, "" if there is none.
 func (p Peer) header(name string) string {
 	if values := p.values(name); len(values) > 0 {
 		return values[0]
@@ -136,7 +135,7 @@ func (p Peer) header(name string) string {
 	return ""
 }
 
-// Caller is a caller that Check has let in.
+// Caller is a caller that Check has accepted.
 type Caller struct {
 	Name string // of its token; "" without tokens
 	Role Role
@@ -148,9 +147,9 @@ type Guard struct {
 	tokens *watchedFile[tokens]
 }
 
-// New makes a guard with the tokens in a file, or one without tokens for "". The
-// warning is for the log, about a file that is valid but risky; "" if there is none. The
-// error lists everything that is wrong with the file, by line.
+// New returns a guard with the tokens in a file, or one without tokens for "". The
+// warning is for the log, about a file that is valid but risky; "" if there is none.
+// The error lists all mistakes in the file, by line.
 func New(tokensFile string, log *slog.Logger) (g *Guard, warning string, err error) {
 	if tokensFile == "" {
 		return &Guard{}, "", nil
@@ -166,8 +165,8 @@ func New(tokensFile string, log *slog.Logger) (g *Guard, warning string, err err
 // HasTokens reports whether callers need a token.
 func (g *Guard) HasTokens() bool { return g.tokens != nil }
 
-// TokensStale says why the tokens in force are not those in the file: it cannot be read,
-// or it is wrong. "" if they are.
+// TokensStale returns why the tokens in use are not those in the file: the file cannot
+// be read, or has mistakes. It returns "" if they are.
 func (g *Guard) TokensStale() string {
 	if g.tokens == nil {
 		return ""
@@ -175,9 +174,9 @@ func (g *Guard) TokensStale() string {
 	return g.tokens.staleness()
 }
 
-// Check lets a caller in whose call needs a role, or returns an error that says why not
-// and what to do. Errors are of kind unauthenticated (no token, or an unknown one) or
-// forbidden (the role of the token is not enough, or the caller is not local).
+// Check accepts a caller for a call that needs a role, or returns an error that says
+// why not and what to do. Errors have kind unauthenticated (no token, or an unknown
+// one) or forbidden (the token's role is not enough, or the caller is not local).
 func (g *Guard) Check(need Role, p Peer) (Caller, error) {
 	switch {
 	case need == Public:
@@ -222,7 +221,7 @@ var proxyHeaders = [...]string{
 	"cdn-loop", "cf-", "fastly-", "x-amzn-", "x-amz-cf-", "x-appengine-", "x-azure-", "x-arr-", "x-varnish", "x-envoy-", "l5d-",
 }
 
-// passedOn is the name of a header that a proxy has added, "" if there is none.
+// passedOn returns the name of a header that a proxy has added, "" if there is none.
 func (p Peer) passedOn() string {
 	for name := range p.Header {
 		trimmed := strings.TrimSpace(name)
@@ -235,8 +234,8 @@ func (p Peer) passedOn() string {
 	return ""
 }
 
-// foreign says why a request does not count as from a program on this machine, "" if it
-// does.
+// foreign returns why a request does not count as coming from a program on this
+// machine, "" if it does.
 func foreign(p Peer) string {
 	if !p.Remote.Addr().Unmap().IsLoopback() {
 		if !p.Remote.IsValid() {

@@ -38,14 +38,14 @@ func TestWithoutTokensInferenceIsForAll(t *testing.T) {
 	}
 }
 
-// TestWithoutTokensAdminIsForThisMachine has each way in which a request may be
-// from elsewhere although it arrives on loopback.
+// TestWithoutTokensAdminIsForThisMachine has each way in which a request may come from
+// elsewhere although it arrives on loopback.
 func TestWithoutTokensAdminIsForThisMachine(t *testing.T) {
 	const local, host = "127.0.0.1:40000", "localhost:8000"
 	for _, tt := range []struct {
 		name string
 		peer Peer
-		want string // in the refusal; "": let in
+		want string // in the refusal; "": accepted
 	}{
 		{"curl", peer(local, host), ""},
 		{"another loopback address", peer("127.8.8.8:1", host), ""},
@@ -96,9 +96,9 @@ func TestWithoutTokensAdminIsForThisMachine(t *testing.T) {
 	}
 }
 
-// TestProxyHeaders has every header that proxies add, in every spelling in which a
-// transport may hand it on, with a value, empty, and empty before another value:
-// that it is there is enough.
+// TestProxyHeaders has every header that proxies add, in every spelling that a
+// transport may pass on, with a value, empty, and empty before another value: its
+// presence is enough.
 func TestProxyHeaders(t *testing.T) {
 	names := []string{"Forwarded", "Via", "X-Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Server", "X-Forwarded-Port",
 		"X-Forwarded-Prefix", "X-Forwarded-Client-Cert", "X-Forwarded-Scheme", "X-Real-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "Client-Ip", "True-Client-Ip",
@@ -123,8 +123,8 @@ func TestProxyHeaders(t *testing.T) {
 	}
 }
 
-// TestHostsOfALoopbackListener: without tokens a page of a stranger whose name was
-// made to lead to this machine gets nothing out of a server that listens here only.
+// TestHostsOfALoopbackListener checks that without tokens a foreign page whose name
+// resolves to this machine gets no answers from a server that listens only here.
 func TestHostsOfALoopbackListener(t *testing.T) {
 	inside, named, outside := Listener{Loopback: true, Host: "127.0.0.1"}, Listener{Loopback: true, Host: "Workstation.lan"}, Listener{Host: "0.0.0.0"}
 	remote := netip.MustParseAddrPort("127.0.0.1:40000")
@@ -136,7 +136,7 @@ func TestHostsOfALoopbackListener(t *testing.T) {
 		ok   bool
 	}{
 		{inside, "localhost:8000", true}, {inside, "LOCALHOST", true}, {inside, "127.0.0.1:8000", true}, {inside, "127.1.2.3", true}, {inside, "[::1]:8000", true},
-		{inside, "", true}, // of a program that speaks HTTP/1.0
+		{inside, "", true}, // from a program that uses HTTP/1.0
 		{inside, "evil.example:8000", false}, {inside, "evil.example", false}, {inside, "localhost.evil.example:8000", false}, {inside, "127.0.0.1.evil.example", false},
 		{inside, "192.0.2.1:8000", false}, {inside, "0.0.0.0:8000", false}, {inside, "localhost:8000:evil", false},
 		{named, "workstation.lan:8000", true}, {named, "workstation.lan", true}, {named, "evil.example", false}, {named, "localhost", true},
@@ -244,8 +244,8 @@ func TestRolesHaveNames(t *testing.T) {
 	}
 }
 
-// TestCheckingCosts pins that a check allocates nothing, so that it cannot
-// become what a request costs.
+// TestCheckingCosts checks that a check allocates nothing, so that it adds no
+// noticeable cost to a request.
 func TestCheckingCosts(t *testing.T) {
 	token, entry := newToken(t, "grader", Infer)
 	withTokens := guard(t, "tokens: ["+entry.String()+"]")

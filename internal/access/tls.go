@@ -13,18 +13,18 @@ import (
 type TLSFiles struct {
 	Certificate string // the server's, then those between it and its authority
 	Key         string
-	// ClientCAs holds the authorities that must have signed the certificates of
-	// clients; "" asks clients for none. It is read once: authorities live for years.
+	// ClientCAs has the authorities that must have signed clients' certificates; ""
+	// asks clients for none. It is read once, because authorities are valid for years.
 	ClientCAs string
 }
 
 // pemBytesMax bounds a file. All authorities that a browser trusts take 200 KiB.
 const pemBytesMax = 1 << 20
 
-// TLS makes the configuration of a server that presents the certificate in the
-// files, and reads them again when they change. The caller sets NextProtos. A new
-// certificate that does not fit its key or has expired does not replace the old
-// one, so the two files may be replaced one after the other.
+// TLS returns the configuration of a server with the certificate in the files, and
+// reads them again when they change. The caller sets NextProtos. A new certificate that
+// has expired or does not match its key does not replace the old one, so the two files
+// may be replaced one after the other.
 func TLS(files TLSFiles, log *slog.Logger) (*tls.Config, error) {
 	f, err := watchPair(files, log)
 	if err != nil {

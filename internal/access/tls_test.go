@@ -39,8 +39,8 @@ func newAuthority(t *testing.T, name string) authority {
 	return authority{t, pair.Leaf, pair.PrivateKey.(*ecdsa.PrivateKey)}
 }
 
-// issue makes a certificate for localhost that is valid for so long from now;
-// one signed by itself as long as there is no authority.
+// issue makes a certificate for localhost that is valid for that long from now. It is
+// self-signed if there is no authority yet.
 func (a authority) issue(name string, valid time.Duration) (cert, key string) {
 	a.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -91,7 +91,7 @@ func listenTLS(t *testing.T, cfg *tls.Config) (addr string) {
 			if err != nil {
 				return
 			}
-			_, _ = io.WriteString(conn, "hello") // the handshake may fail, which is the client's to see
+			_, _ = io.WriteString(conn, "hello") // if the handshake fails, the client reports it
 			conn.Close()
 		}
 	}()
@@ -181,7 +181,7 @@ func TestTLSVersions(t *testing.T) {
 	}
 }
 
-// serve is the configuration of a server with a certificate of the authority.
+// serve returns the configuration of a server with a certificate of the authority.
 func (a authority) serve(clientCAs string) *tls.Config {
 	a.Helper()
 	dir := a.TempDir()

@@ -20,8 +20,8 @@ const (
 	tokensMax = 1000
 	// tokensBytesMax bounds their file: 256 bytes for each token, with room for comments.
 	tokensBytesMax = 256 * tokensMax
-	// tokenBytesMax bounds the token that a caller sends, so that nobody makes the
-	// server hash a whole header. Tokens of mosel token have 49 bytes.
+	// tokenBytesMax bounds the token that a caller sends, so that the server never
+	// hashes a whole header. Tokens of mosel token have 49 bytes.
 	tokenBytesMax = 256
 )
 
@@ -29,7 +29,7 @@ const (
 // is for.
 const tokenPrefix = "mosel_"
 
-// tokenName is what the name of a token must look like; it appears in logs and metrics.
+// tokenName is the form of a token's name, which appears in logs and metrics.
 var tokenName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
 
 const tokenNameRule = "1 to 64 letters, digits, dots, dashes, underscores and @, a letter or digit first"
@@ -43,7 +43,7 @@ type tokens struct {
 	warning string
 }
 
-// check finds the token that a caller sent, and checks its role.
+// check finds the caller's token and checks its role.
 func (t *tokens) check(need Role, p Peer) (Caller, error) {
 	const how = "send the header Authorization: Bearer TOKEN"
 	header := p.header("Authorization")
@@ -74,7 +74,7 @@ func hashOf(token string) hash {
 	return sha256.Sum256(room[:copy(room[:], token)])
 }
 
-// makeTokens reads a tokens file. The error lists everything that is wrong.
+// makeTokens reads a tokens file. The error lists all mistakes.
 func makeTokens(files []content) (*tokens, error) {
 	file := files[0]
 	r := &strictyaml.Report{File: file.name}
@@ -83,7 +83,7 @@ func makeTokens(files []content) (*tokens, error) {
 		r.Mapping(root, "the file", []strictyaml.Field{
 			strictyaml.Required("tokens", func(n *yaml.Node) {
 				if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
-					return // the last token has been withdrawn: nobody may call
+					return // the last token was withdrawn: nobody may call
 				}
 				r.List(n, "tokens", tokensMax, func(n *yaml.Node) { entries = append(entries, readEntry(r, n)) })
 			}),
@@ -109,7 +109,7 @@ func makeTokens(files []content) (*tokens, error) {
 	return t, nil
 }
 
-// tokenEntry is a token as the file has it.
+// tokenEntry is a token as in the file.
 type tokenEntry struct {
 	name, sha256 strictyaml.Word
 	caller       Caller
@@ -143,19 +143,19 @@ func readEntry(r *strictyaml.Report, n *yaml.Node) tokenEntry {
 	return e
 }
 
-// Entry is what the tokens file holds of a token.
+// Entry is a token's entry in the tokens file.
 type Entry struct {
 	Name   string `json:"name"`
 	Role   Role   `json:"role"`
 	SHA256 string `json:"sha256"` // of the token
 }
 
-// String is the entry as the file has it.
+// String returns the entry as in the file.
 func (e Entry) String() string {
 	return fmt.Sprintf("{name: %q, role: %v, sha256: %s}", e.Name, e.Role, e.SHA256)
 }
 
-// NewToken makes a token that nobody can guess and the entry for it.
+// NewToken returns a random token and its entry.
 func NewToken(name string, role Role) (token string, entry Entry, err error) {
 	if !tokenName.MatchString(name) {
 		return "", Entry{}, slo.E("", slo.KindInvalid, "the name %.80q is not allowed: a name has %s", name, tokenNameRule)
@@ -164,7 +164,7 @@ func NewToken(name string, role Role) (token string, entry Entry, err error) {
 		return "", Entry{}, slo.E("", slo.KindInvalid, "a token cannot have role %v: use infer or admin", role)
 	}
 	secret := make([]byte, 32)
-	rand.Read(secret) // never fails: the program ends where there is no randomness
+	rand.Read(secret) // never fails: without a source of randomness the program ends
 	token = tokenPrefix + base64.RawURLEncoding.EncodeToString(secret)
 	sum := hashOf(token)
 	return token, Entry{Name: name, Role: role, SHA256: hex.EncodeToString(sum[:])}, nil

@@ -26,7 +26,7 @@ func newToken(t testing.TB, name string, role Role) (string, Entry) {
 	return token, entry
 }
 
-// write writes a file that only its owner may read, also over one that is there.
+// write writes a file that only its owner may read, and replaces an existing one.
 func write(t testing.TB, file, text string) string {
 	t.Helper()
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -64,7 +64,7 @@ func TestNewTokens(t *testing.T) {
 			t.Errorf("role %v: %v", role, err)
 		}
 	}
-	// Words that YAML reads as something else are names all the same.
+	// Words that YAML would read as other types are names too.
 	for _, name := range []string{"null", "true", "1.0", "1e9"} {
 		token, entry := newToken(t, name, Infer)
 		if caller, err := guard(t, "tokens: ["+entry.String()+"]").Check(Infer, bearer(token)); err != nil || caller.Name != name {
@@ -73,8 +73,8 @@ func TestNewTokens(t *testing.T) {
 	}
 }
 
-// TestKnownHash pins that the file has the SHA-256 of the token and no other,
-// so that other tools can make it.
+// TestKnownHash checks that the file has the plain SHA-256 of the token, so that other
+// tools can make it.
 func TestKnownHash(t *testing.T) {
 	// printf %s open-sesame | sha256sum
 	const sum = "D7ECDF25EAF3DEBA0F2628771DBDD22D4138AB6CF38F91ED02A2CA0DEC7C8AB7"
@@ -179,7 +179,7 @@ func TestFilesThatAreNone(t *testing.T) {
 	}
 }
 
-// clock is time that a test moves on.
+// clock is a time that a test advances.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -197,7 +197,7 @@ func (c *clock) pass(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// drive makes a watchedFile read the time from the clock.
+// drive makes a watchedFile use the clock.
 func (c *clock) drive(began *time.Time, now *func() time.Time) {
 	c.now = time.Unix(1_800_000_000, 0)
 	*began, *now = c.now, c.time
@@ -265,8 +265,8 @@ func TestTokensAreReadAgain(t *testing.T) {
 	check("when they may not any more", true, false, "read again after a change")
 }
 
-// TestTheLastTokenIsWithdrawn: an empty list means nobody, in a running server and in
-// one that starts with it.
+// TestTheLastTokenIsWithdrawn checks that an empty list allows nobody, in a running
+// server and in one that starts with it.
 func TestTheLastTokenIsWithdrawn(t *testing.T) {
 	token, entry := newToken(t, "last", Admin)
 	file := write(t, filepath.Join(t.TempDir(), "tokens.yaml"), "tokens: ["+entry.String()+"]")
@@ -303,7 +303,7 @@ func TestTheLastTokenIsWithdrawn(t *testing.T) {
 }
 
 // TestStaleTokensAreReported checks that TokensStale says why the file cannot be read
-// again, also if nobody calls.
+// again, even if nobody calls.
 func TestStaleTokensAreReported(t *testing.T) {
 	_, entry := newToken(t, "a", Infer)
 	good := "tokens: [" + entry.String() + "]"
@@ -333,8 +333,8 @@ func TestStaleTokensAreReported(t *testing.T) {
 	}
 }
 
-// TestTokensAreReadAgainUnderLoad has many callers ask while the file changes
-// between two lists of one token: each gets an answer by one of them.
+// TestTokensAreReadAgainUnderLoad has many concurrent callers while the file alternates
+// between two lists of one token: each caller is answered by one of the lists.
 func TestTokensAreReadAgainUnderLoad(t *testing.T) {
 	dir := t.TempDir()
 	var tokens [2]string
@@ -384,7 +384,7 @@ func FuzzTokensFile(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if len(text) > 1<<14 {
-			return // the reader bounds its file; what is larger is only slower
+			return // the reader bounds its file; a larger one is only slower
 		}
 		got, err := makeTokens([]content{{name: "tokens.yaml", text: text, mode: 0o600}})
 		if err != nil {

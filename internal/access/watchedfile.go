@@ -15,12 +15,12 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// lookEvery is how long a change of a file may go unnoticed while there are requests:
-// short enough that a withdrawn token soon stops working, long enough that reading
-// the file costs nothing.
+// lookEvery is how long a change of a file may go unnoticed while there are requests.
+// It is short enough that a withdrawn token soon stops working, and long enough that
+// reading the file costs nothing noticeable.
 const lookEvery = time.Second
 
-// content is what was read from a file.
+// content is the content of a file.
 type content struct {
 	name string
 	text []byte
@@ -28,13 +28,13 @@ type content struct {
 }
 
 // watchedFile is a value that is made from one or more files, and made again when they
-// change. It needs no goroutine: the first caller who asks for the value after
-// lookEvery reads the files, and other callers get the present value meanwhile. The
-// files are read to see whether they changed. They are small, and a file's time of
-// change cannot be relied on: it may have a resolution of a second, and programs that
-// copy files can set it.
+// change. It needs no goroutine: the first caller that asks for the value after
+// lookEvery reads the files; meanwhile other callers get the old value. The files'
+// contents are compared, because they are small and their modification time is
+// unreliable: it may have a resolution of a second, and programs that copy files can
+// set it.
 type watchedFile[T any] struct {
-	what     string // that the files hold, for the log
+	what     string // what the files hold, for the log
 	names    []string
 	bytesMax int64 // of each file
 	make     func([]content) (*T, error)
@@ -44,11 +44,11 @@ type watchedFile[T any] struct {
 	began    time.Time
 
 	value atomic.Pointer[T]
-	due   atomic.Int64 // when, since began, to look again
+	due   atomic.Int64 // when, since began, to read the files again
 
 	mu     sync.Mutex             // held while the files are read
 	digest [sha256.Size]byte      // of the files when they were last read
-	wrong  error                  // of making a value from them
+	wrong  error                  // the error of making a value from them
 	logged string                 // the last error in the log
 	stale  atomic.Pointer[string] // why the value is not made from the present files; nil: it is
 }
@@ -63,11 +63,11 @@ func (f *watchedFile[T]) start() error {
 	return f.look()
 }
 
-// current is the value. It is made from the files as they were at most lookEvery ago,
-// or, if they were wrong, as they were before.
+// current returns the value. It is made from the files as they were at most lookEvery
+// ago or, if they had mistakes, from the last valid files.
 func (f *watchedFile[T]) current() *T {
 	if now := int64(f.clock().Sub(f.began)); now >= f.due.Load() && f.mu.TryLock() {
-		if now >= f.due.Load() { // nobody has just looked
+		if now >= f.due.Load() { // no other caller has just read them
 			f.renew()
 			f.due.Store(now + int64(lookEvery))
 		}
@@ -76,7 +76,7 @@ func (f *watchedFile[T]) current() *T {
 	return f.value.Load()
 }
 
-// staleness says why the value is not made from the present files, "" if it is.
+// staleness returns why the value is not made from the present files, "" if it is.
 func (f *watchedFile[T]) staleness() string {
 	f.current()
 	if why := f.stale.Load(); why != nil {
@@ -106,7 +106,7 @@ func (f *watchedFile[T]) renew() {
 }
 
 // look reads the files and, if they changed, makes a new value from them. On an error
-// the value stays.
+// the value stays the same.
 func (f *watchedFile[T]) look() error {
 	contents := make([]content, len(f.names))
 	hash := sha256.New()
@@ -128,7 +128,7 @@ func (f *watchedFile[T]) look() error {
 	return f.wrong
 }
 
-// Permissions that matter.
+// The permissions that are checked.
 const (
 	writableByOthers   fs.FileMode = 0o022
 	readableByEveryone fs.FileMode = 0o004 // reading by a group is allowed: it may exist for this file
@@ -164,7 +164,8 @@ func readFile(name string, bytesMax int64) (content, error) {
 	return c, nil
 }
 
-// openness is a warning if everyone may read the file, and what that reveals; else "".
+// openness returns a warning if everyone may read the file, with what that reveals;
+// else "".
 func (c content) openness(reveals string) string {
 	if c.mode&readableByEveryone == 0 {
 		return ""
