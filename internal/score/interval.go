@@ -5,18 +5,18 @@ import (
 	"math/rand/v2"
 )
 
-// miss is the chance that an interval is beside the mean at one of its ends: both
-// ends together are 95 % intervals.
+// miss is the probability that the mean is outside an interval at one given end. With
+// both ends these are 95 % intervals.
 const miss = 0.025
 
-// The names of intervals in profiles. Wilson's has none.
+// The names of intervals in profiles. Wilson's is "".
 const (
 	ByWilson  = ""
 	ByBetting = "betting"
 )
 
-// Interval is a 95 % interval for the mean of scores: Wilson's where all are 0 or 1,
-// else by betting.
+// Interval returns a 95 % interval for the mean of scores: Wilson's if all are 0 or 1,
+// else one by betting.
 func Interval(scores []float64) (mean, low, high float64, by string) {
 	if len(scores) == 0 {
 		return 0, 0, 1, ByWilson
@@ -26,7 +26,7 @@ func Interval(scores []float64) (mean, low, high float64, by string) {
 		sum += s
 		whole = whole && isBit(s)
 	}
-	mean = min(sum/float64(len(scores)), 1) // above 1 by rounding only
+	mean = min(sum/float64(len(scores)), 1) // only rounding can exceed 1
 	if whole {
 		low, high = Wilson(mean, float64(len(scores)))
 		return mean, low, high, ByWilson
@@ -35,42 +35,44 @@ func Interval(scores []float64) (mean, low, high float64, by string) {
 	return mean, min(low, mean), max(high, mean), ByBetting
 }
 
-// Wilson is the 95 % Wilson score interval of a share p of n observations, which
-// stays sound for shares near 0 and 1, where good models are. n need not be
-// whole: it may stand for the worth of observations that depend on each other.
+// Wilson returns the 95 % Wilson score interval of a share p of n observations. It is
+// correct also for shares near 0 and 1, as of good models. n need not be an integer: it
+// may be the effective number of dependent observations.
 func Wilson(p, n float64) (low, high float64) {
 	if n <= 0 {
 		return 0, 1
 	}
-	const z = 1.959963984540054 // 97.5 % of the standard normal distribution
+	const z = 1.959963984540054 // 97.5 % quantile of the standard normal distribution
 	center := (p + z*z/(2*n)) / (1 + z*z/n)
 	half := z / (1 + z*z/n) * math.Sqrt(p*(1-p)/n+z*z/(4*n*n))
 	return max(0, min(center-half, p)), min(1, max(center+half, p))
 }
 
-// betMax bounds a bet, so that no single score takes everything: 3/4 as Waudby-Smith
+// betMax bounds a bet, so that no single score takes all capital: 3/4, as Waudby-Smith
 // and Ramdas (2024) advise for a sample of known size.
 const betMax = 0.75
 
-// bettingSteps halve the unit interval until a millionth, the unit of accuracies, is
-// told apart.
+// bettingSteps is how often the unit interval is halved, to a resolution below a
+// millionth, the unit of accuracies.
 const bettingSteps = 22
 
-// Betting is a 95 % interval for the mean of independent scores in [0, 1] by betting
-// (Waudby-Smith and Ramdas, Estimating means of bounded random variables by betting,
-// 2024). It holds for every distribution on [0, 1] and every number of samples: a
-// normal or bootstrap interval is too narrow where nearly all scores are equal, and
-// Hoeffding's or Maurer and Pontil's empirical Bernstein interval is wider.
+// Betting returns a 95 % interval for the mean of independent scores in [0, 1] by
+// betting (Waudby-Smith and Ramdas, Estimating means of bounded random variables by
+// betting, 2024). It holds for every distribution on [0, 1] and every number of
+// samples. A normal or bootstrap interval is too narrow if nearly all scores are equal;
+// Hoeffding's interval and the empirical Bernstein interval of Maurer and Pontil are
+// wider.
 //
-// For each mean m that might be true, a gambler bets on every next score being above
-// m. If m is true, the bets are fair and the chance that the capital ever grows by
-// 1/miss is at most miss: means that let it grow so are ruled out. The bet follows
-// from the variance of the scores before, so it is small where scores vary. Scores
-// are taken in an order that is drawn once and for all, because sets may be sorted.
+// For each possible mean m, a gambler bets that every next score is above m. If m is
+// the true mean, the bets are fair, and the probability that the capital ever grows by
+// 1/miss is at most miss. So a mean for which it grows that much is excluded. The size
+// of a bet depends on the variance of the previous scores, so it is small if scores
+// vary. Sets may be sorted, so scores are taken in an order that is drawn once and for
+// all.
 func Betting(scores []float64) (low, high float64) {
 	order := rand.New(rand.NewPCG(1, 1)).Perm(len(scores))
 	x, bets := make([]float64, len(scores)), make([]float64, len(scores))
-	sum, squares, variance := 0.5, 0.25, 0.25 // as if one half had been seen
+	sum, squares, variance := 0.5, 0.25, 0.25 // as if one score of one half had been seen
 	for i, from := range order {
 		x[i] = scores[from]
 		bets[i] = math.Sqrt(2 * math.Log(1/miss) / (float64(len(scores)) * variance))
@@ -86,7 +88,7 @@ func Betting(scores []float64) (low, high float64) {
 	return low, 1 - lowest(x, bets)
 }
 
-// lowest is the least mean that the bets do not rule out.
+// lowest returns the lowest mean that the bets do not exclude.
 func lowest(x, bets []float64) float64 {
 	below, above := 0.0, 1.0
 	for range bettingSteps {
@@ -100,8 +102,8 @@ func lowest(x, bets []float64) float64 {
 	return below
 }
 
-// grows reports whether betting against the mean m ever makes 1/miss of 1. It does
-// for every mean below one for which it does.
+// grows reports whether betting against the mean m ever multiplies the capital by
+// 1/miss. If it does for m, it does for every lower mean.
 func grows(x, bets []float64, m float64) bool {
 	capital := 1.0
 	for i, v := range x {

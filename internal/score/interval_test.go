@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// distributions are scores whose mean is known.
+// distributions are distributions of scores with known means.
 var distributions = []struct {
 	name string
 	mean float64
@@ -41,8 +41,8 @@ var distributions = []struct {
 	{"sample F1", 0.7, func(r *rand.Rand) float64 { return []float64{1, 2. / 3, 0.5, 0.8, 0.53333333333333333}[r.IntN(5)] }},
 }
 
-// TestBettingCovers draws scores over and over: the interval misses the true mean in
-// at most 5 of 100 draws, whatever the distribution and the number of samples.
+// TestBettingCovers draws scores many times: the interval must miss the true mean in at
+// most 5 of 100 draws, for any distribution and number of samples.
 func TestBettingCovers(t *testing.T) {
 	for _, d := range distributions {
 		for n, draws := range map[int]int{20: 400, 50: 400, 200: 300, 2000: 100} {
@@ -68,7 +68,7 @@ func TestBettingCovers(t *testing.T) {
 }
 
 // TestBettingIsNarrow compares with the interval of Maurer and Pontil, the usual one
-// for bounded scores, and checks that scores that vary less are known better.
+// for bounded scores, and checks that scores that vary less have narrower intervals.
 func TestBettingIsNarrow(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 3))
 	for _, d := range distributions {
@@ -99,7 +99,7 @@ func TestBettingIsNarrow(t *testing.T) {
 	}
 }
 
-// TestBettingOfSortedScores checks that a sorted set has an interval like any other.
+// TestBettingOfSortedScores checks that a sorted set has a similar interval.
 func TestBettingOfSortedScores(t *testing.T) {
 	scores := make([]float64, 1000)
 	for i := range scores {

@@ -10,13 +10,13 @@ import (
 // SamplesMax bounds the samples of a labelled set.
 const SamplesMax = 10_000_000
 
-// Labels are the right answers of a set: Width numbers for each sample.
+// Labels are the right answers of a set: Width numbers per sample.
 type Labels struct {
 	Width  int
 	Values []float64
 }
 
-// Len is the number of samples.
+// Len returns the number of samples.
 func (l Labels) Len() int {
 	if l.Width == 0 {
 		return 0
@@ -24,13 +24,13 @@ func (l Labels) Len() int {
 	return len(l.Values) / l.Width
 }
 
-// Row are the numbers of a sample.
+// Row returns the numbers of a sample.
 func (l Labels) Row(i int) []float64 { return l.Values[i*l.Width : (i+1)*l.Width] }
 
-// Class is the label of a sample that has one.
+// Class returns the label of a sample with one class.
 func (l Labels) Class(i int) int { return int(l.Values[i*l.Width]) }
 
-// Pick are the labels of some samples.
+// Pick returns the labels of some samples.
 func (l Labels) Pick(samples []int) Labels {
 	p := Labels{Width: l.Width, Values: make([]float64, 0, len(samples)*l.Width)}
 	for _, i := range samples {
@@ -39,21 +39,21 @@ func (l Labels) Pick(samples []int) Labels {
 	return p
 }
 
-// Array is an array of a labelled set as numbers.
+// Array is an array of a labelled set, as numbers.
 type Array struct {
 	Name   string
-	Type   string // in messages
-	Whole  bool   // its type has whole numbers only
+	Type   string // for messages
+	Whole  bool   // its type has only integers
 	Shape  []int64
 	Values []float64
 }
 
-// labelForm is what a metric needs of labels.
+// labelForm is what a metric needs from labels.
 type labelForm struct {
-	one    bool // one class or identity a sample, which the answer has too
+	one    bool // one class or identity per sample, as the answer has
 	names  bool // classes may have names
-	whole  bool // labels are whole numbers
-	padded bool // some of a sample's may be padding
+	whole  bool // labels are integers
+	padded bool // some labels of a sample may be padding
 	read   func(m Metric, a Array, output []int64, classes int) (width int, err error)
 }
 
@@ -67,7 +67,8 @@ var (
 	identities   = &labelForm{one: true, names: true, whole: true, read: readIdentities}
 )
 
-// ReadLabels checks the array of labels for an output of the shape.
+// ReadLabels checks the array of labels for an output with a shape, and returns the
+// labels.
 func (m Metric) ReadLabels(a Array, output []int64) (Labels, error) {
 	e := m.of()
 	if e.labels == nil {
@@ -80,10 +81,10 @@ func (m Metric) ReadLabels(a Array, output []int64) (Labels, error) {
 	return Labels{Width: width, Values: a.Values}, nil
 }
 
-// WholeLabels reports whether the metric's labels are whole numbers.
+// WholeLabels reports whether the metric's labels are integers.
 func (m Metric) WholeLabels() bool { return m.of().labels != nil && m.of().labels.whole }
 
-// shape checks the first dimension, and that each sample has so many numbers.
+// shape checks the first dimension, and that each sample has that many numbers.
 func (a Array) shape(numbers int, want string) error {
 	if len(a.Shape) == 0 || a.Shape[0] < 1 || a.Shape[0] > SamplesMax || count(a.Shape[1:]) != numbers {
 		return fmt.Errorf("array %q has shape %s; it must be %s, at least 1 and at most %d samples", a.Name, shapeText(a.Shape), want, SamplesMax)
@@ -98,7 +99,7 @@ func (a Array) whole() error {
 	return nil
 }
 
-// each holds every number against a rule; what says what it must be.
+// each checks every number with a rule; what describes the rule.
 func (a Array) each(width int, holds func(float64) bool, what string) error {
 	for i, v := range a.Values {
 		if !holds(v) {
@@ -206,7 +207,7 @@ func readIdentities(_ Metric, a Array, _ []int64, _ int) (int, error) {
 	return 1, a.each(1, func(v float64) bool { return v >= 0 && v <= math.MaxInt32 }, fmt.Sprintf("it must be between 0 and %d", math.MaxInt32))
 }
 
-// shapeText prints [2,3].
+// shapeText returns a shape as text, such as [2,3].
 func shapeText(shape []int64) string {
 	dims := make([]string, len(shape))
 	for i, d := range shape {

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Refused tells why a well-known measure cannot be a metric, and what can be in its
-// place; "" for a name that is not known.
+// Refused returns why a well-known measure cannot be a metric, and what to use instead;
+// "" for an unknown name.
 func Refused(name string) string {
 	name = strings.NewReplacer("-", "_", " ", "_").Replace(strings.ToLower(name))
 	for _, r := range refused {
@@ -17,10 +17,10 @@ func Refused(name string) string {
 	return ""
 }
 
-// noMean is why a statistic of a whole set is no floor.
+// noMean is why a statistic of a whole set cannot be a floor.
 const noMean = "is a number of a whole set and no mean over its samples, so that no floor can be kept with it: "
 
-// refused are measures that people ask for.
+// refused are measures that users may expect.
 var refused = []struct {
 	names []string
 	why   string

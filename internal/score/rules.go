@@ -5,7 +5,7 @@ import (
 	"math"
 )
 
-// size checks that an answer has as many numbers as it must.
+// size checks the number of numbers in an answer.
 func size(answer []float64, want int) error {
 	if len(answer) != want {
 		return fmt.Errorf("the output has %d numbers, not %d", len(answer), want)
@@ -13,7 +13,7 @@ func size(answer []float64, want int) error {
 	return nil
 }
 
-// best is the class with the highest score, the first of equals.
+// best returns the class with the highest score, the first among equals.
 func best(scores []float64) (class int, top float64, err error) {
 	top = math.Inf(-1)
 	for i, s := range scores {
@@ -27,7 +27,7 @@ func best(scores []float64) (class int, top float64, err error) {
 	return class, top, nil
 }
 
-// bestClass is right when the best class is the label's.
+// bestClass scores 1 if the best class is that of the label.
 func bestClass(j *Judge, answer []float64, sample int) (Result, error) {
 	if err := size(answer, j.classes); err != nil {
 		return Result{}, err
@@ -43,7 +43,7 @@ func one(right bool) float64 {
 	return 0
 }
 
-// amongBest is right when the label's class is one of the k best.
+// amongBest scores 1 if the label's class is one of the k best.
 func amongBest(j *Judge, answer []float64, sample int) (Result, error) {
 	r, err := bestClass(j, answer, sample)
 	if err != nil {
@@ -59,10 +59,12 @@ func amongBest(j *Judge, answer []float64, sample int) (Result, error) {
 	return r, nil
 }
 
-// probabilitySlack is what rounding to 16 bits may make a probability exceed 1 by.
+// probabilitySlack is by how much a probability may exceed 1, because of rounding to 16
+// bits.
 const probabilitySlack = 1e-3
 
-// plausible refuses numbers that are no probabilities although they should be, and NaN.
+// plausible returns an error for NaN, and for numbers that should be probabilities but
+// are not.
 func (m Metric) plausible(v float64) error {
 	switch {
 	case v != v:
@@ -73,7 +75,8 @@ func (m Metric) plausible(v float64) error {
 	return nil
 }
 
-// overThreshold is right when the number reaches the threshold just for label 1.
+// overThreshold scores 1 if the number reaches the threshold exactly when the label is
+// 1.
 func overThreshold(j *Judge, answer []float64, sample int) (Result, error) {
 	if err := size(answer, 1); err != nil {
 		return Result{}, err
@@ -85,7 +88,7 @@ func overThreshold(j *Judge, answer []float64, sample int) (Result, error) {
 	return Result{Score: one(predicted == (j.Labels.Class(sample) == 1)), Values: answer}, nil
 }
 
-// eachNumber is the mean over a sample's numbers of a rule for one.
+// eachNumber returns a rule that is the mean of rule over a sample's numbers.
 func eachNumber(rule func(m Metric, predicted, label float64) float64) func(*Judge, []float64, int) (Result, error) {
 	return func(j *Judge, answer []float64, sample int) (Result, error) {
 		labels, sum := j.Labels.Row(sample), 0.0
@@ -115,9 +118,9 @@ func boundedError(m Metric, predicted, label float64) float64 {
 	return 1 - min(math.Abs(predicted-label)/m.scale, 1)
 }
 
-// labelsRight is the share of a sample's labels that are right, or their F1: twice
-// those found over those found or missed and those wanted. Where nothing is wanted
-// and nothing found, F1 is 1.
+// labelsRight returns the share of a sample's labels that are right, or their F1: twice
+// the number found, divided by the number predicted plus the number wanted. If no label
+// is wanted or predicted, F1 is 1.
 func labelsRight(j *Judge, answer []float64, sample int) (Result, error) {
 	labels := j.Labels.Row(sample)
 	if err := size(answer, len(labels)); err != nil {
@@ -144,8 +147,8 @@ func labelsRight(j *Judge, answer []float64, sample int) (Result, error) {
 	return r, nil
 }
 
-// tokensRight is the share of a sample's tokens, padding left out, whose best class
-// is the label's.
+// tokensRight returns the share of a sample's tokens, without padding, whose best class
+// is that of the label.
 func tokensRight(j *Judge, answer []float64, sample int) (Result, error) {
 	labels := j.Labels.Row(sample)
 	if err := size(answer, len(labels)*j.classes); err != nil {
@@ -175,7 +178,7 @@ type Gallery struct {
 	width   int
 }
 
-// NewGallery reads a gallery for embeddings of the output's shape.
+// NewGallery checks a gallery for embeddings with the output's shape, and returns it.
 func NewGallery(embeddings, labels Array, output []int64) (*Gallery, error) {
 	width := count(output)
 	if err := embeddings.shape(width, fmt.Sprintf("an embedding of %d numbers for each entry", width)); err != nil {
@@ -210,7 +213,7 @@ func length(row []float64) float64 {
 	return math.Sqrt(sum)
 }
 
-// nearest is right when the gallery's entry with the highest cosine has the label.
+// nearest scores 1 if the gallery's entry with the highest cosine has the label.
 func nearest(j *Judge, answer []float64, sample int) (Result, error) {
 	g := j.gallery
 	if err := size(answer, g.width); err != nil {

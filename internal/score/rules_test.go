@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// made is a metric with parameters.
+// made returns a metric with parameters.
 func made(t *testing.T, name string, params map[string]float64) Metric {
 	t.Helper()
 	m, ok := New(name)
@@ -22,7 +22,7 @@ func made(t *testing.T, name string, params map[string]float64) Metric {
 	return m
 }
 
-// judged is the score of one answer.
+// judged returns the score of one answer.
 func judged(t *testing.T, m Metric, output []int64, label, answer []float64) (Result, error) {
 	t.Helper()
 	shape := []int64{1}
@@ -78,7 +78,7 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// TestAnswersThatCannotBeScored: each is an error and no score of 0.
+// TestAnswersThatCannotBeScored checks that each is an error, not a score of 0.
 func TestAnswersThatCannotBeScored(t *testing.T) {
 	nan, inf := math.NaN(), math.Inf(1)
 	for _, c := range []struct {
@@ -139,7 +139,8 @@ func TestNearest(t *testing.T) {
 	}
 }
 
-// TestStatistics compares with definitions that are computed in another way.
+// TestStatistics compares with figures that are computed from the definitions in
+// another way.
 func TestStatistics(t *testing.T) {
 	of := func(m Metric, output []int64, labels []float64, width int, answers [][]float64) map[string]float64 {
 		t.Helper()
@@ -182,7 +183,8 @@ func TestStatistics(t *testing.T) {
 	expect("regression", of(made(t, "sign", nil), []int64{1}, []float64{1, 2, 3, 4}, 1, [][]float64{{2}, {4}, {6}, {9}}),
 		map[string]float64{"mae": 11. / 4, "pearson": 11.5 / math.Sqrt(5*26.75)})
 	expect("a constant", of(made(t, "sign", nil), []int64{1}, []float64{1, 2}, 1, [][]float64{{2}, {2}}), map[string]float64{"mae": 0.5})
-	// The first label: found 1, predicted 1, wanted 2; the second: 1, 2, 1; the third never.
+	// The first label: 1 found, 1 predicted, 2 wanted; the second: 1, 2, 1; the third
+	// never occurs.
 	expect("labels", of(made(t, "multilabel", nil), []int64{3}, []float64{1, 0, 0, 1, 1, 0}, 3, [][]float64{{0.9, 0.6, 0.1}, {0.2, 0.7, 0.1}}),
 		map[string]float64{"macro_f1": 2. / 3, "auc": 1, "ece": ((1 - 0.9) + 0.6 + (1 - 0.2) + (1 - 0.7) + 0.2) / 6})
 	tokens := made(t, "token_accuracy", map[string]float64{"padding": -1})

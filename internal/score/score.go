@@ -1,9 +1,10 @@
-// Package score says how right one answer is, as a number between 0 and 1. A floor
-// is a mean of such scores: the mean of a mix of variants is then the mean of their
-// means, which is all that planning needs. The table in table.go has every metric:
-// its parameters, what it needs of outputs and labels, and how one sample is scored.
+// Package score computes how right one answer is, as a number between 0 and 1. A floor
+// is a mean of such scores. Therefore the mean of a mix of variants is the mean of
+// their means, which is all that planning needs. table.go has every metric: its
+// parameters, what it needs from outputs and labels, and how it scores one sample.
 //
-// The package is pure. It knows numbers and shapes; files and tensors are modelpkg's.
+// The package is pure. It handles numbers and shapes; modelpkg handles files and
+// tensors.
 package score
 
 import (
@@ -18,7 +19,7 @@ type Metric struct {
 	entry     *entry
 	k         int
 	threshold float64
-	given     bool // the threshold
+	given     bool // the threshold was given
 	logits    bool
 	tolerance float64
 	scale     float64
@@ -41,7 +42,7 @@ func New(name string) (m Metric, known bool) {
 	return m, true
 }
 
-// Names are the metrics of the table.
+// Names returns the names of all metrics.
 func Names() []string {
 	names := make([]string, len(table))
 	for i, e := range table {
@@ -57,22 +58,22 @@ func (m Metric) of() *entry {
 	return m.entry
 }
 
-// Name is the metric's name in mosel.yaml.
+// Name returns the metric's name in mosel.yaml.
 func (m Metric) Name() string { return m.of().name }
 
-// Title names the metric and its parameters where people read results.
+// Title returns the metric and its parameters as text for people.
 func (m Metric) Title() string { return m.of().title(m) }
 
-// Task is what a model does that is measured by the metric; "" is anything.
+// Task returns the task of models that the metric measures; "" is any.
 func (m Metric) Task() string { return m.of().task }
 
 // External reports whether scores come from files and not from outputs and labels.
 func (m Metric) External() bool { return m.of().score == nil }
 
-// Params are the parameters that the metric takes.
+// Params returns the metric's parameters.
 func (m Metric) Params() []Param { return m.of().params }
 
-// Check tells a parameter that contradicts another one.
+// Check returns an error if a parameter contradicts another one.
 func (m Metric) Check() (param string, err error) {
 	if m.given && !m.logits && !(m.threshold > 0 && m.threshold < 1) {
 		return "threshold", fmt.Errorf("the threshold is %v; a probability's is above 0 and below 1 (write values: logit if the output is no probability)", m.threshold)
@@ -80,9 +81,9 @@ func (m Metric) Check() (param string, err error) {
 	return "", nil
 }
 
-// CheckOutput tells why the metric cannot score an output of a shape, which lacks
-// the batch and has -1 where a size varies. float is whether the numbers are FP32,
-// FP16 or FP64.
+// CheckOutput returns an error if the metric cannot score an output with a shape. The
+// shape has no batch dimension, and -1 for a size that varies. float says whether the
+// numbers are FP32, FP16 or FP64.
 func (m Metric) CheckOutput(float bool, shape []int64) error {
 	e := m.of()
 	if e.output == nil {
@@ -94,7 +95,8 @@ func (m Metric) CheckOutput(float bool, shape []int64) error {
 	return nil
 }
 
-// CheckClasses tells why the metric cannot be measured with so many classes.
+// CheckClasses returns an error if the metric cannot be measured with that many
+// classes.
 func (m Metric) CheckClasses(classes int) (param string, err error) {
 	e := m.of()
 	switch {
@@ -107,8 +109,9 @@ func (m Metric) CheckClasses(classes int) (param string, err error) {
 	return "", nil
 }
 
-// Classes is how many classes an output of the shape tells apart, and names they
-// may have; 0 where the metric has none, or as many as the labels have.
+// Classes returns the number of classes of an output with the shape, and so of names
+// that they may have. It is 0 if the metric has no classes, or as many as the labels
+// have.
 func (m Metric) Classes(shape []int64) int {
 	e := m.of()
 	if e.output == nil || e.output.classes == nil {
@@ -120,16 +123,16 @@ func (m Metric) Classes(shape []int64) int {
 // Named reports whether the metric has classes, which may have names.
 func (m Metric) Named() bool { return m.of().labels != nil && m.of().labels.names }
 
-// Padding is the label of tokens that are not scored, where the metric has it.
+// Padding returns the label of tokens that are not scored, if the metric has one.
 func (m Metric) Padding() (label int, has bool) {
 	return m.padding, m.of().labels != nil && m.of().labels.padded
 }
 
-// Gallery reports whether an evaluation set needs a gallery: labelled embeddings
-// among which the nearest is looked for.
+// Gallery reports whether an evaluation set needs a gallery: labelled embeddings among
+// which the nearest is searched.
 func (m Metric) Gallery() bool { return m.of().labels == identities }
 
-// limit is the value from which on a label counts as predicted.
+// limit returns the value from which on a label counts as predicted.
 func (m Metric) limit() float64 {
 	switch {
 	case m.given:
@@ -140,7 +143,7 @@ func (m Metric) limit() float64 {
 	return 0.5
 }
 
-// probability turns a value of binary or multilabel into a probability.
+// probability converts a value of binary or multilabel to a probability.
 func (m Metric) probability(v float64) float64 {
 	if m.logits {
 		return 1 / (1 + math.Exp(-v))
@@ -156,21 +159,21 @@ type Judge struct {
 	gallery *Gallery
 }
 
-// NewJudge ties a metric to labels that it has checked. Only a metric with Gallery
-// needs one.
+// NewJudge returns a judge for a metric and labels that the metric has checked. Only a
+// metric with Gallery needs a gallery.
 func NewJudge(m Metric, output []int64, labels Labels, gallery *Gallery) *Judge {
 	return &Judge{Metric: m, Labels: labels, classes: m.Classes(output), gallery: gallery}
 }
 
-// Result is what became of one answer.
+// Result is the score of one answer.
 type Result struct {
 	Score      float64 // in [0, 1]
-	Class      int     // of metrics with one class a sample: the class that was answered
-	Confidence float64 // and its score
+	Class      int     // for metrics with one class per sample: the predicted class
+	Confidence float64 // its score
 	Values     []float64
 }
 
-// Score scores the answer to a sample: the first output's numbers.
+// Score scores the answer to a sample: the numbers of the first output.
 func (j *Judge) Score(answer []float64, sample int) (Result, error) {
 	e := j.of()
 	if e.score == nil {
@@ -182,19 +185,19 @@ func (j *Judge) Score(answer []float64, sample int) (Result, error) {
 // ErrExternal says why an answer has no score.
 var ErrExternal = errors.New("the metric is external: scores come from files and cannot be measured on served answers")
 
-// Answers is what one variant answered to the samples of a set, as far as scores
-// and statistics need it.
+// Answers is one variant's answers to the samples of a set, with what scores and
+// statistics need.
 type Answers struct {
-	Predicted  []int     // metrics with one class a sample: the class
-	Confidence []float32 // and its score
-	Scores     []float64 // nil where a score is whether Predicted is the label
-	Values     []float64 // other metrics: the numbers of each sample that statistics are made of; nil: too many
+	Predicted  []int     // for metrics with one class per sample: the class
+	Confidence []float32 // its score
+	Scores     []float64 // nil if a score is 1 exactly when Predicted is the label
+	Values     []float64 // for other metrics: the numbers of each sample for statistics; nil: too many
 }
 
 // valuesKept bounds the numbers of a sample that are kept for statistics.
 const valuesKept = 1024
 
-// NewAnswers makes room for the answers to so many samples.
+// NewAnswers returns room for the answers to n samples.
 func (j *Judge) NewAnswers(n int) Answers { return j.room(n, j.Labels.Width) }
 
 func (m Metric) room(n, width int) (a Answers) {
@@ -210,7 +213,7 @@ func (m Metric) room(n, width int) (a Answers) {
 	return a
 }
 
-// Put notes a result at a place.
+// Put stores a result at a place.
 func (a Answers) Put(place int, r Result) {
 	if a.Scores != nil {
 		a.Scores[place] = r.Score
@@ -223,7 +226,7 @@ func (a Answers) Put(place int, r Result) {
 	}
 }
 
-// ScoresOf are the scores of answers to samples with these labels.
+// ScoresOf returns the scores of answers to samples with these labels.
 func (a Answers) ScoresOf(labels Labels) []float64 {
 	if a.Scores != nil {
 		return a.Scores
@@ -237,7 +240,7 @@ func (a Answers) ScoresOf(labels Labels) []float64 {
 	return scores
 }
 
-// Fits tells why answers cannot be those to samples with these labels.
+// Fits returns an error if the answers cannot belong to samples with these labels.
 func (a Answers) Fits(m Metric, labels Labels) error {
 	want := m.room(labels.Len(), labels.Width)
 	if len(a.Predicted) != len(want.Predicted) || len(a.Confidence) != len(want.Confidence) || len(a.Scores) != len(want.Scores) || len(a.Values) != len(want.Values) {

@@ -6,14 +6,15 @@ import (
 	"slices"
 )
 
-// statistic is a number of a whole set that a profile reports and that is no floor.
+// statistic is a figure of a whole set that a profile reports and that cannot be a
+// floor.
 type statistic struct {
 	name string
 	// of computes it; NaN: the answers do not have it.
 	of func(evidence) float64
 }
 
-// evidence is what statistics are made of.
+// evidence is the input of statistics.
 type evidence struct {
 	Metric
 	classes int // 0: as many as there are labels
@@ -22,10 +23,10 @@ type evidence struct {
 	answers Answers
 }
 
-// Statistics are the numbers of the whole set that are told beside the mean score:
-// the macro F1, the AUC, the mean absolute error (mae), Pearson's correlation and the
-// expected calibration error (ece), each where the metric's task has it. What the
-// answers leave undefined, such as the correlation with a constant, is left out.
+// Statistics returns figures of the whole set in addition to the mean score: the macro
+// F1, the AUC, the mean absolute error (mae), Pearson's correlation and the expected
+// calibration error (ece), as far as the metric's task has them. Figures that the
+// answers leave undefined, such as the correlation with a constant, are left out.
 func (j *Judge) Statistics(labels Labels, answers Answers) map[string]float64 {
 	e := j.of()
 	if e.labels == nil || !e.labels.one && answers.Values == nil {
@@ -50,11 +51,11 @@ var (
 	pearson = statistic{"pearson", correlation}
 )
 
-// tallies are what an F1 is made of.
+// tallies are the counts for an F1.
 type tallies struct{ found, predicted, wanted int }
 
-// meanF1 is the mean of the F1 of every class or label that is wanted or predicted
-// at least once.
+// meanF1 returns the mean F1 over every class or label that is wanted or predicted at
+// least once.
 func meanF1(e evidence) float64 {
 	of := map[int]*tallies{}
 	at := func(class int) *tallies {
@@ -85,7 +86,7 @@ func meanF1(e evidence) float64 {
 		for i, v := range e.answers.Values {
 			count(int(one(v >= e.limit())), e.labels.Class(i))
 		}
-	default: // several labels: each has an F1 of its own
+	default: // several labels: each has its own F1
 		for i, v := range e.answers.Values {
 			t := at(i % e.labels.Width)
 			is, should := v >= e.limit(), e.labels.Values[i] == 1
@@ -105,7 +106,7 @@ func meanOf(of map[int]*tallies) float64 {
 			right = append(right, 2*float64(t.found)/float64(t.predicted+t.wanted))
 		}
 	}
-	slices.Sort(right) // a map's order would show in the last digit
+	slices.Sort(right) // a map's order would change the last digit
 	sum := 0.0
 	for _, f1 := range right {
 		sum += f1
@@ -113,9 +114,10 @@ func meanOf(of map[int]*tallies) float64 {
 	return sum / float64(classes)
 }
 
-// areaUnderROC is the chance that a sample of label 1 has a higher value than one of
-// label 0, equal values counting half; with several labels the mean over those that
-// occur and are missing at least once. Of classes only two have it.
+// areaUnderROC returns the probability that a sample with label 1 has a higher value
+// than one with label 0, where equal values count half. With several labels it is the
+// mean over those that occur, and are missing, at least once. With classes it is
+// defined only for two.
 func areaUnderROC(e evidence) float64 {
 	if e.form.one {
 		values, ok := secondClass(e)
@@ -134,8 +136,8 @@ func areaUnderROC(e evidence) float64 {
 	return sum / float64(labels)
 }
 
-// secondClass are the probabilities of class 1 of two. The confidence is that of the
-// better class: one that is no probability does not tell.
+// secondClass returns the probability of class 1 of two. The confidence is that of the
+// better class; if it is not a probability, ok is false.
 func secondClass(e evidence) (values []float64, ok bool) {
 	if e.classes != 2 || !probable(e.answers.Confidence, 0.5) {
 		return nil, false
@@ -176,7 +178,7 @@ func rankArea(values, labels []float64, width, at int) float64 {
 		for _, r := range all[from:to] {
 			if r.yes {
 				yes++
-				ranks += float64(from+to+1) / 2 // ranks from 1; equals share the mean
+				ranks += float64(from+to+1) / 2 // ranks from 1; equal values share the mean rank
 			}
 		}
 		from = to
@@ -184,13 +186,13 @@ func rankArea(values, labels []float64, width, at int) float64 {
 	return (ranks - yes*(yes+1)/2) / (yes * (float64(len(all)) - yes))
 }
 
-// bins are the ranges of confidence that calibration is measured in: 15 of the same
-// width, as in Guo et al. (2017).
+// bins is the number of ranges of confidence for calibration: 15 of equal width, as in
+// Guo et al. (2017).
 const bins = 15
 
-// calibration is the expected calibration error: how far confidences are from the
-// share that is right, the mean over bins by how many samples they have. Of binary
-// and multilabel metrics the confidence is the probability of label 1, and right is
+// calibration returns the expected calibration error: how far confidences are from the
+// share that is right, as the mean over the bins, weighted by samples. For binary and
+// multilabel metrics the confidence is the probability of label 1, and "right" means
 // that the label is 1.
 func calibration(e evidence) float64 {
 	var confidence, right [bins]float64
@@ -228,7 +230,8 @@ func meanAbsoluteError(e evidence) float64 {
 	return sum / float64(len(e.answers.Values))
 }
 
-// correlation is Pearson's, of predictions and labels that are one number a sample.
+// correlation returns Pearson's correlation of predictions and labels with one number
+// per sample.
 func correlation(e evidence) float64 {
 	if e.labels.Width != 1 {
 		return math.NaN()

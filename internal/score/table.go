@@ -5,22 +5,22 @@ import (
 	"math"
 )
 
-// entry is one metric. A new one needs nothing but an entry here, with the rule by
-// which it scores a sample, and a line in docs/model-package.md.
+// entry is one metric. A new metric needs only an entry here, with its rule for scoring
+// a sample, and a line in docs/model-package.md.
 type entry struct {
 	name   string
-	task   string // what such a model does; "": anything
+	task   string // of such a model; "": any
 	title  func(Metric) string
 	params []Param
-	output *output    // what it needs of the first output; nil: nothing
-	labels *labelForm // what it needs of labels; nil: none
+	output *output    // requirements on the first output; nil: none
+	labels *labelForm // requirements on labels; nil: no labels
 	// score scores one answer; nil: scores come from files.
 	score      func(*Judge, []float64, int) (Result, error)
-	exact      bool // the score is 1 where the class is the label's, else 0
+	exact      bool // the score is 1 if the class is that of the label, else 0
 	statistics []statistic
 }
 
-// subject begins messages about outputs.
+// subject returns the beginning of messages about outputs.
 func (e *entry) subject() string {
 	if e.name == "accuracy" || e.name == "top_k" {
 		return e.task
@@ -93,8 +93,8 @@ func multilabelTitle(m Metric) string {
 	return "label accuracy"
 }
 
-// Param is a parameter of a metric, with the key that it has in mosel.yaml. It is a
-// number, or one of a few words: the number is then the word's place in the list.
+// Param is a parameter of a metric, with its key in mosel.yaml. It is a number, or one
+// of a few words: then the number is the word's index in the list.
 type Param struct {
 	Key       string
 	Required  bool
@@ -107,10 +107,10 @@ type Param struct {
 // Set sets the parameter.
 func (p Param) Set(m *Metric, v float64) { p.set(m, v) }
 
-// paddingDefault is the label that PyTorch's losses ignore unless told otherwise.
+// paddingDefault is the label that PyTorch's losses ignore by default.
 const paddingDefault = -100
 
-// The least tolerance or scale, and the greatest of any number: beyond, a 32-bit
+// The lowest tolerance or scale, and the highest of any number: beyond these, a 32-bit
 // number is 0 or infinite.
 const (
 	smallest = 1e-9
@@ -135,7 +135,7 @@ var (
 		set: func(m *Metric, v float64) { m.padding = int(v) }}
 )
 
-// output is what a metric needs of the first output, without its batch.
+// output is a metric's requirement on the first output, without its batch dimension.
 type output struct {
 	want       string // in words
 	fits       func(shape []int64) bool
@@ -170,8 +170,8 @@ func fixed(s []int64) bool {
 	return true
 }
 
-// oneList reports whether a shape is a list: at most one dimension is above 1. A
-// single dimension may be anything here; a size that varies is told separately.
+// oneList reports whether a shape is a list: at most one dimension is above 1. A single
+// dimension may have any size here; a size that varies is checked separately.
 func oneList(s []int64) bool {
 	if len(s) == 1 {
 		return true
