@@ -19,11 +19,11 @@ import (
 
 const digitsDir = "../../models/digits"
 
-// BenchmarkServeAgainstBareLoop is what serving costs on top of the runtime: the
-// saturated throughput of a server under policy all, with single requests over
-// HTTP from more clients than fit a batch, relative to a loop over the same
-// variant at the largest batch on the same threads. The two take turns within
-// one run, so that the machine's moods do not decide. The ratio should be at
+// BenchmarkServeAgainstBareLoop measures the cost of serving on top of the runtime:
+// the saturated throughput of a server with policy all, with single requests over
+// HTTP from more clients than fit in a batch, relative to a loop that runs the same
+// variant in the largest batches on the same threads. The two alternate within one
+// run, so that changes of the machine's speed cancel out. The ratio should be at
 // least 0.90.
 //
 //	go test ./internal/server -run '^$' -bench AgainstBareLoop -benchtime 1x
@@ -70,7 +70,7 @@ func BenchmarkServeAgainstBareLoop(b *testing.B) {
 	}
 }
 
-// bareRate is items per second of a loop over one variant in full batches.
+// bareRate returns the items per second of a loop over one variant in full batches.
 func bareRate(b *testing.B, instance runtime.Instance, variant int, m *modelpkg.Model, set *modelpkg.Set, span time.Duration) float64 {
 	items := make([]runtime.Item, m.Limits.BatchItemsMax)
 	began, n := time.Now(), 0
@@ -86,7 +86,7 @@ func bareRate(b *testing.B, instance runtime.Instance, variant int, m *modelpkg.
 	return float64(n) / time.Since(began).Seconds()
 }
 
-// servedRate is items per second that a closed loop of single requests gets.
+// servedRate returns the items per second of a closed loop of single requests.
 func servedRate(b *testing.B, s *server.Server, m *modelpkg.Model, set *modelpkg.Set, span time.Duration) float64 {
 	callers := 3 * m.Limits.BatchItemsMax
 	c, err := client.New("http://"+s.Addr().String(), client.Options{ConnectionsMax: callers})
@@ -112,7 +112,7 @@ func servedRate(b *testing.B, s *server.Server, m *modelpkg.Model, set *modelpkg
 	return float64(done.Load()) / time.Since(began).Seconds()
 }
 
-// request asks for one sample with everything it carries.
+// request asks for one sample with all its modalities.
 func request(m *modelpkg.Model, item [][]byte) client.Request {
 	r := client.Request{Model: m.Name}
 	for i, input := range m.Inputs {

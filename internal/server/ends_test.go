@@ -36,7 +36,7 @@ import (
 // atOnce makes runs take no time.
 func atOnce(cfg *server.Config) { cfg.Runtime = fake.New(fake.Config{Instant: true}) }
 
-// leavesNothing checks, when a test ends, that no goroutine of it is left.
+// leavesNothing checks at the end of a test that none of its goroutines is left.
 func leavesNothing(t *testing.T) {
 	t.Helper()
 	before := goruntime.NumGoroutine()
@@ -50,8 +50,8 @@ func leavesNothing(t *testing.T) {
 	})
 }
 
-// TestPortInUseClosesTheOthers has each listener but the first find its port in
-// use: those that were open before are closed again.
+// TestPortInUseClosesTheOthers has each listener except the first find its port in use.
+// The listeners that were opened before must be closed again.
 func TestPortInUseClosesTheOthers(t *testing.T) {
 	leavesNothing(t)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -92,7 +92,7 @@ func TestPortInUseClosesTheOthers(t *testing.T) {
 	}
 }
 
-// warming is a server whose models are being loaded until the gate is closed.
+// warming returns a server whose models load until the gate is closed.
 func warming(t *testing.T) (s *server.Server, gate chan struct{}, warm chan error) {
 	t.Helper()
 	cfg := config()
@@ -108,7 +108,7 @@ func warming(t *testing.T) (s *server.Server, gate chan struct{}, warm chan erro
 		t.Fatal(err)
 	}
 	go func() { warm <- s.Warm(t.Context()) }()
-	gate <- struct{}{} // the first instance is let go: Warm is under way
+	gate <- struct{}{} // the first instance may load: Warm is in progress
 	return s, gate, warm
 }
 
@@ -150,7 +150,7 @@ func TestShutdownTwice(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if err := s.Shutdown(t.Context()); err != nil { // and later
+	if err := s.Shutdown(t.Context()); err != nil { // and once more later
 		t.Error(err)
 	}
 	select {
@@ -160,8 +160,8 @@ func TestShutdownTwice(t *testing.T) {
 	}
 }
 
-// TestShutdownWithStreamsOpen has clients that keep streams open and say nothing:
-// a shutdown waits for them as long as it is given, and no longer.
+// TestShutdownWithStreamsOpen has clients that keep streams open and send nothing.
+// Shutdown waits for them as long as its context allows, and no longer.
 func TestShutdownWithStreamsOpen(t *testing.T) {
 	leavesNothing(t)
 	s := startServer(t, atOnce)
@@ -202,7 +202,7 @@ func TestShutdownWithStreamsOpen(t *testing.T) {
 	}
 }
 
-// plainRequest is a request with an item of equal bytes for every input.
+// plainRequest returns a request with an item of equal bytes for every input.
 func plainRequest(m *modelpkg.Model) client.Request {
 	r := client.Request{Model: m.Name}
 	for _, in := range m.Inputs {
@@ -269,7 +269,7 @@ func TestTLSAndTokens(t *testing.T) {
 	}
 }
 
-// metricsFor checks who gets what of the metrics' listener, over TLS.
+// metricsFor checks who gets which answers from the metrics' listener, over TLS.
 func metricsFor(t *testing.T, s *server.Server, authorities *x509.CertPool, inferToken, adminToken string) {
 	t.Helper()
 	https := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authorities, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}}
@@ -303,7 +303,7 @@ func metricsFor(t *testing.T, s *server.Server, authorities *x509.CertPool, infe
 	}
 }
 
-// answered checks the status of an error, 0 being none.
+// answered checks the status of an error; 0: no error.
 func answered(t *testing.T, what string, err error, status int) {
 	t.Helper()
 	said, ok := errors.AsType[*client.Error](err)
@@ -313,7 +313,7 @@ func answered(t *testing.T, what string, err error, status int) {
 	t.Errorf("%s: %v, want status %d", what, err, status)
 }
 
-// certificate writes one that its own authority has signed, for this machine.
+// certificate writes a certificate for this machine, signed by its own authority.
 func certificate(t *testing.T) (access.TLSFiles, *x509.CertPool) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

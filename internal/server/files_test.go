@@ -21,16 +21,16 @@ import (
 	"github.com/mosel-serve/mosel/internal/server"
 )
 
-// fewFiles is the environment variable by which this test binary is told to be a
-// server that may have few files open.
+// fewFiles is the environment variable that makes this test binary a server that may
+// open few files.
 const fewFiles = "MOSEL_TEST_FEW_FILES"
 
-// filesOfChild is how many it may have open.
+// filesOfChild is how many files it may open.
 const filesOfChild = 200
 
-// TestFewFilesChild is the server of the tests below: it says where it listens, opens
-// files until it can open no more when it reads "fill", and closes them when it
-// reads "free".
+// TestFewFilesChild is the server of the tests below. It prints where it listens, opens
+// files until it can open no more when it reads "fill", and closes them when it reads
+// "free".
 func TestFewFilesChild(t *testing.T) {
 	if os.Getenv(fewFiles) == "" {
 		t.Skip("it is the child of another test")
@@ -123,7 +123,7 @@ func startChild(t *testing.T) *child {
 	return c
 }
 
-// answer is the next line that the child has for us.
+// answer returns the child's next line for the test.
 func (c *child) answer() string {
 	for c.answers.Scan() {
 		if line := c.answers.Text(); strings.HasPrefix(line, "ready ") || strings.HasPrefix(line, "done ") {
@@ -143,8 +143,7 @@ func (c *child) order(t *testing.T, what string) {
 	}
 }
 
-// health asks a listener over HTTP whether the server is ready, on a connection of
-// its own.
+// health asks a listener over HTTP, on a new connection, whether the server is ready.
 func health(t *testing.T, addr string, within time.Duration) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), within)
@@ -164,9 +163,9 @@ func health(t *testing.T, addr string, within time.Duration) error {
 	return nil
 }
 
-// TestIdleConnectionsLeaveFiles holds more connections of REST and gRPC than the
-// system lets the server have files: it keeps files for itself, health has an answer,
-// and when the connections have gone all is as before.
+// TestIdleConnectionsLeaveFiles holds more connections of REST and gRPC than the server
+// may open files. The server keeps files for itself, health is answered, and when the
+// connections are closed everything works as before.
 func TestIdleConnectionsLeaveFiles(t *testing.T) {
 	c := startChild(t)
 	var held []net.Conn
@@ -184,7 +183,7 @@ func TestIdleConnectionsLeaveFiles(t *testing.T) {
 			t.Errorf("health of the metrics' listener: %v", err)
 		}
 	}
-	c.order(t, "fill") // it has files left, for packages and the runtime
+	c.order(t, "fill") // the server has files left, for packages and the runtime
 	c.order(t, "free")
 	for _, conn := range held {
 		conn.Close()
@@ -200,8 +199,8 @@ func TestIdleConnectionsLeaveFiles(t *testing.T) {
 	}
 }
 
-// TestNoFilesLeft: while no file can be opened, connections wait; the server lives, and
-// takes them when there are files again.
+// TestNoFilesLeft checks that, while no file can be opened, connections wait. The
+// server keeps running and accepts them when files are free again.
 func TestNoFilesLeft(t *testing.T) {
 	c := startChild(t)
 	c.order(t, "fill")
@@ -210,7 +209,7 @@ func TestNoFilesLeft(t *testing.T) {
 			t.Errorf("%s: a connection without a file", addr)
 		}
 	}
-	waiting, err := net.Dial("tcp", c.grpc) // like the others
+	waiting, err := net.Dial("tcp", c.grpc) // as the others do
 	if err != nil {
 		t.Fatal(err)
 	}

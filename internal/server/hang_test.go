@@ -18,7 +18,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// deafLoad is a runtime whose loading hangs and hears of no context, as code in C.
+// deafLoad is a runtime whose loading hangs and ignores its context, as C code does.
 type deafLoad struct {
 	runtime.Runtime
 	began, gate chan struct{}
@@ -27,14 +27,14 @@ type deafLoad struct {
 func (r deafLoad) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
 	select {
 	case r.began <- struct{}{}:
-	default: // it has been told
+	default: // it was signalled before
 	}
 	<-r.gate
 	return r.Runtime.Load(ctx, m, opts)
 }
 
-// TestShutdownWhileLoadingHangs stops a server whose runtime hangs in loading: it
-// ends all the same, and says what hangs.
+// TestShutdownWhileLoadingHangs shuts down a server whose runtime hangs while loading.
+// Shutdown must return and say what hangs.
 func TestShutdownWhileLoadingHangs(t *testing.T) {
 	leavesNothing(t)
 	cfg := config()
@@ -65,8 +65,8 @@ func TestShutdownWhileLoadingHangs(t *testing.T) {
 	close(gate)
 }
 
-// TestShutdownWithARunThatHangs has a run that nothing ends: its client is told that
-// the server stops, over both transports, and the shutdown ends soon after its limit.
+// TestShutdownWithARunThatHangs has a run that nothing ends. Its client is told over
+// both transports that the server stops, and Shutdown returns soon after its limit.
 func TestShutdownWithARunThatHangs(t *testing.T) {
 	leavesNothing(t)
 	gate := make(chan struct{})

@@ -7,8 +7,8 @@ import (
 	"github.com/mosel-serve/mosel/internal/server"
 )
 
-// TestHostOfALocalServer asks a server that listens on loopback under the name of a
-// stranger's page that was made to lead here, and a server that listens everywhere.
+// TestHostOfALocalServer calls a server that listens on loopback with the host name of
+// a foreign page that resolves to it, and a server that listens everywhere.
 func TestHostOfALocalServer(t *testing.T) {
 	for addr, strangers := range map[string]int{"127.0.0.1:0": http.StatusForbidden, "0.0.0.0:0": http.StatusOK} {
 		s := served(t, func(c *server.Config) { c.Addr = addr })

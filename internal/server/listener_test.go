@@ -75,7 +75,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 			t.Errorf("the log says %q", line)
 		}
 	}
-	for range 2 { // closed twice it still had but one place
+	for range 2 { // closing a connection twice must free only one place
 		first.Close()
 	}
 	third := <-accepted
@@ -110,8 +110,8 @@ func TestAClosedListenerDoesNotWait(t *testing.T) {
 	}
 }
 
-// TestConnectionsCloseInTwoSteps checks that the other end can read to the end
-// and still send.
+// TestConnectionsCloseInTwoSteps checks that after CloseWrite the other end can read to
+// the end and still send.
 func TestConnectionsCloseInTwoSteps(t *testing.T) {
 	l, _ := listen(t, 1)
 	near, far := connect(t, l)
@@ -133,7 +133,7 @@ func TestConnectionsCloseInTwoSteps(t *testing.T) {
 	}
 }
 
-// TestPlaces has limits on open files beside the connections that they leave room for.
+// TestPlaces has limits on open files, with the connections that they leave room for.
 func TestPlaces(t *testing.T) {
 	for _, tt := range []struct {
 		limit                   uint64

@@ -78,8 +78,7 @@ type Config struct {
 	// Runtime runs the graphs; nil opens ONNX Runtime.
 	Runtime runtime.Runtime
 	Log     *slog.Logger
-	// LogDropped, if not nil, returns how many lines of the log were dropped, for a
-	// metric.
+	// LogDropped, if not nil, returns how many log lines were dropped, for a metric.
 	LogDropped func() uint64
 	// Work, if not nil, records work that may hang, by name.
 	Work *pending.Work
@@ -209,10 +208,10 @@ func New(cfg Config) (*Server, error) {
 
 // ballastBytes are allocated but never written, so they take no memory. They only raise
 // the heap size at which the garbage collector runs. It runs when the heap has doubled,
-// and between requests a server has a few megabytes, so without ballast it would run
-// every few hundred requests: at 15,000 requests a second nine times a second, for some
-// milliseconds each, which delays the requests of that time. There is no ballast if GOGC
-// or GOMEMLIMIT is set: a limit would count it as used memory.
+// and between requests a server has a few megabytes. Without ballast it would run every
+// few hundred requests: at 15,000 requests per second nine times per second, for some
+// milliseconds each, which delays requests. There is no ballast if GOGC or GOMEMLIMIT
+// is set: a limit would count it as used memory.
 const ballastBytes = 128 << 20
 
 // Start listens and answers at once (live, not ready). Warm makes it ready.

@@ -48,7 +48,7 @@ func startServer(t testing.TB, change func(*server.Config)) *server.Server {
 	return s
 }
 
-// slowLoad is a runtime whose loading waits to be let go.
+// slowLoad is a runtime whose loading waits for a signal.
 type slowLoad struct {
 	runtime.Runtime
 	gate chan struct{}
@@ -176,9 +176,9 @@ func TestPortInUseSaysWhatToDo(t *testing.T) {
 	}
 }
 
-// TestRealModelOverHTTP runs the shipped graphs in ONNX Runtime on held-out
-// samples, with floors from nothing to the best: what is promised is what runs,
-// and most answers are right.
+// TestRealModelOverHTTP runs the shipped graphs in ONNX Runtime on held-out samples,
+// with floors from none to the best: expected accuracies must keep the floors, and most
+// answers must be right.
 func TestRealModelOverHTTP(t *testing.T) {
 	rt, err := ort.Open(t.Context(), ort.Config{})
 	if err != nil {

@@ -30,7 +30,7 @@ func served(t *testing.T, change func(*server.Config)) *server.Server {
 	return s
 }
 
-// wire is a connection on which a test says what it likes.
+// wire is a connection on which a test sends any bytes.
 type wire struct {
 	net.Conn
 	answers *bufio.Reader
@@ -55,7 +55,7 @@ func (w wire) say(t *testing.T, text string) {
 	}
 }
 
-// answer reads an answer that is there within the time.
+// answer reads an answer, which must arrive within a time.
 func (w wire) answer(within time.Duration) (status int, body string, err error) {
 	if err := w.SetReadDeadline(time.Now().Add(within)); err != nil {
 		return 0, "", err
@@ -91,8 +91,8 @@ func TestConnectionsBeyondTheBoundWait(t *testing.T) {
 	}
 }
 
-// TestClientsThatStop has a client stop at each place where a server waits for
-// it: the connection must end.
+// TestClientsThatStop has a client stop at each place where a server waits for it: the
+// connection must be closed.
 func TestClientsThatStop(t *testing.T) {
 	s := served(t, func(cfg *server.Config) { cfg.API.StallTimeout = 50 * time.Millisecond })
 	for name, tt := range map[string]struct {

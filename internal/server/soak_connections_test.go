@@ -15,7 +15,7 @@ import (
 	"github.com/mosel-serve/mosel/oip"
 )
 
-// rawWire is a connection by hand.
+// rawWire is a connection on which a test writes bytes itself.
 type rawWire struct {
 	*net.TCPConn
 	reader *bufio.Reader
@@ -36,8 +36,8 @@ func (c *soakClient) dial() *rawWire {
 	return &rawWire{conn.(*net.TCPConn), bufio.NewReader(conn)}
 }
 
-// abort closes the connection with a reset, as a program that is killed does
-// where data are left unread.
+// abort closes the connection with a reset, as the system does for a killed program
+// with unread data.
 func (w *rawWire) abort() {
 	_ = w.SetLinger(0)
 	_ = w.Close()
@@ -52,7 +52,7 @@ func (w *rawWire) read() (*reply, error) {
 	return readReply(answer)
 }
 
-// raw writes out a question as bytes on the rawWire.
+// raw encodes a question as the bytes of an HTTP request.
 func (c *soakClient) raw(q *question) []byte {
 	body, n, err := q.encode()
 	if err != nil {
@@ -97,7 +97,7 @@ func (c *soakClient) cutOff() int {
 	_ = w.CloseWrite()
 	a, err := w.read()
 	if err != nil {
-		return 0 // nothing to answer to
+		return 0 // nothing to answer
 	}
 	if !slices.Contains([]int{400, 404, 413, 429, 499}, a.status) {
 		c.fail("the beginning of a request is answered %d: %.300s", a.status, a.body)
@@ -105,7 +105,7 @@ func (c *soakClient) cutOff() int {
 	return a.status
 }
 
-// hungUp goes away before it has read its answer.
+// hungUp closes the connection before it has read its answer.
 func (c *soakClient) hungUp() int {
 	w := c.dial()
 	if w == nil {
@@ -119,7 +119,7 @@ func (c *soakClient) hungUp() int {
 	return 0
 }
 
-// slowly sends a sound question in small pieces.
+// slowly sends a valid question in small pieces.
 func (c *soakClient) slowly() int {
 	w := c.dial()
 	if w == nil {
@@ -135,7 +135,7 @@ func (c *soakClient) slowly() int {
 			return 0
 		}
 		text = text[n:]
-		<-time.After(time.Duration(c.random.IntN(3)) * time.Millisecond) // this is what it is to be slow
+		<-time.After(time.Duration(c.random.IntN(3)) * time.Millisecond) // the client is slow
 	}
 	return c.readAnswers(w, q)
 }
@@ -166,7 +166,7 @@ func (c *soakClient) pipelined() int {
 	return status
 }
 
-// readAnswers reads the answers to questions in their order.
+// readAnswers reads the answers to questions in order.
 func (c *soakClient) readAnswers(w *rawWire, questions ...*question) (status int) {
 	for i, q := range questions {
 		a, err := w.read()
@@ -182,7 +182,8 @@ func (c *soakClient) readAnswers(w *rawWire, questions ...*question) (status int
 	return status
 }
 
-// garbage is not HTTP, or hardly. Such answers are net/http's, not ours.
+// garbage sends bytes that are not, or hardly, HTTP. net/http gives these answers, not
+// mosel.
 func (c *soakClient) garbage() int {
 	w := c.dial()
 	if w == nil {
@@ -200,7 +201,7 @@ func (c *soakClient) garbage() int {
 		text = slices.Insert(text, head, []byte("\r\nX-Large: "+strings.Repeat("x", 200<<10))...)
 	}
 	if _, err := w.Write(text); err != nil {
-		return 0 // the server had enough
+		return 0 // the server closed the connection
 	}
 	_ = w.CloseWrite()
 	a, err := w.read()
@@ -221,17 +222,17 @@ func randomBytes(random *rand.Rand, n int) []byte {
 	return b
 }
 
-// budgetParts is how many bodies of partBytes there is room for. The server makes
-// room for bodies up to this size as a whole, before it reads them; for larger
-// ones as they come.
+// budgetParts is how many bodies of partBytes fit in the budget. The server reserves
+// room for bodies up to this size as a whole, before it reads them, and for larger ones
+// as they arrive.
 const (
 	budgetParts = 20
 	partBytes   = 64 << 10
 )
 
-// wholeBudget checks that the memory for bodies is all free again: as many as
-// there is room for are admitted at the same time, each of which the server asks
-// for when it has made room, and one more is not.
+// wholeBudget checks that the whole budget for bodies is free again: as many bodies as
+// fit are accepted at the same time (the server asks for each once it has reserved
+// room), and one more is not.
 func (s *soak) wholeBudget() {
 	c := newSoakClient(s, soakClients)
 	defer c.leave()

@@ -40,7 +40,8 @@ var overGRPC = []sort{
 	{"gRPC elsewhere", 2, (*soakClient).elsewhereCall},
 }
 
-// statusOf is what REST would have answered, by the protocol's document.
+// statusOf returns the status that REST would have answered, by the protocol's
+// document.
 func statusOf(err error, trailer metadata.MD) int {
 	code := grpcstatus.Code(err)
 	if code == codes.ResourceExhausted && len(trailer.Get(oip.HeaderRetryAfter)) == 0 {
@@ -49,10 +50,10 @@ func statusOf(err error, trailer metadata.MD) int {
 	return map[codes.Code]int{
 		codes.OK: 200, codes.InvalidArgument: 400, codes.NotFound: 404, codes.FailedPrecondition: 422, codes.ResourceExhausted: 429,
 		codes.Canceled: 499, codes.Unimplemented: 501, codes.Unavailable: 503, codes.DeadlineExceeded: 504,
-	}[code] // 0 for what no client should ever see
+	}[code] // 0 for codes that no client should ever see
 }
 
-// grpcConn is the client's connection, made when it is first needed.
+// grpcConn returns the client's connection, made on first use.
 func (c *soakClient) grpcConn() *grpc.ClientConn {
 	if c.conn == nil {
 		c.conn = c.connect()
@@ -68,7 +69,8 @@ func (c *soakClient) connect(options ...grpc.DialOption) *grpc.ClientConn {
 	return conn
 }
 
-// wireContext is of a call that takes no longer than any does, on somebody's behalf.
+// wireContext returns the context of a call with a time limit that no call should
+// reach, for a random client.
 func (c *soakClient) wireContext(within time.Duration) (context.Context, context.CancelFunc) {
 	ctx := metadata.AppendToOutgoingContext(context.Background(), oip.HeaderClient, c.onBehalf())
 	return context.WithTimeout(ctx, within)
@@ -82,7 +84,8 @@ func (c *soakClient) compression() []grpc.CallOption {
 	return nil
 }
 
-// message writes a question as a message, its tensors as raw or as typed contents.
+// message encodes a question as a message, with its tensors as raw or as typed
+// contents.
 func (c *soakClient) message(q *question) *inference.ModelInferRequest {
 	m := &inference.ModelInferRequest{ModelName: q.model.Name}
 	if err := inference.EncodeRequest(m, q.wire()); err != nil {
@@ -101,7 +104,7 @@ func (c *soakClient) message(q *question) *inference.ModelInferRequest {
 	return m
 }
 
-// checkCall says what is wrong with the answer to a question over gRPC.
+// checkCall returns what is wrong with the answer to a question over gRPC.
 func (q *question) checkCall(m *inference.ModelInferResponse, err error, trailer metadata.MD) (int, error) {
 	answered := statusOf(err, trailer)
 	if ran, wrong := q.may(answered); wrong != nil {
@@ -132,7 +135,7 @@ func (c *soakClient) soundCall() int {
 	return answered
 }
 
-// callGivenUp has a deadline that may be too short, or is cancelled.
+// callGivenUp makes a call whose deadline may be too short, or that is cancelled.
 func (c *soakClient) callGivenUp() int {
 	q := c.ask()
 	limit := time.Duration(c.random.IntN(3000)) * time.Microsecond
@@ -155,7 +158,7 @@ func (c *soakClient) callGivenUp() int {
 	return answered
 }
 
-// stream asks several questions, of which each is answered in its turn.
+// stream sends several questions, which are answered in order.
 func (c *soakClient) stream() int {
 	ctx, cancel := c.wireContext(wireMax)
 	defer cancel()
@@ -188,7 +191,7 @@ func (c *soakClient) questions(most int) (list []*question) {
 	return list
 }
 
-// streamed sends questions in a stream and reads so many answers, or all.
+// streamed sends questions in a stream and reads up to most answers.
 func (c *soakClient) streamed(ctx context.Context, questions []*question, most int) (answered int, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -204,7 +207,7 @@ func (c *soakClient) streamed(ctx context.Context, questions []*question, most i
 	go func() {
 		defer close(sent)
 		for _, m := range messages {
-			if stream.Send(m) != nil { // Recv says why
+			if stream.Send(m) != nil { // Recv returns the reason
 				return
 			}
 		}
@@ -232,7 +235,7 @@ func (c *soakClient) streamed(ctx context.Context, questions []*question, most i
 	return answered, nil
 }
 
-// checkStreamed says what is wrong with an answer in a stream.
+// checkStreamed returns what is wrong with an answer in a stream.
 func (q *question) checkStreamed(m *inference.ModelStreamInferResponse) (int, error) {
 	if m.GetErrorMessage() == "" {
 		return q.checkCall(m.GetInferResponse(), nil, nil)
@@ -256,8 +259,8 @@ func (bytesCodec) Marshal(v any) (mem.BufferSlice, error) {
 	return mem.BufferSlice{mem.SliceBuffer(v.([]byte))}, nil
 }
 
-// sendBytes sends a message by hand, alone or in a stream, whose answer must have
-// one of the statuses.
+// sendBytes sends an encoded message, alone or in a stream. The answer must have one of
+// the statuses.
 func (c *soakClient) sendBytes(what string, wire []byte, statuses ...int) int {
 	ctx, cancel := c.wireContext(wireMax)
 	defer cancel()
@@ -301,7 +304,7 @@ func (c *soakClient) streamBytes(ctx context.Context, wire []byte, options []grp
 	return answered, err
 }
 
-// mutatedCall changes some bytes of a sound message.
+// mutatedCall changes some bytes of a valid message.
 func (c *soakClient) mutatedCall() int {
 	wire, err := encoding.GetCodecV2(proto.Name).Marshal(c.message(c.ask()))
 	if err != nil {
@@ -312,14 +315,14 @@ func (c *soakClient) mutatedCall() int {
 	wire.Free()
 	for range 1 + c.random.IntN(4) {
 		body = c.mutate(body, oip.AllJSON)
-		if c.chance(70) { // where names, shapes and parameters are
+		if c.chance(70) { // the part with names, shapes and parameters
 			body = c.mutate(body, min(len(body), 100))
 		}
 	}
 	return c.sendBytes(fmt.Sprintf("a mutated message %.300q", body), body, mistakes...)
 }
 
-// hostileMessages are what somebody thinks of who wants to harm.
+// hostileMessages are messages that an attacker might send.
 func hostileMessages() (list [][]byte) {
 	field := func(number protowire.Number, content []byte) []byte {
 		return protowire.AppendBytes(protowire.AppendTag(nil, number, protowire.BytesType), content)
@@ -337,7 +340,7 @@ func hostileMessages() (list [][]byte) {
 	return [][]byte{
 		{}, {0xff}, []byte("not a message"), model, model[:3],
 		many(field(5, nil), 50_000), many(field(6, nil), 50_000), many(field(7, nil), 50_000), many(field(4, nil), 50_000), many(field(200, nil), 50_000),
-		many(field(5, field(5, slices.Repeat([]byte{0x32, 0}, 50_000))), 1), // a hundred thousand numbers that are not there
+		many(field(5, field(5, slices.Repeat([]byte{0x32, 0}, 50_000))), 1), // a hundred thousand numbers without content
 		append(many(input(9223372036854775807, 9223372036854775807), 1), raw...), append(many(input(-1, -1000), 1), raw...),
 		append(many(input(4294967296, 4294967296), 1), raw...), append(many(input(slices.Repeat([]int64{1}, 1000)...), 1), raw...),
 		append(many(input(0, 1000), 1), field(7, nil)...), append(many(input(1, 1000), 1), slices.Repeat(raw, 2)...), many(input(1, 1000), 1),
@@ -354,7 +357,7 @@ func (c *soakClient) hostileCall() int {
 	return c.sendBytes(fmt.Sprintf("the hostile message %d", at), list[at], 400, 404, 413, 429, 501)
 }
 
-// cutting is a connection that breaks after so many bytes.
+// cutting is a connection that breaks after some number of bytes.
 type cutting struct {
 	*net.TCPConn
 	left int
@@ -371,7 +374,7 @@ func (c *cutting) Write(p []byte) (int, error) {
 	return 0, net.ErrClosed
 }
 
-// callCutOff has the connection break somewhere in a call, or in a stream.
+// callCutOff has the connection break in a call or a stream.
 func (c *soakClient) callCutOff() int {
 	after := c.random.IntN(10_000)
 	dialled := false
@@ -395,10 +398,10 @@ func (c *soakClient) callCutOff() int {
 	ctx, cancel := c.wireContext(time.Second)
 	defer cancel()
 	if c.chance(50) {
-		_, _ = c.streamed(ctx, c.questions(10), 10) // whatever comes of it
+		_, _ = c.streamed(ctx, c.questions(10), 10) // any result is fine
 		return 0
 	}
-	_, _ = inference.NewGRPCInferenceServiceClient(conn).ModelInfer(ctx, c.message(c.ask())) // likewise
+	_, _ = inference.NewGRPCInferenceServiceClient(conn).ModelInfer(ctx, c.message(c.ask())) // the same
 	return 0
 }
 
@@ -427,7 +430,7 @@ func (c *soakClient) lookUpCall() int {
 	return statusOf(err, nil)
 }
 
-// elsewhereCall asks for what is not there.
+// elsewhereCall asks for things that do not exist.
 func (c *soakClient) elsewhereCall() int {
 	ctx, cancel := c.wireContext(wireMax)
 	defer cancel()

@@ -15,17 +15,17 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// guest is the model that comes and goes: calls of it may find it unloaded.
+// guest is the model that is loaded and unloaded: calls may not find it.
 const guest = "guest"
 
-// guests are what clients do to the models, and the questions of operators.
+// guests are the clients' actions on models, and operators' requests.
 var guests = []sort{
 	{"load and unload", 3, (*soakClient).comeOrGo},
 	{"replaced", 1, (*soakClient).replace},
 	{"operators' look", 4, (*soakClient).operate},
 }
 
-// writeGuest puts the guest's package into its place, with another batch each time.
+// writeGuest writes the guest's package, with another largest batch each time.
 func writeGuest(dir string, batch int) (*modelpkg.Model, error) {
 	temp, err := os.MkdirTemp(filepath.Dir(dir), "package")
 	if err != nil {
@@ -50,7 +50,7 @@ func writeGuest(dir string, batch int) (*modelpkg.Model, error) {
 
 // comeOrGo loads or unloads the guest, over REST or gRPC.
 func (c *soakClient) comeOrGo() int {
-	c.visits.Lock() // half of a package is a mistake that is not looked for here
+	c.visits.Lock() // half a package would be an error, which is not tested here
 	defer c.visits.Unlock()
 	return c.visit(c.chance(60))
 }
@@ -79,7 +79,7 @@ func (c *soakClient) visit(comes bool) int {
 	return statusOf(err, nil)
 }
 
-// replace puts another package in the guest's place and has it loaded.
+// replace writes another package for the guest and loads it.
 func (c *soakClient) replace() int {
 	c.visits.Lock()
 	defer c.visits.Unlock()
@@ -90,7 +90,7 @@ func (c *soakClient) replace() int {
 	return c.visit(true)
 }
 
-// operate looks at what operators look at.
+// operate requests what operators look at.
 func (c *soakClient) operate() int {
 	address, paths := c.addr, []string{"/v1/status", "/v2/models/stats", "/v2/models/scene/stats", "/v1/explain?client_id=" + strconv.Itoa(c.random.IntN(5000)), "/metrics"}
 	at := c.random.IntN(len(paths))

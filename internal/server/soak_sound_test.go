@@ -34,7 +34,7 @@ type soakClient struct {
 	transport *http.Transport
 	gzip      *gzip.Writer
 	zlib      *zlib.Writer
-	turn      int              // of what is not left to chance
+	turn      int              // for choices that are not random
 	conn      *grpc.ClientConn // nil: not needed yet
 }
 
@@ -51,20 +51,20 @@ func (c *soakClient) leave() {
 	}
 }
 
-// onBehalf draws one of a thousand clients' names.
+// onBehalf draws one of a thousand client names.
 func (c *soakClient) onBehalf() string { return "client" + strconv.Itoa(c.random.IntN(1000)) }
 
 func (c *soakClient) chance(percent int) bool { return c.random.IntN(100) < percent }
 
-// question is a sound request, and what the client knows of it.
+// question is a valid request, and what the client knows about it.
 type question struct {
 	model        soakModel
 	items        []runtime.Item
 	present      slo.Modalities
 	floor        slo.Accuracy
 	deadline     time.Duration // 0: none
-	callDeadline bool          // the call that carries it has a deadline of its own
-	late         bool          // rather than not at all
+	callDeadline bool          // the call itself has a deadline
+	late         bool          // late rule run
 	id           string
 	form         oip.Form // of the inputs
 	answer       oip.Form
@@ -95,14 +95,14 @@ func (c *soakClient) ask() *question {
 	}
 	best := q.best().Float()
 	floors := []float64{0, best - 0.1, best, best, min(best+0.005, 1)}
-	q.floor, _ = slo.AccuracyOf(floors[c.random.IntN(len(floors))]) // always a share
+	q.floor, _ = slo.AccuracyOf(floors[c.random.IntN(len(floors))]) // always between 0 and 1
 	q.deadline = []time.Duration{0, 0, 10 * time.Second, 50 * time.Millisecond, time.Millisecond, time.Microsecond}[c.random.IntN(6)]
 	q.late = c.chance(20)
 	q.form, q.answer = oip.Form(c.random.IntN(2)), oip.Form(c.random.IntN(2))
 	return q
 }
 
-// data draws bytes of a type. Floats are numbers that JSON can carry.
+// data draws bytes of a type. Floats are numbers that JSON can represent.
 func (c *soakClient) data(d tensor.DType, size int) []byte {
 	data := make([]byte, size)
 	for i := 0; i+8 <= size; i += 8 {
@@ -117,7 +117,7 @@ func (c *soakClient) data(d tensor.DType, size int) []byte {
 	return data
 }
 
-// best is the highest floor that is possible.
+// best returns the highest possible floor.
 func (q *question) best() slo.Accuracy {
 	best := 0.0
 	for i, v := range q.model.Variants {
@@ -125,7 +125,7 @@ func (q *question) best() slo.Accuracy {
 			best = max(best, q.model.accuracy[i])
 		}
 	}
-	a, _ := slo.AccuracyOf(best) // always a share
+	a, _ := slo.AccuracyOf(best) // always between 0 and 1
 	return a
 }
 
@@ -150,12 +150,12 @@ func (q *question) inputs() (inputs []tensor.Tensor) {
 	return inputs
 }
 
-// encode writes the question as a body and the length of its JSON part.
+// encode returns the question as a body, and the length of its JSON part.
 func (q *question) encode() (body []byte, jsonBytes int, err error) {
 	return q.wire().Append(nil, q.form)
 }
 
-// wire is the question as the protocol has it.
+// wire returns the question as a request of the protocol.
 func (q *question) wire() *oip.Request {
 	r := &oip.Request{ID: q.id, Inputs: q.inputs(), OutputForm: q.answer}
 	add := func(name string, v oip.Value) {
@@ -173,7 +173,7 @@ func (q *question) wire() *oip.Request {
 	return r
 }
 
-// request makes the HTTP request of a question, its body perhaps compressed.
+// request makes the HTTP request of a question, perhaps with a compressed body.
 func (c *soakClient) request(ctx context.Context, q *question) (*http.Request, error) {
 	body, n, err := q.encode()
 	if err != nil {
@@ -196,8 +196,8 @@ func (c *soakClient) request(ctx context.Context, q *question) (*http.Request, e
 	return c.post(ctx, "/v2/models/"+q.model.Name+"/infer", header, body)
 }
 
-// compressor is what gzip.Writer and zlib.Writer are to a client. They are large:
-// each client has its own for all its requests.
+// compressor is the common interface of gzip.Writer and zlib.Writer. They are large, so
+// each client reuses its own.
 type compressor interface {
 	io.WriteCloser
 	Reset(io.Writer)
@@ -219,7 +219,7 @@ func (c *soakClient) post(ctx context.Context, path string, header http.Header, 
 	return r, err
 }
 
-// reply is an answer, read to its end.
+// reply is an answer that was read to its end.
 type reply struct {
 	status int
 	header http.Header
@@ -229,7 +229,7 @@ type reply struct {
 // replyMax bounds what a client reads of an answer; no answer here is larger.
 const replyMax = 1 << 20
 
-// do sends a request and reads all of its answer.
+// do sends a request and reads its whole answer.
 func (c *soakClient) do(r *http.Request) (*reply, error) {
 	answer, err := c.transport.RoundTrip(r)
 	if err != nil {
@@ -255,7 +255,7 @@ func readReply(answer *http.Response) (*reply, error) {
 	return &reply{answer.StatusCode, answer.Header, body}, err
 }
 
-// soundQuestion asks and looks closely at the answer.
+// soundQuestion asks a question and checks the answer in detail.
 func (c *soakClient) soundQuestion() int {
 	q := c.ask()
 	r, err := c.request(context.Background(), q)
@@ -274,7 +274,7 @@ func (c *soakClient) soundQuestion() int {
 	return a.status
 }
 
-// check says what is wrong with the answer to a question.
+// check returns what is wrong with the answer to a question.
 func (q *question) check(a *reply) error {
 	ran, err := q.may(a.status)
 	switch {
@@ -286,8 +286,8 @@ func (q *question) check(a *reply) error {
 	return checkError(a)
 }
 
-// may says whether an answer with a status is one with results, and what is wrong
-// if a sound question cannot have it.
+// may reports whether an answer with a status has results, and returns an error if a
+// valid question cannot have that status.
 func (q *question) may(status int) (ran bool, err error) {
 	impossible := q.floor > q.best()
 	switch {
@@ -302,12 +302,13 @@ func (q *question) may(status int) (ran bool, err error) {
 	return false, fmt.Errorf("answered %d", status)
 }
 
-// String says what a failure needs to be understood.
+// String returns what is needed to understand a failure.
 func (q *question) String() string {
 	return fmt.Sprintf("%s, %d items, present %v, floor %v, deadline %v", q.model.Name, len(q.items), q.present, q.floor, q.deadline)
 }
 
-// checkError holds an error to what the protocol's document says of its status.
+// checkError checks an error against what the protocol's document says about its
+// status.
 func checkError(a *reply) error {
 	var words oip.ErrorBody
 	if err := json.Unmarshal(a.body, &words); err != nil || words.Error == "" {
@@ -323,12 +324,12 @@ func checkError(a *reply) error {
 	return nil
 }
 
-// checkResult checks that an answer is the one to these items: what ran is told,
-// keeps the floor, and gave every item its own row.
+// checkResult checks that an answer belongs to these items: it names what ran, keeps
+// the floor, and has the right row for every item.
 func (q *question) checkResult(a *reply) error {
 	n := oip.AllJSON
 	if text := a.header.Get(oip.HeaderLength); text != "" {
-		n, _ = strconv.Atoi(text) // what is no number fails to decode
+		n, _ = strconv.Atoi(text) // if it is not a number, decoding fails
 	}
 	var r oip.Response
 	if err := r.Decode(a.body, n, oip.DefaultLimits()); err != nil {
@@ -337,7 +338,7 @@ func (q *question) checkResult(a *reply) error {
 	return q.checkResponse(&r)
 }
 
-// checkResponse is checkResult, whatever the transport.
+// checkResponse is checkResult for either transport.
 func (q *question) checkResponse(r *oip.Response) error {
 	if r.ModelName != q.model.Name || r.ID != q.id || len(r.Outputs) != 1 || r.Outputs[0].Rows() != len(q.items) {
 		return fmt.Errorf("asked %s %s about %d items, answered by %s to %s with %d outputs", q.model.Name, q.id, len(q.items), r.ModelName, r.ID, len(r.Outputs))
@@ -350,8 +351,8 @@ func (q *question) checkResponse(r *oip.Response) error {
 	return q.checkRows(variant.Text(), r.Outputs[0])
 }
 
-// checkRows checks every item's row: it must be that of the variant that ran, or
-// of one of them, and as many rows of each as the answer says.
+// checkRows checks every item's row: it must be that of one of the variants that ran,
+// and the numbers of rows must be as the answer says.
 func (q *question) checkRows(mix string, out tensor.Tensor) error {
 	left := map[int]int{} // rows by variant
 	for part := range strings.SplitSeq(mix, ",") {
@@ -361,10 +362,10 @@ func (q *question) checkRows(mix string, out tensor.Tensor) error {
 			return fmt.Errorf("ran %q with the modalities %v", mix, q.present)
 		}
 		if left[v] = len(q.items); several {
-			left[v], _ = strconv.Atoi(count) // what is no number leaves rows over
+			left[v], _ = strconv.Atoi(count) // if it is not a number, rows are left over
 		}
 	}
-	var ambiguous int // rows that two of the variants would have given
+	var ambiguous int // rows that two of the variants would give
 	for i, item := range q.items {
 		var by []int
 		for v := range left {

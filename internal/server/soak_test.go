@@ -30,12 +30,11 @@ var (
 	soakSeed = flag.Uint64("soakseed", 0, "seed of what TestSoak sends; 0 draws one")
 )
 
-// TestSoak sends a real server random requests, sound, unsound and cut off, from
-// many connections at once, and checks that every answer is one that the
-// protocol's document has for it, that outputs are those of the items that were
-// sent, that the core's counts add up, and that in the end goroutines, open
-// files and memory are where they began. What is sent follows from the seed; how
-// the requests meet in time does not.
+// TestSoak sends random requests to a real server, valid, invalid and cut off, on many
+// connections at once. It checks that every answer is one that the protocol's document
+// allows, that outputs belong to the items that were sent, that the core's counts add
+// up, and that at the end goroutines, open files and memory are as at the start. The
+// seed determines what is sent, but not the timing.
 func TestSoak(t *testing.T) {
 	seed := *soakSeed
 	if seed == 0 {
@@ -57,29 +56,28 @@ func TestSoak(t *testing.T) {
 	}
 }
 
-// soakClients send at the same time; each is a goroutine of its own with a
-// random stream of its own.
+// soakClients send at the same time. Each is a goroutine with its own random stream.
 const soakClients = 24
 
 // soak is one run.
 type soak struct {
 	seed                  uint64
-	sorts                 []sort // of what they send
-	clients               int    // at the same time
+	sorts                 []sort // of requests
+	clients               int    // sending at the same time
 	dir                   string
 	models                []soakModel
 	server                *server.Server
 	addr                  string
 	grpcAddr, metricsAddr string
-	visits                sync.Mutex                     // held while the guest comes or goes
-	sabotage              func(answered []tensor.Tensor) // of every run of the runtime once it is warm; nil: none
+	visits                sync.Mutex                     // held while the guest is loaded or unloaded
+	sabotage              func(answered []tensor.Tensor) // applied to every run of the runtime after warm-up; nil: none
 	warm                  atomic.Bool
-	goneWithin            time.Duration // how long the server may take to notice requests that were given up
+	goneWithin            time.Duration // how soon the server must notice cancelled requests
 
 	mu       sync.Mutex
 	failures []string
-	seen     map[int]int    // answers by status; 0 is none
-	sent     map[string]int // requests by what they are
+	seen     map[int]int    // answers by status; 0 is no answer
+	sent     map[string]int // requests by sort
 }
 
 // soakModel is a model with its expected accuracies by variant.
@@ -88,10 +86,11 @@ type soakModel struct {
 	accuracy []float64
 }
 
-// soakFailuresMax is how many failures are told; after that the run ends.
+// soakFailuresMax is how many failures are reported before the run ends.
 const soakFailuresMax = 10
 
-// soakBodyMax is the server's bound on a body: small, so that it is met often.
+// soakBodyMax is the server's bound on a body. It is small, so that requests often
+// exceed it.
 const soakBodyMax = 256 << 10
 
 func newSoak(t *testing.T, seed uint64) *soak {
@@ -100,7 +99,7 @@ func newSoak(t *testing.T, seed uint64) *soak {
 	spec := func(name string, d tensor.DType, shape ...int64) modelpkg.Spec {
 		return modelpkg.Spec{Name: name, DType: d, Shape: shape}
 	}
-	scores := spec("scores", tensor.FP32, 499) // classes enough that no two items' answers are the same by chance
+	scores := spec("scores", tensor.FP32, 499) // enough classes that no two items have the same answer by chance
 	s.add(t, modelpkgtest.Model("numbers", []modelpkg.Spec{spec("x", tensor.FP32, 28, 28)}, scores, "x"), 0.9)
 	s.add(t, modelpkgtest.Model("bytes", []modelpkg.Spec{spec("x", tensor.Uint8, 1000)}, scores, "x"), 0.8)
 	s.add(t, modelpkgtest.Model("scene", []modelpkg.Spec{spec("image", tensor.Uint8, 6, 6), spec("wave", tensor.Int16, -1), spec("text", tensor.Uint8, 12)},
@@ -113,7 +112,7 @@ func newSoak(t *testing.T, seed uint64) *soak {
 	return s
 }
 
-// add writes a model. The better a variant is, the longer it takes.
+// add writes a model. More accurate variants take longer.
 func (s *soak) add(t *testing.T, m *modelpkg.Model, accuracy ...float64) {
 	t.Helper()
 	m.Limits.BatchItemsMax = 8
@@ -128,7 +127,7 @@ func (s *soak) add(t *testing.T, m *modelpkg.Model, accuracy ...float64) {
 	s.models = append(s.models, soakModel{loaded, accuracy})
 }
 
-// fail notes what is wrong.
+// fail records a failure.
 func (s *soak) fail(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -143,7 +142,7 @@ func (s *soak) failed() bool {
 	return len(s.failures) >= soakFailuresMax
 }
 
-// count notes what was sent and how it was answered.
+// count records what was sent and the answer's status.
 func (s *soak) count(what string, status int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -163,16 +162,16 @@ func (s *soak) summary() string {
 	return b.String()
 }
 
-// run starts the server, lets the clients loose and looks at what is left.
+// run starts the server, lets the clients send, and checks what is left at the end.
 func (s *soak) run(span time.Duration) {
-	bombs() // takes seconds to make, which no client is to blame the server for
+	bombs() // making them takes seconds, which must not count as the server's delay
 	before := takeStock()
 	if err := s.start(); err != nil {
 		s.fail("start: %v", err)
 		return
 	}
 	idle := takeStock()
-	s.onslaught(0) // a little of everything, so that what is made once is there
+	s.onslaught(0) // some of everything, so that whatever is allocated once exists
 	idle.heap = math.MaxInt64
 	sound := s.settle("after the first requests", idle)
 	idle.heap = takeStock().heap
@@ -187,19 +186,19 @@ func (s *soak) run(span time.Duration) {
 		s.fail("shut down: %v", err)
 	}
 	if s.server = nil; sound {
-		before.heap = idle.heap // packages keep what their first use made
+		before.heap = idle.heap // packages keep what their first use allocated
 		s.settle("after the shutdown", before)
 	}
 }
 
-// start starts the server with small bounds, so that all of them are met.
+// start starts the server with small bounds, so that requests reach all of them.
 func (s *soak) start() (err error) {
 	cfg := server.Default(2)
 	cfg.ModelsDir, cfg.Addr, cfg.GRPCAddr, cfg.MetricsAddr = s.dir, "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	cfg.Instances = 2
 	cfg.QueueItemsMax, cfg.QueueJobsMax = 60, 20
 	cfg.API.BodyBytesMax = soakBodyMax
-	cfg.Recent = 100 // a ring that fills is no leak
+	cfg.Recent = 100 // a ring buffer that fills is no leak
 	cfg.API.BodyBytesInFlight = budgetParts * (partBytes + 1)
 	cfg.API.ItemsMax = 40
 	profiles, err := s.profiles()
@@ -219,7 +218,7 @@ func (s *soak) start() (err error) {
 	return err
 }
 
-// act does to a run's answers what was asked for.
+// act applies the sabotage to a run's answers.
 func (s *soak) act(answered []tensor.Tensor) {
 	if s.sabotage != nil && s.warm.Load() {
 		s.sabotage(answered)
@@ -237,8 +236,8 @@ func (s *soak) profiles() (profiles []*modelpkg.Profile, err error) {
 	return profiles, nil
 }
 
-// onslaught lets all clients send for a span of time, and each at least one
-// request of every sort.
+// onslaught lets all clients send for a time, and each at least one request of every
+// sort.
 func (s *soak) onslaught(span time.Duration) {
 	began := time.Now()
 	var group sync.WaitGroup
@@ -259,7 +258,7 @@ func (s *soak) onslaught(span time.Duration) {
 	group.Wait()
 }
 
-// balance checks the core's counts (I-1); at rest nothing is under way.
+// balance checks the core's counts (I-1); at rest no work is left.
 func (s *soak) balance(rest bool) {
 	c := s.server.Counts()
 	if c.Arrived != c.Finished+c.Queued+c.Running {
@@ -270,10 +269,10 @@ func (s *soak) balance(rest bool) {
 	}
 }
 
-// stock is what a process holds.
+// stock is the resources that a process holds.
 type stock struct {
 	goroutines int
-	files      int // open ones; 0 where the system does not tell
+	files      int // open ones; 0 if unknown
 	heap       int64
 }
 
@@ -281,21 +280,21 @@ func (s stock) String() string {
 	return fmt.Sprintf("goroutines: %d, files: %d, heap: %d KiB", s.goroutines, s.files, s.heap>>10)
 }
 
-// heapSlack is how much live memory may differ between two stocks: pools and
-// buffers of the libraries, which depend on how requests met.
+// heapSlack is the allowed difference of live memory between two stocks: pools and
+// buffers of libraries depend on the timing of requests.
 const heapSlack = 1 << 20
 
 func takeStock() stock {
 	goruntime.GC()
-	goruntime.GC() // pools let go in the second
+	goruntime.GC() // the second collection frees the pools
 	var m goruntime.MemStats
 	goruntime.ReadMemStats(&m)
-	files, _ := os.ReadDir("/proc/self/fd") // none where the system has no such directory
+	files, _ := os.ReadDir("/proc/self/fd") // none on systems without this directory
 	return stock{goroutines: goruntime.NumGoroutine(), files: len(files), heap: int64(m.HeapAlloc)}
 }
 
-// settle waits until nothing is under way and no more is held than before, and reports
-// whether that happened in time.
+// settle waits until no work is left and no more resources are held than before, and
+// reports whether that happened in time.
 func (s *soak) settle(when string, was stock) bool {
 	late := time.Now().Add(s.goneWithin)
 	for {
@@ -323,7 +322,7 @@ func (s *soak) settle(when string, was stock) bool {
 	return true
 }
 
-// saboteur is a runtime whose answers something is done to.
+// saboteur is a runtime whose answers are modified.
 type saboteur struct {
 	runtime.Runtime
 	act func([]tensor.Tensor)
@@ -347,7 +346,7 @@ func (in sabotaged) Run(ctx context.Context, variant int, items []runtime.Item) 
 	return out, err
 }
 
-// TestSoakNotices checks that the soak finds what it is there to find.
+// TestSoakNotices checks that the soak finds the defects it is meant to find.
 func TestSoakNotices(t *testing.T) {
 	hold := make(chan struct{})
 	defer close(hold)

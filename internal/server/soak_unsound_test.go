@@ -17,8 +17,8 @@ import (
 	"github.com/mosel-serve/mosel/oip"
 )
 
-// sort is one sort of request. send returns the status of the answer, 0 where
-// there is none.
+// sort is one sort of request. send returns the status of the answer, 0 if there is
+// none.
 type sort struct {
 	name  string
 	share int // of all requests, relative to the other sorts
@@ -42,7 +42,7 @@ var overHTTP = []sort{
 	{"garbage", 4, (*soakClient).garbage},
 }
 
-// allSorts are everything that clients do.
+// allSorts are all sorts of requests.
 var allSorts = slices.Concat(overHTTP, overGRPC, guests)
 
 // anySort draws a sort by its share.
@@ -60,8 +60,8 @@ func (c *soakClient) anySort() sort {
 	return c.sorts[0]
 }
 
-// answerMax is how long any client may be kept waiting, on a machine that has
-// other things to do and with the race detector.
+// answerMax is how long any client may wait, on a busy machine and with the race
+// detector.
 const answerMax = 10 * time.Second
 
 // send sends one request of a sort.
@@ -73,7 +73,7 @@ func (c *soakClient) send(s sort) {
 	}
 }
 
-// mistakes are the statuses that a request may have that means who knows what.
+// mistakes are the possible statuses of a random mutation of a request.
 var mistakes = []int{200, 400, 404, 413, 422, 429, 501, 504}
 
 // wantStatus sends a request whose answer must have one of the statuses.
@@ -97,7 +97,7 @@ func (c *soakClient) wantStatus(what string, r *http.Request, err error, statuse
 	return a.status
 }
 
-// mutatedQuestion changes some bytes of a sound body, or says another length.
+// mutatedQuestion changes some bytes of a valid body, or its stated length.
 func (c *soakClient) mutatedQuestion() int {
 	q := c.ask()
 	body, n, err := q.encode()
@@ -129,25 +129,24 @@ func (c *soakClient) mutate(body []byte, jsonBytes int) []byte {
 		at = c.random.IntN(min(jsonBytes, len(body)))
 	}
 	switch c.random.IntN(6) {
-	case 0: // a bit
+	case 0: // flip a bit
 		body[at] ^= 1 << c.random.IntN(8)
-	case 1: // a byte that means something in JSON
+	case 1: // insert a byte with a meaning in JSON
 		const meaning = `{}[]",:0123456789.-+eEtfn\ `
 		body[at] = meaning[c.random.IntN(len(meaning))]
-	case 2: // one more
+	case 2: // add a byte
 		body = slices.Insert(body, at, byte(c.random.Uint32()))
-	case 3: // some less
+	case 3: // remove bytes
 		body = slices.Delete(body, at, min(len(body), at+1+c.random.IntN(8)))
-	case 4: // some twice
+	case 4: // repeat bytes
 		body = slices.Insert(body, at, body[at:min(len(body), at+1+c.random.IntN(30))]...)
-	case 5: // the rest is missing
+	case 5: // cut off the rest
 		body = body[:at]
 	}
 	return body
 }
 
-// hostileBodies are what somebody thinks of who wants to harm. None is answered
-// with a result.
+// hostileBodies are bodies that an attacker might send. None is answered with a result.
 var hostileBodies = []string{
 	"", "null", "[]", "{}", `{"inputs":null}`, "\xff\xfe", `{"inputs":[{}]}`,
 	strings.Repeat("[", 100_000), strings.Repeat(`{"a":`, 30_000),
@@ -179,7 +178,7 @@ func (c *soakClient) hostileBody() int {
 	return c.wantStatus(fmt.Sprintf("the hostile body %.100q", body), r, err, 400, 413, 429, 501)
 }
 
-// elsewhere asks for what is not there, or is there for others.
+// elsewhere asks for things that do not exist, or that have another method.
 func (c *soakClient) elsewhere() int {
 	places := []struct {
 		method, path string
@@ -205,7 +204,7 @@ func (c *soakClient) lookUp() int {
 	return c.wantStatus(path, r, err, 200)
 }
 
-// givenUp sends a sound question and may give it up before it is answered.
+// givenUp sends a valid question and may cancel it before the answer.
 func (c *soakClient) givenUp() int {
 	q := c.ask()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(c.random.IntN(3000))*time.Microsecond)
@@ -232,7 +231,7 @@ func (c *soakClient) givenUp() int {
 // tooLarge exceeds one of the bounds.
 func (c *soakClient) tooLarge() int {
 	switch c.random.IntN(3) {
-	case 0: // by what it says
+	case 0: // by its stated length
 		w := c.dial()
 		if w == nil {
 			return 0
@@ -245,7 +244,7 @@ func (c *soakClient) tooLarge() int {
 			return 0
 		}
 		return a.status
-	case 1: // by what comes
+	case 1: // by its real length
 		r, err := c.post(context.Background(), "/v2/models/bytes/infer", http.Header{}, bytes.Repeat([]byte(" "), soakBodyMax+1+c.random.IntN(1000)))
 		if err == nil {
 			r.ContentLength = -1
@@ -259,8 +258,8 @@ func (c *soakClient) tooLarge() int {
 	return c.wantStatus("too many items", r, err, 413, 429)
 }
 
-// bombs are small bodies that become large: 240 MiB in gzip, its members one after the
-// other, and 4 MiB in deflate, which has but one.
+// bombs are small bodies that decompress to large ones: 240 MiB in gzip, as many
+// members one after the other, and 4 MiB in deflate, which has only one.
 var bombs = sync.OnceValue(func() map[string][]byte {
 	zeros := make([]byte, 4<<20)
 	return map[string][]byte{

@@ -34,9 +34,9 @@ func variable(name string) string {
 	return ""
 }
 
-// newTracing makes what sends traces to the endpoint in OpenTelemetry's variables; nil if
-// they have none. The variables also say which requests are sampled, how many spans may
-// wait to be sent (2048; the rest is dropped) and how they are sent: docs/tracing.md.
+// newTracing makes the exporter to the endpoint in OpenTelemetry's variables; nil if
+// they have none. The variables also control sampling, how many spans may wait to be
+// sent (2048; the rest is dropped) and how they are sent: docs/tracing.md.
 func newTracing(version string, log *slog.Logger) (*sdk.TracerProvider, error) {
 	endpoint := variable("ENDPOINT")
 	if endpoint == "" || strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") || os.Getenv("OTEL_TRACES_EXPORTER") == "none" {

@@ -24,15 +24,15 @@ import (
 	"github.com/mosel-serve/mosel/oip/inference"
 )
 
-// collected is a collector of OTLP over HTTP, and what it got.
+// collected is a collector of OTLP over HTTP, with what it received.
 type collected struct {
 	mu       sync.Mutex
 	service  []string
-	requests []*otlp.Span            // spans without one above it here
+	requests []*otlp.Span            // root spans of this server
 	below    map[string][]*otlp.Span // stages by the id of their request's span
 }
 
-// collect starts a collector to which servers of the test send their traces.
+// collect starts a collector that the test's servers send their traces to.
 func collect(t *testing.T) *collected {
 	c := &collected{below: map[string][]*otlp.Span{}}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -73,7 +73,7 @@ func (c *collected) add(got *collector.ExportTraceServiceRequest) {
 	}
 }
 
-// of is the request's span of a trace.
+// of returns the request's span of a trace.
 func (c *collected) of(t *testing.T, trace string) *otlp.Span {
 	t.Helper()
 	var found []*otlp.Span
@@ -88,7 +88,7 @@ func (c *collected) of(t *testing.T, trace string) *otlp.Span {
 	return found[0]
 }
 
-// facts prints a span's attributes.
+// facts returns a span's attributes as text.
 func facts(span *otlp.Span) map[string]string {
 	all := map[string]string{}
 	for _, a := range span.GetAttributes() {
@@ -127,7 +127,7 @@ func (c *collected) check(t *testing.T, trace string, stages []string, want map[
 	}
 }
 
-// above is the caller's span; parent is the header that says so.
+// above is the caller's span; the header of parent refers to it.
 const above = "00f067aa0ba902b7"
 
 func parent(trace string, sampled bool) string {
@@ -137,7 +137,7 @@ func parent(trace string, sampled bool) string {
 	return "00-" + trace + "-" + above + "-00"
 }
 
-// traceOf is the id of a trace.
+// traceOf returns the id of a trace.
 func traceOf(n int) string { return fmt.Sprintf("%032x", n) }
 
 // askTraced sends a text over REST.
@@ -157,7 +157,7 @@ func askTraced(t *testing.T, s *server.Server, header, parameters string) int {
 	return answer.StatusCode
 }
 
-// traceable is a server that takes its time, as the profile says, and has no graph.
+// traceable is a server whose runs take the profiled time, without graphs.
 func traceable(c *server.Config) {
 	c.Runtime, c.GRPCAddr, c.MetricsAddr = fake.New(fake.Config{}), "127.0.0.1:0", ""
 }
@@ -216,8 +216,8 @@ func TestTraces(t *testing.T) {
 	}
 }
 
-// TestTracesAreOff has the ways to say that nothing is traced, with a collector that
-// must get nothing.
+// TestTracesAreOff has each way to disable tracing, with a collector that must receive
+// nothing.
 func TestTracesAreOff(t *testing.T) {
 	for name, value := range map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "", "OTEL_SDK_DISABLED": "true", "OTEL_TRACES_EXPORTER": "none", "OTEL_TRACES_SAMPLER": "always_off"} {
 		t.Run(name, func(t *testing.T) {
