@@ -17,12 +17,12 @@ func binaryModels(t *testing.T, test func(t *testing.T, m *model)) {
 	eachModel(t, test)
 }
 
-// binaryOutput is an output in a request that says its form.
+// binaryOutput returns an output of a request with its form.
 func binaryOutput(name string, binary bool) string {
 	return fmt.Sprintf(`{"name":%s,"parameters":{"binary_data":%t}}`, quote(name), binary)
 }
 
-// plain is the answer to the plainest request, to compare with.
+// plain returns the answer to the simplest request, for comparison.
 func (m *model) plain(t *testing.T) func() result {
 	return func() result { return m.result(t, m.infer(t, m.ask(1))) }
 }
@@ -121,7 +121,7 @@ func TestBinaryIsChosenForEachOutput(t *testing.T) {
 		for name, tc := range cases {
 			t.Run(name, func(t *testing.T) {
 				if strings.HasPrefix(name, "named without") {
-					m.server.needsStrict(t) // the extension speaks of binary_data_output only where no outputs are named
+					m.server.needsStrict(t) // the extension defines binary_data_output only for requests that name no outputs
 				}
 				a := m.ask(1).want(tc.outputs...)
 				if tc.param != "" {
@@ -265,8 +265,8 @@ func TestBinaryRefusesSizesThatDoNotAddUp(t *testing.T) {
 	})
 }
 
-// TestBinaryRefusesBytesThatAreNoElements is about the two datatypes of which not
-// every sequence of bytes is one of elements.
+// TestBinaryRefusesBytesThatAreNoElements tests the two datatypes for which not every
+// sequence of bytes is valid.
 func TestBinaryRefusesBytesThatAreNoElements(t *testing.T) {
 	binaryModels(t, func(t *testing.T, m *model) {
 		t.Run("BOOL", func(t *testing.T) {
@@ -286,7 +286,7 @@ func TestBinaryRefusesBytesThatAreNoElements(t *testing.T) {
 	})
 }
 
-// askTail is a request in binary form with one input replaced.
+// askTail returns a request in binary form with one input replaced.
 func (m *model) askTail(v value) ask {
 	a := m.askBinary(1)
 	a.tail = nil

@@ -17,9 +17,9 @@ import (
 	"github.com/mosel-serve/mosel/internal/runtime/fake"
 )
 
-// busy is a server of ours with one instance, whose runs wait to be let go, and
-// room for one request to wait. With it the suite sees what no server shows to
-// whoever only asks: starting, overload, stopping.
+// busy is a mosel server with one instance, whose runs wait for a signal, and room for
+// one waiting request. With it the suite tests what it cannot cause on any server:
+// starting, overload, stopping.
 type busy struct {
 	*target
 	server *ownServer
@@ -27,13 +27,13 @@ type busy struct {
 	gate   *gate
 }
 
-// gate holds up the loads and the runs of a runtime.
+// gate blocks the loads and the runs of a runtime.
 type gate struct {
 	runtime.Runtime
 	load    func()        // lets models load
 	loading chan struct{} // closed by load
 	held    atomic.Bool   // runs wait
-	running chan struct{} // a run has come to the gate
+	running chan struct{} // a run has reached the gate
 	open    func()        // lets runs end
 	free    chan struct{} // closed by open
 }
@@ -52,23 +52,23 @@ func (g *gate) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Options
 	return g.Runtime.Load(ctx, m, opts)
 }
 
-// hold keeps a run from ending.
+// hold blocks a run.
 func (g *gate) hold(fake.Run) error {
 	if g.held.Load() {
 		select {
 		case g.running <- struct{}{}:
-		default: // it is known
+		default: // signalled before
 		}
 		<-g.free
 	}
 	return nil
 }
 
-// slow is the model of a busy server; its runs take what its profile says.
+// slow is the model of a busy server; its runs take the profiled time.
 var slow = modelSpec{name: "slow", modalities: []modalitySpec{{"x", []tensorSpec{{"x", "INT16", []int64{2}}}}}, itemMS: 8,
 	outputs: []tensorSpec{{"y", "FP32", []int64{2}}}, variants: []variantSpec{{"all", "x", 0.9}}}
 
-// starting is a busy server of which the model has not loaded yet.
+// starting returns a busy server whose model has not been loaded yet.
 func starting(t *testing.T) *busy {
 	t.Helper()
 	if *flagAddr != "" {
@@ -120,8 +120,8 @@ func (b *busy) warm(t *testing.T) {
 	b.target, b.model = known, known.models[0]
 }
 
-// running is a busy server whose one instance is held up in a run, with the
-// request that it runs.
+// running returns a busy server whose instance is blocked in a run, and the request of
+// that run.
 func running(t *testing.T) (*busy, *pending[sent]) {
 	t.Helper()
 	b := starting(t)
@@ -132,13 +132,13 @@ func running(t *testing.T) (*busy, *pending[sent]) {
 	return b, first
 }
 
-// pending is something under way.
+// pending is work in another goroutine.
 type pending[T any] struct {
 	done chan struct{}
-	got  T // when done is closed
+	got  T // valid when done is closed
 }
 
-// later does something on the side.
+// later runs do in another goroutine.
 func later[T any](do func() T) *pending[T] {
 	p := &pending[T]{done: make(chan struct{})}
 	go func() {
@@ -148,19 +148,19 @@ func later[T any](do func() T) *pending[T] {
 	return p
 }
 
-// wait waits for the end of it.
+// wait waits for the result.
 func (p *pending[T]) wait() T {
 	<-p.done
 	return p.got
 }
 
-// sent is what came of a request over REST.
+// sent is the result of a request over REST.
 type sent struct {
 	answer
 	err error
 }
 
-// must is the answer where there has to be one.
+// must returns the answer; without one, the test fails.
 func (s sent) must(t *testing.T) answer {
 	t.Helper()
 	if s.err != nil {
@@ -169,7 +169,7 @@ func (s sent) must(t *testing.T) answer {
 	return s.answer
 }
 
-// later sends an inference request on the side.
+// later sends an inference request in another goroutine.
 func (b *busy) later(ctx context.Context, a ask, headers ...string) *pending[sent] {
 	return later(func() sent {
 		got, err := b.do(ctx, resource{http.MethodPost, b.model.path("/infer")}, a.body(), headers...)
@@ -177,7 +177,7 @@ func (b *busy) later(ctx context.Context, a ask, headers ...string) *pending[sen
 	})
 }
 
-// probeTime is how long a request that only looks for room waits in it.
+// probeTime is how long a probe for room waits at most.
 const probeTime = 50 * time.Millisecond
 
 // full reports whether there is no room for another request.
@@ -189,8 +189,9 @@ func (b *busy) full(t *testing.T) bool {
 	return probe.err == nil && probe.status == http.StatusTooManyRequests
 }
 
-// occupy sends what shall wait in the one place there is. It is there when twice
-// nobody else finds room: once may be for a probe that has just gone.
+// occupy sends a request that takes the only place for waiting. The place is taken for
+// sure when two probes in a row find no room: one alone may have met the previous
+// probe.
 func occupy[T any](t *testing.T, send func() *pending[T], full func() bool) *pending[T] {
 	t.Helper()
 	limit, cancel := context.WithTimeout(t.Context(), settleTimeout)
@@ -203,7 +204,7 @@ func occupy[T any](t *testing.T, send func() *pending[T], full func() bool) *pen
 			times = 0
 		}
 		select {
-		case <-waiting.done: // a probe was there before it
+		case <-waiting.done: // a probe had the place
 			waiting, times = send(), 0
 		default:
 			if times == 2 {
@@ -260,7 +261,7 @@ func TestStoppingServerFinishesWhatItHasTaken(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), settleTimeout)
 	defer cancel()
 	a := b.get(t, "/v2/health/ready")
-	for a.status == http.StatusOK && ctx.Err() == nil { // until it has heard of it
+	for a.status == http.StatusOK && ctx.Err() == nil { // until the server has noticed
 		a = b.get(t, "/v2/health/ready")
 	}
 	if a.status != http.StatusServiceUnavailable {
@@ -280,7 +281,7 @@ func TestStoppingServerFinishesWhatItHasTaken(t *testing.T) {
 }
 
 // TestOverloadIsToldAtOnce fills the server: one request runs, one waits, and the
-// rest must be told so while nothing moves.
+// others must be refused at once, while nothing moves.
 func TestOverloadIsToldAtOnce(t *testing.T) {
 	b, first := running(t)
 	const rest = 4
@@ -295,14 +296,14 @@ func TestOverloadIsToldAtOnce(t *testing.T) {
 		}
 		tooLate(t, a)
 	}
-	b.ready(t) // overload is not being unavailable
+	b.ready(t) // an overloaded server is still available
 	b.gate.open()
 	b.model.result(t, (<-answers).must(t))
 	b.model.result(t, first.wait().must(t))
 }
 
-// TestOverloadEndsWhenAClientGoesAway lets the request that waits be given up:
-// its place must be free before anything else moves.
+// TestOverloadEndsWhenAClientGoesAway cancels the waiting request: its place must
+// become free while nothing else moves.
 func TestOverloadEndsWhenAClientGoesAway(t *testing.T) {
 	b, first := running(t)
 	ctx, goAway := context.WithCancel(t.Context())
@@ -338,7 +339,7 @@ func TestDeadlinePassesWhileARequestRuns(t *testing.T) {
 	}
 	select {
 	case <-p.done:
-	case <-time.After(deadline): // it runs on, and is late
+	case <-time.After(deadline): // it continues to run, and is late
 		b.gate.open()
 	}
 	p.wait().must(t).refused(t, http.StatusGatewayTimeout)

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// modelConfig is what perf_analyzer and tritonclient read of Triton's
-// configuration of a model.
+// modelConfig is the part of Triton's model configuration that perf_analyzer and
+// tritonclient read.
 type modelConfig struct {
 	Name         string         `json:"name"`
 	Platform     string         `json:"platform"`
@@ -33,7 +33,7 @@ func configType(datatype string) string {
 	return "TYPE_" + datatype
 }
 
-// checkConfig holds a configuration against the metadata.
+// checkConfig compares a configuration with the metadata.
 func (m *model) checkConfig(t *testing.T, config modelConfig) {
 	t.Helper()
 	if config.Name != m.Name {
@@ -63,7 +63,7 @@ func (m *model) checkConfig(t *testing.T, config modelConfig) {
 			}
 			shape := spec.Shape
 			if config.MaxBatchSize > 0 && len(shape) > 0 {
-				shape = shape[1:] // dims are without the batch
+				shape = shape[1:] // dims have no batch dimension
 			}
 			if got := pair.config[at].Dims; len(got)+len(shape) > 0 && !slices.Equal(got, shape) {
 				t.Errorf("%s %s has dims %v, with max_batch_size %d and the shape %v of the metadata want %v", what, spec.Name, got, config.MaxBatchSize, spec.Shape, shape)

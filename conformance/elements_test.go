@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// exactly are elements in JSON that must arrive as exactly the bytes of the value
-// they stand for: the limits of each datatype, and what rounds in an unlucky way.
+// exactly has elements in JSON that must arrive as exactly the bytes of their values:
+// the limits of each datatype, and numbers that are difficult to round.
 var exactly = map[string][]string{
 	"BOOL":   {"true", "false"},
 	"UINT8":  {"0", "255", "-0"},
@@ -27,12 +27,11 @@ var exactly = map[string][]string{
 	"BYTES": {`""`, `"a"`, `"\u00e9"`, `"é"`, `"\ud83d\ude00"`, `"\"\\\/\b\f\n\r\t"`, `"\u0000"`},
 }
 
-// TestInferReadsEveryElementExactly sends the same elements in JSON and in binary
-// form.
+// TestInferReadsEveryElementExactly sends the same elements in JSON and in binary form.
 func TestInferReadsEveryElementExactly(t *testing.T) {
 	eachModel(t, func(t *testing.T, m *model) {
 		m.server.needs(t, "binary_tensor_data")
-		m.server.needsStrict(t) // other servers' models may take such numbers for indices out of range
+		m.server.needsStrict(t) // other servers' models may read such numbers as indices out of range
 		for _, in := range m.Inputs {
 			for _, text := range exactly[in.Datatype] {
 				t.Run(in.Name+" "+text, func(t *testing.T) {
@@ -59,7 +58,7 @@ func TestInferReadsEveryElementExactly(t *testing.T) {
 	})
 }
 
-// exactBytes is the element in binary form; "-0" is an integer and nothing special.
+// exactBytes returns the element in binary form; for integers "-0" is just 0.
 func exactBytes(t *testing.T, datatype, text string) []byte {
 	t.Helper()
 	if k := kind(datatype); text == "-0" && (k == "signed" || k == "unsigned") {
@@ -68,17 +67,17 @@ func exactBytes(t *testing.T, datatype, text string) []byte {
 	return elementFromJSON(t, datatype, text)
 }
 
-// badElement is an element that a kind of datatype does not have.
+// badElement is an element that is invalid for a kind of datatype.
 type badElement struct {
 	text   string
-	strict bool // JSON or the protocol leave it open
+	strict bool // JSON or the protocol does not settle it
 }
 
-// notNumbers are no numbers by the grammar of JSON, or no numbers at all.
+// notNumbers are not numbers, or not in JSON's grammar.
 var notNumbers = []badElement{{"NaN", false}, {"Infinity", false}, {"-Infinity", false}, {"01", false}, {"+1", false}, {".5", false}, {"1.", false}, {"0x10", false},
 	{"1e", false}, {"1e+", false}, {"--1", false}, {"-", false}, {"1_0", false}, {"1 2", false}, {"", false}, {`"1"`, true}, {"true", true}, {"null", false}, {"{}", false}}
 
-// badElements by the kind of datatype; for integers, what does not fit is added.
+// badElements are listed by kind of datatype; integers out of range are added later.
 var badElements = map[string][]badElement{
 	"BOOL":     {{"1", true}, {"0", true}, {`"true"`, true}, {"True", false}, {"TRUE", false}, {"tru", false}, {"null", false}, {"{}", false}},
 	"signed":   append([]badElement{{"1.5", false}, {"1.0", true}, {"1e0", true}, {"99999999999999999999", false}, {"-99999999999999999999", false}}, notNumbers...),
@@ -87,7 +86,7 @@ var badElements = map[string][]badElement{
 	"BYTES":    {{"1", true}, {"true", true}, {"null", false}, {"{}", false}, {`"`, false}, {`"\x"`, false}, {`"\u12"`, false}, {`"\ud800"`, true}, {"\"\xff\"", true}, {"\"\n\"", true}},
 }
 
-// beyond are the first whole numbers that do not fit.
+// beyond returns the first integers out of range.
 func beyond(datatype string) []badElement {
 	bits := 8 * sizes[datatype]
 	switch kind(datatype) {

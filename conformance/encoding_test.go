@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// compression is a way to compress a body. "deflate" is zlib's format by the
-// standard and the bare compressed bits from some clients.
+// compression is a way to compress a body. "deflate" is zlib's format by the standard;
+// some clients send the compressed bits without zlib's header.
 type compression struct {
 	name, header string
 	strict       bool
@@ -30,7 +30,7 @@ func (c compression) of(t *testing.T, body string) string {
 	case "zlib":
 		w = zlib.NewWriter(&out)
 	case "bare deflate":
-		w, _ = flate.NewWriter(&out, flate.DefaultCompression) // its only error is an unknown level
+		w, _ = flate.NewWriter(&out, flate.DefaultCompression) // it fails only for an unknown level
 	default:
 		w = gzip.NewWriter(&out)
 	}
@@ -99,7 +99,7 @@ func TestRequestsSayHowTheyAreCompressed(t *testing.T) {
 	}
 }
 
-// decompressed is the answer without the compression that its header states.
+// decompressed returns the answer without the compression that its header states.
 func decompressed(t *testing.T, a answer) answer {
 	t.Helper()
 	var r io.Reader
@@ -123,8 +123,7 @@ func decompressed(t *testing.T, a answer) answer {
 	return a
 }
 
-// compressedFrom is the size from which docs/protocol.md promises a compressed
-// answer.
+// compressedFrom is the size from which docs/protocol.md promises a compressed answer.
 const compressedFrom = 1024
 
 func TestAnswersAreCompressedForThoseWhoAcceptIt(t *testing.T) {
@@ -168,8 +167,7 @@ func TestAnswersAreCompressedForThoseWhoAcceptIt(t *testing.T) {
 	})
 }
 
-// TestBodiesAreBounded needs the bound of the server, which the protocol has no
-// way to tell.
+// TestBodiesAreBounded needs the server's bound, which the protocol does not provide.
 func TestBodiesAreBounded(t *testing.T) {
 	subject.needsBodyMax(t)
 	m := subject.models[0]
@@ -180,7 +178,7 @@ func TestBodiesAreBounded(t *testing.T) {
 		exchange(t, conn, head).refused(t, http.StatusRequestEntityTooLarge)
 	})
 	t.Run("by their size, where no length is said", func(t *testing.T) {
-		// In a sound request, so that its size is the only reason.
+		// In a valid request, so that its size is the only reason.
 		text := m.ask(1).text()
 		body := io.MultiReader(strings.NewReader(text), &spaces{n: large - len(text)})
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, m.server.rest+m.path("/infer"), body)
@@ -189,7 +187,7 @@ func TestBodiesAreBounded(t *testing.T) {
 		}
 		resp, err := m.server.http.Do(r)
 		if err != nil {
-			m.server.needsStrict(t) // HTTP allows to hang up without a word
+			m.server.needsStrict(t) // HTTP allows closing the connection without an answer
 			t.Fatal(err)
 		}
 		a, err := m.server.read("POST "+m.path("/infer"), resp)
@@ -212,7 +210,7 @@ func TestBodiesAreBounded(t *testing.T) {
 	subject.ready(t)
 }
 
-// spaces are n bytes of white space.
+// spaces is n bytes of white space.
 type spaces struct{ n int }
 
 func (s *spaces) Read(p []byte) (int, error) {
@@ -275,8 +273,8 @@ func TestHeadersAreBounded(t *testing.T) {
 	subject.ready(t)
 }
 
-// TestNoiseIsRefused sends bytes that a fixed seed draws: none of it may be taken,
-// and the server has to live on.
+// TestNoiseIsRefused sends bytes that a fixed seed draws: all of them must be refused,
+// and the server must keep running.
 func TestNoiseIsRefused(t *testing.T) {
 	m := subject.models[0]
 	draw := rand.New(rand.NewPCG(1, 2))

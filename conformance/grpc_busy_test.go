@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// health asks the health service of gRPC about the whole server.
+// health asks gRPC's health service about the whole server.
 func (b *busy) health(t *testing.T) healthpb.HealthCheckResponse_ServingStatus {
 	t.Helper()
 	got, err := healthpb.NewHealthClient(b.conn).Check(t.Context(), &healthpb.HealthCheckRequest{})
@@ -55,13 +55,13 @@ func TestGRPCStartingServerIsLiveAndNotReady(t *testing.T) {
 	b.model.replied(t, b.call(t.Context(), b.model.request(1)))
 }
 
-// called sends a call on the side.
+// called sends a call in another goroutine.
 func (b *busy) called(ctx context.Context, r *inferRequest) *pending[reply] {
 	return later(func() reply { return b.call(ctx, r) })
 }
 
-// noRoom reports whether there is no room for another call. The probe is given up
-// and has no deadline of its own, for which it would be refused.
+// noRoom reports whether there is no room for another call. The probe is cancelled. It
+// has no deadline of its own, which would be a reason to refuse it.
 func (b *busy) noRoom(t *testing.T) bool {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -70,7 +70,7 @@ func (b *busy) noRoom(t *testing.T) bool {
 	return status.Code(b.call(ctx, b.model.request(1)).err) == codes.ResourceExhausted
 }
 
-// occupied is a call that waits in the one place there is.
+// occupied is a call that takes the only place for waiting.
 func (b *busy) occupied(ctx context.Context, t *testing.T) *pending[reply] {
 	t.Helper()
 	return occupy(t, func() *pending[reply] { return b.called(ctx, b.model.request(1)) }, func() bool { return b.noRoom(t) })
@@ -84,7 +84,7 @@ func TestGRPCStoppingServerFinishesWhatItHasTaken(t *testing.T) {
 	go func() { stopped <- b.server.Shutdown(context.WithoutCancel(t.Context())) }()
 	limit, cancel := context.WithTimeout(t.Context(), settleTimeout)
 	defer cancel()
-	for b.get(t, "/v2/health/ready").status == http.StatusOK && limit.Err() == nil { // until it has heard of it
+	for b.get(t, "/v2/health/ready").status == http.StatusOK && limit.Err() == nil { // until the server has noticed
 	}
 	if got, err := b.grpc.ServerReady(t.Context(), &inference.ServerReadyRequest{}); err != nil || got.GetReady() {
 		t.Errorf("ServerReady: %v, %v", got, err)
@@ -101,8 +101,8 @@ func TestGRPCStoppingServerFinishesWhatItHasTaken(t *testing.T) {
 	}
 }
 
-// TestGRPCStoppingServerDoesNotWaitForTheIdle has a client that watches the health
-// and one whose stream has nothing under way: neither has an end of its own.
+// TestGRPCStoppingServerDoesNotWaitForTheIdle has a client that watches the health and
+// one with an idle stream: neither ends by itself.
 func TestGRPCStoppingServerDoesNotWaitForTheIdle(t *testing.T) {
 	b := starting(t)
 	b.needsGRPC(t)
@@ -146,14 +146,14 @@ func TestGRPCOverloadIsToldAtOnce(t *testing.T) {
 		}
 		tooLateCall(t, got)
 	}
-	b.readyGRPC(t) // overload is not being unavailable
+	b.readyGRPC(t) // an overloaded server is still available
 	b.gate.open()
 	b.model.replied(t, <-answers)
 	b.model.result(t, first.wait().must(t))
 }
 
-// TestGRPCCancelFreesThePlace lets a call that waits be cancelled: its place must
-// be free before anything else moves.
+// TestGRPCCancelFreesThePlace cancels a waiting call: its place must become free while
+// nothing else moves.
 func TestGRPCCancelFreesThePlace(t *testing.T) {
 	b, first := running(t)
 	b.needsGRPC(t)
@@ -169,8 +169,8 @@ func TestGRPCCancelFreesThePlace(t *testing.T) {
 	b.model.result(t, first.wait().must(t))
 }
 
-// TestGRPCDeadlinePassesWhileACallWaits is answered while nothing moves, and the
-// place is free again.
+// TestGRPCDeadlinePassesWhileACallWaits checks that the call is answered while nothing
+// moves, and that its place is free again.
 func TestGRPCDeadlinePassesWhileACallWaits(t *testing.T) {
 	b, first := running(t)
 	b.needsGRPC(t)
@@ -182,8 +182,8 @@ func TestGRPCDeadlinePassesWhileACallWaits(t *testing.T) {
 	b.model.result(t, first.wait().must(t))
 }
 
-// TestGRPCDeadlineBelowTheTimeOfARunIsShed checks that the server acts on gRPC's
-// deadline: its refusal comes long before the client would give up.
+// TestGRPCDeadlineBelowTheTimeOfARunIsShed checks that the server uses gRPC's deadline:
+// it refuses the call long before the client would give up.
 func TestGRPCDeadlineBelowTheTimeOfARunIsShed(t *testing.T) {
 	b := starting(t)
 	b.warm(t)
@@ -199,8 +199,8 @@ func TestGRPCDeadlineBelowTheTimeOfARunIsShed(t *testing.T) {
 	b.model.replied(t, b.call(t.Context(), b.model.request(1)))
 }
 
-// TestGRPCStreamUnderOverload checks that a stream for which there is no room is
-// told so, and goes on when there is.
+// TestGRPCStreamUnderOverload checks that a request of a stream is refused when there
+// is no room, and that the stream goes on when there is.
 func TestGRPCStreamUnderOverload(t *testing.T) {
 	b, first := running(t)
 	b.needsGRPC(t)

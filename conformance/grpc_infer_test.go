@@ -45,7 +45,7 @@ func TestGRPCInferAnswersAsRESTDoes(t *testing.T) {
 	})
 }
 
-// TestGRPCInferAnswersInRawContents is about tritonclient: its as_numpy fails on
+// TestGRPCInferAnswersInRawContents exists because tritonclient's as_numpy fails on
 // typed contents.
 func TestGRPCInferAnswersInRawContents(t *testing.T) {
 	grpcModels(t, func(t *testing.T, m *model) {
@@ -70,11 +70,11 @@ func TestGRPCInferAnswersInRawContents(t *testing.T) {
 	})
 }
 
-// TestGRPCInferReadsTypedElementsExactly sends the limits of each datatype in
-// typed and in raw contents.
+// TestGRPCInferReadsTypedElementsExactly sends the limits of each datatype in typed and
+// in raw contents.
 func TestGRPCInferReadsTypedElementsExactly(t *testing.T) {
 	grpcModels(t, func(t *testing.T, m *model) {
-		m.server.needsStrict(t) // other servers' models may take such numbers for indices out of range
+		m.server.needsStrict(t) // other servers' models may read such numbers as indices out of range
 		for i, in := range m.Inputs {
 			for _, text := range exactly[in.Datatype] {
 				t.Run(in.Name+" "+text, func(t *testing.T) {
@@ -161,10 +161,10 @@ func TestGRPCInferIgnoresWhatItDoesNotKnow(t *testing.T) {
 type wrongCall struct {
 	name   string
 	strict bool
-	change func(t *testing.T, m *model, r *inferRequest) // of a sound request in raw contents
+	change func(t *testing.T, m *model, r *inferRequest) // a change of a valid request in raw contents
 }
 
-// wrongContents have their bytes or elements wrong.
+// wrongContents have wrong bytes or elements.
 var wrongContents = []wrongCall{
 	{"one raw content less", false, func(_ *testing.T, _ *model, r *inferRequest) { r.RawInputContents = r.RawInputContents[1:] }},
 	{"one raw content more", false, func(_ *testing.T, _ *model, r *inferRequest) {
@@ -296,7 +296,8 @@ func refuseCalls(t *testing.T, calls []wrongCall) {
 				}
 				r := m.request(1)
 				tc.change(t, m, r)
-				// A tensor beyond a bound is too large before it is wrong.
+				// A tensor above a bound may be refused as too large before it is found
+				// wrong.
 				m.server.failed(t, m.server.call(t.Context(), r).err, codes.InvalidArgument, codes.ResourceExhausted)
 				m.server.readyGRPC(t)
 			})
@@ -305,7 +306,7 @@ func refuseCalls(t *testing.T, calls []wrongCall) {
 	})
 }
 
-// padded is a sound request of so many bytes: an unknown field fills it up.
+// padded returns a valid request of a given size: an unknown field fills it up.
 func padded(m *model, size int64) *inferRequest {
 	r := m.request(1)
 	const number, overhead = 9000, 8 // tag and length of the field
@@ -371,7 +372,7 @@ func TestGRPCMessagesMayBeCompressed(t *testing.T) {
 	t.Run("with deflate, as tritonclient can", func(t *testing.T) {
 		body := compression{name: "zlib"}.of(t, string(marshal(t, m.request(1))))
 		content := frame([]byte(body))
-		content[0] = 1 // it is compressed
+		content[0] = 1 // marks it as compressed
 		got, err := m.server.callByHand(t.Context(), content, "grpc-encoding: deflate")
 		if err != nil {
 			t.Fatal(err)

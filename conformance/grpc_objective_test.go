@@ -12,14 +12,14 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// objective is what a call asks for: parameters, and metadata as keys and values
-// by turns.
+// objective is what a call asks for: parameters, and metadata as alternating keys and
+// values.
 type objective struct {
 	parameters map[string]*parameter
 	metadata   []string
 }
 
-// with sends a sound request with an objective.
+// with sends a valid request with an objective.
 func (m *model) with(t *testing.T, o objective) reply {
 	t.Helper()
 	r := m.request(1)
@@ -41,14 +41,15 @@ func TestGRPCObjectivesAnswersSayWhatRan(t *testing.T) {
 		if f := m.facts(t, r); f.late {
 			t.Error("it is late, and had all the time of the world")
 		}
-		// What was asked for is repeated.
+		// The answer repeats the objective.
 		again := m.replied(t, m.with(t, objective{parameters: map[string]*parameter{"min_accuracy": paramDouble(0.01), "deadline_ms": paramDouble(5000.5)}}))
 		for name, want := range map[string]string{"min_accuracy": "0.01", "deadline_ms": "5000.5"} {
 			if again.Parameters[name] != want {
 				t.Errorf("%s is repeated as %v, want %q", name, again.Parameters[name], want)
 			}
 		}
-		// KServe's clients know no doubles: a fraction is a string, which all read.
+		// KServe's clients do not support doubles: a fraction is a string, which all
+		// clients read.
 		for name, want := range map[string]string{"variant": "string", "modalities": "string", "expected_accuracy": "string", "queue_us": "int64", "compute_us": "int64"} {
 			if kind := fmt.Sprintf("%T", r.Parameters[name]); kind != want {
 				t.Errorf("parameter %s is a %s, want a %s", name, kind, want)
@@ -57,7 +58,7 @@ func TestGRPCObjectivesAnswersSayWhatRan(t *testing.T) {
 	})
 }
 
-// grpcFloors are ways to state a floor of so many thousandths.
+// grpcFloors returns all ways to state a floor, given in thousandths.
 func grpcFloors(thousandths int) map[string]objective {
 	share := float64(thousandths) / 1000
 	text := strconv.FormatFloat(share, 'f', -1, 64)
@@ -107,8 +108,8 @@ func TestGRPCObjectivesFloorThatIsImpossibleIsRefused(t *testing.T) {
 	})
 }
 
-// tooLateCall checks that a call was refused because it cannot be on time; never
-// as UNAVAILABLE, after which KServe's client tries again by itself.
+// tooLateCall checks that a call was refused because it cannot be on time. The code
+// must not be UNAVAILABLE, after which KServe's client retries by itself.
 func tooLateCall(t *testing.T, got reply) {
 	t.Helper()
 	switch code := status.Code(got.err); code {
@@ -140,8 +141,8 @@ func TestGRPCObjectivesDeadlineThatCannotBeKept(t *testing.T) {
 	})
 }
 
-// TestGRPCObjectivesTheEarliestDeadlineCounts sets gRPC's deadline against the
-// others, by hand: clients would end the call by themselves.
+// TestGRPCObjectivesTheEarliestDeadlineCounts combines gRPC's deadline with the others.
+// It sends bytes itself, because clients would end the call themselves.
 func TestGRPCObjectivesTheEarliestDeadlineCounts(t *testing.T) {
 	grpcMosel(t, func(t *testing.T, m *model) {
 		for name, tc := range map[string]struct {

@@ -32,7 +32,7 @@ func TestGRPCHealth(t *testing.T) {
 			}
 		}
 		for _, unknown := range []*inference.ModelReadyRequest{{Name: "no_such_model"}, {Name: m.Name, Version: "no_such_version"}, {}} {
-			// One dialect has an error for this, the other an answer.
+			// One dialect answers with an error here, the other with ready false.
 			if got, err := s.grpc.ModelReady(t.Context(), unknown); err == nil && got.GetReady() {
 				t.Errorf("ModelReady of %v: it is ready", unknown)
 			} else if err != nil {
@@ -166,7 +166,7 @@ func TestGRPCStatisticsCountWhatWasSent(t *testing.T) {
 		for range requests {
 			m.replied(t, m.server.call(t.Context(), m.request(1)))
 		}
-		m.settled(t, rest, requests) // REST counts the same
+		m.settled(t, rest, requests) // REST has the same counts
 		after := m.grpcStats(t)
 		was, is := before.GetInferenceStats(), after.GetInferenceStats()
 		for name, pair := range map[string][2]*inference.StatisticDuration{"success": {was.GetSuccess(), is.GetSuccess()}, "queue": {was.GetQueue(), is.GetQueue()},
@@ -219,8 +219,8 @@ func TestGRPCRepositoryIndex(t *testing.T) {
 	}
 }
 
-// TestGRPCRepositoryUnloadsAndLoads speaks both dialects: Triton's has the model's
-// name in field 2, KServe's in field 1, where Triton's has a repository.
+// TestGRPCRepositoryUnloadsAndLoads uses both dialects: Triton has the model's name in
+// field 2, KServe in field 1, where Triton has a repository.
 func TestGRPCRepositoryUnloadsAndLoads(t *testing.T) {
 	subject.needsGRPC(t)
 	subject.needs(t, "model_repository")
@@ -236,7 +236,7 @@ func TestGRPCRepositoryUnloadsAndLoads(t *testing.T) {
 			if _, err := s.grpc.RepositoryModelUnload(t.Context(), &inference.RepositoryModelUnloadRequest{RepositoryName: fields[0], ModelName: fields[1]}); err != nil {
 				t.Fatalf("unloading: %v", err)
 			}
-			defer load() // whatever else fails, for the tests that follow
+			defer load() // for the following tests, even if this one fails
 			s.failed(t, s.call(t.Context(), m.request(1)).err, codes.NotFound, codes.Unavailable)
 			if got, err := s.grpc.ModelReady(t.Context(), &inference.ModelReadyRequest{Name: m.Name}); err == nil && got.GetReady() {
 				t.Error("it is unloaded, and ready")
@@ -264,8 +264,8 @@ func TestGRPCRepositoryUnloadsAndLoads(t *testing.T) {
 	})
 }
 
-// TestGRPCHealthService is about the health service that Kubernetes and load
-// balancers ask.
+// TestGRPCHealthService tests the health service that Kubernetes and load balancers
+// use.
 func TestGRPCHealthService(t *testing.T) {
 	subject.needsGRPC(t)
 	health := healthpb.NewHealthClient(subject.conn)
@@ -298,8 +298,8 @@ func TestGRPCHealthService(t *testing.T) {
 	})
 }
 
-// TestGRPCReflection is about the service with which grpcurl finds out what there
-// is. Older clients know it as v1alpha, of which the messages are the same.
+// TestGRPCReflection tests the service with which grpcurl finds the other services.
+// Older clients know it as v1alpha, with the same messages.
 func TestGRPCReflection(t *testing.T) {
 	subject.needsGRPC(t)
 	for _, version := range []string{"v1", "v1alpha"} {
@@ -310,7 +310,7 @@ func TestGRPCReflection(t *testing.T) {
 				t.Fatal(err)
 			}
 			ask := func(r *reflectpb.ServerReflectionRequest) *reflectpb.ServerReflectionResponse {
-				if err := stream.SendMsg(r); err != nil && !errors.Is(err, io.EOF) { // the reason is told by the answer
+				if err := stream.SendMsg(r); err != nil && !errors.Is(err, io.EOF) { // the answer has the reason
 					t.Fatal(err)
 				}
 				got := new(reflectpb.ServerReflectionResponse)
@@ -342,7 +342,7 @@ func checkServices(t *testing.T, names []string) {
 	}
 }
 
-// checkDescriptor looks for the service in the files that reflection gives.
+// checkDescriptor finds the service in the files from reflection.
 func checkDescriptor(t *testing.T, files [][]byte) {
 	t.Helper()
 	for _, content := range files {

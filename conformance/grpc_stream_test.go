@@ -25,7 +25,7 @@ func (s *target) stream(ctx context.Context, t *testing.T) inferStream {
 	return stream
 }
 
-// needsStream skips where streaming is not offered: no extension of the protocol
+// needsStream skips the test if streaming is not offered: no extension of the protocol
 // lists it.
 func needsStream(t *testing.T) {
 	t.Helper()
@@ -39,7 +39,7 @@ func needsStream(t *testing.T) {
 	}
 }
 
-// numbered is a sound request with a number for its id.
+// numbered returns a valid request with a number as its id.
 func (m *model) numbered(i int) *inferRequest {
 	r := m.request(1)
 	r.Id = fmt.Sprint("number ", i)
@@ -68,7 +68,7 @@ func (m *model) streamed(t *testing.T, stream inferStream) result {
 	return m.response(t, got.GetInferResponse())
 }
 
-// ended checks that a stream ends well.
+// ended checks that a stream ends without an error.
 func ended(t *testing.T, stream inferStream) {
 	t.Helper()
 	if got, err := stream.Recv(); !errors.Is(err, io.EOF) {
@@ -125,7 +125,7 @@ func TestStreamWithoutRequestsEndsWell(t *testing.T) {
 	ended(t, stream)
 }
 
-// TestStreamGoesOnAfterAnError puts each kind of mistake between sound requests.
+// TestStreamGoesOnAfterAnError sends each kind of mistake between valid requests.
 func TestStreamGoesOnAfterAnError(t *testing.T) {
 	needsStream(t)
 	m := subject.models[0]
@@ -162,7 +162,7 @@ func TestStreamGoesOnAfterAnError(t *testing.T) {
 			if got.GetErrorMessage() == "" {
 				t.Errorf("%v, want an error_message", got)
 			}
-			if m.server.strict && got.GetInferResponse().GetId() != r.GetId() { // Triton says which request it was
+			if m.server.strict && got.GetInferResponse().GetId() != r.GetId() { // Triton names the request
 				t.Errorf("the error has id %q, its request %q", got.GetInferResponse().GetId(), r.GetId())
 			}
 			if len(got.GetInferResponse().GetOutputs()) > 0 {
@@ -187,7 +187,7 @@ func TestStreamMayBeCancelled(t *testing.T) {
 	}
 	m.streamed(t, stream)
 	cancel()
-	for { // what was under way may still come
+	for { // answers to earlier requests may still arrive
 		if _, err := stream.Recv(); err != nil {
 			if status.Code(err) != codes.Canceled {
 				t.Errorf("%v, want CANCELLED", err)

@@ -15,7 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Short names for what gRPC calls by long ones.
+// Short names for gRPC's long ones.
 type (
 	inferRequest  = inference.ModelInferRequest
 	inferResponse = inference.ModelInferResponse
@@ -25,14 +25,14 @@ type (
 	parameter     = inference.InferParameter
 )
 
-// grpcModels runs a test of gRPC for every model.
+// grpcModels runs a test over gRPC for every model.
 func grpcModels(t *testing.T, test func(t *testing.T, m *model)) {
 	t.Helper()
 	subject.needsGRPC(t)
 	eachModel(t, test)
 }
 
-// request is a sound request for all the model offers, in raw contents.
+// request returns a valid request for all outputs of the model, in raw contents.
 func (m *model) request(items int64) *inferRequest {
 	r := &inferRequest{ModelName: m.Name}
 	for _, v := range m.values(items) {
@@ -42,7 +42,7 @@ func (m *model) request(items int64) *inferRequest {
 	return r
 }
 
-// typed is the same in typed contents, for which FP16 and BF16 have no field.
+// typed returns the same in typed contents, which have no field for FP16 and BF16.
 func (m *model) typed(t *testing.T, items int64) *inferRequest {
 	t.Helper()
 	if m.halves(m.Inputs) {
@@ -55,7 +55,7 @@ func (m *model) typed(t *testing.T, items int64) *inferRequest {
 	return r
 }
 
-// contents are the tensor's elements in the field for its datatype.
+// contents returns the tensor's elements in the field for its datatype.
 func (v value) contents() *contents {
 	c := &contents{}
 	for _, raw := range v.raw {
@@ -85,7 +85,7 @@ func (v value) contents() *contents {
 	return c
 }
 
-// fromContents turns typed contents into binary form.
+// fromContents converts typed contents to binary form.
 func fromContents(datatype string, c *contents) []byte {
 	var raw []byte
 	put := func(bits uint64) {
@@ -118,14 +118,14 @@ func fromContents(datatype string, c *contents) []byte {
 	return raw
 }
 
-// reply is what a call came back with: an answer or an error, and metadata.
+// reply is the result of a call: an answer or an error, and metadata.
 type reply struct {
 	response        *inferResponse
 	err             error
 	header, trailer metadata.MD
 }
 
-// call sends a request. Metadata is keys and values by turns.
+// call sends a request. pairs is metadata, as alternating keys and values.
 func (s *target) call(ctx context.Context, r *inferRequest, pairs ...string) reply {
 	var got reply
 	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(ctx, pairs...), clientTimeout)
@@ -134,7 +134,7 @@ func (s *target) call(ctx context.Context, r *inferRequest, pairs ...string) rep
 	return got
 }
 
-// result reads a successful reply, as that of REST is read.
+// replied reads a successful reply in the form of REST's results.
 func (m *model) replied(t *testing.T, got reply) result {
 	t.Helper()
 	if got.err != nil {
@@ -150,7 +150,7 @@ func (m *model) replied(t *testing.T, got reply) result {
 	return r
 }
 
-// response reads a response and holds it against the model's metadata.
+// response reads a response and checks it against the model's metadata.
 func (m *model) response(t *testing.T, resp *inferResponse) result {
 	t.Helper()
 	if resp.GetModelName() != m.Name {
@@ -181,7 +181,7 @@ func (m *model) response(t *testing.T, resp *inferResponse) result {
 	return r
 }
 
-// plainParameter is a parameter's value.
+// plainParameter returns a parameter's value.
 func plainParameter(p *parameter) any {
 	switch choice := p.GetParameterChoice().(type) {
 	case *inference.InferParameter_BoolParam:
@@ -219,16 +219,16 @@ func paramDouble(f float64) *parameter {
 	return &parameter{ParameterChoice: &inference.InferParameter_DoubleParam{DoubleParam: f}}
 }
 
-// raw is a source of answers to a request, for agree.
+// raw returns a source of answers to a request, for agree.
 func (m *model) raw(t *testing.T, r *inferRequest, pairs ...string) func() result {
 	return func() result { return m.replied(t, m.server.call(t.Context(), r, pairs...)) }
 }
 
-// failure is what gRPC's codes say that is the server's fault or nobody's.
+// failure lists the codes that do not blame the client.
 var failure = []codes.Code{codes.OK, codes.Unknown, codes.Internal, codes.Unavailable, codes.DataLoss, codes.DeadlineExceeded, codes.Canceled}
 
-// failed checks that an error has one of the codes. Where the server is not held to
-// the letter any will do that says it is the client's fault.
+// failed checks that an error has one of the codes. If the server is not checked
+// strictly, any code that blames the client passes.
 func (s *target) failed(t *testing.T, err error, want ...codes.Code) {
 	t.Helper()
 	code := status.Code(err)
@@ -243,8 +243,8 @@ func (s *target) failed(t *testing.T, err error, want ...codes.Code) {
 	}
 }
 
-// implemented skips a test of a call that the server does not have, and ends it
-// where the call failed otherwise.
+// implemented skips a test of a call that the server does not have, and fails the test
+// after any other error.
 func (s *target) implemented(t *testing.T, err error) {
 	t.Helper()
 	if err == nil {
@@ -256,7 +256,7 @@ func (s *target) implemented(t *testing.T, err error) {
 	t.Fatal(err)
 }
 
-// readyGRPC checks that the server still takes requests over gRPC.
+// readyGRPC checks that the server still accepts requests over gRPC.
 func (s *target) readyGRPC(t *testing.T) {
 	t.Helper()
 	got, err := s.grpc.ServerReady(t.Context(), &inference.ServerReadyRequest{})

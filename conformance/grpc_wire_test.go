@@ -20,33 +20,34 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// byHand speaks gRPC over plain HTTP/2: what grpc-go's client would not send, or
-// would answer by itself, such as a deadline that has passed.
+// byHand sends gRPC over plain HTTP/2: requests that grpc-go's client would not send,
+// or would answer itself, such as one with a passed deadline.
 func byHand() *http.Client {
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Client{Transport: &http.Transport{Protocols: protocols}, Timeout: clientTimeout}
 }
 
-// frame is a message of gRPC with its prefix.
+// frame returns a gRPC message with its prefix.
 func frame(content []byte) []byte {
 	return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(content))), content...)
 }
 
-// wireReply is what came back for a call by hand.
+// wireReply is the reply to a call by hand.
 type wireReply struct {
 	http    int
 	code    codes.Code
 	message string
-	trailer http.Header // and the header, where the answer is only that
+	trailer http.Header // includes the header if the answer consists only of that
 	body    []byte
 }
 
-// hangTimeout ends a call that a server does not answer because it waits for more.
+// hangTimeout ends a call that a server does not answer because it waits for more
+// bytes.
 const hangTimeout = 3 * time.Second
 
-// callByHand posts bytes to ModelInfer. An error is one of the connection or the
-// stream.
+// callByHand posts bytes to ModelInfer. It returns an error only for the connection or
+// the stream.
 func (s *target) callByHand(ctx context.Context, body []byte, headers ...string) (wireReply, error) {
 	client := byHand()
 	defer client.CloseIdleConnections()
@@ -81,7 +82,7 @@ func (s *target) callByHand(ctx context.Context, body []byte, headers ...string)
 	return got, nil
 }
 
-// marshal is a request in bytes.
+// marshal returns a request as bytes.
 func marshal(t *testing.T, r *inferRequest) []byte {
 	t.Helper()
 	content, err := proto.Marshal(r)
@@ -91,8 +92,8 @@ func marshal(t *testing.T, r *inferRequest) []byte {
 	return content
 }
 
-// response is the message of a successful reply. A server may compress it as the
-// request was.
+// response returns the message of a successful reply. A server may compress it as the
+// request was compressed.
 func (got wireReply) response(t *testing.T) *inferResponse {
 	t.Helper()
 	if got.http != http.StatusOK || got.code != codes.OK || len(got.body) < 5 {
@@ -121,8 +122,8 @@ func TestGRPCWireTakesACallByHand(t *testing.T) {
 	})
 }
 
-// TestGRPCWireKeepsTheDeadline is about the server's own answer: clients end calls
-// by themselves when their deadline has passed.
+// TestGRPCWireKeepsTheDeadline tests the server's own answer: clients end calls
+// themselves when their deadline has passed.
 func TestGRPCWireKeepsTheDeadline(t *testing.T) {
 	subject.needsGRPC(t)
 	m := subject.models[0]
@@ -130,10 +131,10 @@ func TestGRPCWireKeepsTheDeadline(t *testing.T) {
 		t.Run(timeout, func(t *testing.T) {
 			got, err := m.server.callByHand(t.Context(), frame(marshal(t, m.request(1))), "grpc-timeout: "+timeout)
 			switch {
-			case err != nil && gaveUp(err): // clients take that for the same
+			case err != nil && gaveUp(err): // clients treat it as the same
 			case err != nil:
 				t.Error(err)
-			case got.code == codes.ResourceExhausted && m.mosel(): // it was shed, because it could not be on time
+			case got.code == codes.ResourceExhausted && m.mosel(): // shed, because it could not be on time
 				checkRetry(t, got.trailer.Get("x-mosel-retry-after-ms"))
 			case got.code != codes.DeadlineExceeded:
 				t.Errorf("code %v, %q, want DEADLINE_EXCEEDED", got.code, got.message)
@@ -143,11 +144,11 @@ func TestGRPCWireKeepsTheDeadline(t *testing.T) {
 	m.server.readyGRPC(t)
 }
 
-// gaveUp reports whether the server ended a call by resetting its stream, as
-// grpc-go's does when a deadline has passed before there is an answer.
+// gaveUp reports whether the server ended a call by resetting its stream, as grpc-go
+// does if a deadline passes before there is an answer.
 func gaveUp(err error) bool { return strings.Contains(err.Error(), "CANCEL") }
 
-// checkRetry checks when a client is told to try again.
+// checkRetry checks the time after which a client should retry.
 func checkRetry(t *testing.T, text string) {
 	t.Helper()
 	if ms, err := strconv.ParseInt(text, 10, 64); err != nil || ms < 1 {
@@ -163,7 +164,7 @@ func TestGRPCWireRefusesWhatIsNoCall(t *testing.T) {
 	for name, tc := range map[string]struct {
 		body    []byte
 		headers []string
-		want    []codes.Code // of a server that is held to the letter
+		want    []codes.Code // for strict servers
 	}{
 		"no message":                              {nil, nil, nil},
 		"an empty message":                        {frame(nil), nil, []codes.Code{codes.InvalidArgument, codes.NotFound}},
@@ -214,14 +215,14 @@ func TestGRPCWireLivesWithOtherProtocols(t *testing.T) {
 				t.Fatal(err)
 			}
 			breakOff(conn, hello)
-			_, _ = io.Copy(io.Discard, conn) // until the server hangs up; a reset is as good
+			_, _ = io.Copy(io.Discard, conn) // until the server closes the connection; a reset is fine too
 			subject.readyGRPC(t)
 		})
 	}
 }
 
-// TestGRPCWireEmptyFramesEndTheConnection sends frames of a type that nobody knows,
-// which HTTP/2 has servers ignore, and nothing else.
+// TestGRPCWireEmptyFramesEndTheConnection sends only frames of an unknown type, which
+// HTTP/2 servers must ignore.
 func TestGRPCWireEmptyFramesEndTheConnection(t *testing.T) {
 	subject.needsGRPC(t)
 	subject.models[0].needsMosel(t)

@@ -10,14 +10,14 @@ import (
 	"testing"
 )
 
-// spelling is another way to write a model's sound request.
+// spelling is another way to write a model's valid request.
 type spelling struct {
 	name   string
-	strict bool // the protocol leaves it open
+	strict bool // the protocol does not settle it
 	text   func(t *testing.T, m *model) string
 }
 
-// spellings must all get what the request gets in its plainest form.
+// spellings must all get the same answer as the request in its simplest form.
 var spellings = []spelling{
 	{"data nested along the shape", false, func(_ *testing.T, m *model) string {
 		var a ask
@@ -108,20 +108,20 @@ var spellings = []spelling{
 	}},
 }
 
-// likeAsk is the text of a request with the outputs that ask names.
+// likeAsk returns the text of a request with the outputs that ask names.
 func (m *model) likeAsk(a ask) string {
 	a.outputs = m.ask(1).outputs
 	return a.text()
 }
 
-// askWith is a sound request with one input's object replaced.
+// askWith returns a valid request with one input's object replaced.
 func (m *model) askWith(name, object string) ask {
 	a := m.ask(1)
 	a.inputs[slices.IndexFunc(m.Inputs, func(in tensorSpec) bool { return in.Name == name })] = object
 	return a
 }
 
-// askOnly is a sound request with some of the inputs.
+// askOnly returns a valid request with some of the inputs.
 func (m *model) askOnly(keep func(name string) bool) ask {
 	a := ask{outputs: m.ask(1).outputs}
 	for _, v := range m.values(1) {
@@ -136,7 +136,7 @@ func (m *model) askOnly(keep func(name string) bool) ask {
 	return a
 }
 
-// inferText sends a request of JSON.
+// inferText sends a request in JSON.
 func (m *model) inferText(t *testing.T, text string, headers ...string) answer {
 	t.Helper()
 	return m.server.post(t, m.path("/infer"), text, headers...)
@@ -157,7 +157,7 @@ func TestInferTakesEverySpellingOfARequest(t *testing.T) {
 	})
 }
 
-// TestInferNeedsNoContentType is about tritonclient, which sends none over HTTP.
+// TestInferNeedsNoContentType exists because tritonclient sends none over HTTP.
 func TestInferNeedsNoContentType(t *testing.T) {
 	eachModel(t, func(t *testing.T, m *model) {
 		a := m.ask(1)
@@ -185,7 +185,7 @@ func TestInferAnswersInJSON(t *testing.T) {
 		if a.header.Get(headerLength) != "" {
 			t.Errorf("%v has %s, and nothing in it is binary", a, headerLength)
 		}
-		var typed struct { // fails where the version is a number
+		var typed struct { // decoding fails if the version is a number
 			ModelVersion *string `json:"model_version"`
 		}
 		if err := json.Unmarshal(a.body, &typed); err != nil {
@@ -220,7 +220,7 @@ func TestInferRefusesJSONForWhatHasNone(t *testing.T) {
 				v.text[i] = "1"
 			}
 			a := m.askWith(v.Name, v.object(v.flat()))
-			a.tail = a.tail[len(v.bytes()):] // the sizes are no reason to refuse it
+			a.tail = a.tail[len(v.bytes()):] // so that the sizes are no reason to refuse it
 			m.infer(t, a).refused(t, http.StatusBadRequest)
 		})
 	})
@@ -280,8 +280,7 @@ func TestInferAnswersTheOutputsThatAreNamed(t *testing.T) {
 	})
 }
 
-// TestInferKeepsTheItemsOfARequestApart sends two different items alone and
-// together.
+// TestInferKeepsTheItemsOfARequestApart sends two different items alone and together.
 func TestInferKeepsTheItemsOfARequestApart(t *testing.T) {
 	eachModel(t, func(t *testing.T, m *model) {
 		m.needsBatches(t)
@@ -305,7 +304,7 @@ func TestInferKeepsTheItemsOfARequestApart(t *testing.T) {
 	})
 }
 
-// row takes item i out of a result of two.
+// row returns item i of a result with two items.
 func row(t *testing.T, r result, i int) result {
 	t.Helper()
 	for k := range r.Outputs {

@@ -20,7 +20,7 @@ var (
 	flagBody   = flag.Int64("body-max", 0, "the server's bound on a request's body, in bytes (0: unknown, bounds are not tested)")
 )
 
-// connectTimeout is how long a server has to say what it serves.
+// connectTimeout is how long a server may take to say what it serves.
 const connectTimeout = 20 * time.Second
 
 // subject is the server under test.

@@ -9,22 +9,22 @@ import (
 // mistake is a request that a server must refuse.
 type mistake struct {
 	name   string
-	strict bool // JSON or the protocol leave it open
+	strict bool // JSON or the protocol does not settle it
 	text   func(m *model) string
 }
 
-// change replaces a part of the sound request's text, once.
+// change replaces the first match in the valid request's text.
 func change(old, with string) func(*model) string {
 	return func(m *model) string {
 		text := m.ask(1).text()
 		if !strings.Contains(text, old) {
-			panic("conformance: " + old + " is not in the request") // a mistake of the suite
+			panic("conformance: " + old + " is not in the request") // a mistake in the suite
 		}
 		return strings.Replace(text, old, with, 1)
 	}
 }
 
-// fixed is the same text for every model.
+// fixed returns the same text for every model.
 func fixed(text string) func(*model) string { return func(*model) string { return text } }
 
 // notRequests are not JSON, or not an object with inputs.
@@ -59,7 +59,7 @@ var notRequests = []mistake{
 	{"an escape that is none", false, change(`{`, `{"x":"\q",`)},
 }
 
-// badFields are JSON, and not what the protocol says.
+// badFields are valid JSON, but not valid in the protocol.
 var badFields = []mistake{
 	{"a tensor without a name", false, change(`{"name":`, `{"nam":`)},
 	{"a tensor without a shape", false, change(`"shape":`, `"shap":`)},
@@ -171,8 +171,7 @@ func TestInferSurvivesDeepNesting(t *testing.T) {
 	})
 }
 
-// TestInferSaysWhatItDoesNotOffer asks for extensions that the server does not
-// list.
+// TestInferSaysWhatItDoesNotOffer uses extensions that the server does not list.
 func TestInferSaysWhatItDoesNotOffer(t *testing.T) {
 	m := subject.models[0]
 	m.needsJSON(t)

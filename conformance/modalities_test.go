@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-// modalitiesMax is up to how many modalities all subsets are tried.
+// modalitiesMax is the number of modalities up to which all subsets are tested.
 const modalitiesMax = 6
 
-// subsets are all non-empty subsets of the model's modalities.
+// subsets returns all non-empty subsets of the model's modalities.
 func (m *model) subsets(t *testing.T) [][]string {
 	t.Helper()
 	all := m.list("modalities")
@@ -31,15 +31,16 @@ func (m *model) subsets(t *testing.T) [][]string {
 	return list
 }
 
-// askModalities is a request with the inputs of some modalities.
+// askModalities returns a request with the inputs of some modalities.
 func (m *model) askModalities(names []string) ask {
 	return m.askOnly(func(input string) bool {
 		return slices.ContainsFunc(names, func(name string) bool { return slices.Contains(m.list("modality."+name), input) })
 	})
 }
 
-// TestModalitiesMayBeLeftOut sends every subset. A server takes those that are at
-// least what one variant runs on, so with a subset it takes all that hold it.
+// TestModalitiesMayBeLeftOut sends every subset. A server accepts those that include
+// all modalities of some variant. So if it accepts a subset, it must accept all larger
+// ones.
 func TestModalitiesMayBeLeftOut(t *testing.T) {
 	moselModels(t, func(t *testing.T, m *model) {
 		taken := [][]string{}
@@ -70,8 +71,8 @@ func TestModalitiesMayBeLeftOut(t *testing.T) {
 	})
 }
 
-// checkBest asks for the impossible with some of the modalities: the best there
-// is must be at least what was promised, and at most the best of all.
+// checkBest asks for an impossible floor with some of the modalities: the reported best
+// must be at least what was promised, and at most the model's best.
 func (m *model) checkBest(t *testing.T, subset []string, promised float64) {
 	t.Helper()
 	best := m.best(t)
@@ -88,8 +89,8 @@ func (m *model) checkBest(t *testing.T, subset []string, promised float64) {
 	}
 }
 
-// checkOptional holds the configuration against what the server took: an input is
-// optional if some request without it is taken.
+// checkOptional compares the configuration with what the server accepted: an input is
+// optional if some request without it is accepted.
 func (m *model) checkOptional(t *testing.T, taken [][]string) {
 	t.Helper()
 	if !m.server.lists("model_configuration") {

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// moselModels runs a test of objectives for every model that a mosel server serves.
+// moselModels runs a test of objectives for every model, if the server is mosel.
 func moselModels(t *testing.T, test func(t *testing.T, m *model)) {
 	t.Helper()
 	eachModel(t, func(t *testing.T, m *model) {
@@ -20,10 +20,10 @@ func moselModels(t *testing.T, test func(t *testing.T, m *model)) {
 	})
 }
 
-// list is a property that lists names.
+// list returns the names in a property.
 func (m *model) list(property string) []string { return strings.Split(m.Properties[property], ",") }
 
-// best is the accuracy of the model's most accurate variant.
+// best returns the accuracy of the model's most accurate variant.
 func (m *model) best(t *testing.T) float64 {
 	t.Helper()
 	best := 0.0
@@ -37,7 +37,7 @@ func (m *model) best(t *testing.T) float64 {
 	return best
 }
 
-// facts are what an answer says of how it was made.
+// facts are what an answer says about what ran.
 type facts struct {
 	variants   []string
 	modalities []string
@@ -45,7 +45,7 @@ type facts struct {
 	late       bool
 }
 
-// facts reads them from the parameters, and compares the headers with them.
+// facts reads the facts from the parameters, and compares the headers with them.
 func (m *model) facts(t *testing.T, r result) facts {
 	t.Helper()
 	f := facts{}
@@ -134,8 +134,8 @@ func TestObjectivesAnswersSayWhatRan(t *testing.T) {
 	})
 }
 
-// floors are ways to state a floor of so many thousandths. The last of several
-// counts as header.
+// floors returns all ways to state a floor, given in thousandths. The last of several
+// entries in more is the header.
 func floors(thousandths int) map[string]ask {
 	share := strconv.FormatFloat(float64(thousandths)/1000, 'f', -1, 64)
 	list := map[string]ask{
@@ -150,7 +150,8 @@ func floors(thousandths int) map[string]ask {
 	return list
 }
 
-// inferWith sends a sound request with parameters, and headers in more.
+// inferWith sends a valid request with the parameters of extra, and the headers in its
+// more.
 func (m *model) inferWith(t *testing.T, extra ask) answer {
 	t.Helper()
 	return m.infer(t, m.ask(1).param(extra.parameters...), extra.more...)
@@ -175,8 +176,8 @@ func TestObjectivesFloorIsKept(t *testing.T) {
 	})
 }
 
-// TestObjectivesAreRepeated: an answer says which floor and which deadline were
-// understood, in its parameters and headers, and nothing of what was not asked for.
+// TestObjectivesAreRepeated checks that an answer repeats the floor and the deadline as
+// understood, in its parameters and headers, and nothing that was not asked for.
 func TestObjectivesAreRepeated(t *testing.T) {
 	moselModels(t, func(t *testing.T, m *model) {
 		type said struct{ Floor, Deadline string }
@@ -206,7 +207,7 @@ func TestObjectivesAreRepeated(t *testing.T) {
 	})
 }
 
-// impossible checks that a floor was refused with the best there is.
+// impossible checks that a floor was refused with the best possible accuracy.
 func impossible(t *testing.T, a answer, best float64) {
 	t.Helper()
 	a.refused(t, http.StatusUnprocessableEntity)
@@ -242,8 +243,8 @@ func TestObjectivesFloorThatIsImpossibleIsRefused(t *testing.T) {
 	})
 }
 
-// lateStatuses are what a request gets that cannot be on time: it is shed, or its
-// deadline has passed. 503 is not among them: clients would try again at once.
+// lateStatuses are the statuses for a request that cannot be on time: it is shed, or
+// its deadline has passed. 503 is not one of them, because clients would retry at once.
 var lateStatuses = []int{http.StatusTooManyRequests, http.StatusGatewayTimeout}
 
 // tooLate checks the answer to a request that cannot be on time.

@@ -16,9 +16,9 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// The suite's own server serves the shipped model and these small ones, which
-// together have every datatype, dynamic dimensions, modalities of several inputs
-// and one that does not run alone. Nothing is computed: the runtime is a fake.
+// The suite's own server serves the shipped model and these small ones. Together they
+// have every datatype, dynamic dimensions, modalities with several inputs, and a
+// modality that cannot run alone. Nothing is computed: the runtime is a fake.
 var packages = []modelSpec{
 	{name: "types", modalities: []modalitySpec{{"values", []tensorSpec{{"bool", "BOOL", []int64{3}}, {"uint8", "UINT8", []int64{2, 3}},
 		{"uint16", "UINT16", []int64{2}}, {"uint32", "UINT32", []int64{2}}, {"uint64", "UINT64", []int64{2}}, {"int8", "INT8", []int64{2}},
@@ -47,7 +47,7 @@ type modelSpec struct {
 	modalities []modalitySpec
 	outputs    []tensorSpec
 	variants   []variantSpec
-	itemMS     float64 // what an item takes by the profile; 0 stands for itemMS
+	itemMS     float64 // profiled time per item; 0 means the constant itemMS
 }
 
 type modalitySpec struct {
@@ -104,7 +104,7 @@ func (spec modelSpec) write(dir string) error {
 	return spec.profile(dir)
 }
 
-// graph is an ONNX file as far as a server that does not run it looks at it: the
+// graph returns an ONNX file with the parts that a server reads without running it: the
 // names and types of inputs and outputs.
 func (spec modelSpec) graph(v variantSpec) []byte {
 	var graph []byte
@@ -122,7 +122,7 @@ func (spec modelSpec) graph(v variantSpec) []byte {
 	return append(append(varint(1, 8), message(7, graph)...), message(8, varint(2, opset))...)
 }
 
-// onnxValue is a value of a graph with its type, its shape left open.
+// onnxValue returns a value of a graph with its type and an open shape.
 func onnxValue(spec tensorSpec) []byte {
 	return append(message(1, []byte(spec.Name)), message(2, message(1, varint(1, onnxTypes[spec.Datatype])))...)
 }
@@ -135,11 +135,11 @@ func varint(field protowire.Number, v uint64) []byte {
 	return protowire.AppendVarint(protowire.AppendTag(nil, field, protowire.VarintType), v)
 }
 
-// itemMS is what the profiles say an item takes, unless they say more. Nothing
-// takes that long, but what is promised to clients follows from it.
+// itemMS is the profiled time per item by default. No run takes that long, but promises
+// to clients follow from it.
 const itemMS = 0.5
 
-// profile writes what a measurement of the package would have found.
+// profile writes an invented profile of the package.
 func (spec modelSpec) profile(dir string) error {
 	m, err := modelpkg.Load(dir)
 	if err != nil {
@@ -160,15 +160,15 @@ func (spec modelSpec) profile(dir string) error {
 type ownServer struct {
 	*server.Server
 	address address
-	dir     string // of the models; "" if it is not ours to remove
+	dir     string // of the models; "" if the suite must not remove it
 }
 
-// ownBodyMax is the bound on bodies of our own server, small so that tests can
-// exceed it at little cost.
+// ownBodyMax is the bound on bodies of the suite's own server: small, so that tests can
+// exceed it cheaply.
 const ownBodyMax = 8 << 20
 
-// ownConfig serves a directory of models on free ports of localhost, on a runtime
-// that takes no time.
+// ownConfig serves a directory of models on free ports of localhost, on a runtime that
+// takes no time.
 func ownConfig(models string) server.Config {
 	cfg := server.Default(2)
 	cfg.ModelsDir, cfg.WatchEvery = models, 0
@@ -205,7 +205,7 @@ func startOwn() (*ownServer, error) {
 	return own, nil
 }
 
-// start starts a server, which is not ready before it is warm.
+// start starts a server, which becomes ready when it is warm.
 func start(cfg server.Config) (*ownServer, error) {
 	s, err := server.New(cfg)
 	if err != nil {
@@ -217,7 +217,7 @@ func start(cfg server.Config) (*ownServer, error) {
 	return &ownServer{Server: s, address: address{rest: "http://" + s.Addr().String(), grpc: s.GRPCAddr().String(), admin: true, bodyMax: cfg.API.BodyBytesMax}}, nil
 }
 
-// stopTimeout is how long a server may take to finish what it has admitted.
+// stopTimeout is how long a server may take to finish its admitted requests.
 const stopTimeout = 10 * time.Second
 
 func (o *ownServer) stop() {

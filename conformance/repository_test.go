@@ -14,7 +14,7 @@ type indexEntry struct {
 	Reason  string `json:"reason"`
 }
 
-// index asks for the repository's index.
+// index requests the repository's index.
 func (s *target) index(t *testing.T, body string) []indexEntry {
 	t.Helper()
 	var list []indexEntry
@@ -61,7 +61,7 @@ func TestRepositoryIndexIsAnArray(t *testing.T) {
 	}
 }
 
-// TestRepositoryUnloadsAndLoads takes a model away and brings it back.
+// TestRepositoryUnloadsAndLoads unloads a model and loads it again.
 func TestRepositoryUnloadsAndLoads(t *testing.T) {
 	subject.needs(t, "model_repository")
 	subject.needsAdmin(t)
@@ -73,12 +73,12 @@ func TestRepositoryUnloadsAndLoads(t *testing.T) {
 				t.Fatalf("loading again: %v", a)
 			}
 		}
-		load() // of what is loaded: a reload
+		load() // loading a loaded model reloads it
 		m.result(t, m.infer(t, m.ask(1)))
 		if a := s.post(t, path+"/unload", "{}"); a.status != http.StatusOK {
 			t.Fatalf("%v, want status 200", a)
 		}
-		defer load() // whatever else fails, for the tests that follow
+		defer load() // for the following tests, even if this one fails
 		if a := m.infer(t, m.ask(1)); a.status != http.StatusNotFound && a.status != http.StatusServiceUnavailable && a.status != http.StatusBadRequest {
 			t.Errorf("unloaded: %v, want 404 or 503", a)
 		} else {
@@ -93,7 +93,7 @@ func TestRepositoryUnloadsAndLoads(t *testing.T) {
 		if e, ok := entry(s.index(t, `{"ready":true}`), m.Name); ok {
 			t.Errorf("unloaded: the index of what is ready has %+v", e)
 		}
-		s.ready(t) // the server itself is
+		s.ready(t) // the server itself stays ready
 		load()
 		if e, ok := entry(s.index(t, "{}"), m.Name); !ok || e.State != "READY" {
 			t.Errorf("loaded: the index has %+v, want state READY", e)

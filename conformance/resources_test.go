@@ -9,11 +9,11 @@ import (
 	"testing"
 )
 
-// resource is a resource of REST with the method that is for it.
+// resource is a resource of REST with its method.
 type resource struct{ method, path string }
 
-// resources are those that every server has, and those of the extensions that
-// this one lists. Only what reads is in the list.
+// resources returns those that every server has, and those of the listed extensions. It
+// has only resources that change nothing.
 func resources(m *model) []resource {
 	s := m.server
 	list := []resource{{"GET", "/v2"}, {"GET", "/v2/health/live"}, {"GET", "/v2/health/ready"}, {"GET", m.path("")}, {"GET", m.path("/ready")}}
@@ -36,7 +36,7 @@ func resources(m *model) []resource {
 	return list
 }
 
-// version is the one that the model's metadata gives first, "" if it gives none.
+// version returns the first version in the model's metadata, "" if there is none.
 func (m *model) version() string {
 	if len(m.Versions) == 0 {
 		return ""
@@ -73,7 +73,7 @@ func TestRESTAQueryMakesNoDifference(t *testing.T) {
 	subject.get(t, "/v2/health/ready?verbose=1&x").ok(t)
 }
 
-// TestRESTHeadIsGetWithoutTheBody asks for what HTTP asks of every server.
+// TestRESTHeadIsGetWithoutTheBody checks what HTTP requires of every server.
 func TestRESTHeadIsGetWithoutTheBody(t *testing.T) {
 	subject.needsStrict(t)
 	m := subject.models[0]
@@ -143,8 +143,8 @@ func TestRESTWhatIsNotThereIs404(t *testing.T) {
 	subject.ready(t)
 }
 
-// TestErrors is about clients that read errors: tritonclient needs JSON with the
-// key "error", and which status it has says whether to try again.
+// TestErrors checks what clients read of errors: tritonclient needs JSON with the key
+// "error", and the status says whether to retry.
 func TestErrors(t *testing.T) {
 	m := subject.models[0]
 	wrong := fill(m.Inputs[0], 1)

@@ -18,16 +18,16 @@ import (
 // headerLength is the header of the binary extension: the bytes of the JSON part.
 const headerLength = "Inference-Header-Content-Length"
 
-// answer is what came back over REST.
+// answer is an answer over REST.
 type answer struct {
 	asked  string // method and path, for messages
-	strict bool   // the server's errors are held to the letter
+	strict bool   // the server's errors are checked strictly
 	status int
 	header http.Header
 	body   []byte
 }
 
-// send sends a request. Headers are "Name: value", spelt as they go out.
+// send sends a request. Headers are "Name: value" and are sent in that spelling.
 func (s *target) send(t *testing.T, method, path, body string, headers ...string) answer {
 	t.Helper()
 	a, err := s.do(t.Context(), resource{method, path}, body, headers...)
@@ -37,7 +37,7 @@ func (s *target) send(t *testing.T, method, path, body string, headers ...string
 	return a
 }
 
-// do is send for what may fail, or is sent on the side.
+// do is send for requests that may fail, or are sent in another goroutine.
 func (s *target) do(ctx context.Context, what resource, body string, headers ...string) (answer, error) {
 	content := io.Reader(http.NoBody)
 	if body != "" {
@@ -47,7 +47,7 @@ func (s *target) do(ctx context.Context, what resource, body string, headers ...
 	if err != nil {
 		return answer{}, err
 	}
-	r.Header["Idempotency-Key"] = nil // not sent: the client may try again where the server had closed the connection
+	r.Header["Idempotency-Key"] = nil // not sent; it lets the client retry if the server had closed the connection
 	for _, line := range headers {
 		name, text, _ := strings.Cut(line, ": ")
 		r.Header[name] = append(r.Header[name], text)
@@ -74,7 +74,7 @@ func (s *target) get(t *testing.T, path string) answer {
 	return s.send(t, http.MethodGet, path, "")
 }
 
-// post sends JSON, or what the headers say it is.
+// post sends JSON, or what the headers say.
 func (s *target) post(t *testing.T, path, body string, headers ...string) answer {
 	t.Helper()
 	if !slices.ContainsFunc(headers, func(line string) bool { return strings.HasPrefix(strings.ToLower(line), "content-type:") }) {
@@ -83,7 +83,7 @@ func (s *target) post(t *testing.T, path, body string, headers ...string) answer
 	return s.send(t, http.MethodPost, path, body, headers...)
 }
 
-// ready checks that the server still takes requests: no request may change that.
+// ready checks that the server still accepts requests: no request may change that.
 func (s *target) ready(t *testing.T) {
 	t.Helper()
 	if a := s.get(t, "/v2/health/ready"); a.status != http.StatusOK {
@@ -91,7 +91,7 @@ func (s *target) ready(t *testing.T) {
 	}
 }
 
-// String shows an answer in an error.
+// String returns an answer as text for errors.
 func (a answer) String() string {
 	return fmt.Sprintf("%s: status %d: %.300q", a.asked, a.status, a.body)
 }
@@ -99,15 +99,15 @@ func (a answer) String() string {
 // ok ends the test unless the request succeeded.
 func (a answer) ok(t *testing.T) answer {
 	t.Helper()
-	if a.status != http.StatusOK { // all that tritonclient takes for a success
+	if a.status != http.StatusOK { // the only status that tritonclient accepts as success
 		t.Fatalf("%v, want status 200", a)
 	}
 	return a
 }
 
-// refused checks that the answer is an error: the client's fault, and no failure of
-// the server. Where the server is held to the letter it has one of the statuses
-// and the form that clients read; for all others TestErrors asks for that.
+// refused checks that the answer is an error that blames the client, not the server. If
+// the server is checked strictly, the error must have one of the statuses and the form
+// that clients read; for other servers only TestErrors checks that.
 func (a answer) refused(t *testing.T, statuses ...int) {
 	t.Helper()
 	if a.strict {
@@ -117,8 +117,8 @@ func (a answer) refused(t *testing.T, statuses ...int) {
 	}
 }
 
-// error checks that the answer is an error with one of the statuses, in the form
-// that clients read: JSON with the key "error".
+// error checks that the answer is an error with one of the statuses, in the form that
+// clients read: JSON with the key "error".
 func (a answer) error(t *testing.T, statuses ...int) {
 	t.Helper()
 	if !slices.Contains(statuses, a.status) {
@@ -149,7 +149,7 @@ func (a answer) into(t *testing.T, v any) {
 	}
 }
 
-// ask is an inference request in the making. Its parts are JSON, so that a test
+// ask is an inference request under construction. Its parts are JSON, so that a test
 // can break any of them.
 type ask struct {
 	id         string   // the value
@@ -157,10 +157,10 @@ type ask struct {
 	inputs     []string // objects
 	outputs    []string // objects; nil: there is no such member
 	more       []string // further members
-	tail       []byte   // what follows the JSON
+	tail       []byte   // follows the JSON
 }
 
-// text is the JSON of the request.
+// text returns the JSON of the request.
 func (a ask) text() string {
 	var members []string
 	if a.id != "" {
@@ -176,10 +176,10 @@ func (a ask) text() string {
 	return "{" + strings.Join(append(members, a.more...), ",") + "}"
 }
 
-// body is the JSON and what follows it.
+// body returns the JSON and what follows it.
 func (a ask) body() string { return a.text() + string(a.tail) }
 
-// length is the header that says where the JSON of the request ends.
+// length returns the header that says where the JSON of the request ends.
 func (a ask) length() string { return headerLength + ": " + strconv.Itoa(len(a.text())) }
 
 // param adds parameters to a copy of the request.
@@ -188,17 +188,17 @@ func (a ask) param(members ...string) ask {
 	return a
 }
 
-// want names the outputs of a copy of the request.
+// want names the outputs in a copy of the request.
 func (a ask) want(outputs ...string) ask {
 	a.outputs = outputs
 	return a
 }
 
-// named is an output in a request.
+// named returns an output of a request.
 func named(name string) string { return `{"name":` + quote(name) + `}` }
 
-// ask is a sound request for all the model offers, in JSON where there is a JSON
-// form. Where an output has none, the others are named.
+// ask returns a valid request for all outputs of the model, in JSON. If an output has
+// no JSON form, it names the others.
 func (m *model) ask(items int64) ask {
 	var a ask
 	for _, v := range m.values(items) {
@@ -256,10 +256,10 @@ type output struct {
 		Size *int `json:"binary_data_size"`
 	} `json:"parameters"`
 	Data json.RawMessage `json:"data"`
-	raw  []byte          // in binary form, whatever the form was
+	raw  []byte          // in binary form, whatever form it had
 }
 
-// result reads the answer to a request and holds it against the model's metadata.
+// result reads the answer to a request and checks it against the model's metadata.
 func (m *model) result(t *testing.T, a answer) result {
 	t.Helper()
 	a.ok(t)
@@ -326,7 +326,7 @@ func checkElements(t *testing.T, name, datatype string, shape []int64, raw []byt
 	}
 }
 
-// words takes BYTES data apart.
+// words splits BYTES data.
 func words(t *testing.T, raw []byte) []string {
 	t.Helper()
 	var list []string
@@ -343,7 +343,7 @@ func words(t *testing.T, raw []byte) []string {
 	return list
 }
 
-// outputNames are the outputs in the order in which they came.
+// outputNames returns the outputs in the order of the answer.
 func (r result) outputNames() []string {
 	var names []string
 	for _, out := range r.Outputs {
@@ -352,9 +352,9 @@ func (r result) outputNames() []string {
 	return names
 }
 
-// agree checks that two requests for the same get the same: the outputs of b are
-// those of a, as far as they are in both. Where a server may choose what runs it
-// is asked again until it has chosen alike.
+// agree checks that two equal requests get equal answers: the outputs of b are those of
+// a, as far as both have them. If a server may choose what runs, it is asked again
+// until both ran the same.
 func agree(t *testing.T, a, b func() result) {
 	t.Helper()
 	const attempts = 20
@@ -381,11 +381,11 @@ func agree(t *testing.T, a, b func() result) {
 	}
 }
 
-// tolerance is how far floats of two runs may differ: an accelerator adds up in
-// any order.
+// tolerance is how far floats of two runs may differ: an accelerator may add in any
+// order.
 const tolerance = 1e-3
 
-// sameElements compares two outputs of one name.
+// sameElements compares two outputs with the same name.
 func sameElements(t *testing.T, p, q output) {
 	t.Helper()
 	if p.Datatype != q.Datatype || !slices.Equal(p.Shape, q.Shape) {

@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// duration is how often something was done, and how long it took in all.
+// duration is the number of some operations, and their total time.
 type duration struct {
 	Count *uint64 `json:"count"`
 	NS    *uint64 `json:"ns"`
 }
 
-// modelStats is what perf_analyzer reads of the statistics of a model.
+// modelStats is the part of a model's statistics that perf_analyzer reads.
 type modelStats struct {
 	Name           string  `json:"name"`
 	Version        string  `json:"version"`
@@ -66,7 +66,7 @@ func (m *model) stats(t *testing.T) modelStats {
 	}
 	for name, d := range map[string]duration{"success": st.InferenceStats.Success, "fail": st.InferenceStats.Fail, "queue": st.InferenceStats.Queue,
 		"compute_input": st.InferenceStats.ComputeInput, "compute_infer": st.InferenceStats.ComputeInfer, "compute_output": st.InferenceStats.ComputeOutput,
-		"cache_hit": st.InferenceStats.CacheHit, "cache_miss": st.InferenceStats.CacheMiss} { // perf_analyzer reads these without looking whether they are there
+		"cache_hit": st.InferenceStats.CacheHit, "cache_miss": st.InferenceStats.CacheMiss} { // perf_analyzer reads these without checking that they exist
 		if d.Count == nil || d.NS == nil {
 			t.Fatalf("inference_stats.%s has no count or no ns: %+v", name, st.InferenceStats)
 		}
@@ -82,11 +82,11 @@ func (m *model) stats(t *testing.T) modelStats {
 	return st
 }
 
-// settleTimeout is how long a server may take to count what it has answered, or to
-// get into a state that a test waits for: far above what one on a busy machine needs.
+// settleTimeout is how long a server may take to count its answers, or to reach a state
+// that a test waits for: far more than a busy machine needs.
 const settleTimeout = 10 * time.Second
 
-// settled reads the statistics until so many more requests have succeeded.
+// settled reads the statistics until that many more requests have succeeded.
 func (m *model) settled(t *testing.T, before modelStats, requests uint64) modelStats {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), settleTimeout)

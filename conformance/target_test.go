@@ -19,17 +19,17 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// address says where a server is and what of it is to be tested.
+// address says where a server is and what to test.
 type address struct {
 	rest, grpc string
 	models     []string // empty: the first that the server lists
-	extensions []string // that the metadata does not list
+	extensions []string // in addition to those in the metadata
 	admin      bool
 	strict     bool
 	bodyMax    int64 // the server's bound on a body, 0: unknown
 }
 
-// target is the server under test, with what its metadata says of it.
+// target is the server under test, with its metadata.
 type target struct {
 	address
 	host   string // of REST, host:port
@@ -47,7 +47,7 @@ type serverMetadata struct {
 	Extensions []string `json:"extensions"`
 }
 
-// model is what the metadata of a model says.
+// model is the metadata of a model.
 type model struct {
 	server     *target
 	config     modelConfig
@@ -59,14 +59,14 @@ type model struct {
 	Properties map[string]string `json:"properties"`
 }
 
-// messageMax is the largest message of gRPC that the suite reads; answers have no
-// bound of their own in the protocol.
+// messageMax is the largest gRPC message that the suite reads; the protocol has no
+// bound on answers.
 const messageMax = 256 << 20
 
-// clientTimeout ends a test whose server does not answer.
+// clientTimeout ends a test if the server does not answer.
 const clientTimeout = 30 * time.Second
 
-// reach prepares to speak to a server, and does not yet.
+// reach prepares a connection to a server without using it.
 func reach(at address) (*target, error) {
 	s := &target{address: at}
 	where, err := url.Parse(at.rest)
@@ -75,7 +75,7 @@ func reach(at address) (*target, error) {
 	}
 	s.host, s.rest = where.Host, strings.TrimSuffix(at.rest, "/")
 	s.http = &http.Client{
-		Transport:     &http.Transport{DisableCompression: true}, // what is accepted is the tests' to say
+		Transport:     &http.Transport{DisableCompression: true}, // the tests set what is accepted
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Timeout:       clientTimeout,
 	}
@@ -128,7 +128,7 @@ func connect(ctx context.Context, at address) (*target, error) {
 	return s, nil
 }
 
-// fetch asks for a resource and reads its JSON.
+// fetch requests a resource and reads its JSON.
 func (s *target) fetch(ctx context.Context, method, path string, into any) error {
 	body := io.Reader(http.NoBody)
 	if method == http.MethodPost {
@@ -157,7 +157,7 @@ func (s *target) fetch(ctx context.Context, method, path string, into any) error
 	return nil
 }
 
-// first is the first model that the server says is ready.
+// first returns the first model that the server says is ready.
 func (s *target) first(ctx context.Context) (string, error) {
 	var index []indexEntry
 	fromIndex := s.fetch(ctx, "POST", "/v2/repository/index", &index)
@@ -177,7 +177,7 @@ func (s *target) first(ctx context.Context) (string, error) {
 func (s *target) close() {
 	s.http.CloseIdleConnections()
 	if s.conn != nil {
-		_ = s.conn.Close() // it was only spoken over
+		_ = s.conn.Close() // the connection was only used to talk
 	}
 }
 
@@ -205,8 +205,8 @@ func (s *target) needs(t *testing.T, extension string) {
 	}
 }
 
-// needsStrict skips a test of what the protocol leaves open and docs/protocol.md
-// settles for mosel.
+// needsStrict skips a test of something that the protocol does not settle, but
+// docs/protocol.md settles for mosel.
 func (s *target) needsStrict(t *testing.T) {
 	t.Helper()
 	if !s.strict {
@@ -214,7 +214,7 @@ func (s *target) needsStrict(t *testing.T) {
 	}
 }
 
-// needsGRPC skips a test of gRPC when no address of it is known.
+// needsGRPC skips a test over gRPC if its address is unknown.
 func (s *target) needsGRPC(t *testing.T) {
 	t.Helper()
 	if s.conn == nil {
@@ -230,7 +230,7 @@ func (s *target) needsAdmin(t *testing.T) {
 	}
 }
 
-// needsBodyMax skips a test of the bound on bodies where it is not known.
+// needsBodyMax skips a test of the bound on bodies if it is unknown.
 func (s *target) needsBodyMax(t *testing.T) {
 	t.Helper()
 	if s.bodyMax == 0 {
@@ -260,15 +260,15 @@ func eachModel(t *testing.T, test func(t *testing.T, m *model)) {
 	}
 }
 
-// path is a resource of the model.
+// path returns the path of a resource of the model.
 func (m *model) path(rest string) string { return "/v2/models/" + url.PathEscape(m.Name) + rest }
 
-// batched reports whether the model takes any number of items at a time.
+// batched reports whether the model accepts any number of items at a time.
 func (m *model) batched() bool {
 	return !slices.ContainsFunc(m.Inputs, func(in tensorSpec) bool { return len(in.Shape) == 0 || in.Shape[0] != -1 })
 }
 
-// batchMax is the largest batch that the model's configuration allows.
+// batchMax returns the largest batch that the model's configuration allows.
 func (m *model) batchMax() int64 {
 	if m.config.MaxBatchSize < 1 {
 		return dynamicSize // it does not say
@@ -300,7 +300,7 @@ func (m *model) needsKind(t *testing.T, kinds ...string) tensorSpec {
 	return tensorSpec{}
 }
 
-// needsJSON skips a test in JSON for a model that cannot be asked in it.
+// needsJSON skips a test in JSON if the model cannot be used in JSON.
 func (m *model) needsJSON(t *testing.T) {
 	t.Helper()
 	if m.halves(m.Inputs) || len(m.jsonOutputs()) == 0 {
@@ -312,7 +312,7 @@ func (*model) halves(specs []tensorSpec) bool {
 	return slices.ContainsFunc(specs, func(spec tensorSpec) bool { return kind(spec.Datatype) == "half" })
 }
 
-// jsonOutputs are the outputs that have a form in JSON.
+// jsonOutputs returns the outputs that have a form in JSON.
 func (m *model) jsonOutputs() []string {
 	var names []string
 	for _, out := range m.Outputs {
@@ -323,7 +323,7 @@ func (m *model) jsonOutputs() []string {
 	return names
 }
 
-// values are tensors for all inputs.
+// values returns tensors for all inputs.
 func (m *model) values(items int64) []value {
 	var list []value
 	for _, in := range m.Inputs {

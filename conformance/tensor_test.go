@@ -10,12 +10,12 @@ import (
 	"testing"
 )
 
-// sizes are the protocol's datatypes and the bytes of an element; that of BYTES
+// sizes lists the protocol's datatypes with the bytes of an element; that of BYTES
 // varies.
 var sizes = map[string]int{"BOOL": 1, "UINT8": 1, "UINT16": 2, "UINT32": 4, "UINT64": 8, "INT8": 1, "INT16": 2, "INT32": 4, "INT64": 8,
 	"FP16": 2, "BF16": 2, "FP32": 4, "FP64": 8, "BYTES": 0}
 
-// kind sorts the datatypes by how their elements are written in JSON.
+// kind groups the datatypes by how their elements are written in JSON.
 func kind(datatype string) string {
 	switch {
 	case strings.HasPrefix(datatype, "INT"):
@@ -25,31 +25,31 @@ func kind(datatype string) string {
 	case datatype == "FP32" || datatype == "FP64":
 		return "float"
 	case datatype == "FP16" || datatype == "BF16":
-		return "half" // there is no JSON for it
+		return "half" // they have no JSON form
 	}
 	return datatype // BOOL, BYTES
 }
 
-// tensorSpec is an input or an output as the metadata of a model describes it.
+// tensorSpec is an input or an output in the metadata of a model.
 type tensorSpec struct {
 	Name     string  `json:"name"`
 	Datatype string  `json:"datatype"`
 	Shape    []int64 `json:"shape"` // -1: any size
 }
 
-// dynamicSize is what a dimension of any size gets; one for all, since some models
-// want equal sizes in several inputs.
+// dynamicSize is the size for all dynamic dimensions. It is one constant, because some
+// models need equal sizes in several inputs.
 const dynamicSize = 4
 
 // value is a tensor to send: its shape has no dynamic dimension.
 type value struct {
 	tensorSpec
-	text []string // of each element in JSON; "" where there is none
+	text []string // of each element in JSON; "" if there is no JSON form
 	raw  [][]byte // of each element in binary form
 }
 
-// fill makes a tensor of a spec with a fixed pattern of small values, which any
-// model takes for pixels, samples, token ids or flags.
+// fill makes a tensor of a spec with a fixed pattern of small values, which any model
+// accepts as pixels, samples, token ids or flags.
 func fill(spec tensorSpec, items int64) value {
 	v := value{tensorSpec: spec}
 	v.Shape = append([]int64(nil), spec.Shape...)
@@ -71,7 +71,7 @@ func fill(spec tensorSpec, items int64) value {
 	return v
 }
 
-// element is number i of the pattern, in JSON and in binary form.
+// element returns element i of the pattern, in JSON and in binary form.
 func element(datatype string, i int) (text string, raw []byte) {
 	whole, fraction := uint64(i%3), float64(i%8)/8
 	switch kind(datatype) {
@@ -87,7 +87,7 @@ func element(datatype string, i int) (text string, raw []byte) {
 		return strconv.FormatFloat(fraction, 'g', -1, 64), floatBytes(datatype, fraction)
 	}
 	if datatype == "INT16" {
-		whole *= 1000 // loud enough to be no silence, where it is sound
+		whole *= 1000 // if it is sound, loud enough not to count as silence
 	}
 	return strconv.FormatUint(whole, 10), binary.LittleEndian.AppendUint64(nil, whole)[:sizes[datatype]]
 }
@@ -99,7 +99,7 @@ func floatBytes(datatype string, f float64) []byte {
 	return binary.LittleEndian.AppendUint64(nil, math.Float64bits(f))
 }
 
-// bytes is the tensor in binary form.
+// bytes returns the tensor in binary form.
 func (v value) bytes() []byte {
 	var all []byte
 	for _, raw := range v.raw {
@@ -108,11 +108,11 @@ func (v value) bytes() []byte {
 	return all
 }
 
-// flat is the tensor's data as one array of JSON.
+// flat returns the tensor's data as one array of JSON.
 func (v value) flat() string { return "[" + strings.Join(v.text, ",") + "]" }
 
-// nested is the data as arrays in arrays, along the first depth dimensions; what
-// is inside is flat.
+// nested returns the data as nested arrays along the first depth dimensions; the rest
+// is flat.
 func (v value) nested(depth int) string { return nest(v.text, v.Shape, depth) }
 
 func nest(text []string, shape []int64, depth int) string {
@@ -127,19 +127,19 @@ func nest(text []string, shape []int64, depth int) string {
 	return "[" + strings.Join(parts, ",") + "]"
 }
 
-// with is the tensor with one element replaced by other text.
+// with returns the tensor with one element replaced by other text.
 func (v value) with(at int, text string) value {
 	v.text = append([]string(nil), v.text...)
 	v.text[at] = text
 	return v
 }
 
-// object is the tensor as a member of "inputs" with the given data.
+// object returns the tensor as a member of "inputs" with the given data.
 func (v value) object(data string) string {
 	return fmt.Sprintf(`{"name":%s,"shape":%s,"datatype":"%s","data":%s}`, quote(v.Name), dims(v.Shape), v.Datatype, data)
 }
 
-// binary is the tensor as a member of "inputs" whose bytes follow the JSON.
+// binary returns the tensor as a member of "inputs" whose bytes follow the JSON.
 func (v value) binary() string {
 	return fmt.Sprintf(`{"name":%s,"shape":%s,"datatype":"%s","parameters":{"binary_data_size":%d}}`, quote(v.Name), dims(v.Shape), v.Datatype, len(v.bytes()))
 }
@@ -168,7 +168,7 @@ func count(shape []int64) int64 {
 	return n
 }
 
-// fits reports whether a shape is one that the spec allows.
+// fits reports whether the spec allows a shape.
 func fits(shape, spec []int64) bool {
 	if len(shape) != len(spec) {
 		return false
@@ -181,7 +181,7 @@ func fits(shape, spec []int64) bool {
 	return true
 }
 
-// numbers reads elements of any numeric datatype; BOOL counts as one.
+// numbers reads elements of any numeric datatype; BOOL counts as numeric.
 func numbers(t *testing.T, datatype string, raw []byte) []float64 {
 	t.Helper()
 	size := sizes[datatype]
@@ -230,7 +230,7 @@ func half(bits uint16) float64 {
 	return sign * math.Ldexp(1024+mantissa, exponent-25)
 }
 
-// fromJSON turns the data of an output, flat or nested, into binary form.
+// fromJSON converts the data of an output, flat or nested, to binary form.
 func fromJSON(t *testing.T, datatype string, data json.RawMessage) []byte {
 	t.Helper()
 	var array []json.RawMessage

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// exchange writes bytes as they are and reads one answer.
+// exchange writes bytes unchanged and reads one answer.
 func exchange(t *testing.T, conn net.Conn, request string) answer {
 	t.Helper()
 	a, err := tryExchange(conn, request)
@@ -22,9 +22,9 @@ func exchange(t *testing.T, conn net.Conn, request string) answer {
 	return a
 }
 
-// tryExchange is exchange with a server that may hang up.
+// tryExchange is exchange with a server that may close the connection.
 func tryExchange(conn net.Conn, request string) (answer, error) {
-	_, writeErr := io.WriteString(conn, request) // the answer may come before all is written
+	_, writeErr := io.WriteString(conn, request) // the answer may come before everything is written
 	a, err := subject.receive(bufio.NewReader(conn))
 	if err != nil {
 		return answer{}, errors.Join(writeErr, err)
@@ -41,12 +41,12 @@ func (s *target) receive(from *bufio.Reader) (answer, error) {
 	return s.read("raw bytes", resp)
 }
 
-// head is the head of an inference request, without an end.
+// head returns the head of an inference request, without its final empty line.
 func (m *model) head(headers ...string) string {
 	return "POST " + m.path("/infer") + " HTTP/1.1\r\nHost: " + m.server.host + "\r\n" + strings.Join(append(headers, ""), "\r\n")
 }
 
-// whole is an inference request of HTTP/1.1 in bytes.
+// whole returns an inference request of HTTP/1.1 as bytes.
 func (m *model) whole(a ask, headers ...string) string {
 	headers = append(headers, "Content-Length: "+strconv.Itoa(len(a.body())))
 	if a.tail != nil {
@@ -55,7 +55,7 @@ func (m *model) whole(a ask, headers ...string) string {
 	return m.head(headers...) + "\r\n" + a.body()
 }
 
-// chunks cuts a body into chunks of so many bytes.
+// chunks cuts a body into chunks of size bytes.
 func chunks(body string, size int) string {
 	var out strings.Builder
 	for len(body) > 0 {
@@ -141,7 +141,7 @@ func TestWireGoesOnAfterAnError(t *testing.T) {
 	m.result(t, exchange(t, conn, m.whole(m.ask(1))))
 }
 
-// TestWireWaitsForABodyThatIsAnnounced is what curl does with large bodies.
+// TestWireWaitsForABodyThatIsAnnounced does what curl does with large bodies.
 func TestWireWaitsForABodyThatIsAnnounced(t *testing.T) {
 	m := subject.models[0]
 	conn := m.server.dialTCP(t)
@@ -176,17 +176,17 @@ func TestWireSpeaksHTTP10(t *testing.T) {
 	exchange(t, conn, "GET /v2/health/ready HTTP/1.0\r\n\r\n").ok(t)
 }
 
-// breakOff says something and no more. The server may have hung up before that,
-// so errors say nothing.
+// breakOff sends words and no more. The server may already have closed the connection,
+// so errors are ignored.
 func breakOff(conn net.Conn, words string) {
 	if _, err := io.WriteString(conn, words); err == nil {
 		_ = conn.(*net.TCPConn).CloseWrite()
 	}
 }
 
-// TestWireLivesWithClientsThatBreakOff sends what ends too soon or is no HTTP. A
-// server may answer 400 or hang up; it must not take it for a request, and must
-// live on.
+// TestWireLivesWithClientsThatBreakOff sends requests that end too soon or are no HTTP.
+// A server may answer 400 or close the connection. It must not accept them as requests,
+// and must keep running.
 func TestWireLivesWithClientsThatBreakOff(t *testing.T) {
 	m := subject.models[0]
 	whole := m.whole(m.ask(1))
