@@ -18,10 +18,10 @@ import (
 	"github.com/mosel-serve/mosel/oip/inference"
 )
 
-// TestAllocationsOfAnInference bounds what one request allocates between
-// net/http and the runtime, all goroutines together: every object is work for
-// the garbage collector, which stops everybody's requests. A budget is what was
-// measured and a tenth; whoever needs more raises it here, with the reason.
+// TestAllocationsOfAnInference bounds the allocations of one request between net/http
+// and the runtime, over all goroutines. Every object is work for the garbage collector,
+// which delays all requests. A budget is the measured number plus a tenth; whoever
+// needs more raises it here, with the reason.
 func TestAllocationsOfAnInference(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector allocates, too, and makes pools forget: make test runs this once more without it")
@@ -42,10 +42,10 @@ func TestAllocationsOfAnInference(t *testing.T) {
 		budget    float64
 	}{
 		// The outputs and their shapes, the answer's header and parameters, the call
-		// and its channel, what the core keeps of a job, and
-		// the model's name in the path, which net/http keeps. Not the 10 KB.
+		// and its channel, the core's record of a job, and the model's name in the
+		// path, which net/http keeps. Not the 10 KB.
 		{"binary", binaryHead + strings.Repeat("\x01", 2*samples+10), len(binaryHead), 63},
-		// And the bytes of the four inputs, which have no place in the body.
+		// And the bytes of the four inputs, which are not in the body.
 		{"JSON", inJSON, oip.AllJSON, 65},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -102,8 +102,8 @@ func TestAllocationsOfACall(t *testing.T) {
 	s := &service{api: a}
 	decode := func(v any) error { return newCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(wire)}, v) }
 	ctx := grpc.NewContextWithServerTransportStream(t.Context(), unsent{})
-	// The message of the answer with its parameters, which are objects each, and
-	// the metadata that mirrors them; then as over REST.
+	// The message of the answer with its parameters, which are one object each, and the
+	// metadata that repeats them; otherwise as over REST.
 	within(t, 126, func() {
 		if _, err := inferHandler(s, ctx, decode, a.unary); err != nil {
 			t.Fatal(err)
@@ -114,7 +114,7 @@ func TestAllocationsOfACall(t *testing.T) {
 	}
 }
 
-// unsent is the transport of a call that nobody waits for.
+// unsent is the transport of a call without a client.
 type unsent struct{}
 
 func (unsent) Method() string               { return inference.GRPCInferenceService_ModelInfer_FullMethodName }
@@ -122,7 +122,7 @@ func (unsent) SetHeader(metadata.MD) error  { return nil }
 func (unsent) SendHeader(metadata.MD) error { return nil }
 func (unsent) SetTrailer(metadata.MD) error { return nil }
 
-// resendable makes a request that can be served again once its body is reset.
+// resendable makes a request that can be served again after its body is reset.
 func resendable(t *testing.T, body string, jsonBytes int) (*http.Request, *bytes.Reader) {
 	t.Helper()
 	reader := bytes.NewReader([]byte(body))

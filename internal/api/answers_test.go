@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestAnswersAboutServerAndModels pins everything that is not an inference.
+// TestAnswersAboutServerAndModels fixes all answers that are not inferences.
 func TestAnswersAboutServerAndModels(t *testing.T) {
 	with(t, setup{}, func(f fixture) {
 		s := &script{fixture: f}
@@ -22,11 +22,11 @@ func TestAnswersAboutServerAndModels(t *testing.T) {
 	})
 }
 
-// TestAnswersToInferences pins both forms of request and answer.
+// TestAnswersToInferences fixes both forms of request and answer.
 func TestAnswersToInferences(t *testing.T) {
 	with(t, setup{}, func(f fixture) {
 		s := &script{fixture: f}
-		// What a policy would choose is not this test's business: the requests choose.
+		// The requests choose what runs, because this test is not about policies.
 		everything := []string{imageJSON, audioJSON, textJSON}
 		s.say("POST", inferPath, `{"id":"a \"1\"","inputs":[`+strings.Join(everything, ",")+`],"outputs":[{"name":"scores"}],`+
 			`"parameters":{"modalities":"image,audio,text","priority":2},"model_name":"ignored"}`)
@@ -46,7 +46,7 @@ func TestAnswersToInferences(t *testing.T) {
 	})
 }
 
-// TestAnswersThatAreErrors pins the words for every ordinary mistake.
+// TestAnswersThatAreErrors fixes the text for every ordinary mistake.
 func TestAnswersThatAreErrors(t *testing.T) {
 	with(t, setup{}, func(f fixture) {
 		s := &script{fixture: f}

@@ -1,8 +1,8 @@
-// Package api serves the Open Inference Protocol v2 over REST and gRPC, with objectives
-// in requests and, in answers, what ran for them. It checks who may call what, decodes
-// requests, has the engine run them and encodes the answers; it plans nothing. Both
-// transports turn a request into the same values and call one function, API.run. Errors
-// become status codes only here, by one table (status.go).
+// Package api serves the Open Inference Protocol v2 over REST and gRPC. Requests may
+// have objectives, and answers say what ran for them. The package checks who may call
+// what, decodes requests, runs them on the engine and encodes the answers; it plans
+// nothing. Both transports convert a request to the same values and call one function,
+// API.run. Errors become status codes only here, by one table (status.go).
 package api
 
 import (
@@ -34,8 +34,8 @@ type API struct {
 	listener access.Listener // of REST
 }
 
-// Repository loads and unloads the engine's models, see package repository. The error of
-// an unknown name has kind not found.
+// Repository loads and unloads the engine's models, see package repository. The error
+// for an unknown name has kind not found.
 type Repository interface {
 	Index() []repository.Entry
 	Load(name string) error
@@ -48,7 +48,7 @@ type backend struct {
 	models Repository
 }
 
-// New makes an API. Until Open it answers that it is live and not ready.
+// New returns an API. Until Open it answers that it is live and not ready.
 func New(cfg Config, guard *access.Guard, log *slog.Logger) *API {
 	a := &API{cfg: cfg, guard: guard, log: log, bodies: budget{max: cfg.BodyBytesInFlight}, health: health.NewServer()}
 	a.tellHealth()
@@ -86,7 +86,7 @@ func (a *API) ready() bool {
 	return b != nil && b.engine.Ready() && !a.leaving.Load() && !a.dead.Load()
 }
 
-// current is the backend, or an error before Open.
+// current returns the backend, or an error before Open.
 func (a *API) current() (*backend, error) {
 	b := a.backend.Load()
 	if b == nil {

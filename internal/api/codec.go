@@ -41,7 +41,7 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	return nil
 }
 
-// size is the number of bytes of the message.
+// size returns the number of bytes of the message.
 func (f *frame) size() int64 { return int64(f.buffer.Len()) }
 
 // decode reads the message, within the exchange's budget, and frees its bytes: the frame
@@ -65,8 +65,8 @@ func (f *frame) decode(q *inference.ModelInferRequest, x *exchange, limits oip.L
 	return err
 }
 
-// description is the protocol's service, with handlers that take frames for inference
-// requests.
+// description returns the protocol's service, with handlers that receive frames for
+// inference requests.
 func description() *grpc.ServiceDesc {
 	d := inference.GRPCInferenceService_ServiceDesc
 	d.Methods, d.Streams = slices.Clone(d.Methods), slices.Clone(d.Streams)
@@ -97,8 +97,8 @@ func inferHandler(srv any, ctx context.Context, decode func(any) error, intercep
 	})
 }
 
-// ended is the error of a stream after an error of RecvMsg: nil if the client has sent all
-// its requests.
+// ended returns the error of a stream after an error of RecvMsg: nil if the client has
+// sent all its requests.
 func ended(err error) error {
 	if errors.Is(err, io.EOF) {
 		return nil
@@ -109,7 +109,8 @@ func ended(err error) error {
 	return slo.E("", slo.KindCancelled, "the stream cannot be read: %w", err)
 }
 
-// deflate is zlib's format. Triton's clients can send it, and grpc-go does not have it.
+// deflate is zlib's format. Triton's clients may send it, and grpc-go does not support
+// it.
 type deflate struct{}
 
 func init() { encoding.RegisterCompressor(deflate{}) }

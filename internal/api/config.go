@@ -12,19 +12,19 @@ import (
 	"github.com/mosel-serve/mosel/oip"
 )
 
-// Config bounds what clients may send.
+// Config has the bounds on what clients may send.
 type Config struct {
-	// BodyBytesMax bounds a request's body, compressed and not.
+	// BodyBytesMax bounds a request's body, both compressed and decompressed.
 	BodyBytesMax int64
-	// BodyBytesInFlight bounds the memory of all requests under way together: their
-	// bodies, what is decoded from them, and the answers. Further requests are shed.
+	// BodyBytesInFlight bounds the memory of all requests in progress together: their
+	// bodies, the decoded data, and the answers. Further requests are shed.
 	BodyBytesInFlight int64
-	// StallTimeout is how long a client may take to send the next StallBytes of a
-	// body, or to read the next of an answer, before its connection is closed. The
-	// two together are the minimum rate of a connection.
+	// StallTimeout is how long a client may take to send the next StallBytes of a body,
+	// or to read the next StallBytes of an answer, before its connection is closed.
+	// Together they are the minimum rate of a connection.
 	StallTimeout time.Duration
 	StallBytes   int64
-	// HeaderBytesMax bounds a request's header. Package server hands it to the HTTP
+	// HeaderBytesMax bounds a request's header. Package server passes it to the HTTP
 	// server, which reads headers before this package sees them.
 	HeaderBytesMax int
 	// ItemsMax bounds the items of one request. Larger work is several requests.
@@ -35,23 +35,23 @@ type Config struct {
 	// ClientHeader is the header that identifies the client for fair sharing. "" disables
 	// it, for clients that cannot be trusted to use one name each.
 	ClientHeader string
-	// MessagesMax bounds the requests under way of one gRPC connection, and
+	// MessagesMax bounds the requests in progress on one gRPC connection, and
 	// StreamWindow those of one stream.
 	MessagesMax  int
 	StreamWindow int
 	// ReceiveTime bounds how long the message of a gRPC request may take to be received.
 	ReceiveTime time.Duration
-	// Tensors bounds what the body of a request may hold.
+	// Tensors bounds the contents of a request's body.
 	Tensors oip.Limits
-	// Version of the server, as its metadata tells it.
+	// Version is the server's version, for its metadata.
 	Version string
-	// Tracer, if not nil, gets a span of every inference and of each of its stages.
+	// Tracer, if not nil, gets a span for every inference and for each of its stages.
 	Tracer trace.Tracer
 }
 
-// DefaultConfig has bounds that ordinary clients do not reach: bodies of 64 MiB (a
-// batch of 100 pictures of 224x224 in FP32 has 60), 1 GiB of them at a time,
-// 100,000 items, connections slower than 70 kbit/s.
+// DefaultConfig returns bounds that ordinary clients do not reach: bodies of 64 MiB (a
+// batch of 100 images of 224x224 in FP32 has 60), 1 GiB for all of them, 100,000 items,
+// connections of at least 70 kbit/s.
 func DefaultConfig() Config {
 	return Config{
 		BodyBytesMax:      64 << 20,
@@ -70,7 +70,7 @@ func DefaultConfig() Config {
 	}
 }
 
-// buildVersion is the version the Go toolchain recorded in the program.
+// buildVersion returns the version that the Go toolchain recorded in the program.
 func buildVersion() string {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return info.Main.Version

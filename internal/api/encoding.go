@@ -33,8 +33,9 @@ func (a *API) readBody(w http.ResponseWriter, r *http.Request, x *exchange) erro
 	return unreadable(r, x.read(src, size, a.cfg.BodyBytesMax))
 }
 
-// unreadable is the error of a body that could not be read: it is too large or too slow,
-// the client went away, or it is not compressed as the header says.
+// unreadable returns the error for a body that could not be read: it is too large or
+// too slow, the client closed the connection, or it is not compressed as the header
+// says.
 func unreadable(r *http.Request, err error) error {
 	if _, known := errors.AsType[*slo.Error](err); known || err == nil {
 		return err
@@ -56,8 +57,8 @@ func decompressor(encoding string, src io.Reader) (io.Reader, error) {
 	return nil, slo.E("", slo.KindUnsupported, "Content-Encoding %q is not supported: use gzip, deflate or none", encoding)
 }
 
-// inflate reads "deflate". By the standard that is zlib's format; some clients send the
-// compressed data without zlib's header. The first two bytes tell which it is.
+// inflate reads "deflate". By the standard that is zlib's format, but some clients send
+// the compressed data without zlib's header. The first two bytes show which it is.
 func inflate(src io.Reader) (io.Reader, error) {
 	const method, checked = 8, 31 // RFC 1950: the low half of the first byte is method, the two bytes are a multiple of checked
 	buffered := bufio.NewReader(src)
@@ -97,8 +98,8 @@ type compressor interface {
 	Reset(io.Writer)
 }
 
-// compressors by the name of the encoding. They are fast rather than thorough, because
-// answers are small and inference needs the processor.
+// compressors are listed by the name of the encoding. They compress quickly rather than
+// well, because answers are small and inference needs the processor.
 var compressors = map[string]*sync.Pool{
 	"gzip":    {New: func() any { return newCompressor(gzip.NewWriterLevel(nil, gzip.BestSpeed)) }},
 	"deflate": {New: func() any { return newCompressor(zlib.NewWriterLevel(nil, zlib.BestSpeed)) }},

@@ -12,11 +12,11 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// exchange is the memory of one inference: the body, what is decoded from it,
-// and the answer. Tensors are views of the body and items views of the tensors,
-// so all of it is in use until the engine has returned; then it is reused.
+// exchange is the memory of one inference: the body, the decoded data, and the answer.
+// Tensors are views of the body, and items are views of the tensors, so all of it is in
+// use until the engine has returned. Then it is reused.
 type exchange struct {
-	reader  bodyReader // of the body
+	reader  bodyReader // for the body
 	body    []byte
 	request oip.Request
 	inputs  [][]byte // of all items, one after the other
@@ -26,8 +26,8 @@ type exchange struct {
 	answer  []byte
 
 	budget   *budget
-	reserved int64 // of the budget
-	room     int64 // of it for the body
+	reserved int64 // from the budget
+	room     int64 // the part of it for the body
 	engaged  bool  // the engine may read the items
 }
 
@@ -45,8 +45,8 @@ func newExchange(b *budget) *exchange {
 	return x
 }
 
-// release frees what the exchange holds. If the engine panicked,
-// the memory may still be read, and is left to the garbage collector.
+// release frees what the exchange holds. If the engine panicked, it may still read the
+// memory, which is then left to the garbage collector.
 func (x *exchange) release() {
 	x.budget.release(x.reserved)
 	if x.engaged {
@@ -96,7 +96,7 @@ func (x *exchange) read(src io.Reader, size, bytesMax int64) error {
 	x.body = x.body[:0]
 	room := int64(bytes.MinRead)
 	if size >= 0 {
-		room = min(size, readAhead) + 1 // so that the end is seen without growing
+		room = min(size, readAhead) + 1 // one more, to detect the end without growing
 	}
 	for size <= bytesMax {
 		if err := x.grow(room); err != nil {
@@ -110,7 +110,7 @@ func (x *exchange) read(src io.Reader, size, bytesMax int64) error {
 		if end || err != nil {
 			return err
 		}
-		if room = n; n <= size { // twice as large, or up to four times if the size is known
+		if room = n; n <= size { // double, or up to four times if the size is known
 			room = min(3*n, size+1-n)
 		}
 	}

@@ -10,8 +10,9 @@ import (
 	"github.com/mosel-serve/mosel/status"
 )
 
-// TestExplainByEitherID: a client's id and the server's are looked up apart, so that
-// neither hides the other; who gave an id twice gets both.
+// TestExplainByEitherID checks that a client's id and the server's are looked up
+// separately, so that neither hides the other. A client that used an id twice gets both
+// requests.
 func TestExplainByEitherID(t *testing.T) {
 	with(t, setup{}, func(f fixture) {
 		get := func(path string, want int, answer any) {
@@ -33,7 +34,7 @@ func TestExplainByEitherID(t *testing.T) {
 			w := f.call("POST", inferPath, `{"id":"`+id+`","inputs":[`+imageJSON+`],"outputs":[{"name":"scores"}]}`)
 			jobs = append(jobs, w.Header().Get(oip.HeaderJob))
 		}
-		// The id of a client's request is the server's id of another.
+		// The client's id of this request is the server's id of another one.
 		f.call("POST", inferPath, `{"id":"`+jobs[0]+`","inputs":[`+imageJSON+`],"outputs":[{"name":"scores"}]}`)
 		for i, request := range []string{"first", "2", "2"} {
 			var e status.Explanation

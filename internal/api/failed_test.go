@@ -16,8 +16,8 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// roots answers the items of single with the square roots of their two numbers,
-// which those below zero do not have.
+// roots answers the items of single with the square roots of their two numbers, NaN for
+// negative ones.
 func roots(r fake.Run) ([]tensor.Tensor, error) {
 	n := int64(len(r.Items))
 	if r.Model != "single" {
@@ -81,7 +81,7 @@ func TestItemsThatFail(t *testing.T) {
 	})
 }
 
-// TestManyItemsThatFail checks that a long list of items is in the answer and in no
+// TestManyItemsThatFail checks that a long list of items is in the answer but not in a
 // header: proxies and clients refuse answers with long headers.
 func TestManyItemsThatFail(t *testing.T) {
 	const n = 600

@@ -30,8 +30,8 @@ import (
 
 var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
 
-// scene is a model of three modalities, of which text has two inputs and audio
-// alone is not enough. Its variants take 1, 2, 4 and 10 ms an item.
+// scene is a model with three modalities. text has two inputs, and audio cannot run
+// alone. Its variants take 1, 2, 4 and 10 ms per item.
 func scene() engine.Served {
 	input := func(name string, modality int, d tensor.DType, shape ...int64) modelpkg.Input {
 		return modelpkg.Input{Spec: modelpkg.Spec{Name: name, DType: d, Shape: shape}, Modality: modality}
@@ -66,7 +66,7 @@ func single() engine.Served {
 	return engine.Served{Model: m, Profile: profile(m, []float64{0.9}, []float64{1})}
 }
 
-// profile says how accurate each variant is and how long an item takes.
+// profile returns a profile with the given accuracy and time per item of each variant.
 func profile(m *modelpkg.Model, accuracy, ms []float64) *modelpkg.Profile {
 	p := &modelpkg.Profile{Model: m.Name}
 	for i, v := range m.Variants {
@@ -83,10 +83,10 @@ type fixture struct {
 	engine *engine.Engine
 }
 
-// setup says what is different in a fixture.
+// setup says how a fixture differs from the default.
 type setup struct {
 	config    func(*Config)
-	fail      func(fake.Run) error // asked once the engine is warm
+	fail      func(fake.Run) error // called once the engine is warm
 	answer    func(fake.Run) ([]tensor.Tensor, error)
 	guard     *access.Guard // nil: one without tokens
 	instant   bool          // runs take no time
@@ -94,8 +94,8 @@ type setup struct {
 	log       io.Writer
 }
 
-// with runs a test under virtual time: the fake runtime takes exactly the time
-// its profile says, so that answers are the same to the byte.
+// with runs a test in virtual time: the fake runtime takes exactly the profiled time,
+// so answers are always the same bytes.
 func with(t *testing.T, s setup, test func(f fixture)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -113,7 +113,7 @@ func start(t testing.TB, s setup) (http.Handler, *engine.Engine) {
 	return a.REST(), e
 }
 
-// shelf is a repository of models that are in no directory.
+// shelf is a repository of models without a directory.
 type shelf struct {
 	engine *engine.Engine
 	served []engine.Served
@@ -217,7 +217,7 @@ func send(h http.Handler, r *http.Request, headers ...string) *httptest.Response
 	return w
 }
 
-// script writes down requests and their answers, for a golden file.
+// script records requests and their answers, for a golden file.
 type script struct {
 	fixture
 	text bytes.Buffer
@@ -249,7 +249,7 @@ func (s *script) say(method, path, body string, headers ...string) {
 	}
 }
 
-// jobIDs are drawn anew by every server.
+// jobIDs matches job ids, which every server draws at random.
 var jobIDs = regexp.MustCompile(`j-[a-z2-7]{26}`)
 
 // golden compares the script with the file, or writes it with -rewrite.
@@ -272,7 +272,7 @@ func (s *script) golden(name string) {
 	}
 }
 
-// difference shows the first lines that are not the same.
+// difference returns the first lines that differ.
 func difference(want, got string) string {
 	a, b := strings.Split(want, "\n"), strings.Split(got, "\n")
 	for i := range min(len(a), len(b)) {
@@ -291,7 +291,7 @@ const (
 	inferPath = "/v2/models/scene/infer"
 )
 
-// ask makes a JSON request of inputs and parameters.
+// ask returns a JSON request with inputs and parameters.
 func ask(parameters string, inputs ...string) string {
 	return `{"parameters":{` + parameters + `},"inputs":[` + strings.Join(inputs, ",") + `],"outputs":[{"name":"scores"}]}`
 }

@@ -12,8 +12,9 @@ import (
 	"github.com/mosel-serve/mosel/oip"
 )
 
-// FuzzInfer sends arbitrary bodies under arbitrary headers. Every answer is a
-// success or an error in JSON, is never a defect, and the server lives on.
+// FuzzInfer sends arbitrary bodies with arbitrary headers. Every answer must be a
+// success or an error in JSON, never an internal error, and the server must keep
+// running.
 func FuzzInfer(f *testing.F) {
 	head := `{"inputs":[{"name":"image","shape":[1,2,2],"datatype":"UINT8","parameters":{"binary_data_size":4}}],"parameters":{"binary_data_output":true}}`
 	f.Add("scene", []byte(head+"\x01\x02\x03\x04"), fmt.Sprint(len(head)), "", "gzip")
@@ -57,8 +58,8 @@ func FuzzInfer(f *testing.F) {
 	})
 }
 
-// BenchmarkInfer is a request in binary form through handler and engine, with a
-// runtime that takes no time: what serving costs beside the run.
+// BenchmarkInfer runs a request in binary form through handler and engine, with a
+// runtime that takes no time: the cost of serving without the run.
 func BenchmarkInfer(b *testing.B) {
 	h, e := start(b, setup{instant: true, queueJobs: 100})
 	head := `{"parameters":{"min_accuracy":0.97,"deadline_ms":5000,"binary_data_output":true},"inputs":[` +

@@ -21,12 +21,12 @@ import (
 	"github.com/mosel-serve/mosel/oip/inference"
 )
 
-// GRPC makes the server of everything over gRPC: inference, health and reflection.
-// Options are settings of the listener, such as TLS.
+// GRPC returns the server for everything over gRPC: inference, health and reflection.
+// options are settings of the listener, such as TLS.
 func (a *API) GRPC(options ...grpc.ServerOption) *grpc.Server {
 	options = append([]grpc.ServerOption{
 		grpc.MaxRecvMsgSize(int(min(a.cfg.BodyBytesMax, math.MaxInt32))),
-		grpc.MaxSendMsgSize(math.MaxInt32), // answers are the models'
+		grpc.MaxSendMsgSize(math.MaxInt32), // the size of answers depends on the models
 		grpc.MaxConcurrentStreams(uint32(a.cfg.MessagesMax)),
 		grpc.MaxHeaderListSize(uint32(a.cfg.HeaderBytesMax)),
 		grpc.ConnectionTimeout(handshakeTime),
@@ -66,7 +66,7 @@ func (a *API) tellHealth() {
 	a.health.SetServingStatus(inference.GRPCInferenceService_ServiceDesc.ServiceName, s)
 }
 
-// roles of the protocol's calls, by the last part of their names.
+// roles has the roles of the protocol's calls, by the last part of their names.
 var roles = map[string]access.Role{
 	"ServerLive": access.Public, "ServerReady": access.Public,
 	"ServerMetadata": access.Infer, "ModelReady": access.Infer, "ModelMetadata": access.Infer, "ModelInfer": access.Infer,
@@ -74,8 +74,8 @@ var roles = map[string]access.Role{
 	"RepositoryModelLoad": access.Admin, "RepositoryModelUnload": access.Admin,
 }
 
-// roleOf is the role that a call needs. Other services, such as health and reflection, are
-// public. Nobody may make a call of the protocol that is not in roles.
+// roleOf returns the role that a call needs. Other services, such as health and
+// reflection, are public. Nobody may make a call of the protocol that is not in roles.
 func roleOf(method string) access.Role {
 	service, name, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
 	if service == inference.GRPCInferenceService_ServiceDesc.ServiceName {
@@ -84,7 +84,7 @@ func roleOf(method string) access.Role {
 	return access.Public
 }
 
-// keys is metadata whose values are found by the names of HTTP headers.
+// keys is metadata that is searched by the names of HTTP headers.
 type keys metadata.MD
 
 // Get implements access.Header.
@@ -107,7 +107,7 @@ func (k keys) Values(name string) []string {
 	return k[string(lower)]
 }
 
-// call is what is known of a caller over gRPC.
+// call is what is known about a caller over gRPC.
 type call struct {
 	access.Caller
 	header keys
@@ -155,7 +155,7 @@ func (a *API) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo
 
 // stream is the interceptor of calls with streams.
 func (a *API) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
-	conn := messageReceived(s.Context(), nil) // admitted.RecvMsg awaits each message of the stream
+	conn := messageReceived(s.Context(), nil) // admitted.RecvMsg waits for each message of the stream
 	defer func() {
 		if p := recover(); p != nil {
 			err = a.panicked(p, "method", info.FullMethod)
@@ -190,7 +190,7 @@ func (a *API) refuse(ctx context.Context, method string, err error) error {
 		trailer.Set(oip.HeaderJob, f.body.Job)
 	}
 	if len(trailer) > 0 {
-		_ = grpc.SetTrailer(ctx, trailer) // fails only when the call is over
+		_ = grpc.SetTrailer(ctx, trailer) // fails only if the call is over
 	}
 	return status.Error(f.code, f.body.Error)
 }

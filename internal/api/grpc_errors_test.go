@@ -30,18 +30,17 @@ import (
 	"github.com/mosel-serve/mosel/oip/inference"
 )
 
-// piped is an API behind gRPC, on a network in memory on which time is virtual.
+// piped is an API behind gRPC, on a network in memory with virtual time.
 type piped struct {
 	*testing.T
 	inference.GRPCInferenceServiceClient
 	conn   *grpc.ClientConn
 	api    *API
 	engine *engine.Engine
-	muted  chan struct{} // closed: what clients write stays with them
+	muted  chan struct{} // closed: clients' writes are not sent
 }
 
-// overGRPC runs a test against a server, of which nothing may be left when the
-// test ends.
+// overGRPC runs a test against a server. At the end nothing of the server may be left.
 func overGRPC(t *testing.T, s setup, test func(t *testing.T, d piped)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -65,7 +64,7 @@ func overGRPC(t *testing.T, s setup, test func(t *testing.T, d piped)) {
 	})
 }
 
-// mutable is a connection that stops writing when it is told to.
+// mutable is a connection that can stop sending writes.
 type mutable struct {
 	net.Conn
 	muted, gone chan struct{}
@@ -82,7 +81,7 @@ func (m *mutable) Write(p []byte) (int, error) {
 }
 
 func (m *mutable) Close() error {
-	defer func() { _ = recover() }() // closed twice
+	defer func() { _ = recover() }() // it may be closed twice
 	close(m.gone)
 	return m.Conn.Close()
 }
@@ -119,14 +118,14 @@ func question(params map[string]any, inputs ...*inference.ModelInferRequest_Infe
 	return q
 }
 
-// everyModality runs 10 ms.
+// everyModality runs for 10 ms.
 func everyModality() *inference.ModelInferRequest {
 	audio := &inference.ModelInferRequest_InferInputTensor{Name: "audio", Datatype: "INT16", Shape: []int64{1, 2},
 		Contents: &inference.InferTensorContents{IntContents: []int32{1, -2}}}
 	return question(map[string]any{"modalities": "image,audio,text"}, append(textInputs(), imageInput(), audio)...)
 }
 
-// asBytes is a codec for who writes messages by hand.
+// asBytes is a codec for messages that a test encodes itself.
 type asBytes struct{ encoding.CodecV2 }
 
 func (c asBytes) Marshal(v any) (mem.BufferSlice, error) {
@@ -138,14 +137,14 @@ func (c asBytes) Marshal(v any) (mem.BufferSlice, error) {
 
 func byHand() grpc.CallOption { return grpc.ForceCodecV2(asBytes{encoding.GetCodecV2(proto.Name)}) }
 
-// grpcFailures has, for every kind of error, a way to get there over gRPC, and
-// what the client must see.
+// grpcFailures has, for every kind of error, a way to cause it over gRPC, and what the
+// client must see.
 var grpcFailures = map[slo.Kind]struct {
 	setup    setup
 	do       func(d piped, trailer grpc.CallOption) error
 	code     codes.Code
 	want     string
-	trailers map[string]string // "*": anything
+	trailers map[string]string // "*": any value
 }{
 	slo.KindInternal: {
 		setup: setup{fail: func(fake.Run) error { return errors.New("out of luck") }},
@@ -229,7 +228,7 @@ func inferring(q *inference.ModelInferRequest) func(d piped, trailer grpc.CallOp
 	}
 }
 
-// tokens is a guard with a tokens file.
+// tokens returns a guard with a tokens file.
 func tokens(entries string) *access.Guard {
 	dir, err := os.MkdirTemp("", "mosel-api-")
 	if err != nil {
@@ -345,11 +344,11 @@ func TestGRPCAccess(t *testing.T) {
 }
 
 // TestGRPCSlowMessagesAreCutOff has a client that begins a message and does not
-// go on.
+// continue.
 func TestGRPCSlowMessagesAreCutOff(t *testing.T) {
 	const receiveTime = 5 * time.Second
 	overGRPC(t, setup{config: func(c *Config) { c.ReceiveTime = receiveTime }}, func(t *testing.T, d piped) {
-		if _, err := d.ServerLive(t.Context(), &inference.ServerLiveRequest{}); err != nil { // the connection is there
+		if _, err := d.ServerLive(t.Context(), &inference.ServerLiveRequest{}); err != nil { // the connection exists
 			t.Fatal(err)
 		}
 		stream, err := d.conn.NewStream(t.Context(), &grpc.StreamDesc{}, inference.GRPCInferenceService_ModelInfer_FullMethodName)
@@ -381,7 +380,7 @@ func TestGRPCPanicInAStreamIsAnsweredAndLogged(t *testing.T) {
 	}
 }
 
-// TestGRPCBudget fills the budget for bodies, and asks whether it is given back.
+// TestGRPCBudget fills the budget for bodies, and checks that it is returned.
 func TestGRPCBudget(t *testing.T) {
 	overGRPC(t, setup{config: func(c *Config) { c.BodyBytesMax, c.BodyBytesInFlight = 1000, 5000 }}, func(t *testing.T, d piped) {
 		d.api.bodies.used.Add(4950)

@@ -37,7 +37,7 @@ func grpcAPI(t *testing.T, s setup) dialed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := a.GRPC(grpc.WaitForHandlers(true)) // what is counted is looked at when they have ended
+	server := a.GRPC(grpc.WaitForHandlers(true)) // counts are checked after the handlers have ended
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(a.MeteredListener(l)) }()
 	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -60,7 +60,7 @@ func grpcAPI(t *testing.T, s setup) dialed {
 	return dialed{inference.NewGRPCInferenceServiceClient(conn), conn, a}
 }
 
-// picture asks the scene about an image with parameters, which are strings.
+// picture asks the scene about an image, with string parameters.
 func picture(id string, parameters ...string) *inference.ModelInferRequest {
 	q := &inference.ModelInferRequest{ModelName: "scene", Id: id, Parameters: map[string]*inference.InferParameter{},
 		Inputs:           []*inference.ModelInferRequest_InferInputTensor{{Name: "image", Datatype: "UINT8", Shape: []int64{1, 2, 2}}},
@@ -135,7 +135,7 @@ func TestEveryErrorOverGRPC(t *testing.T) {
 	}
 }
 
-// TestEveryKindHasACode walks the table without a transport.
+// TestEveryKindHasACode checks the table without a transport.
 func TestEveryKindHasACode(t *testing.T) {
 	for _, kind := range slo.Kinds() {
 		if row, ok := statuses[kind]; !ok || row.code == codes.OK || row.code == codes.Unknown {
@@ -149,7 +149,7 @@ func TestEveryKindHasACode(t *testing.T) {
 
 func TestDeadlineAndCancelOverGRPC(t *testing.T) {
 	d := grpcAPI(t, setup{queueJobs: 10, fail: func(r fake.Run) error {
-		<-r.Context.Done() // for ever, unless somebody gives up
+		<-r.Context.Done() // until the client gives up
 		return r.Context.Err()
 	}})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -163,7 +163,7 @@ func TestDeadlineAndCancelOverGRPC(t *testing.T) {
 	if _, err := d.ModelInfer(ctx, picture("")); status.Code(err) != codes.Canceled {
 		t.Errorf("a call that is given up: %v", err)
 	}
-	for { // the places are free when the server has heard of it
+	for { // the places are free once the server has noticed
 		counts, _ := d.api.backend.Load().engine.Counts()
 		if counts.Queued+counts.Running == 0 {
 			break
@@ -207,7 +207,7 @@ func TestStreamOverGRPC(t *testing.T) {
 		if (m.GetErrorMessage() != "") != (wantStatus != 0) || p.GetParameters()["status"].GetInt64Param() != wantStatus {
 			t.Errorf("answer %d: %v", i, m)
 		}
-		final := i%2 == 0 && i%5 != 4 // a message that is not read asks for nothing
+		final := i%2 == 0 && i%5 != 4 // a message that cannot be read requests no parameter
 		if p.GetId() != strconv.Itoa(i) || p.GetParameters()[finalTold].GetBoolParam() != final {
 			t.Errorf("answer %d: %v", i, m)
 		}
@@ -232,7 +232,7 @@ func TestStreamIsGivenUp(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for { // until they are all there
+	for { // until all have arrived
 		if counts, _ := d.api.backend.Load().engine.Counts(); counts.Queued+counts.Running == 20 {
 			break
 		}
@@ -309,7 +309,7 @@ func TestSlowMessageIsGivenUp(t *testing.T) {
 	}
 }
 
-// TestPanicOverGRPC checks that a defect is answered and the server lives on.
+// TestPanicOverGRPC checks that a panic is answered and the server keeps running.
 func TestPanicOverGRPC(t *testing.T) {
 	a, e := startAPI(t, setup{})
 	info := &grpc.UnaryServerInfo{FullMethod: inference.GRPCInferenceService_ModelInfer_FullMethodName}

@@ -29,7 +29,7 @@ func connectMetered(t *testing.T) wired {
 	return wired{client, accepted.(*meteredConn)}
 }
 
-// send sends so many bytes and reads them at the server's end.
+// send sends n bytes and reads them at the server's end.
 func (p wired) send(n int) error {
 	go func() { _, _ = p.client.Write(make([]byte, n)) }()
 	for buffer := make([]byte, 32<<10); n > 0; {
@@ -42,7 +42,7 @@ func (p wired) send(n int) error {
 	return nil
 }
 
-// refusedMessages sends messages that are refused when they begin, while a part of them
+// refusedMessages sends messages that are refused at their start, while a part of them
 // is still on the network.
 func refusedMessages(p wired) error {
 	for range 10 {
@@ -132,7 +132,8 @@ func TestLiveConnectionsStayOpen(t *testing.T) {
 	}
 }
 
-// TestBytesWithoutMessagesCloseTheConnection sends frames that are not part of a message.
+// TestBytesWithoutMessagesCloseTheConnection sends frames that are not part of a
+// message.
 func TestBytesWithoutMessagesCloseTheConnection(t *testing.T) {
 	for name, tt := range map[string]struct {
 		run    func(p wired) error

@@ -17,7 +17,7 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// origin is what a transport knows of a request besides its content.
+// origin is what a transport knows about a request besides its content.
 type origin struct {
 	arrived  slo.Instant
 	header   access.Header
@@ -99,11 +99,11 @@ func (a *API) infer(w http.ResponseWriter, r *http.Request, args arguments) (err
 	return a.answer(w, r, x, answer, forms)
 }
 
-// decodedPerByte is how many bytes of data a byte of JSON becomes at most: "0," becomes a
-// number of eight bytes.
+// decodedPerByte is the largest number of bytes of data that a byte of JSON can become:
+// "0," becomes a number of eight bytes.
 const decodedPerByte = 4
 
-// decode reads the request in the body, in whichever form it is.
+// decode reads the request in the body, in any of its forms.
 func (x *exchange) decode(header http.Header, m *modelpkg.Model, limits oip.Limits) error {
 	n := oip.AllJSON
 	if text := header.Get(oip.HeaderLength); text != "" {
@@ -116,7 +116,7 @@ func (x *exchange) decode(header http.Header, m *modelpkg.Model, limits oip.Limi
 	if n == 0 {
 		return x.decodeRaw(m)
 	}
-	text := int64(len(x.body)) // of JSON; the rest is the data of the others
+	text := int64(len(x.body)) // bytes of JSON; the rest is data in binary form
 	if n != oip.AllJSON {
 		text = min(text, int64(n))
 	}
@@ -130,7 +130,7 @@ func (x *exchange) decode(header http.Header, m *modelpkg.Model, limits oip.Limi
 	return nil
 }
 
-// dataBytes is how much data tensors have.
+// dataBytes returns the total size of the tensors' data.
 func dataBytes(tensors []tensor.Tensor) (n int64) {
 	for i := range tensors {
 		n += int64(len(tensors[i].Data))
@@ -172,7 +172,7 @@ func (x *exchange) decodeRaw(m *modelpkg.Model) error {
 	return undecodable(x.request.DecodeRaw(x.body, tensor.Tensor{Name: in.Name, DType: in.DType, Shape: shape}))
 }
 
-// job makes the engine's request of the decoded one.
+// job makes the engine's request from the decoded one.
 func (x *exchange) job(m *modelpkg.Model, from origin, itemsMax int) (engine.Request, carried, error) {
 	goal, err := objective(x.request.Parameters, from.header, from.arrived)
 	if err != nil {
@@ -192,7 +192,7 @@ func (x *exchange) job(m *modelpkg.Model, from origin, itemsMax int) (engine.Req
 	return engine.Request{ID: x.request.ID, Client: from.client, Modalities: c.union, Choice: chosen, Items: x.items, Encoded: x.files, Mixed: c.runs(chosen), Objective: goal}, c, nil
 }
 
-// facts are the parameters of an answer: what ran and its expected accuracy.
+// facts returns the parameters of an answer: what ran and its expected accuracy.
 func facts(m *modelpkg.Model, r engine.Response) oip.Parameters {
 	p := append(make(oip.Parameters, 0, factsUsual),
 		oip.Parameter{Name: "job", Value: oip.String(r.Job)},
@@ -215,7 +215,7 @@ func facts(m *modelpkg.Model, r engine.Response) oip.Parameters {
 	return p
 }
 
-// mix names the variant that ran, or "image:24,all:8" where there were several.
+// mix returns the variant that ran, or a list such as "image:24,all:8" if several ran.
 func mix(m *modelpkg.Model, variants []int) string {
 	count := make([]int, len(m.Variants))
 	for _, v := range variants {
@@ -288,13 +288,13 @@ func (a *API) answer(w http.ResponseWriter, r *http.Request, x *exchange, answer
 	return nil
 }
 
-// statedBytesMax is the size up to which net/http sets Content-Length itself. That costs
-// less: with one header fewer there are eight of them, as many as fit a map before it
+// statedBytesMax is the size up to which net/http sets Content-Length itself. That
+// costs less: without this header there are eight headers, which fit in a map before it
 // grows and net/http copies it.
 const statedBytesMax = 2048
 
-// headed sets the headers of an answer of so many bytes, jsonBytes of them JSON. It
-// allocates their values together.
+// headed sets the headers of an answer: bytes is its size, jsonBytes the size of its
+// JSON part. It allocates their values together.
 func headed(header http.Header, facts oip.Parameters, jsonBytes, bytes int) {
 	values := make([]string, 0, len(facts)+3)
 	set := func(name, value string) {

@@ -19,11 +19,11 @@ type carried struct {
 	union  slo.Modalities // what any item carries
 	every  slo.Modalities // what every item carries
 	items  []slo.Modalities
-	absent []slo.Modalities // by item: modalities that were sent and look absent; nil: none does
+	absent []slo.Modalities // by item: modalities that were sent but count as absent; nil: none
 }
 
-// takeItems makes items of the inputs in x.request: views of their rows. It returns
-// which modalities they carry: those that were sent, except for those that look absent
+// takeItems makes items from the inputs in x.request: views of their rows. It returns
+// which modalities they carry: those that were sent, except those that count as absent
 // by the rule in the model package.
 func (x *exchange) takeItems(m *modelpkg.Model, itemsMax int) (c carried, err error) {
 	given, err := x.givenInputs(m)
@@ -144,8 +144,8 @@ func (x *exchange) givenInputs(m *modelpkg.Model) ([]*tensor.Tensor, error) {
 	return given, nil
 }
 
-// fits checks an input against its declaration: the same without the first
-// dimension, which is the items.
+// fits checks an input against its declaration. The first dimension, the items, is not
+// in the declaration.
 func fits(in tensor.Tensor, spec modelpkg.Input) error {
 	if in.DType == tensor.Bytes && spec.DType != tensor.Bytes && spec.Media != modelpkg.MediaNone {
 		return invalid("input %q takes files as BYTES [items], one for each item, or %v %s, but BYTES %v was sent", in.Name, spec.DType, declared(spec.Spec), in.Shape)
@@ -184,7 +184,7 @@ func forAll(spec modelpkg.Input, in *tensor.Tensor) bool {
 	return spec.Unbatched && in.Shape.Equal(spec.Shape)
 }
 
-// declared prints the shape a request must have: "[items,28,28]".
+// declared returns the shape that a request must have, such as "[items,28,28]".
 func declared(spec modelpkg.Spec) string {
 	return strings.Replace(batched(spec.Shape).String(), "[-1", "[items", 1)
 }
@@ -211,7 +211,8 @@ func (x *exchange) sentModalities(m *modelpkg.Model, given []*tensor.Tensor) (sl
 	return set, nil
 }
 
-// describeInputs prints "image UINT8 [items,28,28], text UINT8 [items,12]".
+// describeInputs returns text such as "image UINT8 [items,28,28], text UINT8
+// [items,12]".
 func describeInputs(m *modelpkg.Model) string {
 	list := make([]string, len(m.Inputs))
 	for i, in := range m.Inputs {
@@ -220,8 +221,8 @@ func describeInputs(m *modelpkg.Model) string {
 	return strings.Join(list, ", ")
 }
 
-// wanted returns the outputs that a request names, all if it names none, as indices into
-// the model's outputs with the form of each.
+// wanted returns the outputs that a request names, or all if it names none, as indices
+// into the model's outputs, with the form of each.
 func wanted(q *oip.Request, m *modelpkg.Model) (outputs []int, forms []oip.Form, err error) {
 	if len(q.Outputs) == 0 {
 		for i := range m.Outputs {

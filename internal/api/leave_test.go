@@ -13,7 +13,7 @@ import (
 )
 
 // TestLeaving has a server that is about to stop: it is not ready, over both
-// transports, and answers as before, but closes connections.
+// transports. It answers as before, but closes connections.
 func TestLeaving(t *testing.T) {
 	a, e := startAPI(t, setup{instant: true})
 	s := httptest.NewServer(a.REST())

@@ -22,7 +22,7 @@ import (
 var extensions = []string{"binary_tensor_data", "model_configuration", "model_repository", "statistics", "mosel"}
 
 // This file has the descriptions of the server and its models, for both transports, and
-// the handlers of REST that send them. The handlers of gRPC are in service.go.
+// REST's handlers for them. gRPC's handlers are in service.go.
 
 func (a *API) describeServer() oip.ServerMetadata {
 	return oip.ServerMetadata{Name: "mosel", Version: a.cfg.Version, Extensions: extensions}
@@ -87,7 +87,7 @@ func (*API) models(w http.ResponseWriter, _ *http.Request, args arguments) error
 	return writeJSON(w, http.StatusOK, list)
 }
 
-// listed is the index of the repository.
+// listed returns the index of the repository.
 func (b *backend) listed(readyOnly bool) []oip.RepositoryEntry {
 	entries := []oip.RepositoryEntry{}
 	for _, e := range b.models.Index() {
@@ -102,8 +102,8 @@ func (b *backend) listed(readyOnly bool) []oip.RepositoryEntry {
 	return entries
 }
 
-// smallBytesMax bounds the bodies of requests to the repository, which have a boolean or
-// two.
+// smallBytesMax bounds the bodies of requests to the repository, which have one or two
+// booleans.
 const smallBytesMax = 64 << 10
 
 // small reads a small body in JSON. The body may be empty.
@@ -121,7 +121,7 @@ func (a *API) small(w http.ResponseWriter, r *http.Request, question any) error 
 
 func (a *API) index(w http.ResponseWriter, r *http.Request, args arguments) error {
 	var question struct {
-		Ready bool `json:"ready"` // list only what is ready
+		Ready bool `json:"ready"` // list only ready models
 	}
 	if err := a.small(w, r, &question); err != nil {
 		return err
@@ -167,7 +167,8 @@ func (a *API) unload(w http.ResponseWriter, r *http.Request, args arguments) err
 	return writeJSON(w, http.StatusOK, struct{}{})
 }
 
-// platform and runs are Triton's names of ONNX graphs and of what runs them.
+// platform and runs are Triton's names for ONNX graphs and for the software that runs
+// them.
 const platform, runs = "onnxruntime_onnx", "onnxruntime"
 
 // describeModel describes a model: its versions, inputs, outputs and properties.
@@ -257,7 +258,7 @@ func properties(s engine.Served) map[string]string {
 	return p
 }
 
-// declarations adds what the model package declares of an input besides its tensor.
+// declarations adds the package's optional declarations of an input.
 func declarations(p map[string]string, in modelpkg.Input) {
 	if in.Max > 0 {
 		p["max."+in.Name] = strconv.FormatInt(in.Max, 10)
@@ -292,7 +293,7 @@ func inputNames(m *modelpkg.Model, indices []int) []string {
 	return names
 }
 
-// configure is the part of Triton's model configuration that clients read.
+// configure returns the part of Triton's model configuration that clients read.
 func (b *backend) configure(name, version string) (oip.ModelConfig, error) {
 	l, err := b.engine.Use(name, version)
 	if err != nil {
@@ -320,7 +321,7 @@ func (*API) config(w http.ResponseWriter, r *http.Request, args arguments) error
 	return writeJSON(w, http.StatusOK, answer)
 }
 
-// configType is a datatype's name in Triton's configuration.
+// configType returns a datatype's name in Triton's configuration.
 func configType(d tensor.DType) string {
 	if d == tensor.Bytes {
 		return "TYPE_STRING"

@@ -9,8 +9,8 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// TestPropertiesOfDeclarations checks that clients learn what a package declares
-// of its inputs beyond their tensors.
+// TestPropertiesOfDeclarations checks that clients see the package's optional
+// declarations of inputs.
 func TestPropertiesOfDeclarations(t *testing.T) {
 	m := &modelpkg.Model{
 		Modalities: []modelpkg.Modality{{Name: "m", Inputs: []int{0, 1, 2}}},

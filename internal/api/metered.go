@@ -18,7 +18,7 @@ import (
 // the bodies of REST. When the budget is used up, the connection that receives more is
 // closed.
 
-// MeteredListener makes a listener for gRPC that counts what its connections receive.
+// MeteredListener returns a listener for gRPC that counts what its connections receive.
 func (a *API) MeteredListener(l net.Listener) net.Listener {
 	return &meteredListener{Listener: l, api: a}
 }
@@ -40,20 +40,20 @@ func (l *meteredListener) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// meteredConn is a connection that counts the bytes of messages that no handler has
-// yet.
+// meteredConn is a connection that counts the bytes of messages that have not reached a
+// handler yet.
 type meteredConn struct {
 	net.Conn
 	budget *budget
 	open   *sync.Map // API.conns
 
-	messageMax int64         // bytes of a message
-	limit      time.Duration // in which a message must be received
-	written    atomic.Int64  // bytes, since the last message
+	messageMax int64         // bytes per message
+	limit      time.Duration // time in which a message must be received
+	written    atomic.Int64  // bytes since the last message
 
 	mu      sync.Mutex
-	awaited int   // messages that are being received
-	pending int64 // bytes that were received and belong to no message that a handler has
+	awaited int   // messages being received
+	pending int64 // bytes received for messages that no handler has yet
 	idle    idleTraffic
 	closed  bool
 }
@@ -96,12 +96,12 @@ func (c *meteredConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// wireExtra is what a message of so many bytes takes on the wire besides: frames,
-// headers, TLS.
+// wireExtra returns how many bytes a message of the given size takes in addition on the
+// wire: frames, headers, TLS.
 func wireExtra(size int64) int64 { return size/50 + 512 }
 
-// begin notes that a message is awaited. A nil meteredConn stands for a connection
-// that is not metered; its methods do nothing.
+// begin records that a message is awaited. A nil meteredConn is a connection without
+// metering; its methods do nothing.
 func (c *meteredConn) begin() {
 	if c == nil {
 		return
@@ -111,9 +111,9 @@ func (c *meteredConn) begin() {
 	c.awaited++
 }
 
-// end notes that a message of so many bytes has been received whole, or that it is
-// not awaited any more, and gives its bytes back to the budget. Once no message is
-// awaited, all bytes are given back.
+// end records that a message of the given size was received completely, or was
+// abandoned, and returns its bytes to the budget. Once no message is awaited, all bytes
+// are returned.
 func (c *meteredConn) end(size int64, whole bool) {
 	if c == nil {
 		return
@@ -146,7 +146,7 @@ func (c *meteredConn) Close() error {
 	return c.Conn.Close()
 }
 
-// connOf is the connection of a call, nil if it is not metered.
+// connOf returns the connection of a call, nil if it is not metered.
 func (a *API) connOf(ctx context.Context) *meteredConn {
 	p, ok := peer.FromContext(ctx)
 	if !ok || p.Addr == nil {
@@ -157,8 +157,8 @@ func (a *API) connOf(ctx context.Context) *meteredConn {
 	return c
 }
 
-// messageBytes is the size of a message that is an inference request, and 0 for all
-// others, which are small.
+// messageBytes returns the size of an inference request, and 0 for other messages,
+// which are small.
 func messageBytes(m any) int64 {
 	if f, ok := m.(*frame); ok && f.buffer != nil {
 		return f.size()

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// plugs is a listener whose connections are the ends of plugs.
+// plugs is a listener whose connections are plugs.
 type plugs struct {
 	net.Listener
 	conns chan net.Conn
@@ -15,7 +15,7 @@ type plugs struct {
 
 func (p plugs) Accept() (net.Conn, error) { return <-p.conns, nil }
 
-// plug is the end of a pipe with an address of its own.
+// plug is the end of a pipe with its own address.
 type plug struct {
 	net.Conn
 	name string
@@ -63,7 +63,7 @@ func TestUnfinishedMessagesAreBounded(t *testing.T) {
 		t.Errorf("%d more bytes beyond the budget are accepted", n)
 	}
 	greedy.Close()
-	modest.end(150<<10, true) // the only one that was on its way
+	modest.end(150<<10, true) // the only one being received
 	if used := a.bodies.used.Load(); used != 0 {
 		t.Errorf("%d bytes are counted in the end", used)
 	}

@@ -11,12 +11,12 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// A REST client must keep a minimum rate in both directions, Config.StallBytes for
-// each Config.StallTimeout: it has that long to send the next so many bytes of a body,
-// and as long to read the next so many of an answer. A large body over a slow network
-// may take as long as it needs, but a client that sends or reads a byte now and then
-// loses its connection, and the memory of its request is freed. While a request waits
-// and runs there is no deadline: net/http ends the one for reading when the body ends.
+// A REST client must keep a minimum rate in both directions: it has Config.StallTimeout
+// to send each Config.StallBytes of a body, and as long to read each StallBytes of an
+// answer. A large body may take long over a slow network. But a client that sends or
+// reads only a byte now and then loses its connection, and the memory of its request is
+// freed. There is no deadline while a request waits and runs: net/http ends the read
+// deadline at the end of the body.
 
 // bodyReader reads the body of a request at the minimum rate.
 type bodyReader struct {
@@ -24,13 +24,13 @@ type bodyReader struct {
 	control      http.ResponseController
 	stallTimeout time.Duration // 0: the connection has no deadlines
 	window       int64         // bytes to be received within stallTimeout
-	got          int64         // of the window
+	got          int64         // received bytes of the window
 	left         int64         // bytes that the body may still have
 	bytesMax     int64
 }
 
-// newBodyReader begins to read the body of a request, of at most bytesMax. A
-// compressed body counts as it is sent.
+// newBodyReader returns a reader for a request's body of at most bytesMax. A compressed
+// body counts with its compressed size.
 func (a *API) newBodyReader(w http.ResponseWriter, r *http.Request, bytesMax int64) bodyReader {
 	b := bodyReader{src: r.Body, control: *http.NewResponseController(w), stallTimeout: a.cfg.StallTimeout, window: a.cfg.StallBytes,
 		left: bytesMax, bytesMax: bytesMax}
@@ -41,7 +41,7 @@ func (a *API) newBodyReader(w http.ResponseWriter, r *http.Request, bytesMax int
 // nextWindow gives the client the time for the next window.
 func (b *bodyReader) nextWindow() {
 	if b.stallTimeout > 0 {
-		_ = b.control.SetReadDeadline(time.Now().Add(b.stallTimeout)) // fails where there is no connection, as in a test
+		_ = b.control.SetReadDeadline(time.Now().Add(b.stallTimeout)) // fails without a connection, as in tests
 	}
 	b.got = 0
 }
@@ -72,7 +72,7 @@ type answerWriter struct {
 	leaving      *atomic.Bool
 }
 
-// withMinRate is w with a deadline for each piece that is written.
+// withMinRate returns w with a deadline for each window that is written.
 func (a *API) withMinRate(w http.ResponseWriter) http.ResponseWriter {
 	if a.cfg.StallTimeout == 0 {
 		return w
@@ -87,11 +87,11 @@ func (a *answerWriter) refused() {
 	_ = a.control.SetReadDeadline(time.Now().Add(a.stallTimeout / 6))
 }
 
-// Unwrap returns the writer inside, for http.ResponseController.
+// Unwrap returns the wrapped writer, for http.ResponseController.
 func (a *answerWriter) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// WriteHeader implements http.ResponseWriter. A server that is about to stop closes
-// the connection with the answer, so that the client sends its next request elsewhere.
+// WriteHeader implements http.ResponseWriter. A server that is about to stop closes the
+// connection after the answer, so that the client sends its next request elsewhere.
 func (a *answerWriter) WriteHeader(status int) {
 	if a.leaving.Load() {
 		a.Header().Set("Connection", "close")
@@ -103,7 +103,7 @@ func (a *answerWriter) WriteHeader(status int) {
 // HTTP server, which writes it within the last deadline.
 func (a *answerWriter) Write(p []byte) (written int, err error) {
 	for {
-		_ = a.control.SetWriteDeadline(time.Now().Add(a.stallTimeout)) // fails where there is no connection
+		_ = a.control.SetWriteDeadline(time.Now().Add(a.stallTimeout)) // fails without a connection
 		n, err := a.ResponseWriter.Write(p[written:min(len(p), written+int(a.window))])
 		if written += n; err != nil || written == len(p) {
 			return written, err

@@ -17,9 +17,9 @@ import (
 	"github.com/mosel-serve/mosel/internal/runtime/fake"
 )
 
-// pipes is a network in memory, on which time is virtual.
+// pipes is a network in memory with virtual time.
 type pipes struct {
-	fixture // that is served there
+	fixture // the served API
 	dialed  chan net.Conn
 	closed  chan struct{}
 	once    sync.Once
@@ -51,8 +51,8 @@ func (p *pipes) dial() net.Conn {
 // stallTimeout is that of the servers here.
 const stallTimeout = 30 * time.Second
 
-// serving runs a test against a server as package server sets it up. When the
-// test ends all connections must end by themselves.
+// serving runs a test against a server that is configured as in package server. At the
+// end all connections must end by themselves.
 func serving(t *testing.T, s setup, test func(t *testing.T, network *pipes)) {
 	t.Helper()
 	config := s.config
@@ -79,14 +79,13 @@ func serving(t *testing.T, s setup, test func(t *testing.T, network *pipes)) {
 	})
 }
 
-// head is the head of a request with a body of n bytes.
+// head returns the head of a request with a body of n bytes.
 func head(path string, n int, headers ...string) string {
 	lines := append([]string{"POST " + path + " HTTP/1.1", "Host: x", fmt.Sprintf("Content-Length: %d", n)}, headers...)
 	return strings.Join(lines, "\r\n") + "\r\n\r\n"
 }
 
-// trickle sends text in pieces of n bytes, one every so often, until the other
-// end has had enough.
+// trickle sends text in pieces of n bytes at intervals, until the other end closes.
 func trickle(conn net.Conn, text string, n int, every time.Duration) {
 	for len(text) > 0 {
 		piece := text[:min(n, len(text))]
@@ -98,7 +97,7 @@ func trickle(conn net.Conn, text string, n int, every time.Duration) {
 	}
 }
 
-// answerOf reads an answer and tells how long after began it was there.
+// answerOf reads an answer and returns how long after began it arrived.
 func answerOf(t *testing.T, conn net.Conn, began time.Time) (answer *http.Response, body string, after time.Duration) {
 	t.Helper()
 	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -113,8 +112,8 @@ func answerOf(t *testing.T, conn net.Conn, began time.Time) (answer *http.Respon
 	return answer, string(text), after
 }
 
-// TestSlowBodies has clients that send less than 64 bytes in 30 s, in several
-// ways, and one that sends a little more.
+// TestSlowBodies has clients that send less than 64 bytes in 30 s, in several ways, and
+// one that sends a little more.
 func TestSlowBodies(t *testing.T) {
 	body := ask(``, imageJSON)
 	body += strings.Repeat(" ", 1000-len(body))
@@ -124,7 +123,7 @@ func TestSlowBodies(t *testing.T) {
 		piece            int
 		every            time.Duration
 		status           int
-		after            time.Duration // the answer comes
+		after            time.Duration // when the answer comes
 	}{
 		{"nothing", head(inferPath, 1000), "", 1, 0, 408, stallTimeout},
 		{"a byte now and then", head(inferPath, 1000), body, 1, 5 * time.Second, 408, stallTimeout},
@@ -167,8 +166,8 @@ func TestNoDeadlineWhileARequestRuns(t *testing.T) {
 	serving(t, s, func(t *testing.T, network *pipes) {
 		conn := network.dial()
 		defer conn.Close()
-		for range 2 { // also the second of a connection
-			network.clients.Go(func() { network.call("POST", inferPath, ask(``, imageJSON)) }) // has the one instance
+		for range 2 { // the second uses the same connection
+			network.clients.Go(func() { network.call("POST", inferPath, ask(``, imageJSON)) }) // occupies the instance
 			synctest.Wait()
 			began := time.Now()
 			body := ask(``, imageJSON)
@@ -194,14 +193,14 @@ func TestARefusalDoesNotWaitForTheBody(t *testing.T) {
 	})
 }
 
-// TestSlowReaders has clients that take an answer of 34 kB slowly, or not at all.
+// TestSlowReaders has clients that read an answer of 34 kB slowly, or not at all.
 func TestSlowReaders(t *testing.T) {
 	const items, window = 8000, 8 << 10
 	body := ask(``, strings.NewReplacer("[1,2,2]", fmt.Sprintf("[%d,2,2]", items), "[[1,2],[3,4]]",
 		"["+strings.Repeat("1,2,3,4,", items-1)+"1,2,3,4]").Replace(imageJSON))
 	for _, tt := range []struct {
 		name  string
-		every time.Duration // an eighth of a window is read; 0: never
+		every time.Duration // interval for reading an eighth of a window; 0: never
 		whole bool
 	}{{"never", 0, false}, {"too slowly", 5 * time.Second, false}, {"slowly enough", 3 * time.Second, true}} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -226,7 +225,7 @@ func TestSlowReaders(t *testing.T) {
 				if whole != tt.whole || tt.whole && (got.Len() < 3*window || time.Since(began) < 2*stallTimeout) {
 					t.Errorf("%d bytes in %v, all of it: %v", got.Len(), time.Since(began), whole)
 				}
-				if !tt.whole { // the server has hung up and holds nothing any more
+				if !tt.whole { // the server has closed the connection and holds nothing
 					if n, err := conn.Read(make([]byte, 1)); err != io.EOF {
 						t.Errorf("%d bytes more, %v", n, err)
 					}
@@ -236,8 +235,8 @@ func TestSlowReaders(t *testing.T) {
 	}
 }
 
-// TestClientGoesAwayBehindEveryEncoding hangs up while a request waits. The
-// server notices only if it has read the body to its very end.
+// TestClientGoesAwayBehindEveryEncoding closes the connection while a request waits.
+// The server notices only if it has read the body to its very end.
 func TestClientGoesAwayBehindEveryEncoding(t *testing.T) {
 	for how, header := range map[string]string{"": "identity", "gzip": "gzip", "zlib": "deflate", "flate": "deflate"} {
 		body := []byte(ask(``, imageJSON))
@@ -247,7 +246,7 @@ func TestClientGoesAwayBehindEveryEncoding(t *testing.T) {
 		var log bytes.Buffer
 		s := setup{instant: true, log: &log, fail: func(fake.Run) error { time.Sleep(time.Hour); return nil }, queueJobs: 5}
 		serving(t, s, func(t *testing.T, network *pipes) {
-			network.clients.Go(func() { network.call("POST", inferPath, ask(``, imageJSON)) }) // has the one instance for an hour
+			network.clients.Go(func() { network.call("POST", inferPath, ask(``, imageJSON)) }) // occupies the instance for an hour
 			synctest.Wait()
 			conn := network.dial()
 			trickle(conn, head(inferPath, len(body), "Content-Encoding: "+header)+string(body), 1000, 0)
@@ -272,7 +271,7 @@ func TestBytesAfterCompressedData(t *testing.T) {
 	})
 }
 
-// TestEmptyGzipMembers sends a body of empty gzip members without end. It decompresses to
+// TestEmptyGzipMembers sends a body of endless empty gzip members. It decompresses to
 // nothing, so the bound on the compressed body must end it.
 func TestEmptyGzipMembers(t *testing.T) {
 	with(t, setup{config: func(c *Config) { c.BodyBytesMax = 10_000 }}, func(f fixture) {
@@ -295,8 +294,8 @@ func (r neverRead) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
-// TestContentLengthClaimsNoMemory has many clients that announce the largest body and do
-// not send it: others are served all the same.
+// TestContentLengthClaimsNoMemory has many clients that announce the largest body and
+// do not send it: other clients must still be served.
 func TestContentLengthClaimsNoMemory(t *testing.T) {
 	serving(t, setup{instant: true, queueJobs: 2}, func(t *testing.T, network *pipes) {
 		var before, after runtime.MemStats
@@ -318,7 +317,7 @@ func TestContentLengthClaimsNoMemory(t *testing.T) {
 	})
 }
 
-// TestLargeBodiesGrow reads bodies around the sizes at which more room is made.
+// TestLargeBodiesGrow reads bodies of sizes around those at which the buffer grows.
 func TestLargeBodiesGrow(t *testing.T) {
 	for _, n := range []int{readAhead - 1, readAhead, readAhead + 1, 2*readAhead + 1, 2*readAhead + 2, 5 * readAhead} {
 		content := bytes.Repeat([]byte{7}, n)

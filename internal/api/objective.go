@@ -14,7 +14,7 @@ import (
 	"github.com/mosel-serve/mosel/oip"
 )
 
-// Headers that state an objective, for clients whose parameters cannot.
+// Headers for an objective, for clients that cannot set parameters.
 const (
 	headerMinAccuracy = "X-Mosel-Min-Accuracy"
 	headerDeadline    = "X-Mosel-Deadline-Ms"
@@ -40,7 +40,7 @@ func objective(params oip.Parameters, header access.Header, arrived slo.Instant)
 	return o, nil
 }
 
-// state adds a parameter to the objective, if it belongs there. Errors begin with the
+// state adds a parameter to the objective if it is part of one. Errors begin with the
 // value.
 func state(o *slo.Objective, name string, value oip.Value, arrived slo.Instant) error {
 	switch name {
@@ -68,8 +68,8 @@ func state(o *slo.Objective, name string, value oip.Value, arrived slo.Instant) 
 	return nil
 }
 
-// understood adds to the facts of an answer the floor and the deadline of the request as
-// the server understood them, if it had any; the deadline as the time from arrival.
+// understood adds to an answer's facts the request's floor and deadline as the server
+// understood them, if it had any. The deadline is the time from arrival.
 func understood(p oip.Parameters, o slo.Objective, arrived slo.Instant) oip.Parameters {
 	if o.Floor > 0 {
 		p = append(p, oip.Parameter{Name: "min_accuracy", Value: oip.Float(o.Floor.Float())})
@@ -95,7 +95,8 @@ func accuracy(value oip.Value) (slo.Accuracy, error) {
 	return slo.AccuracyOf(share)
 }
 
-// trimmed is a string's value without white space around it; other values stay.
+// trimmed returns a string value without white space around it, and other values
+// unchanged.
 func trimmed(value oip.Value) oip.Value {
 	if !value.IsString() {
 		return value
@@ -103,7 +104,7 @@ func trimmed(value oip.Value) oip.Value {
 	return oip.String(strings.TrimSpace(value.Text()))
 }
 
-// milliseconds reads a time that is left, which may have a fraction.
+// milliseconds reads a remaining time, which may have a fraction.
 func milliseconds(value oip.Value) (time.Duration, error) {
 	ms, err := trimmed(value).Float64()
 	if err != nil || ms <= 0 {
@@ -115,7 +116,7 @@ func milliseconds(value oip.Value) (time.Duration, error) {
 	return stats.FromMilliseconds(ms), nil
 }
 
-// microseconds reads Triton's timeout, where 0 stands for none.
+// microseconds reads Triton's timeout, where 0 means none.
 func microseconds(value oip.Value) (left time.Duration, limited bool, err error) {
 	us, err := trimmed(value).Int64()
 	if err != nil || us < 0 {
@@ -128,7 +129,7 @@ func microseconds(value oip.Value) (left time.Duration, limited bool, err error)
 }
 
 // choice reads the parameter "modalities", with which a client chooses the modalities
-// itself; 0 if it does not. Every item must carry what is chosen.
+// itself; 0 if it is not set. Every item must carry the chosen ones.
 func choice(params oip.Parameters, m *modelpkg.Model, c carried) (slo.Modalities, error) {
 	value, ok := params.Get("modalities")
 	if !ok {
@@ -162,7 +163,7 @@ func choice(params oip.Parameters, m *modelpkg.Model, c carried) (slo.Modalities
 		m.Name, set.Join(all), subsets(m))
 }
 
-// subsets lists the modalities that variants run on.
+// subsets lists the sets of modalities that variants run on.
 func subsets(m *modelpkg.Model) string {
 	all := m.ModalityNames()
 	seen := map[slo.Modalities]bool{}

@@ -13,7 +13,7 @@ import (
 	"github.com/mosel-serve/mosel/oip"
 )
 
-// arrived is a time on no clock in particular.
+// arrived is an arbitrary time.
 const arrived slo.Instant = 1_000_000_000
 
 func TestObjective(t *testing.T) {
@@ -62,8 +62,8 @@ func TestObjective(t *testing.T) {
 	}
 }
 
-// TestObjectivesThatAreRefused has what stands for no floor, no time and no rule, in
-// every type a value can have, with a part of the words.
+// TestObjectivesThatAreRefused has invalid floors, times and rules, in every type of
+// value, with a part of the error.
 func TestObjectivesThatAreRefused(t *testing.T) {
 	const share, left, whole = "an accuracy is a number between 0 and 1, such as 0.97", "it must be a number of milliseconds above 0", "it must be a whole number of microseconds"
 	for name, cases := range map[string]map[oip.Value]string{
@@ -101,7 +101,7 @@ func TestObjectivesThatAreRefused(t *testing.T) {
 	}
 	for header, values := range map[string][]string{headerMinAccuracy: {"97", "", "nan", "0.9, 0.8"}, headerDeadline: {"", "1_000", "0", "5, 6"}} {
 		for _, value := range values {
-			// The second of two lines counts like the first.
+			// The second of two header lines counts like the first.
 			for _, lines := range [][]string{{value}, {"0.5", value}} {
 				if o, err := objective(nil, http.Header{header: lines}, arrived); slo.KindOf(err) != slo.KindInvalid || err == nil {
 					t.Errorf("header %s %q: %+v, %v", header, lines, o, err)
@@ -111,7 +111,7 @@ func TestObjectivesThatAreRefused(t *testing.T) {
 	}
 }
 
-// TestAnswersSayWhatWasUnderstood has objectives beside what answers repeat of them.
+// TestAnswersSayWhatWasUnderstood has objectives with what answers repeat of them.
 func TestAnswersSayWhatWasUnderstood(t *testing.T) {
 	for _, tt := range []struct {
 		goal slo.Objective

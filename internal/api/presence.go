@@ -11,11 +11,11 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// placesPrefix begins the name of the parameter that says which items of a request
-// the rows of a modality belong to, such as items.image = "0-6,9".
+// placesPrefix begins the name of the parameter that says to which items the rows of a
+// modality belong, such as items.image = "0-6,9".
 const placesPrefix = "items."
 
-// placesOf reads from the parameters which items carry each modality; nil: all do.
+// placesOf reads from the parameters which items carry each modality; nil: all items.
 func placesOf(params oip.Parameters, m *modelpkg.Model, sent slo.Modalities, itemsMax int) ([slo.ModalitiesMax][]int, error) {
 	var places [slo.ModalitiesMax][]int
 	for _, p := range params {
@@ -40,8 +40,8 @@ func placesOf(params oip.Parameters, m *modelpkg.Model, sent slo.Modalities, ite
 	return places, nil
 }
 
-// itemsOf is the number of items of a request. All inputs that every item carries must
-// have it as their number of rows; if there is no such input, it is the highest item
+// itemsOf returns the number of items of a request. All inputs that every item carries
+// must have this number of rows. If there is no such input, it is the highest item
 // number plus 1.
 func itemsOf(m *modelpkg.Model, given []*tensor.Tensor, places [slo.ModalitiesMax][]int) (int, error) {
 	n, highest, by := -1, -1, ""
@@ -70,7 +70,7 @@ func itemsOf(m *modelpkg.Model, given []*tensor.Tensor, places [slo.ModalitiesMa
 	}
 	switch {
 	case n < 0 && highest < 0:
-		return 1, nil // only inputs that hold for the whole request
+		return 1, nil // only inputs that apply to the whole request
 	case n < 0:
 		return highest + 1, nil
 	case highest >= n:
@@ -118,8 +118,8 @@ func (x *exchange) carry(m *modelpkg.Model, sent slo.Modalities, places [slo.Mod
 	return c
 }
 
-// absent finds, by item, the modalities of which an input looks absent by the rule in the
-// model package; nil: there are none.
+// absent returns, by item, the modalities with an input that counts as absent by the
+// rule in the model package; nil: there are none.
 func (x *exchange) absent(m *modelpkg.Model, sent slo.Modalities, n int) (list []slo.Modalities) {
 	for i, in := range m.Inputs {
 		bit := slo.Modalities(1 << in.Modality)
@@ -171,7 +171,7 @@ func runnable(m *modelpkg.Model, set slo.Modalities) bool {
 	return false
 }
 
-// looks lists the rules by which the inputs of modalities count as absent.
+// looks returns the rules by which the inputs of modalities count as absent.
 func looks(m *modelpkg.Model, set slo.Modalities) string {
 	var list []string
 	for _, in := range m.Inputs {
@@ -197,7 +197,7 @@ func (c carried) runs(choice slo.Modalities) (runs []slo.Carried) {
 	return runs
 }
 
-// told are the parameters of an answer that say which modalities counted as absent:
+// told returns the parameters of an answer that say which modalities counted as absent:
 // "absent": "audio" for all items, "audio:0-3;text:5" for some.
 func (c carried) told(m *modelpkg.Model) oip.Parameters {
 	if c.absent == nil {
@@ -222,8 +222,8 @@ func (c carried) told(m *modelpkg.Model) oip.Parameters {
 	return oip.Parameters{{Name: "absent", Value: oip.String(strings.Join(parts, ";"))}}
 }
 
-// explained adds to the error of an infeasible floor which modalities were sent and count
-// as absent.
+// explained adds to the error of an infeasible floor which sent modalities counted as
+// absent.
 func (c carried) explained(m *modelpkg.Model, err error) error {
 	told, absent := c.told(m).Get("absent")
 	if e, ok := errors.AsType[*slo.Error](err); ok && absent && e.Kind == slo.KindInfeasible {

@@ -12,8 +12,8 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// choosy is scene with declarations of what absent inputs look like, a bound on
-// lengths, a range of values and a setting that holds for the whole request.
+// choosy is scene with declarations of absent inputs, a bound on lengths, a range of
+// values, and a setting that applies to the whole request.
 func choosy() *modelpkg.Model {
 	m := scene().Model
 	m.Inputs[0].Absent.Kind = modelpkg.AbsentZeros
@@ -24,7 +24,7 @@ func choosy() *modelpkg.Model {
 	return m
 }
 
-// rowsOfBytes is a tensor of rows of one byte value each.
+// rowsOfBytes returns a tensor whose rows have one byte value each.
 func rowsOfBytes(name string, d tensor.DType, shape tensor.Shape, values ...byte) tensor.Tensor {
 	t := tensor.Tensor{Name: name, DType: d, Shape: append(tensor.Shape{int64(len(values))}, shape...)}
 	n, _ := shape.Elements()
@@ -51,13 +51,13 @@ func texts(values ...byte) tensor.Tensor {
 // mask is the setting, once for all items.
 var mask = tensor.Tensor{Name: "mask", DType: tensor.Bool, Shape: tensor.Shape{3}, Data: []byte{1, 0, 1}}
 
-// carryCases are requests with what their items are taken to carry.
+// carryCases are requests with the expected modalities of their items.
 var carryCases = []struct {
 	name   string
 	params oip.Parameters
 	inputs []tensor.Tensor
 	want   string // by item, or an error
-	told   string // of the parameter absent
+	told   string // the parameter absent
 }{
 	{"all the same", nil, []tensor.Tensor{images(1, 2), texts(3, 4), mask}, "[image+text image+text]", ""},
 	{"seven pictures and five texts", oip.Parameters{{Name: "items.image", Value: oip.String("0-6")}, {Name: "items.text", Value: oip.String("2,4,7-9")}},
@@ -155,8 +155,8 @@ func TestChosenModalities(t *testing.T) {
 	}
 }
 
-// TestFloorsThatFailForAbsence checks that who is refused is told what counted as
-// absent.
+// TestFloorsThatFailForAbsence checks that the error of a refused floor says what
+// counted as absent.
 func TestFloorsThatFailForAbsence(t *testing.T) {
 	m := choosy()
 	c := carried{union: 4, items: []slo.Modalities{4}, absent: []slo.Modalities{1}}

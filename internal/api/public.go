@@ -8,19 +8,19 @@ import (
 	"strings"
 )
 
-// Errors inside the server reach clients without paths of files, on this machine or on
-// the one that built the runtime, and without the text of panics. The log has the whole
-// error, with the same job or incident id.
+// Clients see internal errors without file paths, of this machine or of the one that
+// built the runtime, and without the text of panics. The log has the whole error, with
+// the same job or incident id.
 
-// sourcePath is a path to a file of a program, a library or a model, with a line number if
-// there is one. Names in graphs, such as "/encoder/MatMul", have no such ending and are
-// kept.
+// sourcePath matches a path to a file of a program, a library or a model, with a line
+// number if there is one. Names in graphs, such as "/encoder/MatMul", have no such
+// ending and are kept.
 var sourcePath = regexp.MustCompile(`(?:[A-Za-z]:)?[\w.+@~-]*(?:[/\\]+[\w.+@~-]+)+\.(?:cc|cpp|cxx|c|cu|cuh|h|hpp|go|py|rs|so(?:\.\d+)*|dll|dylib|onnx|data|bin|yaml|json|npz)\b(?::\d+)?`)
 
-// panicText is the text of a panic, to its end.
+// panicText matches the text of a panic, to its end.
 var panicText = regexp.MustCompile(`(?s)panicked: .*`)
 
-// publicText is the text of an internal error for clients.
+// publicText returns the text of an internal error for clients.
 func publicText(err error) string {
 	text := err.Error()
 	if file, ok := errors.AsType[*fs.PathError](err); ok && file.Path != "" {
@@ -30,8 +30,8 @@ func publicText(err error) string {
 	return sourcePath.ReplaceAllStringFunc(text, lastOf)
 }
 
-// lastOf is the last element of a path of any system.
+// lastOf returns the last element of a path of any system.
 func lastOf(path string) string { return path[strings.LastIndexAny(path, `/\`)+1:] }
 
-// incident is a new id that connects an answer with the log.
+// incident returns a new id that connects an answer with the log.
 func incident() string { return "e-" + strings.ToLower(rand.Text()) }

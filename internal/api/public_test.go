@@ -11,8 +11,8 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// TestInternalErrorsHidePaths checks that the text of an internal error for clients has no
-// path of this machine or of the runtime's sources in it, and no panic.
+// TestInternalErrorsHidePaths checks that clients see internal errors without paths of
+// this machine or of the runtime's sources, and without panics.
 func TestInternalErrorsHidePaths(t *testing.T) {
 	for _, tt := range []struct {
 		err  error
@@ -32,7 +32,7 @@ func TestInternalErrorsHidePaths(t *testing.T) {
 			t.Errorf("%v\n is told as %d %q\nwant %q", tt.err, f.status, f.body.Error, tt.want)
 		}
 	}
-	// What a client did wrong is repeated as it is.
+	// Errors about a client's request are repeated unchanged.
 	if f := failureOf(slo.E("", slo.KindInvalid, "there is no model a/b.onnx")); !strings.Contains(f.body.Error, "a/b.onnx") {
 		t.Errorf("a client's own words are changed: %q", f.body.Error)
 	}

@@ -12,16 +12,16 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// pendingMessage is the message of a call that has begun, until it has been received.
+// pendingMessage is a call's message that has not been received yet.
 type pendingMessage struct {
 	timer     *time.Timer  // cancels the call when the time for the message is over
-	conn      *meteredConn // that the message is received over
+	conn      *meteredConn // connection of the message
 	once      sync.Once
-	stopWatch func() bool // stops waiting for the end of a call that ends before its message has been received
+	stopWatch func() bool // stops watching for a call that ends before its message was received
 }
 
-// end notes that the message was received whole, with so many bytes, or that nobody
-// waits for it any more.
+// end records that the message was received completely, with the given size, or was
+// abandoned.
 func (m *pendingMessage) end(size int64, whole bool) {
 	m.once.Do(func() {
 		m.timer.Stop()
@@ -32,8 +32,8 @@ func (m *pendingMessage) end(size int64, whole bool) {
 type pendingMessageKey struct{}
 
 // awaitMessage is called when a call begins. Its message must be received within
-// Config.ReceiveTime: a client that sends it little by little would hold memory and a
-// stream for ever.
+// Config.ReceiveTime; otherwise a client that sends it very slowly would hold memory
+// and a stream for ever.
 func (a *API) awaitMessage(ctx context.Context, _ *tap.Info) (context.Context, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	m := &pendingMessage{conn: a.connOf(ctx), timer: time.AfterFunc(a.cfg.ReceiveTime, func() { cancel(errReceiveTime) })}
@@ -69,7 +69,8 @@ func messageReceived(ctx context.Context, request any) *meteredConn {
 	return m.conn
 }
 
-// admitted is a stream that admit has let in. It meters the messages it receives.
+// admitted is a stream that admit has accepted. It meters the messages that it
+// receives.
 type admitted struct {
 	grpc.ServerStream
 	ctx  context.Context

@@ -44,7 +44,7 @@ func (*API) explain(w http.ResponseWriter, r *http.Request, args arguments) erro
 	return writeJSON(w, http.StatusOK, x)
 }
 
-// requests lists the jobs to which clients gave an id; several may have the same.
+// requests lists the jobs with a client's id; several may have the same id.
 func (*API) requests(w http.ResponseWriter, r *http.Request, args arguments) error {
 	ids := r.URL.Query()["client_id"]
 	if len(ids) != 1 || ids[0] == "" {
@@ -74,7 +74,7 @@ func (b *backend) statistics(name, version string) (oip.Statistics, error) {
 		}
 		l, err := b.engine.Use(s.Model.Name, s.Model.Version)
 		if err != nil {
-			continue // it was removed after List
+			continue // removed after List
 		}
 		answer.ModelStats = append(answer.ModelStats, modelStatistics(l))
 		l.Release()
@@ -82,9 +82,9 @@ func (b *backend) statistics(name, version string) (oip.Statistics, error) {
 	return answer, nil
 }
 
-// modelStatistics converts the engine's statistics to Triton's form. Gathering inputs and
-// copying outputs is part of a run and not timed separately, so these have counts and no
-// times.
+// modelStatistics converts the engine's statistics to Triton's form. Gathering inputs
+// and copying outputs are part of a run and not timed separately, so they have counts
+// but no times.
 func modelStatistics(l engine.Lease) oip.ModelStatistics {
 	s := l.Statistics()
 	tally := func(t obs.Tally) oip.StatisticDuration {

@@ -18,14 +18,14 @@ import (
 // handler answers the requests of a route. An error it returns becomes the answer.
 type handler func(http.ResponseWriter, *http.Request, arguments) error
 
-// arguments are what a handler gets besides the request.
+// arguments are what a handler gets in addition to the request.
 type arguments struct {
 	*backend // nil for a route that needs no engine
 	caller   access.Caller
 }
 
-// route is a resource: a method, a path as http.ServeMux writes patterns, what
-// answers it and which role a caller needs.
+// route is a resource: a method, a path as a pattern of http.ServeMux, its handler, and
+// the role that a caller needs.
 type route struct {
 	method string
 	path   string
@@ -68,11 +68,11 @@ func unsupported(what string) func(http.ResponseWriter, *http.Request, arguments
 	}
 }
 
-// REST is the handler of everything over HTTP.
+// REST returns the handler for everything over HTTP.
 func (a *API) REST() http.Handler { return a.routed(a.routes()) }
 
-// Metrics is the handler of the listener for metrics. Its metrics need the role that
-// questions about models need. It also answers health, for probes that must get an
+// Metrics returns the handler of the listener for metrics. Its metrics need the role
+// that questions about models need. It also answers health, for probes that must get an
 // answer when REST has no free connection.
 func (a *API) Metrics(metrics http.Handler, at access.Listener) http.Handler {
 	scrape := func(w http.ResponseWriter, r *http.Request, _ arguments) error {
@@ -87,26 +87,26 @@ func (a *API) Metrics(metrics http.Handler, at access.Listener) http.Handler {
 	})
 }
 
-// routed serves routes where REST listens.
+// routed serves routes at REST's listener.
 func (a *API) routed(routes []route) http.Handler {
 	t := router{api: a, at: a.listener, hint: "the resources are below /v2 and /v1, docs/protocol.md lists them"}
 	return t.handler(routes)
 }
 
-// router finds the route of a request with http.ServeMux. It answers in JSON what
-// that would answer in plain text, and it never redirects: many clients send the
+// router finds the route of a request with http.ServeMux. It answers in JSON where
+// ServeMux would answer in plain text, and it never redirects: many clients send the
 // redirected request without its body, or not at all.
 type router struct {
 	mux     http.ServeMux
 	api     *API
 	at      access.Listener
 	early   bool     // no route needs the engine
-	hint    string   // where the resources are, for a caller who found none
-	methods []string // that any route has
+	hint    string   // where the resources are, for errors
+	methods []string // methods of all routes
 }
 
-// unmatched is the pattern of requests that no route is for. No pattern is more
-// general, so all others are tried before it.
+// unmatched is the pattern of requests without a route. It is the most general pattern,
+// so all others are tried first.
 const unmatched = "/"
 
 // handler serves routes, and turns errors and panics into answers.
@@ -148,13 +148,13 @@ func (t *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // isClean reports whether a path has no empty, "." or ".." segments. http.ServeMux
-// redirects paths that have. A slash at the end is allowed.
+// redirects paths with such segments. A slash at the end is allowed.
 func isClean(escaped string) bool {
 	escaped = strings.TrimSuffix(escaped, "/")
 	return strings.HasPrefix(escaped, "/") && path.Clean(escaped) == escaped
 }
 
-// withoutSlash is a copy of a request whose path ends in a slash, without that.
+// withoutSlash returns a copy of a request without the slash at the end of its path.
 func withoutSlash(r *http.Request) *http.Request {
 	to := *r.URL
 	to.Path, to.RawPath = strings.TrimSuffix(to.Path, "/"), strings.TrimSuffix(to.RawPath, "/")
@@ -163,7 +163,7 @@ func withoutSlash(r *http.Request) *http.Request {
 	return &short
 }
 
-// refuse answers a request that no route is for, and says what would be.
+// refuse answers a request without a route, and says what exists.
 func (t *router) refuse(w http.ResponseWriter, r *http.Request) {
 	hint := t.hint
 	if isClean(r.URL.EscapedPath()) {
@@ -179,7 +179,7 @@ func (t *router) refuse(w http.ResponseWriter, r *http.Request) {
 	t.api.fail(w, r, slo.E("", slo.KindNotFound, "there is no %.200s here: %s", r.URL.Path, hint))
 }
 
-// allowed lists the methods with which a path is a route's.
+// allowed returns the methods with which a path has a route.
 func (t *router) allowed(to *url.URL, host string) (methods []string) {
 	for _, method := range t.methods {
 		if _, pattern := t.mux.Handler(&http.Request{Method: method, URL: to, Host: host}); pattern != unmatched {
@@ -202,7 +202,7 @@ func (t *router) authorize(r *http.Request, need access.Role) (args arguments, e
 	return args, err
 }
 
-// recovered answers a request whose handler panicked; the server lives on.
+// recovered answers a request whose handler panicked. The server goes on.
 func (a *API) recovered(w http.ResponseWriter, r *http.Request) {
 	p := recover()
 	if p == nil {

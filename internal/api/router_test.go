@@ -14,10 +14,10 @@ import (
 	"github.com/mosel-serve/mosel/oip"
 )
 
-// methods are all that HTTP has.
+// methods are all methods of HTTP.
 var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
 
-// errorOf is the text of an answer that is an error in JSON.
+// errorOf returns the text of an answer that is an error in JSON.
 func errorOf(t *testing.T, w *httptest.ResponseRecorder) string {
 	t.Helper()
 	var body oip.ErrorBody
@@ -27,8 +27,8 @@ func errorOf(t *testing.T, w *httptest.ResponseRecorder) string {
 	return body.Error
 }
 
-// TestMethodNotAllowed sends every method to every route. The server has not begun,
-// so that what a route takes ends there.
+// TestMethodNotAllowed sends every method to every route. The server has not started,
+// so accepted requests end there.
 func TestMethodNotAllowed(t *testing.T) {
 	a := New(DefaultConfig(), new(access.Guard), newLog(io.Discard))
 	allowed := map[string][]string{}
@@ -58,8 +58,8 @@ func TestMethodNotAllowed(t *testing.T) {
 	}
 }
 
-// TestSeveralMethodsOfOnePath checks that all of them are allowed, each with its own
-// handler.
+// TestSeveralMethodsOfOnePath checks that all methods of a path are allowed, each with
+// its own handler.
 func TestSeveralMethodsOfOnePath(t *testing.T) {
 	a := New(DefaultConfig(), new(access.Guard), newLog(io.Discard))
 	answers := func(status int) handler {
@@ -76,7 +76,7 @@ func TestSeveralMethodsOfOnePath(t *testing.T) {
 		allow        string
 	}{
 		{"GET", "/v2/x/1", 201, ""}, {"HEAD", "/v2/x/1", 201, ""}, {"DELETE", "/v2/x/1", 202, ""}, {"GET", "/v2/x/y", 203, ""},
-		{"DELETE", "/v2/x/y", 202, ""}, // the general path where the special one has no such method
+		{"DELETE", "/v2/x/y", 202, ""}, // the general path, if the specific one has no such method
 		{"PUT", "/v2/x/1", 405, "GET, DELETE"}, {"PUT", "/v2/x/y", 405, "GET, DELETE"}, {"PUT", "/v2/x", 404, ""},
 	} {
 		if w := f.call(tt.method, tt.path, ""); w.Code != tt.status || w.Header().Get("Allow") != tt.allow {
@@ -85,7 +85,7 @@ func TestSeveralMethodsOfOnePath(t *testing.T) {
 	}
 }
 
-// TestNamesInPaths sends names in every spelling: the handler gets them decoded, once.
+// TestNamesInPaths sends names in every encoding: the handler gets them decoded once.
 func TestNamesInPaths(t *testing.T) {
 	a := New(DefaultConfig(), new(access.Guard), newLog(io.Discard))
 	var model, version string
@@ -124,9 +124,9 @@ func TestNamesInPaths(t *testing.T) {
 	}
 }
 
-// TestUncleanPaths checks that a path with empty or dot segments is not served and not
-// redirected, whatever the method: many clients answer a redirection of a POST with a
-// GET, or drop its body, and a proxy that compares paths sees another one than we.
+// TestUncleanPaths checks that a path with empty or dot segments is neither served nor
+// redirected, with any method. Many clients answer a redirected POST with a GET, or
+// drop its body; and a proxy that compares paths sees a different path than the server.
 func TestUncleanPaths(t *testing.T) {
 	with(t, setup{}, func(f fixture) {
 		for path, want := range map[string]string{
@@ -170,7 +170,7 @@ func TestUncleanPaths(t *testing.T) {
 	})
 }
 
-// TestOnTheWire checks what net/http makes of odd request lines before we see them.
+// TestOnTheWire checks how odd request lines arrive through net/http.
 func TestOnTheWire(t *testing.T) {
 	server := listen(t, setup{})
 	for request, want := range map[string]int{
@@ -190,7 +190,7 @@ func TestOnTheWire(t *testing.T) {
 	}
 }
 
-// TestMetricsListenerSaysWhatItHas checks the errors of the listener with few routes.
+// TestMetricsListenerSaysWhatItHas checks the errors of the metrics' listener.
 func TestMetricsListenerSaysWhatItHas(t *testing.T) {
 	a := New(DefaultConfig(), new(access.Guard), newLog(io.Discard))
 	scraped := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
@@ -206,7 +206,7 @@ func TestMetricsListenerSaysWhatItHas(t *testing.T) {
 	}
 }
 
-// BenchmarkRoute is what finding a route and letting the caller in takes.
+// BenchmarkRoute measures finding a route and checking the caller.
 func BenchmarkRoute(b *testing.B) {
 	a := New(DefaultConfig(), new(access.Guard), newLog(io.Discard))
 	h := a.routed([]route{

@@ -85,8 +85,8 @@ func (s *service) RepositoryIndex(_ context.Context, q *inference.RepositoryInde
 	return inference.EncodeRepositoryIndex(b.listed(q.GetReady())), nil
 }
 
-// named is the model that a request wants to load or unload. Triton and KServe have
-// different fields for it.
+// named returns the model that a request wants to load or unload. Triton and KServe
+// have different fields for it.
 func named(q interface {
 	GetRepositoryName() string
 	GetModelName() string

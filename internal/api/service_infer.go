@@ -36,7 +36,7 @@ func (s *service) call(ctx context.Context, f *frame) (_ *inference.ModelInferRe
 	return encode(answer)
 }
 
-// infer runs one request, of a call or of a stream, which it decodes into q. t is its
+// infer runs one request, of a call or of a stream, and decodes it into q. t is its
 // trace, nil for none.
 func (s *service) infer(ctx context.Context, b *backend, f *frame, q *inference.ModelInferRequest, t *tracing) (oip.Response, error) {
 	c := callOf(ctx)
@@ -56,14 +56,14 @@ func (s *service) infer(ctx context.Context, b *backend, f *frame, q *inference.
 	if err := undecodable(inference.DecodeRequest(&x.request, q, s.api.cfg.Tensors)); err != nil {
 		return oip.Response{}, err
 	}
-	q.Inputs, q.RawInputContents = nil, nil // so that memory is freed that the tensors do not use
+	q.Inputs, q.RawInputContents = nil, nil // frees memory that the tensors do not use
 	x.hold(dataBytes(x.request.Inputs) - x.reserved)
 	answer, _, err := s.api.run(ctx, x, l, from)
 	return answer, err
 }
 
-// encode makes the message of an answer. Fractions are sent as strings: the messages of
-// some clients have no field for floats, and all clients read strings.
+// encode makes the message of an answer. Fractions are sent as strings: some clients'
+// messages have no field for floats, and all clients read strings.
 func encode(answer oip.Response) (*inference.ModelInferResponse, error) {
 	for i, p := range answer.Parameters {
 		switch p.Name {

@@ -11,8 +11,8 @@ import (
 	"github.com/mosel-serve/mosel/oip/inference"
 )
 
-// stream answers ModelStreamInfer, Triton's extension: a stream of requests, answered in
-// their order. Up to StreamWindow of them run at a time. A request that fails is answered
+// stream answers ModelStreamInfer, Triton's extension: a stream of requests, answered
+// in order. Up to StreamWindow of them run at a time. A request that fails is answered
 // with its error, and the stream goes on.
 func (s *service) stream(stream grpc.ServerStream) error {
 	b, err := s.api.current()
@@ -28,7 +28,7 @@ func (s *service) stream(stream grpc.ServerStream) error {
 		for answer := range answers {
 			if m := <-answer; ctx.Err() == nil {
 				if err := stream.SendMsg(m); err != nil {
-					cancel(err) // and so all requests under way
+					cancel(err) // ends all requests in progress too
 				}
 			}
 		}
@@ -50,8 +50,8 @@ func (s *service) stream(stream grpc.ServerStream) error {
 	return ended(err)
 }
 
-// With the parameter finalAsked a client of Triton asks that each answer say, in the
-// parameter finalTold, whether it is the last one to its request.
+// With the parameter finalAsked, a Triton client asks that each answer say, in the
+// parameter finalTold, whether it is the last one for its request.
 const finalAsked, finalTold = "triton_enable_empty_final_response", "triton_final_response"
 
 // streamed answers one request of a stream.
@@ -84,8 +84,8 @@ func (s *service) streamed(ctx context.Context, b *backend, f *frame) (m *infere
 	return m
 }
 
-// failed makes the answer to a request of a stream that failed: its error, with the
-// request's id and the facts as parameters.
+// failed makes the answer to a failed request of a stream: its error, with the
+// request's id, and the facts as parameters.
 func failed(q *inference.ModelInferRequest, f failure) (string, *inference.ModelInferResponse) {
 	m := &inference.ModelInferResponse{ModelName: q.GetModelName(), ModelVersion: q.GetModelVersion(), Id: q.GetId()}
 	number := func(v int64) *inference.InferParameter {

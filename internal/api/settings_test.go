@@ -9,11 +9,11 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// TestSettingsForNamedItems names items for a modality whose inputs hold for the whole
-// request: their tensors do not say how many items there are.
+// TestSettingsForNamedItems names items for a modality whose inputs apply to the whole
+// request: their tensors do not show the number of items.
 func TestSettingsForNamedItems(t *testing.T) {
 	m := choosy()
-	m.Inputs[2].Unbatched = true // as the mask is: all of text holds for the whole request
+	m.Inputs[2].Unbatched = true // as the mask is: all of text applies to the whole request
 	chars := tensor.Tensor{Name: "chars", DType: tensor.Uint8, Shape: tensor.Shape{3}, Data: []byte{1, 2, 3}}
 	for _, tt := range []struct {
 		items  string

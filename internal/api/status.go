@@ -29,7 +29,7 @@ var statuses = map[slo.Kind]struct {
 	slo.KindOverloaded:       {http.StatusTooManyRequests, codes.ResourceExhausted, true},
 	slo.KindDeadlineExceeded: {http.StatusGatewayTimeout, codes.DeadlineExceeded, false},
 	slo.KindTooLarge:         {http.StatusRequestEntityTooLarge, codes.ResourceExhausted, false},
-	slo.KindCancelled:        {oip.StatusClientClosed, codes.Canceled, false}, // only logs and metrics see it
+	slo.KindCancelled:        {oip.StatusClientClosed, codes.Canceled, false}, // only logs and metrics show it
 	slo.KindUnavailable:      {http.StatusServiceUnavailable, codes.Unavailable, true},
 	slo.KindUnsupported:      {http.StatusNotImplemented, codes.Unimplemented, false},
 	slo.KindUnauthenticated:  {http.StatusUnauthorized, codes.Unauthenticated, false},
@@ -42,7 +42,7 @@ const challenge = `Bearer realm="mosel"`
 // retryDefault is when a client may retry if the error does not say.
 const retryDefault = time.Second
 
-// httpError is an error with a status of HTTP that replaces the status of its kind.
+// httpError is an error with an HTTP status that replaces the status of its kind.
 type httpError struct {
 	status int
 	error
@@ -58,7 +58,7 @@ type failure struct {
 	retry  time.Duration // > 0: a retry may succeed after this time
 }
 
-// failureOf looks an error up in the table.
+// failureOf returns the failure of an error, by the table.
 func failureOf(err error) failure {
 	kind := slo.KindOf(err)
 	row := statuses[kind]
@@ -87,8 +87,8 @@ func failureOf(err error) failure {
 	return f
 }
 
-// level is the level at which a failure is logged: internal errors always appear, all
-// others with --verbose only.
+// level returns the log level of a failure: internal errors always appear, others only
+// with --verbose.
 func (f failure) level() slog.Level {
 	if f.status == http.StatusInternalServerError {
 		return slog.LevelError

@@ -37,8 +37,8 @@ func TestEveryKindHasAStatus(t *testing.T) {
 	}
 }
 
-// failures has, for every kind, a way to get there from outside, and what the
-// client must see.
+// failures has, for every kind, a way to cause it from outside, and what the client
+// must see.
 var failures = map[slo.Kind]struct {
 	setup  setup
 	do     func(f fixture) *httptest.ResponseRecorder
@@ -70,7 +70,7 @@ var failures = map[slo.Kind]struct {
 		want:   oip.ErrorBody{Error: "the best is 0.95", BestAccuracy: new(0.95)},
 	},
 	slo.KindOverloaded: {
-		// The one place in the queue is taken by a job that cannot start for 10 ms.
+		// A job that cannot start for 10 ms takes the only place in the queue.
 		do: func(f fixture) *httptest.ResponseRecorder {
 			for range 2 {
 				go f.call("POST", inferPath, ask(`"modalities":"image,audio,text"`, imageJSON, audioJSON, textJSON))
@@ -146,15 +146,15 @@ var failures = map[slo.Kind]struct {
 	},
 }
 
-// refusing answers a request as a route does that fails with err.
+// refusing answers a request as a route that fails with err does.
 func (f fixture) refusing(err error) *httptest.ResponseRecorder {
 	a := New(DefaultConfig(), new(access.Guard), newLog(io.Discard))
 	refused := a.routed([]route{{"GET", "/v2", func(http.ResponseWriter, *http.Request, arguments) error { return err }, access.Public}})
 	return send(refused, httptest.NewRequestWithContext(f.Context(), "GET", "/v2", nil))
 }
 
-// TestEveryKindEndToEnd provokes each kind of error with a real engine,
-// and asks afterwards whether the server lives.
+// TestEveryKindEndToEnd causes each kind of error with a real engine, and then checks
+// that the server still works.
 func TestEveryKindEndToEnd(t *testing.T) {
 	for _, kind := range slo.Kinds() {
 		t.Run(kind.String(), func(t *testing.T) {

@@ -20,7 +20,7 @@ import (
 	"github.com/mosel-serve/mosel/oip/inference"
 )
 
-// stream opens a stream into which messages and bytes can be sent.
+// stream opens a stream for messages and bytes.
 func (d piped) stream(ctx context.Context) grpc.ClientStream {
 	d.Helper()
 	both := &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}
@@ -60,8 +60,8 @@ func withID(id string, q *inference.ModelInferRequest) *inference.ModelInferRequ
 	return q
 }
 
-// TestStreamAnswersInOrder has runs that end in another order than that of their
-// requests, and every way to fail among them.
+// TestStreamAnswersInOrder has runs that end in a different order from their requests,
+// with every way to fail among them.
 func TestStreamAnswersInOrder(t *testing.T) {
 	config := func(c *Config) { c.BodyBytesMax = 10_000 }
 	overGRPC(t, setup{queueJobs: 10, config: config}, func(t *testing.T, d piped) {
@@ -73,9 +73,9 @@ func TestStreamAnswersInOrder(t *testing.T) {
 		}
 		d.sends(stream,
 			withID("0", everyModality()),             // runs first
-			withID("1", everyModality()),             // waits, and may
-			withID("2", question(nil, imageInput())), // waits as well
-			withID("3", unknown),                     // has failed long ago
+			withID("1", everyModality()),             // waits, which is allowed
+			withID("2", question(nil, imageInput())), // waits too
+			withID("3", unknown),                     // failed long ago
 			[]byte("\xff\xff\xff no message"),        // 4
 			withID("5", many),                        // 5
 			withID("6", question(map[string]any{"min_accuracy": "0.96"}, append(textInputs(), imageInput())...)),
@@ -114,7 +114,7 @@ func TestStreamAnswersInOrder(t *testing.T) {
 	})
 }
 
-// TestStreamWindow sends far more than the window while nothing ends.
+// TestStreamWindow sends far more requests than the window while none ends.
 func TestStreamWindow(t *testing.T) {
 	const window, requests = 3, 20
 	release := make(chan struct{})
@@ -127,7 +127,8 @@ func TestStreamWindow(t *testing.T) {
 		}
 		d.sends(stream, messages...)
 		synctest.Wait()
-		// What waits to be sent is one more: its answer is awaited outside the window.
+		// One more request may be in progress: an answer that waits to be sent is
+		// outside the window.
 		if s, ok := d.engine.Status(); !ok || s.Queue.Jobs < window || s.Queue.Jobs > window+1 {
 			t.Errorf("%d requests are under way, the window is %d", s.Queue.Jobs, window)
 		}
@@ -144,7 +145,7 @@ func TestStreamWindow(t *testing.T) {
 	})
 }
 
-// TestStreamCancelled lets a client go away in the middle.
+// TestStreamCancelled has a client that closes the connection in the middle.
 func TestStreamCancelled(t *testing.T) {
 	slow := func(r fake.Run) error {
 		if r.Variant > 0 {
@@ -167,7 +168,7 @@ func TestStreamCancelled(t *testing.T) {
 		if _, err := answers(stream); status.Code(err) != codes.Canceled {
 			t.Errorf("%v, want CANCELLED", err)
 		}
-		time.Sleep(2 * time.Second) // what runs ends
+		time.Sleep(2 * time.Second) // the running request ends
 		synctest.Wait()
 		stacks := make([]byte, 1<<20)
 		if text := string(stacks[:runtime.Stack(stacks, true)]); strings.Contains(text, "api.(*service)") {
@@ -182,8 +183,8 @@ func TestStreamCancelled(t *testing.T) {
 	})
 }
 
-// TestStreamTooLargeMessageEndsIt is what grpc itself decides: it does not read
-// the message, so nothing behind it can be read.
+// TestStreamTooLargeMessageEndsIt checks a decision of grpc itself: it does not read
+// the message, so it cannot read anything after it.
 func TestStreamTooLargeMessageEndsIt(t *testing.T) {
 	overGRPC(t, setup{queueJobs: 10, config: func(c *Config) { c.BodyBytesMax = 1000 }}, func(t *testing.T, d piped) {
 		stream := d.stream(t.Context())
@@ -200,7 +201,7 @@ func TestStreamTooLargeMessageEndsIt(t *testing.T) {
 	})
 }
 
-// TestStreamsOfOneServer has several clients at once.
+// TestStreamsOfOneServer has several clients at the same time.
 func TestStreamsOfOneServer(t *testing.T) {
 	overGRPC(t, setup{queueJobs: 100, instant: true}, func(t *testing.T, d piped) {
 		var all sync.WaitGroup

@@ -16,14 +16,14 @@ import (
 	"github.com/mosel-serve/mosel/internal/stats"
 )
 
-// tracing is the trace of one inference: a span of the request, with a child span for each
-// stage. The stages use the times that API and engine measure anyway. The methods of a
-// nil *tracing do nothing; it stands for a request that is not traced.
+// tracing is the trace of one inference: a span for the request, with a child span for
+// each stage. The stages use times that API and engine measure anyway. The methods of a
+// nil *tracing do nothing; nil is a request without a trace.
 type tracing struct {
 	span    trace.Span
 	tracer  trace.Tracer
 	arrived slo.Instant
-	began   time.Time // the same moment
+	began   time.Time // the same instant
 	// decoded is zero until the request has been decoded, inferred until the engine has
 	// returned.
 	decoded  time.Time
@@ -39,7 +39,8 @@ func (carrier) Set(string, string) {}
 // Keys implements propagation.TextMapCarrier. TraceContext does not use it.
 func (carrier) Keys() []string { return nil }
 
-// trace begins the trace of an inference, below the caller's span if it has one.
+// trace begins the trace of an inference, as a child of the caller's span if there is
+// one.
 func (a *API) trace(ctx context.Context, header access.Header, arrived slo.Instant) *tracing {
 	if a.cfg.Tracer == nil {
 		return nil
@@ -53,7 +54,7 @@ func (a *API) trace(ctx context.Context, header access.Header, arrived slo.Insta
 	return &tracing{span: span, tracer: a.cfg.Tracer, arrived: arrived, began: began}
 }
 
-// modelBytesMax bounds the name of a model in a trace, which may be of no real model.
+// modelBytesMax bounds the name of a model in a trace; the model may not exist.
 const modelBytesMax = 128
 
 // of records the model that the request names.
@@ -104,7 +105,7 @@ func (t *tracing) ran(m *modelpkg.Model, r *engine.Response, err error) {
 	}
 }
 
-// at converts an instant of the engine to a time.
+// at converts an instant of the engine to wall-clock time.
 func (t *tracing) at(i slo.Instant) time.Time { return t.began.Add(i.Sub(t.arrived)) }
 
 // stage adds a child span of the request.
@@ -128,7 +129,7 @@ func (t *tracing) end(err error) {
 	}
 	if err != nil {
 		t.span.SetAttributes(attribute.String("error.type", slo.KindOf(err).String()))
-		if f := failureOf(err); f.status >= 500 { // smaller statuses are the client's errors
+		if f := failureOf(err); f.status >= 500 { // lower statuses are the client's errors
 			t.span.SetStatus(codes.Error, f.body.Error)
 		}
 	}

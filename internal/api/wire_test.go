@@ -46,7 +46,7 @@ func listen(t testing.TB, s setup) *httptest.Server {
 	return server
 }
 
-// dial sends bytes as they are and reads an answer.
+// dial sends bytes unchanged and reads an answer.
 func dial(t *testing.T, server *httptest.Server, request string) (status int, header http.Header, body string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", server.Listener.Addr().String())
@@ -69,9 +69,9 @@ func dial(t *testing.T, server *httptest.Server, request string) (status int, he
 	return answer.StatusCode, answer.Header, string(content)
 }
 
-// TestTritonClient sends what tritonclient.http sends for
-// client.infer("scene", [image, chars, mask], request_id="1"): no Content-Type,
-// inputs in binary form, and binary_data_output because no outputs are named.
+// TestTritonClient sends what tritonclient.http sends for client.infer("scene", [image,
+// chars, mask], request_id="1"): no Content-Type, inputs in binary form, and
+// binary_data_output because no outputs are named.
 func TestTritonClient(t *testing.T) {
 	server := listen(t, setup{})
 	head := `{"id":"1","inputs":[{"name":"image","shape":[1,2,2],"datatype":"UINT8","parameters":{"binary_data_size":4}},` +
@@ -107,8 +107,8 @@ func TestTritonClient(t *testing.T) {
 	}
 }
 
-// TestKServeClient sends what the KServe SDK does: JSON over a chunked body, a
-// floor in a string, since it has no floats, and an encoding it would accept.
+// TestKServeClient sends what the KServe SDK sends: JSON in a chunked body, a floor as
+// a string, since it has no floats, and an encoding that it would accept.
 func TestKServeClient(t *testing.T) {
 	server := listen(t, setup{})
 	body := ask(`"min_accuracy":"0.75"`, imageJSON)
@@ -119,7 +119,7 @@ func TestKServeClient(t *testing.T) {
 	}
 }
 
-// compressed compresses a body in each way a client may.
+// compressed compresses a body in each way that a client may use.
 func compressed(t testing.TB, how string, body []byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -168,7 +168,7 @@ func TestCompressedRequests(t *testing.T) {
 	})
 }
 
-// jobs is where answers to the same request differ.
+// jobs matches the part in which answers to the same request differ.
 var jobs = regexp.MustCompile(`"job":"j-[a-z2-7]{26}",`)
 
 func TestCompressedAnswers(t *testing.T) {
@@ -207,8 +207,8 @@ func TestCompressedAnswers(t *testing.T) {
 	}
 }
 
-// TestMemoryOfAllRequestsIsBounded sends requests that wait for the one instance
-// until there is no room for another.
+// TestMemoryOfAllRequestsIsBounded sends requests that wait for the only instance until
+// there is no memory for another.
 func TestMemoryOfAllRequestsIsBounded(t *testing.T) {
 	body := ask(`"modalities":"image"`, imageJSON)
 	const inFlight = 5000
@@ -276,7 +276,7 @@ func TestBodiesArriveInAnyPieces(t *testing.T) {
 	}
 }
 
-// TestItemsAreViews checks that a large batch is taken apart without copying.
+// TestItemsAreViews checks that a large batch is split without copying.
 func TestItemsAreViews(t *testing.T) {
 	m := scene().Model
 	const n = 1000
@@ -299,7 +299,7 @@ func TestItemsAreViews(t *testing.T) {
 	}
 }
 
-// signal is a log that tells when a line has a text in it.
+// signal is a log that signals when a line contains a text.
 type signal struct {
 	text string
 	seen chan struct{}
@@ -313,8 +313,8 @@ func (s *signal) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// TestClientGoesAway hangs up while a request waits for the one instance, which
-// is held up: the request must end at once, before the instance is free.
+// TestClientGoesAway closes the connection while a request waits for the only instance,
+// which is blocked: the request must end at once, before the instance is free.
 func TestClientGoesAway(t *testing.T) {
 	log := &signal{text: "status=499", seen: make(chan struct{})}
 	running, free := make(chan struct{}), make(chan struct{})
