@@ -20,8 +20,8 @@ import (
 
 // TestAllocationsOfAnInference bounds the allocations of one request between net/http
 // and the runtime, over all goroutines. Every object is work for the garbage collector,
-// which delays all requests. A budget is the measured number plus a tenth; whoever
-// needs more raises it here, with the reason.
+// which delays all requests. A budget is the measured number plus a tenth; a
+// change that needs more must raise it here, with the reason.
 func TestAllocationsOfAnInference(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector allocates, too, and makes pools forget: make test runs this once more without it")

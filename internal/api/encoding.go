@@ -73,9 +73,9 @@ func inflate(src io.Reader) (io.Reader, error) {
 	return whole{flate.NewReader(buffered), buffered}, nil
 }
 
-// whole decompresses a body and then checks that the body has ended. A compressed format
-// marks its own end, but the HTTP server notices that a client goes away only after the
-// end of the body was read.
+// whole decompresses a body and then checks that the body has ended. A compressed
+// format marks its own end, but the HTTP server notices that a client has closed the
+// connection only after the end of the body was read.
 type whole struct {
 	io.Reader
 	body *bufio.Reader

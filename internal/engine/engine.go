@@ -67,7 +67,7 @@ type Engine struct {
 	epoch      time.Time
 	catalogue  atomic.Pointer[catalogue]
 	deploying  sync.Mutex   // held while the catalogue changes
-	closed     bool         // guarded by deploying: the catalogue changes no more
+	closed     bool         // guarded by deploying: the catalogue may not change any more
 	seed       maphash.Seed // for the clients' ids
 	ids        *obs.JobIDs
 	inbox      chan message

@@ -359,7 +359,7 @@ func (l *loop) drain() {
 	l.step(sched.Drain{})
 }
 
-// retryMin is the shortest retry delay that a client is told. Less is not worth waiting
+// retryMin is the shortest retry delay for clients. Less is not worth waiting
 // for.
 const retryMin = time.Millisecond
 

@@ -14,8 +14,8 @@ import (
 // to run. The highest depends on the installed runtime.
 const opsetMin = 7
 
-// checkGraphs compares every variant's ONNX file with the declaration, and adds all
-// files that it reads to the manifest.
+// checkGraphs compares every ONNX file with the declaration, and adds all files that it
+// reads to the manifest.
 func (r *report) checkGraphs(m *Model, s *spec, files *manifest) {
 	for i, v := range m.Variants {
 		if v.Remote != nil { // what that server has is seen when it is loaded
@@ -33,8 +33,8 @@ func (r *report) checkGraphs(m *Model, s *spec, files *manifest) {
 	r.checkStages(m, s, files)
 }
 
-// checkGraph reads a graph and checks what holds for each; nil if it cannot be read.
-// of says whose it is.
+// checkGraph reads a graph and checks what applies to every graph; nil if it cannot be
+// read. of names its variant or stage for messages.
 func (r *report) checkGraph(m *Model, of, file string, at place, files *manifest) *graph {
 	g, err := files.graph(file)
 	if err != nil {
@@ -88,7 +88,7 @@ func (r *report) checkInputs(m *Model, s *spec, variant int, g *graph) {
 	}
 }
 
-// compareInput holds a graph's tensor against the declaration of an input.
+// compareInput compares a graph's tensor with the declaration of an input.
 func (r *report) compareInput(m *Model, s *spec, variant, input int, found graphValue) {
 	declared := s.input(input)
 	if m.Inputs[input].Unbatched {
@@ -102,7 +102,8 @@ func (r *report) compareInput(m *Model, s *spec, variant, input int, found graph
 	r.compare(m, variant, m.Inputs[input].Spec, found, declared)
 }
 
-// checkOutputs holds the graph that gives the answers against the declaration.
+// checkOutputs compares the graph that gives the variant's outputs with the
+// declaration.
 func (r *report) checkOutputs(m *Model, s *spec, variant int, file string, g *graph) {
 	v := m.Variants[variant]
 	for i, out := range m.Outputs {

@@ -7,8 +7,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Stage is a graph that several variants may share. It is loaded once, whatever the
-// number of variants that run it.
+// Stage is a graph that several variants may share. It is loaded once, even if several
+// variants run it.
 type Stage struct {
 	Name string
 	Path string // of the ONNX file, inside Dir
@@ -18,17 +18,17 @@ type Stage struct {
 type Step struct {
 	Stage   int      // index into Model.Stages
 	Inputs  []Source // the tensors that the graph reads, in any order
-	Outputs []string // the tensors that later steps read; of the last step the model's outputs
+	Outputs []string // the tensors that later steps read; for the last step the model's outputs
 }
 
-// Source is where a step takes a tensor from: an input of the model, or an output of
-// an earlier step of the variant.
+// Source is the source of a tensor that a step reads: an input of the model, or an
+// output of an earlier step of the variant.
 type Source struct {
-	Name   string // in the graphs
+	Name   string // of the tensor, in the graphs
 	Input  int    // index into Model.Inputs; -1: an output of a step
-	Step   int    // that has it, index into Variant.Steps
-	Output int    // index into its Outputs
-	Place  int    // of the output among those of all steps, one after the other
+	Step   int    // index into Variant.Steps
+	Output int    // index into the step's Outputs
+	Place  int    // index of the output among those of all steps, one step after the other
 }
 
 // stagesMax bounds the stages of a package, and the steps of a variant.
@@ -59,8 +59,8 @@ func (r *report) buildStages(m *Model, s *spec) {
 	r.Unique(names, "stage")
 }
 
-// buildSteps finds the stages that a variant names. What they read from each other is
-// in their graphs, see resolve.
+// buildSteps returns the stages that a variant names. Their graphs determine what they
+// read from each other, see connect.
 func (r *report) buildSteps(m *Model, vs variantSpec) (steps []Step) {
 	r.Unique(vs.stages, "stage")
 	for _, w := range vs.stages {
@@ -80,8 +80,7 @@ func (r *report) buildSteps(m *Model, vs variantSpec) (steps []Step) {
 	return steps
 }
 
-// checkStages reads the stages' graphs, and connects the steps of each variant. The
-// graphs are by stage, nil where one could not be read.
+// checkStages reads the stages' graphs and connects the steps of each variant.
 func (r *report) checkStages(m *Model, s *spec, files *manifest) {
 	graphs := make([]*graph, len(m.Stages))
 	for i, stage := range m.Stages {
@@ -106,8 +105,9 @@ func (r *report) checkStages(m *Model, s *spec, files *manifest) {
 	}
 }
 
-// connect finds out where the steps of a variant take their tensors from, and holds
-// the graphs against the declarations and against each other.
+// connect determines the sources of the tensors that a variant's steps read, and
+// compares the graphs with the declarations and with each other. graphs are by stage,
+// nil if one could not be read.
 func (r *report) connect(m *Model, s *spec, variant int, graphs []*graph) {
 	v := &m.Variants[variant]
 	at := s.variants[variant].Place
@@ -182,13 +182,13 @@ func handed(v *Variant, s Source, graphs []*graph) graphValue {
 	return outputs[slices.IndexFunc(outputs, func(out graphValue) bool { return out.Name == s.Name })]
 }
 
-// handOver checks that a stage takes what another puts out.
+// handOver checks that a stage accepts an output of another stage.
 func (r *report) handOver(v *Variant, at place, stage string, in, out graphValue) {
 	if in.DType != out.DType {
 		r.At(at, "variant %s: stage %s reads %s as %s, but gets %s", v.Name, stage, in.Name, graphType(in), graphType(out))
 	}
 	if in.Shape == nil || out.Shape == nil {
-		return // the graphs leave it open
+		return // the graphs do not fix the shape
 	}
 	agree := len(in.Shape) == len(out.Shape)
 	for i := 0; agree && i < len(in.Shape); i++ {
@@ -199,14 +199,14 @@ func (r *report) handOver(v *Variant, at place, stage string, in, out graphValue
 	}
 }
 
-// GraphFile is the file of the graph that gives a variant's outputs, inside Dir.
+// GraphFile returns the file of the graph that gives a variant's outputs, inside Dir.
 func (m *Model) GraphFile(variant int) string {
 	_, paths := m.StepsOf(variant)
 	return paths[len(paths)-1]
 }
 
-// StepsOf are the steps of a variant: the one that runs its graph, if it has no
-// stages. Paths are those of the steps' files.
+// StepsOf returns the steps of a variant, or one step for its graph if it has no
+// stages, and the paths of the steps' files.
 func (m *Model) StepsOf(variant int) (steps []Step, paths []string) {
 	v := m.Variants[variant]
 	if v.Steps == nil {

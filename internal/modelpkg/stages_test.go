@@ -11,7 +11,7 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// stagedYAML is a sound package of two encoders and two heads.
+// stagedYAML is a valid package with two encoders and two heads.
 const stagedYAML = `format: 1
 name: staged
 modalities:
@@ -28,7 +28,8 @@ variants:
   - {name: both, modalities: [text, image], stages: [text_encoder, image_encoder, fusion]}
 `
 
-// stagedGraphs are its graphs: their inputs and outputs are all that is looked at.
+// stagedGraphs returns its graphs. They have only inputs and outputs, because nothing
+// else is read.
 func stagedGraphs() map[string]*modelpkgtest.Graph {
 	graphs := map[string]*modelpkgtest.Graph{}
 	for name, tensors := range map[string]func(g *modelpkgtest.Graph){

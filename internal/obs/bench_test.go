@@ -22,8 +22,8 @@ type moment struct {
 	request string
 }
 
-// recorded lets a core serve single-item jobs, so many in every batch, and writes
-// down its steps.
+// recorded lets a core serve single-item jobs, batch of them in every batch, and
+// records its steps.
 func recorded(b *testing.B, jobs, batch int) (moments []moment, end slo.Instant) {
 	core, err := sched.New(sched.Config{QueueItemsMax: 1000, QueueJobsMax: 1000, Explain: true, Policy: plan.PolicyMosel,
 		Models: []sched.Model{{Name: "digits", Planner: scriptPlanner(b), BatchItemsMax: 4}}})
@@ -56,8 +56,8 @@ func recorded(b *testing.B, jobs, batch int) (moments []moment, end slo.Instant)
 	return moments, now
 }
 
-// BenchmarkStep is what an observer costs for one job of one item: its arrival,
-// its share of a batch's two ends, and its end.
+// BenchmarkStep measures an observer's cost for one job of one item: its arrival, its
+// share of the start and the end of a batch, and its end.
 func BenchmarkStep(b *testing.B) {
 	for _, batch := range []int{1, 4} {
 		b.Run("batch="+strconv.Itoa(batch), func(b *testing.B) {

@@ -9,7 +9,7 @@ import (
 
 // forecast predicts arrivals from the recent past: when jobs come, how much work they
 // bring at their cheapest, and how long they can wait. It answers one question for the
-// policy: if the instances have so much work when this batch starts, how many expected
+// policy: with a given amount of work when this batch starts, how many expected
 // items will that make late?
 //
 // Each figure is an average that forgets by the number of jobs, not by time: the

@@ -17,7 +17,7 @@ const ConnectionsMax = 4096
 // fullEvery is how often the log says that connections wait.
 const fullEvery = time.Minute
 
-// bounded makes a listener that has at most so many connections open at a time.
+// bounded makes a listener that has at most a number of connections open at a time.
 // Further ones wait in the system's queue until one is closed.
 //
 // golang.org/x/net/netutil has such a listener too, but its connections hide CloseWrite.

@@ -102,7 +102,7 @@ func Default(cores int) Config {
 		API: api.DefaultConfig(), Log: slog.New(slog.DiscardHandler)}
 }
 
-// queueBytesMax bounds the tensors of all requests under way. A machine that runs models
+// queueBytesMax bounds the tensors of all requests in progress. A machine that runs models
 // can spare this much.
 const queueBytesMax = 1 << 30
 

@@ -29,7 +29,7 @@ const (
 // Shutdown refuses new requests, finishes the admitted ones and frees everything. If ctx
 // ends first, the remaining requests are answered as unavailable, and Shutdown returns
 // ctx's error within EndTime, even if something hangs; the error names it. A Warm that
-// is under way ends. Shutdown may be called more than once.
+// is in progress ends. Shutdown may be called more than once.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.ended.Store(true)
 	s.api.Drain()
@@ -40,7 +40,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
-	case <-late.Done(): // another Shutdown with a later limit is under way
+	case <-late.Done(): // another Shutdown with a later limit is in progress
 		return ctx.Err()
 	}
 	return s.end(ctx, late)
@@ -73,7 +73,7 @@ func (s *Server) end(ctx, late context.Context) error {
 }
 
 // Part tells clients over gRPC to send their next requests elsewhere (GOAWAY), and closes
-// the listener of gRPC; requests under way are answered. It does not wait. Without Part,
+// the listener of gRPC; requests in progress are answered. It does not wait. Without Part,
 // that happens in Shutdown once all admitted requests have run, and new requests over
 // gRPC are answered as unavailable until then.
 func (s *Server) Part() { s.part() }

@@ -17,14 +17,14 @@ import (
 type instance struct {
 	runtime *Runtime
 	model   *modelpkg.Model
-	keys    map[key]*session // graphs that are loaded
+	keys    map[key]*session // loaded graphs
 	steps   [][]step         // by variant, nil: not loaded
 	inputs  []*input         // by input of the model
 	outputs []output
 	options *onnx.RunOptions
-	handle  handle // of options
+	handle  handle // of the options
 	closed  bool
-	huge    bool // the run's outputs are: their memory is given back
+	huge    bool // the run's outputs are huge: their memory is returned to the system
 
 	terminate  func()        // ends the current run
 	terminated chan struct{} // receives when terminate has done so
@@ -305,7 +305,7 @@ func (in *instance) check(variant int, items []runtime.Item) error {
 	return nil
 }
 
-// run executes the graph, and aborts it if ctx ends.
+// run executes a step's graph, and aborts it if ctx ends.
 func (in *instance) run(ctx context.Context, s *step) error {
 	if ctx.Done() == nil {
 		return graphRun(s, in.handle, in.in, in.out[s.first:])

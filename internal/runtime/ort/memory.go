@@ -125,7 +125,7 @@ func (s *shrinker) shrink() {
 		return
 	}
 	outputs := make([]handle, 1)
-	_ = graphRun(&s.step, s.handle, []handle{s.input}, outputs) // what it does not free, it keeps
+	_ = graphRun(&s.step, s.handle, []handle{s.input}, outputs) // an error only means that memory is not returned
 	if outputs[0] != nil {
 		releaseValue(outputs[0])
 	}

@@ -43,7 +43,7 @@ func (s *session) use(graph *onnx.DynamicAdvancedSession) (err error) {
 
 func (s *session) destroy() error { return s.graph.Destroy() }
 
-// acquire returns the session of a variant. It loads the graph unless another instance
+// acquire returns the session of a graph. It loads the graph unless another instance
 // has, and waits if another one is loading it. Nothing else waits meanwhile.
 func (r *Runtime) acquire(k key, variant int, step modelpkg.Step, threads int, files *files) (*session, error) {
 	r.mu.Lock()
@@ -126,7 +126,8 @@ func (f *files) delete() {
 	}
 }
 
-// load makes the session from a variant's file in a directory.
+// load makes the session from a graph's file in a directory. The binding needs names of
+// inputs and outputs, which the first variant's step gives; runs use their own.
 func (s *session) load(k key, variant int, step modelpkg.Step, threads int, dir string) error {
 	op := "load " + variantName(k.model, variant)
 	file := filepath.Join(dir, filepath.FromSlash(k.path))

@@ -20,7 +20,7 @@ import (
 )
 
 // fusion is a late-fusion model with an encoder for each of two modalities and a head
-// for each subset: as stages, or with every variant as one whole graph.
+// for each subset: with stages, or with one whole graph per variant.
 type fusion struct {
 	width  int // of the encoders' weights, which are width x width
 	random *rand.Rand
@@ -31,7 +31,7 @@ func newFusion(width int) *fusion {
 	return &fusion{width: width, random: rand.New(rand.NewPCG(1, 1)), cached: map[string][]byte{}}
 }
 
-// weights are the same for the same name.
+// weights returns the same numbers for the same name.
 func (f *fusion) weights(name string, rows, columns int) []byte {
 	if f.cached[name] == nil {
 		var data []byte
@@ -43,7 +43,7 @@ func (f *fusion) weights(name string, rows, columns int) []byte {
 	return f.cached[name]
 }
 
-// encoder adds an encoder of a modality: two layers.
+// encoder adds the encoder of a modality: two layers.
 func (f *fusion) encoder(g *modelpkgtest.Graph, modality string) {
 	n := f.width
 	g.Weight(modality+"_w1", tensor.FP32, f.weights(modality+"_w1", n, n), n, n)
@@ -69,7 +69,7 @@ func (f *fusion) head(g *modelpkgtest.Graph, modalities ...string) {
 
 var fusionVariants = [][]string{{"text"}, {"image"}, {"text", "image"}}
 
-// files are the graphs, and the part of mosel.yaml that names them.
+// files returns the graphs, and the part of mosel.yaml that names them.
 func (f *fusion) files(staged bool) (graphs map[string]*modelpkgtest.Graph, yaml string) {
 	graphs = map[string]*modelpkgtest.Graph{}
 	var stages, variants strings.Builder
@@ -108,7 +108,7 @@ func (f *fusion) files(staged bool) (graphs map[string]*modelpkgtest.Graph, yaml
 	return graphs, "stages:\n" + stages.String() + "variants:\n" + variants.String()
 }
 
-// write makes the package.
+// write writes the package.
 func (f *fusion) write(t testing.TB, staged bool) *modelpkg.Model {
 	t.Helper()
 	dir := t.TempDir()
@@ -136,12 +136,12 @@ limits: {max_batch: 8}
 	return m
 }
 
-// TestStagesConform runs the conformance suite on a model of stages.
+// TestStagesConform runs the conformance suite on a model with stages.
 func TestStagesConform(t *testing.T) {
 	runtimetest.Run(t, runtimetest.Suite{Open: func(t testing.TB) runtime.Runtime { return open(t) }, Model: newFusion(16).write(t, true), Tolerance: 1e-4})
 }
 
-// TestStagesAgreeWithWholeGraphs runs the same items on stages and on whole graphs of
+// TestStagesAgreeWithWholeGraphs runs the same items on stages and on whole graphs with
 // the same weights.
 func TestStagesAgreeWithWholeGraphs(t *testing.T) {
 	f := newFusion(24)
@@ -190,8 +190,8 @@ func TestStagesAgreeWithWholeGraphs(t *testing.T) {
 	}
 }
 
-// TestStagesAreLoadedOnce counts sessions: one for each graph, whatever the number of
-// variants and instances that run it.
+// TestStagesAreLoadedOnce counts sessions: one per graph, for any number of variants
+// and instances that run it.
 func TestStagesAreLoadedOnce(t *testing.T) {
 	m := newFusion(8).write(t, true)
 	rt := open(t)
@@ -216,8 +216,8 @@ func TestStagesAreLoadedOnce(t *testing.T) {
 	}
 }
 
-// BenchmarkFusion compares a late-fusion model as stages with the same model as whole
-// graphs: what loading it takes in time and memory, and what an item costs.
+// BenchmarkFusion compares a late-fusion model with stages with the same model as whole
+// graphs: the time and memory of loading, and the time per item.
 func BenchmarkFusion(b *testing.B) {
 	for _, staged := range []bool{false, true} {
 		b.Run(fmt.Sprintf("staged=%v", staged), func(b *testing.B) {
@@ -256,7 +256,7 @@ func BenchmarkFusion(b *testing.B) {
 	}
 }
 
-// memory is the process's, in bytes, without what is free.
+// memory returns the process's memory in bytes, without free memory.
 func memory(b *testing.B) int {
 	b.Helper()
 	debug.FreeOSMemory()
