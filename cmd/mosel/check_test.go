@@ -101,7 +101,7 @@ var brokenInside = []struct {
 		g.Weight("shape", tensor.Int64, wholes(1, 2), 2)
 		g.Node("Reshape", []string{"y", "shape"}, []string{"p"})
 		scores(g)
-	}, "m.onnx: variant v: one item at a time it runs, but a batch of 2 fails: "},
+	}, "m.onnx: variant v: single items run, but a batch of 2 fails: "},
 	{"answers that depend on the batch", func(g *modelpkgtest.Graph) {
 		linear(g)
 		g.Node("Softmax", []string{"y"}, []string{"p"}, modelpkgtest.Integer("axis", 0))

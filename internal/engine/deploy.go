@@ -310,7 +310,7 @@ func (e *Engine) warmUp(ctx context.Context, d *deployment, warming *limit) erro
 		}
 	}
 	if mean := geometricMean(d.scale); mean > scaleNoted || mean < 1/scaleNoted {
-		e.log.Warn("this machine differs from the profile's; its latencies are scaled, a profile of this machine is better: mosel profile "+d.Model.Dir,
+		e.log.Warn("this machine is faster or slower than the profile's, so latencies are scaled; a profile of this machine is more exact: mosel profile "+d.Model.Dir,
 			"model", d.Model.Name, "profile", d.Profile.Device, "scale", math.Round(mean*100)/100)
 	}
 	return nil

@@ -121,8 +121,9 @@ func (b *running) groups() [][]int {
 }
 
 // valueSized returns the name of an output of a variant whose size depends on the
-// inputs' values; "" if there is none. Such a size cannot be derived from the inputs'
-// sizes although these are fixed, or differed between samples of the same sizes.
+// inputs' values; "" if there is none. That is an output with a dynamic size although
+// the inputs' sizes are fixed, or one that had different sizes for samples of equal
+// sizes.
 func (d *deployment) valueSized(variant int) string {
 	dynamic := func(s modelpkg.Spec) bool { return slices.Contains(s.Shape, -1) }
 	for _, i := range d.Model.Variants[variant].Inputs {

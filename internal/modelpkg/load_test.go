@@ -133,7 +133,7 @@ var yamlProblems = []struct {
 		`7:13: modalities must be a list, not "3"`,
 		`8:1: the package has no key "x"; known: format, name, version, description, task, metric, modalities, outputs, stages, variants, classes, labels, limits, evaluation, isolation`}},
 	{"evaluation missing", "eval/heldout.npz", "eval/other.npz", []string{`26:12: evaluation set eval/other.npz: no such file or directory`}},
-	{"evaluation twice", "eval/heldout.npz", "eval/profile.npz", []string{`26:12: evaluation set eval/profile.npz is the same as eval/profile.npz; held-out samples must be others`}},
+	{"evaluation twice", "eval/heldout.npz", "eval/profile.npz", []string{`26:12: evaluation set eval/profile.npz is the same as eval/profile.npz; held-out samples must be different`}},
 	{"graph missing", "onnx/all.onnx", "onnx/full.onnx", []string{`19:51: variant all: onnx/full.onnx: no such file or directory`}},
 	{"graph is a folder", "onnx/all.onnx", "onnx", []string{`19:51: variant all: onnx: not a regular file`}},
 	{"not a graph", "onnx/all.onnx", "onnx/loop.bin", []string{`19:51: variant all: onnx/loop.bin: not an ONNX model: field number 0 at byte 1`}},

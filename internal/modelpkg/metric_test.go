@@ -65,7 +65,7 @@ func TestMetricProblems(t *testing.T) {
 			[]string{`6:9: the metric has no name; known: accuracy, top_k, binary, sign, within, bounded_error, multilabel, token_accuracy, retrieval, external`}},
 		{"a list", "metric: [accuracy]", "[2]", []int64{2}, []string{`6:9: metric must be a text, not a list`}},
 		{"no mean", "metric: macro_f1", "[2]", []int64{2}, []string{
-			"6:9: \"macro_f1\" cannot be the metric: it is a number of a whole set and no mean over its samples, so that no floor can be kept with it: " +
+			"6:9: \"macro_f1\" cannot be the metric: it is a figure of a whole set and not a mean over its samples, so no floor can be kept with it: " +
 				"use accuracy, or {name: multilabel, score: f1}, which is the F1 of each sample; `mosel profile` reports the macro F1"}},
 		{"an error", "metric: {name: MAE}", "[2]", []int64{2}, []string{
 			"6:16: \"MAE\" cannot be the metric: it is an error, which has no upper bound and is better when smaller; a score is between 0 and 1: " +
@@ -132,7 +132,7 @@ func TestLabelProblems(t *testing.T) {
 		{"NaN", "sign", "[1]", []int64{1}, labelOf(t, four, 1, nan, 3, 2), "the label of sample 1 is NaN; it must be a finite number"},
 		{"infinite", "{name: within, tolerance: 1}", "[2]", []int64{2}, labelOf(t, tensor.Shape{4, 2}, 1, 2, 3, math.Inf(-1), 3, 2, 1, 1),
 			"number 1 of the label of sample 1 is -Inf; it must be a finite number"},
-		{"one number for two", "sign", "[2]", []int64{2}, labelOf(t, four, 1., 2, 3, 4), `array "label" has shape [4]; it must be as many numbers a sample as the output has (2), at least 1 and at most 10000000 samples`},
+		{"one number for two", "sign", "[2]", []int64{2}, labelOf(t, four, 1., 2, 3, 4), `array "label" has shape [4]; it must be as many numbers per sample as the output has (2), at least 1 and at most 10000000 samples`},
 		{"multi-hot", "multilabel", "[3]", []int64{3}, labelOf(t, tensor.Shape{4, 3}, uint8(1), 0, 0, 1, 1, 0, 0, 0, 0, 1, 1, 1), ""},
 		{"not multi-hot", "multilabel", "[3]", []int64{3}, labelOf(t, tensor.Shape{4, 3}, uint8(1), 0, 0, 1, 3, 0, 0, 0, 0, 1, 1, 1), "number 1 of the label of sample 1 is 3; it must be 0 or 1 (multi-hot)"},
 		{"classes for multi-hot", "multilabel", "[3]", []int64{3}, labelOf(t, four, uint8(1), 0, 0, 1), `array "label" has shape [4]; it must be a 0 or 1 for each of the 3 labels of a sample`},
@@ -140,7 +140,7 @@ func TestLabelProblems(t *testing.T) {
 		{"tokens of any number", "token_accuracy", "[-1, 3]", []int64{-1, 3}, labelOf(t, tensor.Shape{4, 2}, int64(0), 2, 1, -100, 1, 1, 0, 0), ""},
 		{"too many tokens", "token_accuracy", "[3, 3]", []int64{3, 3}, labelOf(t, tensor.Shape{4, 2}, int64(0), 2, 1, 1, 1, 1, 0, 0), "it must be a class for each of the 3 tokens of a sample"},
 		{"another padding", "token_accuracy", "[2, 3]", []int64{2, 3}, labelOf(t, tensor.Shape{4, 2}, int64(0), 2, 1, -1, 1, 1, 0, 0), "number 1 of the label of sample 1 is -1; the model has the classes 0 to 2, and -100 is padding"},
-		{"padding only", "token_accuracy", "[2, 3]", []int64{2, 3}, labelOf(t, tensor.Shape{4, 2}, int64(0), 2, 1, -100, -100, -100, 0, 0), "the label of sample 2 is padding only (-100); nothing of it can be scored"},
+		{"padding only", "token_accuracy", "[2, 3]", []int64{2, 3}, labelOf(t, tensor.Shape{4, 2}, int64(0), 2, 1, -100, -100, -100, 0, 0), "the label of sample 2 is padding only (-100), so it cannot be scored"},
 		{"no gallery", "retrieval", "[3]", []int64{3}, labelOf(t, four, int32(5), 6, 5, 6), `it has no array "gallery_label"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

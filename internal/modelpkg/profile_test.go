@@ -95,7 +95,7 @@ func TestProfileIsStrict(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"{\n  \"format\": 1,\n  \"modle\": 2\n}", `unknown field "modle"`},
 		{"{\n  \"format\": 1,\n  x\n}", "line 3: "},
-		{"{}{}", "something follows the profile"},
+		{"{}{}", "there is more data after the profile"},
 		{"", "EOF"},
 		{`{"format": "1"}`, "cannot unmarshal string"},
 	} {

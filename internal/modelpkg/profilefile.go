@@ -113,7 +113,7 @@ func decodeProfile(text []byte) (*Profile, error) {
 		return nil, fmt.Errorf("line %d: %w", line, err)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("something follows the profile")
+		return nil, errors.New("there is more data after the profile")
 	}
 	return p, nil
 }

@@ -124,7 +124,7 @@ func checkEvaluation(m *Model, s *spec) (Problems, []string) {
 			continue
 		}
 		if other := digests[set.Digest]; other != "" {
-			r.At(w.Place, "evaluation set %s is the same as %s; held-out samples must be others", w.Text, other)
+			r.At(w.Place, "evaluation set %s is the same as %s; held-out samples must be different", w.Text, other)
 		}
 		digests[set.Digest] = w.Text
 		problems, warnings := set.look(m)

@@ -215,7 +215,7 @@ func (o *Observer) Step(s *feed.Step) {
 // fail stops all counting after an error.
 func (o *Observer) fail(err error) {
 	o.broken = true
-	o.log.Error("the records of this server are wrong: its metrics and its status end here", "error", err)
+	o.log.Error("recording jobs failed: the metrics and the status are no longer updated", "error", err)
 }
 
 // rotate begins a new stretch of recent time when the current one has lasted.

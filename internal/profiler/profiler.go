@@ -405,7 +405,7 @@ func oddities(p *modelpkg.Profile) []string {
 		}
 	}
 	if noisy*4 > cells {
-		odd = append(odd, "times vary much (p95 more than half above p50 in a quarter of the cells): profile on a quiet machine")
+		odd = append(odd, "times vary much (p95 is more than 1.5 times p50 in a quarter of the cells): profile on an idle machine")
 	}
 	return append(odd, p.Warnings()...)
 }
@@ -415,7 +415,7 @@ func (r *run) shorter(p *modelpkg.Profile) []string {
 	var told []string
 	for _, in := range r.m.Inputs {
 		if n := p.Lengths[in.Name]; n > 0 && n < in.Max {
-			told = append(told, fmt.Sprintf("times hold for %s of size %d; up to %d (max) is served, which may take longer: profile on samples as long as those to come", in.Name, n, in.Max))
+			told = append(told, fmt.Sprintf("times hold for %s of size %d; up to %d (max) is served, which may take longer: profile with samples as long as the expected requests", in.Name, n, in.Max))
 		}
 	}
 	return told

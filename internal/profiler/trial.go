@@ -48,7 +48,7 @@ func Try(ctx context.Context, rt runtime.Runtime, m *modelpkg.Model, set *modelp
 		}
 		text := fmt.Sprintf("variant %s: %s", m.Variants[v].Name, plain(err))
 		if set == nil && slo.KindOf(err) != slo.KindInvalid {
-			t.Warnings = append(t.Warnings, text+" (on made-up samples, all zeros: evaluation.profile names no better ones)")
+			t.Warnings = append(t.Warnings, text+" (on made-up samples of zeros, because the package has no evaluation.profile)")
 			continue
 		}
 		if m.Variants[v].Remote != nil {
@@ -178,7 +178,7 @@ func batchFails(items int, err error) error {
 	if items == 1 {
 		return slo.E("", kind, "it fails: %w", err)
 	}
-	return slo.E("", slo.KindInvalid, "one item at a time it runs, but a batch of %d fails: %w. Is there an operator that fixes the batch, such as a Reshape to [1, ...]? "+
+	return slo.E("", slo.KindInvalid, "single items run, but a batch of %d fails: %w. Is there an operator that fixes the batch, such as a Reshape to [1, ...]? "+
 		"Export the graph with a dynamic batch, or set limits.max_batch: 1", items, err)
 }
 

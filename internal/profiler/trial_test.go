@@ -74,9 +74,9 @@ func TestTry(t *testing.T) {
 		{"no load", scripted{load: errors.New("max supported IR version: 10")}, "variant half: the graph's IR version is newer than the installed ONNX Runtime can read: " +
 			"export it with an older onnx package, or install a newer ONNX Runtime (it cannot be loaded: max supported IR version: 10)"},
 		{"no run", scripted{run: failing(1)}, "variant half: it fails: run: no luck"},
-		{"no batch", scripted{run: failing(2)}, "variant half: one item at a time it runs, but a batch of 2 fails: run: no luck. Is there an operator that fixes the batch, " +
+		{"no batch", scripted{run: failing(2)}, "variant half: single items run, but a batch of 2 fails: run: no luck. Is there an operator that fixes the batch, " +
 			"such as a Reshape to [1, ...]? Export the graph with a dynamic batch, or set limits.max_batch: 1"},
-		{"no large batch", scripted{run: failing(6)}, "variant half: one item at a time it runs, but a batch of 6 fails: run: no luck. Is there"},
+		{"no large batch", scripted{run: failing(6)}, "variant half: single items run, but a batch of 6 fails: run: no luck. Is there"},
 		{"another batch, another answer", scripted{run: off(0.1)}, `variant half: the output "scores" of an item depends on the other items of its batch: alone and in a batch of 6, ` +
 			"6 of 6 answers differ by up to 33 % of their largest number. Is there an operator over the batch axis, such as a Softmax or a normalization over axis 0?"},
 		{"another type", scripted{run: func(_ int, items []runtime.Item) ([]tensor.Tensor, error) {
@@ -108,7 +108,7 @@ func TestTryWithoutSamples(t *testing.T) {
 		return nil, slo.E("run", slo.KindInternal, "division by zero")
 	}}
 	got, err := Try(t.Context(), &rt, m, nil)
-	want := "variant half: it fails: run: division by zero (on made-up samples, all zeros: evaluation.profile names no better ones)"
+	want := "variant half: it fails: run: division by zero (on made-up samples of zeros, because the package has no evaluation.profile)"
 	if err != nil || len(got.Problems) > 0 || len(got.Warnings) != 2 || got.Warnings[0] != want {
 		t.Errorf("%+v %v", got, err)
 	}
@@ -183,7 +183,7 @@ func TestLengths(t *testing.T) {
 		if got.Profile.Lengths["x"] != 1 || len(got.Profile.Lengths) != 1 {
 			t.Errorf("lengths %v", got.Profile.Lengths)
 		}
-		want := "times hold for x of size 1; up to 512 (max) is served, which may take longer: profile on samples as long as those to come"
+		want := "times hold for x of size 1; up to 512 (max) is served, which may take longer: profile with samples as long as the expected requests"
 		if !slices.Contains(got.Warnings, want) {
 			t.Errorf("warnings %q", got.Warnings)
 		}

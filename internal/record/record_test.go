@@ -152,7 +152,7 @@ func TestWhatCannotBe(t *testing.T) {
 		{"batch 1 is not running", [][]any{{sched.Done{Batch: 1}}}},
 		{"batch 1 is not running", [][]any{{arrive, dispatch}, {sched.Done{Batch: 1}}, {sched.Done{Batch: 1}}}},
 		{"batch 1 is aborted and does not run", [][]any{{sched.Tick{}, sched.Abort{Batch: 1}}}},
-		{"batch 1 has items of job 1, which is not there", [][]any{{sched.Tick{}, dispatch}}},
+		{"batch 1 has items of unknown job 1", [][]any{{sched.Tick{}, dispatch}}},
 		{"items of job 1 ended twice", [][]any{{arrive, all, all}}},
 		{"items of job 1 ended twice", [][]any{{sched.Tick{}, all}}},
 		{"job 1 ended twice, or before its items", [][]any{{arrive, end}}},

@@ -197,7 +197,7 @@ func TestResumeForgets(t *testing.T) {
 		t.Errorf("more runs than is left: %v", err)
 	}
 	next.Jobs = nil
-	if err := tracker.Resume(next); err == nil || !strings.Contains(err.Error(), "I-2: batch 4 has items of job 7") {
+	if err := tracker.Resume(next); err == nil || !strings.Contains(err.Error(), "I-2: batch 4 has items of unknown job 7") {
 		t.Errorf("a batch of a job that is not there: %v", err)
 	}
 }

@@ -167,7 +167,7 @@ func (t *Tracker) enter(r *running, d sched.Dispatch, now slo.Instant) error {
 	for _, p := range d.Parts {
 		j := t.jobs[p.Job]
 		if j == nil {
-			return fmt.Errorf("I-2: batch %d has items of job %d, which is not there", d.Batch, p.Job)
+			return fmt.Errorf("I-2: batch %d has items of unknown job %d", d.Batch, p.Job)
 		}
 		j.share(p, &r.Dispatch, now)
 		r.jobs = append(r.jobs, j)

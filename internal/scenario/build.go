@@ -27,7 +27,7 @@ func (r *reader) build(g, outer groupSpec, models []modelSpec) Group {
 		group.Instances = []Kind{{Count: 1, Slots: 1, Speed: 1}}
 	}
 	if !loads.place.Given() {
-		r.At(g.place, "there are no loads, neither in the group nor around it")
+		r.At(g.place, "no loads are given, neither in the group nor in the scenario")
 	}
 	if n := len(group.fleet()); int(faults.value.furthest) >= n {
 		r.At(faults.value.place, "there is no instance %d; the first of %d is 0", faults.value.furthest, n)
@@ -120,7 +120,7 @@ func (b *builder) client(c clientSpec) {
 func (b *builder) model(c clientSpec) (int, bool) {
 	name := c.settings.model
 	if !name.place.Given() && len(b.models) > 1 {
-		b.At(c.place, "say which model; there are %d", len(b.models))
+		b.At(c.place, "name the model; there are %d", len(b.models))
 		return 0, false
 	}
 	at := 0

@@ -243,7 +243,7 @@ func (r *reader) group(n *yaml.Node) groupSpec {
 	g := groupSpec{place: strictyaml.PlaceOf(n)}
 	r.Mapping(n, "a group", append(g.fields(r), strictyaml.Required("name", r.Into(&g.name, "a group's name"))))
 	if g.name.Given() && !nameForm.MatchString(g.name.Text) {
-		r.At(g.name.Place, "the name %q must be letters, digits, '.', '_' and '-', at most 64: it becomes a file's", strictyaml.Clip(g.name.Text, 40))
+		r.At(g.name.Place, "the name %q must be letters, digits, '.', '_' and '-', at most 64, because it becomes part of a file name", strictyaml.Clip(g.name.Text, 40))
 	}
 	return g
 }

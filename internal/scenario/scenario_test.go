@@ -198,7 +198,7 @@ func TestErrorsHaveLines(t *testing.T) {
 	load(t, write(t, good))
 	cases := []struct{ name, from, to, want string }{
 		{"unknown key", "loads:", "laods:", `:11:1: the scenario has no key "laods"; did you mean "loads"?`},
-		{"no loads", "loads: [10, 20]\n", "", "there are no loads"},
+		{"no loads", "loads: [10, 20]\n", "", "no loads are given"},
 		{"a load", "[10, 20]", "[10, -1]", ":11:13: a load is -1"},
 		{"duration", "10s", "10", `:3:11: duration: "10" is not a duration`},
 		{"modality", "[a, b], accuracy", "[a, c], accuracy", `:10:38: the modality "c" is not supported`},
@@ -221,7 +221,7 @@ func TestErrorsHaveLines(t *testing.T) {
 		{"instance", "loads", "faults: {down: [{instance: 3, at: 1s, for: 1s}]}\nloads", ":11:28: there is no instance 3"},
 		{"variant of a profile", "loads", "faults: {profile: {c: 1.2}}\nloads", `no model of the group has a variant "c"`},
 		{"groups", "loads", "groups: [{name: x}, {name: x}]\nloads", `the group "x" occurs twice`},
-		{"group's name", "loads", "groups: [{name: a/b}]\nloads", "it becomes a file's"},
+		{"group's name", "loads", "groups: [{name: a/b}]\nloads", "it becomes part of a file name"},
 		{"model", "loads", "model: n\nloads", `there is no model "n"`},
 		{"instances", "loads", "instances: [{count: 2, slot: 3}]\nloads", `instances of one kind has no key "slot"; did you mean "slots"`},
 		{"speed", "loads", "instances: [{speed: 0}]\nloads", ":11:21: speed is 0"},

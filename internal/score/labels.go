@@ -115,9 +115,9 @@ func (a Array) each(width int, holds func(float64) bool, what string) error {
 
 func readClasses(_ Metric, a Array, _ []int64, classes int) (int, error) {
 	if len(a.Shape) != 1 {
-		return 0, a.shape(-1, "one number a sample")
+		return 0, a.shape(-1, "one number per sample")
 	}
-	if err := a.shape(1, "one number a sample"); err != nil {
+	if err := a.shape(1, "one number per sample"); err != nil {
 		return 0, err
 	}
 	if err := a.whole(); err != nil {
@@ -128,7 +128,7 @@ func readClasses(_ Metric, a Array, _ []int64, classes int) (int, error) {
 }
 
 func readBinary(_ Metric, a Array, _ []int64, _ int) (int, error) {
-	if err := a.shape(1, "one number a sample"); err != nil {
+	if err := a.shape(1, "one number per sample"); err != nil {
 		return 0, err
 	}
 	return 1, a.each(1, isBit, "it must be 0 or 1")
@@ -140,7 +140,7 @@ func isFinite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 
 func readNumbers(_ Metric, a Array, output []int64, _ int) (int, error) {
 	width := count(output)
-	if err := a.shape(width, fmt.Sprintf("as many numbers a sample as the output has (%d)", width)); err != nil {
+	if err := a.shape(width, fmt.Sprintf("as many numbers per sample as the output has (%d)", width)); err != nil {
 		return 0, err
 	}
 	return width, a.each(width, isFinite, "it must be a finite number")
@@ -179,7 +179,7 @@ func readTokens(m Metric, a Array, output []int64, classes int) (int, error) {
 	labels := Labels{Width: width, Values: a.Values}
 	for i := range labels.Len() {
 		if onlyPadding(labels.Row(i), padding) {
-			return 0, fmt.Errorf("the label of sample %d is padding only (%d); nothing of it can be scored", i, m.padding)
+			return 0, fmt.Errorf("the label of sample %d is padding only (%d), so it cannot be scored", i, m.padding)
 		}
 	}
 	return width, nil
@@ -196,9 +196,9 @@ func onlyPadding(row []float64, padding float64) bool {
 
 func readIdentities(_ Metric, a Array, _ []int64, _ int) (int, error) {
 	if len(a.Shape) != 1 {
-		return 0, a.shape(-1, "one number or text a sample")
+		return 0, a.shape(-1, "one number or text per sample")
 	}
-	if err := a.shape(1, "one number or text a sample"); err != nil {
+	if err := a.shape(1, "one number or text per sample"); err != nil {
 		return 0, err
 	}
 	if err := a.whole(); err != nil {

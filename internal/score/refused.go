@@ -18,7 +18,7 @@ func Refused(name string) string {
 }
 
 // noMean is why a statistic of a whole set cannot be a floor.
-const noMean = "is a number of a whole set and no mean over its samples, so that no floor can be kept with it: "
+const noMean = "is a figure of a whole set and not a mean over its samples, so no floor can be kept with it: "
 
 // refused are measures that users may expect.
 var refused = []struct {
