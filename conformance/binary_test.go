@@ -48,7 +48,7 @@ func TestBinaryIsAnotherFormOfTheSame(t *testing.T) {
 			get := func() result { return m.result(t, m.infer(t, a)) }
 			for _, out := range get().Outputs {
 				if out.Parameters.Size != nil {
-					t.Errorf("output %s is binary, nobody asked for that", out.Name)
+					t.Errorf("output %s is binary, but was not requested so", out.Name)
 				}
 			}
 			agree(t, m.plain(t), get)

@@ -212,7 +212,7 @@ func occupy[T any](t *testing.T, send func() *pending[T], full func() bool) *pen
 			}
 		}
 	}
-	t.Fatal("nothing gets to wait")
+	t.Fatal("no request gets the place for waiting")
 	return nil
 }
 
@@ -223,7 +223,7 @@ func vacant(t *testing.T, full func() bool) {
 	defer cancel()
 	for full() {
 		if limit.Err() != nil {
-			t.Fatal("nobody waits any more, and there is no room")
+			t.Fatal("no request waits, but there is no room")
 		}
 	}
 }

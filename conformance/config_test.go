@@ -55,7 +55,7 @@ func (m *model) checkConfig(t *testing.T, config modelConfig) {
 		for _, spec := range pair.specs {
 			at := slices.IndexFunc(pair.config, func(c configTensor) bool { return c.Name == spec.Name })
 			if at < 0 {
-				t.Errorf("%s %s is not there", what, spec.Name)
+				t.Errorf("%s %s is missing", what, spec.Name)
 				continue
 			}
 			if got := pair.config[at].DataType; got != configType(spec.Datatype) {

@@ -112,7 +112,7 @@ func decompressed(t *testing.T, a answer) answer {
 	case "deflate":
 		r, err = zlib.NewReader(bytes.NewReader(a.body))
 	default:
-		t.Fatalf("%v has Content-Encoding %q, which nobody accepts", a, a.header.Get("Content-Encoding"))
+		t.Fatalf("%v has Content-Encoding %q, which was not accepted", a, a.header.Get("Content-Encoding"))
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -286,7 +286,7 @@ func TestNoiseIsRefused(t *testing.T) {
 		}
 		a := m.inferText(t, string(noise[:draw.IntN(len(noise)+1)]))
 		if a.status >= 500 && a.status != http.StatusNotImplemented && a.status != http.StatusGatewayTimeout {
-			t.Errorf("%v, that is no fault of the server", a)
+			t.Errorf("%v, want an error of the client, not of the server", a)
 		}
 	}
 	subject.ready(t)

@@ -39,7 +39,7 @@ func TestGRPCObjectivesAnswersSayWhatRan(t *testing.T) {
 		got := m.server.call(t.Context(), m.request(1))
 		r := m.replied(t, got)
 		if f := m.facts(t, r); f.late {
-			t.Error("it is late, and had all the time of the world")
+			t.Error("it is late, although it had no deadline")
 		}
 		// The answer repeats the objective.
 		again := m.replied(t, m.with(t, objective{parameters: map[string]*parameter{"min_accuracy": paramDouble(0.01), "deadline_ms": paramDouble(5000.5)}}))
@@ -63,12 +63,12 @@ func grpcFloors(thousandths int) map[string]objective {
 	share := float64(thousandths) / 1000
 	text := strconv.FormatFloat(share, 'f', -1, 64)
 	return map[string]objective{
-		"a double":                    {parameters: map[string]*parameter{"min_accuracy": paramDouble(share)}},
-		"a string":                    {parameters: map[string]*parameter{"min_accuracy": paramText(text)}},
-		"metadata":                    {metadata: []string{"x-mosel-min-accuracy", text}},
-		"metadata above a parameter":  {map[string]*parameter{"min_accuracy": paramDouble(0.001)}, []string{"x-mosel-min-accuracy", text}},
-		"a parameter above metadata":  {map[string]*parameter{"min_accuracy": paramDouble(share)}, []string{"x-mosel-min-accuracy", "0.001"}},
-		"a parameter among strangers": {parameters: map[string]*parameter{"min_accuracy": paramText(text), "x": paramBool(true), "priority": paramUint(1)}},
+		"a double":                       {parameters: map[string]*parameter{"min_accuracy": paramDouble(share)}},
+		"a string":                       {parameters: map[string]*parameter{"min_accuracy": paramText(text)}},
+		"metadata":                       {metadata: []string{"x-mosel-min-accuracy", text}},
+		"metadata above a parameter":     {map[string]*parameter{"min_accuracy": paramDouble(0.001)}, []string{"x-mosel-min-accuracy", text}},
+		"a parameter above metadata":     {map[string]*parameter{"min_accuracy": paramDouble(share)}, []string{"x-mosel-min-accuracy", "0.001"}},
+		"a parameter among unknown ones": {parameters: map[string]*parameter{"min_accuracy": paramText(text), "x": paramBool(true), "priority": paramUint(1)}},
 	}
 }
 
@@ -125,15 +125,15 @@ func TestGRPCObjectivesDeadlineThatCannotBeKept(t *testing.T) {
 	const key = "x-mosel-deadline-ms"
 	grpcMosel(t, func(t *testing.T, m *model) {
 		for name, o := range map[string]objective{
-			"a double":                       {parameters: map[string]*parameter{"deadline_ms": paramDouble(0.001)}},
-			"a string":                       {parameters: map[string]*parameter{"deadline_ms": paramText(tinyMS)}},
-			"Triton's timeout":               {parameters: map[string]*parameter{"timeout": paramInt(1)}},
-			"the timeout without a sign":     {parameters: map[string]*parameter{"timeout": paramUint(1)}},
-			"metadata":                       {metadata: []string{key, tinyMS}},
-			"metadata before a parameter":    {map[string]*parameter{"deadline_ms": paramInt(60000)}, []string{key, tinyMS}},
-			"a parameter before metadata":    {map[string]*parameter{"deadline_ms": paramDouble(0.001)}, []string{key, generousMS}},
-			"the timeout before both":        {map[string]*parameter{"timeout": paramInt(1), "deadline_ms": paramInt(60000)}, []string{key, generousMS}},
-			"dropping what is late, in word": {parameters: map[string]*parameter{"timeout": paramInt(1), "late": paramText("drop")}},
+			"a double":                     {parameters: map[string]*parameter{"deadline_ms": paramDouble(0.001)}},
+			"a string":                     {parameters: map[string]*parameter{"deadline_ms": paramText(tinyMS)}},
+			"Triton's timeout":             {parameters: map[string]*parameter{"timeout": paramInt(1)}},
+			"the timeout without a sign":   {parameters: map[string]*parameter{"timeout": paramUint(1)}},
+			"metadata":                     {metadata: []string{key, tinyMS}},
+			"metadata before a parameter":  {map[string]*parameter{"deadline_ms": paramInt(60000)}, []string{key, tinyMS}},
+			"a parameter before metadata":  {map[string]*parameter{"deadline_ms": paramDouble(0.001)}, []string{key, generousMS}},
+			"the timeout before both":      {map[string]*parameter{"timeout": paramInt(1), "deadline_ms": paramInt(60000)}, []string{key, generousMS}},
+			"late: drop, given explicitly": {parameters: map[string]*parameter{"timeout": paramInt(1), "late": paramText("drop")}},
 		} {
 			t.Run(name, func(t *testing.T) { tooLateCall(t, m.with(t, o)) })
 		}

@@ -196,7 +196,7 @@ func TestGRPCStatisticsCountWhatWasSent(t *testing.T) {
 		}
 		for _, m := range subject.models {
 			if !slices.ContainsFunc(all.GetModelStats(), func(st *inference.ModelStatistics) bool { return st.GetName() == m.Name }) {
-				t.Errorf("%s is not there", m.Name)
+				t.Errorf("%s is missing", m.Name)
 			}
 		}
 	})

@@ -166,19 +166,19 @@ func TestGRPCWireRefusesWhatIsNoCall(t *testing.T) {
 		headers []string
 		want    []codes.Code // for strict servers
 	}{
-		"no message":                              {nil, nil, nil},
-		"an empty message":                        {frame(nil), nil, []codes.Code{codes.InvalidArgument, codes.NotFound}},
-		"a message that is no protobuf":           {frame([]byte("\xff\xff\xff hello")), nil, []codes.Code{codes.Internal, codes.InvalidArgument}},
-		"a message with its last field cut off":   {frame(sound[:len(sound)-1]), nil, []codes.Code{codes.Internal, codes.InvalidArgument}},
-		"a frame that ends too soon":              {frame(sound)[:len(sound)/2], nil, nil},
-		"half a prefix":                           {[]byte{0, 0, 0}, nil, nil},
-		"a frame of 4 GiB that does not come":     {huge, nil, []codes.Code{codes.ResourceExhausted}},
-		"two messages":                            {append(frame(sound), frame(sound)...), nil, nil},
-		"a flag for a compression that is not":    {append([]byte{1}, frame(sound)[1:]...), nil, []codes.Code{codes.Internal}},
-		"an unknown compression":                  {append([]byte{1}, frame(sound)[1:]...), []string{"grpc-encoding: nonsense"}, []codes.Code{codes.Unimplemented}},
-		"gzip that is not":                        {append([]byte{1}, frame(sound)[1:]...), []string{"grpc-encoding: gzip"}, []codes.Code{codes.Internal, codes.InvalidArgument}},
-		"a deadline that is none":                 {frame(sound), []string{"grpc-timeout: soon"}, nil},
-		"a body that is JSON, of another content": {[]byte(`{"model_name":"x"}`), []string{"Content-Type: application/json"}, nil},
+		"no message":                             {nil, nil, nil},
+		"an empty message":                       {frame(nil), nil, []codes.Code{codes.InvalidArgument, codes.NotFound}},
+		"a message that is no protobuf":          {frame([]byte("\xff\xff\xff hello")), nil, []codes.Code{codes.Internal, codes.InvalidArgument}},
+		"a message with its last field cut off":  {frame(sound[:len(sound)-1]), nil, []codes.Code{codes.Internal, codes.InvalidArgument}},
+		"a frame that ends too soon":             {frame(sound)[:len(sound)/2], nil, nil},
+		"half a prefix":                          {[]byte{0, 0, 0}, nil, nil},
+		"a frame of 4 GiB without its bytes":     {huge, nil, []codes.Code{codes.ResourceExhausted}},
+		"two messages":                           {append(frame(sound), frame(sound)...), nil, nil},
+		"a compression flag without compression": {append([]byte{1}, frame(sound)[1:]...), nil, []codes.Code{codes.Internal}},
+		"an unknown compression":                 {append([]byte{1}, frame(sound)[1:]...), []string{"grpc-encoding: nonsense"}, []codes.Code{codes.Unimplemented}},
+		"invalid gzip":                           {append([]byte{1}, frame(sound)[1:]...), []string{"grpc-encoding: gzip"}, []codes.Code{codes.Internal, codes.InvalidArgument}},
+		"an invalid deadline":                    {frame(sound), []string{"grpc-timeout: soon"}, nil},
+		"a JSON body with another content type":  {[]byte(`{"model_name":"x"}`), []string{"Content-Type: application/json"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := m.server.callByHand(t.Context(), tc.body, tc.headers...)
@@ -199,11 +199,11 @@ func TestGRPCWireRefusesWhatIsNoCall(t *testing.T) {
 func TestGRPCWireLivesWithOtherProtocols(t *testing.T) {
 	subject.needsGRPC(t)
 	for name, hello := range map[string]string{
-		"HTTP/1.1":                       "GET /v2/health/ready HTTP/1.1\r\nHost: x\r\n\r\n",
-		"TLS":                            "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-		"HTTP/2's preface and no more":   "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-		"HTTP/2 with a frame that is no": "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + strings.Repeat("\xff", 100),
-		"nothing":                        "",
+		"HTTP/1.1":                     "GET /v2/health/ready HTTP/1.1\r\nHost: x\r\n\r\n",
+		"TLS":                          "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+		"HTTP/2's preface and no more": "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+		"HTTP/2 with an invalid frame": "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + strings.Repeat("\xff", 100),
+		"nothing":                      "",
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn, err := (&net.Dialer{Timeout: clientTimeout}).DialContext(t.Context(), "tcp", subject.address.grpc)

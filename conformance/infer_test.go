@@ -197,7 +197,7 @@ func TestInferAnswersInJSON(t *testing.T) {
 		}
 		for _, out := range r.Outputs {
 			if out.Parameters.Size != nil {
-				t.Errorf("output %s is binary, nobody asked for that", out.Name)
+				t.Errorf("output %s is binary, but was not requested so", out.Name)
 			}
 		}
 	})

@@ -45,10 +45,10 @@ var notRequests = []mistake{
 	{"inputs that are numbers", false, fixed(`{"inputs":[1,2]}`)},
 	{"inputs that are empty objects", false, fixed(`{"inputs":[{}]}`)},
 	{"half a request", false, func(m *model) string { text := m.ask(1).text(); return text[:len(text)/2] }},
-	{"all but the last byte", false, func(m *model) string { text := m.ask(1).text(); return text[:len(text)-1] }},
+	{"all bytes except the last", false, func(m *model) string { text := m.ask(1).text(); return text[:len(text)-1] }},
 	{"two requests", false, func(m *model) string { return m.ask(1).text() + m.ask(1).text() }},
-	{"something behind the request", false, func(m *model) string { return m.ask(1).text() + "x" }},
-	{"a comma behind the last field", false, func(m *model) string { return strings.TrimSuffix(m.ask(1).text(), "}") + ",}" }},
+	{"bytes after the request", false, func(m *model) string { return m.ask(1).text() + "x" }},
+	{"a comma after the last field", false, func(m *model) string { return strings.TrimSuffix(m.ask(1).text(), "}") + ",}" }},
 	{"a comment", false, change(`"inputs"`, `/* */ "inputs"`)},
 	{"single quotes", false, change(`"inputs"`, `'inputs'`)},
 	{"a field without quotes", false, change(`"inputs"`, `inputs`)},
@@ -56,7 +56,7 @@ var notRequests = []mistake{
 	{"a string with a line break", true, change(`"inputs"`, "\"x\":\"\n\",\"inputs\"")},
 	{"a string that is not UTF-8", true, change(`{`, "{\"id\":\"\xff\xfe\",")},
 	{"half of a surrogate pair", true, change(`{`, `{"id":"\ud800",`)},
-	{"an escape that is none", false, change(`{`, `{"x":"\q",`)},
+	{"an invalid escape", false, change(`{`, `{"x":"\q",`)},
 }
 
 // badFields are valid JSON, but not valid in the protocol.
@@ -102,7 +102,7 @@ var badFields = []mistake{
 		return m.askWith(in.Name, v.object(v.flat())).text()
 	}},
 	{"an output that the model does not have", false, func(m *model) string { return m.ask(1).want(named("no_such_output")).text() }},
-	{"an output wanted twice", true, func(m *model) string {
+	{"an output requested twice", true, func(m *model) string {
 		out := named(m.jsonOutputs()[0])
 		return m.ask(1).want(out, out).text()
 	}},
@@ -164,7 +164,7 @@ func TestInferSurvivesDeepNesting(t *testing.T) {
 			})
 		}
 	}
-	t.Run("an ignored field nested far beyond any use", func(t *testing.T) {
+	t.Run("an ignored field nested extremely deep", func(t *testing.T) {
 		m.server.needsStrict(t)
 		text := `{"x":` + strings.Repeat("[", depth) + strings.Repeat("]", depth) + "," + m.ask(1).text()[1:]
 		m.inferText(t, text).refused(t, http.StatusBadRequest, http.StatusRequestEntityTooLarge)

@@ -83,14 +83,14 @@ func (f *facts) read(t *testing.T, m *model, text func(name string) string) {
 	for part := range strings.SplitSeq(text("variant"), ",") {
 		name, _, _ := strings.Cut(part, ":")
 		if !slices.Contains(m.list("variants"), name) {
-			t.Errorf("variant %q is none of %v", name, m.list("variants"))
+			t.Errorf("variant %q is not one of %v", name, m.list("variants"))
 		}
 		f.variants = append(f.variants, name)
 	}
 	f.modalities = strings.Split(text("modalities"), ",")
 	for _, name := range f.modalities {
 		if !slices.Contains(m.list("modalities"), name) {
-			t.Errorf("modality %q is none of %v", name, m.list("modalities"))
+			t.Errorf("modality %q is not one of %v", name, m.list("modalities"))
 		}
 	}
 	var err error
@@ -127,7 +127,7 @@ func TestObjectivesAnswersSayWhatRan(t *testing.T) {
 		for name, a := range map[string]ask{"in JSON": m.ask(1), "in binary form": m.askBinary(1), "of several items": m.askBinary(3)} {
 			t.Run(name, func(t *testing.T) {
 				if f := m.facts(t, m.result(t, m.infer(t, a))); f.late {
-					t.Error("it is late, and had all the time of the world")
+					t.Error("it is late, although it had no deadline")
 				}
 			})
 		}
@@ -139,13 +139,13 @@ func TestObjectivesAnswersSayWhatRan(t *testing.T) {
 func floors(thousandths int) map[string]ask {
 	share := strconv.FormatFloat(float64(thousandths)/1000, 'f', -1, 64)
 	list := map[string]ask{
-		"a number":                    {parameters: []string{`"min_accuracy":` + share}},
-		"a string":                    {parameters: []string{`"min_accuracy":"` + share + `"`}},
-		"a number with an exponent":   {parameters: []string{fmt.Sprintf(`"min_accuracy":%de-3`, thousandths)}},
-		"a header":                    {more: []string{"x-mosel-min-accuracy: " + share}},
-		"a header above a parameter":  {parameters: []string{`"min_accuracy":0.001`}, more: []string{"x-mosel-min-accuracy: " + share}},
-		"a parameter above a header":  {parameters: []string{`"min_accuracy":` + share}, more: []string{"x-mosel-min-accuracy: 0.001"}},
-		"a parameter among strangers": {parameters: []string{`"x":1`, `"min_accuracy":` + share, `"priority":0`}},
+		"a number":                       {parameters: []string{`"min_accuracy":` + share}},
+		"a string":                       {parameters: []string{`"min_accuracy":"` + share + `"`}},
+		"a number with an exponent":      {parameters: []string{fmt.Sprintf(`"min_accuracy":%de-3`, thousandths)}},
+		"a header":                       {more: []string{"x-mosel-min-accuracy: " + share}},
+		"a header above a parameter":     {parameters: []string{`"min_accuracy":0.001`}, more: []string{"x-mosel-min-accuracy: " + share}},
+		"a parameter above a header":     {parameters: []string{`"min_accuracy":` + share}, more: []string{"x-mosel-min-accuracy: 0.001"}},
+		"a parameter among unknown ones": {parameters: []string{`"x":1`, `"min_accuracy":` + share, `"priority":0`}},
 	}
 	return list
 }
@@ -279,20 +279,20 @@ func TestObjectivesDeadlineThatCannotBeKept(t *testing.T) {
 	moselModels(t, func(t *testing.T, m *model) {
 		header := "x-mosel-deadline-ms: "
 		for name, extra := range map[string]ask{
-			"a number":                         {parameters: []string{`"deadline_ms":` + tinyMS}},
-			"a string":                         {parameters: []string{`"deadline_ms":"` + tinyMS + `"`}},
-			"a number with an exponent":        {parameters: []string{`"deadline_ms":1e-3`}},
-			"Triton's timeout":                 {parameters: []string{`"timeout":` + tinyUS}},
-			"a header":                         {more: []string{header + tinyMS}},
-			"a header before a parameter":      {parameters: []string{`"deadline_ms":` + generousMS}, more: []string{header + tinyMS}},
-			"a parameter before a header":      {parameters: []string{`"deadline_ms":` + tinyMS}, more: []string{header + generousMS}},
-			"the timeout before both":          {parameters: []string{`"deadline_ms":` + generousMS, `"timeout":` + tinyUS}, more: []string{header + generousMS}},
-			"both before the timeout":          {parameters: []string{`"timeout":` + generousUS, `"deadline_ms":` + tinyMS}, more: []string{header + tinyMS}},
-			"dropping what is late, in words":  {parameters: []string{`"late":"drop"`, `"deadline_ms":` + tinyMS}},
-			"for many items":                   {parameters: []string{`"deadline_ms":` + tinyMS}},
-			"and a floor that is possible":     {parameters: []string{`"deadline_ms":` + tinyMS, `"min_accuracy":0.001`}},
-			"and a choice of all modalities":   {parameters: []string{`"deadline_ms":` + tinyMS, `"modalities":` + quote(m.Properties["modalities"])}},
-			"a timeout beside no other limits": {parameters: []string{`"timeout":` + tinyUS, `"priority":1`}},
+			"a number":                       {parameters: []string{`"deadline_ms":` + tinyMS}},
+			"a string":                       {parameters: []string{`"deadline_ms":"` + tinyMS + `"`}},
+			"a number with an exponent":      {parameters: []string{`"deadline_ms":1e-3`}},
+			"Triton's timeout":               {parameters: []string{`"timeout":` + tinyUS}},
+			"a header":                       {more: []string{header + tinyMS}},
+			"a header before a parameter":    {parameters: []string{`"deadline_ms":` + generousMS}, more: []string{header + tinyMS}},
+			"a parameter before a header":    {parameters: []string{`"deadline_ms":` + tinyMS}, more: []string{header + generousMS}},
+			"the timeout before both":        {parameters: []string{`"deadline_ms":` + generousMS, `"timeout":` + tinyUS}, more: []string{header + generousMS}},
+			"both before the timeout":        {parameters: []string{`"timeout":` + generousUS, `"deadline_ms":` + tinyMS}, more: []string{header + tinyMS}},
+			"late: drop, given explicitly":   {parameters: []string{`"late":"drop"`, `"deadline_ms":` + tinyMS}},
+			"for many items":                 {parameters: []string{`"deadline_ms":` + tinyMS}},
+			"and a floor that is possible":   {parameters: []string{`"deadline_ms":` + tinyMS, `"min_accuracy":0.001`}},
+			"and a choice of all modalities": {parameters: []string{`"deadline_ms":` + tinyMS, `"modalities":` + quote(m.Properties["modalities"])}},
+			"a timeout without other limits": {parameters: []string{`"timeout":` + tinyUS, `"priority":1`}},
 		} {
 			t.Run(name, func(t *testing.T) {
 				if name == "for many items" {
@@ -318,7 +318,7 @@ func TestObjectivesDeadlineThatCanBeKept(t *testing.T) {
 			"a header":                        {more: []string{header + generousMS}},
 			"all of them":                     {parameters: []string{`"timeout":` + generousUS, `"deadline_ms":` + generousMS}, more: []string{header + generousMS}},
 			"longer than any clock can count": {parameters: []string{`"deadline_ms":1e300`, `"timeout":9223372036854775807`}},
-			"running what is late, in words":  {parameters: []string{`"late":"run"`, `"deadline_ms":` + generousMS}},
+			"late: run, given explicitly":     {parameters: []string{`"late":"run"`, `"deadline_ms":` + generousMS}},
 		} {
 			t.Run(name, func(t *testing.T) {
 				if f := m.facts(t, m.result(t, m.inferWith(t, extra))); f.late {

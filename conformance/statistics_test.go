@@ -163,7 +163,7 @@ func TestStatisticsOfAllModels(t *testing.T) {
 	for _, m := range subject.models {
 		at := slices.IndexFunc(list, func(st modelStats) bool { return st.Name == m.Name })
 		if at < 0 {
-			t.Errorf("%s is not there", m.Name)
+			t.Errorf("%s is missing", m.Name)
 			continue
 		}
 		if m.version() == "" {

@@ -191,14 +191,14 @@ func TestWireLivesWithClientsThatBreakOff(t *testing.T) {
 	m := subject.models[0]
 	whole := m.whole(m.ask(1))
 	for name, request := range map[string]string{
-		"in the first line":        "POST /v2/mod",
-		"in the headers":           whole[:strings.Index(whole, "\r\n\r\n")],
-		"before the body":          whole[:strings.Index(whole, "\r\n\r\n")+4],
-		"in the body":              whole[:len(whole)-1],
-		"in a chunk":               m.head("Transfer-Encoding: chunked") + "\r\nff\r\n{",
-		"before the last chunk":    m.head("Transfer-Encoding: chunked") + "\r\n" + strings.TrimSuffix(chunks(m.ask(1).text(), 100), "0\r\n\r\n"),
-		"after a chunk that is no": m.head("Transfer-Encoding: chunked") + "\r\nxyz\r\n{}\r\n0\r\n\r\n",
-		"after a length that is no": "POST " + m.path("/infer") + " HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n" +
+		"in the first line":      "POST /v2/mod",
+		"in the headers":         whole[:strings.Index(whole, "\r\n\r\n")],
+		"before the body":        whole[:strings.Index(whole, "\r\n\r\n")+4],
+		"in the body":            whole[:len(whole)-1],
+		"in a chunk":             m.head("Transfer-Encoding: chunked") + "\r\nff\r\n{",
+		"before the last chunk":  m.head("Transfer-Encoding: chunked") + "\r\n" + strings.TrimSuffix(chunks(m.ask(1).text(), 100), "0\r\n\r\n"),
+		"after an invalid chunk": m.head("Transfer-Encoding: chunked") + "\r\nxyz\r\n{}\r\n0\r\n\r\n",
+		"after an invalid length": "POST " + m.path("/infer") + " HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n" +
 			m.ask(1).text(),
 		"after two lengths":      m.head("Content-Length: 5", "Content-Length: 6") + "\r\n{}{}{}",
 		"after no HTTP":          "hello\r\n\r\n",

@@ -251,7 +251,7 @@ func TestGRPCEveryKindEndToEnd(t *testing.T) {
 		t.Run(kind.String(), func(t *testing.T) {
 			tt, ok := grpcFailures[kind]
 			if !ok {
-				t.Fatal("nobody knows how to get there")
+				t.Fatal("there is no test for this kind")
 			}
 			overGRPC(t, tt.setup, func(t *testing.T, d piped) {
 				var trailer metadata.MD

@@ -254,7 +254,7 @@ func TestClientGoesAwayBehindEveryEncoding(t *testing.T) {
 			conn.Close()
 			synctest.Wait()
 			if !strings.Contains(log.String(), "status=499") {
-				t.Errorf("%q: nobody noticed: %s", how, log.String())
+				t.Errorf("%q: the server did not notice: %s", how, log.String())
 			}
 		})
 	}

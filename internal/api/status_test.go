@@ -160,7 +160,7 @@ func TestEveryKindEndToEnd(t *testing.T) {
 		t.Run(kind.String(), func(t *testing.T) {
 			tt, ok := failures[kind]
 			if !ok {
-				t.Fatal("nobody knows how to get there")
+				t.Fatal("there is no test for this kind")
 			}
 			with(t, tt.setup, func(f fixture) {
 				w := tt.do(f)

@@ -15,7 +15,7 @@ func declared(t *testing.T, old, text string) (*Model, []string) {
 	dir := writePackage(t)
 	broken := strings.Replace(goodYAML, old, text, 1)
 	if broken == goodYAML {
-		t.Fatalf("%q is not there", old)
+		t.Fatalf("%q is not in the package", old)
 	}
 	write(t, dir, FileName, []byte(broken))
 	f := CheckIn("", dir)

@@ -80,13 +80,13 @@ func TestDocument(t *testing.T) {
 	}
 	for name := range documented {
 		if registered[name] == "" {
-			t.Errorf("docs/metrics.md has %s, which is not there", name)
+			t.Errorf("docs/metrics.md has %s, which does not exist", name)
 		}
 	}
 	for _, used := range regexp.MustCompile(`mosel_\w+`).FindAllString(string(text), -1) {
 		base := regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(used, "")
 		if registered[used] == "" && registered[base] == "" {
-			t.Errorf("docs/metrics.md uses %s, which is not there", used)
+			t.Errorf("docs/metrics.md uses %s, which does not exist", used)
 		}
 	}
 }

@@ -119,7 +119,7 @@ func (f *fitful) compare() {
 	}
 	for _, i := range s.Instances {
 		if want := f.fleet[sched.InstanceID(i.ID)]; i.Up != want.Up || i.Slots != want.Slots || i.BusyShare < 0 {
-			f.t.Fatalf("instance %+v, in truth %+v", i, want)
+			f.t.Fatalf("instance %+v, want %+v", i, want)
 		}
 		for _, r := range i.Running {
 			if at, runs := running[r.Batch]; !runs || at != i.ID {

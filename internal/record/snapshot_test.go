@@ -198,7 +198,7 @@ func TestResumeForgets(t *testing.T) {
 	}
 	next.Jobs = nil
 	if err := tracker.Resume(next); err == nil || !strings.Contains(err.Error(), "I-2: batch 4 has items of unknown job 7") {
-		t.Errorf("a batch of a job that is not there: %v", err)
+		t.Errorf("a batch of an unknown job: %v", err)
 	}
 }
 

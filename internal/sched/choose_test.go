@@ -210,7 +210,7 @@ func TestChooseProperties(t *testing.T) {
 		}
 	}
 	if upgrades < 100 || upgrades > 900 {
-		t.Errorf("%d of 1000 choices are upgrades: the cores are all alike", upgrades)
+		t.Errorf("%d of 1000 choices are upgrades: the random cores are too similar", upgrades)
 	}
 }
 
@@ -309,7 +309,7 @@ func TestChooseBacklog(t *testing.T) {
 			unknown := c.forecast.irregular() * min(1, c.forecast.load())
 			want := c.forecast.late(c.now, 0.15*unknown*c.forecast.meanDeadline+(1+unknown)*test.work)
 			if want == 0 {
-				t.Fatal("nobody is late")
+				t.Fatal("no item is late")
 			}
 			near(t, "late", why.Options[0].Late, want, 1e-4*want)
 		})

@@ -204,7 +204,7 @@ func TestLateGrows(t *testing.T) {
 				last = late
 			}
 			if last == 0 {
-				t.Errorf("%s, load %g: nobody is late for two seconds of work", name, load)
+				t.Errorf("%s, load %g: no item is late for two seconds of work", name, load)
 			}
 		}
 	}

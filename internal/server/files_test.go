@@ -224,6 +224,6 @@ func TestNoFilesLeft(t *testing.T) {
 		t.Errorf("%v\n%s", err, c.log)
 	}
 	if log := c.log.String(); !strings.Contains(log, "too many open files") {
-		t.Errorf("the log does not say why nobody got in:\n%s", log)
+		t.Errorf("the log does not say why no connection was accepted:\n%s", log)
 	}
 }

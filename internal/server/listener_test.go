@@ -85,7 +85,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	second.Close()
 	third.Close()
 	if n := len(l.(*boundedListener).places); n != 0 {
-		t.Errorf("%d places are taken by nobody", n)
+		t.Errorf("%d places are taken without connections", n)
 	}
 }
 

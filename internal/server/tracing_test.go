@@ -212,7 +212,7 @@ func TestTraces(t *testing.T) {
 	c.check(t, traceOf(5), all, map[string]string{"mosel.model": "digits", "mosel.variant": "text", "mosel.deadline_ms": ""})
 	c.check(t, traceOf(6), all, map[string]string{"mosel.variant": "text"})
 	if len(c.requests) != 5 || c.requests[0].GetName() != "infer digits" || !slices.Contains(c.service, "mosel") {
-		t.Errorf("%d requests of services %q, the first called %q; the one that its caller does not sample is not to be there", len(c.requests), c.service, c.requests[0].GetName())
+		t.Errorf("%d requests of services %q, the first called %q; the request that its caller does not sample must be missing", len(c.requests), c.service, c.requests[0].GetName())
 	}
 }
 
