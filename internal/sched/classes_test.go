@@ -32,7 +32,7 @@ func arrive(id sched.JobID, model, items int, objective slo.Objective) sched.Arr
 	return sched.Arrive{Job: id, Model: model, Items: items, Present: 3, Objective: objective}
 }
 
-// want is an objective; deadline 0 is none.
+// want returns an objective; deadline 0 means none.
 func want(floor slo.Accuracy, deadline time.Duration, late slo.LateRule) slo.Objective {
 	o := slo.Objective{Floor: floor, Deadline: slo.Never, Late: late}
 	if deadline > 0 {
@@ -53,8 +53,8 @@ func step(t *testing.T, c *sched.Core, now time.Duration, e sched.Event) []sched
 	return out
 }
 
-// TestHopelessJobBehindTheHead has a job behind one that no free slot serves. It is not
-// started when it cannot be on time any more.
+// TestHopelessJobBehindTheHead has a job behind one that no free slot can serve. Once it
+// can no longer be on time, it must not start.
 func TestHopelessJobBehindTheHead(t *testing.T) {
 	m0 := classedModel(t, false, sched.Residence{}, sched.Residence{Variants: 3}) // class 1 only
 	m1 := scriptModel(t, "n", false, false)
@@ -70,8 +70,8 @@ func TestHopelessJobBehindTheHead(t *testing.T) {
 	}
 }
 
-// TestJobForAClassThatIsDown has a job that runs even if late and whose class is down.
-// Those behind it are told in time that theirs is over.
+// TestJobForAClassThatIsDown has a job with late rule run whose class is down. Jobs
+// behind it must still be shed as soon as they are hopeless.
 func TestJobForAClassThatIsDown(t *testing.T) {
 	m0 := classedModel(t, false, sched.Residence{}, sched.Residence{Variants: 3})
 	m1 := classedModel(t, false, sched.Residence{Variants: 3})
@@ -90,8 +90,8 @@ func TestJobForAClassThatIsDown(t *testing.T) {
 	}
 }
 
-// TestManyJobsForAnotherClass has many of these. A free slot of another class serves the
-// jobs behind them.
+// TestManyJobsForAnotherClass has many such jobs. A free slot of another class must serve
+// the jobs behind them.
 func TestManyJobsForAnotherClass(t *testing.T) {
 	m0 := classedModel(t, false, sched.Residence{}, sched.Residence{Variants: 3})
 	m1 := classedModel(t, false, sched.Residence{Variants: 3})
@@ -130,8 +130,8 @@ func TestPlannedVariantIsOnNoClassThatIsUp(t *testing.T) {
 	}
 }
 
-// TestLateBatchOfASlowClass has a job that the fast class serves in time. It is not put
-// into a batch of the slow one that ends too late for it.
+// TestLateBatchOfASlowClass has a job that the fast class can serve in time. It must not
+// join a batch of the slow class that ends too late for it.
 func TestLateBatchOfASlowClass(t *testing.T) {
 	m := scriptModel(t, "m", false, true)
 	c := newCore(t, plan.PolicyAggressive, m)
@@ -139,7 +139,7 @@ func TestLateBatchOfASlowClass(t *testing.T) {
 	step(t, c, 0, arrive(1, 0, 1, want(950_000, 0, slo.LateRun))) // fast, until 10 ms
 	step(t, c, 0, sched.InstanceUp{Instance: 1, Class: 1})
 	step(t, c, 0, arrive(2, 0, 1, want(950_000, 0, slo.LateRun)))        // slow, until 30 ms
-	step(t, c, 1*ms, arrive(3, 0, 1, want(950_000, 2*ms, slo.LateRun)))  // overdue whatever happens
+	step(t, c, 1*ms, arrive(3, 0, 1, want(950_000, 2*ms, slo.LateRun)))  // late in any case
 	step(t, c, 1*ms, arrive(4, 0, 1, want(950_000, 40*ms, slo.LateRun))) // on time on the fast one, in 10 ms
 	// The slow one is free first.
 	for _, a := range step(t, c, 5*ms, sched.Done{Batch: 2, Took: 5 * ms}) {
@@ -168,8 +168,8 @@ func TestRouteWithAStepOnNoClassThatIsUp(t *testing.T) {
 	}
 }
 
-// TestSpeedOfAClassFollowsMeasurements has a class that turns out to be ten times slower
-// than planned while it is up. Estimates are then the same as if it had come up so.
+// TestSpeedOfAClassFollowsMeasurements has a class that is measured to be ten times
+// slower than planned. Estimates must then be as if it had started with that speed.
 func TestSpeedOfAClassFollowsMeasurements(t *testing.T) {
 	busy := func(refresh bool) (waiting time.Duration, reason slo.Reason) {
 		m := scriptModel(t, "m", false, false)
@@ -230,7 +230,7 @@ func TestSpeedOfAClassFollowsMeasurements(t *testing.T) {
 }
 
 // TestItemsPlannedForTwoClasses has a job that is planned in parts for two classes. Both
-// start at once.
+// parts must start at once.
 func TestItemsPlannedForTwoClasses(t *testing.T) {
 	m := classedModel(t, false, sched.Residence{Variants: 1}, sched.Residence{Variants: 2})
 	c := newCore(t, plan.PolicyAggressive, m)

@@ -90,7 +90,7 @@ func (c *Core) leads(p *pool, free []freeClass) (j *job, at, route int) {
 	return nil, 0, 0
 }
 
-// freeClass is a class with a free slot: the one that has been free longest.
+// freeClass is a class with a free slot, and its slot that has been free longest.
 type freeClass struct {
 	id ClassID
 	at int // index in Core.idle

@@ -6,27 +6,28 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// scanFactor bounds how far behind the head a batch looks for more items, in
-// largest batches: with several models or floors queued, not every job fits.
+// scanFactor bounds how many queued jobs are visited to fill a batch, in multiples of
+// the largest batch. If jobs of several models or floors are queued, not every job
+// fits.
 const scanFactor = 4
 
-// gather collects the items of one batch: those of its head first, then, in the
-// queue's order, whatever may run on the same variant, as long as nobody who could be
-// on time is made late by the batch growing.
+// gather collects the items of one batch: first those of its head, then, in the order
+// of the queue, items that may run on the same variant. The batch does not grow if that
+// makes a job late that could be on time.
 type gather struct {
 	core     *Core
 	m        *model
 	on       *residence
 	route    int  // of the head
-	variant  int  // its first step
-	upgraded bool // the route is more accurate than the head's plan
+	variant  int  // first step of the route
+	upgraded bool // the route is more accurate than the head's planned one
 	max      int  // items
 	takes    []take
 	items    int
 	end      slo.Instant // the batch must end by then; Never: no bound
 }
 
-// take is a number of items of one job that take a route.
+// take is a number of items of one job on one route.
 type take struct {
 	job   *job
 	items int
@@ -36,7 +37,7 @@ type take struct {
 // collect walks the queue from the head of the batch.
 func (g *gather) collect(head *job) {
 	g.end = slo.Never
-	var passed time.Duration // work of the jobs that were passed over
+	var passed time.Duration // work of the jobs that wait
 	j := head
 	for scanned := 0; j != nil && g.items < g.max && scanned < scanFactor*g.max; scanned++ {
 		x := 0
@@ -62,13 +63,13 @@ func (g *gather) add(j *job) (taken int) {
 		taken = g.takeSome(j, g.route, planned)
 	}
 	for r := len(g.m.Planner.Variants()); r <= len(routes); r++ {
-		other := r // the routes of several steps, and then the variant alone
+		other := r // first the routes with several steps, then the variant alone
 		if r == len(routes) {
 			other = g.variant
 		}
 		if other == g.route || routes[other].Variant != g.variant || j.strategy[other] == 0 ||
 			g.upgraded && routes[other].Accuracy < routes[g.route].Accuracy {
-			continue // these are taken already, if they may be
+			continue // taken already, or not allowed
 		}
 		taken += g.takeSome(j, other, j.strategy[other])
 	}
@@ -85,14 +86,14 @@ func (g *gather) takeSome(j *job, route, x int) int {
 	return x
 }
 
-// fit is the largest number of items, at most x, with which the batch ends in
-// time for all in it and all passed over. The head of the queue gets at least
-// one item: it is late rather than never run.
+// fit returns the largest number of items, at most x, with which the batch ends in time
+// for the jobs in it and those left waiting. The head of the queue gets at least one
+// item: better late than never.
 func (g *gather) fit(j *job, route, x int) int {
 	end := g.end
 	least := g.m.safe(g.on.batchTime(g.variant, g.items+1))
 	if g.items == 0 {
-		least = g.on.batchTime(g.variant, 1) // the head runs, if only just
+		least = g.on.batchTime(g.variant, 1) // no safety margin: the head must run if it can be on time at all
 	}
 	own := j.objective.Deadline
 	if own != slo.Never {
@@ -116,14 +117,14 @@ func (g *gather) fit(j *job, route, x int) int {
 }
 
 // quickerElsewhere reports whether another class could still serve a job on time that
-// is due by own.
+// is due at own.
 func (c *Core) quickerElsewhere(g *gather, own slo.Instant) bool {
 	return len(c.up) > 1 && c.now.Add(c.quickest(g.m, g.variant, 1)) <= own
 }
 
-// protect bounds the batch's end so that a job left waiting, fully or in part,
-// can still be on time after it: passed is the work of the jobs before it that
-// wait too, taken the number of its own items in the batch.
+// protect bounds the batch's end so that a job of which items stay waiting can still be
+// on time. passed is the work of the waiting jobs before it, taken the number of its
+// own items in the batch.
 func (g *gather) protect(j *job, passed time.Duration, taken int) {
 	latest := j.latest - slo.Instant(passed) + slo.Instant(g.on.batchTime(g.variant, taken))
 	if j.latest != slo.Never && g.core.now.Add(g.on.batchTime(g.variant, max(1, g.items))) <= latest {

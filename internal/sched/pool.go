@@ -6,21 +6,20 @@ import (
 )
 
 // pool is the queue of the models that the same classes have, with the slots of these
-// classes: what a job waits for. A server whose models are on all its classes has one
-// pool. Where classes are in several pools, estimates count the work of all of them as
-// if it came first.
+// classes. If all classes have all models, there is one pool. If a class is in several
+// pools, estimates count the work of all of them as if it came first.
 type pool struct {
 	classes uint64 // by ClassID
 	queue   queue
-	up      []ClassID // of the classes, those that have slots; one of them where none has
-	slots   int       // over all of these
-	near    []*pool   // that share a class with it; itself is the first
+	up      []ClassID // the classes with slots; if none has slots, one of the classes
+	slots   int       // over all of these classes
+	near    []*pool   // pools that share a class with it; the first is the pool itself
 }
 
 // classesMax bounds ClassID: a pool's classes are 64 bits.
 const classesMax = 64
 
-// poolOf is the pool of a model.
+// poolOf returns the pool of a model.
 func (c *Core) poolOf(m *model) *pool {
 	classes := uint64(math.MaxUint64)
 	if m.Classes != nil {
@@ -48,7 +47,7 @@ func (c *Core) poolOf(m *model) *pool {
 	return p
 }
 
-// findUp finds out which classes of a pool have slots.
+// findUp determines which classes of a pool have slots.
 func (c *Core) findUp(p *pool) {
 	p.up, p.slots = p.up[:0], 0
 	lowest := ClassID(0)
@@ -69,10 +68,11 @@ func (c *Core) findUp(p *pool) {
 	}
 }
 
-// slotsOr1 is the number of slots that share the pool's work, at least 1 for estimates.
+// slotsOr1 returns the number of slots that share the pool's work, or 1 if there are
+// none, for estimates.
 func (p *pool) slotsOr1() int { return max(1, p.slots) }
 
-// around is as in queue, over all jobs that may wait for the same slots.
+// around is queue.around over all jobs that may wait for the same slots.
 func (p *pool) around(j *job) (before, slackAfter int64) {
 	slackAfter = slackMax
 	for _, q := range p.near {
@@ -82,7 +82,7 @@ func (p *pool) around(j *job) (before, slackAfter int64) {
 	return before, slackAfter
 }
 
-// total is the work of all jobs that may wait for the same slots.
+// total returns the work of all jobs that may wait for the same slots.
 func (p *pool) total() (sum int64) {
 	for _, q := range p.near {
 		sum += q.queue.total()
@@ -90,7 +90,7 @@ func (p *pool) total() (sum int64) {
 	return sum
 }
 
-// slack is the least slack of the queues of these jobs.
+// slack returns the least slack of the queues of these jobs.
 func (p *pool) slack() int64 {
 	least := int64(slackMax)
 	for _, q := range p.near {
@@ -99,13 +99,13 @@ func (p *pool) slack() int64 {
 	return least
 }
 
-// waiting is the time in which the pool's slots would work off all that is queued for
-// them and running, as cheaply as the floors allow.
+// waiting returns the time in which the pool's slots would finish all queued and running
+// work, as cheaply as the floors allow.
 func (c *Core) waiting(p *pool) time.Duration {
 	return c.busyTime(p) + time.Duration(p.total())
 }
 
-// share is the part of all that a pool's slots can do which one slot of a class has.
+// share returns the share of a pool's capacity that one slot of a class has.
 func (c *Core) share(p *pool, id ClassID) float64 {
 	if len(p.up) == 1 {
 		return 1 / float64(p.slotsOr1())
@@ -113,7 +113,7 @@ func (c *Core) share(p *pool, id ClassID) float64 {
 	return c.classes[id].speed / c.power(p)
 }
 
-// power is how many slots of the planners' speed a pool's slots together are worth.
+// power returns a pool's capacity, in slots of the planners' speed.
 func (c *Core) power(p *pool) (sum float64) {
 	for _, id := range p.up {
 		sum += float64(c.classes[id].slots) * c.classes[id].speed
@@ -121,9 +121,8 @@ func (c *Core) power(p *pool) (sum float64) {
 	return sum
 }
 
-// busyTime is how long the batches that run in a pool's slots still take, by all these
-// slots together. Without an instance nothing is free until one comes up; estimates
-// then start from now.
+// busyTime returns how long the running batches in a pool's slots still take, divided
+// over these slots. Without an instance it is 0, so estimates start from now.
 func (c *Core) busyTime(p *pool) time.Duration {
 	left := func(k *class) int64 { return max(0, k.endSum-int64(c.now)*int64(k.busy)) }
 	if len(p.up) == 1 {

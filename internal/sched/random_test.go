@@ -21,8 +21,8 @@ var (
 	seeds     = flag.Uint64("seeds", 150, "how many seeds of TestRandomEvents to run")
 )
 
-// TestRandomEvents drives cores directly, in ways in which no simulation does: parts of
-// batches fail, models come and go, slots go down to none, servers drain. The
+// TestRandomEvents drives cores directly, in ways that the simulator does not: parts of
+// batches fail, models are added and removed, slots fall to 0, servers drain. The
 // invariants are checked after every step, and a tracker follows.
 func TestRandomEvents(t *testing.T) {
 	for seed := *firstSeed; seed < *firstSeed+*seeds; seed++ {
@@ -41,7 +41,7 @@ func (discard) Ended(*record.Batch)       {}
 func (d *discard) Finished(j *record.Job) { d.tracker.Recycle(j) }
 func (discard) Changed(int, record.Queue) {}
 
-// driver is a core with what its driver knows.
+// driver is a core with its driver's state.
 type driver struct {
 	rng     *rand.Rand
 	c       *sched.Core
@@ -120,7 +120,7 @@ func randomModel(t testing.TB, rng *rand.Rand) sched.Model {
 	return m
 }
 
-// step tells the core of an event and checks what it does.
+// step sends the core an event and checks its actions.
 func (d *driver) step(e sched.Event) error {
 	d.log = append(d.log, fmt.Sprintf("%v %+v", time.Duration(d.now), e))
 	if len(d.log) > 12 {
@@ -276,7 +276,7 @@ func randomEvents(t testing.TB, seed uint64) (err error) {
 	return d.drain()
 }
 
-// happen draws an event.
+// happen draws and sends an event.
 func (d *driver) happen(t testing.TB) error {
 	switch k := d.rng.IntN(20); {
 	case k < 7:
@@ -298,12 +298,12 @@ func (d *driver) happen(t testing.TB) error {
 	return d.step(sched.Tick{})
 }
 
-// instances are numbered from 0; each third is of a class.
+// instances are numbered from 0; each third belongs to a class.
 const instances = 6
 
 func classOf(id sched.InstanceID) sched.ClassID { return sched.ClassID(id % 3) }
 
-// instance lets an instance go down, come up or be resized.
+// instance takes an instance down, brings it up or resizes it.
 func (d *driver) instance(id sched.InstanceID, what int) error {
 	_, up := d.up[id]
 	switch {
@@ -330,7 +330,7 @@ func (d *driver) instance(id sched.InstanceID, what int) error {
 	return nil
 }
 
-// replace serves another model in the place of one that has no jobs.
+// replace replaces a model without jobs by another model.
 func (d *driver) replace(t testing.TB) error {
 	numbers := slices.Sorted(maps.Keys(d.models))
 	number := numbers[d.rng.IntN(len(numbers))]
@@ -346,7 +346,7 @@ func (d *driver) replace(t testing.TB) error {
 	return d.step(sched.Serve{Model: number, Spec: d.models[number]})
 }
 
-// drain lets everything end (I-13).
+// drain lets all jobs end (I-13).
 func (d *driver) drain() error {
 	err := d.step(sched.Drain{})
 	for id := range sched.InstanceID(instances) {
