@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
@@ -265,13 +264,7 @@ func (m *model) after(route int) time.Duration {
 // routes with lower indices, so these are computed first.
 func (c *Core) measureRoutes(m *model) {
 	routes := m.Planner.Routes()
-	if len(routes) == len(m.slowness) && m.tails == nil && !slices.ContainsFunc(routes, func(r plan.Route) bool { return r.Next != nil }) {
-		return
-	}
-	if m.tails == nil {
-		m.tails, m.behind = make([]float64, len(routes)), make([]time.Duration, len(routes))
-	}
-	for i := range routes {
+	for i := range m.tails {
 		m.tails[i], m.behind[i] = 0, 0
 		for _, b := range routes[i].Next {
 			m.tails[i] += b.Share * m.perItem(b.Route)

@@ -64,8 +64,12 @@ func (c *Core) newModel(m Model) *model {
 	k.known = k.runnable(func(v int) bool {
 		return m.Classes == nil || slices.ContainsFunc(m.Classes, func(r Residence) bool { return r.Variants.Has(v) })
 	})
+	if routes := m.Planner.Routes(); slices.ContainsFunc(routes, func(r plan.Route) bool { return r.Next != nil }) {
+		k.tails, k.behind = make([]float64, len(routes)), make([]time.Duration, len(routes))
+	}
 	k.pool = c.poolOf(k)
 	c.measure(k)
+	k.moved = false // it has no jobs yet
 	return k
 }
 

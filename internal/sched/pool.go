@@ -50,21 +50,20 @@ func (c *Core) poolOf(m *model) *pool {
 // findUp determines which classes of a pool have slots.
 func (c *Core) findUp(p *pool) {
 	p.up, p.slots = p.up[:0], 0
-	lowest := ClassID(0)
-	for id := len(c.classes) - 1; id >= 0; id-- {
+	lowest := ClassID(-1)
+	for id, k := range c.classes {
 		if p.classes&(1<<id) == 0 {
 			continue
 		}
-		lowest = ClassID(id)
-		p.slots += c.classes[id].slots
-	}
-	for id, k := range c.classes {
-		if p.classes&(1<<id) != 0 && k.slots > 0 {
+		if lowest < 0 {
+			lowest = ClassID(id)
+		}
+		if p.slots += k.slots; k.slots > 0 {
 			p.up = append(p.up, ClassID(id))
 		}
 	}
 	if len(p.up) == 0 {
-		p.up = append(p.up, lowest)
+		p.up = append(p.up, max(lowest, 0))
 	}
 }
 
