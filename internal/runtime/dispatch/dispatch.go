@@ -46,11 +46,9 @@ func (r *Runtime) Close() error {
 // Load loads the variants where they belong. Where all belong to one place, the
 // instance is that place's own.
 func (r *Runtime) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
-	variants := opts.Variants
-	if variants == nil {
-		for v := range m.Variants {
-			variants = append(variants, v)
-		}
+	variants, err := opts.Resolve(m)
+	if err != nil {
+		return nil, err
 	}
 	list := r.split(m, variants)
 	if slices.ContainsFunc(list, func(l share) bool { return l.runtime == nil }) {

@@ -87,13 +87,9 @@ func (*Runtime) Close() error { return nil }
 // Load makes an instance. More threads do not make it faster.
 func (r *Runtime) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
 	op := "load " + m.Name
-	if opts.Threads < 1 {
-		return nil, slo.E(op, slo.KindInvalid, "%d intra-op threads: at least 1 is needed", opts.Threads)
-	}
-	for _, v := range opts.Variants {
-		if v < 0 || v >= len(m.Variants) {
-			return nil, slo.E(op, slo.KindInvalid, "there is no variant %d; the model has %d", v, len(m.Variants))
-		}
+	variants, err := opts.Resolve(m)
+	if err != nil {
+		return nil, err
 	}
 	if err := r.hang(ctx, m); err != nil {
 		return nil, runtime.Ended(op, err)
@@ -104,10 +100,7 @@ func (r *Runtime) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Opti
 		loaded:  make([]bool, len(m.Variants)),
 		batches: make([][]modelpkg.BatchProfile, len(m.Variants)),
 	}
-	for v := range m.Variants {
-		if opts.Variants != nil && !slices.Contains(opts.Variants, v) {
-			continue
-		}
+	for _, v := range variants {
 		batches, err := r.batches(m, v)
 		if err != nil {
 			return nil, slo.E(op, slo.KindInvalid, "%w", err)

@@ -94,14 +94,9 @@ func (r *Runtime) guardedLoad(ctx context.Context, m *modelpkg.Model, opts runti
 
 func (r *Runtime) load(ctx context.Context, m *modelpkg.Model, opts runtime.Options) (*instance, error) {
 	op := "load " + m.Name
-	if opts.Threads < 1 {
-		return nil, slo.E(op, slo.KindInvalid, "%d intra-op threads: at least 1 is needed", opts.Threads)
-	}
-	variants := opts.Variants
-	if variants == nil {
-		for i := range m.Variants {
-			variants = append(variants, i)
-		}
+	variants, err := opts.Resolve(m)
+	if err != nil {
+		return nil, err
 	}
 	in := &instance{
 		runtime:    r,
@@ -165,9 +160,6 @@ func (in *instance) declare(op string) error {
 }
 
 func (in *instance) load(op string, variant, threads int, files *files) error {
-	if variant < 0 || variant >= len(in.model.Variants) {
-		return slo.E(op, slo.KindInvalid, "there is no variant %d; the model has %d", variant, len(in.model.Variants))
-	}
 	if in.steps[variant] != nil {
 		return nil
 	}

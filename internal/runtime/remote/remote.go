@@ -52,14 +52,9 @@ func (Runtime) Close() error { return nil }
 // reached, or is not ready), cancelled or deadline exceeded.
 func (Runtime) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Options) (runtime.Instance, error) {
 	op := "load " + m.Name
-	if opts.Threads < 1 {
-		return nil, slo.E(op, slo.KindInvalid, "%d intra-op threads: at least 1 is needed", opts.Threads)
-	}
-	variants := opts.Variants
-	if variants == nil {
-		for i := range m.Variants {
-			variants = append(variants, i)
-		}
+	variants, err := opts.Resolve(m)
+	if err != nil {
+		return nil, err
 	}
 	in := &instance{model: m, routes: make([]*route, len(m.Variants)), slots: slotsMax}
 	for _, v := range variants {
