@@ -111,7 +111,7 @@ func (r *Runtime) load(ctx context.Context, m *modelpkg.Model, opts runtime.Opti
 	files := &files{model: m}
 	defer files.delete()
 	for _, v := range variants {
-		if err := in.load(op, v, opts.Threads, files); err != nil {
+		if err := in.load(v, opts.Threads, files); err != nil {
 			return nil, errors.Join(err, in.Close())
 		}
 		if ctx.Err() != nil {
@@ -159,7 +159,7 @@ func (in *instance) declare(op string) error {
 	return nil
 }
 
-func (in *instance) load(op string, variant, threads int, files *files) error {
+func (in *instance) load(variant, threads int, files *files) error {
 	if in.steps[variant] != nil {
 		return nil
 	}
