@@ -97,7 +97,7 @@ func loadPlanning(arg string, f planFlags) (planning, error) {
 	if err != nil {
 		return planning{}, usageError{err}
 	}
-	p := planning{model: m, profile: profile, planner: planner, allowed: planner.Runnable(present, 0)}
+	p := planning{model: m, profile: profile, planner: planner, allowed: planner.Runnable(slo.Carried{Present: present})}
 	if p.allowed == 0 {
 		return planning{}, slo.E("plan "+m.Name, slo.KindInvalid, "no variant runs on only %s", strings.Join(f.modalities, ", "))
 	}

@@ -189,7 +189,14 @@ func (x *exchange) job(m *modelpkg.Model, from origin, itemsMax int) (engine.Req
 	if err != nil {
 		return engine.Request{}, c, err
 	}
-	return engine.Request{ID: x.request.ID, Client: from.client, Modalities: c.union, Choice: chosen, Items: x.items, Encoded: x.files, Mixed: c.runs(chosen), Objective: goal}, c, nil
+	r := engine.Request{ID: x.request.ID, Client: from.client, Modalities: c.union, Choice: chosen, Items: x.items, Encoded: x.files, Mixed: c.runs(chosen), Objective: goal}
+	if m.Sized() {
+		if err := x.reserve(int64(len(x.items)) * m.FittedBytesMax()); err != nil {
+			return engine.Request{}, c, err
+		}
+		r.Shapes = itemShapes(m, x.given)
+	}
+	return r, c, nil
 }
 
 // facts returns the parameters of an answer: what ran and its expected accuracy.

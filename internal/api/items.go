@@ -170,7 +170,7 @@ func fits(in tensor.Tensor, spec modelpkg.Input) error {
 
 // tooLong checks the dynamic dimension of an input against its bound.
 func tooLong(in tensor.Tensor, spec modelpkg.Input) error {
-	if spec.Max == 0 {
+	if spec.Max == 0 || spec.Buckets != nil { // the engine finds a bucket, or none
 		return nil
 	}
 	if axis := slices.Index(spec.Shape, -1); axis >= 0 && in.Shape[1+axis] > spec.Max {
@@ -189,24 +189,40 @@ func declared(spec modelpkg.Spec) string {
 	return strings.Replace(batched(spec.Shape).String(), "[-1", "[items", 1)
 }
 
+// itemShapes returns the shapes of an item's inputs where they do not follow from its
+// bytes, nil for others; nil: there are none.
+func itemShapes(m *modelpkg.Model, given []*tensor.Tensor) (shapes []tensor.Shape) {
+	for i, in := range given {
+		if in == nil || m.Inputs[i].Buckets == nil || in.DType != m.Inputs[i].DType {
+			continue
+		}
+		if shapes == nil {
+			shapes = make([]tensor.Shape, len(given))
+		}
+		shapes[i] = slices.Clone(in.Shape[1:])
+	}
+	return shapes
+}
+
 // sentModalities turns the inputs that were given into modalities: each must be
 // given as a whole or not at all.
 func (x *exchange) sentModalities(m *modelpkg.Model, given []*tensor.Tensor) (slo.Modalities, error) {
 	var set slo.Modalities
 	for i, modality := range m.Modalities {
 		var missing []int
+		if !slices.ContainsFunc(modality.Inputs, func(input int) bool { return given[input] != nil }) {
+			continue
+		}
 		for _, input := range modality.Inputs {
-			if given[input] == nil && !x.isFilled(m, input) {
+			if given[input] == nil && !x.isFilled(m, input) && !m.IsBeside(input) {
 				missing = append(missing, input)
 			}
 		}
-		switch {
-		case len(missing) == 0:
-			set |= 1 << i
-		case len(missing) < len(modality.Inputs):
+		if len(missing) > 0 {
 			return 0, invalid("modality %q needs all of its inputs (%s): %s is missing", modality.Name,
 				strings.Join(inputNames(m, modality.Inputs), ", "), strings.Join(inputNames(m, missing), ", "))
 		}
+		set |= 1 << i
 	}
 	return set, nil
 }

@@ -260,6 +260,9 @@ func properties(s engine.Served) map[string]string {
 
 // declarations adds the package's optional declarations of an input.
 func declarations(p map[string]string, in modelpkg.Input) {
+	if in.Buckets != nil {
+		p["buckets."+in.Name] = in.SizesText()
+	}
 	if in.Max > 0 {
 		p["max."+in.Name] = strconv.FormatInt(in.Max, 10)
 	}

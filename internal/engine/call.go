@@ -26,6 +26,8 @@ type call struct {
 	done    chan struct{}
 	finish  sched.FinishJob
 
+	sizes    slo.Sizes        // of every item, unless Mixed says more
+	own      [][]tensor.Shape // by item and input: the shapes before they were filled up; nil: no output follows them
 	outputs  []tensor.Tensor
 	texts    []gathered // by output, with outputs; nil: one part brought all
 	variants []int

@@ -37,6 +37,9 @@ func (b *running) decode(decoder *media.Decoder) error {
 			b.items[at.item][input] = data
 		}
 		if files[f].Err == nil {
+			files[f].Err = b.refit(at.item, at.input)
+		}
+		if files[f].Err == nil {
 			continue
 		}
 		if b.faulty == nil {

@@ -33,7 +33,7 @@ type deployment struct {
 	told      *feed.Model // as published in the feed
 	planner   *plan.Planner
 	trials    []trial                       // what warming up runs, the best first
-	samples   []runtime.Item                // a few, all of the same lengths, until it is warm
+	samples   []modelpkg.Fitted             // a few, all of the same lengths, until it is warm
 	sized     []string                      // by variant: the output whose size was seen to depend on values, "" if none was
 	scale     []float64                     // by variant: how much slower than profiled, as warming up saw it
 	instances []*instance                   // by worker, nil where that is lost; the loop's while it is served
@@ -330,6 +330,9 @@ func (l Lease) Infer(ctx context.Context, r Request) (Response, error) {
 	}
 	e := l.engine
 	c := &call{Request: r, served: l.deployment, ids: e.ids, arrived: e.Now(), done: make(chan struct{})}
+	if err := c.fit(); err != nil {
+		return Response{}, err
+	}
 	if !e.post(func(l *loop) { l.submit(c) }) {
 		return Response{}, slo.E("", slo.KindUnavailable, "the server has shut down")
 	}

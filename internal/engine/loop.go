@@ -187,7 +187,7 @@ func (l *loop) submit(c *call) {
 		objective.Deadline -= slo.Instant(min(answerTime, left/answerShare))
 	}
 	c.event = sched.Arrive{Job: c.job, Client: l.engine.clientID(c.Client), Model: c.served.number, Items: len(c.Items), Bytes: c.bytes(),
-		Present: c.Modalities, Choice: c.Choice, Mixed: c.Mixed, Objective: objective, Expires: c.Objective.Deadline}
+		Present: c.Modalities, Choice: c.Choice, Sizes: c.sizes, Mixed: c.Mixed, Objective: objective, Expires: c.Objective.Deadline}
 	c.left = len(c.Items)
 	s := feed.Step{Event: c.event, Request: c.ID, Client: c.Client}
 	l.take(&s)
@@ -211,7 +211,7 @@ func (l *loop) dispatch(d sched.Dispatch) {
 	b := &s.running
 	served := l.deployments[d.Model]
 	now := l.engine.Now()
-	*b = running{dispatch: d, started: now, served: served, instance: served.instances[d.Instance], items: b.items[:0], results: b.results[:0], rows: b.rows[:0], order: b.order[:0], encoded: b.encoded[:0]}
+	*b = running{dispatch: d, started: now, served: served, instance: served.instances[d.Instance], items: b.items[:0], results: b.results[:0], rows: b.rows[:0], order: b.order[:0], encoded: b.encoded[:0], own: b.own[:0]}
 	if b.instance == nil {
 		b.awaited = served.mending[d.Instance]
 	} else {
@@ -224,6 +224,9 @@ func (l *loop) dispatch(d sched.Dispatch) {
 			c.started = now
 		}
 		b.items = append(b.items, c.Items[p.First:p.First+p.Count]...)
+		if c.own != nil {
+			b.own = append(b.own, c.own[p.First:p.First+p.Count]...)
+		}
 		for range p.Count {
 			b.encoded = append(b.encoded, c.Encoded)
 		}

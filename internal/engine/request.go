@@ -19,6 +19,9 @@ type Request struct {
 	// Encoded says of which inputs the items hold a file, from which the input is made
 	// before it runs, and only if it runs; nil: of none.
 	Encoded   []bool
+	// Shapes are those of an item's inputs. Only inputs with more than one dimension of -1
+	// need them; the sizes of others follow from their bytes.
+	Shapes    []tensor.Shape
 	Objective slo.Objective // Deadline on the engine's clock, see Engine.Now
 	// Mixed says what the items carry where that differs: it adds up to Items. Nil:
 	// Modalities and Choice hold for all.

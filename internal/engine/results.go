@@ -66,7 +66,7 @@ func (b *running) compute(w *worker, decoder *media.Decoder) {
 			b.results[i].err = b.err
 			continue
 		}
-		if b.results[i] = b.join(items, first, p.Count); b.results[i].err != nil {
+		if b.results[i] = b.cut(b.join(items, first, p.Count), first, p.Count); b.results[i].err != nil {
 			failed++
 		}
 		first += p.Count

@@ -3,11 +3,9 @@ package engine
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
@@ -28,7 +26,7 @@ const (
 // trial is an item to warm up with.
 type trial struct {
 	what string
-	item runtime.Item // every input of the model
+	item func(variant int) runtime.Item // every input that the variant reads
 }
 
 // trials returns the items to warm up a model with, the best first. The best is a
@@ -50,27 +48,29 @@ func (e *Engine) trials(d *deployment) []trial {
 		e.log.Warn("no sample to warm up with", "model", d.Model.Name, "error", err)
 	}
 	lengths := d.lengths(samples)
-	if len(samples) > 0 {
-		trials = append(trials, trial{"a sample of " + d.Model.Evaluation.Profile, d.fit(samples[0], lengths)})
-		for _, sample := range samples {
-			d.samples = append(d.samples, d.fit(sample, lengths))
-		}
+	for _, sample := range samples {
+		sample.Item = d.fit(sample.Item, lengths)
+		d.samples = append(d.samples, sample)
 	}
-	return append(trials, trial{"zeros, where the package allows them", d.uniform(lengths, 0)}, trial{"ones", d.uniform(lengths, 1)})
+	if len(samples) > 0 {
+		trials = append(trials, trial{"a sample of " + d.Model.Evaluation.Profile, func(v int) runtime.Item { return d.sample(0, v) }})
+	}
+	return append(trials, trial{"zeros, where the package allows them", func(v int) runtime.Item { return d.uniform(v, lengths, 0) }},
+		trial{"ones", func(v int) runtime.Item { return d.uniform(v, lengths, 1) }})
 }
 
 // lengths returns the sizes of the inputs' dynamic dimensions for measuring: those of
 // the profile, else of the samples, else the largest allowed.
-func (d *deployment) lengths(samples [][][]byte) []int {
+func (d *deployment) lengths(samples []modelpkg.Fitted) []int {
 	lengths := make([]int, len(d.Model.Inputs))
 	for i, in := range d.Model.Inputs {
 		switch {
-		case !slices.Contains(in.Shape, -1):
+		case !slices.Contains(in.Shape, -1) || in.Buckets != nil:
 			lengths[i] = 1
 		case d.Profile.Lengths[in.Name] > 0:
 			lengths[i] = int(d.Profile.Lengths[in.Name])
 		case len(samples) > 0:
-			lengths[i] = runtime.Length(in.Spec, samples[0][i])
+			lengths[i] = runtime.Length(in.Spec, samples[0].Item[i])
 		default:
 			lengths[i] = int(max(in.Max, 1))
 		}
@@ -84,61 +84,30 @@ func (d *deployment) lengths(samples [][][]byte) []int {
 func (d *deployment) fit(sample runtime.Item, lengths []int) runtime.Item {
 	item := make(runtime.Item, len(sample))
 	for i, in := range d.Model.Inputs {
-		item[i] = runtime.Resize(in.Spec, sample[i], lengths[i])
+		if item[i] = sample[i]; in.Buckets == nil {
+			item[i] = runtime.Resize(in.Spec, sample[i], lengths[i])
+		}
 	}
 	return item
 }
 
-// uniform returns an item of these lengths in which every element is number, or the
-// number of the declared range closest to it.
-func (d *deployment) uniform(lengths []int, number float64) runtime.Item {
+// sample returns a sample with the sizes that a variant is made for.
+func (d *deployment) sample(i, variant int) runtime.Item {
+	return d.Model.Conform(d.samples[i].Item, d.samples[i].Sizes, variant)
+}
+
+// uniform returns an item for a variant, of these lengths, in which every element is
+// number, or the number of the declared range closest to it.
+func (d *deployment) uniform(variant int, lengths []int, number float64) runtime.Item {
 	item := make(runtime.Item, len(d.Model.Inputs))
 	for i, in := range d.Model.Inputs {
 		value := number
 		if in.Range != nil {
 			value = min(max(value, in.Range.Low), in.Range.High)
 		}
-		item[i] = bytes.Repeat(encode(in.DType, value), lengths[i]*runtime.Elements(in.Spec))
+		item[i] = bytes.Repeat(modelpkg.Element(in.DType, value), lengths[i]*runtime.Elements(d.Model.SpecOf(variant, i)))
 	}
 	return item
-}
-
-// encode returns a number as an element of a tensor. For the 16-bit types, precision is
-// cut towards zero, and numbers out of range become the closest in range.
-func encode(d tensor.DType, number float64) []byte {
-	switch d {
-	case tensor.FP64:
-		return binary.LittleEndian.AppendUint64(nil, math.Float64bits(number))
-	case tensor.FP32:
-		return binary.LittleEndian.AppendUint32(nil, math.Float32bits(float32(number)))
-	case tensor.BF16:
-		return binary.LittleEndian.AppendUint16(nil, uint16(math.Float32bits(float32(number))>>16))
-	case tensor.FP16:
-		return binary.LittleEndian.AppendUint16(nil, half(number))
-	case tensor.Bytes: // the number in words, as a graph may read it
-		text := strconv.FormatFloat(number, 'g', -1, 64)
-		return append(binary.LittleEndian.AppendUint32(nil, uint32(len(text))), text...)
-	case tensor.Bool:
-		if number != 0 {
-			return []byte{1}
-		}
-		return []byte{0}
-	default: // integers, two's complement
-		return binary.LittleEndian.AppendUint64(nil, uint64(int64(number)))[:max(d.Size(), 1)]
-	}
-}
-
-// half returns a number in FP16, 0 if it is too small for it.
-func half(number float64) uint16 {
-	bits := math.Float32bits(float32(number))
-	sign, exponent := uint16(bits>>16&0x8000), int(bits>>23&0xff)-127+15
-	switch {
-	case exponent <= 0:
-		return sign
-	case exponent >= 31:
-		return sign | 0x7bff // the largest
-	}
-	return sign | uint16(exponent<<10) | uint16(bits>>13&0x03ff)
 }
 
 // sizedSamples is how many samples are run to detect whether the size of an output
@@ -158,7 +127,7 @@ func (d *deployment) differsBySample(ctx context.Context, instance runtime.Insta
 	}
 	var first []tensor.Tensor
 	for i := range d.samples {
-		outputs, err := instance.Run(ctx, variant, d.samples[i:i+1])
+		outputs, err := instance.Run(ctx, variant, []runtime.Item{d.sample(i, variant)})
 		switch {
 		case err != nil: // measuring finds out which items the graph accepts
 		case first == nil:
@@ -180,7 +149,7 @@ func (d *deployment) differsBySample(ctx context.Context, instance runtime.Insta
 func (d *deployment) measure(ctx context.Context, instance runtime.Instance, v int) (float64, error) {
 	var first error
 	for _, t := range d.trials {
-		scale, err := d.measureWith(ctx, instance, v, t.item)
+		scale, err := d.measureWith(ctx, instance, v, t.item(v))
 		if err == nil {
 			return scale, nil
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/tensor"
 )
 
 // worker is one instance of the core. It runs batches of any model, one in each of its
@@ -96,6 +97,7 @@ type running struct {
 	aborted  bool               // the loop's: the core wants it ended early
 	items    []runtime.Item     // of the dispatch's parts, one after the other
 	encoded  [][]bool           // by item: call.Encoded
+	own      [][]tensor.Shape   // by item: call.own; empty: no output follows an input
 	faulty   []error            // by item: why it cannot run; nil: all can
 	results  []partResult       // by part of the dispatch
 	rows     []itemResult       // scratch space of compute, as are
@@ -114,6 +116,7 @@ func (s *slot) run(e *Engine) {
 		b.took = time.Since(began)
 		clear(b.items)
 		clear(b.encoded)
+		clear(b.own)
 		e.closeAll([]*instance{b.instance})
 		e.report(s, b)
 	}

@@ -150,7 +150,7 @@ func (d *Decoder) take(ctx context.Context, bytes int64, taken *int) error {
 // suits holds an input that was made of a file against what its package says.
 func suits(in *modelpkg.Input, shape []int64, data []byte) error {
 	for i, d := range in.Shape {
-		if d == -1 && in.Max > 0 && shape[i] > in.Max {
+		if d == -1 && in.Max > 0 && shape[i] > in.Max && (in.Buckets == nil || !in.Buckets.Cut) {
 			return fmt.Errorf("the file has length %d, but the model takes at most %d (max in its package)", shape[i], in.Max)
 		}
 	}

@@ -145,6 +145,7 @@ func (r *report) buildModalities(m *Model, s *spec) {
 	r.Unique(names, "modality")
 	r.Unique(inputs, "input")
 	r.buildTokens(m, s)
+	r.buildBuckets(m, s)
 }
 
 func (r *report) buildOutputs(m *Model, s *spec) {
@@ -154,6 +155,7 @@ func (r *report) buildOutputs(m *Model, s *spec) {
 		m.Outputs = append(m.Outputs, r.tensorOf(ts))
 	}
 	r.Unique(names, "output")
+	r.checkFollows(m, s)
 }
 
 // tensorOf checks one declaration on its own.
@@ -177,13 +179,13 @@ func (r *report) tensorOf(ts tensorSpec) Spec {
 		}
 		spec.Shape = append(spec.Shape, d.Value)
 	}
-	if dynamic > 1 {
-		r.At(ts.shaped, "%s has %d dynamic dimensions; at most one may be -1, so that its size follows from the data's length", ts.name.Text, dynamic)
-	}
 	if ts.most.Given() {
 		spec.Max = ts.most.Value
-		if dynamic == 0 {
+		switch {
+		case dynamic == 0:
 			r.At(ts.most.Place, "max is the largest size of a dimension that is -1; the shape %v has none", spec.Shape)
+		case dynamic > 1:
+			r.At(ts.most.Place, "max is for one dimension of -1; the shape %v has %d", spec.Shape, dynamic)
 		}
 	}
 	r.elements(ts, spec)

@@ -27,9 +27,9 @@ func (m *Model) ExternalScores(samples int) ([][]float64, error) {
 	all := make([][]float64, len(m.Variants))
 	var faults []error
 	for i, v := range m.Variants {
-		scores, err := readScores(h, v.Name, samples)
+		scores, err := readScores(h, v.Declared(), samples)
 		if err != nil {
-			faults = append(faults, fmt.Errorf("%s: %w", scoresPath(v.Name), err))
+			faults = append(faults, fmt.Errorf("%s: %w", scoresPath(v.Declared()), err))
 		}
 		all[i] = scores
 	}
@@ -75,9 +75,14 @@ func checkScores(m *Model, s *spec, r *report, set *Set) {
 		return
 	}
 	defer h.close()
-	for i, v := range m.Variants {
-		if _, err := readScores(h, v.Name, set.Len()); err != nil {
-			r.At(s.variants[i].Place, "variant %s: %s: %s", v.Name, filepath.ToSlash(scoresPath(v.Name)), err)
+	last := ""
+	for _, v := range m.Variants {
+		if v.Declared() == last {
+			continue
+		}
+		last = v.Declared()
+		if _, err := readScores(h, v.Declared(), set.Len()); err != nil {
+			r.At(s.variants[v.Of].Place, "variant %s: %s: %s", v.Declared(), filepath.ToSlash(scoresPath(v.Declared())), err)
 		}
 	}
 }

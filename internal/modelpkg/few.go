@@ -15,10 +15,10 @@ import (
 const fewBytesMax = 256 << 20
 
 // FirstSamples reads the first samples, at most n, of the set that the package is
-// profiled on, as the bytes of each of the model's inputs: runtime.Items. It reads
+// profiled on, filled up to their buckets. It reads
 // neither the rest nor the labels, so it takes milliseconds for a set of any size.
 // Without a set it returns none. Errors are those of OpenSet.
-func (m *Model) FirstSamples(n int) ([][][]byte, error) {
+func (m *Model) FirstSamples(n int) ([]Fitted, error) {
 	if m.Evaluation.Profile == "" {
 		return nil, nil
 	}
@@ -40,13 +40,17 @@ func (m *Model) FirstSamples(n int) ([][][]byte, error) {
 	return samples, nil
 }
 
-func (m *Model) firstSamples(r io.ReaderAt, size int64, n int) ([][][]byte, error) {
+func (m *Model) firstSamples(r io.ReaderAt, size int64, n int) ([]Fitted, error) {
 	archive, err := openNPZ(r, size)
 	if err != nil {
 		return nil, err
 	}
-	rows := make([]func(int) []byte, len(m.Inputs))
+	rows, stored := make([]func(int) []byte, len(m.Inputs)), make([]tensor.Shape, len(m.Inputs))
 	for i, in := range m.Inputs {
+		if m.IsBeside(i) && !slices.ContainsFunc(archive.File, func(f *zip.File) bool { return f.Name == in.Name+npySuffix }) {
+			rows[i] = func(int) []byte { return nil }
+			continue
+		}
 		array, err := firstRows(archive, in, n)
 		if err != nil {
 			return nil, err
@@ -57,14 +61,19 @@ func (m *Model) firstSamples(r io.ReaderAt, size int64, n int) ([][][]byte, erro
 		if rows[i], err = bindInput(in, array, 0); err != nil {
 			return nil, err
 		}
+		stored[i] = array.Shape[min(1, len(array.Shape)):]
 	}
-	samples := make([][][]byte, n)
+	samples := make([]Fitted, n)
 	for i := range samples {
+		var item [][]byte
 		for k, row := range rows {
-			samples[i] = append(samples[i], row(i))
+			item = append(item, row(i))
 			if err := m.Inputs[k].CheckRange(row(i)); err != nil {
 				return nil, err
 			}
+		}
+		if samples[i], err = m.fitSample(item, stored); err != nil {
+			return nil, err
 		}
 	}
 	return samples, nil

@@ -27,7 +27,7 @@ func TestFirstSamplesAreThoseOfTheSet(t *testing.T) {
 			t.Fatalf("%d samples of %d, %v", len(samples), n, err)
 		}
 		for i, sample := range samples {
-			for k, data := range sample {
+			for k, data := range sample.Item {
 				if !bytes.Equal(data, set.Item(i)[k]) {
 					t.Errorf("sample %d, input %d differs", i, k)
 				}
@@ -68,7 +68,7 @@ func TestFirstSamples(t *testing.T) {
 		want byte // in the second sample
 	}{{array("k", tensor.Shape{}, 7), 7}, {array("k", tensor.Shape{3}, 7, 8, 9), 8}} {
 		samples, err := few(t, x, test.k).FirstSamples(2)
-		if err != nil || len(samples) != 2 || !bytes.Equal(samples[1][0], []byte{3, 4}) || !bytes.Equal(samples[1][1], []byte{test.want}) {
+		if err != nil || len(samples) != 2 || !bytes.Equal(samples[1].Item[0], []byte{3, 4}) || !bytes.Equal(samples[1].Item[1], []byte{test.want}) {
 			t.Errorf("%v, %v", samples, err)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 func (r *report) checkLengths(m *Model, s *spec, h *home) {
 	var missing []int
 	for i, in := range m.Inputs {
-		if dynamicAxis(in.Shape) >= 0 && in.Max == 0 {
+		if dynamicAxis(in.Shape) >= 0 && in.Max == 0 && in.Buckets == nil {
 			missing = append(missing, i)
 		}
 	}
@@ -66,9 +66,9 @@ func setShapes(h *home, name string) (map[string]tensor.Shape, error) {
 }
 
 // LongestSample returns the largest size of an input's dimension that is -1 among the
-// samples of a set; 0 if there is none. All samples of one array have the same size.
+// samples of a set; 0 if there is none, or the input has buckets. All samples of one array have the same size.
 func (s *Set) LongestSample(in Input, index int) int64 {
-	if dynamicAxis(in.Shape) < 0 || s.Len() == 0 {
+	if dynamicAxis(in.Shape) < 0 || s.Len() == 0 || in.Buckets != nil {
 		return 0
 	}
 	unit := int64(1)

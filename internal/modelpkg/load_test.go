@@ -35,7 +35,7 @@ func TestLoad(t *testing.T) {
 		Outputs: []Spec{{Name: "scores", DType: tensor.FP32, Shape: tensor.Shape{2}}},
 		Variants: []Variant{
 			{Name: "image", Modalities: 1, Inputs: []int{0}, Path: "onnx/image.onnx", Precision: "fp32"},
-			{Name: "all", Modalities: 3, Inputs: []int{0, 1, 2}, Path: "onnx/all.onnx", Precision: "int8"},
+			{Name: "all", Of: 1, Modalities: 3, Inputs: []int{0, 1, 2}, Path: "onnx/all.onnx", Precision: "int8"},
 		},
 		Labels:     []string{"no", "yes"},
 		Limits:     Limits{8, 512 << 20},
@@ -99,7 +99,7 @@ var yamlProblems = []struct {
 		`25:12: evaluation set eval/profile.npz: array "gain" is FP32; the input is BYTES: save texts as numpy.array(texts, dtype=str)`,
 		`26:12: evaluation set eval/heldout.npz: array "gain" is FP32; the input is BYTES: save texts as numpy.array(texts, dtype=str)`}},
 	{"two dynamic dimensions", "shape: [2, 2], media: image", "shape: [-1, -1]",
-		[]string{`10:47: image has 2 dynamic dimensions; at most one may be -1, so that its size follows from the data's length`}},
+		[]string{`10:47: image has 2 dimensions of -1, so it needs buckets, the sizes that items are filled up to, such as buckets: [[128, 128], [256, 256]]`}},
 	{"dimension", "shape: [2, 2]", "shape: [2, 0]", []string{`10:51: a dimension is 0; give its size, or -1 if it varies`}},
 	{"dimension too large", "shape: [2, 2], media: image", "shape: [2000000000, 2000000000, 2000000000]", []string{`10:47: the shape [2000000000,2000000000,2000000000] is too large`}},
 	{"media", "media: image", "media: picture", []string{`10:62: the media "picture" is not supported; known: image, audio, text`}},

@@ -5,6 +5,7 @@
 package modelpkg
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -38,6 +39,7 @@ type Model struct {
 	Isolation   Isolation
 	Warnings    []string // what is sound and worth a look, one line each
 
+	sized  int    // how many inputs declare buckets
 	models string // links may lead anywhere inside, see LoadIn
 }
 
@@ -52,7 +54,10 @@ type Spec struct {
 	Name  string
 	DType tensor.DType
 	Shape tensor.Shape // -1: dynamic
-	Max   int64        // largest size of the dimension that is -1; 0: none declared
+	Max   int64        // largest size of the dimension that is -1; 0: none declared, or there are several
+	// Follows is, of an output, the name of the input whose sizes its dimensions of -1
+	// have; "" is none.
+	Follows string
 }
 
 // Input is a declared input tensor.
@@ -62,10 +67,11 @@ type Input struct {
 	Media      Media // how a file becomes this tensor; MediaNone if it cannot
 	SampleRate int   // Hz, MediaAudio only
 	Absent     Absence
-	Range      *Range  // of every element; nil: any value
-	Tokens     *Tokens // how a text becomes this tensor of ids; nil: it is no such tensor
-	BytesMax   int     // longest element, BYTES only
-	Unbatched  bool    // the graph's tensor has no batch dimension: one value for the whole batch
+	Range      *Range   // of every element; nil: any value
+	Tokens     *Tokens  // how a text becomes this tensor of ids; nil: it is no such tensor
+	BytesMax   int      // longest element, BYTES only
+	Buckets    *Buckets // the shapes that items are filled up to; nil: items come as they are
+	Unbatched  bool     // the graph's tensor has no batch dimension: one value for the whole batch
 }
 
 // Absence defines which values of an input count as absent although a tensor was sent.
@@ -105,6 +111,10 @@ const (
 // and what runs it: a graph, or a model of another server.
 type Variant struct {
 	Name       string
+	Base       string         // its name in mosel.yaml, where Name has sizes too; "": Name
+	Of         int            // its index in mosel.yaml
+	Sizes      slo.Sizes      // the buckets of its inputs
+	Shapes     []tensor.Shape // by input of the model: the bucket's shape; nil: the declared one
 	Modalities slo.Modalities
 	Inputs     []int   // indices into Model.Inputs, in the model's order
 	Path       string  // of the ONNX file, inside Dir; "" with Steps or Remote
@@ -112,6 +122,10 @@ type Variant struct {
 	Precision  string  // "fp32" unless declared
 	Remote     *Remote // where it runs; nil: here, on its graphs
 }
+
+// Declared is the variant's name in mosel.yaml. Variants of one declaration differ in the
+// sizes of their inputs alone.
+func (v Variant) Declared() string { return cmp.Or(v.Base, v.Name) }
 
 // Limits bound one batch.
 type Limits struct {

@@ -61,16 +61,16 @@ func (s *Samples) Save(m *Model, path string) error {
 	} else {
 		arrays = append(arrays, float64Array(labelArray, s.Labels.Values, s.Labels.Width))
 	}
-	for _, v := range m.Variants {
-		got := s.Variants[v.Name]
+	for _, name := range m.Bases() {
+		got := s.Variants[name]
 		if got.Predicted != nil {
-			arrays = append(arrays, int32Array(v.Name+".label", got.Predicted, 1), float32Array(v.Name+".confidence", got.Confidence))
+			arrays = append(arrays, int32Array(name+".label", got.Predicted, 1), float32Array(name+".confidence", got.Confidence))
 		}
 		if got.Values != nil {
-			arrays = append(arrays, float64Array(v.Name+".value", got.Values, s.Labels.Width))
+			arrays = append(arrays, float64Array(name+".value", got.Values, s.Labels.Width))
 		}
 		if got.Scores != nil {
-			arrays = append(arrays, float64Array(v.Name+".score", got.Scores, 1))
+			arrays = append(arrays, float64Array(name+".score", got.Scores, 1))
 		}
 	}
 	var file bytes.Buffer
@@ -104,15 +104,15 @@ func LoadSamples(m *Model, origin Origin, path string) (*Samples, error) {
 	if err != nil {
 		return nil, &slo.Error{Op: op, Kind: slo.KindInvalid, Err: err}
 	}
-	for _, v := range m.Variants {
-		got, found, err := variantSamples(arrays, v.Name)
+	for _, name := range m.Bases() {
+		got, found, err := variantSamples(arrays, name)
 		if !found {
 			continue
 		}
 		if err = errors.Join(err, got.Fits(m.Scoring, s.Labels)); err != nil {
-			return nil, slo.E(op, slo.KindInvalid, "variant %s: %w", v.Name, err)
+			return nil, slo.E(op, slo.KindInvalid, "variant %s: %w", name, err)
 		}
-		s.Variants[v.Name] = got
+		s.Variants[name] = got
 	}
 	return s, nil
 }

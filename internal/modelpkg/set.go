@@ -38,6 +38,7 @@ type Set struct {
 	sorted []string     // class names in sorted order, if mosel.yaml gives no order
 	judge  *score.Judge
 	items  [][][]byte
+	sizes  []slo.Sizes // by sample; nil: no input has buckets
 }
 
 // Len returns the number of samples.
@@ -54,8 +55,17 @@ func (s *Set) Score(output tensor.Tensor, item, sample int) (score.Result, error
 	return s.judge.Score(Floats(output, item), sample)
 }
 
+// Sizes returns the buckets of the inputs of sample i.
+func (s *Set) Sizes(i int) slo.Sizes {
+	if s.sizes == nil {
+		return 0
+	}
+	return s.sizes[i]
+}
+
 // Item returns sample i as the bytes of each of the model's inputs, indexed as
-// Model.Inputs: a runtime.Item. The bytes are views and must not be changed.
+// Model.Inputs: a runtime.Item. Inputs with buckets are filled up. The bytes are views
+// and must not be changed.
 func (s *Set) Item(i int) [][]byte { return s.items[i] }
 
 // OpenSet reads a labelled set for the model: an .npz with one array [N, ...] for each
@@ -131,11 +141,19 @@ func (s *Set) bind(m *Model, arrays []tensor.Tensor, texts []textArray) error {
 	}
 	labels := s.judge.Labels.Len()
 	rows := make([]func(int) []byte, len(m.Inputs))
+	stored := make([]tensor.Shape, len(m.Inputs)) // of a sample
 	for i, in := range m.Inputs {
 		array, ok := arrayNamed(arrays, in.Name)
-		if !ok {
+		switch {
+		case !ok && m.IsBeside(i):
+			rows[i] = func(int) []byte { return nil }
+			continue
+		case !ok:
 			faults = append(faults, fmt.Errorf("it has no array %q", in.Name))
 			continue
+		}
+		if len(array.Shape) > 0 {
+			stored[i] = array.Shape[1:]
 		}
 		row, err := bindInput(in, array, labels)
 		if err != nil && s.judge.External() && labels > 0 && array.Rows() != labels {
@@ -161,8 +179,27 @@ func (s *Set) bind(m *Model, arrays []tensor.Tensor, texts []textArray) error {
 			s.items[i][k] = row(i)
 		}
 	}
+	if err := s.fit(m, stored); err != nil {
+		return err
+	}
 	if faults := s.checkRanges(m); len(faults) > 0 {
 		return oneLine(faults)
+	}
+	return nil
+}
+
+// fit fills the samples up to their buckets.
+func (s *Set) fit(m *Model, stored []tensor.Shape) error {
+	if !m.Sized() {
+		return nil
+	}
+	s.sizes = make([]slo.Sizes, len(s.items))
+	for i, item := range s.items {
+		f, err := m.fitSample(item, stored)
+		if err != nil {
+			return fmt.Errorf("sample %d: %w", i, err)
+		}
+		s.items[i], s.sizes[i] = f.Item, f.Sizes
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ func bindInput(in Input, array tensor.Tensor, samples int) (func(sample int) []b
 	case len(array.Data) == 0:
 		return nil, fmt.Errorf("array %q has shape %v; its samples are empty", in.Name, array.Shape)
 	}
-	if axis := dynamicAxis(in.Shape); axis >= 0 && in.Max > 0 && array.Shape[1+axis] > in.Max {
+	if axis := dynamicAxis(in.Shape); axis >= 0 && in.Max > 0 && in.Buckets == nil && array.Shape[1+axis] > in.Max {
 		return nil, fmt.Errorf("the samples of array %q have a size of %d where the input has -1; its max is %d", in.Name, array.Shape[1+axis], in.Max)
 	}
 	rows := array.Split()

@@ -70,9 +70,11 @@ type tensorSpec struct {
 	below     level // silence_below
 	span      span  // range
 	batch     strictyaml.Flag
+	fill      bucketSpec
+	follows   word // of an output: the name of an input
 }
 
-// level is a share of full scale, and span is two bounds, each with its place.
+// level is a number, such as a share of full scale, and span is two bounds, each with its place.
 type level struct {
 	value float64
 	place
@@ -177,6 +179,12 @@ func (r *report) input(n *yaml.Node) tensorSpec {
 		strictyaml.Optional("mask", r.Into(&t.mask, "an input's mask")),
 		strictyaml.Optional("types", r.Into(&t.types, "an input's types")),
 		strictyaml.Optional("batched", func(n *yaml.Node) { t.batch = r.Bool(n, "batched") }),
+		strictyaml.Optional("buckets", func(n *yaml.Node) { t.fill.Place, t.fill.sizes = strictyaml.PlaceOf(n), r.buckets(n) }),
+		strictyaml.Optional("pad", func(n *yaml.Node) {
+			t.fill.pad = level{r.Real(n, "pad", -math.MaxFloat64, math.MaxFloat64), strictyaml.PlaceOf(n)}
+		}),
+		strictyaml.Optional("longer", r.Into(&t.fill.longer, "longer")),
+		strictyaml.Optional("length", r.Into(&t.fill.length, "an input's length")),
 	))
 	return t
 }
@@ -200,7 +208,7 @@ func (r *report) span(n *yaml.Node) span {
 
 func (r *report) tensor(n *yaml.Node, what string) tensorSpec {
 	t := tensorSpec{Place: strictyaml.PlaceOf(n)}
-	r.Mapping(n, what, r.tensorFields(&t, what))
+	r.Mapping(n, what, append(r.tensorFields(&t, what), strictyaml.Optional("follows", r.Into(&t.follows, what+"'s follows"))))
 	return t
 }
 

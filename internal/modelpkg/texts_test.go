@@ -65,7 +65,7 @@ func TestSetsOfTexts(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got := set.Item(i)[0]; !bytes.Equal(got, x.Data) || i < len(few) && !bytes.Equal(few[i][0], x.Data) {
+				if got := set.Item(i)[0]; !bytes.Equal(got, x.Data) || i < len(few) && !bytes.Equal(few[i].Item[0], x.Data) {
 					t.Errorf("sample %d is %q, want %q", i, got, x.Data)
 				}
 			}

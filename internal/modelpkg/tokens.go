@@ -38,8 +38,8 @@ func (r *report) buildTokens(m *Model, s *spec) {
 	for i := range m.Inputs {
 		in, ts := &m.Inputs[i], s.input(i)
 		for key, w := range map[string]word{"mask": ts.mask, "types": ts.types} {
-			if w.Given() && !ts.tokenizer.Given() {
-				r.At(w.Place, "%s is for an input with a tokenizer", key)
+			if w.Given() && !ts.tokenizer.Given() && (key == "types" || !ts.fill.Given()) {
+				r.At(w.Place, "%s is for an input with a tokenizer%s", key, map[string]string{"mask": " or buckets"}[key])
 			}
 		}
 		if ts.tokenizer.Given() {
@@ -100,5 +100,10 @@ func (r *report) readTokenizers(m *Model, s *spec, files *manifest) {
 			continue
 		}
 		read[tokens.Path] = tokens.Tokenizer
+	}
+	for i, in := range m.Inputs {
+		if in.Tokens != nil && in.Tokens.Tokenizer != nil && in.Buckets.leads(i) && !s.input(i).fill.pad.Given() {
+			in.Buckets.Pad = Element(in.DType, float64(in.Tokens.Pad()))
+		}
 	}
 }

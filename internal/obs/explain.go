@@ -20,7 +20,7 @@ func (o *Observer) Explain(id string) (status.Explanation, bool) {
 	if j == nil {
 		return status.Explanation{}, false
 	}
-	e := explaining{job: j, model: m, policy: o.cfg.Policy, runnable: m.Planner.Runnable(j.Present, j.Choice),
+	e := explaining{job: j, model: m, policy: o.cfg.Policy, runnable: m.Planner.Runnable(slo.Carried{Present: j.Present, Choice: j.Choice, Sizes: j.Sizes}),
 		ran: make([]int, len(m.variants)), running: make([]int, len(m.variants)), stopped: make([]record.BatchEnd, len(m.variants)), upgraded: make([]bool, len(m.variants))}
 	for _, r := range j.Ran {
 		e.ran[r.Variant] = r.Items

@@ -282,7 +282,7 @@ func (o *Observer) remember(b *record.Batch, m *model) {
 	var runnable plan.Set
 	if b.Why != nil {
 		if head := o.tracker.Job(b.Why.Head); head != nil {
-			runnable = m.Planner.Runnable(head.Present, head.Choice)
+			runnable = m.Planner.Runnable(slo.Carried{Present: head.Present, Choice: head.Choice, Sizes: head.Sizes})
 		}
 	}
 	o.history.start(b, m, runnable)

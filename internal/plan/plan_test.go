@@ -223,10 +223,10 @@ func TestFrontierAndAgnostic(t *testing.T) {
 	if v := p.Agnostic(p.All()); v != 6 {
 		t.Errorf("all modalities run variant %d, want 6", v)
 	}
-	if v := p.Agnostic(p.Runnable(3, 0)); v != 2 {
+	if v := p.Agnostic(p.Runnable(slo.Carried{Present: 3})); v != 2 {
 		t.Errorf("without the third modality variant %d runs, want 2", v)
 	}
-	if s := p.Runnable(7, 3); s != 1<<2 {
+	if s := p.Runnable(slo.Carried{Present: 7, Choice: 3}); s != 1<<2 {
 		t.Errorf("the choice of modalities 3 allows %b", s)
 	}
 	if v := p.Agnostic(0); v != -1 {

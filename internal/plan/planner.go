@@ -21,6 +21,7 @@ type Variant struct {
 	Name       string
 	Modalities slo.Modalities
 	Precision  string
+	Sizes      slo.Sizes // the buckets of the inputs that it reads; 0: it takes every size
 	Accuracy   slo.Accuracy
 	Curve      Curve
 }
@@ -87,7 +88,7 @@ func FromProfile(m *modelpkg.Model, p *modelpkg.Profile) (*Planner, error) {
 		if err != nil {
 			return nil, slo.E("plan "+m.Name, slo.KindInvalid, "variant %s: %w", v.Name, err)
 		}
-		variants[i] = Variant{Name: v.Name, Modalities: v.Modalities, Precision: v.Precision, Accuracy: acc, Curve: curve}
+		variants[i] = Variant{Name: v.Name, Modalities: v.Modalities, Precision: v.Precision, Sizes: v.Sizes, Accuracy: acc, Curve: curve}
 	}
 	return New(variants)
 }
@@ -103,13 +104,14 @@ func (p *Planner) Routes() []Route { return p.routes }
 // All returns the set of all routes that a job may start on.
 func (p *Planner) All() Set { return p.all }
 
-// Runnable returns the set of routes that need no modality outside present. If choice
-// is not empty, it returns only the variants of exactly that subset.
-func (p *Planner) Runnable(present, choice slo.Modalities) Set {
+// Runnable returns the set of routes that need no modality that an item does not carry,
+// and that suit its sizes. If it has a choice, only the variants of exactly that subset
+// are returned.
+func (p *Planner) Runnable(c slo.Carried) Set {
 	var s Set
 	for i := range p.routes {
 		r := &p.routes[i]
-		if p.all.Has(i) && present.Has(r.Modalities) && (choice == 0 || r.Modalities == choice && i < len(p.variants)) {
+		if p.all.Has(i) && c.Present.Has(r.Modalities) && (c.Choice == 0 || r.Modalities == c.Choice && i < len(p.variants)) && c.Sizes.Suits(r.sizes) {
 			s |= 1 << i
 		}
 	}

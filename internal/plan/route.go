@@ -27,7 +27,8 @@ type Route struct {
 	// there.
 	Silent bool
 
-	tail float64 // expected ns per item after the first step
+	sizes slo.Sizes // that its steps need together
+	tail  float64   // expected ns per item after the first step
 }
 
 // Branch is one way on from a gate.
@@ -76,7 +77,7 @@ func (p *Planner) addRoute(s RouteSpec) error {
 		return fmt.Errorf("route %s runs variant %d of %d", s.Name, s.Variant, len(p.variants))
 	}
 	v := p.variants[s.Variant]
-	r := Route{Name: s.Name, Variant: s.Variant, Modalities: v.Modalities, Accuracy: s.Accuracy, Curve: v.Curve, Next: s.Next, Inner: s.Inner, Silent: s.Silent}
+	r := Route{Name: s.Name, Variant: s.Variant, Modalities: v.Modalities, Accuracy: s.Accuracy, Curve: v.Curve, sizes: v.Sizes, Next: s.Next, Inner: s.Inner, Silent: s.Silent}
 	share := 0.0
 	for i, b := range s.Next {
 		if b.Route < 0 || b.Route >= len(p.routes) {
@@ -90,6 +91,10 @@ func (p *Planner) addRoute(s RouteSpec) error {
 		}
 		next := p.routes[b.Route]
 		r.Modalities |= next.Modalities
+		if !(r.sizes | next.sizes).Suits(r.sizes) || !(r.sizes | next.sizes).Suits(next.sizes) {
+			return fmt.Errorf("route %s goes on with route %d, which is for items of other sizes", s.Name, b.Route)
+		}
+		r.sizes |= next.sizes
 		r.tail += b.Share * next.Curve.PerItem()
 		share += b.Share
 	}

@@ -66,11 +66,11 @@ func TestRoute(t *testing.T) {
 		t.Errorf("jobs start on %b", all)
 	}
 	for present, want := range map[slo.Modalities]plan.Set{1: 1, 2: 0, 3: 0b11011} {
-		if got := p.Runnable(present, 0); got != want {
+		if got := p.Runnable(slo.Carried{Present: present}); got != want {
 			t.Errorf("with %b a job may start on %b, want %b", present, got, want)
 		}
 	}
-	if got := p.Runnable(3, 3); got != 2 {
+	if got := p.Runnable(slo.Carried{Present: 3, Choice: 3}); got != 2 {
 		t.Errorf("a job that chose both modalities may start on %b", got)
 	}
 	if b, ok := r[3].Branch(2); !ok || b.Loss != 50_000 {

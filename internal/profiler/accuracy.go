@@ -10,17 +10,21 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// answer runs one variant over all samples in use, unless its answers are known or its
-// scores are external.
-func (r *run) answer(instance runtime.Instance, variant int) error {
-	name := r.m.Variants[variant].Name
+// answer runs a declared variant over all samples in use, each on the variant of the
+// sample's sizes, unless the answers are known or scores are external.
+func (r *run) answer(instance runtime.Instance, name string) error {
 	if _, known := r.samples.Variants[name]; known || r.m.Scoring.External() {
 		return nil
 	}
 	answers := r.set.Judge().NewAnswers(len(r.pick))
-	for _, group := range r.groups {
-		if err := r.answerGroup(instance, variant, group, answers); err != nil {
-			return err
+	for variant, v := range r.m.Variants {
+		if v.Declared() != name {
+			continue
+		}
+		for _, group := range r.groups[variant].own {
+			if err := r.answerGroup(instance, variant, group, answers); err != nil {
+				return err
+			}
 		}
 	}
 	r.samples.Variants[name] = answers
@@ -37,7 +41,7 @@ func (r *run) answerGroup(instance runtime.Instance, variant int, group []int, a
 		if err := r.ctx.Err(); err != nil {
 			return err
 		}
-		outputs, err := instance.Run(r.ctx, variant, r.items(places[0], len(places)))
+		outputs, err := instance.Run(r.ctx, variant, r.items(variant, places[0], len(places)))
 		if err != nil {
 			return r.explained(variant, err)
 		}

@@ -87,8 +87,8 @@ type run struct {
 	m       *modelpkg.Model
 	set     *modelpkg.Set
 	o       Options
-	pick    []int   // the samples of the set in use
-	groups  [][]int // indices into pick: the samples that may share a batch
+	pick    []int       // the samples of the set in use
+	groups  []groupings // by variant
 
 	timings [][]timing // [variant][batch]
 	trials  int        // timed runs of every batch size
@@ -156,7 +156,7 @@ func (r *run) prepare() error {
 	if r.m.Scoring.External() && len(r.o.Scores) != len(r.m.Variants) {
 		return slo.E("profile "+r.m.Name, slo.KindInvalid, "the metric is external: scores of every variant are needed")
 	}
-	r.groups = r.grouped()
+	r.group()
 	r.timings = make([][]timing, len(r.m.Variants))
 	for v := range r.timings {
 		r.timings[v] = make([]timing, len(r.o.Batches))
@@ -183,49 +183,6 @@ func (r *run) known() bool {
 	}
 	have, want := r.samples.Labels, r.set.Labels.Pick(r.pick)
 	return have.Width == want.Width && slices.Equal(have.Values, want.Values)
-}
-
-// grouped returns the indices into pick of the samples that may share a batch: those
-// with the same values of the inputs that apply to the whole batch.
-func (r *run) grouped() [][]int {
-	var groups [][]int
-	known := map[string]int{}
-	for place, at := range r.pick {
-		var setting []byte
-		for i, in := range r.m.Inputs {
-			if in.Unbatched {
-				setting = append(setting, r.set.Item(at)[i]...)
-			}
-		}
-		key := string(setting)
-		group, ok := known[key]
-		if !ok {
-			group = len(groups)
-			known[key] = group
-			groups = append(groups, nil)
-		}
-		groups[group] = append(groups[group], place)
-	}
-	return groups
-}
-
-// items returns count items that may share a batch, from a place on, starting again at
-// the end.
-func (r *run) items(from, count int) []runtime.Item {
-	from %= len(r.pick)
-	group, at := r.groups[0], from
-	if len(r.groups) > 1 {
-		for _, g := range r.groups {
-			if i, ok := slices.BinarySearch(g, from); ok {
-				group, at = g, i
-			}
-		}
-	}
-	items := make([]runtime.Item, count)
-	for i := range items {
-		items[i] = r.set.Item(r.pick[group[(at+i)%len(group)]])
-	}
-	return items
 }
 
 // lengths returns the sizes of the dynamic inputs in the samples. The profile's times
@@ -263,10 +220,12 @@ func (r *run) measure() error {
 	}
 	defer instance.Close()
 	for v := range r.m.Variants {
-		if err := alone(r.ctx, instance, r.m, v, r.items(0, r.o.Batches[len(r.o.Batches)-1])); err != nil {
+		if err := alone(r.ctx, instance, r.m, v, r.items(v, 0, r.o.Batches[len(r.o.Batches)-1])); err != nil {
 			return r.explained(v, err)
 		}
-		if err := r.answer(instance, v); err != nil {
+	}
+	for _, name := range r.m.Bases() {
+		if err := r.answer(instance, name); err != nil {
 			return err
 		}
 	}
@@ -326,7 +285,7 @@ func (r *run) once(instance runtime.Instance, variant, batch, from int) (time.Du
 	if err := r.ctx.Err(); err != nil {
 		return 0, err
 	}
-	items := r.items(from, r.o.Batches[batch])
+	items := r.items(variant, from, r.o.Batches[batch])
 	start := time.Now()
 	_, err := instance.Run(r.ctx, variant, items)
 	return time.Since(start), err
@@ -346,7 +305,7 @@ func (r *run) profile() *modelpkg.Profile {
 			Accuracy: modelpkg.MeasuredScore(r.scores(i)),
 		}
 		if !r.m.Scoring.External() {
-			vp.Statistics = r.set.Judge().Statistics(r.samples.Labels, r.samples.Variants[v.Name])
+			vp.Statistics = r.set.Judge().Statistics(r.samples.Labels, r.samples.Variants[v.Declared()])
 		}
 		if r.o.Timed != nil {
 			vp.Batches = r.o.Timed.Variants[i].Batches
@@ -374,7 +333,7 @@ func (t timing) profile(items int) modelpkg.BatchProfile {
 // scores returns the scores of a variant for the samples in use.
 func (r *run) scores(variant int) []float64 {
 	if !r.m.Scoring.External() {
-		return r.samples.Scores(r.m.Variants[variant].Name)
+		return r.samples.Scores(r.m.Variants[variant].Declared())
 	}
 	scores := make([]float64, len(r.pick))
 	for i, at := range r.pick {

@@ -23,13 +23,15 @@ type meter struct {
 func (r *run) plan() {
 	var round time.Duration
 	last := len(r.o.Batches) - 1
-	batches := (len(r.pick) + r.o.Batches[last] - 1) / r.o.Batches[last]
 	for v, cells := range r.timings {
 		for _, t := range cells {
 			round += t.visit()
 		}
-		if _, known := r.samples.Variants[r.m.Variants[v].Name]; !known && !r.m.Scoring.External() {
-			r.meter.total += time.Duration(batches) * cells[last].first
+		if _, known := r.samples.Variants[r.m.Variants[v].Declared()]; !known && !r.m.Scoring.External() {
+			for _, group := range r.groups[v].own {
+				batches := (len(group) + r.o.Batches[last] - 1) / r.o.Batches[last]
+				r.meter.total += time.Duration(batches) * cells[last].first
+			}
 		}
 	}
 	if r.o.Timed == nil {

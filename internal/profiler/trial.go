@@ -75,7 +75,7 @@ func try(ctx context.Context, rt runtime.Runtime, m *modelpkg.Model, set *modelp
 		return slo.E("", kind, "it cannot be loaded: %w", err)
 	}
 	defer instance.Close()
-	items, samples := trialItems(m, set, m.Limits.BatchItemsMax)
+	items, samples := trialItems(m, set, variant, m.Limits.BatchItemsMax)
 	run := func(n int) error {
 		outputs, err := instance.Run(ctx, variant, items[:n])
 		if err != nil {
@@ -124,18 +124,24 @@ func scored(set *modelpkg.Set, output tensor.Tensor, samples []int) error {
 	return nil
 }
 
-// trialItems returns most items that may share a run, spread over the set and repeated
-// if there are too few, and the samples of the first, unrepeated ones. Without a set it
-// returns a made-up item.
-func trialItems(m *modelpkg.Model, set *modelpkg.Set, most int) (items []runtime.Item, samples []int) {
+// trialItems returns most items that may share a run of a variant, spread over the set
+// and repeated if there are too few, and the samples of the first, unrepeated ones.
+// Without a set it returns a made-up item, and without samples of the variant's sizes
+// one of other sizes that is cut or filled up.
+func trialItems(m *modelpkg.Model, set *modelpkg.Set, variant, most int) (items []runtime.Item, samples []int) {
 	var found []runtime.Item
 	if set == nil {
-		found = []runtime.Item{madeUp(m)}
+		found = []runtime.Item{madeUp(m, variant)}
 	} else {
-		for _, at := range spread(set.Len(), 8*most) {
+		suiting := suiting(set, m.Variants[variant].Sizes)
+		for _, i := range spread(len(suiting), 8*most) {
+			at := suiting[i]
 			if item := set.Item(at); len(found) == 0 || len(found) < most && shareRun(m, found[0], item) {
 				found, samples = append(found, item), append(samples, at)
 			}
+		}
+		if len(found) == 0 {
+			found = []runtime.Item{m.Conform(set.Item(0), set.Sizes(0), variant)}
 		}
 	}
 	items = make([]runtime.Item, most)
@@ -143,6 +149,16 @@ func trialItems(m *modelpkg.Model, set *modelpkg.Set, most int) (items []runtime
 		items[i] = found[i%len(found)]
 	}
 	return items, samples
+}
+
+// suiting returns the samples with the sizes of a variant.
+func suiting(set *modelpkg.Set, sizes slo.Sizes) (list []int) {
+	for i := range set.Len() {
+		if set.Sizes(i).Suits(sizes) {
+			list = append(list, i)
+		}
+	}
+	return list
 }
 
 // shareRun reports whether two items have the same values of all inputs that apply to a
@@ -156,11 +172,15 @@ func shareRun(m *modelpkg.Model, a, b runtime.Item) bool {
 	return true
 }
 
-// madeUp returns an item of zeros, or of the lowest value if zero is not allowed.
-func madeUp(m *modelpkg.Model) runtime.Item {
+// madeUp returns an item for a variant, of zeros, or of the lowest value if zero is not allowed.
+func madeUp(m *modelpkg.Model, variant int) runtime.Item {
 	item := make(runtime.Item, len(m.Inputs))
 	for i, in := range m.Inputs {
-		item[i] = make([]byte, runtime.ItemBytes(in.Spec)*int(min(max(1, in.Max), madeUpLength))) // texts are empty
+		length := 1
+		if in.Buckets == nil {
+			length = int(min(max(1, in.Max), madeUpLength))
+		}
+		item[i] = make([]byte, runtime.ItemBytes(m.SpecOf(variant, i))*length) // texts are empty
 		if in.CheckRange(item[i]) == nil || in.DType != tensor.Int64 && in.DType != tensor.Int32 {
 			continue
 		}

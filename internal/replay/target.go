@@ -48,10 +48,15 @@ func HeldOut(dir string) (*Samples, error) {
 	return NewSamples(m, set)
 }
 
-// NewSamples prepares the samples of a set for sending.
+// NewSamples prepares the samples of a set for sending. Inputs with buckets have the shapes
+// that the samples of a request are filled up to, see Inputs.
 func NewSamples(m *modelpkg.Model, set *modelpkg.Set) (*Samples, error) {
 	s := &Samples{Model: m, Set: set}
 	for i, in := range m.Inputs {
+		if in.Buckets != nil {
+			s.one = append(s.one, tensor.Tensor{Name: in.Name, DType: in.DType})
+			continue
+		}
 		elements, _ := tensor.Count(in.DType, set.Item(0)[i])
 		shape, err := settle(in.Spec, elements)
 		if err != nil {
@@ -105,15 +110,32 @@ func (s *Samples) Source() string {
 // are views of the set.
 func (s *Samples) Inputs(samples []int32) []tensor.Tensor {
 	inputs := slices.Clone(s.one)
+	items := make([][][]byte, len(samples))
+	for i, at := range samples {
+		items[i] = s.Set.Item(int(at))
+	}
+	if s.Model.Sized() {
+		sizes := make([]slo.Sizes, len(samples))
+		for i, at := range samples {
+			sizes[i] = s.Set.Sizes(int(at))
+		}
+		var shapes []tensor.Shape
+		items, shapes = s.Model.Together(items, sizes)
+		for k, in := range s.Model.Inputs {
+			if in.Buckets != nil {
+				inputs[k].Shape = append(tensor.Shape{1}, shapes[k]...)
+			}
+		}
+	}
 	for k := range inputs {
 		if len(samples) == 1 {
-			inputs[k].Data = s.Set.Item(int(samples[0]))[k]
+			inputs[k].Data = items[0][k]
 			continue
 		}
 		inputs[k].Shape = slices.Clone(inputs[k].Shape)
 		inputs[k].Shape[0] = int64(len(samples))
-		for _, i := range samples {
-			inputs[k].Data = append(inputs[k].Data, s.Set.Item(int(i))[k]...)
+		for _, item := range items {
+			inputs[k].Data = append(inputs[k].Data, item[k]...)
 		}
 	}
 	return inputs

@@ -13,7 +13,8 @@ import (
 // implementation refuses the same in the same words: the variant must exist,
 // the number of items be within the limits, and every item carry the bytes of
 // each of the variant's inputs. With a dynamic dimension it is the items that
-// say how many elements, and all items of a batch must say the same. An input without
+// say how many elements, and all items of a batch must say the same; an input with
+// buckets has the shape of the variant's. An input without
 // a batch dimension has the same value in all items. Errors have kind invalid or too
 // large.
 func CheckBatch(m *modelpkg.Model, variant int, items []Item) error {
@@ -27,7 +28,7 @@ func CheckBatch(m *modelpkg.Model, variant int, items []Item) error {
 		return slo.E(op, slo.KindTooLarge, "a batch of %d items exceeds the limit of %d", len(items), m.Limits.BatchItemsMax)
 	}
 	for _, index := range m.Variants[variant].Inputs {
-		if err := checkInput(op, m, index, items); err != nil {
+		if err := checkInput(op, m, variant, index, items); err != nil {
 			return err
 		}
 	}
@@ -35,8 +36,8 @@ func CheckBatch(m *modelpkg.Model, variant int, items []Item) error {
 }
 
 // checkInput checks one input of all items.
-func checkInput(op string, m *modelpkg.Model, index int, items []Item) error {
-	spec := m.Inputs[index].Spec
+func checkInput(op string, m *modelpkg.Model, variant, index int, items []Item) error {
+	spec := m.SpecOf(variant, index)
 	unit := Elements(spec)
 	dynamic := slices.Contains(spec.Shape, -1)
 	first := 0

@@ -147,9 +147,10 @@ type Arrive struct {
 	Bytes     int64          // memory that its payload holds until the job ends
 	Present   slo.Modalities // modalities that every item carries; in a mixed job, that any item carries
 	Choice    slo.Modalities // not 0: run exactly this subset
+	Sizes     slo.Sizes      // of every item
 	Objective slo.Objective
 	// Mixed says what the items carry if they differ: runs of items, in their order,
-	// that add up to Items. Nil: Present and Choice hold for all.
+	// that add up to Items. Nil: Present, Choice and Sizes hold for all.
 	Mixed []slo.Carried
 	// Expires is when a job with late rule drop is given up although its items run. It
 	// must not be before the deadline. 0 means the deadline.

@@ -10,14 +10,14 @@ import (
 func newJob(e Arrive, p *plan.Planner) *job {
 	first := newGroup(e, nil)
 	if e.Mixed == nil {
-		first.allowed = p.Runnable(e.Present, e.Choice)
+		first.allowed = p.Runnable(slo.Carried{Present: e.Present, Choice: e.Choice, Sizes: e.Sizes})
 		first.put(span{0, e.Items})
 		return first
 	}
 	byAllowed := map[plan.Set]*job{}
 	last, at := first, 0
 	for _, r := range e.Mixed {
-		allowed := p.Runnable(r.Present, r.Choice)
+		allowed := p.Runnable(r)
 		g := byAllowed[allowed]
 		switch {
 		case g != nil:

@@ -35,8 +35,7 @@ type itemState struct {
 	finished bool
 	variant  int // that it runs on, or last ran on
 	route    int // that it takes
-	present  slo.Modalities
-	choice   slo.Modalities
+	carried  slo.Carried
 	best     slo.Accuracy // of the routes that it may take
 	credit   slo.Accuracy // of the route that it started
 	onward   bool         // a gate has sent it on to its route; then:
@@ -95,12 +94,12 @@ func (a *audit) arrive(j Arrival) {
 	job := &audited{Arrival: j}
 	runs := j.Mixed
 	if runs == nil {
-		runs = []slo.Carried{{Items: j.Items, Present: j.Present, Choice: j.Choice}}
+		runs = []slo.Carried{{Items: j.Items, Present: j.Present, Choice: j.Choice, Sizes: j.Sizes}}
 	}
 	for _, r := range runs {
-		best := p.MaxAccuracy(p.Runnable(r.Present, r.Choice))
+		best := p.MaxAccuracy(p.Runnable(r))
 		for range r.Items {
-			job.items = append(job.items, itemState{present: r.Present, choice: r.Choice, best: best})
+			job.items = append(job.items, itemState{carried: r, best: best})
 		}
 		job.unsent += best.Times(r.Items)
 	}
@@ -163,6 +162,7 @@ func (a *audit) dispatch(d sched.Dispatch, now slo.Instant) error {
 // it is the variant itself, or the route that the item was sent on to.
 func (a *audit) send(j *audited, p sched.Part, variant, route int) error {
 	routes := a.models[j.Model].Planner.Routes()
+	sizes := a.models[j.Model].Planner.Variants()[variant].Sizes
 	for i := p.First; i < p.First+p.Count; i++ {
 		s := &j.items[i]
 		r := &routes[route]
@@ -176,8 +176,9 @@ func (a *audit) send(j *audited, p sched.Part, variant, route int) error {
 			return fmt.Errorf("I-6: item %d of job %d takes route %s, which starts with variant %d; it runs on %d", i, p.Job, r.Name, r.Variant, variant)
 		case s.onward && r != &routes[s.route]:
 			return fmt.Errorf("I-6: item %d of job %d was sent on with route %s and takes %s", i, p.Job, routes[s.route].Name, r.Name)
-		case !s.present.Has(r.Modalities) || s.choice != 0 && s.choice != r.Modalities || !s.onward && r.Inner:
-			return fmt.Errorf("I-6: item %d of job %d carries %b and chose %b; it takes route %s", i, p.Job, s.present, s.choice, r.Name)
+		case !s.carried.Present.Has(r.Modalities) || s.carried.Choice != 0 && s.carried.Choice != r.Modalities ||
+			!s.carried.Sizes.Suits(sizes) || !s.onward && r.Inner:
+			return fmt.Errorf("I-6: item %d of job %d carries %b, chose %b and has sizes %x; it takes route %s", i, p.Job, s.carried.Present, s.carried.Choice, s.carried.Sizes, r.Name)
 		}
 		s.running, s.variant = true, variant
 		if !s.onward {

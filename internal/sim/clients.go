@@ -84,7 +84,7 @@ func (c Client) arrivals() iter.Seq[Arrival] {
 }
 
 func (c Client) allTime(items int, present slo.Modalities) time.Duration {
-	return c.Planner.AllTime(items, c.Planner.Runnable(present, 0))
+	return c.Planner.AllTime(items, c.Planner.Runnable(slo.Carried{Present: present}))
 }
 
 func (c Client) present(rng *rand.Rand, all slo.Modalities) slo.Modalities {

@@ -14,7 +14,8 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// planner draws a model with 1 to 3 modalities and a variant for each subset.
+// planner draws a model with 1 to 3 modalities and a variant for each subset. A third of
+// the models have a variant for each of two sizes of the first modality.
 func planner(t testing.TB, rng *rand.Rand) *plan.Planner {
 	t.Helper()
 	modalities := 1 + rng.IntN(3)
@@ -38,11 +39,39 @@ func planner(t testing.TB, rng *rand.Rand) *plan.Planner {
 		a, _ := slo.AccuracyOf(acc + 0.02*rng.Float64())
 		variants = append(variants, plan.Variant{Name: fmt.Sprint("v", set), Modalities: slo.Modalities(set), Accuracy: a, Curve: curve})
 	}
+	if rng.IntN(3) == 0 {
+		variants = sized(t, variants)
+	}
 	p, err := plan.New(variants)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// sized makes two of each variant that reads the first modality: one for small items,
+// and one for large items, which takes twice the time.
+func sized(t testing.TB, variants []plan.Variant) (all []plan.Variant) {
+	t.Helper()
+	for _, v := range variants {
+		if !v.Modalities.Has(1) {
+			all = append(all, v)
+			continue
+		}
+		v.Sizes = v.Sizes.With(0, 0)
+		large := v
+		large.Name, large.Sizes = v.Name+"@2", slo.Sizes(0).With(0, 1)
+		var points []plan.Point
+		for b := 1; b <= v.Curve.Max(); b++ {
+			points = append(points, plan.Point{Items: b, Time: 2 * v.Curve.Batch(b)})
+		}
+		var err error
+		if large.Curve, err = plan.NewCurve(points); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, v, large)
+	}
+	return all
 }
 
 // wrong returns a planner with the same variants, which take half to twice the time.
@@ -108,6 +137,9 @@ func scenario(t testing.TB, seed uint64) (sim.Config, []sim.Arrival) {
 	}
 	if rng.IntN(3) == 0 {
 		for i, m := range cfg.Core.Models {
+			if slices.ContainsFunc(m.Planner.Variants(), func(v plan.Variant) bool { return v.Sizes != 0 }) {
+				continue // most routes would be for no size
+			}
 			cfg.Core.Models[i].Planner = withRoutes(t, rng, m.Planner)
 		}
 	}
@@ -193,7 +225,7 @@ func arrivals(rng *rand.Rand, cfg sim.Config, jobs int) []sim.Arrival {
 			mods |= v.Modalities
 		}
 		a := sim.Arrival{At: slo.Instant(at)}
-		a.Arrive = sched.Arrive{Job: sched.JobID(id), Model: m, Items: 1, Present: mods, Bytes: int64(rng.IntN(200))}
+		a.Arrive = sched.Arrive{Job: sched.JobID(id), Model: m, Items: 1, Present: mods, Sizes: size(rng), Bytes: int64(rng.IntN(200))}
 		if rng.IntN(3) == 0 { // the rest is a flood from one client
 			a.Client = sched.ClientID(1 + rng.IntN(4))
 		}
@@ -224,12 +256,15 @@ func arrivals(rng *rand.Rand, cfg sim.Config, jobs int) []sim.Arrival {
 	return list
 }
 
+// size draws an item's size of the first modality, for models where that matters.
+func size(rng *rand.Rand) slo.Sizes { return slo.Sizes(0).With(0, rng.IntN(2)) }
+
 // mixed draws what the items of a job carry: at most four different sets, in runs of
 // any length.
 func mixed(rng *rand.Rand, items int, all slo.Modalities) (runs []slo.Carried) {
 	var kinds []slo.Carried
 	for range 1 + rng.IntN(4) {
-		k := slo.Carried{Present: all}
+		k := slo.Carried{Present: all, Sizes: size(rng)}
 		if rng.IntN(2) == 0 {
 			k.Present = slo.Modalities(rng.IntN(int(all) + 1))
 		}

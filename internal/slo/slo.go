@@ -162,9 +162,38 @@ type Objective struct {
 	Late     LateRule
 }
 
-// Carried says which modalities a number of consecutive items of a job carry.
+// Carried says what a number of consecutive items of a job carry.
 type Carried struct {
 	Items   int // >= 1
 	Present Modalities
 	Choice  Modalities // not 0: run exactly this subset
+	Sizes   Sizes      // of the inputs with buckets
+}
+
+// Sizes are the buckets that the inputs of an item belong to: byte k holds the number of
+// the bucket of the model's k-th input with buckets, counted from 1; 0 is none, because
+// the input is absent. In a variant, 0 means that it does not read the input.
+type Sizes uint64
+
+// SizesMax bounds the inputs with buckets of one model, and BucketsMax those of one input.
+const (
+	SizesMax   = 8
+	BucketsMax = 64
+)
+
+// With returns the sizes with the number of a bucket, counted from 0, for input k.
+func (s Sizes) With(k, bucket int) Sizes { return s | Sizes(bucket+1)<<(8*k) }
+
+// Bucket returns the number of the bucket of input k, counted from 0; -1: none.
+func (s Sizes) Bucket(k int) int { return int(s>>(8*k)&0xff) - 1 }
+
+// Suits reports whether an item with these sizes may run on a variant made for the
+// others: the buckets of all inputs that the variant reads are the same.
+func (s Sizes) Suits(variant Sizes) bool {
+	for v := variant; v != 0; v, s = v>>8, s>>8 {
+		if v&0xff != 0 && v&0xff != s&0xff {
+			return false
+		}
+	}
+	return true
 }

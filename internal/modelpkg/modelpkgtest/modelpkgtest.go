@@ -92,7 +92,11 @@ func declaration(m *modelpkg.Model) object {
 	for _, out := range m.Outputs {
 		outputs = append(outputs, declared(out))
 	}
-	for _, v := range m.Variants {
+	for i, v := range m.Variants {
+		if i > 0 && v.Declared() == m.Variants[i-1].Declared() {
+			continue // of other sizes
+		}
+		v.Name = v.Declared()
 		o := object{"name": v.Name, "modalities": v.Modalities.Names(m.ModalityNames())}
 		if r := v.Remote; r != nil {
 			o["remote"], o["slots"], o["timeout"] = r.Server+"/"+r.Model, max(1, r.Slots), max(time.Second, r.Timeout).String()
@@ -143,10 +147,31 @@ func input(in modelpkg.Input) object {
 	if in.Range != nil {
 		o["range"] = []float64{in.Range.Low, in.Range.High}
 	}
+	if b := in.Buckets; b != nil {
+		o["buckets"] = bucketSizes(in)
+		delete(o, "max")
+		if b.Cut {
+			o["longer"] = "cut"
+		}
+	}
 	if in.Unbatched {
 		o["batched"] = false
 	}
 	return o
+}
+
+// bucketSizes are the sizes of an input's buckets as in mosel.yaml.
+func bucketSizes(in modelpkg.Input) (sizes list) {
+	for _, shape := range in.Buckets.Shapes {
+		var one []int64
+		for i, d := range in.Shape {
+			if d == -1 {
+				one = append(one, shape[i])
+			}
+		}
+		sizes = append(sizes, one)
+	}
+	return sizes
 }
 
 // elements are the numbers of the element types in ONNX files.

@@ -221,7 +221,7 @@ func (in *instance) Run(ctx context.Context, variant int, items []runtime.Item) 
 	defer in.reset()
 	steps := in.steps[variant]
 	for i := range steps {
-		if err := in.take(&steps[i], items); err != nil {
+		if err := in.take(variant, &steps[i], items); err != nil {
 			return nil, in.failed(variant, steps[i].session, err)
 		}
 		if err := in.run(ctx, &steps[i]); err != nil {
@@ -243,7 +243,7 @@ func (in *instance) Run(ctx context.Context, variant int, items []runtime.Item) 
 }
 
 // take makes the inputs of a step, and room for its outputs.
-func (in *instance) take(s *step, items []runtime.Item) error {
+func (in *instance) take(variant int, s *step, items []runtime.Item) error {
 	in.in = in.in[:0]
 	for _, source := range s.sources {
 		if source.Input < 0 {
@@ -251,7 +251,7 @@ func (in *instance) take(s *step, items []runtime.Item) error {
 			continue
 		}
 		if in.given[source.Input] == nil {
-			value, err := in.inputs[source.Input].gather(items, source.Input)
+			value, err := in.inputs[source.Input].gather(items, source.Input, in.model.SpecOf(variant, source.Input).Shape)
 			if err != nil {
 				return err
 			}

@@ -63,6 +63,7 @@ type input struct {
 // view is ONNX Runtime's tensor over the first rows of the buffer.
 type view struct {
 	tensor    handle
+	each      tensor.Shape
 	itemBytes int
 }
 
@@ -74,13 +75,14 @@ func newInput(in modelpkg.Input, batchItemsMax int) (*input, error) {
 	return &input{declaration: d, unbatched: in.Unbatched, views: make([]view, batchItemsMax+1)}, nil
 }
 
-// shape is that of so many items, whose dynamic dimension has this size.
-func (in *input) shape(items, length int) tensor.Shape {
-	shape := make(tensor.Shape, 0, 1+len(in.Shape))
+// shape is that of so many items, as the variant reads them; the dimension that is still
+// -1 has this size.
+func (in *input) shape(each tensor.Shape, items, length int) tensor.Shape {
+	shape := make(tensor.Shape, 0, 1+len(each))
 	if !in.unbatched {
 		shape = append(shape, int64(items))
 	}
-	for _, d := range in.Shape {
+	for _, d := range each {
 		if d == -1 {
 			d = int64(length)
 		}
@@ -89,34 +91,34 @@ func (in *input) shape(items, length int) tensor.Shape {
 	return shape
 }
 
-// gather copies one input of the checked items into the buffer and returns a tensor of
-// them. For an input that applies to the whole batch it takes the first item's value:
+// gather copies one input of the checked items, each of this shape, into the buffer and
+// returns a tensor of them. For an input that applies to the whole batch it takes the first item's value:
 // the others have the same.
-func (in *input) gather(items []runtime.Item, index int) (handle, error) {
+func (in *input) gather(items []runtime.Item, index int, each tensor.Shape) (handle, error) {
 	if in.unbatched {
 		items = items[:1]
 	}
 	if in.DType == tensor.Bytes {
-		return in.gatherTexts(items, index)
+		return in.gatherTexts(items, index, each)
 	}
 	itemBytes := len(items[0][index])
 	in.reserve(len(items) * itemBytes)
 	for i, item := range items {
 		copy(in.buffer[i*itemBytes:], item[index])
 	}
-	return in.view(len(items), itemBytes)
+	return in.view(each, len(items), itemBytes)
 }
 
 // gatherTexts makes a tensor of the items' texts. ONNX Runtime keeps texts in strings of
 // its own, so that each run makes them anew.
-func (in *input) gatherTexts(items []runtime.Item, index int) (handle, error) {
+func (in *input) gatherTexts(items []runtime.Item, index int, each tensor.Shape) (handle, error) {
 	in.buffer = in.buffer[:0]
 	for _, item := range items {
 		in.buffer = append(in.buffer, item[index]...)
 	}
 	count, _ := tensor.Count(tensor.Bytes, in.buffer) // the items have been checked
 	in.releaseTexts()
-	value, err := newTexts(in.shape(len(items), runtime.Length(in.Spec, items[0][index])), in.buffer, count)
+	value, err := newTexts(in.shape(each, len(items), runtime.Length(in.Spec, items[0][index])), in.buffer, count)
 	if err != nil {
 		return nil, fmt.Errorf("input %q: %w", in.Name, err)
 	}
@@ -143,20 +145,20 @@ func (in *input) reserve(n int) {
 }
 
 // view returns the tensor over that many rows. It is made once.
-func (in *input) view(items, itemBytes int) (handle, error) {
+func (in *input) view(each tensor.Shape, items, itemBytes int) (handle, error) {
 	v := &in.views[items]
-	if v.tensor != nil && v.itemBytes == itemBytes {
+	if v.tensor != nil && v.itemBytes == itemBytes && v.each.Equal(each) {
 		return v.tensor, nil
 	}
 	if v.tensor != nil {
 		releaseValue(v.tensor)
 		v.tensor = nil
 	}
-	made, err := newTensor(in.shape(items, itemBytes/in.size), in.buffer[:items*itemBytes], in.element)
+	made, err := newTensor(in.shape(each, items, itemBytes/in.size), in.buffer[:items*itemBytes], in.element)
 	if err != nil {
 		return nil, fmt.Errorf("input %q: %w", in.Name, err)
 	}
-	*v = view{made, itemBytes}
+	*v = view{made, each, itemBytes}
 	return made, nil
 }
 

@@ -74,7 +74,7 @@ func rest(ctx context.Context, pause time.Duration) bool {
 func (r *route) tensors(items []runtime.Item) []tensor.Tensor {
 	list := make([]tensor.Tensor, 0, len(r.inputs))
 	for _, in := range r.inputs {
-		spec := r.model.Inputs[in.index].Spec
+		spec := r.model.SpecOf(r.variant, in.index)
 		own := items
 		shape := make(tensor.Shape, 0, len(spec.Shape)+1)
 		if in.batched {

@@ -1,0 +1,132 @@
+package engine
+
+import (
+	"slices"
+
+	"github.com/mosel-serve/mosel/internal/media"
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/runtime"
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// fit gives the items of a job the buckets of their inputs and fills the inputs up to
+// them. What is still a file is filled up when it has been read; here its length is only
+// estimated. It runs in the caller's goroutine.
+func (c *call) fit() error {
+	m := c.served.Model
+	if !m.Sized() {
+		return nil
+	}
+	items, sizes := make([]runtime.Item, len(c.Items)), make([]slo.Sizes, len(c.Items))
+	for i, item := range c.Items {
+		given, files := c.withoutFiles(item)
+		f, err := m.Fit(given, c.Shapes)
+		if err != nil {
+			return slo.E("", slo.KindInvalid, "item %d: %w", i, err)
+		}
+		for _, k := range files {
+			f.Item[k] = item[k]
+			if m.Inputs[k].Buckets != nil {
+				f.Sizes |= m.BucketFor(k, media.Length(m.Inputs[k], item[k]))
+			}
+		}
+		items[i], sizes[i] = f.Item, f.Sizes
+		if m.Follows() {
+			c.own = append(c.own, f.Own)
+		}
+	}
+	c.Items, c.sizes = items, sizes[0]
+	if slices.ContainsFunc(sizes, func(s slo.Sizes) bool { return s != sizes[0] }) {
+		c.Mixed, c.sizes = c.runs(sizes), 0
+		return nil
+	}
+	for i := range c.Mixed {
+		c.Mixed[i].Sizes = sizes[0]
+	}
+	return nil
+}
+
+// withoutFiles returns the item without the inputs that are files, and which these are.
+func (c *call) withoutFiles(item runtime.Item) (given runtime.Item, files []int) {
+	for k, isFile := range c.Encoded {
+		if isFile && item[k] != nil {
+			if files == nil {
+				given = slices.Clone(item)
+			}
+			given[k], files = nil, append(files, k)
+		}
+	}
+	if files == nil {
+		return item, nil
+	}
+	return given, files
+}
+
+// runs describes items of these sizes to the core.
+func (c *call) runs(sizes []slo.Sizes) (runs []slo.Carried) {
+	before := c.Mixed
+	if before == nil {
+		before = []slo.Carried{{Items: len(c.Items), Present: c.Modalities, Choice: c.Choice}}
+	}
+	at := 0
+	for _, r := range before {
+		for range r.Items {
+			one := slo.Carried{Items: 1, Present: r.Present, Choice: r.Choice, Sizes: sizes[at]}
+			at++
+			if n := len(runs) - 1; n >= 0 {
+				if last := runs[n]; last.Present == one.Present && last.Choice == one.Choice && last.Sizes == one.Sizes {
+					runs[n].Items++
+					continue
+				}
+			}
+			runs = append(runs, one)
+		}
+	}
+	return runs
+}
+
+// refit fills an input up that has been read from a file, and notes its own shape.
+func (b *running) refit(item, input int) error {
+	own, err := b.served.Model.Refit(b.items[item], b.dispatch.Variant, input)
+	if own != nil && len(b.own) > 0 {
+		b.own[item] = slices.Clone(b.own[item])
+		b.own[item][input] = own
+	}
+	return err
+}
+
+// cut cuts a part's outputs that have the sizes of an input to the items' own sizes.
+func (b *running) cut(r partResult, first, count int) partResult {
+	if len(b.own) == 0 || r.outputs == nil || r.err != nil {
+		return r
+	}
+	m := b.served.Model
+	r.outputs = slices.Clone(r.outputs)
+	for o, out := range r.outputs {
+		if m.Outputs[o].Follows == "" {
+			continue
+		}
+		each := out.Shape[1:]
+		var shape tensor.Shape
+		for k := range count {
+			if r.errs != nil && r.errs[k] != nil {
+				continue // its row means nothing
+			}
+			own := m.OwnOutput(o, each, b.own[first+k])
+			if shape != nil && !shape.Equal(own) {
+				return partResult{err: differ(out.Name, append(tensor.Shape{1}, shape...), append(tensor.Shape{1}, own...))}
+			}
+			shape = own
+		}
+		if shape == nil {
+			continue
+		}
+		cut := tensor.Tensor{Name: out.Name, DType: out.DType, Shape: append(tensor.Shape{int64(count)}, shape...)}
+		for k := range count {
+			cut.Data = append(cut.Data, modelpkg.Reshape(out.Row(k), each, shape, make([]byte, out.DType.Size()))...)
+		}
+		r.outputs[o] = cut
+	}
+	return r
+}

@@ -1,0 +1,336 @@
+package modelpkg
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// Fitted is an item whose inputs are filled up to the shapes of their buckets.
+type Fitted struct {
+	Item  [][]byte
+	Sizes slo.Sizes
+	Own   []tensor.Shape // by input: the item's own shape, of inputs that declare buckets; nil without any
+}
+
+// Sized reports whether inputs of the model have buckets.
+func (m *Model) Sized() bool { return m.sized > 0 }
+
+// IsBeside reports whether an input is filled beside another one with buckets, so that
+// it may be left out.
+func (m *Model) IsBeside(input int) bool {
+	return slices.ContainsFunc(m.Inputs, func(in Input) bool {
+		b := in.Buckets
+		return b != nil && (b.Mask == input || b.Types == input || b.Length == input)
+	})
+}
+
+// FittedBytesMax is how many bytes the inputs with buckets of one item have at most.
+func (m *Model) FittedBytesMax() (sum int64) {
+	for _, in := range m.Inputs {
+		if b := in.Buckets; b != nil {
+			n, _ := b.Shapes[len(b.Shapes)-1].Elements()
+			sum += int64(n) * int64(in.DType.Size())
+		}
+	}
+	return sum
+}
+
+// Fit fills the inputs of an item up to the shapes of their buckets, and fills the inputs
+// that go beside them. shapes are the item's own, by input; they are only needed where
+// more than one dimension is -1. The given item stays as it is. Its error has kind
+// invalid: an input is longer than its largest bucket, or does not have the shape of the
+// one that it goes beside.
+func (m *Model) Fit(item [][]byte, shapes []tensor.Shape) (Fitted, error) {
+	f := Fitted{Item: item}
+	if !m.Sized() {
+		return f, nil
+	}
+	f.Item, f.Own = slices.Clone(item), make([]tensor.Shape, len(m.Inputs))
+	for i, in := range m.Inputs {
+		if !in.Buckets.leads(i) || item[i] == nil {
+			continue
+		}
+		own := in.ownShape(item[i], shapes, i)
+		k, err := in.bucketOf(own)
+		if err != nil {
+			return f, err
+		}
+		f.Own[i] = own
+		f.Sizes = f.Sizes.With(in.Buckets.Number, k)
+		if err := m.fill(f.Item, i, k, own, shapes); err != nil {
+			return f, err
+		}
+	}
+	return f, nil
+}
+
+// Refit fills an item's input that was made after its bucket was chosen: it is cut or
+// filled up to the shape that the variant reads. The inputs beside it follow. It returns
+// the shape that it had. Inputs without buckets stay as they are.
+func (m *Model) Refit(item [][]byte, variant, input int) (own tensor.Shape, err error) {
+	b := m.Inputs[input].Buckets
+	if !b.leads(input) {
+		return nil, nil
+	}
+	own = m.Inputs[input].ownShape(item[input], nil, input)
+	return own, m.fill(item, input, m.Variants[variant].Sizes.Bucket(b.Number), own, nil)
+}
+
+// Conform makes of an item with other sizes one for a variant: inputs with buckets are
+// cut or filled up. It is for measuring times, not for answers.
+func (m *Model) Conform(item [][]byte, sizes slo.Sizes, variant int) [][]byte {
+	v := m.Variants[variant]
+	item = slices.Clone(item)
+	for i, in := range m.Inputs {
+		if v.Shapes == nil || v.Shapes[i] == nil || item[i] == nil {
+			continue
+		}
+		if k := sizes.Bucket(in.Buckets.Number); k >= 0 {
+			item[i] = Reshape(item[i], in.Buckets.Shapes[k], v.Shapes[i], in.Buckets.Pad)
+		}
+	}
+	return item
+}
+
+// Together fills samples of different sizes up to the same shapes, so that they are one
+// tensor for each input. It returns these shapes, by input.
+func (m *Model) Together(items [][][]byte, sizes []slo.Sizes) (filled [][][]byte, shapes []tensor.Shape) {
+	shapes = make([]tensor.Shape, len(m.Inputs))
+	filled = make([][][]byte, len(items))
+	for i := range items {
+		filled[i] = slices.Clone(items[i])
+	}
+	for k, in := range m.Inputs {
+		shapes[k] = in.Shape
+		if in.Buckets == nil {
+			continue
+		}
+		most := slices.Clone(in.Buckets.Shapes[0])
+		for _, s := range sizes {
+			for d, n := range in.Buckets.Shapes[max(0, s.Bucket(in.Buckets.Number))] {
+				most[d] = max(most[d], n)
+			}
+		}
+		shapes[k] = most
+		for i, s := range sizes {
+			if at := s.Bucket(in.Buckets.Number); at >= 0 {
+				filled[i][k] = Reshape(items[i][k], in.Buckets.Shapes[at], most, in.Buckets.Pad)
+			}
+		}
+	}
+	return filled, shapes
+}
+
+// BucketFor returns the sizes of an item whose input has this many elements in its
+// dimension of -1. Larger ones get the largest bucket.
+func (m *Model) BucketFor(input, length int) slo.Sizes {
+	in := m.Inputs[input]
+	own := filledShape(in.Shape, slices.Repeat([]int64{int64(length)}, dimensionsMax))
+	k, err := in.bucketOf(own)
+	if err != nil {
+		k = len(in.Buckets.Shapes) - 1
+	}
+	return slo.Sizes(0).With(in.Buckets.Number, k)
+}
+
+// ownShape is the shape of an item's input.
+func (in Input) ownShape(data []byte, shapes []tensor.Shape, index int) tensor.Shape {
+	if shapes != nil && shapes[index] != nil {
+		return shapes[index]
+	}
+	unit := 1
+	for _, d := range in.Shape {
+		if d != -1 {
+			unit *= int(d)
+		}
+	}
+	n, _ := tensor.Count(in.DType, data)
+	return filledShape(in.Shape, append([]int64{int64(n / unit)}, slices.Repeat([]int64{1}, dimensionsMax)...))
+}
+
+// bucketOf returns the first bucket that has room for the shape.
+func (in Input) bucketOf(own tensor.Shape) (int, error) {
+	k := slices.IndexFunc(in.Buckets.Shapes, func(s tensor.Shape) bool { return hasRoom(s, own) })
+	if k >= 0 {
+		return k, nil
+	}
+	last := len(in.Buckets.Shapes) - 1
+	if in.Buckets.Cut {
+		return last, nil
+	}
+	return 0, slo.E("", slo.KindInvalid, "input %q has the shape %v, which no bucket has room for; the largest is %v", in.Name, own, in.Buckets.Shapes[last])
+}
+
+func hasRoom(bucket, own tensor.Shape) bool {
+	for i := range own {
+		if own[i] > bucket[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// fill fills input i of an item, and those beside it, up to bucket k.
+func (m *Model) fill(item [][]byte, i, k int, own tensor.Shape, shapes []tensor.Shape) error {
+	in := m.Inputs[i]
+	b := in.Buckets
+	for d, most := range b.Shapes[k] {
+		if own[d] > most && !b.Cut {
+			return slo.E("", slo.KindInvalid, "input %q has the shape %v, more than its bucket of %v", in.Name, own, b.Shapes[k])
+		}
+	}
+	item[i] = Reshape(item[i], own, b.Shapes[k], b.Pad)
+	if b.Length >= 0 && item[b.Length] == nil {
+		for d, n := range ownSizes(in.Shape, own) {
+			n = min(n, ownSizes(in.Shape, b.Shapes[k])[d])
+			item[b.Length] = append(item[b.Length], Element(m.Inputs[b.Length].DType, float64(n))...)
+		}
+	}
+	for which, other := range []int{b.Mask, b.Types} {
+		if other < 0 {
+			continue
+		}
+		beside := m.Inputs[other]
+		shape := beside.ownOf(in, own)
+		switch n, _ := shape.Elements(); {
+		case item[other] == nil:
+			item[other] = bytes.Repeat(Element(beside.DType, float64(1-which)), n)
+		default:
+			got := beside.ownShape(item[other], shapes, other)
+			if !got.Equal(shape) {
+				return slo.E("", slo.KindInvalid, "input %q has the shape %v; beside %q of the shape %v it must be %v", beside.Name, got, in.Name, own, shape)
+			}
+		}
+		item[other] = Reshape(item[other], shape, beside.Buckets.Shapes[k], beside.Buckets.Pad)
+	}
+	return nil
+}
+
+// ownOf is the shape of an input beside another one of the shape own.
+func (in Input) ownOf(leader Input, own tensor.Shape) tensor.Shape {
+	return filledShape(in.Shape, ownSizes(leader.Shape, own))
+}
+
+// Reshape copies elements into another shape of as many dimensions. What is beyond it is
+// cut off; what is missing is filled up.
+func Reshape(data []byte, from, to tensor.Shape, pad []byte) []byte {
+	if from.Equal(to) {
+		return data
+	}
+	n, _ := to.Elements()
+	out := make([]byte, 0, n*len(pad))
+	return appendReshaped(out, data, from, to, pad)
+}
+
+func appendReshaped(out, data []byte, from, to tensor.Shape, pad []byte) []byte {
+	if from.Equal(to) { // also where no dimension is left
+		return append(out, data...)
+	}
+	each, _ := to[1:].Elements()
+	step, _ := from[1:].Elements()
+	step *= len(pad)
+	for i := range to[0] {
+		if i >= from[0] {
+			return append(out, bytes.Repeat(pad, each*int(to[0]-i))...)
+		}
+		out = appendReshaped(out, data[int(i)*step:(int(i)+1)*step], from[1:], to[1:], pad)
+	}
+	return out
+}
+
+// OwnOutput is the shape of an item's output without what belongs to the padding of the
+// input that it follows. shape is that of the graph's answer; own is as in Fitted.
+func (m *Model) OwnOutput(output int, shape tensor.Shape, own []tensor.Shape) tensor.Shape {
+	spec := m.Outputs[output]
+	at := slices.IndexFunc(m.Inputs, func(in Input) bool { return in.Name == spec.Follows })
+	if at < 0 || own == nil {
+		return shape
+	}
+	leader := m.Inputs[at].Buckets.Of
+	if own[leader] == nil {
+		return shape
+	}
+	want := filledShape(spec.Shape, ownSizes(m.Inputs[leader].Shape, own[leader]))
+	for d := range want {
+		want[d] = min(want[d], shape[d])
+	}
+	return want
+}
+
+// Follows reports whether an output has the sizes of an input.
+func (m *Model) Follows() bool {
+	return slices.ContainsFunc(m.Outputs, func(out Spec) bool { return out.Follows != "" })
+}
+
+// trimmed is the shape of a sample's input without what fills it up: the elements of
+// padding at the end of each dimension of -1.
+func (in Input) trimmed(data []byte, stored tensor.Shape) tensor.Shape {
+	own := slices.Clone(stored)
+	for d, declared := range in.Shape {
+		for declared == -1 && own[d] > 1 && in.padded(data, stored, own, d) {
+			own[d]--
+		}
+	}
+	return own
+}
+
+// padded reports whether the last slice of a dimension is padding.
+func (in Input) padded(data []byte, stored, own tensor.Shape, d int) bool {
+	last := slices.Clone(own)
+	index := make([]int64, len(own))
+	index[d] = own[d] - 1
+	size := len(in.Buckets.Pad)
+	for {
+		at := int64(0)
+		for k, n := range stored {
+			at = at*n + index[k]
+		}
+		if !bytes.Equal(data[int(at)*size:(int(at)+1)*size], in.Buckets.Pad) {
+			return false
+		}
+		k := len(index) - 1
+		for ; k >= 0; k-- {
+			if k == d {
+				continue
+			}
+			if index[k]++; index[k] < last[k] {
+				break
+			}
+			index[k] = 0
+		}
+		if k < 0 {
+			return true
+		}
+	}
+}
+
+// fitSample fills a sample of an evaluation set up to its buckets. All samples of an array
+// have one shape, so what fills them up at the end is cut off first: where a mask is
+// zero, or the elements of padding.
+func (m *Model) fitSample(item [][]byte, stored []tensor.Shape) (Fitted, error) {
+	if !m.Sized() {
+		return Fitted{Item: item}, nil
+	}
+	cut, shapes := slices.Clone(item), make([]tensor.Shape, len(m.Inputs))
+	for i, in := range m.Inputs {
+		if !in.Buckets.leads(i) || item[i] == nil {
+			continue
+		}
+		by := i // what shows the padding
+		if mask := in.Buckets.Mask; mask >= 0 && item[mask] != nil {
+			by = mask
+		}
+		own := m.Inputs[by].trimmed(item[by], stored[by])
+		sizes := ownSizes(m.Inputs[by].Shape, own)
+		for k, other := range m.Inputs {
+			if other.Buckets != nil && other.Buckets.Of == i && item[k] != nil {
+				shapes[k] = filledShape(other.Shape, sizes)
+				cut[k] = Reshape(item[k], stored[k], shapes[k], other.Buckets.Pad)
+			}
+		}
+	}
+	return m.Fit(cut, shapes)
+}
