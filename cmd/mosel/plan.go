@@ -22,6 +22,7 @@ type planFlags struct {
 	minAccuracy accuracyFlag
 	deadline    time.Duration
 	modalities  []string
+	sizes       []string
 	device      string
 	matrix      bool
 	json        string
@@ -58,6 +59,7 @@ in ./models, or digits, the built-in example.`,
 	fl.Var(&f.minAccuracy, "min-accuracy", "the floor: lowest expected mean accuracy to accept, 0 to 1, such as 0.97")
 	fl.DurationVar(&f.deadline, "deadline", 0, "time that the job may take, such as 200ms (default: no limit)")
 	fl.StringSliceVar(&f.modalities, "modalities", nil, "modalities that the items carry, comma separated (default: all)")
+	fl.StringSliceVar(&f.sizes, "sizes", nil, "buckets of the items' inputs, such as text=64 (default: the largest)")
 	fl.StringVar(&f.device, "device", "", "name of the profile to use (default: this machine's, or the only one)")
 	fl.BoolVar(&f.matrix, "matrix", false, "show the strategies for all sizes up to --size and 42 floors")
 	fl.StringVar(&f.json, "json", "", "write JSON to this file; -: print JSON")
@@ -97,7 +99,11 @@ func loadPlanning(arg string, f planFlags) (planning, error) {
 	if err != nil {
 		return planning{}, usageError{err}
 	}
-	p := planning{model: m, profile: profile, planner: planner, allowed: planner.Runnable(slo.Carried{Present: present})}
+	sizes, err := m.ParseSizes(f.sizes)
+	if err != nil {
+		return planning{}, usageError{err}
+	}
+	p := planning{model: m, profile: profile, planner: planner, allowed: planner.Runnable(slo.Carried{Present: present, Sizes: sizes})}
 	if p.allowed == 0 {
 		return planning{}, slo.E("plan "+m.Name, slo.KindInvalid, "no variant runs on only %s", strings.Join(f.modalities, ", "))
 	}

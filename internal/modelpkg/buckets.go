@@ -1,6 +1,7 @@
 package modelpkg
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -344,6 +345,34 @@ func (in Input) SizesText() string {
 		list = append(list, sizesText(in.Shape, shape))
 	}
 	return strings.Join(list, ",")
+}
+
+// ParseSizes reads buckets such as "text=64" or "image=32x48", by the names of the inputs
+// that declare them. Inputs that are not named have their largest.
+func (m *Model) ParseSizes(list []string) (sizes slo.Sizes, err error) {
+	named := map[string]string{}
+	for _, text := range list {
+		name, size, _ := strings.Cut(text, "=")
+		i := slices.IndexFunc(m.Inputs, func(in Input) bool { return in.Name == name })
+		if i < 0 || !m.Inputs[i].Buckets.leads(i) {
+			return 0, fmt.Errorf("model %s has no input %q with buckets", m.Name, name)
+		}
+		named[name] = size
+	}
+	for i, in := range m.Inputs {
+		if !in.Buckets.leads(i) {
+			continue
+		}
+		k := len(in.Buckets.Shapes) - 1
+		if size, given := named[in.Name]; given {
+			k = slices.Index(strings.Split(in.SizesText(), ","), size)
+			if k < 0 {
+				return 0, fmt.Errorf("the buckets of %s are %s, not %q", in.Name, in.SizesText(), size)
+			}
+		}
+		sizes = sizes.With(in.Buckets.Number, k)
+	}
+	return sizes, nil
 }
 
 // SpecOf is the declaration of an input as a variant reads it: with the sizes of its

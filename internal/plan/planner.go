@@ -118,6 +118,19 @@ func (p *Planner) Runnable(c slo.Carried) Set {
 	return s
 }
 
+// LargestSizes returns the sizes of an item whose inputs all belong to their last bucket;
+// 0 if no variant has sizes.
+func (p *Planner) LargestSizes() (largest slo.Sizes) {
+	for k := range slo.SizesMax {
+		most := -1
+		for _, v := range p.variants {
+			most = max(most, v.Sizes.Bucket(k))
+		}
+		largest = largest.With(k, most)
+	}
+	return largest
+}
+
 // Agnostic returns the variant that a server without modality selection would run: the
 // one with the most modalities among allowed, at the precision that is declared first.
 // Ties go to the more accurate one. It returns -1 if no variant is allowed.

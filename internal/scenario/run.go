@@ -96,7 +96,7 @@ func (g *Group) Bound(seed uint64) float64 {
 		f, ok := frontiers[k]
 		if !ok {
 			planner := g.Models[a.Model].True
-			f = planner.Frontier(planner.Runnable(slo.Carried{Present: a.Present}))
+			f = planner.Frontier(planner.Runnable(slo.Carried{Present: a.Present, Sizes: a.Sizes}))
 			f = slices.DeleteFunc(f, func(p plan.FrontierPoint) bool { return !p.Hull })
 			frontiers[k] = f
 		}

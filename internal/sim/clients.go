@@ -68,7 +68,7 @@ func (c Client) arrivals() iter.Seq[Arrival] {
 		missing := c.Load.Stream(workload.ModalityStream)
 		for j := range c.Load.Jobs() {
 			a := Arrival{At: slo.Instant(j.At)}
-			a.Arrive = sched.Arrive{Client: c.ID, Model: c.Model, Items: j.Items, Present: c.present(missing, all),
+			a.Arrive = sched.Arrive{Client: c.ID, Model: c.Model, Items: j.Items, Present: c.present(missing, all), Sizes: c.Planner.LargestSizes(),
 				Objective: slo.Objective{Floor: j.Floor, Deadline: slo.Never, Late: c.Late}}
 			switch {
 			case c.AllFirst:
@@ -84,7 +84,7 @@ func (c Client) arrivals() iter.Seq[Arrival] {
 }
 
 func (c Client) allTime(items int, present slo.Modalities) time.Duration {
-	return c.Planner.AllTime(items, c.Planner.Runnable(slo.Carried{Present: present}))
+	return c.Planner.AllTime(items, c.Planner.Runnable(slo.Carried{Present: present, Sizes: c.Planner.LargestSizes()}))
 }
 
 func (c Client) present(rng *rand.Rand, all slo.Modalities) slo.Modalities {

@@ -31,7 +31,7 @@ func TestClientsAreMerged(t *testing.T) {
 			t.Fatalf("arrival %d: %+v after %v", i, a, last)
 		}
 		last = a.At
-		all := planner.AllTime(1, planner.Runnable(slo.Carried{Present: a.Present}))
+		all := planner.AllTime(1, planner.Runnable(slo.Carried{Present: a.Present, Sizes: a.Sizes}))
 		switch wait := a.Objective.Deadline.Sub(a.At); {
 		case a.Model == 0 && wait == 500*time.Millisecond:
 			ones = append(ones, a)
