@@ -18,7 +18,7 @@ type Request struct {
 	Items      []runtime.Item // at least one; read until Infer returns, or longer, see Response.Held
 	// Encoded says of which inputs the items hold a file, from which the input is made
 	// before it runs, and only if it runs; nil: of none.
-	Encoded   []bool
+	Encoded []bool
 	// Shapes are those of an item's inputs. Only inputs with more than one dimension of -1
 	// need them; the sizes of others follow from their bytes.
 	Shapes    []tensor.Shape
