@@ -107,7 +107,7 @@ func (r *report) buildBuckets(m *Model, s *spec) {
 		} else {
 			b.Mask = r.maskInput(m, i, ts.mask)
 		}
-		if !r.bucketShapes(m, in, b, ts) {
+		if !r.bucketShapes(in, b, ts) {
 			continue
 		}
 		in.Buckets = b
@@ -138,7 +138,7 @@ func (r *report) needsBuckets(in *Input, ts tensorSpec) {
 }
 
 // bucketShapes checks the declaration of an input with buckets.
-func (r *report) bucketShapes(m *Model, in *Input, b *Buckets, ts tensorSpec) bool {
+func (r *report) bucketShapes(in *Input, b *Buckets, ts tensorSpec) bool {
 	axes := dynamicAxes(in.Shape)
 	before := len(r.Problems)
 	switch {

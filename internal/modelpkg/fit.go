@@ -195,14 +195,11 @@ func (m *Model) fill(item [][]byte, i, k int, own tensor.Shape, shapes []tensor.
 		}
 		beside := m.Inputs[other]
 		shape := beside.ownOf(in, own)
-		switch n, _ := shape.Elements(); {
-		case item[other] == nil:
+		if item[other] == nil {
+			n, _ := shape.Elements()
 			item[other] = bytes.Repeat(Element(beside.DType, float64(1-which)), n)
-		default:
-			got := beside.ownShape(item[other], shapes, other)
-			if !got.Equal(shape) {
-				return slo.E("", slo.KindInvalid, "input %q has the shape %v; beside %q of the shape %v it must be %v", beside.Name, got, in.Name, own, shape)
-			}
+		} else if got := beside.ownShape(item[other], shapes, other); !got.Equal(shape) {
+			return slo.E("", slo.KindInvalid, "input %q has the shape %v; beside %q of the shape %v it must be %v", beside.Name, got, in.Name, own, shape)
 		}
 		item[other] = Reshape(item[other], shape, beside.Buckets.Shapes[k], beside.Buckets.Pad)
 	}
