@@ -35,7 +35,9 @@ func initCommand() *cobra.Command {
 		Short: "Write a first mosel.yaml for a directory of ONNX graphs",
 		Long: `Write a first mosel.yaml for the ONNX graphs in a directory, and for the labelled
 samples (.npz) that lie beside them. Names and inputs of the graphs say which
-modalities and variants there are; outputs and labels say which metric fits.
+modalities and variants there are; outputs and labels say which metric fits. A
+graph that reads an output of another one becomes a stage. A tokenizer.json beside
+the graphs is used for ids; an input with a mask whose length varies gets buckets.
 Comments in the file give the reasons.
 
 The file is written only if "mosel check" accepts it. Otherwise the command

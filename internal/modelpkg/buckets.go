@@ -105,7 +105,10 @@ func (r *report) buildBuckets(m *Model, s *spec) {
 		if in.Tokens != nil {
 			b.Mask, b.Types = in.Tokens.Mask, in.Tokens.Types
 		} else {
-			b.Mask = r.maskInput(m, i, ts.mask)
+			b.Mask, b.Types = r.maskInput(m, i, ts.mask, "mask"), r.maskInput(m, i, ts.types, "types")
+			if b.Mask >= 0 && b.Mask == b.Types {
+				r.At(ts.types.Place, "types is the same input as mask")
+			}
 		}
 		if !r.bucketShapes(in, b, ts) {
 			continue
@@ -195,20 +198,20 @@ func larger(a, b tensor.Shape) bool {
 	return m > n || m == n && !a.Equal(b)
 }
 
-// maskInput is the index of an input that is filled with ones and zeros; -1 if none is
+// maskInput is the index of an input that is filled beside another one; -1 if none is
 // named.
-func (r *report) maskInput(m *Model, of int, w word) int {
+func (r *report) maskInput(m *Model, of int, w word, key string) int {
 	if !w.Given() {
 		return -1
 	}
-	i := r.otherInput(m, of, w, "mask")
+	i := r.otherInput(m, of, w, key)
 	if i < 0 {
 		return -1
 	}
 	in, mask := m.Inputs[of], m.Inputs[i]
 	axes := slices.Repeat(tensor.Shape{-1}, dynamicAxes(in.Shape))
 	if mask.DType == tensor.Bytes || !mask.Shape.Equal(in.Shape) && !mask.Shape.Equal(axes) {
-		r.At(w.Place, "mask: %s is %v %v; it must be numbers %v or %v", w.Text, mask.DType, mask.Shape, in.Shape, axes)
+		r.At(w.Place, "%s: %s is %v %v; it must be numbers %v or %v", key, w.Text, mask.DType, mask.Shape, in.Shape, axes)
 		return -1
 	}
 	return i

@@ -38,8 +38,8 @@ func (r *report) buildTokens(m *Model, s *spec) {
 	for i := range m.Inputs {
 		in, ts := &m.Inputs[i], s.input(i)
 		for key, w := range map[string]word{"mask": ts.mask, "types": ts.types} {
-			if w.Given() && !ts.tokenizer.Given() && (key == "types" || !ts.fill.Given()) {
-				r.At(w.Place, "%s is for an input with a tokenizer%s", key, map[string]string{"mask": " or buckets"}[key])
+			if w.Given() && !ts.tokenizer.Given() && !ts.fill.Given() {
+				r.At(w.Place, "%s is for an input with a tokenizer or buckets", key)
 			}
 		}
 		if ts.tokenizer.Given() {

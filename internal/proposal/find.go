@@ -10,7 +10,7 @@ import (
 
 // found are the files of a directory that matter, by their paths inside.
 type found struct {
-	graphs, sets []string
+	graphs, sets, tokenizers []string
 }
 
 // foldersDeep is how many folders inside each other are looked into.
@@ -42,6 +42,10 @@ func find(dir string) (found, error) {
 			f.graphs = append(f.graphs, name)
 		case ".npz":
 			f.sets = append(f.sets, name)
+		case ".json":
+			if base == "tokenizer.json" {
+				f.tokenizers = append(f.tokenizers, name)
+			}
 		}
 		return nil
 	})

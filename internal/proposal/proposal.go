@@ -32,6 +32,7 @@ type Proposal struct {
 	Modalities []Modality `json:"modalities"`
 	Outputs    []Tensor   `json:"outputs"` // the first is what the metric scores
 	LeftOut    []LeftOut  `json:"left_out"`
+	Stages     []Stage    `json:"stages,omitempty"`
 	Variants   []Variant  `json:"variants"`
 	Metric     Metric     `json:"metric"`
 	Classes    []string   `json:"classes,omitempty"`
@@ -44,11 +45,13 @@ type Proposal struct {
 	chosen     *Samples
 }
 
-// Graph is an ONNX file and how it is called, the batch included.
+// Graph is an ONNX file and how it is called, the batch included. Stages of a variant are
+// one graph here: the last one, with the inputs of all.
 type Graph struct {
-	File    string  `json:"file"`
-	Inputs  []Value `json:"inputs"`
-	Outputs []Value `json:"outputs"`
+	File    string   `json:"file"`
+	Inputs  []Value  `json:"inputs"`
+	Outputs []Value  `json:"outputs"`
+	stages  []string // of the chain that it is the last of; nil: it stands alone
 }
 
 // Value is an input or output of a graph. Shape is null where the graph gives none.
@@ -74,6 +77,10 @@ type Tensor struct {
 	Max       int64     `json:"max,omitempty"`
 	Range     *[2]int64 `json:"range,omitempty"`
 	Media     string    `json:"media,omitempty"`
+	Buckets   []int64   `json:"buckets,omitempty"`   // of the dimension that is -1
+	Tokenizer string    `json:"tokenizer,omitempty"` // a file of the directory
+	Mask      string    `json:"mask,omitempty"`      // the names of inputs that are filled beside this one
+	Types     string    `json:"types,omitempty"`
 	Unbatched bool      `json:"unbatched,omitempty"`
 	Comments  []string  `json:"comments,omitempty"`
 	dtype     tensor.DType
@@ -85,11 +92,12 @@ type LeftOut struct {
 	Why  string `json:"why"`
 }
 
-// Variant is one graph as a way to run the model.
+// Variant is one graph as a way to run the model, or stages.
 type Variant struct {
 	Name       string   `json:"name"`
 	Modalities []string `json:"modalities"`
-	Path       string   `json:"path"`
+	Path       string   `json:"path,omitempty"`
+	Stages     []string `json:"stages,omitempty"`    // in place of Path
 	Precision  string   `json:"precision,omitempty"` // "" is fp32
 }
 
@@ -116,7 +124,7 @@ func For(dir string, o Options) (*Proposal, error) {
 		p.Name = modelName(dir)
 	}
 	p.readGraphs(dir, files.graphs)
-	p.askAboutStages()
+	p.connect()
 	p.readSamples(dir, files.sets)
 	if len(p.Decisions) > 0 { // the rest needs all files
 		return p, nil
@@ -124,6 +132,7 @@ func For(dir string, o Options) (*Proposal, error) {
 	inputs := p.mergeInputs()
 	p.chooseSets(dir, inputs)
 	p.settle(inputs)
+	p.settleLengths(dir, files.tokenizers, inputs)
 	p.group(inputs)
 	sound := len(p.Decisions) == 0
 	p.proposeVariants()
@@ -175,22 +184,6 @@ func (p *Proposal) readGraphs(dir string, names []string) {
 			}
 		}
 		p.Graphs = append(p.Graphs, g)
-	}
-}
-
-// askAboutStages adds a decision where a graph reads an output of another one.
-func (p *Proposal) askAboutStages() {
-	for _, g := range p.Graphs {
-		for _, in := range g.Inputs {
-			i := slices.IndexFunc(p.Graphs, func(o Graph) bool { return valueNamed(o.Outputs, in.Name) != nil })
-			if i < 0 {
-				continue
-			}
-			p.decide(g.File, fmt.Sprintf("its input %s is an output of %s, so the two are stages of a variant", clip(in.Name), p.Graphs[i].File),
-				"write stages in a mosel.yaml by hand (docs/model-package.md): mosel init proposes one graph for each variant",
-				"or export each variant as one graph", "or, if they are not stages, give the output another name")
-			break
-		}
 	}
 }
 

@@ -100,7 +100,11 @@ func (p *Proposal) whole() []string {
 func (p *Proposal) Report() []string {
 	lines := []string{}
 	for _, g := range p.Graphs {
-		lines = append(lines, fmt.Sprintf("%s: %s -> %s", clip(g.File), valuesText(g.Inputs), valuesText(g.Outputs)))
+		after := ""
+		if n := len(g.stages); n > 1 {
+			after = " after " + listed(g.stages[:n-1])
+		}
+		lines = append(lines, fmt.Sprintf("%s%s: %s -> %s", clip(g.File), after, valuesText(g.Inputs), valuesText(g.Outputs)))
 	}
 	for _, s := range p.Samples {
 		line := fmt.Sprintf("%s: %s", clip(s.File), listed(s.names()))

@@ -59,9 +59,16 @@ outputs:{{if .Several}} # the metric scores the first{{end}}
 {{- end}}
   - {{declare .}}
 {{- end}}
+{{- if .Stages}}
+# Each graph is loaded once, and what several variants need is computed by the same stage.
+stages:
+{{- range .Stages}}
+  - {name: {{q .Name}}, path: {{q .File}}}
+{{- end}}
+{{- end}}
 variants:
 {{- range .Variants}}
-  - {name: {{q .Name}}, modalities: {{list .Modalities}}, path: {{q .Path}}{{if .Precision}}, precision: {{.Precision}}{{end}}}
+  - {name: {{q .Name}}, modalities: {{list .Modalities}}, {{if .Stages}}stages: {{list .Stages}}{{else}}path: {{q .Path}}{{end}}{{if .Precision}}, precision: {{.Precision}}{{end}}}
 {{- end}}
 {{- if .Classes}}
 # The labels in sorted order. Check that the output has that order.
@@ -118,6 +125,7 @@ func declared(t Tensor) string {
 	if t.Media != "" {
 		parts = append(parts, "media: "+t.Media)
 	}
+	parts = append(parts, bucketText(t)...)
 	if t.Unbatched {
 		parts = append(parts, "batched: false")
 	}

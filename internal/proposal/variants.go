@@ -39,7 +39,7 @@ func (p *Proposal) proposeVariants() {
 	}
 	all := make([]candidate, 0, len(p.Graphs))
 	for _, g := range p.Graphs {
-		c := candidate{Variant: Variant{Path: g.File, Precision: precisionOf(g.File)}}
+		c := candidate{Variant: Variant{Path: g.File, Stages: g.stages, Precision: precisionOf(g.File)}}
 		for i, m := range p.Modalities {
 			if valueNamed(g.Inputs, m.Inputs[0].Name) != nil {
 				c.set, c.Modalities = append(c.set, i), append(c.Modalities, m.Name)
@@ -56,7 +56,8 @@ func (p *Proposal) proposeVariants() {
 		for end < len(all) && slices.Equal(all[i].set, all[end].set) && all[i].Precision == all[end].Precision {
 			end++
 		}
-		if end-i > 1 {
+		exits := !slices.ContainsFunc(all[i:end], func(c candidate) bool { return c.Stages == nil })
+		if end-i > 1 && !exits {
 			var same []string
 			for _, c := range all[i:end] {
 				same = append(same, c.Path)
@@ -66,9 +67,16 @@ func (p *Proposal) proposeVariants() {
 				"or, where they differ in another way, write mosel.yaml by hand: several variants may have the same modalities")
 		}
 		for ; i < end; i++ {
-			name := unique(p.variantName(all[i].Variant), nameMax, taken)
+			name := p.variantName(all[i].Variant)
+			if exits && slices.Contains(taken, name) { // of the same inputs, by different stages
+				name = all[i].Stages[len(all[i].Stages)-1]
+			}
+			name = unique(name, nameMax, taken)
 			taken = append(taken, name)
 			all[i].Name = name
+			if all[i].Stages != nil {
+				all[i].Path = ""
+			}
 			p.Variants = append(p.Variants, all[i].Variant)
 		}
 	}
