@@ -80,7 +80,7 @@ var rooms = []room{
 		tests:   []string{"internal/runtime/runtimetest", "internal/runtime/fake"},
 	},
 	{dir: "internal/profiler", imports: []string{"tensor", "internal/slo", "internal/stats", "internal/modelpkg", "internal/runtime"}},
-	{dir: "internal/proposal", imports: []string{"tensor", "internal/modelpkg"}, tests: []string{"internal/modelpkg/modelpkgtest", "internal/profiler", "internal/runtime/ort"}},
+	{dir: "internal/proposal", imports: []string{"tensor", "internal/modelpkg", "internal/media/tokenizer"}, tests: []string{"internal/modelpkg/modelpkgtest", "internal/profiler", "internal/runtime/ort"}},
 	{dir: "internal/replay", imports: []string{"tensor", "client", "client/clientgrpc", "internal/slo", "internal/stats", "internal/score", "internal/modelpkg", "internal/workload"}, tests: []string{"oip"}},
 	{dir: "internal/demo", imports: []string{"client", "internal/slo", "internal/stats", "internal/modelpkg", "internal/replay"}, tests: []string{"tensor", "internal/score"}},
 	{dir: "internal/media", imports: []string{"tensor", "internal/slo", "internal/modelpkg"}},
