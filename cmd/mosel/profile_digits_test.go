@@ -130,7 +130,7 @@ func sameAsShipped(t *testing.T, got *modelpkg.Samples) {
 		if v.Accuracy.Correct != right(shipped, v.Name) {
 			t.Errorf("%s: the profile has %d right answers, its samples %d", v.Name, v.Accuracy.Correct, right(shipped, v.Name))
 		}
-		if again := modelpkg.MeasuredScore(shipped.Scores(v.Name)); again != v.Accuracy {
+		if again := modelpkg.MeasuredScore(shipped.Scores(v.Name), len(m.Variants)); !reflect.DeepEqual(again, v.Accuracy) {
 			t.Errorf("%s: the profile has %+v, its samples give %+v", v.Name, v.Accuracy, again)
 		}
 		others := 0

@@ -1,6 +1,11 @@
 package modelpkg
 
-import "time"
+import (
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/score"
+	"github.com/mosel-serve/mosel/internal/slo"
+)
 
 // Profile is the measurements of a model's variants on one device, with the number of
 // threads that will serve. It is a JSON file, profiles/<device>.json, that people
@@ -49,6 +54,32 @@ type AccuracyMean struct {
 	// Interval is how Low and High were computed: "" is Wilson's formula, for scores of
 	// 0 or 1; "betting" is for other scores.
 	Interval string `json:"interval,omitempty"`
+	// Lower has lower bounds of the mean, by level of slo.Confidence, where Correct and
+	// Samples do not give them. They hold together for all variants of the profile.
+	Lower []float64 `json:"lower,omitempty"`
+}
+
+// Bounds returns lower bounds of the accuracy. Those of one level hold together for all of
+// so many variants, so planning may choose among these and mix them: each is exceeded
+// with a probability of at most (1 - confidence) / variants. Zeros mean that the profile
+// does not tell.
+func (a AccuracyMean) Bounds(variants int) (b slo.Bounds) {
+	for i := range b {
+		low := 0.0
+		switch {
+		case a.Interval == score.ByWilson:
+			low = score.LowerShare(a.Correct, a.Samples, missAt(i, variants))
+		case len(a.Lower) == len(b):
+			low = a.Lower[i]
+		}
+		b[i] = slo.Accuracy(low * float64(slo.AccuracyUnit))
+	}
+	return b
+}
+
+// missAt is the probability that the bound of one variant may miss.
+func missAt(level, variants int) float64 {
+	return (1 - slo.Confidence(level+1).Float()) / float64(max(1, variants))
 }
 
 // BatchProfile is the cost of one batch of Items items.

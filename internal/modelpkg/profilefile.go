@@ -163,6 +163,9 @@ func (v *VariantProfile) check(batchItemsMax int) error {
 	if a.Samples < 1 || a.Correct < 0 || a.Correct > a.Samples || !(0 <= a.Low && a.Low <= a.Mean && a.Mean <= a.High && a.High <= 1) {
 		return fmt.Errorf("accuracy %d of %d, %v in [%v, %v], is not possible", a.Correct, a.Samples, a.Mean, a.Low, a.High)
 	}
+	if len(a.Lower) > 0 && len(a.Lower) != slo.ConfidenceLevels || slices.ContainsFunc(a.Lower, func(x float64) bool { return !(0 <= x && x <= 1) }) {
+		return fmt.Errorf("accuracy: lower must be %d numbers from 0 to 1", slo.ConfidenceLevels)
+	}
 	if len(v.Batches) == 0 || v.Batches[0].Items != 1 {
 		return errors.New("the first batch must be of 1 item")
 	}
@@ -230,13 +233,20 @@ func MeasuredAccuracy(correct, samples int) AccuracyMean {
 	return AccuracyMean{Correct: correct, Samples: samples, Mean: micro(p), Low: micro(low), High: micro(high)}
 }
 
-// MeasuredScore returns a mean score with its 95 % interval.
-func MeasuredScore(scores []float64) AccuracyMean {
+// MeasuredScore returns a mean score with its 95 % interval, and lower bounds that hold
+// together for so many variants.
+func MeasuredScore(scores []float64, variants int) AccuracyMean {
 	mean, low, high, by := score.Interval(scores)
 	a := AccuracyMean{Samples: len(scores), Mean: micro(mean), Low: micro(low), High: micro(high), Interval: by}
 	for _, s := range scores {
 		if s == 1 {
 			a.Correct++
+		}
+	}
+	if by != score.ByWilson {
+		for level := range slo.ConfidenceLevels {
+			low := score.LowerMean(scores, missAt(level, variants))
+			a.Lower = append(a.Lower, math.Floor(low*float64(slo.AccuracyUnit))/float64(slo.AccuracyUnit))
 		}
 	}
 	return a

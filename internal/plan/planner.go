@@ -23,6 +23,7 @@ type Variant struct {
 	Precision  string
 	Sizes      slo.Sizes // the buckets of the inputs that it reads; 0: it takes every size
 	Accuracy   slo.Accuracy
+	Low        slo.Bounds // of Accuracy; zeros: none are known
 	Curve      Curve
 }
 
@@ -40,6 +41,9 @@ type Planner struct {
 	variants []Variant
 	routes   []Route
 	all      Set
+	// certified has, by level of confidence, the same planner with lower bounds in place
+	// of expected accuracies.
+	certified []*Planner
 }
 
 // New returns a planner for at least one variant, and for routes of several steps. Each
@@ -50,14 +54,39 @@ func New(variants []Variant, routes ...RouteSpec) (*Planner, error) {
 	}
 	p := &Planner{variants: variants}
 	for i, v := range variants {
-		routes = slices.Insert(slices.Clip(routes), i, RouteSpec{Name: v.Name, Variant: i, Accuracy: v.Accuracy})
+		routes = slices.Insert(slices.Clip(routes), i, RouteSpec{Name: v.Name, Variant: i, Accuracy: v.Accuracy, Low: v.Low})
 	}
 	for _, r := range routes {
 		if err := p.addRoute(r); err != nil {
 			return nil, err
 		}
 	}
+	for level := range slo.ConfidenceLevels {
+		p.certified = append(p.certified, p.bounded(level))
+	}
 	return p, nil
+}
+
+// bounded returns the planner with the bounds of a level as accuracies. Every mix of
+// routes keeps its bound, because the bounds of all routes hold together.
+func (p *Planner) bounded(level int) *Planner {
+	b := &Planner{variants: slices.Clone(p.variants), routes: slices.Clone(p.routes), all: p.all}
+	for i := range b.variants {
+		b.variants[i].Accuracy = b.variants[i].Low[level]
+	}
+	for i := range b.routes {
+		b.routes[i].Accuracy = b.routes[i].Low[level]
+	}
+	return b
+}
+
+// At returns the planner that plans at a confidence: with lower bounds in place of
+// expected accuracies. All else is the same, the indices of routes too.
+func (p *Planner) At(c slo.Confidence) *Planner {
+	if c == 0 {
+		return p
+	}
+	return p.certified[c-1]
 }
 
 // FromProfile returns a planner for a profiled model. It uses the median latencies. It
@@ -88,7 +117,7 @@ func FromProfile(m *modelpkg.Model, p *modelpkg.Profile) (*Planner, error) {
 		if err != nil {
 			return nil, slo.E("plan "+m.Name, slo.KindInvalid, "variant %s: %w", v.Name, err)
 		}
-		variants[i] = Variant{Name: v.Name, Modalities: v.Modalities, Precision: v.Precision, Sizes: v.Sizes, Accuracy: acc, Curve: curve}
+		variants[i] = Variant{Name: v.Name, Modalities: v.Modalities, Precision: v.Precision, Sizes: v.Sizes, Accuracy: acc, Low: vp.Accuracy.Bounds(len(m.Bases())), Curve: curve}
 	}
 	return New(variants)
 }

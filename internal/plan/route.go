@@ -17,6 +17,7 @@ type Route struct {
 	Variant    int            // of its first step
 	Modalities slo.Modalities // that its steps need together
 	Accuracy   slo.Accuracy   // expected of an item that takes the route to its end
+	Low        slo.Bounds     // of Accuracy
 	Curve      Curve          // expected time of a batch, including later steps of its items
 	// Next is where the gate after the first step sends items; the others are answered.
 	// Nil: there is no gate, and all are answered.
@@ -45,6 +46,7 @@ type RouteSpec struct {
 	Name     string
 	Variant  int
 	Accuracy slo.Accuracy
+	Low      slo.Bounds // of Accuracy; zeros: none are known
 	Next     []Branch
 	Inner    bool
 	Silent   bool
@@ -77,7 +79,7 @@ func (p *Planner) addRoute(s RouteSpec) error {
 		return fmt.Errorf("route %s runs variant %d of %d", s.Name, s.Variant, len(p.variants))
 	}
 	v := p.variants[s.Variant]
-	r := Route{Name: s.Name, Variant: s.Variant, Modalities: v.Modalities, Accuracy: s.Accuracy, Curve: v.Curve, sizes: v.Sizes, Next: s.Next, Inner: s.Inner, Silent: s.Silent}
+	r := Route{Name: s.Name, Variant: s.Variant, Modalities: v.Modalities, Accuracy: s.Accuracy, Low: s.Low, Curve: v.Curve, sizes: v.Sizes, Next: s.Next, Inner: s.Inner, Silent: s.Silent}
 	share := 0.0
 	for i, b := range s.Next {
 		if b.Route < 0 || b.Route >= len(p.routes) {

@@ -302,7 +302,7 @@ func (r *run) profile() *modelpkg.Profile {
 	for i, v := range r.m.Variants {
 		vp := modelpkg.VariantProfile{
 			Name: v.Name, Modalities: v.Modalities.Names(r.m.ModalityNames()), Precision: v.Precision,
-			Accuracy: modelpkg.MeasuredScore(r.scores(i)),
+			Accuracy: modelpkg.MeasuredScore(r.scores(i), len(r.m.Bases())),
 		}
 		if !r.m.Scoring.External() {
 			vp.Statistics = r.set.Judge().Statistics(r.samples.Labels, r.samples.Variants[v.Declared()])

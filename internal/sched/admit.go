@@ -67,14 +67,14 @@ func (c *Core) plan(j *job) (slo.Outcome, slo.Reason) {
 			return slo.Infeasible, slo.ReasonNoVariant
 		}
 	}
-	if best, ok := j.setGoals(m.Planner); !ok {
+	if best, ok := j.setGoals(); !ok {
 		j.facts.Best = best
 		return slo.Infeasible, slo.ReasonFloor
 	}
 	for g := j; g != nil; g = g.other {
 		s, ok := c.strategy(g)
 		if !ok {
-			j.facts.Best = m.Planner.MaxAccuracy(g.allowed)
+			j.facts.Best = g.planner.MaxAccuracy(g.allowed)
 			return slo.Infeasible, slo.ReasonFloor
 		}
 		g.strategy = s.Items
@@ -153,7 +153,7 @@ func (c *Core) reachable(j *job) slo.Accuracy {
 	before, _ := c.pool(j).around(j)
 	left := j.objective.Deadline.Sub(c.now) - c.busyTime(c.pool(j)) - time.Duration(before)
 	var best slo.Accuracy
-	for r, route := range m.Planner.Routes() {
+	for r, route := range j.planner.Routes() {
 		if j.allowed.Has(r) && m.routeTime(r, j.n) <= float64(left) {
 			best = max(best, route.Accuracy)
 		}
@@ -230,13 +230,13 @@ func (c *Core) finish(f Finish) {
 // finishJob ends the job if none of its items is pending or running.
 func (c *Core) finishJob(j *job) {
 	j = j.first
-	var score slo.Score
+	var score, expected slo.Score
 	n := 0
 	for g := j; g != nil; g = g.other {
 		if g.waiting > 0 || g.running > 0 {
 			return
 		}
-		score, n = score+g.committed, n+g.n
+		score, expected, n = score+g.committed, expected+g.expected, n+g.n
 	}
 	f := j.end()
 	if j.ended == 0 {
@@ -244,7 +244,10 @@ func (c *Core) finishJob(j *job) {
 		if c.now > j.objective.Deadline {
 			f.Outcome = slo.Late
 		}
-		f.Expected = score.Mean(n)
+		f.Expected = expected.Mean(n)
+		if j.objective.Confidence != 0 {
+			f.Certified = score.Mean(n)
+		}
 	}
 	c.expiry.drop(j)
 	delete(c.jobs, j.id)

@@ -80,7 +80,7 @@ func (c *Core) checkGroup(j *job) error {
 	if j.ended == 0 && (pending != j.waiting || planned != j.waiting || j.stale) {
 		return fmt.Errorf("%d waiting, %d pending, %d planned (stale %v)", j.waiting, pending, planned, j.stale)
 	}
-	best := c.models[j.model].Planner.MaxAccuracy(j.allowed)
+	best := j.planner.MaxAccuracy(j.allowed)
 	if j.ended == 0 && best.Times(j.waiting) < j.target() {
 		return fmt.Errorf("I-5: %d items must still score %d, at best %d", j.waiting, j.target(), best.Times(j.waiting))
 	}

@@ -15,7 +15,7 @@ const reserveShare = 0.15
 // choose lets the policy decide between the batch that the strategy of the head of the
 // queue asks for, and smaller or more accurate batches that make no queued job late.
 func (c *Core) choose(m *model, id ClassID, head *job, planned plan.Batch, why *Decision) plan.Batch {
-	on, routes := m.class(id), m.Planner.Routes()
+	on, routes := m.class(id), head.planner.Routes()
 	share := c.share(m.pool, id)
 	perItem := m.perItem(planned.Route) * m.batchInefficiency * (1 / float64(m.pool.slotsOr1()))
 	// An expected job waits for the running batches and for the queued work that is at
@@ -54,7 +54,7 @@ func (c *Core) choose(m *model, id ClassID, head *job, planned plan.Batch, why *
 		why.Reserve = time.Duration(reserve)
 		why.Options = make([]Option, 0, len(c.options))
 	}
-	return c.cfg.Policy.Choose(m.Planner, c.options, func(b plan.Batch) float64 {
+	return c.cfg.Policy.Choose(head.planner, c.options, func(b plan.Batch) float64 {
 		rest := max(0, workBefore-float64(b.Items)*perItem)
 		if left := planned.Items - b.Items; left > 0 {
 			rest = max(rest, float64(on.batchTime(routes[planned.Route].Variant, left))*share)
@@ -75,9 +75,9 @@ func (c *Core) choose(m *model, id ClassID, head *job, planned plan.Batch, why *
 // ones, and more accurate ones. These run on a variant that the class has, are on time
 // for the head of the queue, and are affordable.
 func (c *Core) offer(m *model, on *residence, head *job, planned plan.Batch, affordable func(plan.Batch) bool) {
-	routes := m.Planner.Routes()
+	routes := head.planner.Routes()
 	c.options = append(c.options[:0], planned)
-	for _, p := range m.frontier(head.allowed) {
+	for _, p := range m.frontier(head) {
 		r := &routes[p.Route]
 		upgrade := p.Accuracy > routes[planned.Route].Accuracy
 		if (!upgrade && p.Route != planned.Route) || !on.variants.Has(r.Variant) || !m.up.Has(p.Route) ||

@@ -56,7 +56,7 @@ func newChooser(t *testing.T, instances int) *chooser {
 
 // wait queues a job that is planned on the cheapest variant. The first one is the head.
 func (c *chooser) wait(items int, in time.Duration, present slo.Modalities) *job {
-	j := &job{id: JobID(len(c.jobs) + 1), n: items, waiting: items, strategy: []int{items, 0, 0, 0},
+	j := &job{id: JobID(len(c.jobs) + 1), n: items, waiting: items, strategy: []int{items, 0, 0, 0}, planner: c.m.Planner,
 		allowed: c.m.Planner.Runnable(slo.Carried{Present: present}), objective: slo.Objective{Deadline: slo.Never}}
 	if in > 0 {
 		j.objective.Deadline = c.now.Add(in)

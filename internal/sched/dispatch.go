@@ -172,7 +172,7 @@ func (c *Core) firstEndless() (first *job) {
 // cannot run: among the planned routes of the job's other pending items, the one with
 // the most; else the cheapest more accurate one; -1 if there is none.
 func (c *Core) routeThere(m *model, r *residence, j *job) int {
-	routes := m.Planner.Routes()
+	routes := j.planner.Routes()
 	most, cheapest, planned := -1, -1, routes[j.planned()].Accuracy
 	for p := range routes {
 		if !j.allowed.Has(p) || !m.up.Has(p) || !r.variants.Has(routes[p].Variant) {
@@ -235,9 +235,9 @@ func (c *Core) start(in *instance, g *gather, why *Decision) {
 			b.from, b.routes = append(b.from, t.job), append(b.routes, t.route)
 		}
 		gated = gated || routes[t.route].Next != nil
-		t.job.spend(t.route, t.items, routes)
+		t.job.spend(t.route, t.items)
 		if t.job.onward == nil {
-			t.job.committed += routes[t.route].Accuracy.Times(t.items)
+			t.job.commit(c.worth(t.job, t.route), t.items)
 		}
 		t.job.running += t.items
 		c.expiry.add(t.job.first)
@@ -270,11 +270,11 @@ func (c *Core) pend(j *job, items int) {
 func (c *Core) strategy(j *job) (plan.Strategy, bool) {
 	m := c.models[j.model]
 	if here := j.allowed & m.up; here != j.allowed && here != 0 {
-		if s, ok := c.cfg.Policy.Strategy(m.Planner, j.waiting, j.target(), here); ok {
+		if s, ok := c.cfg.Policy.Strategy(j.planner, j.waiting, j.target(), here); ok {
 			return s, true
 		}
 	}
-	return c.cfg.Policy.Strategy(m.Planner, j.waiting, j.target(), j.allowed)
+	return c.cfg.Policy.Strategy(j.planner, j.waiting, j.target(), j.allowed)
 }
 
 // requeue puts a changed job back in its place. It removes a job without pending items
@@ -370,7 +370,7 @@ func (c *Core) unrun(b *batch, part int, lost bool) {
 	j.running -= items
 	c.counts.Running -= items
 	if lost && j.onward == nil {
-		j.committed -= c.models[b.Model].Planner.Routes()[b.routes[part]].Accuracy.Times(items)
+		j.commit(c.worth(j, b.routes[part]), -items)
 	}
 }
 

@@ -247,6 +247,7 @@ type FinishJob struct {
 	Outcome    slo.Outcome
 	Reason     slo.Reason
 	Expected   slo.Accuracy  // mean over the items that ran and did not fail
+	Certified  slo.Accuracy  // the lower bound of Expected, if the objective has a confidence
 	RetryAfter time.Duration // shed: when a retry may succeed
 	Best       slo.Accuracy  // infeasible: the highest possible accuracy; shed: the highest possible by the deadline, 0 if none
 }

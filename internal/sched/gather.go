@@ -54,11 +54,11 @@ func (g *gather) collect(head *job) {
 
 // add takes those items of a job that should run on the variant.
 func (g *gather) add(j *job) (taken int) {
-	routes := g.m.Planner.Routes()
+	routes := j.planner.Routes()
 	if j.allowed.Has(g.route) {
 		planned := j.strategy[g.route]
 		if g.upgraded {
-			planned += j.below(g.route, routes)
+			planned += j.below(g.route)
 		}
 		taken = g.takeSome(j, g.route, planned)
 	}

@@ -8,7 +8,8 @@ import (
 // newJob makes the ledgers of an arrived job: one if all its items carry the same, else
 // one for each set of routes that items may take.
 func newJob(e Arrive, p *plan.Planner) *job {
-	first := newGroup(e, nil)
+	p = p.At(e.Objective.Confidence)
+	first := newGroup(e, p, nil)
 	if e.Mixed == nil {
 		first.allowed = p.Runnable(slo.Carried{Present: e.Present, Choice: e.Choice, Sizes: e.Sizes})
 		first.put(span{0, e.Items})
@@ -24,7 +25,7 @@ func newJob(e Arrive, p *plan.Planner) *job {
 		case len(byAllowed) == 0:
 			g = first
 		default:
-			g = newGroup(e, last)
+			g = newGroup(e, p, last)
 			last = g
 		}
 		g.allowed, byAllowed[allowed] = allowed, g
@@ -39,8 +40,8 @@ func newJob(e Arrive, p *plan.Planner) *job {
 
 // newGroup makes an empty ledger after last, the last one of the job so far; nil: the
 // first.
-func newGroup(e Arrive, last *job) *job {
-	g := &job{id: e.Job, client: e.Client, model: e.Model, objective: e.Objective, expires: max(e.Expires, e.Objective.Deadline)}
+func newGroup(e Arrive, p *plan.Planner, last *job) *job {
+	g := &job{id: e.Job, client: e.Client, model: e.Model, planner: p, objective: e.Objective, expires: max(e.Expires, e.Objective.Deadline)}
 	if last == nil {
 		g.first, g.bytes = g, e.Bytes
 		return g
@@ -78,7 +79,8 @@ func (j *job) begun() bool {
 
 // setGoals sets what each group must score so that together they keep the floor. If
 // that is impossible, it returns false and the best possible mean.
-func (j *job) setGoals(p *plan.Planner) (best slo.Accuracy, ok bool) {
+func (j *job) setGoals() (best slo.Accuracy, ok bool) {
+	p := j.planner
 	if j.other == nil {
 		j.goal = j.objective.Floor.Times(j.n)
 		best = p.MaxAccuracy(j.allowed)

@@ -22,7 +22,8 @@ type job struct {
 	onward    *onward // set for a group of items that go on to another route; nil: none
 	client    ClientID
 	model     int
-	n         int       // items that have not failed
+	planner   *plan.Planner // at the objective's confidence: by its accuracies the floor is kept
+	n         int           // items that have not failed
 	goal      slo.Score // what these must score
 	bytes     int64     // in the first: bytes of the whole job
 	allowed   plan.Set
@@ -33,7 +34,8 @@ type job struct {
 	pending   []span    // items not dispatched, ascending
 	waiting   int       // number of pending items
 	running   int       // items in batches
-	committed slo.Score // expected score of finished and running items
+	committed slo.Score // of finished and running items, by the planner's accuracies
+	expected  slo.Score // the same by expected accuracies
 	strategy  []int     // pending items by route; sums to waiting
 	stale     bool      // the strategy must be replanned before use
 
@@ -97,8 +99,8 @@ func (j *job) planned() int {
 
 // below returns how many pending items are planned on routes less accurate than r. If
 // they take r instead, the job stays above its floor (I-5).
-func (j *job) below(r int, routes []plan.Route) int {
-	sum := 0
+func (j *job) below(r int) int {
+	routes, sum := j.planner.Routes(), 0
 	for u, x := range j.strategy {
 		if routes[u].Accuracy < routes[r].Accuracy {
 			sum += x
@@ -110,7 +112,8 @@ func (j *job) below(r int, routes []plan.Route) int {
 // spend takes x items out of the strategy because they run on route r: first those
 // planned on r, then from the largest shares of less accurate routes. The latter makes
 // the strategy stale, because the surplus may allow cheaper routes for other items.
-func (j *job) spend(r, x int, routes []plan.Route) {
+func (j *job) spend(r, x int) {
+	routes := j.planner.Routes()
 	k := min(x, j.strategy[r])
 	j.strategy[r] -= k
 	for x -= k; x > 0; x -= k {

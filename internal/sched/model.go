@@ -46,7 +46,7 @@ type model struct {
 	items             int     // pending
 	batchInefficiency float64 // time of recent batches relative to the time of their items in the best batches, >= 1
 	deviation         float64 // mean relative difference of measured from expected times
-	frontiers         map[plan.Set][]plan.FrontierPoint
+	frontiers         map[choices][]plan.FrontierPoint
 	known             plan.Set // the routes that some class can run to their end
 	up                plan.Set // the routes that the classes that are up can run to their end
 	moved             bool     // up has changed: queued jobs must be replanned
@@ -60,7 +60,7 @@ type residence struct {
 }
 
 func (c *Core) newModel(m Model) *model {
-	k := &model{Model: m, batchInefficiency: 1, frontiers: map[plan.Set][]plan.FrontierPoint{}}
+	k := &model{Model: m, batchInefficiency: 1, frontiers: map[choices][]plan.FrontierPoint{}}
 	k.known = k.runnable(func(v int) bool {
 		return m.Classes == nil || slices.ContainsFunc(m.Classes, func(r Residence) bool { return r.Variants.Has(v) })
 	})
@@ -166,11 +166,18 @@ func (m *model) routeTime(route, items int) float64 {
 	return float64(r.Curve.Time(items)) * slowness
 }
 
-func (m *model) frontier(allowed plan.Set) []plan.FrontierPoint {
-	f, ok := m.frontiers[allowed]
+// choices is what the frontier of a job depends on.
+type choices struct {
+	planner *plan.Planner
+	allowed plan.Set
+}
+
+func (m *model) frontier(j *job) []plan.FrontierPoint {
+	of := choices{j.planner, j.allowed}
+	f, ok := m.frontiers[of]
 	if !ok {
-		f = m.Planner.Frontier(allowed)
-		m.frontiers[allowed] = f
+		f = j.planner.Frontier(j.allowed)
+		m.frontiers[of] = f
 	}
 	return f
 }

@@ -57,9 +57,9 @@ func (c *Core) reassign() {
 func (c *Core) queued(j *job, free slo.Instant) plan.Queued {
 	m := c.models[j.model]
 	if j.optionsFor != j.waiting || j.optionsTarget != j.target() {
-		j.options = m.Planner.Options(j.waiting, j.target(), j.allowed)
+		j.options = j.planner.Options(j.waiting, j.target(), j.allowed)
 		// The rest of a job keeps its planned accuracy.
-		accuracy := m.score(j.strategy)
+		accuracy := j.score(j.strategy)
 		j.chosen = slices.IndexFunc(j.options, func(s plan.Strategy) bool { return s.Score >= accuracy })
 		if j.chosen < 0 {
 			j.chosen = len(j.options) - 1
@@ -75,11 +75,11 @@ func (c *Core) queued(j *job, free slo.Instant) plan.Queued {
 	return q
 }
 
-// score returns the expected score of a strategy.
-func (m *model) score(strategy []int) slo.Score {
+// score returns the score of a strategy, by the accuracies that the floor is kept by.
+func (j *job) score(strategy []int) slo.Score {
 	var sum slo.Score
 	for v, x := range strategy {
-		sum += m.Planner.Routes()[v].Accuracy.Times(x)
+		sum += j.planner.Routes()[v].Accuracy.Times(x)
 	}
 	return sum
 }

@@ -32,7 +32,7 @@ func (c *Core) judge(j *job, f Finish, route int, verdicts []Verdict) {
 		if verdict == Fail {
 			ended.Outcome, ended.Reason = slo.Failed, slo.ReasonRuntime
 			o.shrink(count)
-			o.committed -= j.credit(c.models[j.model], route).Times(count)
+			o.commit(c.worth(j, route), -count)
 			failed = true
 		}
 		c.finish(ended)
@@ -58,7 +58,7 @@ func (c *Core) judge(j *job, f Finish, route int, verdicts []Verdict) {
 // the ledger's pending items cannot make up for it, it lowers the goals of groups that
 // are above the floor. If it returns false, nothing has changed.
 func (c *Core) rebalance(j *job, without slo.Score) bool {
-	best := c.models[j.model].Planner.MaxAccuracy(j.allowed)
+	best := j.planner.MaxAccuracy(j.allowed)
 	over := j.goal - (j.committed - without) - best.Times(j.waiting)
 	if over > 0 {
 		if over > j.spare() {
@@ -67,6 +67,7 @@ func (c *Core) rebalance(j *job, without slo.Score) bool {
 		j.goal -= over
 	}
 	j.committed -= without
+	j.expected -= without
 	return true
 }
 
@@ -107,7 +108,7 @@ func (j *job) spare() (sum slo.Score) {
 type onward struct {
 	ledger   *job         // of the original group
 	route    int          // that they take now
-	credit   slo.Accuracy // of the route that they started
+	credit   worth        // of the route that they started
 	loss     slo.Accuracy // if the step before answers them
 	answered int          // variant of that step; -1: it gives no answer
 }
@@ -120,12 +121,22 @@ func (j *job) ledger() *job {
 	return j
 }
 
-// credit returns the credit of each item of a part that takes a route.
-func (j *job) credit(m *model, route int) slo.Accuracy {
+// worth is what an item scores on a route: by the accuracies that the job's floor is kept
+// by, and by the expected ones.
+type worth struct{ planned, expected slo.Accuracy }
+
+// worth returns what is credited for each item of a job that takes a route.
+func (c *Core) worth(j *job, route int) worth {
 	if j.onward != nil {
 		return j.onward.credit
 	}
-	return m.Planner.Routes()[route].Accuracy
+	return worth{j.planner.Routes()[route].Accuracy, c.models[j.model].Planner.Routes()[route].Accuracy}
+}
+
+// commit credits items to the ledger; a negative number takes them back.
+func (j *job) commit(w worth, items int) {
+	j.committed += w.planned.Times(items)
+	j.expected += w.expected.Times(items)
 }
 
 // goOn adds items that a route's gate sends to another route to the group with the same
@@ -137,14 +148,14 @@ func (c *Core) goOn(j *job, f Finish, route, to int) *job {
 	if !ok {
 		panic("sched: items of route " + from.Name + " go on with a route that is not in its Next")
 	}
-	k := onward{ledger: j.ledger(), route: to, credit: j.credit(m, route), loss: branch.Loss, answered: f.Variant}
+	k := onward{ledger: j.ledger(), route: to, credit: c.worth(j, route), loss: branch.Loss, answered: f.Variant}
 	if from.Silent {
 		k.answered = -1
 	}
 	g := j.first
 	for last := g; ; g = g.other {
 		if g == nil {
-			g = &job{id: j.id, group: last.group + 1, first: j.first, client: j.client, model: j.model, objective: j.objective, expires: j.expires,
+			g = &job{id: j.id, group: last.group + 1, first: j.first, client: j.client, model: j.model, planner: j.planner, objective: j.objective, expires: j.expires,
 				allowed: 1 << to, onward: &k, virtualTime: j.virtualTime, virtualEnd: j.virtualEnd}
 			last.other = g
 			break

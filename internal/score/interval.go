@@ -70,8 +70,25 @@ const bettingSteps = 22
 // vary. Sets may be sorted, so scores are taken in an order that is drawn once and for
 // all.
 func Betting(scores []float64) (low, high float64) {
+	x, bets := shuffled(scores, miss)
+	low = lowest(x, bets, miss)
+	for i := range x {
+		x[i] = 1 - x[i]
+	}
+	return low, 1 - lowest(x, bets, miss)
+}
+
+// LowerMean returns a lower bound for the mean of independent scores in [0, 1] by
+// betting, as Betting does. The probability that the mean is below it is at most delta.
+func LowerMean(scores []float64, delta float64) float64 {
+	x, bets := shuffled(scores, delta)
+	return lowest(x, bets, delta)
+}
+
+// shuffled returns the scores in a random order, and the bets on them.
+func shuffled(scores []float64, miss float64) (x, bets []float64) {
 	order := rand.New(rand.NewPCG(1, 1)).Perm(len(scores))
-	x, bets := make([]float64, len(scores)), make([]float64, len(scores))
+	x, bets = make([]float64, len(scores)), make([]float64, len(scores))
 	sum, squares, variance := 0.5, 0.25, 0.25 // as if one score of one half had been seen
 	for i, from := range order {
 		x[i] = scores[from]
@@ -81,19 +98,15 @@ func Betting(scores []float64) (low, high float64) {
 		squares += (x[i] - sum/n) * (x[i] - sum/n)
 		variance = squares / n
 	}
-	low = lowest(x, bets)
-	for i := range x {
-		x[i] = 1 - x[i]
-	}
-	return low, 1 - lowest(x, bets)
+	return x, bets
 }
 
 // lowest returns the lowest mean that the bets do not exclude.
-func lowest(x, bets []float64) float64 {
+func lowest(x, bets []float64, miss float64) float64 {
 	below, above := 0.0, 1.0
 	for range bettingSteps {
 		m := (below + above) / 2
-		if grows(x, bets, m) {
+		if grows(x, bets, m, miss) {
 			below = m
 		} else {
 			above = m
@@ -104,7 +117,7 @@ func lowest(x, bets []float64) float64 {
 
 // grows reports whether betting against the mean m ever multiplies the capital by
 // 1/miss. If it does for m, it does for every lower mean.
-func grows(x, bets []float64, m float64) bool {
+func grows(x, bets []float64, m, miss float64) bool {
 	capital := 1.0
 	for i, v := range x {
 		capital *= 1 + min(bets[i], betMax/m)*(v-m)

@@ -25,6 +25,7 @@ type audited struct {
 	unsent  slo.Score // highest possible score of items never dispatched, or lost
 	score   slo.Score // of items that have started a route
 	expects slo.Score // of items that finished after running
+	means   slo.Score // the same by expected accuracies
 	ran     int
 	failed  int // items that failed alone
 }
@@ -38,6 +39,7 @@ type itemState struct {
 	carried  slo.Carried
 	best     slo.Accuracy // of the routes that it may take
 	credit   slo.Accuracy // of the route that it started
+	mean     slo.Accuracy // the expected accuracy of that route
 	onward   bool         // a gate has sent it on to its route; then:
 	answered int          // the variant of the step before
 	silent   bool         // that step gave no answer
@@ -90,7 +92,7 @@ func (a *audit) step(now slo.Instant, e sched.Event, out []sched.Action) error {
 }
 
 func (a *audit) arrive(j Arrival) {
-	p := a.models[j.Model].Planner
+	p := a.models[j.Model].Planner.At(j.Objective.Confidence)
 	job := &audited{Arrival: j}
 	runs := j.Mixed
 	if runs == nil {
@@ -161,8 +163,9 @@ func (a *audit) dispatch(d sched.Dispatch, now slo.Instant) error {
 // items take. Then an item's route must have the variant as its first step and no gate:
 // it is the variant itself, or the route that the item was sent on to.
 func (a *audit) send(j *audited, p sched.Part, variant, route int) error {
-	routes := a.models[j.Model].Planner.Routes()
-	sizes := a.models[j.Model].Planner.Variants()[variant].Sizes
+	planner := a.models[j.Model].Planner
+	routes := planner.At(j.Objective.Confidence).Routes()
+	sizes := planner.Variants()[variant].Sizes
 	for i := p.First; i < p.First+p.Count; i++ {
 		s := &j.items[i]
 		r := &routes[route]
@@ -182,7 +185,7 @@ func (a *audit) send(j *audited, p sched.Part, variant, route int) error {
 		}
 		s.running, s.variant = true, variant
 		if !s.onward {
-			s.route, s.credit = route, r.Accuracy
+			s.route, s.credit, s.mean = route, r.Accuracy, planner.Routes()[route].Accuracy
 			j.unsent -= slo.Score(s.best)
 			j.score += slo.Score(s.credit)
 		}
@@ -264,9 +267,11 @@ func (a *audit) finish(f sched.Finish, now slo.Instant) error {
 			if early {
 				anyEarly = true
 				s.credit -= s.loss
+				s.mean -= s.loss
 				j.score -= slo.Score(s.loss)
 			}
 			j.expects += slo.Score(s.credit)
+			j.means += slo.Score(s.mean)
 			j.ran++
 		}
 		if f.Outcome == slo.Failed && s.running { // it failed alone: its job goes on without it
@@ -287,9 +292,13 @@ func (a *audit) finishJob(f sched.FinishJob) error {
 	if !f.Outcome.Ran() {
 		return nil
 	}
-	if j.ran != len(j.items)-j.failed || f.Expected != j.expects.Mean(j.ran) || j.expects < j.Objective.Floor.Times(j.ran) {
-		return fmt.Errorf("I-5: job %d of %d items ends %v with %d run and %v expected; they score %d, its floor is %v",
-			f.Job, len(j.items), f.Outcome, j.ran, f.Expected, j.expects, j.Objective.Floor)
+	var certified slo.Accuracy
+	if j.Objective.Confidence != 0 {
+		certified = j.expects.Mean(j.ran)
+	}
+	if j.ran != len(j.items)-j.failed || f.Expected != j.means.Mean(j.ran) || f.Certified != certified || j.expects < j.Objective.Floor.Times(j.ran) {
+		return fmt.Errorf("I-5: job %d of %d items ends %v with %d run, %v expected and %v certified; they score %d, its floor is %v",
+			f.Job, len(j.items), f.Outcome, j.ran, f.Expected, f.Certified, j.expects, j.Objective.Floor)
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ func planner(t testing.TB, rng *rand.Rand) *plan.Planner {
 			t.Fatal(err)
 		}
 		a, _ := slo.AccuracyOf(acc + 0.02*rng.Float64())
-		variants = append(variants, plan.Variant{Name: fmt.Sprint("v", set), Modalities: slo.Modalities(set), Accuracy: a, Curve: curve})
+		variants = append(variants, plan.Variant{Name: fmt.Sprint("v", set), Modalities: slo.Modalities(set), Accuracy: a, Low: bounds(rng, a), Curve: curve})
 	}
 	if rng.IntN(3) == 0 {
 		variants = sized(t, variants)
@@ -47,6 +47,15 @@ func planner(t testing.TB, rng *rand.Rand) *plan.Planner {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// bounds draws lower bounds of an accuracy, the lower the higher the confidence.
+func bounds(rng *rand.Rand, a slo.Accuracy) (b slo.Bounds) {
+	for i := range b {
+		a -= min(a, slo.Accuracy(rng.IntN(10_000)))
+		b[i] = a
+	}
+	return b
 }
 
 // sized makes two of each variant that reads the first modality: one for small items,
@@ -204,6 +213,7 @@ func withRoutes(t testing.TB, rng *rand.Rand, p *plan.Planner) *plan.Planner {
 				s.Next[b].Loss = slo.Accuracy(rng.IntN(int(s.Accuracy)))
 			}
 		}
+		s.Low = bounds(rng, s.Accuracy)
 		routes = append(routes, s)
 	}
 	p, err := plan.New(variants, routes...)
@@ -239,6 +249,9 @@ func arrivals(rng *rand.Rand, cfg sim.Config, jobs int) []sim.Arrival {
 			a.Items = 1 + rng.IntN(200)
 		}
 		a.Objective = slo.Objective{Floor: slo.Accuracy(rng.IntN(1_000_000)), Deadline: slo.Never, Late: slo.LateRule(rng.IntN(2))}
+		if rng.IntN(4) == 0 {
+			a.Objective.Confidence = slo.Confidence(1 + rng.IntN(slo.ConfidenceLevels))
+		}
 		if rng.IntN(5) > 0 {
 			a.Objective.Deadline = a.At.Add(time.Duration(rng.IntN(100)-2) * time.Millisecond)
 		}

@@ -157,9 +157,12 @@ func ParseLateRule(s string) (LateRule, error) {
 // mean over the items; the instant by which it must be done; and what to do if that
 // is impossible. Floor 0 accepts any accuracy; Deadline Never means no deadline.
 type Objective struct {
-	Floor    Accuracy
-	Deadline Instant
-	Late     LateRule
+	Floor Accuracy
+	// Confidence asks that a lower bound of the accuracy, not the expected accuracy
+	// itself, is at least the floor.
+	Confidence Confidence
+	Deadline   Instant
+	Late       LateRule
 }
 
 // Carried says what a number of consecutive items of a job carry.
