@@ -28,11 +28,14 @@ type Request struct {
 	// the rows of its inputs belong to, in ascending order. Nil: every item carries all.
 	Items map[string][]int
 
-	MinAccuracy float64       // least expected accuracy of the mean over the items, 0..1 (0.97, not 97); 0: any
-	Deadline    time.Duration // time from now until the answer; 0: no deadline besides that of the context
-	Late        Late          // what the server does if it cannot be on time
-	Modalities  []string      // run exactly these; nil: the server chooses
-	Parameters  oip.Parameters
+	MinAccuracy float64 // least expected accuracy of the mean over the items, 0..1 (0.97, not 97); 0: any
+	// AccuracyConfidence, if above 0, asks that a lower bound of the expected accuracy at
+	// this confidence, such as 0.95, is at least MinAccuracy. 0: the server's default.
+	AccuracyConfidence float64
+	Deadline           time.Duration // time from now until the answer; 0: no deadline besides that of the context
+	Late               Late          // what the server does if it cannot be on time
+	Modalities         []string      // run exactly these; nil: the server chooses
+	Parameters         oip.Parameters
 	// JSON sends tensors as JSON over REST, and asks for them so: for a server that does
 	// not list the extension "binary_tensor_data". NaN, infinities, FP16 and BF16 cannot be
 	// sent so.
@@ -64,19 +67,21 @@ type Response struct {
 	ID      string
 	Outputs []tensor.Tensor // first dimension: the items, in the order of the request
 
-	Variant          string        // what ran; "image:24,all:8" if not all items ran on the same variant, see Mix
-	Modalities       []string      // used for at least one item
-	ExpectedAccuracy float64       // mean over the items that have an answer, 0..1
-	FailedItems      []int         // items without an answer: their rows have no meaning
-	FailedReason     string        // why the first of them has none
-	Absent           string        // modalities that were sent and count as absent, such as "audio" or "audio:0-3;text:5"
-	Queue            time.Duration // from arrival to the start of the first batch
-	Compute          time.Duration // summed over the batches in which the items ran
-	Late             bool          // ready after the deadline; only with LateRun
-	MinAccuracy      float64       // the floor as the server understood it; 0: none
-	Deadline         time.Duration // the deadline as the server understood it, from the arrival of the request; 0: none
-	Job              string        // the server's id of the request, by which it can be explained
-	Parameters       oip.Parameters
+	Variant            string        // what ran; "image:24,all:8" if not all items ran on the same variant, see Mix
+	Modalities         []string      // used for at least one item
+	ExpectedAccuracy   float64       // mean over the items that have an answer, 0..1
+	AccuracyLow        float64       // its lower bound: at AccuracyConfidence, or 0.95 if that is 0; 0: not known
+	FailedItems        []int         // items without an answer: their rows have no meaning
+	FailedReason       string        // why the first of them has none
+	Absent             string        // modalities that were sent and count as absent, such as "audio" or "audio:0-3;text:5"
+	Queue              time.Duration // from arrival to the start of the first batch
+	Compute            time.Duration // summed over the batches in which the items ran
+	Late               bool          // ready after the deadline; only with LateRun
+	MinAccuracy        float64       // the floor as the server understood it; 0: none
+	AccuracyConfidence float64       // of the floor, as the server understood it; 0: it holds for the expected accuracy
+	Deadline           time.Duration // the deadline as the server understood it, from the arrival of the request; 0: none
+	Job                string        // the server's id of the request, by which it can be explained
+	Parameters         oip.Parameters
 }
 
 // VariantItems says how many items ran on a variant.
@@ -167,6 +172,8 @@ func (r *Request) message(wire *oip.Request, deadline time.Duration) error {
 		return fmt.Errorf("the deadline is %v: it must be above 0, or 0 for none", r.Deadline)
 	case !(r.MinAccuracy >= 0 && r.MinAccuracy <= 1):
 		return fmt.Errorf("MinAccuracy is %v: an accuracy is between 0 and 1, such as 0.97", r.MinAccuracy)
+	case !(r.AccuracyConfidence >= 0 && r.AccuracyConfidence < 1):
+		return fmt.Errorf("AccuracyConfidence is %v: a confidence is between 0 and 1, such as 0.95", r.AccuracyConfidence)
 	}
 	wire.ID, wire.OutputForm = r.ID, r.form()
 	wire.Inputs = append(wire.Inputs[:0], r.Inputs...)
@@ -180,6 +187,9 @@ func (r *Request) message(wire *oip.Request, deadline time.Duration) error {
 	}
 	if r.MinAccuracy != 0 {
 		add("min_accuracy", oip.Float(r.MinAccuracy))
+	}
+	if r.AccuracyConfidence != 0 {
+		add("accuracy_confidence", oip.Float(r.AccuracyConfidence))
 	}
 	if deadline > 0 {
 		ms := float64(deadline) / float64(time.Millisecond)
@@ -210,6 +220,10 @@ func newResponse(wire *oip.Response) (*Response, error) {
 			r.Modalities = strings.Split(p.Value.Text(), ",")
 		case "expected_accuracy":
 			r.ExpectedAccuracy, err = p.Value.Float64()
+		case "accuracy_low":
+			r.AccuracyLow, err = p.Value.Float64()
+		case "accuracy_confidence":
+			r.AccuracyConfidence, err = p.Value.Float64()
 		case "min_accuracy":
 			r.MinAccuracy, err = p.Value.Float64()
 		case "deadline_ms":

@@ -31,6 +31,7 @@ type inferFlags struct {
 	inputs      []string
 	media       map[modelpkg.Media]*string
 	minAccuracy accuracyFlag
+	confidence  confidenceFlag
 	deadline    time.Duration
 	modalities  []string
 	late        string
@@ -76,6 +77,7 @@ takes a file of raw bytes, or numbers.`,
 	}
 	flags.StringArrayVar(&f.inputs, "input", nil, "an input by its name: `NAME=FILE`; for a text NAME=TEXT or NAME=@FILE; for numbers NAME=[1,2,3]; may be repeated")
 	flags.Var(&f.minAccuracy, "min-accuracy", "the floor: lowest expected accuracy to accept, 0 to 1, such as 0.97")
+	flags.Var(&f.confidence, "confidence", "how sure it must be that the floor is kept, such as 0.95 (default: the server's)")
 	flags.DurationVar(&f.deadline, "deadline", 0, "time until the answer is needed, such as 50ms (default: no deadline)")
 	flags.StringSliceVar(&f.modalities, "modalities", nil, "run exactly these modalities, comma separated (default: the server chooses)")
 	flags.StringVar(&f.late, "late", "drop", "what to do if the deadline cannot be met: drop (refuse the request) or run (answer late)")
@@ -115,7 +117,7 @@ func infer(cmd *cobra.Command, model string, f inferFlags) error {
 		return err
 	}
 	began := time.Now()
-	answer, err := c.Infer(ctx, client.Request{Model: model, Inputs: inputs, MinAccuracy: f.minAccuracy.Float(), Deadline: f.deadline,
+	answer, err := c.Infer(ctx, client.Request{Model: model, Inputs: inputs, MinAccuracy: f.minAccuracy.Float(), AccuracyConfidence: f.confidence.Float(), Deadline: f.deadline,
 		Late: client.Late(f.late), Modalities: f.modalities})
 	if err != nil {
 		return explain(ctx, c, f.addr, err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mosel-serve/mosel/client"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/internal/stats"
 	"github.com/mosel-serve/mosel/oip"
 	"github.com/mosel-serve/mosel/tensor"
@@ -18,21 +19,23 @@ import (
 
 // inferReport is the JSON of `mosel infer`, documented in docs/infer.md.
 type inferReport struct {
-	Model            string    `json:"model"`
-	Version          string    `json:"version"`
-	verdict                    // on the first item
-	Items            []verdict `json:"items"`
-	FailedReason     string    `json:"failed_reason,omitempty"` // why the first failed item has no answer
-	Absent           string    `json:"absent,omitempty"`        // modalities that were sent and counted as absent
-	Variant          string    `json:"variant"`
-	Modalities       []string  `json:"modalities"`
-	ExpectedAccuracy float64   `json:"expected_accuracy"`
-	QueueMS          float64   `json:"queue_ms"`
-	ComputeMS        float64   `json:"compute_ms"`
-	TotalMS          float64   `json:"total_ms"`
-	Late             bool      `json:"late"`
-	MinAccuracy      float64   `json:"min_accuracy,omitempty"` // as the server understood it
-	DeadlineMS       float64   `json:"deadline_ms,omitempty"`  // likewise
+	Model              string    `json:"model"`
+	Version            string    `json:"version"`
+	verdict                      // on the first item
+	Items              []verdict `json:"items"`
+	FailedReason       string    `json:"failed_reason,omitempty"` // why the first failed item has no answer
+	Absent             string    `json:"absent,omitempty"`        // modalities that were sent and counted as absent
+	Variant            string    `json:"variant"`
+	Modalities         []string  `json:"modalities"`
+	ExpectedAccuracy   float64   `json:"expected_accuracy"`
+	AccuracyLow        float64   `json:"accuracy_low,omitempty"`        // its lower bound
+	AccuracyConfidence float64   `json:"accuracy_confidence,omitempty"` // of the floor, as the server understood it
+	QueueMS            float64   `json:"queue_ms"`
+	ComputeMS          float64   `json:"compute_ms"`
+	TotalMS            float64   `json:"total_ms"`
+	Late               bool      `json:"late"`
+	MinAccuracy        float64   `json:"min_accuracy,omitempty"` // as the server understood it
+	DeadlineMS         float64   `json:"deadline_ms,omitempty"`  // likewise
 }
 
 // verdict is a model's answer for one item.
@@ -55,7 +58,7 @@ const topCandidates = 3
 
 func newInferReport(served oip.ModelMetadata, answer *client.Response, total time.Duration) (inferReport, error) {
 	r := inferReport{Model: served.Name, Version: answer.Version, Variant: answer.Variant, Modalities: answer.Modalities,
-		ExpectedAccuracy: answer.ExpectedAccuracy, QueueMS: stats.Milliseconds(answer.Queue), ComputeMS: stats.Milliseconds(answer.Compute), TotalMS: stats.Milliseconds(total), Late: answer.Late,
+		ExpectedAccuracy: answer.ExpectedAccuracy, AccuracyLow: answer.AccuracyLow, AccuracyConfidence: answer.AccuracyConfidence, QueueMS: stats.Milliseconds(answer.Queue), ComputeMS: stats.Milliseconds(answer.Compute), TotalMS: stats.Milliseconds(total), Late: answer.Late,
 		MinAccuracy: answer.MinAccuracy, DeadlineMS: stats.Milliseconds(answer.Deadline),
 		FailedReason: answer.FailedReason, Absent: answer.Absent}
 	if len(answer.Outputs) == 0 {
@@ -125,6 +128,9 @@ func (r inferReport) print(w io.Writer) {
 	}
 	fmt.Fprintf(w, "\nran       %s (%s)\n", r.Variant, strings.Join(r.Modalities, ", "))
 	fmt.Fprintf(w, "accuracy  %.4f expected", r.ExpectedAccuracy)
+	if r.AccuracyLow > 0 {
+		fmt.Fprintf(w, " (at least %.4f at a confidence of %v)", r.AccuracyLow, cmp.Or(r.AccuracyConfidence, slo.ConfidenceShown.Float()))
+	}
 	if r.MinAccuracy > 0 {
 		fmt.Fprintf(w, ", at least %v asked for", r.MinAccuracy)
 	}

@@ -20,6 +20,7 @@ import (
 type planFlags struct {
 	size        int
 	minAccuracy accuracyFlag
+	confidence  confidenceFlag
 	deadline    time.Duration
 	modalities  []string
 	sizes       []string
@@ -57,6 +58,7 @@ in ./models, or digits, the built-in example.`,
 	fl := cmd.Flags()
 	fl.IntVar(&f.size, "size", 32, "number of items of the job (with --matrix: the largest size)")
 	fl.Var(&f.minAccuracy, "min-accuracy", "the floor: lowest expected mean accuracy to accept, 0 to 1, such as 0.97")
+	fl.Var(&f.confidence, "confidence", "plan with lower bounds of the accuracy at this confidence, such as 0.95 (default: with the expected accuracy)")
 	fl.DurationVar(&f.deadline, "deadline", 0, "time that the job may take, such as 200ms (default: no limit)")
 	fl.StringSliceVar(&f.modalities, "modalities", nil, "modalities that the items carry, comma separated (default: all)")
 	fl.StringSliceVar(&f.sizes, "sizes", nil, "buckets of the items' inputs, such as text=64 (default: the largest)")
@@ -69,10 +71,11 @@ in ./models, or digits, the built-in example.`,
 
 // planning is a model with the planner for its profile.
 type planning struct {
-	model   *modelpkg.Model
-	profile *modelpkg.Profile
-	planner *plan.Planner
-	allowed plan.Set
+	model      *modelpkg.Model
+	profile    *modelpkg.Profile
+	planner    *plan.Planner
+	allowed    plan.Set
+	confidence slo.Confidence // of the planner's accuracies; 0: they are expected ones
 }
 
 func loadPlanning(arg string, f planFlags) (planning, error) {
@@ -103,7 +106,8 @@ func loadPlanning(arg string, f planFlags) (planning, error) {
 	if err != nil {
 		return planning{}, usageError{err}
 	}
-	p := planning{model: m, profile: profile, planner: planner, allowed: planner.Runnable(slo.Carried{Present: present, Sizes: sizes})}
+	planner = planner.At(f.confidence.Confidence)
+	p := planning{model: m, profile: profile, planner: planner, confidence: f.confidence.Confidence, allowed: planner.Runnable(slo.Carried{Present: present, Sizes: sizes})}
 	if p.allowed == 0 {
 		return planning{}, slo.E("plan "+m.Name, slo.KindInvalid, "no variant runs on only %s", strings.Join(f.modalities, ", "))
 	}
@@ -116,6 +120,7 @@ type planReport struct {
 	Device           string         `json:"device"`
 	Size             int            `json:"size"`
 	Floor            float64        `json:"floor"`
+	Confidence       float64        `json:"confidence,omitempty"` // accuracies are lower bounds that hold at it
 	DeadlineMS       *float64       `json:"deadline_ms,omitempty"`
 	Strategy         map[string]int `json:"strategy"`
 	PredictedMS      float64        `json:"predicted_ms"`
@@ -132,13 +137,13 @@ func (p planning) strategy(w io.Writer, f planFlags) error {
 	if !ok {
 		best := p.planner.MaxAccuracy(p.allowed)
 		return &slo.Error{Op: op, Kind: slo.KindInfeasible, Best: best,
-			Err: fmt.Errorf("no strategy reaches the floor %v: the most accurate variant has %v", floor, best)}
+			Err: fmt.Errorf("no strategy reaches the floor %v: the most accurate variant has %v%s", floor, best, p.samplesNeeded(floor))}
 	}
 	if f.deadline > 0 && s.Time > f.deadline {
 		return p.tooLate(s, f)
 	}
 	all := p.planner.Agnostic(p.allowed)
-	r := planReport{Model: p.model.Name, Device: p.profile.Device, Size: f.size, Floor: floor.Float(), Strategy: p.named(s),
+	r := planReport{Model: p.model.Name, Device: p.profile.Device, Size: f.size, Floor: floor.Float(), Confidence: p.confidence.Float(), Strategy: p.named(s),
 		PredictedMS: stats.Milliseconds(s.Time), ExpectedAccuracy: s.Accuracy().Float(), AllMS: stats.Milliseconds(p.planner.AllTime(f.size, p.allowed)),
 		AllAccuracy: p.planner.Variants()[all].Accuracy.Float(), Exact: s.Exact}
 	if f.deadline > 0 {
@@ -155,6 +160,18 @@ func (p planning) strategy(w io.Writer, f planFlags) error {
 	}
 	p.printStrategy(w, s, r)
 	return nil
+}
+
+// samplesNeeded says how many labelled samples would reach a floor at the confidence.
+func (p planning) samplesNeeded(floor slo.Accuracy) string {
+	if p.confidence == 0 {
+		return ""
+	}
+	text := fmt.Sprintf(" at a confidence of %v", p.confidence.Float())
+	if n := p.profile.SamplesFor(floor, p.confidence, len(p.model.Bases())); n > 0 {
+		text += fmt.Sprintf("; about %d labelled samples in place of %d would reach it", n, p.profile.Samples)
+	}
+	return text
 }
 
 // tooLate returns an error that names the highest accuracy possible within the
@@ -179,7 +196,11 @@ func (p planning) named(s plan.Strategy) map[string]int {
 }
 
 func (p planning) printStrategy(w io.Writer, s plan.Strategy, r planReport) {
-	fmt.Fprintf(w, "%s: %d items, floor %v\n\n", r.Model, r.Size, r.Floor)
+	fmt.Fprintf(w, "%s: %d items, floor %v", r.Model, r.Size, r.Floor)
+	if r.Confidence > 0 {
+		fmt.Fprintf(w, "; accuracies are lower bounds that hold at a confidence of %v", r.Confidence)
+	}
+	fmt.Fprint(w, "\n\n")
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(t, "variant\titems\t%s\tms\t\n", p.model.Scoring.Title())
 	for v, x := range s.Items {
@@ -245,7 +266,11 @@ func (p planning) matrix(w io.Writer, f planFlags) error {
 // terminal.
 func (p planning) printMatrix(w io.Writer, m plan.Matrix) {
 	const columns = 8
-	fmt.Fprintf(w, "%s: least ms for a job, by size and floor (--json has all 42 floors)\n\n", p.model.Name)
+	fmt.Fprintf(w, "%s: least ms for a job, by size and floor (--json has all 42 floors)\n", p.model.Name)
+	if p.confidence > 0 {
+		fmt.Fprintf(w, "floors hold at a confidence of %v\n", p.confidence.Float())
+	}
+	fmt.Fprintln(w)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprint(t, "items\t")
 	for c := range columns {
@@ -275,8 +300,12 @@ func (p planning) tradeoff(s plan.Strategy, size int) plot.Tradeoff {
 			continue
 		}
 		acc := p.profile.Variants[i].Accuracy
+		low := acc.Low
+		if p.confidence > 0 {
+			low = v.Accuracy.Float()
+		}
 		t.Points = append(t.Points, plot.Point{Name: v.Name, X: stats.Milliseconds(v.Curve.Time(size)) / float64(size), Y: acc.Mean,
-			Low: acc.Low, High: acc.High, Frontier: frontier[i]})
+			Low: low, High: acc.High, Frontier: frontier[i]})
 	}
 	chosen := plot.Series{Name: "strategy", X: []float64{stats.Milliseconds(s.Time) / float64(size)}, Y: []float64{s.Accuracy().Float()}}
 	t.Overlay = append(t.Overlay, chosen)

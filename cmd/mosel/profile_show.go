@@ -10,6 +10,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/plot"
+	"github.com/mosel-serve/mosel/internal/slo"
 )
 
 // profileTable formats a profile as a table.
@@ -21,8 +22,8 @@ func profileTable(m *modelpkg.Model, p *modelpkg.Profile) (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s on %s (%s), threads: %d, %s %s, %s\n", p.Model, p.ModelVersion, p.Device, p.DeviceDetail, p.Threads,
 		p.Runtime, p.RuntimeVersion, p.Created.Format("2006-01-02"))
-	fmt.Fprintf(&b, "%d samples of %s; brackets are 95 %% intervals; times are medians; * is on the frontier\n\n",
-		p.Variants[0].Accuracy.Samples, p.Dataset)
+	fmt.Fprintf(&b, "%d samples of %s; brackets are 95 %% intervals; \"at %v\" is the lower bound that certified floors use; times are medians; * is on the frontier\n\n",
+		p.Variants[0].Accuracy.Samples, p.Dataset, slo.ConfidenceShown.Float())
 	for _, name := range slices.Sorted(maps.Keys(p.Lengths)) {
 		fmt.Fprintf(&b, "times were measured with %s of size %d\n\n", name, p.Lengths[name])
 	}
@@ -37,7 +38,7 @@ func profileTable(m *modelpkg.Model, p *modelpkg.Profile) (string, error) {
 	}
 	lines := padded(rows)
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "%s\t%s\t", lines[0], m.Scoring.Title())
+	fmt.Fprintf(w, "%s\t%s\tat %v\t", lines[0], m.Scoring.Title(), slo.ConfidenceShown.Float())
 	for i, items := range columns {
 		if i == 0 {
 			fmt.Fprintf(w, "ms/item, batch %d\t", items)
@@ -48,7 +49,7 @@ func profileTable(m *modelpkg.Model, p *modelpkg.Profile) (string, error) {
 	fmt.Fprintln(w, "items/s\tmemory\t")
 	for i, v := range p.Variants {
 		a := v.Accuracy
-		fmt.Fprintf(w, "%s\t%.4f [%.4f, %.4f]\t", lines[i+1], a.Mean, a.Low, a.High)
+		fmt.Fprintf(w, "%s\t%.4f [%.4f, %.4f]\t%s\t", lines[i+1], a.Mean, a.Low, a.High, certified(a, len(m.Bases())))
 		for _, items := range columns {
 			fmt.Fprintf(w, "%s\t", perItem(v, items))
 		}
@@ -59,6 +60,15 @@ func profileTable(m *modelpkg.Model, p *modelpkg.Profile) (string, error) {
 	}
 	err = writeStatistics(&b, p)
 	return b.String(), err
+}
+
+// certified is the lower bound of an accuracy at ConfidenceShown.
+func certified(a modelpkg.AccuracyMean, variants int) string {
+	low := a.Bounds(variants)[slo.ConfidenceShown-1]
+	if low == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.4f", low.Float())
 }
 
 // writeStatistics tells the numbers of the whole set that are no floor, if there are any.

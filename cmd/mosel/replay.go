@@ -31,6 +31,7 @@ type replayFlags struct {
 	duration    time.Duration
 	warmup      time.Duration
 	minAccuracy string
+	confidence  confidenceFlag
 	deadline    string
 	late        string
 	seed        uint64
@@ -72,6 +73,7 @@ every number.`,
 	flags.StringVar(&f.jobSize, "job-size", "1", "items per request: a number, or paper")
 	flags.DurationVar(&f.duration, "duration", 30*time.Second, "how long to send load (default with --trace: the whole trace)")
 	flags.DurationVar(&f.warmup, "warmup", time.Second, "how much of the start is not counted")
+	flags.Var(&f.confidence, "confidence", "how sure it must be that floors are kept, such as 0.95 (default: the server's)")
 	flags.StringVar(&f.minAccuracy, "min-accuracy", "0", "floor of each request: 0 to 1, or uniform:LOW:HIGH")
 	flags.StringVar(&f.deadline, "deadline", "100ms", "deadline of each request: a duration, or uniform:LOW:HIGH; 0: no deadline")
 	flags.StringVar(&f.late, "late", slo.LateDrop.String(), "what to do if a deadline cannot be met: drop (refuse the request) or run (answer late)")
@@ -240,6 +242,7 @@ func (r *replayer) run(ctx context.Context, policy string) (*replay.RunOut, erro
 		return nil, usageError{err}
 	}
 	defer target.Close()
+	target.Confidence = r.f.confidence.Confidence
 	log := replay.Run(ctx, r.jobs, target.Send, replay.Options{Concurrency: r.f.concurrency, Warmup: r.f.warmup,
 		Grace: replay.GraceDefault, Progress: func(p replay.Progress) { r.live.show(progressText(policy, p)) }})
 	r.live.show("")

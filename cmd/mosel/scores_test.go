@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -204,7 +205,7 @@ func TestEveryMetric(t *testing.T) {
 				t.Errorf("statistics %v, want %v", p.Variants[0].Statistics, s.stats)
 			}
 			again, out := profiled(t, dir)
-			if again.Variants[0].Accuracy != a || !strings.Contains(out, "using the saved answers of 1 of 1 variants") {
+			if !reflect.DeepEqual(again.Variants[0].Accuracy, a) || !strings.Contains(out, "using the saved answers of 1 of 1 variants") {
 				t.Errorf("with the answers kept: %+v\n%s", again.Variants[0].Accuracy, out)
 			}
 			l.mutate()

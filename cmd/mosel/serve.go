@@ -66,6 +66,7 @@ one request, and why.`
 
 func serveCommand() *cobra.Command {
 	cfg := server.Default(runtime.GOMAXPROCS(0))
+	confidence := confidenceFlag{}
 	policy, format, verbose, stop := "mosel", "text", false, stopping{drain: drainDefault}
 	cmd := &cobra.Command{
 		Use:     "serve [MODEL...]",
@@ -78,6 +79,7 @@ func serveCommand() *cobra.Command {
 				return usageError{err}
 			}
 			cfg.Policy = p
+			cfg.API.Confidence = confidence.Confidence
 			if len(args) > 0 {
 				cfg.Only = args
 			}
@@ -114,6 +116,7 @@ func serveCommand() *cobra.Command {
 	f.DurationVar(&cfg.WatchEvery, "watch", cfg.WatchEvery, "how often to check the directory for changes; 0: never")
 	f.StringVar(&cfg.API.ClientHeader, "client-header", cfg.API.ClientHeader, "header that identifies the client for fair sharing; empty: no header is used")
 	f.StringVar(&policy, "policy", policy, "how variants are chosen: "+strings.Join(plan.Policies(), ", "))
+	f.Var(&confidence, "accuracy-confidence", "confidence of floors in requests that say nothing of it, such as 0.95; 0: floors are for the expected accuracy")
 	f.IntVar(&cfg.Instances, "instances", cfg.Instances, "number of instances: batches that run at the same time")
 	f.IntVar(&cfg.Threads, "threads", cfg.Threads, "threads per instance")
 	f.IntVar(&cfg.QueueItemsMax, "queue-items", cfg.QueueItemsMax, "most items in the queue; more requests are refused")

@@ -35,6 +35,8 @@ type Config struct {
 	// ClientHeader is the header that identifies the client for fair sharing. "" disables
 	// it, for clients that cannot be trusted to use one name each.
 	ClientHeader string
+	// Confidence is that of floors of requests that say nothing of it.
+	Confidence slo.Confidence
 	// MessagesMax bounds the requests in progress on one gRPC connection, and
 	// StreamWindow those of one stream.
 	MessagesMax  int

@@ -19,11 +19,12 @@ import (
 
 // origin is what a transport knows about a request besides its content.
 type origin struct {
-	arrived  slo.Instant
-	header   access.Header
-	deadline time.Time // of the transport; zero: none
-	client   string    // for fair sharing
-	trace    *tracing  // nil: none
+	arrived    slo.Instant
+	header     access.Header
+	confidence slo.Confidence // of floors that say nothing of it
+	deadline   time.Time      // of the transport; zero: none
+	client     string         // for fair sharing
+	trace      *tracing       // nil: none
 }
 
 // run runs a decoded request on the engine and makes its answer. Both transports use it.
@@ -75,7 +76,7 @@ const clientBytesMax = 128
 
 // infer serves inference over REST.
 func (a *API) infer(w http.ResponseWriter, r *http.Request, args arguments) (err error) {
-	from := origin{arrived: args.engine.Now(), header: r.Header, client: a.client(r.Header, args.caller, r.RemoteAddr)}
+	from := origin{arrived: args.engine.Now(), header: r.Header, confidence: a.cfg.Confidence, client: a.client(r.Header, args.caller, r.RemoteAddr)}
 	from.trace = a.trace(r.Context(), r.Header, from.arrived)
 	defer func() { from.trace.end(err) }()
 	from.trace.of(r.PathValue("model"))
@@ -174,7 +175,7 @@ func (x *exchange) decodeRaw(m *modelpkg.Model) error {
 
 // job makes the engine's request from the decoded one.
 func (x *exchange) job(m *modelpkg.Model, from origin, itemsMax int) (engine.Request, carried, error) {
-	goal, err := objective(x.request.Parameters, from.header, from.arrived)
+	goal, err := objective(x.request.Parameters, from.header, from.arrived, from.confidence)
 	if err != nil {
 		return engine.Request{}, carried{}, err
 	}
@@ -208,6 +209,9 @@ func facts(m *modelpkg.Model, r engine.Response) oip.Parameters {
 		oip.Parameter{Name: "expected_accuracy", Value: oip.Float(r.ExpectedAccuracy.Float())},
 		oip.Parameter{Name: "queue_us", Value: oip.Int(r.Queue.Microseconds())},
 		oip.Parameter{Name: "compute_us", Value: oip.Int(r.Compute.Microseconds())})
+	if r.AccuracyLow > 0 {
+		p = append(p, oip.Parameter{Name: "accuracy_low", Value: oip.Float(r.AccuracyLow.Float())})
+	}
 	if r.Outcome == slo.Late {
 		p = append(p, oip.Parameter{Name: "late", Value: oip.Bool(true)})
 	}
@@ -240,8 +244,8 @@ func mix(m *modelpkg.Model, variants []int) string {
 	return strings.Join(parts, ",")
 }
 
-// factsUsual is how many facts an answer usually has: the six above, floor and deadline.
-const factsUsual = 8
+// factsUsual is how many facts an answer usually has: the seven above, floor, confidence and deadline.
+const factsUsual = 10
 
 // factBytesMax is the length up to which a header repeats a fact. Lists of items can have
 // hundreds of kilobytes, and many proxies and clients refuse answers with more than 4 KiB
@@ -258,6 +262,7 @@ var factHeaders = map[string]string{
 	"variant":           "X-Mosel-Variant",
 	"modalities":        "X-Mosel-Modalities",
 	"expected_accuracy": "X-Mosel-Expected-Accuracy",
+	"accuracy_low":      "X-Mosel-Accuracy-Low",
 	"queue_us":          "X-Mosel-Queue-Us",
 	"compute_us":        "X-Mosel-Compute-Us",
 	"late":              "X-Mosel-Late",

@@ -17,20 +17,24 @@ import (
 // Headers for an objective, for clients that cannot set parameters.
 const (
 	headerMinAccuracy = "X-Mosel-Min-Accuracy"
+	headerConfidence  = "X-Mosel-Accuracy-Confidence"
 	headerDeadline    = "X-Mosel-Deadline-Ms"
 )
 
 // objective reads the objective of a request from its parameters and headers. If both
-// have a floor or a deadline, the higher floor and the earlier deadline count. Deadlines
-// count from arrived.
-func objective(params oip.Parameters, header access.Header, arrived slo.Instant) (slo.Objective, error) {
+// have a floor, a confidence or a deadline, the higher floor and confidence and the earlier
+// deadline count. Without a confidence, it is usual. Deadlines count from arrived.
+func objective(params oip.Parameters, header access.Header, arrived slo.Instant, usual slo.Confidence) (slo.Objective, error) {
 	o := slo.Objective{Deadline: slo.Never}
+	if _, given := params.Get("accuracy_confidence"); !given && len(header.Values(headerConfidence)) == 0 {
+		o.Confidence = usual
+	}
 	for _, p := range params {
 		if err := state(&o, p.Name, p.Value, arrived); err != nil {
 			return o, slo.E("", slo.KindInvalid, "parameter %s is %w", p.Name, err)
 		}
 	}
-	for _, h := range [...]struct{ header, name string }{{headerMinAccuracy, "min_accuracy"}, {headerDeadline, "deadline_ms"}} {
+	for _, h := range [...]struct{ header, name string }{{headerMinAccuracy, "min_accuracy"}, {headerConfidence, "accuracy_confidence"}, {headerDeadline, "deadline_ms"}} {
 		for _, text := range header.Values(h.header) {
 			if err := state(&o, h.name, oip.String(strings.TrimSpace(text)), arrived); err != nil {
 				return o, slo.E("", slo.KindInvalid, "header %s is %w", h.header, err)
@@ -47,6 +51,10 @@ func state(o *slo.Objective, name string, value oip.Value, arrived slo.Instant) 
 	case "min_accuracy":
 		floor, err := accuracy(value)
 		o.Floor = max(o.Floor, floor)
+		return err
+	case "accuracy_confidence":
+		level, err := confidence(value)
+		o.Confidence = max(o.Confidence, level)
 		return err
 	case "deadline_ms":
 		left, err := milliseconds(value)
@@ -68,11 +76,14 @@ func state(o *slo.Objective, name string, value oip.Value, arrived slo.Instant) 
 	return nil
 }
 
-// understood adds to an answer's facts the request's floor and deadline as the server
+// understood adds to an answer's facts the request's floor, confidence and deadline as the server
 // understood them, if it had any. The deadline is the time from arrival.
 func understood(p oip.Parameters, o slo.Objective, arrived slo.Instant) oip.Parameters {
 	if o.Floor > 0 {
 		p = append(p, oip.Parameter{Name: "min_accuracy", Value: oip.Float(o.Floor.Float())})
+	}
+	if o.Confidence > 0 {
+		p = append(p, oip.Parameter{Name: "accuracy_confidence", Value: oip.Float(o.Confidence.Float())})
 	}
 	if o.Deadline != slo.Never {
 		us := o.Deadline.Sub(arrived).Round(time.Microsecond).Microseconds()
@@ -93,6 +104,23 @@ func accuracy(value oip.Value) (slo.Accuracy, error) {
 		return 0, fmt.Errorf("%v: an accuracy is a number between 0 and 1, such as 0.97", value)
 	}
 	return slo.AccuracyOf(share)
+}
+
+// confidence reads how sure it must be that the floor is kept: 0 for the expected
+// accuracy, or a number below 1.
+func confidence(value oip.Value) (slo.Confidence, error) {
+	x, err := trimmed(value).Float64()
+	if err != nil {
+		return 0, fmt.Errorf("%v: a confidence is a number between 0 and 1, such as 0.95", value)
+	}
+	if x == 0 {
+		return 0, nil
+	}
+	level, err := slo.ConfidenceOf(x)
+	if err != nil {
+		return 0, fmt.Errorf("%v: %w", value, err)
+	}
+	return level, nil
 }
 
 // trimmed returns a string value without white space around it, and other values

@@ -55,9 +55,31 @@ func TestObjective(t *testing.T) {
 		if tt.header[1] != "" {
 			header.Set("x-mosel-deadline-ms", tt.header[1])
 		}
-		got, err := objective(tt.params, header, arrived)
+		got, err := objective(tt.params, header, arrived, 0)
 		if err != nil || got != tt.want {
 			t.Errorf("%s: %+v, %v, want %+v", tt.name, got, err, tt.want)
+		}
+	}
+}
+
+// TestConfidences checks where the confidence of a floor comes from: the request, the
+// higher of its parameter and its header, else the server's default.
+func TestConfidences(t *testing.T) {
+	const usual = 3
+	for _, c := range []struct {
+		params oip.Parameters
+		header string
+		want   float64
+	}{
+		{nil, "", 0.95}, {oip.Parameters{{Name: "accuracy_confidence", Value: oip.Int(0)}}, "", 0}, {nil, "0", 0}, {nil, "0.99", 0.99},
+		{oip.Parameters{{Name: "accuracy_confidence", Value: oip.Float(0.91)}}, "", 0.95}, {oip.Parameters{{Name: "accuracy_confidence", Value: oip.String("0.8")}}, "0.9", 0.9},
+	} {
+		header := http.Header{}
+		if c.header != "" {
+			header.Set("x-mosel-accuracy-confidence", c.header)
+		}
+		if got, err := objective(c.params, header, arrived, usual); err != nil || got.Confidence.Float() != c.want {
+			t.Errorf("%v and header %q: %v, %v; want %v", c.params, c.header, got.Confidence.Float(), err, c.want)
 		}
 	}
 }
@@ -83,12 +105,16 @@ func TestObjectivesThatAreRefused(t *testing.T) {
 			oip.Int(-1): whole, oip.Float(1.5): whole, oip.String("1_000"): whole, oip.String("0x10"): whole, oip.String("5ms"): whole, oip.Bool(false): whole, oip.Null(): "timeout is null: " + whole,
 			oip.Uint(math.MaxUint64): whole,
 		},
+		"accuracy_confidence": {
+			oip.Int(95): "did you mean 0.95?", oip.Float(1): "at most 0.999", oip.Float(-0.5): "above 0", oip.String("NaN"): "a number between 0 and 1", oip.Bool(true): "a number between 0 and 1",
+			oip.Null(): "a number between 0 and 1", oip.String(""): "a number between 0 and 1",
+		},
 		"late": {
 			oip.String(""): `it must be "drop" or "run"`, oip.String("Run"): `late is "Run": it must be`, oip.Bool(true): "late is true: it must be", oip.Int(1): "late is 1", oip.Null(): "late is null",
 		},
 	} {
 		for value, want := range cases {
-			_, err := objective(oip.Parameters{{Name: name, Value: value}}, http.Header{}, arrived)
+			_, err := objective(oip.Parameters{{Name: name, Value: value}}, http.Header{}, arrived, 0)
 			if slo.KindOf(err) != slo.KindInvalid || err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s %v: %v, want %q", name, value, err, want)
 			}
@@ -103,7 +129,7 @@ func TestObjectivesThatAreRefused(t *testing.T) {
 		for _, value := range values {
 			// The second of two header lines counts like the first.
 			for _, lines := range [][]string{{value}, {"0.5", value}} {
-				if o, err := objective(nil, http.Header{header: lines}, arrived); slo.KindOf(err) != slo.KindInvalid || err == nil {
+				if o, err := objective(nil, http.Header{header: lines}, arrived, 0); slo.KindOf(err) != slo.KindInvalid || err == nil {
 					t.Errorf("header %s %q: %+v, %v", header, lines, o, err)
 				}
 			}

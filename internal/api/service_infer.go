@@ -40,7 +40,7 @@ func (s *service) call(ctx context.Context, f *frame) (_ *inference.ModelInferRe
 // trace, nil for none.
 func (s *service) infer(ctx context.Context, b *backend, f *frame, q *inference.ModelInferRequest, t *tracing) (oip.Response, error) {
 	c := callOf(ctx)
-	from := origin{arrived: b.engine.Now(), header: c.header, client: s.api.client(c.header, c.Caller, c.remote), trace: t}
+	from := origin{arrived: b.engine.Now(), header: c.header, confidence: s.api.cfg.Confidence, client: s.api.client(c.header, c.Caller, c.remote), trace: t}
 	from.deadline, _ = ctx.Deadline()
 	x := newExchange(&s.api.bodies)
 	defer x.release()
@@ -67,7 +67,7 @@ func (s *service) infer(ctx context.Context, b *backend, f *frame, q *inference.
 func encode(answer oip.Response) (*inference.ModelInferResponse, error) {
 	for i, p := range answer.Parameters {
 		switch p.Name {
-		case "expected_accuracy", "min_accuracy", "deadline_ms":
+		case "expected_accuracy", "accuracy_low", "min_accuracy", "accuracy_confidence", "deadline_ms":
 			answer.Parameters[i].Value = oip.String(p.Value.Text())
 		}
 	}

@@ -161,7 +161,28 @@ func (c *call) result() (Response, error) {
 	for _, v := range c.variants {
 		r.Modalities |= c.served.Model.Variants[v].Modalities
 	}
+	r.AccuracyLow = f.Certified
+	if c.Objective.Confidence == 0 {
+		r.AccuracyLow = c.low()
+	}
 	return r, nil
+}
+
+// low returns a lower bound of the expected accuracy, by the variants that ran; 0 if one of
+// them has none.
+func (c *call) low() slo.Accuracy {
+	variants := c.served.planner.At(slo.ConfidenceShown).Variants()
+	var sum slo.Score
+	for _, v := range c.variants {
+		if variants[v].Accuracy == 0 {
+			return 0
+		}
+		sum += slo.Score(variants[v].Accuracy)
+	}
+	for _, f := range c.failed {
+		sum -= slo.Score(variants[c.variants[f.Item]].Accuracy)
+	}
+	return sum.Mean(len(c.variants) - len(c.failed))
 }
 
 // bytes returns the size of the items' tensors.

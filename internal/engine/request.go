@@ -36,6 +36,7 @@ type Response struct {
 	Modalities       slo.Modalities  // union over the variants that ran
 	Failed           []ItemError     // items without an answer, by index; their rows mean nothing
 	ExpectedAccuracy slo.Accuracy    // expected mean over the items with an answer
+	AccuracyLow      slo.Accuracy    // lower bound of ExpectedAccuracy, at the objective's confidence or ConfidenceShown; 0: not known
 	Outcome          slo.Outcome     // OnTime or Late; everything else is an error
 	Queue            time.Duration   // from arrival to the start of the first batch
 	Compute          time.Duration   // sum over the batches of its items

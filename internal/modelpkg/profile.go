@@ -77,6 +77,21 @@ func (a AccuracyMean) Bounds(variants int) (b slo.Bounds) {
 	return b
 }
 
+// SamplesFor returns how many labelled samples a bound at this confidence needs to reach a
+// floor on some variant; 0 if no number does, or scores are not all 0 or 1.
+func (p *Profile) SamplesFor(floor slo.Accuracy, c slo.Confidence, variants int) int {
+	least := 0
+	for _, v := range p.Variants {
+		if v.Accuracy.Interval != score.ByWilson {
+			continue
+		}
+		if n := score.SamplesFor(v.Accuracy.Mean, floor.Float(), missAt(int(c)-1, variants)); n > 0 && (least == 0 || n < least) {
+			least = n
+		}
+	}
+	return least
+}
+
 // missAt is the probability that the bound of one variant may miss.
 func missAt(level, variants int) float64 {
 	return (1 - slo.Confidence(level+1).Float()) / float64(max(1, variants))

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -183,7 +184,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("profile: %+v", p)
 		}
 		half, full := p.Variants[0], p.Variants[1]
-		if half.Accuracy != modelpkg.MeasuredAccuracy(50, 100) || full.Accuracy != modelpkg.MeasuredAccuracy(100, 100) {
+		if !reflect.DeepEqual(half.Accuracy, modelpkg.MeasuredAccuracy(50, 100)) || !reflect.DeepEqual(full.Accuracy, modelpkg.MeasuredAccuracy(100, 100)) {
 			t.Errorf("accuracy: %+v, %+v", half.Accuracy, full.Accuracy)
 		}
 		for i, items := range []int{1, 2, 4, 6} {
@@ -266,7 +267,7 @@ func TestAnswersAreKept(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i, v := range got.Profile.Variants {
-				if v.Accuracy != first.Profile.Variants[i].Accuracy {
+				if !reflect.DeepEqual(v.Accuracy, first.Profile.Variants[i].Accuracy) {
 					t.Errorf("%s: accuracy %+v", v.Name, v.Accuracy)
 				}
 			}

@@ -20,6 +20,8 @@ import (
 // Target is a model on a server, with labelled samples to send. Its method Send is a
 // Send.
 type Target struct {
+	Confidence slo.Confidence // of the jobs' floors; 0: the server's default
+
 	client *client.Client
 	set    *Samples
 }
@@ -166,6 +168,8 @@ func (t *Target) Infer(ctx context.Context, job Job) (*client.Response, error) {
 		MinAccuracy: job.Floor.Float(),
 		Deadline:    job.Deadline,
 		Late:        client.Late(job.Late.String()),
+
+		AccuracyConfidence: t.Confidence.Float(),
 	})
 }
 

@@ -24,8 +24,8 @@ type job struct {
 	model     int
 	planner   *plan.Planner // at the objective's confidence: by its accuracies the floor is kept
 	n         int           // items that have not failed
-	goal      slo.Score // what these must score
-	bytes     int64     // in the first: bytes of the whole job
+	goal      slo.Score     // what these must score
+	bytes     int64         // in the first: bytes of the whole job
 	allowed   plan.Set
 	objective slo.Objective
 	expires   slo.Instant

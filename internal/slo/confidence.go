@@ -23,7 +23,10 @@ func ConfidenceOf(x float64) (Confidence, error) {
 			return Confidence(i + 1), nil
 		}
 	}
-	return 0, fmt.Errorf("a confidence of %v is not above 0 and at most %v", x, confidences[ConfidenceLevels-1])
+	if x > 1 && x < 100 {
+		return 0, fmt.Errorf("a confidence is above 0 and at most %v; did you mean %v?", confidences[ConfidenceLevels-1], x/100)
+	}
+	return 0, fmt.Errorf("a confidence is above 0 and at most %v", confidences[ConfidenceLevels-1])
 }
 
 // Float returns the level as a number; 0 for Confidence 0.
