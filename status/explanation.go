@@ -15,6 +15,9 @@ type Explanation struct {
 	Modalities []string `json:"modalities"`       // present in every item
 	Choice     []string `json:"choice,omitempty"` // the client asked to run exactly these
 	Floor      float64  `json:"floor"`
+	// Confidence, if above 0, is that of the floor: accuracies of alternatives and options
+	// are then lower bounds.
+	Confidence float64 `json:"accuracy_confidence,omitempty"`
 	// DeadlineMS is the deadline that the scheduler planned with, from the arrival:
 	// the client's deadline minus the time reserved for sending the answer. Absent: no
 	// deadline.
@@ -31,6 +34,8 @@ type Explanation struct {
 	Outcome string `json:"outcome"`
 	Reason  string `json:"reason"` // as in the metrics; "none" if it ran
 	Summary string `json:"summary"`
+	// AccuracyLow is the lower bound of Accuracy, if the floor has a confidence.
+	AccuracyLow *float64 `json:"accuracy_low,omitempty"`
 	// Accuracy is the expected one, mean over its items. Absent: the job did not run to
 	// its end.
 	Accuracy *float64 `json:"accuracy,omitempty"`

@@ -153,7 +153,11 @@ func (p *page) asked(e status.Explanation) {
 		what = append(what, "to run exactly "+strings.Join(e.Choice, ", "))
 	}
 	if e.Floor > 0 {
-		what = append(what, fmt.Sprintf("floor %v", e.Floor))
+		floor := fmt.Sprintf("floor %v", e.Floor)
+		if e.Confidence > 0 {
+			floor += fmt.Sprintf(" at a confidence of %v", e.Confidence)
+		}
+		what = append(what, floor)
 	} else {
 		what = append(what, "no floor")
 	}

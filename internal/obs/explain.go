@@ -20,7 +20,7 @@ func (o *Observer) Explain(id string) (status.Explanation, bool) {
 	if j == nil {
 		return status.Explanation{}, false
 	}
-	e := explaining{job: j, model: m, policy: o.cfg.Policy, runnable: m.Planner.Runnable(slo.Carried{Present: j.Present, Choice: j.Choice, Sizes: j.Sizes}),
+	e := explaining{job: j, model: m, planner: m.Planner.At(j.Objective.Confidence), policy: o.cfg.Policy, runnable: m.Planner.Runnable(slo.Carried{Present: j.Present, Choice: j.Choice, Sizes: j.Sizes}),
 		ran: make([]int, len(m.variants)), running: make([]int, len(m.variants)), stopped: make([]record.BatchEnd, len(m.variants)), upgraded: make([]bool, len(m.variants))}
 	for _, r := range j.Ran {
 		e.ran[r.Variant] = r.Items
@@ -127,6 +127,7 @@ type explaining struct {
 	policy   plan.Policy
 	runnable plan.Set
 	ran      []int             // items, by variant
+	planner  *plan.Planner     // by whose accuracies the job's floor is kept
 	running  []int             // items that run now
 	stopped  []record.BatchEnd // how a batch ended that did not finish
 	upgraded []bool            // by variant: a batch of it was more accurate than planned
@@ -138,7 +139,7 @@ func (e *explaining) explain(arrived time.Time) status.Explanation {
 	j := e.job
 	s := status.Explanation{Request: j.Request, Client: j.Sender, Model: e.model.Name, Version: e.model.Version,
 		Items: j.Items, Modalities: j.Present.Names(e.model.Modalities), Choice: j.Choice.Names(e.model.Modalities),
-		Floor: j.Objective.Floor.Float(), Late: j.Objective.Late.String(), Arrived: arrived, ComputeMS: stats.Milliseconds(j.Compute),
+		Floor: j.Objective.Floor.Float(), Confidence: j.Objective.Confidence.Float(), Late: j.Objective.Late.String(), Arrived: arrived, ComputeMS: stats.Milliseconds(j.Compute),
 		Outcome: outcome(j), Reason: j.End.Reason.String(), Summary: e.ended(), Batches: []status.JobBatch{}}
 	if j.Objective.Deadline != slo.Never {
 		s.DeadlineMS = new(stats.Milliseconds(j.Objective.Deadline.Sub(j.Arrived)))
@@ -152,6 +153,9 @@ func (e *explaining) explain(arrived time.Time) status.Explanation {
 	s.EndedMS = new(stats.Milliseconds(j.Total()))
 	if j.End.Outcome.Ran() {
 		s.Accuracy = new(j.End.Expected.Float())
+		if j.Objective.Confidence != 0 {
+			s.AccuracyLow = new(j.End.Certified.Float())
+		}
 	}
 	if j.Objective.Deadline != slo.Never {
 		s.SlackMS = new(stats.Milliseconds(j.Slack()))
@@ -173,7 +177,7 @@ func (e *explaining) batch(d status.Decision, b *batchRecord, items int) status.
 	}
 	s.QueuedItems = b.Why.Queued
 	s.SlackMS, s.ReserveMS = stats.Milliseconds(b.Why.Slack), stats.Milliseconds(b.Why.Reserve)
-	routes := e.model.Planner.Routes()
+	routes := e.planner.Routes()
 	planned := routes[b.Why.Planned.Route]
 	s.Planned = &status.Option{Variant: planned.Name, Items: b.Why.Planned.Items, Accuracy: planned.Accuracy.Float(),
 		PredictedMS: stats.Milliseconds(e.model.time(b.Why.Planned.Route, b.Why.Planned.Items)), Chosen: b.Why.Planned == b.Why.Chosen}
@@ -190,7 +194,7 @@ func (e *explaining) batch(d status.Decision, b *batchRecord, items int) status.
 
 // alternatives describes every variant of the model.
 func (e *explaining) alternatives() (list []status.Alternative) {
-	for v, variant := range e.model.Planner.Variants() {
+	for v, variant := range e.planner.Variants() {
 		list = append(list, status.Alternative{Variant: variant.Name, Modalities: variant.Modalities.Names(e.model.Modalities),
 			Accuracy: variant.Accuracy.Float(), Runnable: e.runnable.Has(v), MeetsFloor: variant.Accuracy >= e.job.Objective.Floor,
 			PredictedMS: stats.Milliseconds(e.time(v)), Items: e.ran[v], Why: e.alternative(v)})

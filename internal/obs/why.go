@@ -112,7 +112,7 @@ func (e *explaining) ended() string {
 
 // alternative is in a sentence why a variant ran some of the job's items, or none.
 func (e *explaining) alternative(v int) string {
-	j, variant := e.job, e.model.Planner.Variants()[v]
+	j, variant := e.job, e.planner.Variants()[v]
 	switch {
 	case !j.Present.Has(variant.Modalities):
 		lacking := variant.Modalities &^ j.Present
@@ -148,7 +148,7 @@ func (e *explaining) alternative(v int) string {
 
 // whyRun is why a variant ran items.
 func (e *explaining) whyRun(v int) string {
-	j, variant := e.job, e.model.Planner.Variants()[v]
+	j, variant := e.job, e.planner.Variants()[v]
 	var text string
 	switch {
 	case e.upgraded[v]:
@@ -174,7 +174,7 @@ func (e *explaining) whyRun(v int) string {
 
 // whyNot is why a variant, which could have run and is on the frontier, did not.
 func (e *explaining) whyNot(v int) string {
-	accuracy := e.model.Planner.Variants()[v].Accuracy
+	accuracy := e.planner.Variants()[v].Accuracy
 	option, considered := e.option(v)
 	switch {
 	case accuracy < e.job.Objective.Floor:
@@ -192,7 +192,7 @@ func (e *explaining) whyNot(v int) string {
 }
 
 // best is the highest accuracy of what can run.
-func (e *explaining) best() slo.Accuracy { return e.model.Planner.MaxAccuracy(e.runnable) }
+func (e *explaining) best() slo.Accuracy { return e.planner.MaxAccuracy(e.runnable) }
 
 // time is how long the whole job takes on a variant.
 func (e *explaining) time(v int) time.Duration { return e.model.time(v, e.job.Items) }
@@ -200,7 +200,7 @@ func (e *explaining) time(v int) time.Duration { return e.model.time(v, e.job.It
 // cheapest is the variant that reaches the floor in the least time, -1 if none does.
 func (e *explaining) cheapest() int {
 	best, least := -1, time.Duration(math.MaxInt64)
-	for v, variant := range e.model.Planner.Variants() {
+	for v, variant := range e.planner.Variants() {
 		if t := e.time(v); e.runnable.Has(v) && variant.Accuracy >= e.job.Objective.Floor && t < least {
 			best, least = v, t
 		}
@@ -211,7 +211,7 @@ func (e *explaining) cheapest() int {
 // dominating is a variant that is no worse than v in both accuracy and time, -1
 // if none is.
 func (e *explaining) dominating(v int) int {
-	variants := e.model.Planner.Variants()
+	variants := e.planner.Variants()
 	for u, other := range variants {
 		if u != v && e.runnable.Has(u) && other.Accuracy >= variants[v].Accuracy && e.time(u) <= e.time(v) {
 			return u
@@ -225,7 +225,7 @@ func (e *explaining) accuracy() slo.Accuracy {
 	var sum slo.Score
 	items := 0
 	for v, n := range e.ran {
-		sum += e.model.Planner.Variants()[v].Accuracy.Times(n)
+		sum += e.planner.Variants()[v].Accuracy.Times(n)
 		items += n
 	}
 	return sum.Mean(items)
@@ -236,7 +236,7 @@ func (e *explaining) lowest() slo.Accuracy {
 	least := slo.AccuracyUnit
 	for v, n := range e.ran {
 		if n > 0 {
-			least = min(least, e.model.Planner.Variants()[v].Accuracy)
+			least = min(least, e.planner.Variants()[v].Accuracy)
 		}
 	}
 	return least
