@@ -35,7 +35,8 @@ class Head(torch.nn.Module):
         super().__init__()
         self.layer = torch.nn.Linear(FEATURES * views, 10)
 
-    def forward(self, *features):
+    def forward(self, left_features=None, right_features=None):
+        features = [f for f in (left_features, right_features) if f is not None]
         return torch.softmax(self.layer(torch.cat(features, dim=-1)), dim=-1)
 
 
@@ -49,19 +50,14 @@ def train(parameters, probabilities, labels, steps=400, batch=64):
         optimizer.step()
 
 
-def export(graph, inputs, output, path):
+def export(graph, argument, inputs, output, path):
     """A graph with inputs of these names, and examples of them. The batch is the first dimension and dynamic."""
     path.parent.mkdir(parents=True, exist_ok=True)
     batch = torch.export.Dim("batch")
+    arguments = {argument or name: example for name, example in inputs.items()}
     with warnings.catch_warnings(action="ignore"):  # of names of dimensions, which nothing needs
-        torch.onnx.export(graph.eval(), args=tuple(inputs.values()), f=path, dynamo=True, external_data=False, verbose=False,
-                          input_names=list(inputs), output_names=[output], dynamic_shapes=shapes(graph, inputs, batch))
-
-
-def shapes(graph, inputs, batch):
-    """The dynamic dimensions as torch wants them: nested for a head, whose inputs are one list."""
-    each = tuple({0: batch} for _ in inputs)
-    return (each,) if isinstance(graph, Head) else each
+        torch.onnx.export(graph.eval(), kwargs=arguments, f=path, dynamo=True, external_data=False, verbose=False,
+                          input_names=list(inputs), output_names=[output], dynamic_shapes={name: {0: batch} for name in arguments})
 
 
 def main(folder):
@@ -82,9 +78,9 @@ def main(folder):
                 features = [encoders[name](views[name]) for name in subset]
             train(head.parameters(), lambda rows: head(*(f[rows] for f in features)), labels)
     for name, encoder in encoders.items():
-        export(encoder, {name: torch.zeros(2, 8, 4, dtype=torch.uint8)}, f"{name}_features", folder / "onnx" / f"{name}.onnx")
+        export(encoder, "view", {name: torch.zeros(2, 8, 4, dtype=torch.uint8)}, f"{name}_features", folder / "onnx" / f"{name}.onnx")
     for subset, head in heads.items():
-        export(head, {f"{name}_features": torch.zeros(2, FEATURES) for name in subset}, "probabilities", folder / "onnx" / f"{'_'.join(subset)}_head.onnx")
+        export(head, None, {f"{name}_features": torch.zeros(2, FEATURES) for name in subset}, "probabilities", folder / "onnx" / f"{'_'.join(subset)}_head.onnx")
     data.save_samples(folder, unseen, unseen_labels)
 
 
