@@ -291,6 +291,9 @@ func (p planning) printMatrix(w io.Writer, m plan.Matrix) {
 // variants, and the strategy.
 func (p planning) tradeoff(s plan.Strategy, size int) plot.Tradeoff {
 	t := plot.Tradeoff{Axes: plot.Axes{Title: fmt.Sprintf("%s: a job of %d items", p.model.Name, size), X: "ms per item", Y: p.model.Scoring.Title()}}
+	if p.confidence > 0 {
+		t.Bounds = fmt.Sprintf("at least, at a confidence of %v", p.confidence.Float())
+	}
 	frontier := map[int]bool{}
 	for _, f := range p.planner.Frontier(p.allowed) {
 		frontier[f.Route] = true
@@ -300,12 +303,12 @@ func (p planning) tradeoff(s plan.Strategy, size int) plot.Tradeoff {
 			continue
 		}
 		acc := p.profile.Variants[i].Accuracy
-		low := acc.Low
+		bound := 0.0
 		if p.confidence > 0 {
-			low = v.Accuracy.Float()
+			bound = v.Accuracy.Float()
 		}
 		t.Points = append(t.Points, plot.Point{Name: v.Name, X: stats.Milliseconds(v.Curve.Time(size)) / float64(size), Y: acc.Mean,
-			Low: low, High: acc.High, Frontier: frontier[i]})
+			Low: acc.Low, High: acc.High, Bound: bound, Frontier: frontier[i]})
 	}
 	chosen := plot.Series{Name: "strategy", X: []float64{stats.Milliseconds(s.Time) / float64(size)}, Y: []float64{s.Accuracy().Float()}}
 	t.Overlay = append(t.Overlay, chosen)

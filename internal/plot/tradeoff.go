@@ -18,7 +18,16 @@ type Point struct {
 	Name      string
 	X, Y      float64
 	Low, High float64 // of Y
+	Bound     float64 // a lower bound of Y at another confidence; 0: none
 	Frontier  bool    // no other point is better in both
+}
+
+// lowest is the lower end of what is drawn for the point.
+func (p Point) lowest() float64 {
+	if p.Bound > 0 {
+		return min(p.Low, p.Bound)
+	}
+	return p.Low
 }
 
 // Tradeoff is a chart of accuracy against cost: a named point with its interval for
@@ -27,6 +36,7 @@ type Point struct {
 type Tradeoff struct {
 	Axes
 	Points  []Point
+	Bounds  string // what the points' bounds are, for the legend
 	Overlay []Series
 }
 
@@ -71,6 +81,9 @@ func (t Tradeoff) draw(p *plot.Plot) error {
 		p.Add(dots)
 		p.Legend.Add("beaten", dots)
 	}
+	if err := t.addBounds(p); err != nil {
+		return err
+	}
 	for i, s := range t.Overlay {
 		if err := addLine(p, s, colors[(i+1)%len(colors)], false); err != nil {
 			return err
@@ -78,6 +91,27 @@ func (t Tradeoff) draw(p *plot.Plot) error {
 	}
 	p.Add(names{t.Points, p.X.Tick.Label})
 	t.margins(p)
+	return nil
+}
+
+// addBounds marks the bounds with triangles.
+func (t Tradeoff) addBounds(p *plot.Plot) error {
+	var bounds plotter.XYs
+	for _, pt := range t.Points {
+		if pt.Bound > 0 {
+			bounds = append(bounds, plotter.XY{X: pt.X, Y: pt.Bound})
+		}
+	}
+	if len(bounds) == 0 {
+		return nil
+	}
+	marks, err := plotter.NewScatter(bounds)
+	if err != nil {
+		return err
+	}
+	marks.GlyphStyle = draw.GlyphStyle{Color: grey, Radius: vg.Points(3), Shape: draw.TriangleGlyph{}}
+	p.Add(marks)
+	p.Legend.Add(t.Bounds, marks)
 	return nil
 }
 
@@ -133,7 +167,7 @@ func (n names) Plot(c draw.Canvas, p *plot.Plot) {
 	for _, pt := range n.points {
 		taken = append(taken, around(at(pt), vg.Points(9), vg.Points(9)))
 		taken = append(taken, vg.Rectangle{
-			Min: vg.Point{X: toX(pt.X) - vg.Points(3), Y: toY(pt.Low)},
+			Min: vg.Point{X: toX(pt.X) - vg.Points(3), Y: toY(pt.lowest())},
 			Max: vg.Point{X: toX(pt.X) + vg.Points(3), Y: toY(pt.High)},
 		})
 	}
