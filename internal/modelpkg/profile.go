@@ -26,11 +26,28 @@ type Profile struct {
 	Samples        int              `json:"samples"`           // in the labelled set
 	Metric         string           `json:"metric,omitempty"`  // the metric in words; "" in older profiles: accuracy
 	Lengths        map[string]int64 `json:"lengths,omitempty"` // of dynamic inputs in the samples, by name; times hold for these
+	Stages         []StageProfile   `json:"stages,omitempty"`  // in the model's order; empty: no stage was measured alone
 	Variants       []VariantProfile `json:"variants"`          // in the model's order
 }
 
 // ProfileFormat is the version of the profile file that this code reads and writes.
 const ProfileFormat = 1
+
+// StageProfile is the measurements of one stage that variants share.
+type StageProfile struct {
+	Name    string         `json:"name"`
+	Batches []BatchProfile `json:"batches"` // ascending by Items; the first is 1
+}
+
+// StageSum compares a variant with the sum of its stages.
+type StageSum struct {
+	// Used means that the variant's Batches are sums over its stages. Otherwise the sum
+	// was too far off and the variant was measured as a whole.
+	Used bool `json:"used"`
+	// Off is how much the sum differs from the time of the whole variant, as a share of
+	// that time, at the batch size where it differs most: 0.05 is 5 % too long.
+	Off float64 `json:"off"`
+}
 
 // VariantProfile is the measurements of one variant.
 type VariantProfile struct {
@@ -41,7 +58,9 @@ type VariantProfile struct {
 	// Statistics are figures of the whole set that cannot be floors, such as
 	// "macro_f1".
 	Statistics map[string]float64 `json:"statistics,omitempty"`
-	Batches    []BatchProfile     `json:"batches"` // ascending by Items; the first is 1
+	// Sum is set for a variant of stages that were measured alone.
+	Sum     *StageSum      `json:"sum,omitempty"`
+	Batches []BatchProfile `json:"batches"` // ascending by Items; the first is 1
 }
 
 // AccuracyMean is a measured mean score with its 95 % interval.

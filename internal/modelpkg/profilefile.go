@@ -141,6 +141,9 @@ func (p *Profile) fits(m *Model) error {
 	if err := CheckDevice(p.Device); err != nil {
 		return err
 	}
+	if err := p.checkStages(m); err != nil {
+		return err
+	}
 	for i, v := range p.Variants {
 		want := m.Variants[i]
 		if v.Name != want.Name || v.Precision != want.Precision || !slices.Equal(v.Modalities, want.Modalities.Names(m.ModalityNames())) {
@@ -166,11 +169,33 @@ func (v *VariantProfile) check(batchItemsMax int) error {
 	if len(a.Lower) > 0 && len(a.Lower) != slo.ConfidenceLevels || slices.ContainsFunc(a.Lower, func(x float64) bool { return !(0 <= x && x <= 1) }) {
 		return fmt.Errorf("accuracy: lower must be %d numbers from 0 to 1", slo.ConfidenceLevels)
 	}
-	if len(v.Batches) == 0 || v.Batches[0].Items != 1 {
+	return checkBatches(v.Batches, batchItemsMax)
+}
+
+// checkStages checks the stages' measurements. A profile may have none: of a model
+// without stages, from an older mosel, or from a runtime that cannot run stages alone.
+func (p *Profile) checkStages(m *Model) error {
+	if len(p.Stages) != 0 && len(p.Stages) != len(m.Stages) {
+		return fmt.Errorf("it has %d stages; the model has %d", len(p.Stages), len(m.Stages))
+	}
+	for i, s := range p.Stages {
+		if s.Name != m.Stages[i].Name {
+			return fmt.Errorf("stage %d is %s; the model has %s", i, s.Name, m.Stages[i].Name)
+		}
+		if err := checkBatches(s.Batches, m.Limits.BatchItemsMax); err != nil {
+			return fmt.Errorf("stage %s: %w", s.Name, err)
+		}
+	}
+	return nil
+}
+
+// checkBatches checks measurements by batch size.
+func checkBatches(batches []BatchProfile, batchItemsMax int) error {
+	if len(batches) == 0 || batches[0].Items != 1 {
 		return errors.New("the first batch must be of 1 item")
 	}
 	last := 0
-	for _, b := range v.Batches {
+	for _, b := range batches {
 		switch {
 		case b.Items <= last:
 			return fmt.Errorf("batches of %d and then %d items: they must ascend", last, b.Items)

@@ -17,6 +17,7 @@ type Stage struct {
 // Step is one run of a stage in a variant.
 type Step struct {
 	Stage   int      // index into Model.Stages
+	Unit    int      // the same in all variants in which the stage has the same sources
 	Inputs  []Source // the tensors that the graph reads, in any order
 	Outputs []string // the tensors that later steps read; for the last step the model's outputs
 }
@@ -28,7 +29,6 @@ type Source struct {
 	Input  int    // index into Model.Inputs; -1: an output of a step
 	Step   int    // index into Variant.Steps
 	Output int    // index into the step's Outputs
-	Place  int    // index of the output among those of all steps, one step after the other
 }
 
 // stagesMax bounds the stages of a package, and the steps of a variant.
@@ -98,6 +98,7 @@ func (r *report) checkStages(m *Model, s *spec, files *manifest) {
 			r.connect(m, s, i, graphs)
 		}
 	}
+	m.numberUnits()
 	for i, stage := range m.Stages {
 		if !used[i] {
 			r.At(s.stages[i].Place, "no variant runs stage %s", stage.Name)
@@ -145,15 +146,6 @@ func (r *report) connect(m *Model, s *spec, variant int, graphs []*graph) {
 	}
 	for _, out := range m.Outputs {
 		last.Outputs = append(last.Outputs, out.Name)
-	}
-	for k := range v.Steps {
-		for i := range v.Steps[k].Inputs {
-			source := &v.Steps[k].Inputs[i]
-			source.Place = source.Output
-			for _, before := range v.Steps[:source.Step] {
-				source.Place += len(before.Outputs)
-			}
-		}
 	}
 }
 

@@ -81,7 +81,7 @@ func TestStages(t *testing.T) {
 	if strings.Join(paths, " ") != "text.onnx image.onnx fusion.onnx" || m.GraphFile(1) != "fusion.onnx" || len(m.Files) != 5 {
 		t.Errorf("paths %v, files %v", paths, m.Files)
 	}
-	for i, want := range []modelpkg.Source{{Name: "text_features", Input: -1, Step: 0, Place: 0}, {Name: "image_features", Input: -1, Step: 1, Place: 1}} {
+	for i, want := range []modelpkg.Source{{Name: "text_features", Input: -1, Step: 0}, {Name: "image_features", Input: -1, Step: 1}} {
 		if got := steps[2].Inputs[i]; got != want {
 			t.Errorf("fusion reads %+v, want %+v", got, want)
 		}

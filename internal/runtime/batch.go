@@ -18,16 +18,30 @@ import (
 // a batch dimension has the same value in all items. Errors have kind invalid or too
 // large.
 func CheckBatch(m *modelpkg.Model, variant int, items []Item) error {
+	if err := checkSize(m, variant, len(items)); err != nil {
+		return err
+	}
+	return checkInputs(m, variant, m.Variants[variant].Inputs, items)
+}
+
+// checkSize checks the variant and the number of items.
+func checkSize(m *modelpkg.Model, variant, items int) error {
 	op := "run " + m.Name
 	switch {
 	case variant < 0 || variant >= len(m.Variants):
 		return slo.E(op, slo.KindInvalid, "there is no variant %d; the model has %d", variant, len(m.Variants))
-	case len(items) == 0:
+	case items == 0:
 		return slo.E(op, slo.KindInvalid, "the batch has no items")
-	case len(items) > m.Limits.BatchItemsMax:
-		return slo.E(op, slo.KindTooLarge, "a batch of %d items exceeds the limit of %d", len(items), m.Limits.BatchItemsMax)
+	case items > m.Limits.BatchItemsMax:
+		return slo.E(op, slo.KindTooLarge, "a batch of %d items exceeds the limit of %d", items, m.Limits.BatchItemsMax)
 	}
-	for _, index := range m.Variants[variant].Inputs {
+	return nil
+}
+
+// checkInputs checks some of a variant's inputs of all items.
+func checkInputs(m *modelpkg.Model, variant int, inputs []int, items []Item) error {
+	op := "run " + m.Name
+	for _, index := range inputs {
 		if err := checkInput(op, m, variant, index, items); err != nil {
 			return err
 		}

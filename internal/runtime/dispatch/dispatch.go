@@ -106,6 +106,8 @@ func (r *Runtime) split(m *modelpkg.Model, variants []int) []share {
 	return list
 }
 
+var _ runtime.Staged = (*instance)(nil)
+
 // instance has variants in several places. It is lost with the first of its parts.
 type instance struct {
 	model  *modelpkg.Model
@@ -142,6 +144,24 @@ func (in *instance) Run(ctx context.Context, variant int, items []runtime.Item) 
 		return nil, slo.E(op, slo.KindInvalid, "variant %s is not loaded", in.model.Variants[variant].Name)
 	}
 	return in.routes[variant].Run(ctx, variant, items)
+}
+
+// Keeps reports whether the variant's place runs parts of it.
+func (in *instance) Keeps(variant int) bool {
+	return in.routes[variant] != nil && runtime.Keeps(in.routes[variant], variant)
+}
+
+// RunStages runs a part of a variant in the variant's place, if that runs parts.
+func (in *instance) RunStages(ctx context.Context, part runtime.Part) (outputs, kept []tensor.Tensor, err error) {
+	if in.closed {
+		return nil, nil, slo.E("run "+in.model.Name, slo.KindUnavailable, "the instance is closed")
+	}
+	if part.Variant >= 0 && part.Variant < len(in.routes) {
+		if staged, ok := in.routes[part.Variant].(runtime.Staged); ok {
+			return staged.RunStages(ctx, part)
+		}
+	}
+	return nil, nil, slo.E("run "+in.model.Name, slo.KindUnsupported, "parts of variant %d cannot run here", part.Variant)
 }
 
 // Close closes all parts.

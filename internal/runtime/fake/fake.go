@@ -47,6 +47,10 @@ type Config struct {
 	// Answer, if set, makes the outputs of a run instead of Row, so that a test can
 	// have outputs whose size depends on the data. Errors are treated as those of Fail.
 	Answer func(Run) ([]tensor.Tensor, error)
+	// KeptBytes is the size of each intermediate tensor of an item; 0: 4.
+	KeptBytes int
+	// Whole makes variants run only as a whole, as on a runtime without stages.
+	Whole bool
 }
 
 // Run describes a run to the functions of a Config.
@@ -57,6 +61,7 @@ type Run struct {
 	Instance int // in order of loading, from 0
 	Number   int // of the instance's runs, from 0
 	Items    []runtime.Item
+	Stages   []int // that ran, as indices into Model.Stages; nil if the variant has none
 }
 
 // Runtime is a fake runtime.
@@ -99,6 +104,7 @@ func (r *Runtime) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Opti
 		model:   m,
 		loaded:  make([]bool, len(m.Variants)),
 		batches: make([][]modelpkg.BatchProfile, len(m.Variants)),
+		stages:  r.stages(m),
 	}
 	for _, v := range variants {
 		batches, err := r.batches(m, v)
@@ -150,6 +156,7 @@ type instance struct {
 	number  int // of the instance
 	loaded  []bool
 	batches [][]modelpkg.BatchProfile // by variant
+	stages  [][]modelpkg.BatchProfile // by stage; nil: unknown
 	runs    atomic.Int64
 	lost    atomic.Pointer[slo.Error]
 	closed  atomic.Bool
@@ -161,15 +168,28 @@ func (in *instance) Slots() int { return max(1, in.config.Slots) }
 // Run takes the profiled time of the variant and the number of items, on the clock of
 // package time, and answers every item with Row.
 func (in *instance) Run(ctx context.Context, variant int, items []runtime.Item) ([]tensor.Tensor, error) {
-	if err := in.check(variant, items); err != nil {
+	if err := in.usable(); err != nil {
 		return nil, err
+	}
+	if err := runtime.CheckBatch(in.model, variant, items); err != nil {
+		return nil, err
+	}
+	outputs, _, err := in.run(ctx, &runtime.Part{Variant: variant, Items: items}, nil)
+	return outputs, err
+}
+
+// run runs the steps of a part, all if steps is nil.
+func (in *instance) run(ctx context.Context, part *runtime.Part, steps []bool) (outputs, kept []tensor.Tensor, err error) {
+	variant, items := part.Variant, part.Items
+	if !in.loaded[variant] {
+		return nil, nil, slo.E("run "+in.model.Name, slo.KindInvalid, "variant %s is not loaded", in.model.Variants[variant].Name)
 	}
 	op := "run " + in.model.Name + "/" + in.model.Variants[variant].Name
 	number := int(in.runs.Add(1)) - 1
-	if err := in.wait(ctx, variant, len(items)); err != nil {
-		return nil, runtime.Ended(op, err)
+	if err := in.wait(ctx, variant, len(items), steps); err != nil {
+		return nil, nil, runtime.Ended(op, err)
 	}
-	run := Run{Context: ctx, Model: in.model.Name, Variant: variant, Instance: in.number, Number: number, Items: items}
+	run := Run{Context: ctx, Model: in.model.Name, Variant: variant, Instance: in.number, Number: number, Items: items, Stages: in.ran(variant, steps)}
 	if in.config.HangRun != nil {
 		if released := in.config.HangRun(run); released != nil {
 			<-released
@@ -177,17 +197,25 @@ func (in *instance) Run(ctx context.Context, variant int, items []runtime.Item) 
 	}
 	if in.config.Fail != nil {
 		if err := in.config.Fail(run); err != nil {
-			return nil, in.failed(op, err)
+			return nil, nil, in.failed(op, err)
 		}
+	}
+	if err := in.checkGiven(part); err != nil {
+		return nil, nil, in.failed(op, err)
+	}
+	kept = in.keep(part)
+	if part.Inner {
+		return nil, kept, nil
 	}
 	if in.config.Answer != nil {
 		outputs, err := in.config.Answer(run)
 		if err != nil {
-			return nil, in.failed(op, err)
+			return nil, nil, in.failed(op, err)
 		}
-		return outputs, nil
+		return outputs, kept, nil
 	}
-	return in.outputs(op, variant, items)
+	outputs, err = in.outputs(op, part)
+	return outputs, kept, err
 }
 
 func (in *instance) failed(op string, err error) error {
@@ -202,30 +230,23 @@ func (in *instance) failed(op string, err error) error {
 	return lost
 }
 
-// check refuses batches that break the contract of Run.
-func (in *instance) check(variant int, items []runtime.Item) error {
-	op := "run " + in.model.Name
+// usable refuses runs of an instance that is lost or closed.
+func (in *instance) usable() error {
 	switch {
 	case in.lost.Load() != nil:
 		return in.lost.Load()
 	case in.closed.Load():
-		return slo.E(op, slo.KindUnavailable, "the instance is closed")
-	}
-	if err := runtime.CheckBatch(in.model, variant, items); err != nil {
-		return err
-	}
-	if !in.loaded[variant] {
-		return slo.E(op, slo.KindInvalid, "variant %s is not loaded", in.model.Variants[variant].Name)
+		return slo.E("run "+in.model.Name, slo.KindUnavailable, "the instance is closed")
 	}
 	return nil
 }
 
 // wait waits for the run's time.
-func (in *instance) wait(ctx context.Context, variant, items int) error {
+func (in *instance) wait(ctx context.Context, variant, items int, steps []bool) error {
 	if ctx.Err() != nil || len(in.batches[variant]) == 0 {
 		return ctx.Err()
 	}
-	timer := time.NewTimer(time.Duration(in.config.Scale * float64(Latency(in.batches[variant], items))))
+	timer := time.NewTimer(time.Duration(in.config.Scale * float64(in.latency(variant, items, steps))))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -253,7 +274,8 @@ func Latency(batches []modelpkg.BatchProfile, items int) time.Duration {
 }
 
 // outputs makes the outputs of a batch, row by row.
-func (in *instance) outputs(op string, variant int, items []runtime.Item) ([]tensor.Tensor, error) {
+func (in *instance) outputs(op string, part *runtime.Part) ([]tensor.Tensor, error) {
+	items := part.Items
 	results := make([]tensor.Tensor, 0, len(in.model.Outputs))
 	for i, spec := range in.model.Outputs {
 		shape := tensor.Shape{int64(len(items))}
@@ -261,8 +283,8 @@ func (in *instance) outputs(op string, variant int, items []runtime.Item) ([]ten
 			shape = append(shape, max(d, 1)) // a dynamic dimension has size 1
 		}
 		data := make([]byte, 0, len(items)*runtime.ItemBytes(spec))
-		for _, item := range items {
-			data = append(data, Row(in.model, i, variant, item)...)
+		for at, item := range items {
+			data = append(data, row(in.model, i, sumOf(in.model, part, at, item))...)
 		}
 		t, err := tensor.New(spec.Name, spec.DType, shape, data)
 		if err != nil {
@@ -288,10 +310,23 @@ var one = map[tensor.DType][]byte{
 // Read as scores of classes, the answer is certain of one. Texts are the same number
 // in hexadecimal, in all elements.
 func Row(m *modelpkg.Model, output, variant int, item runtime.Item) []byte {
-	sum := crc32.ChecksumIEEE([]byte(m.Variants[variant].Name))
-	for _, index := range m.Variants[variant].Inputs {
+	return row(m, output, sumOf(m, &runtime.Part{Variant: variant}, 0, item))
+}
+
+// sumOf returns the number that an item's answer shows.
+func sumOf(m *modelpkg.Model, part *runtime.Part, at int, item runtime.Item) uint32 {
+	v := &m.Variants[part.Variant]
+	sum := crc32.ChecksumIEEE([]byte(v.Name))
+	if v.Steps != nil {
+		return lastSum(m, part, at, item, sum)
+	}
+	for _, index := range v.Inputs {
 		sum = crc32.Update(sum, crc32.IEEETable, item[index])
 	}
+	return sum
+}
+
+func row(m *modelpkg.Model, output int, sum uint32) []byte {
 	spec := m.Outputs[output]
 	if spec.DType == tensor.Bytes {
 		return texts(spec, sum)

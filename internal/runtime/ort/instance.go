@@ -32,14 +32,17 @@ type instance struct {
 	// For the current run: the model's inputs gathered so far, the outputs of all steps,
 	// one step after the other, and the inputs of one step.
 	given, out, in []handle
+	restored       restored
 }
 
 // step is a run of a graph in a variant.
 type step struct {
 	session         *session
+	unit            int
 	sources         []modelpkg.Source // of the graph's inputs
 	inputs, outputs names
-	first           int // index of its first output among those of all steps
+	handed          []string // names of the outputs: those of the step, then others that may be kept
+	first           int      // index of its first output among those of all steps
 }
 
 // Load makes an instance. With one thread, its sessions are shared with the other
@@ -178,8 +181,10 @@ func (in *instance) load(variant, threads int, files *files) error {
 		for _, source := range declared.Inputs {
 			inputs = append(inputs, source.Name)
 		}
-		list = append(list, step{session: s, sources: declared.Inputs, inputs: newNames(inputs), outputs: newNames(declared.Outputs), first: outputs})
-		outputs += len(declared.Outputs)
+		handed := in.model.Handed(variant, i)
+		list = append(list, step{session: s, unit: declared.Unit, sources: declared.Inputs, inputs: newNames(inputs),
+			outputs: newNames(handed), handed: handed, first: outputs})
+		outputs += len(handed)
 	}
 	in.steps[variant] = list
 	return nil
@@ -212,55 +217,90 @@ func (in *instance) session(k key, declared modelpkg.Step, variant, threads int,
 // or another output under a second name. Copying costs as much as clearing a buffer
 // would.
 func (in *instance) Run(ctx context.Context, variant int, items []runtime.Item) ([]tensor.Tensor, error) {
-	if err := in.check(variant, items); err != nil {
+	if err := in.check(variant); err != nil {
 		return nil, err
 	}
+	if err := runtime.CheckBatch(in.model, variant, items); err != nil {
+		return nil, err
+	}
+	part := runtime.Part{Variant: variant, Items: items}
+	outputs, _, err := in.runSteps(ctx, &part, nil)
+	return outputs, err
+}
+
+// runSteps runs the steps of a part, all if run is nil.
+func (in *instance) runSteps(ctx context.Context, part *runtime.Part, run []bool) (outputs, kept []tensor.Tensor, err error) {
+	variant := part.Variant
 	if ctx.Err() != nil {
-		return nil, runtime.Ended("run "+variantName(in.model, variant), ctx.Err())
+		return nil, nil, runtime.Ended("run "+variantName(in.model, variant), ctx.Err())
 	}
 	defer in.reset()
 	steps := in.steps[variant]
 	for i := range steps {
-		if err := in.take(variant, &steps[i], items); err != nil {
-			return nil, in.failed(variant, steps[i].session, err)
+		in.out = append(in.out, make([]handle, len(steps[i].outputs))...)
+		if run != nil && !run[i] {
+			continue
+		}
+		if err := in.take(&steps[i], part); err != nil {
+			return nil, nil, in.failed(variant, steps[i].session, err)
 		}
 		if err := in.run(ctx, &steps[i]); err != nil {
 			if ctx.Err() != nil {
-				return nil, runtime.Ended("run "+variantName(in.model, variant), ctx.Err())
+				return nil, nil, runtime.Ended("run "+variantName(in.model, variant), ctx.Err())
 			}
-			return nil, in.failed(variant, steps[i].session, err)
+			return nil, nil, in.failed(variant, steps[i].session, err)
 		}
 	}
 	last := &steps[len(steps)-1]
-	results, err := in.collect(in.out[last.first:], len(items))
-	if err != nil {
-		return nil, in.failed(variant, last.session, err)
+	if !part.Inner {
+		if outputs, err = in.collect(in.out[last.first:], len(part.Items)); err != nil {
+			return nil, nil, in.failed(variant, last.session, err)
+		}
+	}
+	if len(part.Keep) > 0 {
+		if kept, err = in.keep(steps, part); err != nil {
+			return nil, nil, in.failed(variant, last.session, err)
+		}
 	}
 	for i := range steps {
-		steps[i].session.proven.Store(true)
+		if run == nil || run[i] {
+			steps[i].session.proven.Store(true)
+		}
 	}
-	return results, nil
+	return outputs, kept, nil
 }
 
-// take makes the inputs of a step, and room for its outputs.
-func (in *instance) take(variant int, s *step, items []runtime.Item) error {
+// take makes the inputs of a step.
+func (in *instance) take(s *step, part *runtime.Part) error {
 	in.in = in.in[:0]
 	for _, source := range s.sources {
-		if source.Input < 0 {
-			in.in = append(in.in, in.out[source.Place])
-			continue
+		value, err := in.source(source, part)
+		if err != nil {
+			return err
 		}
-		if in.given[source.Input] == nil {
-			value, err := in.inputs[source.Input].gather(items, source.Input, in.model.SpecOf(variant, source.Input).Shape)
-			if err != nil {
-				return err
-			}
-			in.given[source.Input] = value
-		}
-		in.in = append(in.in, in.given[source.Input])
+		in.in = append(in.in, value)
 	}
-	in.out = append(in.out, make([]handle, len(s.outputs))...)
 	return nil
+}
+
+// source returns the tensor that a step reads: the model's input, what a step of this
+// run put out, or what an earlier run did.
+func (in *instance) source(source modelpkg.Source, part *runtime.Part) (handle, error) {
+	if source.Input < 0 {
+		from := &in.steps[part.Variant][source.Step]
+		if value := in.out[from.first+source.Output]; value != nil {
+			return value, nil
+		}
+		return in.restored.tensor(part, modelpkg.Intermediate{Unit: from.unit, Name: source.Name})
+	}
+	if in.given[source.Input] == nil {
+		value, err := in.inputs[source.Input].gather(part.Items, source.Input, in.model.SpecOf(part.Variant, source.Input).Shape)
+		if err != nil {
+			return nil, err
+		}
+		in.given[source.Input] = value
+	}
+	return in.given[source.Input], nil
 }
 
 // collect copies the outputs of a run.
@@ -282,14 +322,14 @@ func (in *instance) collect(values []handle, items int) ([]tensor.Tensor, error)
 	return results, nil
 }
 
-// check refuses batches that break the contract of Run.
-func (in *instance) check(variant int, items []runtime.Item) error {
+// check refuses runs of variants that the instance does not have.
+func (in *instance) check(variant int) error {
 	op := "run " + in.model.Name
 	if in.closed {
 		return slo.E(op, slo.KindUnavailable, "the instance is closed")
 	}
-	if err := runtime.CheckBatch(in.model, variant, items); err != nil {
-		return err
+	if variant < 0 || variant >= len(in.steps) {
+		return nil // checked with the batch
 	}
 	if in.steps[variant] == nil {
 		return slo.E(op, slo.KindInvalid, "variant %s is not loaded", in.model.Variants[variant].Name)
@@ -323,6 +363,7 @@ func (in *instance) reset() {
 	}
 	clear(in.out)
 	clear(in.given)
+	in.restored.release()
 	for _, i := range in.inputs {
 		i.releaseTexts()
 	}

@@ -45,6 +45,7 @@ func Run(t *testing.T, s Suite) {
 		{"refused options", (*fixture).options},
 		{"cancelled during the load", (*fixture).abandoned},
 		{"all slots at a time", (*fixture).slots},
+		{"parts of variants with stages", (*fixture).stages},
 		{"several instances", (*fixture).instances},
 		{"close", (*fixture).close},
 	} {
