@@ -42,7 +42,8 @@ func profileCommand() *cobra.Command {
 		Short: "Measure accuracy, latency and memory of every variant of a model",
 		Long: `Measure every variant of a model on this machine: accuracy on the labelled set,
 and latency and memory by batch size. Accuracy is the mean score of the package's
-metric; with the metric external, scores are read from scores/<variant>.npy. Write the
+metric; with the metric external, scores are read from scores/<variant>.npy. Stages
+that variants share are measured once, and a variant's latency is their sum. Write the
 profile to profiles/<device>.json in the package, with a chart and the answers to all
 samples beside it. MODEL is a directory, the name of one in ./models, or digits, the
 built-in example.

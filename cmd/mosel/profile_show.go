@@ -51,11 +51,14 @@ func profileTable(m *modelpkg.Model, p *modelpkg.Profile) (string, error) {
 		a := v.Accuracy
 		fmt.Fprintf(w, "%s\t%.4f [%.4f, %.4f]\t%s\t", lines[i+1], a.Mean, a.Low, a.High, certified(a, len(m.Bases())))
 		for _, items := range columns {
-			fmt.Fprintf(w, "%s\t", perItem(v, items))
+			fmt.Fprintf(w, "%s\t", perItem(v.Batches, items))
 		}
 		fmt.Fprintf(w, "%.0f\t%s\t\n", 1000/frontier[i].msPerItem, memory(v.Batches[len(v.Batches)-1].MemoryBytes))
 	}
 	if err := w.Flush(); err != nil {
+		return "", err
+	}
+	if err := writeStages(&b, p); err != nil {
 		return "", err
 	}
 	err = writeStatistics(&b, p)
@@ -133,8 +136,8 @@ func shownBatches(p *modelpkg.Profile) []int {
 	return slices.Compact([]int{1, middle, batches[len(batches)-1].Items})
 }
 
-func perItem(v modelpkg.VariantProfile, items int) string {
-	for _, b := range v.Batches {
+func perItem(batches []modelpkg.BatchProfile, items int) string {
+	for _, b := range batches {
 		if b.Items == items {
 			return fmt.Sprintf("%.3f", b.P50MS/float64(items))
 		}

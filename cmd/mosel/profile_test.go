@@ -78,6 +78,25 @@ func TestProfileTableOfLengths(t *testing.T) {
 	}
 }
 
+// TestProfileTableOfStages checks that the table shows the stages' times, and which
+// variants were not measured as a whole.
+func TestProfileTableOfStages(t *testing.T) {
+	m, p := measured()
+	p.Stages = []modelpkg.StageProfile{{Name: "encoder", Batches: p.Variants[0].Batches}, {Name: "head", Batches: p.Variants[1].Batches}}
+	p.Variants[0].Sum, p.Variants[2].Sum = &modelpkg.StageSum{Used: true, Off: 0.0312}, &modelpkg.StageSum{Off: -0.2}
+	got, err := profileTable(m, p)
+	const want = `
+    stage  ms/item, batch 1  batch 4  batch 32
+  encoder             1.200    0.450     0.231
+     head             5.000    4.250     4.031
+times that are sums of stages, and how much these differ from the whole variant: text (+3.1 %)
+measured whole, because the sum of the stages differs too much: all (-20.0 %)
+`
+	if err != nil || !strings.HasSuffix(got, want) {
+		t.Errorf("%v, got\n%s\nwant at the end\n%s", err, got, want)
+	}
+}
+
 func TestPrintProfileJSON(t *testing.T) {
 	m, p := measured()
 	var out bytes.Buffer

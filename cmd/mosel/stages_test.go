@@ -92,6 +92,9 @@ func TestStagedPackage(t *testing.T) {
 				t.Errorf("the table does not name %s:\n%s", v.Name, out)
 			}
 		}
+		if staged != (len(p.Stages) == 3) || staged != (p.Variants[1].Sum != nil) || staged != strings.Contains(out, "encoder") {
+			t.Errorf("staged %v: stages %+v, variant %+v\n%s", staged, p.Stages, p.Variants[1], out)
+		}
 		if m, err := modelpkg.Load(dir); err != nil || (m.Stages != nil) != staged {
 			t.Errorf("staged %v: %v", staged, err)
 		}

@@ -102,3 +102,41 @@ func TestNeeded(t *testing.T) {
 		t.Error("a variant of texts gives features of images")
 	}
 }
+
+// TestProfileOfStages loads profiles with the stages' times, without them, and with
+// those of other stages.
+func TestProfileOfStages(t *testing.T) {
+	m := handed(t)
+	batches := []modelpkg.BatchProfile{{Items: 1, P50MS: 1, P95MS: 1, Runs: 3}}
+	profile := func() *modelpkg.Profile {
+		p := &modelpkg.Profile{Format: 1, Model: m.Name, ModelDigest: m.Digest, Device: "cpu", Threads: 1}
+		for _, v := range m.Variants {
+			p.Variants = append(p.Variants, modelpkg.VariantProfile{Name: v.Name, Modalities: v.Modalities.Names(m.ModalityNames()), Precision: v.Precision,
+				Accuracy: modelpkg.MeasuredAccuracy(1, 2), Sum: &modelpkg.StageSum{Used: true}, Batches: batches})
+		}
+		for _, s := range m.Stages {
+			p.Stages = append(p.Stages, modelpkg.StageProfile{Name: s.Name, Batches: batches})
+		}
+		return p
+	}
+	for name, c := range map[string]struct {
+		change func(p *modelpkg.Profile)
+		want   string // in the error; "" for none
+	}{
+		"all":             {func(*modelpkg.Profile) {}, ""},
+		"of older mosels": {func(p *modelpkg.Profile) { p.Stages = nil }, ""},
+		"too few":         {func(p *modelpkg.Profile) { p.Stages = p.Stages[1:] }, "it has 5 stages; the model has 6"},
+		"another order":   {func(p *modelpkg.Profile) { slices.Reverse(p.Stages) }, "stage 0 is filter; the model has text_encoder"},
+		"no batches":      {func(p *modelpkg.Profile) { p.Stages[2].Batches = nil }, "stage head: the first batch must be of 1 item"},
+	} {
+		p := profile()
+		c.change(p)
+		if err := p.Save(m.ProfilePath("cpu")); err != nil {
+			t.Fatal(err)
+		}
+		got, err := modelpkg.LoadProfile(m, m.ProfilePath("cpu"))
+		if c.want == "" && (err != nil || len(got.Stages) != len(p.Stages)) || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}

@@ -64,6 +64,7 @@ func TestProfileRefuses(t *testing.T) {
 		{"variants", func(p *Profile) { p.Variants = p.Variants[:1] }, "it has 1 variants; the model has 2"},
 		{"order", func(p *Profile) { slices.Reverse(p.Variants) }, "variant 0 is all int8 [image sound]; the model has image fp32 [image]"},
 		{"accuracy", func(p *Profile) { p.Variants[0].Accuracy.Mean = 1.2 }, "variant image: accuracy 80 of 100, 1.2 in"},
+		{"stages", func(p *Profile) { p.Stages = []StageProfile{{Name: "encoder"}} }, "it has 1 stages; the model has 0"},
 		{"no batch", func(p *Profile) { p.Variants[1].Batches = nil }, "variant all: the first batch must be of 1 item"},
 		{"first batch", func(p *Profile) { p.Variants[1].Batches[0].Items = 2 }, "the first batch must be of 1 item"},
 		{"order of batches", func(p *Profile) { p.Variants[1].Batches[1].Items = 1 }, "batches of 1 and then 1 items: they must ascend"},

@@ -8,7 +8,6 @@ package profiler
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -90,8 +89,10 @@ type run struct {
 	pick    []int       // the samples of the set in use
 	groups  []groupings // by variant
 
-	timings [][]timing // [variant][batch]
-	trials  int        // timed runs of every batch size
+	timings [][]timing                 // [variant][batch]
+	stages  []stage                    // timed alone; nil: the model has none, or the runtime cannot run one alone
+	sumOff  map[int]*modelpkg.StageSum // by variant of stages
+	trials  int                        // timed runs of every batch size
 	samples *modelpkg.Samples
 	meter   meter
 }
@@ -157,6 +158,7 @@ func (r *run) prepare() error {
 		return slo.E("profile "+r.m.Name, slo.KindInvalid, "the metric is external: scores of every variant are needed")
 	}
 	r.group()
+	r.sumOff = map[int]*modelpkg.StageSum{}
 	r.timings = make([][]timing, len(r.m.Variants))
 	for v := range r.timings {
 		r.timings[v] = make([]timing, len(r.o.Batches))
@@ -206,7 +208,6 @@ func (r *run) measure() error {
 			return err
 		}
 	}
-	r.plan()
 	rt, err := r.open(r.ctx)
 	if err != nil {
 		return err
@@ -219,6 +220,10 @@ func (r *run) measure() error {
 		return err
 	}
 	defer instance.Close()
+	if err := r.prepareStages(instance); err != nil {
+		return err
+	}
+	r.plan()
 	for v := range r.m.Variants {
 		if err := alone(r.ctx, instance, r.m, v, r.items(v, 0, r.o.Batches[len(r.o.Batches)-1])); err != nil {
 			return r.explained(v, err)
@@ -238,46 +243,6 @@ func (r *run) measure() error {
 // explained adds the name of the variant to an error.
 func (r *run) explained(variant int, err error) error {
 	return slo.E("profile "+r.m.Name, slo.KindOf(err), "variant %s: %w", r.m.Variants[variant].Name, err)
-}
-
-// warmBelow is the batch time above which the contents of the processor's caches hardly
-// matter.
-const warmBelow = 10 * time.Millisecond
-
-// time runs every variant at every batch size in rounds, in a new order each round, so
-// that a disturbance does not affect only one of them. Short batches run twice and the
-// second run counts, because a loaded server runs a variant many times in a row, with
-// its weights in the caches.
-func (r *run) time(instance runtime.Instance) error {
-	type cell struct{ variant, batch int }
-	var cells []cell
-	for v := range r.m.Variants {
-		for b := range r.o.Batches {
-			cells = append(cells, cell{v, b})
-		}
-	}
-	order, from := rand.New(rand.NewPCG(1, 1)), 0
-	for round := range r.o.Warmup + r.trials {
-		order.Shuffle(len(cells), func(i, j int) { cells[i], cells[j] = cells[j], cells[i] })
-		for _, c := range cells {
-			t := &r.timings[c.variant][c.batch]
-			if t.short() {
-				if _, err := r.once(instance, c.variant, c.batch, from); err != nil {
-					return err
-				}
-			}
-			took, err := r.once(instance, c.variant, c.batch, from)
-			if err != nil {
-				return err
-			}
-			if round >= r.o.Warmup {
-				t.runs = append(t.runs, took)
-			}
-			from += r.o.Batches[c.batch] // different samples every time, as in serving
-			r.meter.advance(r, "latency", t.visit())
-		}
-	}
-	return nil
 }
 
 // once runs one batch and returns its total time.
@@ -308,18 +273,32 @@ func (r *run) profile() *modelpkg.Profile {
 			vp.Statistics = r.set.Judge().Statistics(r.samples.Labels, r.samples.Variants[v.Declared()])
 		}
 		if r.o.Timed != nil {
-			vp.Batches = r.o.Timed.Variants[i].Batches
+			vp.Batches, vp.Sum = r.o.Timed.Variants[i].Batches, r.o.Timed.Variants[i].Sum
 		} else {
-			for b, t := range r.timings[i] {
-				vp.Batches = append(vp.Batches, t.profile(r.o.Batches[b]))
-			}
+			vp.Batches, vp.Sum = r.batches(i)
 		}
 		p.Variants = append(p.Variants, vp)
 	}
 	if r.o.Timed != nil {
-		p.Threads = r.o.Timed.Threads
+		p.Threads, p.Stages = r.o.Timed.Threads, r.o.Timed.Stages
+		return p
+	}
+	for s := range r.stages {
+		p.Stages = append(p.Stages, modelpkg.StageProfile{Name: r.m.Stages[s].Name, Batches: r.stages[s].batches(r.o.Batches)})
 	}
 	return p
+}
+
+// batches returns a variant's times by batch size.
+func (r *run) batches(variant int) ([]modelpkg.BatchProfile, *modelpkg.StageSum) {
+	if !r.summed(variant) {
+		var batches []modelpkg.BatchProfile
+		for b, t := range r.timings[variant] {
+			batches = append(batches, t.profile(r.o.Batches[b]))
+		}
+		return batches, nil
+	}
+	return r.sums(variant)
 }
 
 func (t timing) profile(items int) modelpkg.BatchProfile {

@@ -16,6 +16,7 @@ const scoutShare = 0.05
 // meter estimates the total time from the first run of every batch size.
 type meter struct {
 	total, done time.Duration // estimates, by the first runs
+	share       float64       // reached
 	start       time.Time     // start of the estimated part
 }
 
@@ -23,10 +24,10 @@ type meter struct {
 func (r *run) plan() {
 	var round time.Duration
 	last := len(r.o.Batches) - 1
+	for _, c := range r.cells() {
+		round += c.visit()
+	}
 	for v, cells := range r.timings {
-		for _, t := range cells {
-			round += t.visit()
-		}
 		if _, known := r.samples.Variants[r.m.Variants[v].Declared()]; !known && !r.m.Scoring.External() {
 			for _, group := range r.groups[v].own {
 				batches := (len(group) + r.o.Batches[last] - 1) / r.o.Batches[last]
@@ -44,7 +45,8 @@ func (r *run) plan() {
 // advance counts one batch with its estimated time.
 func (m *meter) advance(r *run, stage string, estimate time.Duration) {
 	m.done += estimate
-	share := min(1, float64(m.done)/float64(m.total))
+	share := max(m.share, min(1, float64(m.done)/float64(m.total)))
+	m.share = share
 	left := time.Duration(float64(time.Since(m.start)) * (1 - share) / share)
 	r.report(Progress{Stage: stage, Share: scoutShare + (1-scoutShare)*share, Left: left})
 }
