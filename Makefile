@@ -16,7 +16,7 @@ ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
 
-.PHONY: help tokenizers build install demo experiments test conformance clients servers examples soak simulate-soak lint vulncheck fuzz bench bench-files bench-serve generate setup clean
+.PHONY: help tokenizers build install demo experiments test conformance clients servers examples soak simulate-soak lint vulncheck fuzz bench bench-files bench-stages bench-serve generate setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ tokenizers: ## compare ids of 1,000 sentences with the Python package tokenizers
 
 bench-files: ## measure what it saves to read only the files that are used, in under a minute
 	$(GO) test -run '^$$' -bench '^BenchmarkFiles$$' -benchtime 60x ./internal/engine
+
+bench-stages: setup ## compare a model served as stages with the same model as whole graphs, in under a minute
+	$(GO) test -run '^$$' -bench '^BenchmarkStages$$' -benchtime 20x ./internal/engine
 
 bench-serve: ## compare mosel with bare servers of the same transport and payload, in under a minute
 	$(GO) run ./internal/servebench

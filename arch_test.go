@@ -104,7 +104,7 @@ var rooms = []room{
 		dir: "internal/engine",
 		imports: []string{"tensor", "status", "internal/slo", "internal/stats", "internal/pending", "internal/modelpkg", "internal/runtime", "internal/plan", "internal/sched", "internal/record",
 			"internal/feed", "internal/obs", "internal/media"},
-		tests: []string{"internal/runtime/fake", "internal/sim", "internal/workload"},
+		tests: []string{"internal/modelpkg/modelpkgtest", "internal/runtime/fake", "internal/runtime/runtimetest", "internal/runtime/ort", "internal/sim", "internal/workload"},
 	},
 	{
 		dir:     "internal/repository",

@@ -1,14 +1,10 @@
 package ort
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"runtime/debug"
-	"strings"
 	"testing"
 	"time"
 
@@ -19,117 +15,14 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// fusion is a late-fusion model with an encoder for each of two modalities and a head
-// for each subset: with stages, or with one whole graph per variant.
-type fusion struct {
-	width  int // of the encoders' weights, which are width x width
-	random *rand.Rand
-	cached map[string][]byte
-}
-
-func newFusion(width int) *fusion {
-	return &fusion{width: width, random: rand.New(rand.NewPCG(1, 1)), cached: map[string][]byte{}}
-}
-
-// weights returns the same numbers for the same name.
-func (f *fusion) weights(name string, rows, columns int) []byte {
-	if f.cached[name] == nil {
-		var data []byte
-		for range rows * columns {
-			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(float32(f.random.NormFloat64())/float32(math.Sqrt(float64(rows)))))
-		}
-		f.cached[name] = data
-	}
-	return f.cached[name]
-}
-
-// encoder adds the encoder of a modality: two layers.
-func (f *fusion) encoder(g *modelpkgtest.Graph, modality string) {
-	n := f.width
-	g.Weight(modality+"_w1", tensor.FP32, f.weights(modality+"_w1", n, n), n, n)
-	g.Weight(modality+"_w2", tensor.FP32, f.weights(modality+"_w2", n, n), n, n)
-	g.Node("MatMul", []string{modality, modality + "_w1"}, []string{modality + "_1"})
-	g.Node("Relu", []string{modality + "_1"}, []string{modality + "_2"})
-	g.Node("MatMul", []string{modality + "_2", modality + "_w2"}, []string{modality + "_features"})
-}
-
-// head adds the head of a subset.
-func (f *fusion) head(g *modelpkgtest.Graph, modalities ...string) {
-	name := strings.Join(modalities, "_") + "_head"
-	var features []string
-	for _, m := range modalities {
-		features = append(features, m+"_features")
-	}
-	g.Node("Concat", features, []string{"features"}, modelpkgtest.Integer("axis", 1))
-	g.Weight(name, tensor.FP32, f.weights(name, f.width*len(modalities), 3), f.width*len(modalities), 3)
-	g.Node("MatMul", []string{"features", name}, []string{"logits"})
-	g.Node("Softmax", []string{"logits"}, []string{"scores"}, modelpkgtest.Integer("axis", 1))
-	g.Output("scores", tensor.FP32, modelpkgtest.Batch, 3)
-}
-
-var fusionVariants = [][]string{{"text"}, {"image"}, {"text", "image"}}
-
-// files returns the graphs, and the part of mosel.yaml that names them.
-func (f *fusion) files(staged bool) (graphs map[string]*modelpkgtest.Graph, yaml string) {
-	graphs = map[string]*modelpkgtest.Graph{}
-	var stages, variants strings.Builder
-	for _, m := range []string{"text", "image"} {
-		g := new(modelpkgtest.Graph)
-		g.Input(m, tensor.FP32, modelpkgtest.Batch, f.width)
-		f.encoder(g, m)
-		g.Output(m+"_features", tensor.FP32, modelpkgtest.Batch, f.width)
-		graphs[m+".onnx"] = g
-		fmt.Fprintf(&stages, "  - {name: %s, path: %s.onnx}\n", m, m)
-	}
-	for _, modalities := range fusionVariants {
-		name := strings.Join(modalities, "_")
-		g := new(modelpkgtest.Graph)
-		for _, m := range modalities {
-			if staged {
-				g.Input(m+"_features", tensor.FP32, modelpkgtest.Batch, f.width)
-				continue
-			}
-			g.Input(m, tensor.FP32, modelpkgtest.Batch, f.width)
-			f.encoder(g, m)
-		}
-		f.head(g, modalities...)
-		graphs[name+"_head.onnx"] = g
-		list := strings.Join(modalities, ", ")
-		if staged {
-			fmt.Fprintf(&stages, "  - {name: %s_head, path: %s_head.onnx}\n", name, name)
-			fmt.Fprintf(&variants, "  - {name: %s, modalities: [%s], stages: [%s, %s_head]}\n", name, list, list, name)
-		} else {
-			fmt.Fprintf(&variants, "  - {name: %s, modalities: [%s], path: %s_head.onnx}\n", name, list, name)
-		}
-	}
-	if !staged {
-		return graphs, "variants:\n" + variants.String()
-	}
-	return graphs, "stages:\n" + stages.String() + "variants:\n" + variants.String()
-}
-
-// write writes the package.
-func (f *fusion) write(t testing.TB, staged bool) *modelpkg.Model {
+// fusion writes a late-fusion model of two modalities and three subsets, with stages or
+// with whole graphs that have the same weights.
+func fusion(t testing.TB, width int, staged bool) *modelpkg.Model {
 	t.Helper()
-	dir := t.TempDir()
-	graphs, variants := f.files(staged)
-	yaml := fmt.Sprintf(`format: 1
-name: fusion
-modalities:
-  - {name: text, inputs: [{name: text, datatype: FP32, shape: [%d]}]}
-  - {name: image, inputs: [{name: image, datatype: FP32, shape: [%d]}]}
-outputs: [{name: scores, datatype: FP32, shape: [3]}]
-limits: {max_batch: 8}
-%s`, f.width, f.width, variants)
-	if err := os.WriteFile(filepath.Join(dir, modelpkg.FileName), []byte(yaml), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for name, g := range graphs {
-		if err := os.WriteFile(filepath.Join(dir, name), g.File(), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	m, err := modelpkg.Load(dir)
+	m, err := modelpkgtest.Fusion{
+		Encoders: []modelpkgtest.Encoder{{Name: "text", Width: width, Layers: 2}, {Name: "image", Width: width, Layers: 2}},
+		Subsets:  [][]int{{0}, {1}, {0, 1}}, Staged: staged, BatchItemsMax: 8,
+	}.Write(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,14 +31,13 @@ limits: {max_batch: 8}
 
 // TestStagesConform runs the conformance suite on a model with stages.
 func TestStagesConform(t *testing.T) {
-	runtimetest.Run(t, runtimetest.Suite{Open: func(t testing.TB) runtime.Runtime { return open(t) }, Model: newFusion(16).write(t, true), Tolerance: 1e-4})
+	runtimetest.Run(t, runtimetest.Suite{Open: func(t testing.TB) runtime.Runtime { return open(t) }, Model: fusion(t, 16, true), Tolerance: 1e-4})
 }
 
 // TestStagesAgreeWithWholeGraphs runs the same items on stages and on whole graphs with
 // the same weights.
 func TestStagesAgreeWithWholeGraphs(t *testing.T) {
-	f := newFusion(24)
-	whole, staged := f.write(t, false), f.write(t, true)
+	whole, staged := fusion(t, 24, false), fusion(t, 24, true)
 	rt := open(t)
 	var instances []runtime.Instance
 	for _, m := range []*modelpkg.Model{whole, staged} {
@@ -193,7 +85,7 @@ func TestStagesAgreeWithWholeGraphs(t *testing.T) {
 // TestStagesAreLoadedOnce counts sessions: one per graph, for any number of variants
 // and instances that run it.
 func TestStagesAreLoadedOnce(t *testing.T) {
-	m := newFusion(8).write(t, true)
+	m := fusion(t, 8, true)
 	rt := open(t)
 	var all []runtime.Instance
 	for range 3 {
@@ -221,7 +113,7 @@ func TestStagesAreLoadedOnce(t *testing.T) {
 func BenchmarkFusion(b *testing.B) {
 	for _, staged := range []bool{false, true} {
 		b.Run(fmt.Sprintf("staged=%v", staged), func(b *testing.B) {
-			m := newFusion(1024).write(b, staged)
+			m := fusion(b, 1024, staged)
 			rt := open(b)
 			defer rt.Close()
 			before, began := memory(b), time.Now()
