@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/mosel-serve/mosel/internal/slo"
 )
 
 // Intermediate is a tensor that a stage gives to later ones. Two variants have the same
@@ -147,4 +149,78 @@ func (m *Model) Handover(to int, from ...int) []Intermediate {
 		}
 	}
 	return values
+}
+
+// StageRun is a stage as it is profiled: with the sizes that the inputs behind it have,
+// if these have buckets.
+type StageRun struct {
+	Stage int // index into Model.Stages
+	Sizes slo.Sizes
+	Name  string // of the stage, with the sizes, such as text_encoder@64
+}
+
+// StageRuns lists the stages as they are profiled, in the order of the stages. of is, by
+// variant and step, the index of what the step runs.
+func (m *Model) StageRuns() (runs []StageRun, of [][]int) {
+	type key struct {
+		stage int
+		sizes slo.Sizes
+	}
+	known := map[key]int{}
+	of = make([][]int, len(m.Variants))
+	for stage := range m.Stages {
+		for v := range m.Variants {
+			steps := m.Variants[v].Steps
+			if of[v] == nil {
+				of[v] = make([]int, len(steps))
+			}
+			for k, step := range steps {
+				if step.Stage != stage {
+					continue
+				}
+				sizes, suffix := m.sizesBehind(v, k)
+				at, seen := known[key{stage, sizes}]
+				if !seen {
+					at = len(runs)
+					known[key{stage, sizes}] = at
+					runs = append(runs, StageRun{Stage: stage, Sizes: sizes, Name: m.Stages[stage].Name + suffix})
+				}
+				of[v][k] = at
+			}
+		}
+	}
+	return runs, of
+}
+
+// sizesBehind returns the sizes of the inputs on which a step depends, and how these are
+// written.
+func (m *Model) sizesBehind(variant, step int) (sizes slo.Sizes, suffix string) {
+	v := &m.Variants[variant]
+	depends := make([]bool, len(m.Inputs))
+	needed := make([]bool, len(v.Steps))
+	needed[step] = true
+	for k := step; k >= 0; k-- {
+		for _, s := range v.Steps[k].Inputs {
+			switch {
+			case !needed[k]:
+			case s.Input >= 0:
+				depends[s.Input] = true
+			default:
+				needed[s.Step] = true
+			}
+		}
+	}
+	for i, in := range m.Inputs {
+		if !depends[i] || in.Buckets == nil {
+			continue
+		}
+		number, leader := in.Buckets.Number, in.Buckets.Of
+		bucket := v.Sizes.Bucket(number)
+		if bucket < 0 || sizes.Bucket(number) >= 0 {
+			continue
+		}
+		sizes = sizes.With(number, bucket)
+		suffix += "@" + sizesText(m.Inputs[leader].Shape, m.Inputs[leader].Buckets.Shapes[bucket])
+	}
+	return sizes, suffix
 }

@@ -103,6 +103,30 @@ func TestNeeded(t *testing.T) {
 	}
 }
 
+// TestStageRuns lists the stages of a package whose text has two sizes.
+func TestStageRuns(t *testing.T) {
+	graphs := stagedGraphs()
+	graphs["text.onnx"] = new(modelpkgtest.Graph)
+	graphs["text.onnx"].Input("ids", tensor.Int64, modelpkgtest.Batch, modelpkgtest.Batch)
+	graphs["text.onnx"].Output("text_features", tensor.FP32, modelpkgtest.Batch, 16)
+	yaml := strings.Replace(stagedYAML, "shape: [4]", "shape: [-1], buckets: [4, 8]", 1)
+	m, err := modelpkg.Load(writeStaged(t, yaml, graphs))
+	if err != nil {
+		t.Fatal(err)
+	}
+	runs, of := m.StageRuns()
+	var names []string
+	for _, r := range runs {
+		names = append(names, r.Name)
+	}
+	if got := strings.Join(names, " "); got != "text_encoder@4 text_encoder@8 image_encoder head@4 head@8 fusion@4 fusion@8" {
+		t.Errorf("stages %s", got)
+	}
+	if got := fmt.Sprint(of); got != "[[0 3] [1 4] [0 2 5] [1 2 6]]" {
+		t.Errorf("variants %s", got)
+	}
+}
+
 // TestProfileOfStages loads profiles with the stages' times, without them, and with
 // those of other stages.
 func TestProfileOfStages(t *testing.T) {

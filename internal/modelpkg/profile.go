@@ -33,7 +33,7 @@ type Profile struct {
 // ProfileFormat is the version of the profile file that this code reads and writes.
 const ProfileFormat = 1
 
-// StageProfile is the measurements of one stage that variants share.
+// StageProfile is the measurements of one stage that variants share, see StageRuns.
 type StageProfile struct {
 	Name    string         `json:"name"`
 	Batches []BatchProfile `json:"batches"` // ascending by Items; the first is 1

@@ -175,12 +175,13 @@ func (v *VariantProfile) check(batchItemsMax int) error {
 // checkStages checks the stages' measurements. A profile may have none: of a model
 // without stages, from an older mosel, or from a runtime that cannot run stages alone.
 func (p *Profile) checkStages(m *Model) error {
-	if len(p.Stages) != 0 && len(p.Stages) != len(m.Stages) {
-		return fmt.Errorf("it has %d stages; the model has %d", len(p.Stages), len(m.Stages))
+	runs, _ := m.StageRuns()
+	if len(p.Stages) != 0 && len(p.Stages) != len(runs) {
+		return fmt.Errorf("it has %d stages; the model has %d", len(p.Stages), len(runs))
 	}
 	for i, s := range p.Stages {
-		if s.Name != m.Stages[i].Name {
-			return fmt.Errorf("stage %d is %s; the model has %s", i, s.Name, m.Stages[i].Name)
+		if s.Name != runs[i].Name {
+			return fmt.Errorf("stage %d is %s; the model has %s", i, s.Name, runs[i].Name)
 		}
 		if err := checkBatches(s.Batches, m.Limits.BatchItemsMax); err != nil {
 			return fmt.Errorf("stage %s: %w", s.Name, err)

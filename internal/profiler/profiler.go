@@ -91,6 +91,7 @@ type run struct {
 
 	timings [][]timing                 // [variant][batch]
 	stages  []stage                    // timed alone; nil: the model has none, or the runtime cannot run one alone
+	stageOf [][]int                    // by variant and step: index into stages
 	sumOff  map[int]*modelpkg.StageSum // by variant of stages
 	trials  int                        // timed runs of every batch size
 	samples *modelpkg.Samples
@@ -283,8 +284,8 @@ func (r *run) profile() *modelpkg.Profile {
 		p.Threads, p.Stages = r.o.Timed.Threads, r.o.Timed.Stages
 		return p
 	}
-	for s := range r.stages {
-		p.Stages = append(p.Stages, modelpkg.StageProfile{Name: r.m.Stages[s].Name, Batches: r.stages[s].batches(r.o.Batches)})
+	for s, one := range r.stageRuns() {
+		p.Stages = append(p.Stages, modelpkg.StageProfile{Name: one.Name, Batches: r.stages[s].batches(r.o.Batches)})
 	}
 	return p
 }

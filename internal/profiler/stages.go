@@ -35,7 +35,8 @@ func (r *run) prepareStages(instance runtime.Instance) error {
 			return nil
 		}
 	}
-	r.stages = make([]stage, len(r.m.Stages))
+	runs, of := r.m.StageRuns()
+	r.stages, r.stageOf = make([]stage, len(runs)), of
 	for s := range r.stages {
 		if err := r.prepareStage(instance.(runtime.Staged), s); err != nil {
 			r.stages = nil
@@ -49,6 +50,7 @@ func (r *run) prepareStages(instance runtime.Instance) error {
 // pool.
 func (r *run) prepareStage(instance runtime.Staged, index int) error {
 	variant, at := r.variantWith(index)
+	name := r.m.Stages[r.m.Variants[variant].Steps[at].Stage].Name
 	pool := r.items(variant, 0, r.o.Batches[len(r.o.Batches)-1])
 	steps := r.m.Variants[variant].Steps
 	st := stage{part: runtime.Part{Variant: variant, KeepBytesMax: math.MaxInt, Inner: at < len(steps)-1}, pool: pool, timings: make([]timing, len(r.o.Batches))}
@@ -73,7 +75,7 @@ func (r *run) prepareStage(instance runtime.Staged, index int) error {
 	for b := range r.o.Batches {
 		took, err := r.onceStage(instance, index, b, 0)
 		if err != nil {
-			return r.explained(variant, slo.E("", slo.KindOf(err), "stage %s alone: %w", r.m.Stages[index].Name, err))
+			return r.explained(variant, slo.E("", slo.KindOf(err), "stage %s alone: %w", name, err))
 		}
 		r.stages[index].timings[b].first = max(took, time.Microsecond)
 	}
@@ -82,13 +84,21 @@ func (r *run) prepareStage(instance runtime.Staged, index int) error {
 
 // variantWith returns the first variant that runs a stage, and where.
 func (r *run) variantWith(stage int) (variant, step int) {
-	for v := range r.m.Variants {
-		at := slices.IndexFunc(r.m.Variants[v].Steps, func(s modelpkg.Step) bool { return s.Stage == stage })
-		if at >= 0 {
+	for v := range r.stageOf {
+		if at := slices.Index(r.stageOf[v], stage); at >= 0 {
 			return v, at
 		}
 	}
 	panic("profiler: a checked package has a stage that no variant runs")
+}
+
+// stageRuns lists the stages that were timed alone.
+func (r *run) stageRuns() []modelpkg.StageRun {
+	if r.stages == nil {
+		return nil
+	}
+	runs, _ := r.m.StageRuns()
+	return runs
 }
 
 // rowsOf returns the rows of a tensor as tensors.
@@ -161,8 +171,8 @@ func (r *run) off(variant int) (off float64) {
 // sum returns the time of a variant's stages one after the other.
 func (r *run) sum(variant, batch int) modelpkg.BatchProfile {
 	b := modelpkg.BatchProfile{Items: r.o.Batches[batch], MemoryBytes: r.timings[variant][batch].memory, Runs: math.MaxInt}
-	for _, step := range r.m.Variants[variant].Steps {
-		t := r.stages[step.Stage].timings[batch].profile(b.Items)
+	for _, s := range r.stageOf[variant] {
+		t := r.stages[s].timings[batch].profile(b.Items)
 		b.P50MS, b.P95MS, b.Runs = b.P50MS+t.P50MS, b.P95MS+t.P95MS, min(b.Runs, t.Runs)
 	}
 	return b

@@ -34,11 +34,11 @@ func (in *instance) RunStages(ctx context.Context, part runtime.Part) (outputs, 
 	return in.run(ctx, &part, steps)
 }
 
-// stages returns the profiled batches of the model's stages, nil without a profile of
+// stages returns the profiled batches of the model's StageRuns, nil without a profile of
 // them.
 func (r *Runtime) stages(m *modelpkg.Model) [][]modelpkg.BatchProfile {
 	for _, p := range r.config.Profiles {
-		if p.Model == m.Name && len(p.Stages) == len(m.Stages) && !r.config.Instant {
+		if p.Model == m.Name && len(p.Stages) > 0 && !r.config.Instant {
 			var stages [][]modelpkg.BatchProfile
 			for _, s := range p.Stages {
 				stages = append(stages, s.Batches)
@@ -55,8 +55,11 @@ func (in *instance) latency(variant, items int, steps []bool) (sum time.Duration
 	if in.stages == nil || steps == nil || !slices.Contains(steps, false) {
 		return Latency(in.batches[variant], items)
 	}
-	for _, stage := range in.ran(variant, steps) {
-		sum += Latency(in.stages[stage], items)
+	_, of := in.model.StageRuns()
+	for k, stage := range of[variant] {
+		if steps[k] {
+			sum += Latency(in.stages[stage], items)
+		}
 	}
 	return sum
 }
