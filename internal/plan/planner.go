@@ -25,6 +25,9 @@ type Variant struct {
 	Accuracy   slo.Accuracy
 	Low        slo.Bounds // of Accuracy; zeros: none are known
 	Curve      Curve
+	// Inner variants are only reached through gates: no job starts on one. They are
+	// what is left of a variant after others, see After.
+	Inner bool
 }
 
 // RoutesMax bounds the routes of one model, including its variants: a Set has 64 bits.
@@ -54,7 +57,7 @@ func New(variants []Variant, routes ...RouteSpec) (*Planner, error) {
 	}
 	p := &Planner{variants: variants}
 	for i, v := range variants {
-		routes = slices.Insert(slices.Clip(routes), i, RouteSpec{Name: v.Name, Variant: i, Accuracy: v.Accuracy, Low: v.Low})
+		routes = slices.Insert(slices.Clip(routes), i, RouteSpec{Name: v.Name, Variant: i, Accuracy: v.Accuracy, Low: v.Low, Inner: v.Inner})
 	}
 	for _, r := range routes {
 		if err := p.addRoute(r); err != nil {
@@ -93,19 +96,23 @@ func (p *Planner) At(c slo.Confidence) *Planner {
 // leaves out batches that took more memory than the package allows, so that they never
 // run (I-4).
 func FromProfile(m *modelpkg.Model, p *modelpkg.Profile) (*Planner, error) {
+	variants, err := VariantsOf(m, p)
+	if err != nil {
+		return nil, err
+	}
+	return New(variants)
+}
+
+// VariantsOf returns the variants of a profiled model, in the model's order, as
+// FromProfile plans with them.
+func VariantsOf(m *modelpkg.Model, p *modelpkg.Profile) ([]Variant, error) {
 	if len(p.Variants) != len(m.Variants) {
 		return nil, slo.E("plan "+m.Name, slo.KindInvalid, "the profile has %d variants, the model %d", len(p.Variants), len(m.Variants))
 	}
 	variants := make([]Variant, len(m.Variants))
 	for i, v := range m.Variants {
 		vp := p.Variants[i]
-		var points []Point
-		for _, b := range vp.Batches {
-			if m.Limits.MemoryBytes > 0 && b.MemoryBytes > m.Limits.MemoryBytes {
-				break // larger batches take more
-			}
-			points = append(points, Point{Items: b.Items, Time: stats.FromMilliseconds(b.P50MS)})
-		}
+		points := allowed(m, vp.Batches)
 		if len(points) == 0 {
 			return nil, slo.E("plan "+m.Name, slo.KindInvalid, "variant %s: a single item takes more than the package's memory limit of %d bytes", v.Name, m.Limits.MemoryBytes)
 		}
@@ -119,7 +126,18 @@ func FromProfile(m *modelpkg.Model, p *modelpkg.Profile) (*Planner, error) {
 		}
 		variants[i] = Variant{Name: v.Name, Modalities: v.Modalities, Precision: v.Precision, Sizes: v.Sizes, Accuracy: acc, Low: vp.Accuracy.Bounds(len(m.Bases())), Curve: curve}
 	}
-	return New(variants)
+	return variants, nil
+}
+
+// allowed returns the measured batches within the package's memory limit.
+func allowed(m *modelpkg.Model, batches []modelpkg.BatchProfile) (points []Point) {
+	for _, b := range batches {
+		if m.Limits.MemoryBytes > 0 && b.MemoryBytes > m.Limits.MemoryBytes {
+			break // larger batches take more
+		}
+		points = append(points, Point{Items: b.Items, Time: stats.FromMilliseconds(b.P50MS)})
+	}
+	return points
 }
 
 // Variants returns the planner's variants, in the model's order. Do not modify the
