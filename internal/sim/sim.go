@@ -31,6 +31,9 @@ type Config struct {
 	// Batch, if not nil, returns a batch's time and whether it fails, instead of True
 	// and Faults.
 	Batch func(d sched.Dispatch) (took time.Duration, failed bool)
+	// Gate, if not nil, decides instead of the shares of the planner's branches: it
+	// returns the verdict on an item of a route with a gate.
+	Gate func(d sched.Dispatch, route int, job sched.JobID, item int) sched.Verdict
 	// Abort, if not nil, returns the time until an aborted batch ends; nil: it ends at
 	// once.
 	Abort func(a sched.Abort) time.Duration
@@ -361,8 +364,32 @@ func (r *run) Started(b *record.Batch) {
 	} else {
 		took, failed = r.draw.batch(&r.cfg.Faults, r.nominal(b), b.Instance, r.now)
 	}
-	done := sched.Done{Batch: b.Batch, Took: took, Failed: failed, Verdicts: r.draw.verdicts(&r.cfg.Faults, b, r.cfg.Core.Models[b.Model].Planner)}
+	done := sched.Done{Batch: b.Batch, Took: took, Failed: failed}
+	if r.cfg.Gate == nil {
+		done.Verdicts = r.draw.verdicts(&r.cfg.Faults, b, r.cfg.Core.Models[b.Model].Planner)
+	} else if !failed {
+		done.Verdicts = r.verdicts(b.Dispatch)
+	}
 	r.push(event{at: r.now.Add(took), what: done, instance: b.Instance})
+}
+
+// verdicts returns what Config.Gate decides on the items of a batch. Nil: all items are
+// answered.
+func (r *run) verdicts(d sched.Dispatch) (list []sched.Verdict) {
+	if d.Routes == nil {
+		return nil
+	}
+	routes := r.cfg.Core.Models[d.Model].Planner.Routes()
+	for i, part := range d.Parts {
+		for item := part.First; item < part.First+part.Count; item++ {
+			verdict := sched.Accept
+			if route := d.Routes[i]; routes[route].Next != nil {
+				verdict = r.cfg.Gate(d, route, part.Job, item)
+			}
+			list = append(list, verdict)
+		}
+	}
+	return list
 }
 
 // nominal returns how long a batch should take.
