@@ -21,7 +21,7 @@ func TestAnswersThatAreTooLargeTogether(t *testing.T) {
 		m := &modelpkg.Model{Outputs: []modelpkg.Spec{{Name: "y", DType: tensor.Uint8, Shape: tensor.Shape{tt.length}, Max: tt.declared}}}
 		c := &call{Request: Request{Items: make([]runtime.Item, items)}, served: &deployment{Served: Served{Model: m}}}
 		out := tensor.Tensor{Name: "y", DType: tensor.Uint8, Shape: tensor.Shape{1, bytes}, Data: make([]byte, bytes)}
-		err := c.place(sched.Part{First: 0, Count: 1}, []tensor.Tensor{out})
+		err := c.place(sched.Part{First: 0, Count: 1}, []tensor.Tensor{out}, false)
 		if (err != nil) != tt.refused || err != nil && slo.KindOf(err) != slo.KindTooLarge {
 			t.Errorf("%+v: %v", tt, err)
 		}

@@ -29,8 +29,9 @@ type call struct {
 	sizes    slo.Sizes        // of every item, unless Mixed says more
 	own      [][]tensor.Shape // by item and input: the shapes before they were filled up; nil: no output follows them
 	outputs  []tensor.Tensor
-	texts    []gathered // by output, with outputs; nil: one part brought all
-	variants []int
+	texts    []gathered  // by output, with outputs; nil: one part brought all
+	variants []int       // of the model
+	kept     [][]keptRow // by item: what stages computed for its next step; nil: nothing. The loop's until the job has ended
 	failed   []ItemError // in the order of failure
 	err      error       // of the last failed batch
 	// answered means that the caller got its answer while a batch still ran. From then
@@ -44,9 +45,11 @@ type call struct {
 	left      int // items not finished
 }
 
-// deliver takes the result of one part from a finished batch. It returns false if the
-// part failed as a whole.
-func (c *call) deliver(p sched.Part, b *running, r partResult) bool {
+// deliver takes the result of one part from a finished batch, whose first item is item
+// first of the batch. Items that go on are given the answers of this step for now: they
+// keep these if there is no time for the next one. It returns false if the part failed
+// as a whole.
+func (c *call) deliver(p sched.Part, b *running, r partResult, first int) bool {
 	if c.answered {
 		return true // nobody waits for it
 	}
@@ -56,7 +59,7 @@ func (c *call) deliver(p sched.Part, b *running, r partResult) bool {
 	}
 	err := r.err
 	if err == nil {
-		err = c.place(p, r.outputs)
+		err = c.place(p, r.outputs, b.goOn(first, p.Count))
 	}
 	if err != nil {
 		c.err = err
@@ -66,7 +69,7 @@ func (c *call) deliver(p sched.Part, b *running, r partResult) bool {
 		c.variants = make([]int, len(c.Items))
 	}
 	for i := range p.Count {
-		c.variants[p.First+i] = b.dispatch.Variant
+		c.variants[p.First+i] = b.core.variant
 	}
 	for i, err := range r.errs {
 		if err != nil {
@@ -77,15 +80,15 @@ func (c *call) deliver(p sched.Part, b *running, r partResult) bool {
 }
 
 // place copies the rows of a part to their places in the job's outputs. If the part is
-// the whole job, nothing is copied. It returns an error if the answers of the job's
+// the whole job and none of its items goes on, nothing is copied. It returns an error if the answers of the job's
 // items differ in size, so that they are not one tensor, or if they are too large
 // together.
-func (c *call) place(p sched.Part, outputs []tensor.Tensor) error {
+func (c *call) place(p sched.Part, outputs []tensor.Tensor, goOn bool) error {
 	if outputs == nil {
 		return nil // none of its items ran
 	}
-	if p.Count == len(c.Items) {
-		c.outputs = outputs
+	if p.Count == len(c.Items) && !goOn {
+		c.outputs, c.texts = outputs, nil
 		return nil
 	}
 	if c.outputs == nil {

@@ -19,7 +19,7 @@ func (b *running) decode(decoder *media.Decoder) error {
 	var files []media.File
 	var places []place // by file
 	for i, encoded := range b.encoded {
-		for _, k := range m.Variants[b.dispatch.Variant].Inputs {
+		for _, k := range b.reads(i) {
 			if encoded != nil && encoded[k] {
 				files, places = append(files, media.File{Input: &m.Inputs[k], Data: b.items[i][k]}), append(places, place{i, k})
 			}

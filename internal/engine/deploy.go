@@ -23,6 +23,7 @@ import (
 type Served struct {
 	Model   *modelpkg.Model
 	Profile *modelpkg.Profile
+	Routes  []Route // of several steps, beside the variants
 }
 
 // deployment is a served model. Requests hold it while they are in progress. After its
@@ -32,6 +33,7 @@ type deployment struct {
 	number    int         // in the core
 	told      *feed.Model // as published in the feed
 	planner   *plan.Planner
+	routing   *routing
 	trials    []trial                       // what warming up runs, the best first
 	samples   []modelpkg.Fitted             // a few, all of the same lengths, until it is warm
 	sized     []string                      // by variant: the output whose size was seen to depend on values, "" if none was
@@ -247,9 +249,8 @@ func (e *Engine) dispose(d *deployment) {
 // load loads and measures a model. A panic in the runtime's binding fails the model,
 // not the server.
 func (e *Engine) load(ctx context.Context, s Served, warming *limit) (d *deployment, err error) {
-	planner, err := plan.FromProfile(s.Model, s.Profile)
-	if err != nil {
-		return nil, err
+	if _, err := newRouting(s, func(int) bool { return false }); err != nil {
+		return nil, err // before anything is loaded
 	}
 	defer func() {
 		if p := recover(); p != nil {
@@ -257,7 +258,7 @@ func (e *Engine) load(ctx context.Context, s Served, warming *limit) (d *deploym
 			d, err = nil, slo.E("deploy "+s.Model.Name, slo.KindInternal, "the runtime panicked: %v", p)
 		}
 	}()
-	d = &deployment{Served: s, planner: planner, unused: make(chan struct{})}
+	d = &deployment{Served: s, unused: make(chan struct{})}
 	for i := range e.cfg.Instances {
 		loaded, err := e.runtime.Load(ctx, s.Model, runtime.Options{Threads: e.cfg.Threads})
 		if err != nil {
@@ -269,9 +270,17 @@ func (e *Engine) load(ctx context.Context, s Served, warming *limit) (d *deploym
 		}
 		d.instances = append(d.instances, newInstance(loaded))
 	}
-	if err := e.warmUp(ctx, d, warming); err != nil {
+	d.routing, err = newRouting(s, func(variant int) bool { return keepsAll(d.instances, variant) })
+	if err == nil {
+		d.planner = d.routing.planner
+		err = e.warmUp(ctx, d, warming)
+	}
+	if err != nil {
 		e.closeAll(d.instances)
 		return nil, err
+	}
+	for _, v := range d.routing.variants[len(d.scale):] {
+		d.scale = append(d.scale, d.scale[v.variant])
 	}
 	d.told = d.info()
 	return d, nil

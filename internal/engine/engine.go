@@ -41,6 +41,7 @@ type Config struct {
 	QueueItemsMax int
 	QueueJobsMax  int
 	QueueBytesMax int64                 // of the items' tensors; 0: no bound
+	KeptBytesMax  int64                 // of what stages computed for items that go on; 0: KeptBytesMaxDefault, below 0: nothing is kept
 	Metrics       prometheus.Registerer // for the engine's metrics; nil: none
 	Recent        int                   // finished jobs to remember for Explain; 0: obs.RecentDefault
 	// LogDropped, if not nil, returns the number of dropped log lines, for a metric.
@@ -76,6 +77,7 @@ type Engine struct {
 	observer   *obs.Observer // of observing's goroutine
 	decoder    *media.Decoder
 	workers    []*worker
+	kept       atomic.Int64 // bytes of what is kept for items that go on; the loop changes it
 	ready      atomic.Bool
 	gate       sync.RWMutex  // held shared while posting, so that no message is lost when the loop ends
 	ended      bool          // guarded by gate: no message is handled any more
@@ -104,6 +106,7 @@ func New(ctx context.Context, cfg Config, rt runtime.Runtime) (*Engine, error) {
 		return nil, slo.E("start engine", slo.KindInvalid, "%d instances of %d threads: both must be at least 1", cfg.Instances, cfg.Threads)
 	}
 	cfg.BatchTimeMax = cmp.Or(cfg.BatchTimeMax, BatchTimeMaxDefault)
+	cfg.KeptBytesMax = cmp.Or(cfg.KeptBytesMax, KeptBytesMaxDefault)
 	if cfg.Work == nil {
 		cfg.Work = new(pending.Work)
 	}

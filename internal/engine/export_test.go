@@ -3,6 +3,7 @@ package engine
 import (
 	"github.com/mosel-serve/mosel/internal/feed"
 	"github.com/mosel-serve/mosel/internal/obs"
+	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/status"
 )
 
@@ -18,6 +19,19 @@ func (e *Engine) HoldLoop(until <-chan struct{}) {
 	held := make(chan struct{})
 	e.post(func(*loop) { close(held); <-until })
 	<-held
+}
+
+// Routed returns the planner of a model with routes, if the runtime keeps what stages
+// compute, and for each of the planner's variants the model's.
+func Routed(s Served) (planner *plan.Planner, variants []int, err error) {
+	r, err := newRouting(s, func(v int) bool { return s.Model.Variants[v].Steps != nil })
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, v := range r.variants {
+		variants = append(variants, v.variant)
+	}
+	return r.planner, variants, nil
 }
 
 // Snapshot is what the engine says is under way, and what its observer says of the

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"math"
 
-	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/tensor"
 )
@@ -47,10 +46,10 @@ func finite(d tensor.DType, data []byte) bool {
 
 // infinite returns the index of the first input, among those that the batch's variant
 // reads, in which an item has an infinity or a NaN; -1 if there is none.
-func (b *running) infinite(item runtime.Item) int {
+func (b *running) infinite(item int) int {
 	m := b.served.Model
-	for _, i := range m.Variants[b.dispatch.Variant].Inputs {
-		if !finite(m.Inputs[i].DType, item[i]) {
+	for _, i := range b.reads(item) {
+		if !finite(m.Inputs[i].DType, b.items[item][i]) {
 			return i
 		}
 	}
@@ -60,7 +59,7 @@ func (b *running) infinite(item runtime.Item) int {
 // faults returns the errors of the items whose outputs are not finite, by item; nil if
 // there are none. Such outputs are no answer: scores with NaN have no best class, and
 // JSON cannot represent them.
-func (b *running) faults(items []runtime.Item, outputs []tensor.Tensor) []error {
+func (b *running) faults(items []int, outputs []tensor.Tensor) []error {
 	var faults []error
 	for _, out := range outputs {
 		if finite(out.DType, out.Data) {
@@ -80,13 +79,13 @@ func (b *running) faults(items []runtime.Item, outputs []tensor.Tensor) []error 
 
 // fault returns the error of one item. The client is at fault if an input was not
 // finite, otherwise the model.
-func (b *running) fault(item runtime.Item, output, what string) error {
+func (b *running) fault(item int, output, what string) error {
 	input := b.infinite(item)
 	if input < 0 {
 		return slo.E("", slo.KindInternal, "output %q is not finite (%s)", output, what)
 	}
 	in := b.served.Model.Inputs[input]
-	return slo.E("", slo.KindInvalid, "output %q is not finite (%s): input %q is not finite either (%s)", output, what, in.Name, culprit(in.DType, item[input]))
+	return slo.E("", slo.KindInvalid, "output %q is not finite (%s): input %q is not finite either (%s)", output, what, in.Name, culprit(in.DType, b.items[item][input]))
 }
 
 // culprit returns the first number that is not finite, as text.

@@ -88,7 +88,7 @@ func (c *call) runs(sizes []slo.Sizes) (runs []slo.Carried) {
 
 // refit fills an input up that has been read from a file, and notes its own shape.
 func (b *running) refit(item, input int) error {
-	own, err := b.served.Model.Refit(b.items[item], b.dispatch.Variant, input)
+	own, err := b.served.Model.Refit(b.items[item], b.core.variant, input)
 	if own != nil && len(b.own) > 0 {
 		b.own[item] = slices.Clone(b.own[item])
 		b.own[item][input] = own

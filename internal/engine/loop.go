@@ -152,7 +152,9 @@ func (l *loop) take(s *feed.Step) {
 			b.aborted = true
 			b.abort()
 		case sched.Finish:
-			l.calls[a.Job].left -= a.Count
+			c := l.calls[a.Job]
+			c.left -= a.Count
+			l.forget(c, a.Part)
 		case sched.GiveUp:
 			c := l.calls[a.Job]
 			c.served.users.Add(1) // held for the batch, beside the caller's hold
@@ -211,7 +213,8 @@ func (l *loop) dispatch(d sched.Dispatch) {
 	b := &s.running
 	served := l.deployments[d.Model]
 	now := l.engine.Now()
-	*b = running{dispatch: d, started: now, served: served, instance: served.instances[d.Instance], items: b.items[:0], results: b.results[:0], rows: b.rows[:0], order: b.order[:0], encoded: b.encoded[:0], own: b.own[:0]}
+	*b = running{dispatch: d, started: now, served: served, instance: served.instances[d.Instance], items: b.items[:0], results: b.results[:0], rows: b.rows[:0], order: b.order[:0], encoded: b.encoded[:0], own: b.own[:0],
+		kept: b.kept[:0]}
 	if b.instance == nil {
 		b.awaited = served.mending[d.Instance]
 	} else {
@@ -231,6 +234,7 @@ func (l *loop) dispatch(d sched.Dispatch) {
 			b.encoded = append(b.encoded, c.Encoded)
 		}
 	}
+	l.route(b)
 	s.batches <- b
 	l.watch(s, now)
 }
@@ -240,14 +244,20 @@ func (l *loop) dispatch(d sched.Dispatch) {
 func (l *loop) done(b *running) {
 	b.abort()
 	var failed []bool // by part; nil: none
-	var verdicts []sched.Verdict
+	verdicts := b.verdicts
 	item := 0
 	for i, p := range b.dispatch.Parts {
-		if !l.calls[p.Job].deliver(p, b, b.results[i]) && b.err == nil {
+		c := l.calls[p.Job]
+		if !c.deliver(p, b, b.results[i], item) && b.err == nil {
 			if failed == nil {
 				failed = make([]bool, len(b.results))
 			}
 			failed[i] = true
+		}
+		for k := range p.Count {
+			if b.fresh != nil && b.err == nil && !c.answered {
+				l.keep(c, p.First+k, b.fresh[item+k])
+			}
 		}
 		for k, err := range b.results[i].errs {
 			if verdicts == nil {
@@ -260,6 +270,7 @@ func (l *loop) done(b *running) {
 		item += p.Count
 	}
 	clear(b.results) // what they hold is the callers'
+	b.fresh = nil
 	ended := sched.Done{Batch: b.dispatch.Batch, Took: b.took, Failed: b.err != nil, FailedParts: failed, Verdicts: verdicts}
 	if errors.Is(b.err, runtime.ErrLost) {
 		l.bereave(b, ended)

@@ -35,17 +35,20 @@ type parity struct {
 	seed      uint64
 }
 
-// newParity draws jobs for two models. Some are cancelled, some carry only one
-// modality.
-func newParity(t *testing.T, policy plan.Policy, seed uint64) parity {
+// newParity draws jobs for two models, perhaps with gates. Some are cancelled, some
+// carry only one modality.
+func newParity(t *testing.T, policy plan.Policy, seed uint64, gates bool) parity {
 	t.Helper()
 	p := parity{policy: policy, instances: 3, slots: 1 + int(seed%2), seed: seed}
 	var clients []sim.Client
 	for i, name := range []string{"one", "two"} {
 		served := pair()
+		if gates {
+			served = gatedPair()
+		}
 		served.Model.Name, served.Profile.Model = name, name
 		p.served = append(p.served, served)
-		planner, err := plan.FromProfile(served.Model, served.Profile)
+		planner, _, err := engine.Routed(served)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -64,8 +67,12 @@ func newParity(t *testing.T, policy plan.Policy, seed uint64) parity {
 	return p
 }
 
-// mark identifies a batch by its first item, because an item runs once.
+// mark identifies a batch by its first item, because an item runs once, and once more
+// after a gate, see second.
 func mark(job sched.JobID, item int) uint32 { return uint32(job)<<8 | uint32(item) }
+
+// second is the mark of a second run.
+func second(mark uint32) uint32 { return mark | 1<<31 }
 
 // fate returns what happens to a batch in addition to the profiled time. Odd
 // nanoseconds keep all events apart, because the engine does not order events of one
@@ -109,16 +116,39 @@ func (s slowInstance) Run(ctx context.Context, variant int, items []runtime.Item
 	return outputs, err
 }
 
+// Keeps implements runtime.Staged.
+func (s slowInstance) Keeps(variant int) bool { return runtime.Keeps(s.Instance, variant) }
+
+// RunStages implements runtime.Staged.
+func (s slowInstance) RunStages(ctx context.Context, part runtime.Part) (outputs, kept []tensor.Tensor, err error) {
+	outputs, kept, err = s.Instance.(runtime.Staged).RunStages(ctx, part)
+	if ctx.Err() != nil {
+		first := binary.LittleEndian.Uint32(part.Items[0][0])
+		if part.Given != nil {
+			first = second(first)
+		}
+		time.Sleep(s.aborting(first))
+	}
+	return outputs, kept, err
+}
+
 // simulated returns the simulator's trace for the arrivals that the engine's core saw.
 func (p parity) simulated(t *testing.T, arrivals []sim.Arrival) []string {
 	t.Helper()
 	cfg := sim.Config{Instances: slices.Repeat([]sim.Instance{{Slots: p.slots}}, p.instances), Seed: p.seed, Check: true, Core: sched.Config{Policy: p.policy, QueueItemsMax: 1000, QueueJobsMax: 500}}
 	for _, s := range p.served {
-		planner, err := plan.FromProfile(s.Model, s.Profile)
+		planner, _, err := engine.Routed(s)
 		if err != nil {
 			t.Fatal(err)
 		}
 		cfg.Core.Models = append(cfg.Core.Models, sched.Model{Name: s.Model.Name, Planner: planner, BatchItemsMax: s.Model.Limits.BatchItemsMax})
+	}
+	cfg.Gate = func(d sched.Dispatch, route int, job sched.JobID, item int) sched.Verdict {
+		row := fake.Row(p.served[d.Model].Model, 0, d.Variant, parityItem(job, item))
+		if goesOn(row) {
+			return sched.Next(cfg.Core.Models[d.Model].Planner.Routes()[route].Next[0].Route)
+		}
+		return sched.Accept
 	}
 	marks := map[sched.BatchID]uint32{}
 	cfg.Batch = func(d sched.Dispatch) (time.Duration, bool) {
@@ -127,8 +157,14 @@ func (p parity) simulated(t *testing.T, arrivals []sim.Arrival) []string {
 		for _, part := range d.Parts {
 			items += part.Count
 		}
+		profile := p.served[d.Model].Profile
+		if d.Variant == len(profile.Variants) { // what is left of both
+			marks[d.Batch] = second(marks[d.Batch])
+			extra, failed := p.fate(marks[d.Batch])
+			return fake.Latency(profile.Stages[1].Batches, items) + fake.Latency(profile.Stages[3].Batches, items) + extra, failed
+		}
 		extra, failed := p.fate(marks[d.Batch])
-		return fake.Latency(p.served[d.Model].Profile.Variants[d.Variant].Batches, items) + extra, failed
+		return fake.Latency(profile.Variants[d.Variant].Batches, items) + extra, failed
 	}
 	cfg.Abort = func(a sched.Abort) time.Duration { return p.aborting(marks[a.Batch]) }
 	var lines []string
@@ -174,7 +210,11 @@ func (p parity) engine(t *testing.T) (lines []string, arrivals []sim.Arrival) {
 		if !warm {
 			return nil
 		}
-		extra, failed := p.fate(binary.LittleEndian.Uint32(r.Items[0][0]))
+		first := binary.LittleEndian.Uint32(r.Items[0][0])
+		if len(r.Stages) == 2 && r.Variant == 1 {
+			first = second(first)
+		}
+		extra, failed := p.fate(first)
 		select {
 		case <-time.After(extra):
 		case <-r.Context.Done():
@@ -197,6 +237,11 @@ func (p parity) engine(t *testing.T) (lines []string, arrivals []sim.Arrival) {
 	return lines, arrivals
 }
 
+// parityItem is an item of a job.
+func parityItem(job sched.JobID, item int) runtime.Item {
+	return runtime.Item{binary.LittleEndian.AppendUint32(nil, mark(job, item)), make([]byte, 1)}
+}
+
 // offer calls the engine at the jobs' times and waits for all answers.
 func (p parity) offer(e *engine.Engine) {
 	var wg sync.WaitGroup
@@ -210,7 +255,7 @@ func (p parity) offer(e *engine.Engine) {
 			}
 			list := make([]runtime.Item, a.Items)
 			for item := range list { // as the engine numbers jobs: from 1, in order
-				list[item] = runtime.Item{binary.LittleEndian.AppendUint32(nil, mark(sched.JobID(i+1), item)), make([]byte, 1)}
+				list[item] = parityItem(sched.JobID(i+1), item)
 			}
 			// The trace shows how it ends.
 			r := engine.Request{Modalities: a.Present, Items: list, Objective: a.Objective}
@@ -231,7 +276,7 @@ func TestEngineAndSimulatorAgree(t *testing.T) {
 		t.Run(plan.Policy(policy).String(), func(t *testing.T) {
 			var traces []string
 			for seed := range uint64(3) {
-				p := newParity(t, plan.Policy(policy), seed+1)
+				p := newParity(t, plan.Policy(policy), seed+1, false)
 				synctest.Test(t, func(t *testing.T) {
 					got, arrivals := p.engine(t)
 					traces = append(traces, compare(t, got, p.simulated(t, arrivals)))

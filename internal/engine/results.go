@@ -26,7 +26,9 @@ type partResult struct {
 // ran is a run that has ended.
 type ran struct {
 	outputs []tensor.Tensor
-	faults  []error // by row, for outputs that are no answers; nil: none
+	keep    []modelpkg.Intermediate // what it was to keep
+	kept    []tensor.Tensor         // by keep; nil: nothing
+	faults  []error                 // by row, for outputs that are no answers; nil: none
 	err     error
 }
 
@@ -43,6 +45,7 @@ func (b *running) compute(w *worker, decoder *media.Decoder) {
 	items := slices.Grow(b.rows[:0], len(b.items))[:len(b.items)]
 	b.rows = items
 	defer clear(items)
+	b.settle()
 	if b.err = b.decode(decoder); b.err != nil {
 		// Nobody waits for the batch any more.
 	} else if b.faulty == nil && b.together() {
@@ -57,6 +60,7 @@ func (b *running) compute(w *worker, decoder *media.Decoder) {
 			}
 		}
 	}
+	b.judge(items)
 	defer func() { b.whole = ran{} }()
 	b.results = slices.Grow(b.results[:0], len(b.dispatch.Parts))[:len(b.dispatch.Parts)]
 	clear(b.results)
@@ -81,11 +85,11 @@ func (b *running) together() bool {
 	if len(b.items) == 1 {
 		return true
 	}
-	if b.served.valueSized(b.dispatch.Variant) != "" {
+	if b.served.valueSized(b.core.variant) != "" {
 		return false
 	}
-	for _, item := range b.items {
-		if !b.alike(item, b.items[0]) || b.infinite(item) >= 0 {
+	for i := range b.items {
+		if !b.alike(i, 0) || b.infinite(i) >= 0 {
 			return false
 		}
 	}
@@ -101,16 +105,16 @@ func (b *running) together() bool {
 //     microseconds per megabyte of inputs.)
 func (b *running) groups() [][]int {
 	var groups, alone [][]int
-	valueSized := b.served.valueSized(b.dispatch.Variant) != ""
-	for i, item := range b.items {
+	valueSized := b.served.valueSized(b.core.variant) != ""
+	for i := range b.items {
 		if b.faulty != nil && b.faulty[i] != nil {
 			continue
 		}
-		if valueSized || (len(b.items) > 1 && b.infinite(item) >= 0) {
+		if valueSized || (len(b.items) > 1 && b.infinite(i) >= 0) {
 			alone = append(alone, []int{i})
 			continue
 		}
-		g := slices.IndexFunc(groups, func(group []int) bool { return b.alike(item, b.items[group[0]]) })
+		g := slices.IndexFunc(groups, func(group []int) bool { return b.alike(i, group[0]) })
 		if g < 0 {
 			groups = append(groups, append(make([]int, 0, len(b.items)-i), i))
 			continue
@@ -140,12 +144,14 @@ func (d *deployment) valueSized(variant int) string {
 }
 
 // alike reports whether two items may share a run: the inputs that the variant reads
-// have the same sizes (they differ only with dynamic dimensions), and the inputs that
-// apply to the whole batch have the same value.
-func (b *running) alike(a, c runtime.Item) bool {
-	m := b.served.Model
-	for _, i := range m.Variants[b.dispatch.Variant].Inputs {
-		if !runtime.Alike(m.Inputs[i], a[i], c[i]) {
+// have the same sizes (they differ only with dynamic dimensions), the inputs that apply
+// to the whole batch have the same value, and they take over the same from earlier steps.
+func (b *running) alike(i, k int) bool {
+	if !alikeKept(b.given(i), b.given(k)) {
+		return false
+	}
+	for _, input := range b.reads(i) {
+		if !runtime.Alike(b.served.Model.Inputs[input], b.items[i][input], b.items[k][input]) {
 			return false
 		}
 	}
@@ -186,9 +192,8 @@ func (w *worker) runInto(b *running, group []int, results []itemResult) error {
 	if len(group) < len(b.items) {
 		run = new(ran)
 	}
-	items := b.pick(group)
-	if run.outputs, run.err = w.execute(b, items); run.err == nil {
-		run.faults = b.faults(items, run.outputs)
+	if w.execute(b, group, run); run.err == nil {
+		run.faults = b.faults(group, run.outputs)
 	}
 	for row, i := range group {
 		results[i] = itemResult{run, row}
@@ -227,23 +232,31 @@ func (b *running) byPart(group []int) [][]int {
 
 // execute runs items of a batch and checks the outputs against the contract of Run. A
 // panic in the runtime's binding fails the items, not the server.
-func (w *worker) execute(b *running, items []runtime.Item) (outputs []tensor.Tensor, err error) {
+func (w *worker) execute(b *running, group []int, run *ran) {
 	defer func() {
 		if p := recover(); p != nil {
 			w.log.Error("the runtime panicked", "panic", p, "stack", string(debug.Stack()))
-			outputs, err = nil, fmt.Errorf("the runtime panicked: %v", p)
+			*run = ran{err: fmt.Errorf("the runtime panicked: %v", p)}
 		}
 	}()
 	if b.runs == nil {
-		return nil, errMending
+		run.err = errMending
+		return
 	}
-	if outputs, err = b.runs.Run(b.ctx, b.dispatch.Variant, items); err == nil {
-		err = checkOutputs(outputs, len(b.served.Model.Outputs), len(items))
+	items := b.pick(group)
+	if part := b.part(group, items); part != nil {
+		run.keep = part.Keep
+		run.outputs, run.kept, run.err = b.runs.Instance.(runtime.Staged).RunStages(b.ctx, *part)
+	} else {
+		run.outputs, run.err = b.runs.Run(b.ctx, b.core.variant, items)
 	}
-	if err != nil {
+	if run.err == nil {
+		run.err = checkOutputs(run.outputs, len(b.served.Model.Outputs), len(items))
+	}
+	if run.err != nil {
 		if b.ctx.Err() == nil { // otherwise nobody waits for it
-			m := b.served.Model
-			log := w.log.With("model", m.Name, "variant", m.Variants[b.dispatch.Variant].Name, "items", len(items))
+			m, err := b.served.Model, run.err
+			log := w.log.With("model", m.Name, "variant", m.Variants[b.core.variant].Name, "items", len(items))
 			if detail := runtime.Detail(err); detail != "" {
 				log = log.With("detail", detail)
 			}
@@ -253,9 +266,8 @@ func (w *worker) execute(b *running, items []runtime.Item) (outputs []tensor.Ten
 			}
 			log.Log(b.ctx, level, "a run failed", "error", err)
 		}
-		return nil, err
+		run.outputs, run.kept = nil, nil
 	}
-	return outputs, nil
 }
 
 // checkOutputs returns an error for outputs that cannot be split by items.

@@ -140,7 +140,7 @@ func (l *loop) late(s *slot) {
 		s.watch.overdue = true
 		b := &s.running
 		l.engine.log.Error("a batch ran too long and is aborted", "model", b.served.Model.Name, "version", b.served.Model.Version,
-			"variant", b.served.Model.Variants[b.dispatch.Variant].Name, "items", len(b.items), "instance", s.worker.id, "after", l.engine.cfg.BatchTimeMax)
+			"variant", b.served.Model.Variants[b.core.variant].Name, "items", len(b.items), "instance", s.worker.id, "after", l.engine.cfg.BatchTimeMax)
 		b.abort()
 		l.limit(s, now, stuckGrace)
 	default:
@@ -152,9 +152,9 @@ func (l *loop) late(s *slot) {
 func (l *loop) giveUp(s *slot) {
 	b, id := &s.running, s.worker.id
 	m := b.served.Model
-	name := fmt.Sprintf("a batch of model %s, variant %s, on instance %d", m.Name, m.Variants[b.dispatch.Variant].Name, id)
+	name := fmt.Sprintf("a batch of model %s, variant %s, on instance %d", m.Name, m.Variants[b.core.variant].Name, id)
 	l.engine.log.Error("a batch does not end: its instance is replaced", "model", m.Name, "version", m.Version,
-		"variant", m.Variants[b.dispatch.Variant].Name, "instance", id)
+		"variant", m.Variants[b.core.variant].Name, "instance", id)
 	b.left = l.engine.cfg.Work.Begin(name)
 	s.stuck = true
 	l.stuck = append(l.stuck, b)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
@@ -88,21 +89,27 @@ type running struct {
 	dispatch sched.Dispatch
 	started  slo.Instant
 	served   *deployment
-	instance *instance          // held until the run has ended; nil: it is lost
-	awaited  *mending           // what the batch waits for where it is
-	held     bool               // the loop's: it holds what it waited for
-	runs     *instance          // of compute: the one or the other
-	ctx      context.Context    // of the run
-	abort    context.CancelFunc // ends it early
-	aborted  bool               // the loop's: the core wants it ended early
-	items    []runtime.Item     // of the dispatch's parts, one after the other
-	encoded  [][]bool           // by item: call.Encoded
-	own      [][]tensor.Shape   // by item: call.own; empty: no output follows an input
-	faulty   []error            // by item: why it cannot run; nil: all can
-	results  []partResult       // by part of the dispatch
-	rows     []itemResult       // scratch space of compute, as are
-	order    []int              // 0, 1, ... and
-	whole    ran                // the run of all items
+	instance *instance               // held until the run has ended; nil: it is lost
+	awaited  *mending                // what the batch waits for where it is
+	held     bool                    // the loop's: it holds what it waited for
+	runs     *instance               // of compute: the one or the other
+	ctx      context.Context         // of the run
+	abort    context.CancelFunc      // ends it early
+	aborted  bool                    // the loop's: the core wants it ended early
+	items    []runtime.Item          // of the dispatch's parts, one after the other
+	encoded  [][]bool                // by item: call.Encoded
+	own      [][]tensor.Shape        // by item: call.own; empty: no output follows an input
+	core     coreVariant             // what it runs
+	kept     [][]keptRow             // by item: what earlier steps computed, nil: the item runs the whole variant; empty: all do
+	keep     []modelpkg.Intermediate // to be kept for later steps
+	keepMax  int                     // bytes
+	verdicts []sched.Verdict         // by item: what the gates decided; nil: there is no gate
+	fresh    [][]keptRow             // by item: what is newly kept
+	faulty   []error                 // by item: why it cannot run; nil: all can
+	results  []partResult            // by part of the dispatch
+	rows     []itemResult            // scratch space of compute, as are
+	order    []int                   // 0, 1, ... and
+	whole    ran                     // the run of all items
 	took     time.Duration
 	err      error  // of the whole batch: the instance was lost, or no part has a result
 	left     func() // ends its entry in Config.Work as abandoned; nil: not abandoned
@@ -117,6 +124,7 @@ func (s *slot) run(e *Engine) {
 		clear(b.items)
 		clear(b.encoded)
 		clear(b.own)
+		clear(b.kept)
 		e.closeAll([]*instance{b.instance})
 		e.report(s, b)
 	}

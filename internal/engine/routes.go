@@ -1,0 +1,169 @@
+package engine
+
+import (
+	"slices"
+
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/runtime"
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// Route is a way to answer an item in several steps. Each step runs a variant; then its
+// gate decides whether the item goes on or is answered with the step's outputs.
+type Route struct {
+	Name     string
+	Steps    []Step       // two or more
+	Accuracy slo.Accuracy // expected of an item that takes the route
+}
+
+// Step is a step of a route. The last one has only a variant.
+type Step struct {
+	Variant int // of the model
+	Gate    Gate
+	Share   float64      // of the items that reach the gate: those that go on
+	Loss    slo.Accuracy // of an item that should go on but is answered here, because there is no time
+}
+
+// Gate reports whether an item goes on, from the outputs of a run: row is the item's.
+// Gates are called by several goroutines at the same time.
+type Gate func(outputs []tensor.Tensor, row int) bool
+
+// Below is a gate on confidence: items go on if the largest number of their first
+// output is below a threshold.
+func Below(threshold float64) Gate {
+	return func(outputs []tensor.Tensor, row int) bool {
+		numbers := modelpkg.Floats(outputs[0], row)
+		return len(numbers) > 0 && slices.Max(numbers) < threshold
+	}
+}
+
+// coreVariant is a variant as the core knows it: one of the model's, or what is left of
+// one after other steps.
+type coreVariant struct {
+	variant int                     // of the model
+	given   []modelpkg.Intermediate // that earlier steps computed; nil: none
+	inputs  []int                   // the model's inputs that are read with what is given
+}
+
+// coreGate is the gate of one of the core's routes.
+type coreGate struct {
+	goesOn Gate // nil: there is none
+	next   int  // the core's route for items that go on
+	keep   []modelpkg.Intermediate
+}
+
+// routing maps the core's variants and routes to the model's.
+type routing struct {
+	planner  *plan.Planner
+	variants []coreVariant // by variant of the core
+	gates    []coreGate    // by route of the core
+}
+
+// newRouting plans the model's variants and its routes. Steps that share stages with
+// earlier ones become variants of their own, if the runtime keeps what stages compute.
+func newRouting(s Served, keeps func(variant int) bool) (*routing, error) {
+	variants, err := plan.VariantsOf(s.Model, s.Profile)
+	if err != nil {
+		return nil, err
+	}
+	r := &routing{}
+	for v := range variants {
+		r.variants = append(r.variants, coreVariant{variant: v, inputs: s.Model.Variants[v].Inputs})
+	}
+	steps := make([][]int, len(s.Routes)) // the core's variants, by route and step
+	for i, route := range s.Routes {
+		if err := route.check(s.Model); err != nil {
+			return nil, err
+		}
+		var before []int
+		for _, step := range route.Steps {
+			at := step.Variant
+			if rest, left, ok, err := r.rest(s, step.Variant, before, keeps); err != nil {
+				return nil, err
+			} else if ok {
+				at = slices.IndexFunc(r.variants, func(v coreVariant) bool {
+					return v.variant == left.variant && slices.Equal(v.given, left.given)
+				})
+				if at < 0 {
+					at, variants, r.variants = len(variants), append(variants, rest), append(r.variants, left)
+				}
+			}
+			steps[i], before = append(steps[i], at), append(before, step.Variant)
+		}
+	}
+	return r, r.plan(s, variants, steps)
+}
+
+// check checks a route's declaration.
+func (r *Route) check(m *modelpkg.Model) error {
+	op := "deploy " + m.Name
+	if len(r.Steps) < 2 {
+		return slo.E(op, slo.KindInvalid, "route %s has %d steps; it needs at least 2", r.Name, len(r.Steps))
+	}
+	for k, step := range r.Steps {
+		last := k == len(r.Steps)-1
+		switch {
+		case step.Variant < 0 || step.Variant >= len(m.Variants):
+			return slo.E(op, slo.KindInvalid, "route %s runs variant %d; the model has %d", r.Name, step.Variant, len(m.Variants))
+		case last != (step.Gate == nil):
+			return slo.E(op, slo.KindInvalid, "route %s: every step but the last needs a gate, and the last has none", r.Name)
+		}
+	}
+	return nil
+}
+
+// rest returns what is left of a variant after others; ok is false if it runs as a
+// whole.
+func (r *routing) rest(s Served, variant int, before []int, keeps func(int) bool) (rest plan.Variant, left coreVariant, ok bool, err error) {
+	if len(before) == 0 || !keeps(variant) || slices.ContainsFunc(before, func(v int) bool { return !keeps(v) }) {
+		return rest, left, false, nil
+	}
+	rest, given, ok, err := plan.After(s.Model, s.Profile, variant, before)
+	if !ok || err != nil {
+		return rest, left, false, err
+	}
+	_, inputs, err := s.Model.Needed(variant, given, nil, false)
+	return rest, coreVariant{variant: variant, given: given, inputs: inputs}, true, err
+}
+
+// plan makes the planner: each route of the model becomes a route for each of its
+// suffixes, from the last step back.
+func (r *routing) plan(s Served, variants []plan.Variant, steps [][]int) (err error) {
+	var specs []plan.RouteSpec
+	r.gates = make([]coreGate, len(variants))
+	for i, route := range s.Routes {
+		next := steps[i][len(route.Steps)-1]
+		for k := len(route.Steps) - 2; k >= 0; k-- {
+			step := route.Steps[k]
+			specs = append(specs, plan.RouteSpec{Name: route.Name, Variant: steps[i][k], Accuracy: route.Accuracy, Inner: k > 0,
+				Next: []plan.Branch{{Route: next, Share: step.Share, Loss: step.Loss}}})
+			next = len(r.gates)
+			r.gates = append(r.gates, coreGate{goesOn: step.Gate, next: specs[len(specs)-1].Next[0].Route, keep: r.keptAfter(s.Model, step.Variant, steps[i][k+1:])})
+		}
+	}
+	r.planner, err = plan.New(variants, specs...)
+	if err != nil {
+		return slo.E("deploy "+s.Model.Name, slo.KindInvalid, "%w", err)
+	}
+	return nil
+}
+
+// keptAfter returns what a run of a variant computes that later steps are given.
+func (r *routing) keptAfter(m *modelpkg.Model, variant int, later []int) (keep []modelpkg.Intermediate) {
+	for _, at := range later {
+		for _, value := range r.variants[at].given {
+			computed := slices.ContainsFunc(m.Variants[variant].Steps, func(step modelpkg.Step) bool { return step.Unit == value.Unit })
+			if computed && !slices.Contains(keep, value) {
+				keep = append(keep, value)
+			}
+		}
+	}
+	return keep
+}
+
+// keepsAll reports whether all instances run parts of a variant.
+func keepsAll(instances []*instance, variant int) bool {
+	return !slices.ContainsFunc(instances, func(i *instance) bool { return !runtime.Keeps(i.Instance, variant) })
+}
