@@ -27,11 +27,13 @@ func goesOn(row []byte) bool {
 
 // gatedPair is pair with stages, and a route of small and then both. With what small has
 // computed, both takes 9.1 ms an item instead of 10.
-func gatedPair() engine.Served {
-	s := pair()
+func gatedPair() engine.Served { return withGate(pair()) }
+
+// withGate gives a model of two inputs stages, and a route.
+func withGate(s engine.Served) engine.Served {
 	s.Model.Stages = []modelpkg.Stage{{Name: "encode_small"}, {Name: "encode_large"}, {Name: "head"}, {Name: "fusion"}}
-	small := modelpkg.Step{Inputs: []modelpkg.Source{{Name: "small"}}, Outputs: []string{"small_features"}}
-	large := modelpkg.Step{Stage: 1, Unit: 1, Inputs: []modelpkg.Source{{Name: "large", Input: 1}}, Outputs: []string{"large_features"}}
+	small := modelpkg.Step{Inputs: []modelpkg.Source{{Name: s.Model.Inputs[0].Name}}, Outputs: []string{"small_features"}}
+	large := modelpkg.Step{Stage: 1, Unit: 1, Inputs: []modelpkg.Source{{Name: s.Model.Inputs[1].Name, Input: 1}}, Outputs: []string{"large_features"}}
 	s.Model.Variants[0].Steps = []modelpkg.Step{small, {Stage: 2, Unit: 2, Inputs: []modelpkg.Source{{Name: "small_features", Input: -1}}, Outputs: []string{"scores"}}}
 	s.Model.Variants[1].Steps = []modelpkg.Step{small, large, {Stage: 3, Unit: 3, Outputs: []string{"scores"},
 		Inputs: []modelpkg.Source{{Name: "small_features", Input: -1}, {Name: "large_features", Input: -1, Step: 1}}}}
@@ -266,6 +268,37 @@ func TestShortOfTime(t *testing.T) {
 			t.Errorf("%d items were answered early, expected %v, %d bytes are kept; runs %v", early, got.ExpectedAccuracy, g.KeptBytes(), g.runs)
 		}
 		drain(t, g.Engine)
+	})
+}
+
+// TestFilesAreReadOnceBehindAGate has items whose inputs are files: the text of an item
+// that goes on is not read again.
+func TestFilesAreReadOnceBehindAGate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		served := withGate(show(4))
+		served.Routes[0].Accuracy = 970_000
+		e := serveShow(t, served, plan.PolicyAggressive)
+		picture := pngFile(t, photo(9, 7, 3))
+		var items []runtime.Item
+		for i := range 16 {
+			items = append(items, runtime.Item{fmt.Append(nil, "text ", i), picture})
+		}
+		got, err := e.Infer(t.Context(), "show", "1", showRequest(970_000, items...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		on := 0
+		for i, v := range got.Variants {
+			on += v
+			item := runtime.Item{encoded(t, served.Model.Inputs[0], items[i][0]), encoded(t, served.Model.Inputs[1], picture)}
+			if !slices.Equal(got.Outputs[0].Row(i), fake.Row(served.Model, 0, v, item)) {
+				t.Errorf("item %d has another answer", i)
+			}
+		}
+		if files, _ := e.FilesDecoded(); on == 0 || on == len(items) || int(files) != len(items)+on {
+			t.Errorf("%d items went on, %d files were read", on, files)
+		}
+		drain(t, e)
 	})
 }
 

@@ -16,6 +16,7 @@ type Route struct {
 	Name     string
 	Steps    []Step       // two or more
 	Accuracy slo.Accuracy // expected of an item that takes the route
+	Low      slo.Bounds   // of Accuracy; zeros: none are known
 }
 
 // Step is a step of a route. The last one has only a variant.
@@ -137,7 +138,7 @@ func (r *routing) plan(s Served, variants []plan.Variant, steps [][]int) (err er
 		next := steps[i][len(route.Steps)-1]
 		for k := len(route.Steps) - 2; k >= 0; k-- {
 			step := route.Steps[k]
-			specs = append(specs, plan.RouteSpec{Name: route.Name, Variant: steps[i][k], Accuracy: route.Accuracy, Inner: k > 0,
+			specs = append(specs, plan.RouteSpec{Name: route.Name, Variant: steps[i][k], Accuracy: route.Accuracy, Low: route.Low, Inner: k > 0,
 				Next: []plan.Branch{{Route: next, Share: step.Share, Loss: step.Loss}}})
 			next = len(r.gates)
 			r.gates = append(r.gates, coreGate{goesOn: step.Gate, next: specs[len(specs)-1].Next[0].Route, keep: r.keptAfter(s.Model, step.Variant, steps[i][k+1:])})

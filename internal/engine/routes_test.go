@@ -182,3 +182,51 @@ func TestItemsGoOnBehindAGate(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestThreeSteps sends every item through three steps: each encoder runs once, and what
+// the first one gave is kept for the third step too.
+func TestThreeSteps(t *testing.T) {
+	m, err := modelpkgtest.Fusion{
+		Encoders: []modelpkgtest.Encoder{{Name: "text", Width: 16, Layers: 1}, {Name: "audio", Width: 16, Layers: 1}, {Name: "image", Width: 16, Layers: 1}},
+		Subsets:  [][]int{{0}, {0, 1}, {0, 1, 2}}, Staged: true, BatchItemsMax: 8,
+	}.Write(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &modelpkg.Profile{Model: m.Name}
+	for i, v := range m.Variants {
+		ms := float64(1 + i)
+		p.Variants = append(p.Variants, modelpkg.VariantProfile{Name: v.Name, Accuracy: modelpkg.AccuracyMean{Mean: 0.8},
+			Batches: []modelpkg.BatchProfile{{Items: 1, P50MS: ms}, {Items: 8, P50MS: 8 * ms}}})
+	}
+	on := engine.Below(2)
+	served := engine.Served{Model: m, Profile: p, Routes: []engine.Route{{Name: "cascade", Accuracy: 900_000,
+		Steps: []engine.Step{{Variant: 0, Gate: on, Share: 1}, {Variant: 1, Gate: on, Share: 1}, {Variant: 2}}}}}
+	rt := openORT(t)
+	e, count := serveGated(t, served, rt, 0)
+	items := vectors(m, 20)
+	want := direct(t, rt, m, 2, items)
+	got, err := e.Infer(t.Context(), "fusion", "", engine.Request{Modalities: 7, Items: items, Objective: slo.Objective{Floor: 900_000, Deadline: slo.Never}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range items {
+		for k, number := range modelpkg.Floats(got.Outputs[0], i) {
+			if got.Variants[i] != 2 || math.Abs(number-want[i][k]) > 1e-5 {
+				t.Errorf("item %d: variant %d, %v, want %v", i, got.Variants[i], number, want[i][k])
+			}
+		}
+	}
+	drain(t, e)
+	for stage, items := range count.counts {
+		if items != 20 {
+			t.Errorf("stage %s ran on %d items", stage, items)
+		}
+	}
+	if len(count.counts) != 6 || e.KeptBytes() != 0 {
+		t.Errorf("stages %v, %d bytes are kept", count.counts, e.KeptBytes())
+	}
+	if err := rt.Close(); err != nil {
+		t.Error(err)
+	}
+}

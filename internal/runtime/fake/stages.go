@@ -74,6 +74,13 @@ func (in *instance) ran(variant int, steps []bool) (stages []int) {
 	return stages
 }
 
+// present reports whether an item has an input in the form in which stages read it. An
+// input that no stage reads may be missing, or a file.
+func (in *instance) present(item runtime.Item, input int) bool {
+	spec := in.model.Inputs[input].Spec
+	return item[input] != nil && (slices.Contains(spec.Shape, -1) || spec.DType == tensor.Bytes || len(item[input]) == runtime.ItemBytes(spec))
+}
+
 // keep makes the intermediate tensors of a part, nil if they are too large.
 func (in *instance) keep(part *runtime.Part) (kept []tensor.Tensor) {
 	size := in.keptBytes()
@@ -143,7 +150,7 @@ func (in *instance) checkGiven(part *runtime.Part) error {
 	for _, g := range part.Given {
 		inputs := inputsOf(in.model, g.Intermediate)
 		for i, item := range part.Items {
-			absent := slices.ContainsFunc(inputs, func(input int) bool { return item[input] == nil })
+			absent := slices.ContainsFunc(inputs, func(input int) bool { return !in.present(item, input) })
 			if !absent && !bytes.Equal(g.Rows[i].Data, in.keptRow(g.Intermediate, item)) {
 				return fmt.Errorf("item %d of %d was given another item's %q", i, len(part.Items), g.Name)
 			}
