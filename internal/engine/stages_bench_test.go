@@ -23,6 +23,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/runtime/ort"
 	"github.com/mosel-serve/mosel/internal/runtime/runtimetest"
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/tensor"
 )
 
 // lateFusion is a model of three modalities with encoders of 0.5, 2 and 12 MiB and a
@@ -238,4 +239,59 @@ func drainBench(b *testing.B, e *engine.Engine) {
 	if err := e.Drain(context.WithoutCancel(b.Context())); err != nil {
 		b.Error(err)
 	}
+}
+
+// BenchmarkHandOver measures the second step of a route: both modalities after the
+// picture alone, whose encoder is most of the work. The step runs on what the first one
+// computed, or on the whole variant, in turns. kept-us is what the first step pays for
+// returning what it computed.
+func BenchmarkHandOver(b *testing.B) {
+	const items = 8
+	m, err := lateFusion(true).Write(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	rt := openORT(b)
+	defer rt.Close()
+	loaded, err := rt.Load(b.Context(), m, runtime.Options{Threads: 1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer loaded.Close()
+	in := loaded.(runtime.Staged)
+	const image, textImage = 2, 4
+	batch := vectors(m, items)
+	first := runtime.Part{Variant: image, Items: batch}
+	keeping := runtime.Part{Variant: image, Items: batch, Keep: m.Handover(textImage, image), KeepBytesMax: engine.KeptBytesMaxDefault}
+	run := func(part runtime.Part) (kept []tensor.Tensor, took float64) {
+		start := time.Now()
+		_, kept, err := in.RunStages(b.Context(), part)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return kept, float64(time.Since(start).Nanoseconds()) / 1000 / items
+	}
+	kept, _ := run(keeping)
+	second := runtime.Part{Variant: textImage, Items: batch}
+	for i, value := range keeping.Keep {
+		second.Given = append(second.Given, runtime.Given{Intermediate: value})
+		for _, data := range kept[i].Split() {
+			row := tensor.Tensor{DType: kept[i].DType, Shape: append(tensor.Shape{1}, kept[i].Shape[1:]...), Data: data}
+			second.Given[i].Rows = append(second.Given[i].Rows, row)
+		}
+	}
+	parts := []runtime.Part{first, keeping, second, {Variant: textImage, Items: batch}}
+	times := make([][]float64, len(parts))
+	for b.Loop() {
+		for i, part := range parts {
+			run(part) // so that the weights are in the caches
+			_, took := run(part)
+			times[i] = append(times[i], took)
+		}
+	}
+	rest, whole := median(times[2]), median(times[3])
+	b.ReportMetric(whole, "whole-us/item")
+	b.ReportMetric(rest, "after-us/item")
+	b.ReportMetric(rest/whole, "ratio")
+	b.ReportMetric(slices.Min(times[1])-slices.Min(times[0]), "kept-us/item") // a small difference of large numbers
 }
