@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -97,7 +98,7 @@ func startGated(t *testing.T, instances int, cfg fake.Config) *gatedRun {
 	}
 	var err error
 	g.Engine, err = engine.New(t.Context(), engine.Config{Models: []engine.Served{g.served}, Policy: plan.PolicyAggressive, Instances: instances, Threads: 1,
-		QueueItemsMax: 1000, QueueJobsMax: 500, Log: discard}, fake.New(cfg))
+		QueueItemsMax: 1000, QueueJobsMax: 500, KeptBytesMax: 6000, Log: discard}, fake.New(cfg))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -299,6 +300,72 @@ func TestFilesAreReadOnceBehindAGate(t *testing.T) {
 			t.Errorf("%d items went on, %d files were read", on, files)
 		}
 		drain(t, e)
+	})
+}
+
+// TestManyCallersBehindGates has callers whose items go on in shared batches, with little
+// room, while instances are lost, runs fail and callers give up. Every answer is right,
+// and in the end nothing is kept.
+func TestManyCallersBehindGates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		random, warm, lost, kept := rand.New(rand.NewPCG(1, 1)), false, 0, 0
+		g := startGated(t, 3, fake.Config{KeptBytes: 100, Fail: func(r fake.Run) error {
+			mu.Lock()
+			defer mu.Unlock()
+			switch x := random.IntN(100); {
+			case !warm:
+			case x < 3 && lost < 30:
+				lost++
+				return fmt.Errorf("cable pulled: %w", runtime.ErrLost)
+			case x == 3:
+				return errors.New("boom")
+			}
+			if len(r.Stages) == 2 && r.Variant == 1 {
+				kept += len(r.Items)
+			}
+			return nil
+		}})
+		warm, kept = true, 0
+		var all sync.WaitGroup
+		answered := 0
+		for caller := range 40 {
+			all.Go(func() {
+				rng := rand.New(rand.NewPCG(uint64(caller), 2))
+				for range 10 {
+					ctx, cancel := context.WithCancel(t.Context())
+					if rng.IntN(5) == 0 {
+						time.AfterFunc(time.Duration(rng.IntN(200))*time.Millisecond, cancel)
+					}
+					r := g.request(items(rng, 1+rng.IntN(12)))
+					for i := range r.Items {
+						r.Items[i][1] = r.Items[i][1][:1] // one length, so that batches are shared
+					}
+					got, err := g.Infer(ctx, "pair", "", r)
+					cancel()
+					if err != nil {
+						continue
+					}
+					mu.Lock()
+					answered++
+					mu.Unlock()
+					if g.KeptBytes() > 6000 {
+						t.Errorf("%d bytes are kept", g.KeptBytes())
+					}
+					for i, item := range r.Items {
+						if !slices.Equal(got.Outputs[0].Row(i), fake.Row(g.served.Model, 0, got.Variants[i], item)) {
+							t.Errorf("item %d has another's answer", i)
+						}
+					}
+				}
+			})
+		}
+		all.Wait()
+		time.Sleep(time.Minute) // what was given up ends
+		if g.KeptBytes() != 0 || answered < 200 || lost < 5 || kept < 200 {
+			t.Errorf("%d bytes are kept; %d answers, %d instances lost, %d items with what was kept", g.KeptBytes(), answered, lost, kept)
+		}
+		drain(t, g.Engine)
 	})
 }
 

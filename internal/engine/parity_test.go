@@ -234,6 +234,9 @@ func (p parity) engine(t *testing.T) (lines []string, arrivals []sim.Arrival) {
 	warm = true
 	p.offer(e)
 	drain(t, e)
+	if n := e.KeptBytes(); n != 0 {
+		t.Errorf("%d bytes are still kept", n)
+	}
 	return lines, arrivals
 }
 
