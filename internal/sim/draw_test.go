@@ -149,7 +149,7 @@ func scenario(t testing.TB, seed uint64) (sim.Config, []sim.Arrival) {
 			if slices.ContainsFunc(m.Planner.Variants(), func(v plan.Variant) bool { return v.Sizes != 0 }) {
 				continue // most routes would be for no size
 			}
-			cfg.Core.Models[i].Planner = withRoutes(t, rng, m.Planner)
+			cfg.Core.Models[i].Planner = withRoutes(t, rng, m.Planner, cfg.True == nil && m.Classes == nil)
 		}
 	}
 	return cfg, arrivals(rng, cfg, 150+rng.IntN(250))
@@ -189,9 +189,13 @@ func drawFleet(t testing.TB, rng *rand.Rand, cfg *sim.Config) {
 }
 
 // withRoutes adds routes of two and three steps; some are only reached through gates.
-func withRoutes(t testing.TB, rng *rand.Rand, p *plan.Planner) *plan.Planner {
+// With inner, some of the steps run what is left of a variant.
+func withRoutes(t testing.TB, rng *rand.Rand, p *plan.Planner, inner bool) *plan.Planner {
 	t.Helper()
 	variants := p.Variants()
+	if inner {
+		variants = append(slices.Clone(variants), leftOf(t, rng, variants[rng.IntN(len(variants))]))
+	}
 	var routes []plan.RouteSpec
 	for i := range 1 + rng.IntN(4) {
 		s := plan.RouteSpec{Name: fmt.Sprint("r", i), Variant: rng.IntN(len(variants)), Inner: rng.IntN(4) == 0}
@@ -221,6 +225,22 @@ func withRoutes(t testing.TB, rng *rand.Rand, p *plan.Planner) *plan.Planner {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// leftOf draws what is left of a variant after others: the same in less time.
+func leftOf(t testing.TB, rng *rand.Rand, v plan.Variant) plan.Variant {
+	t.Helper()
+	share := 0.05 + 0.9*rng.Float64()
+	var points []plan.Point
+	for b := 1; b <= v.Curve.Max(); b++ {
+		points = append(points, plan.Point{Items: b, Time: time.Duration(share * float64(v.Curve.Batch(b)))})
+	}
+	curve, err := plan.NewCurve(points)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.Name, v.Curve, v.Inner = v.Name+" after others", curve, true
+	return v
 }
 
 func arrivals(rng *rand.Rand, cfg sim.Config, jobs int) []sim.Arrival {
