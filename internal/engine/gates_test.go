@@ -156,6 +156,10 @@ func TestLostInstanceBetweenSteps(t *testing.T) {
 			t.Fatal(err)
 		}
 		g.check(t, items, got)
+		explained, _ := g.Explain(got.Job)
+		if a := explained.Alternatives; len(a) != 3 || a[2].Variant != "both after small" || a[2].Why != "ran 4 of 8 items: a gate sent them on" {
+			t.Errorf("explained by %+v", a)
+		}
 		if want := []string{"[0 2] 8", "[1 3] 4", "[1 3] 4"}; !slices.Equal(g.runs, want) || g.KeptBytes() != 0 {
 			t.Errorf("runs %v, want %v; %d bytes are kept", g.runs, want, g.KeptBytes())
 		}

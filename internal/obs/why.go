@@ -119,6 +119,8 @@ func (e *explaining) alternative(v int) string {
 		return fmt.Sprintf("needs %s, which the job does not carry", strings.Join(lacking.Names(e.model.Modalities), " and "))
 	case j.Choice != 0 && variant.Modalities != j.Choice:
 		return fmt.Sprintf("the client chose %s", j.Choice.Join(e.model.Modalities))
+	case variant.Inner && e.ran[v] > 0:
+		return fmt.Sprintf("ran %d of %d items: a gate sent them on", e.ran[v], j.Items)
 	case e.ran[v] > 0:
 		return e.whyRun(v)
 	case e.running[v] > 0:
@@ -129,6 +131,8 @@ func (e *explaining) alternative(v int) string {
 		return "was running it when its instance went away"
 	case e.stopped[v] == record.BatchFailed:
 		return "was to run it, and the runtime failed"
+	case variant.Inner:
+		return "runs only items that a gate sends on"
 	case variant.Accuracy < j.Objective.Floor && j.Items == 1:
 		return "below the floor"
 	case variant.Accuracy < j.Objective.Floor && e.best() < j.Objective.Floor:
