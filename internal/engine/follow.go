@@ -36,7 +36,7 @@ func (e *Engine) follow() error {
 	var err error
 	e.observer, err = obs.New(obs.Config{Registerer: cfg.Metrics, Recent: cfg.Recent, LogDropped: cfg.LogDropped, Epoch: e.epoch, IDs: e.ids, Policy: cfg.Policy,
 		QueueItemsMax: cfg.QueueItemsMax, QueueJobsMax: cfg.QueueJobsMax, QueueBytesMax: cfg.QueueBytesMax, Log: cfg.Log,
-		FeedDropped: e.feed.Dropped, Flush: e.observing.Flush})
+		FeedDropped: e.feed.Dropped, KeptBytes: e.KeptBytes, Flush: e.observing.Flush})
 	if err != nil {
 		return slo.E("start engine", slo.KindInternal, "%w", err)
 	}

@@ -158,6 +158,7 @@ func newMetrics(cfg Config) (*metrics, error) {
 	m.add(s.step)
 	m.add(logDropped(cfg.LogDropped))
 	m.add(feedDropped{cfg.FeedDropped})
+	m.add(keptBytes(cfg.KeptBytes))
 	if err := cfg.Registerer.Register(m); err != nil {
 		return nil, slo.E("register metrics", slo.KindInternal, "%w", err)
 	}
@@ -189,6 +190,16 @@ func logDropped(dropped func() uint64) prometheus.Collector {
 	return prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "mosel", Name: "log_dropped_total",
 		Help: "Lines of the log that were dropped, because nobody read them in time or they could not be written."},
 		func() float64 { return float64(dropped()) })
+}
+
+// keptBytes returns the metric of what stages computed for later steps.
+func keptBytes(kept func() int64) prometheus.Collector {
+	if kept == nil {
+		kept = func() int64 { return 0 }
+	}
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "mosel", Name: "kept_bytes",
+		Help: "Memory of what stages computed for items that wait for their next step."},
+		func() float64 { return float64(kept()) })
 }
 
 // feedDropped is the metric of steps that the feed's subscribers missed.

@@ -35,6 +35,8 @@ type Config struct {
 	Recent int
 	// LogDropped returns the number of dropped log lines. Nil: none.
 	LogDropped func() uint64
+	// KeptBytes returns the memory of what stages computed for later steps. Nil: none.
+	KeptBytes func() int64
 	// FeedDropped returns how many steps each subscriber of the feed has missed. Nil:
 	// there is no feed.
 	FeedDropped func() map[string]uint64
