@@ -29,7 +29,7 @@ func (d *stagedDouble) open(context.Context) (runtime.Runtime, error) {
 	return d, nil
 }
 
-func (d *stagedDouble) Load(_ context.Context, m *modelpkg.Model, o runtime.Options) (runtime.Instance, error) {
+func (d *stagedDouble) Load(_ context.Context, m *modelpkg.Model, _ runtime.Options) (runtime.Instance, error) {
 	if d.whole {
 		return stagedInstance{d, m}.instance(), nil
 	}

@@ -126,15 +126,14 @@ func (e Encoder) layers(g *Graph) {
 
 // head adds the head of a subset: scores that sum to 1.
 func (f Fusion) head(g *Graph, subset []int) {
-	var features []string
+	var names, features []string
 	width := 0
-	name := "head"
 	for _, i := range subset {
 		e := f.Encoders[i]
-		features = append(features, e.Name+"_features")
+		names, features = append(names, e.Name), append(features, e.Name+"_features")
 		width += e.Width
-		name += "_" + e.Name
 	}
+	name := "head_" + strings.Join(names, "_")
 	g.Node("Concat", features, []string{"features"}, Integer("axis", 1))
 	g.Weight(name, tensor.FP32, weights(name, width, FusionClasses), width, FusionClasses)
 	g.Node("MatMul", []string{"features", name}, []string{"logits"})

@@ -110,7 +110,7 @@ func (f *fixture) refusedParts(in runtime.Staged, from, to int, shared []modelpk
 		return list
 	}
 	for name, part := range map[string]runtime.Part{
-		"no items":     {Variant: to, Given: given(func(rows []tensor.Tensor) []tensor.Tensor { return nil })},
+		"no items":     {Variant: to, Given: given(func([]tensor.Tensor) []tensor.Tensor { return nil })},
 		"too few rows": {Variant: to, Items: items, Given: given(func(rows []tensor.Tensor) []tensor.Tensor { return rows[1:] })},
 		"rows that differ": {Variant: to, Items: items, Given: given(func(rows []tensor.Tensor) []tensor.Tensor {
 			rows[0].Shape, rows[0].Data = append(rows[0].Shape, 2), bytes.Repeat(rows[0].Data, 2)
