@@ -64,10 +64,10 @@ func fusionServed(m *modelpkg.Model) engine.Served {
 }
 
 // serveFusion makes an engine of two instances.
-func serveFusion(t testing.TB, served engine.Served, rt runtime.Runtime) *engine.Engine {
+func serveFusion(t testing.TB, served engine.Served, rt runtime.Runtime, keptBytesMax int64) *engine.Engine {
 	t.Helper()
 	e, err := engine.New(t.Context(), engine.Config{Models: []engine.Served{served}, Policy: plan.PolicyAggressive, Instances: 2, Threads: 1,
-		QueueItemsMax: 10000, QueueJobsMax: 5000, Log: discard}, rt)
+		QueueItemsMax: 10000, QueueJobsMax: 5000, KeptBytesMax: keptBytesMax, Log: discard}, rt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestLoadOfAPackage(t *testing.T) {
 	}
 	rt := openORT(t)
 	before, start := residentBytes(t), time.Now()
-	e := serveFusion(t, fusionServed(m), rt)
+	e := serveFusion(t, fusionServed(m), rt, 0)
 	took := time.Since(start)
 	fmt.Printf("\n%s %d %d\n", loadVariable, residentBytes(t)-before, took.Microseconds())
 	drain(t, e)
@@ -196,7 +196,7 @@ func BenchmarkStages(b *testing.B) {
 	defer rt.Close()
 	var engines [2]*engine.Engine
 	for i, m := range models {
-		engines[i] = serveFusion(b, fusionServed(m), rt)
+		engines[i] = serveFusion(b, fusionServed(m), rt, 0)
 		defer drainBench(b, engines[i])
 	}
 	var mix [2][]int
@@ -239,6 +239,48 @@ func drainBench(b *testing.B, e *engine.Engine) {
 	if err := e.Drain(context.WithoutCancel(b.Context())); err != nil {
 		b.Error(err)
 	}
+}
+
+// BenchmarkCascade compares the rate of a server whose items run the picture, and half of
+// them then text and picture, with and without what the first step computed. The two
+// servers take turns.
+func BenchmarkCascade(b *testing.B) {
+	const image, textImage, floor, round = 2, 4, 945_000, 500 * time.Millisecond
+	m, err := lateFusion(true).Write(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	rt := openORT(b)
+	defer rt.Close()
+	var scores []float64
+	for _, numbers := range direct(b, rt, m, image, vectors(m, 200)) {
+		scores = append(scores, slices.Max(numbers))
+	}
+	served := fusionServed(m)
+	for i, s := range m.Stages { // the encoders, then the heads
+		ms := append([]float64{0.01, 0.03, 0.12}, slices.Repeat([]float64{0.001}, len(m.Stages))...)[i]
+		served.Profile.Stages = append(served.Profile.Stages, modelpkg.StageProfile{Name: s.Name, Batches: []modelpkg.BatchProfile{{Items: 1, P50MS: ms}, {Items: 16, P50MS: 16 * ms}}})
+	}
+	served.Routes = []engine.Route{{Name: "image, then both", Accuracy: 949_000, Steps: []engine.Step{
+		{Variant: image, Gate: engine.Below(median(scores)), Share: 0.5}, {Variant: textImage}}}}
+	engines := []*engine.Engine{serveFusion(b, served, rt, -1), serveFusion(b, served, rt, 0)}
+	var rates [2][]float64
+	var mix []int
+	for b.Loop() {
+		for i, e := range engines {
+			var rate float64
+			rate, mix = saturate(b, e, m, floor, round)
+			rates[i] = append(rates[i], rate)
+		}
+	}
+	for _, e := range engines {
+		drainBench(b, e)
+	}
+	again, kept := median(rates[0]), median(rates[1])
+	b.Logf("items of the last round by variant: %s", mixOf(m, mix))
+	b.ReportMetric(again, "items/s-again")
+	b.ReportMetric(kept, "items/s-kept")
+	b.ReportMetric(kept/again, "ratio")
 }
 
 // BenchmarkHandOver measures the second step of a route: both modalities after the
