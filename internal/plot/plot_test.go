@@ -19,14 +19,14 @@ func digits() Tradeoff {
 	return Tradeoff{
 		Axes: Axes{Title: "digits on cpu", X: "time per item (ms, batches of 32)", Y: "accuracy", LogX: true, YShare: true},
 		Points: []Point{
-			{"text", 0.11, 0.842, 0.826, 0.857, true},
-			{"image", 0.33, 0.861, 0.845, 0.875, true},
-			{"image_text", 0.46, 0.968, 0.959, 0.975, true},
-			{"audio", 2.9, 0.913, 0.900, 0.924, false},
-			{"audio_text", 3.1, 0.975, 0.967, 0.981, false},
-			{"audio_image", 3.3, 0.977, 0.970, 0.983, false},
-			{"all", 3.5, 0.991, 0.986, 0.994, true},
-			{"all_int8", 2.6, 0.9905, 0.985, 0.994, true},
+			{"text", 0.11, 0.842, 0.826, 0.857, 0, true},
+			{"image", 0.33, 0.861, 0.845, 0.875, 0, true},
+			{"image_text", 0.46, 0.968, 0.959, 0.975, 0, true},
+			{"audio", 2.9, 0.913, 0.900, 0.924, 0, false},
+			{"audio_text", 3.1, 0.975, 0.967, 0.981, 0, false},
+			{"audio_image", 3.3, 0.977, 0.970, 0.983, 0, false},
+			{"all", 3.5, 0.991, 0.986, 0.994, 0, true},
+			{"all_int8", 2.6, 0.9905, 0.985, 0.994, 0, true},
 		},
 	}
 }
