@@ -148,25 +148,33 @@ func labelsRight(j *Judge, answer []float64, sample int) (Result, error) {
 }
 
 // tokensRight returns the share of a sample's tokens, without padding, whose best class
-// is that of the label.
+// is that of the label. Where the number of tokens varies, an answer has those of the
+// sample and of what filled it up; beyond them the label must be padding.
 func tokensRight(j *Judge, answer []float64, sample int) (Result, error) {
 	labels := j.Labels.Row(sample)
-	if err := size(answer, len(labels)*j.classes); err != nil {
+	tokens := len(answer) / j.classes
+	if err := size(answer, len(labels)*j.classes); err != nil && (!j.varies || len(answer)%j.classes != 0) {
 		return Result{}, err
 	}
 	right, scored := 0, 0
 	classes := make([]float64, len(labels))
 	for t, label := range labels {
+		padding := int(label) == j.padding
+		if t >= tokens && !padding {
+			return Result{}, fmt.Errorf("the output has %d tokens, and token %d has a label: give tokens that the model does not get the label %d (padding)", tokens, t, j.padding)
+		}
+		if t >= tokens {
+			continue
+		}
 		class, _, err := best(answer[t*j.classes : (t+1)*j.classes])
-		if err != nil {
+		if err != nil && !(padding && j.varies) {
 			return Result{}, fmt.Errorf("token %d: %w", t, err)
 		}
 		classes[t] = float64(class)
-		if int(label) == j.padding {
-			continue
+		if !padding {
+			scored++
+			right += int(one(class == int(label)))
 		}
-		scored++
-		right += int(one(class == int(label)))
 	}
 	return Result{Score: float64(right) / float64(scored), Values: classes}, nil
 }

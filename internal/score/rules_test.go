@@ -67,6 +67,9 @@ func TestRules(t *testing.T) {
 		{"nothing wanted or found", "multilabel", map[string]float64{"score": 1}, []int64{2}, []float64{0, 0}, []float64{0.1, 0.2}, 1},
 		{"nothing wanted, one found", "multilabel", map[string]float64{"score": 1}, []int64{2}, []float64{0, 0}, []float64{0.6, 0.2}, 0},
 		{"tokens", "token_accuracy", nil, []int64{3, 2}, []float64{0, 1, -100}, []float64{1, 0, 1, 0, 0, 1}, 0.5},
+		{"tokens of a longer answer", "token_accuracy", nil, []int64{-1, 2}, []float64{0, 1, -100}, []float64{1, 0, 1, 0, 0, 1, 0, 1, 1, 0}, 0.5},
+		{"tokens of a shorter answer", "token_accuracy", nil, []int64{-1, 2}, []float64{0, 1, -100, -100}, []float64{1, 0, 0, 1}, 1},
+		{"what fills up is no number", "token_accuracy", nil, []int64{-1, 2}, []float64{0, 1, -100}, []float64{1, 0, 0, 1, math.NaN(), 0}, 1},
 		{"class 0 as padding", "token_accuracy", map[string]float64{"padding": 0}, []int64{-1, 2}, []float64{0, 1}, []float64{0, 1, 0, 1}, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -94,7 +97,10 @@ func TestAnswersThatCannotBeScored(t *testing.T) {
 		{"binary", []int64{1}, []float64{0}, []float64{-3}, "-3, which is no probability; give the metric values: logit"},
 		{"multilabel", []int64{2}, []float64{0, 1}, []float64{0.1, 7}, "label 1: the output has 7, which is no probability"},
 		{"sign", []int64{1}, []float64{0}, []float64{inf}, "number 0 of the output is +Inf"},
-		{"token_accuracy", []int64{-1, 2}, []float64{0, 1}, []float64{1, 0}, "the output has 2 numbers, not 4"},
+		{"token_accuracy", []int64{-1, 2}, []float64{0, 1}, []float64{1, 0}, "the output has 1 tokens, and token 1 has a label: give tokens that the model does not get the label -100 (padding)"},
+		{"token_accuracy", []int64{-1, 2}, []float64{0, 1}, []float64{1, 0, 1}, "the output has 3 numbers, not 4"},
+		{"token_accuracy", []int64{-1, 2}, []float64{0, 1}, []float64{1, 0, nan, 0}, "token 1: the score of class 0"},
+		{"token_accuracy", []int64{2, 2}, []float64{0, 1}, []float64{1, 0, 0, 1, 0, 1}, "the output has 6 numbers, not 4"},
 		{"token_accuracy", []int64{2, 2}, []float64{0, 1}, []float64{1, 0, nan, 0}, "token 1: the score of class 0"},
 	} {
 		if _, err := judged(t, made(t, c.metric, nil), c.output, c.label, c.answer); err == nil || !strings.Contains(err.Error(), c.want) {

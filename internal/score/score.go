@@ -156,13 +156,14 @@ type Judge struct {
 	Metric
 	Labels  Labels
 	classes int
+	varies  bool // the first dimension of the output does
 	gallery *Gallery
 }
 
 // NewJudge returns a judge for a metric and labels that the metric has checked. Only a
 // metric with Gallery needs a gallery.
 func NewJudge(m Metric, output []int64, labels Labels, gallery *Gallery) *Judge {
-	return &Judge{Metric: m, Labels: labels, classes: m.Classes(output), gallery: gallery}
+	return &Judge{Metric: m, Labels: labels, classes: m.Classes(output), varies: len(output) > 0 && output[0] < 0, gallery: gallery}
 }
 
 // Result is the score of one answer.
