@@ -2,6 +2,7 @@ package modelpkg
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,7 +53,9 @@ func (r *report) buckets(n *yaml.Node) (sizes [][]number) {
 		} else {
 			size = []number{r.Whole(n, "a bucket", 1, dimensionMax)}
 		}
-		sizes = append(sizes, size)
+		if len(size) > 0 { // else it was reported
+			sizes = append(sizes, size)
+		}
 	})
 	return sizes
 }
@@ -91,38 +94,52 @@ func ownSizes(declared, shape tensor.Shape) (sizes []int64) {
 // buildBuckets reads the buckets of all inputs, and ties other inputs to them that are
 // filled beside.
 func (r *report) buildBuckets(m *Model, s *spec) {
+	before := len(r.Problems)
 	for i := range m.Inputs {
 		in, ts := &m.Inputs[i], s.input(i)
-		if !ts.fill.Given() {
-			r.needsBuckets(in, ts)
-			continue
-		}
-		b := &Buckets{Number: m.sized, Of: i, Mask: -1, Types: -1, Length: r.lengthInput(m, i, ts)}
-		if in.Buckets != nil {
+		switch {
+		case !ts.fill.Given():
+		case in.Buckets != nil:
 			r.At(ts.fill.Place, "%s is filled beside %s, so it has its buckets", in.Name, m.Inputs[in.Buckets.Of].Name)
-			continue
-		}
-		if in.Tokens != nil {
-			b.Mask, b.Types = in.Tokens.Mask, in.Tokens.Types
-		} else {
-			b.Mask, b.Types = r.maskInput(m, i, ts.mask, "mask"), r.maskInput(m, i, ts.types, "types")
-			if b.Mask >= 0 && b.Mask == b.Types {
-				r.At(ts.types.Place, "types is the same input as mask")
-			}
-		}
-		if !r.bucketShapes(in, b, ts) {
-			continue
-		}
-		in.Buckets = b
-		m.sized++
-		for _, k := range []int{b.Mask, b.Types} {
-			if k >= 0 && k != i {
-				r.follow(m, i, k, ts)
-			}
+		default:
+			r.declareBuckets(m, i, ts)
 		}
 	}
 	if m.sized > slo.SizesMax {
 		r.At(s.root, "%d inputs have buckets; at most %d may", m.sized, slo.SizesMax)
+	}
+	if len(r.Problems) > before {
+		return // an input may lack the buckets of another one that were reported
+	}
+	for i := range m.Inputs {
+		if m.Inputs[i].Buckets == nil {
+			r.needsBuckets(&m.Inputs[i], s.input(i))
+		}
+	}
+}
+
+// declareBuckets reads the buckets that an input declares.
+func (r *report) declareBuckets(m *Model, i int, ts tensorSpec) {
+	in := &m.Inputs[i]
+	b := &Buckets{Number: m.sized, Of: i, Mask: -1, Types: -1, Length: r.lengthInput(m, i, ts)}
+	if in.Tokens != nil {
+		b.Mask, b.Types = in.Tokens.Mask, in.Tokens.Types
+	} else {
+		b.Mask, b.Types = r.maskInput(m, i, ts.mask, "mask"), r.maskInput(m, i, ts.types, "types")
+		if b.Mask >= 0 && b.Mask == b.Types {
+			r.At(ts.types.Place, "types is the same input as mask")
+			return
+		}
+	}
+	if !r.bucketShapes(in, b, ts) {
+		return
+	}
+	in.Buckets = b
+	m.sized++
+	for at, k := range map[place]int{ts.mask.Place: b.Mask, ts.types.Place: b.Types} {
+		if k >= 0 && k != i {
+			r.follow(m, i, k, at)
+		}
 	}
 }
 
@@ -155,10 +172,10 @@ func (r *report) bucketShapes(in *Input, b *Buckets, ts tensorSpec) bool {
 		r.At(ts.fill.Place, "media image makes pictures of one size; give the sizes that are -1, or leave out media")
 	}
 	b.Cut = r.OneOf(ts.fill.longer.Or(longerRefuse), "longer", longerRefuse, longerCut) == longerCut
-	b.Pad = Element(in.DType, ts.fill.pad.value)
-	if in.Range != nil && ts.fill.pad.Given() && in.CheckRange(b.Pad) != nil {
-		r.At(ts.fill.pad.place, "pad is %s, which is outside the range", numberText(ts.fill.pad.value))
+	if len(r.Problems) > before {
+		return false
 	}
+	r.padding(in, b, ts)
 	for k, size := range ts.fill.sizes {
 		sizes := make([]int64, len(size))
 		for d, n := range size {
@@ -168,7 +185,7 @@ func (r *report) bucketShapes(in *Input, b *Buckets, ts tensorSpec) bool {
 			sizes[d] = n.Value
 		}
 		if len(sizes) != axes {
-			r.At(size[0].Place, "a bucket of %s needs %d sizes, one for each dimension of -1", in.Name, max(axes, 1))
+			r.At(size[0].Place, "a bucket of %s needs %d sizes, one for each dimension of -1", in.Name, axes)
 			return false
 		}
 		shape := filledShape(in.Shape, sizes)
@@ -176,8 +193,11 @@ func (r *report) bucketShapes(in *Input, b *Buckets, ts tensorSpec) bool {
 			r.At(size[0].Place, "a bucket of the shape %v is too large", shape)
 			return false
 		}
-		if k > 0 && !larger(shape, b.Shapes[k-1]) {
-			r.At(size[0].Place, "buckets must have ever more elements: %v comes after %v", shape, b.Shapes[k-1])
+		switch {
+		case slices.ContainsFunc(b.Shapes, shape.Equal):
+			r.At(size[0].Place, "the bucket %v occurs twice", shape)
+		case k > 0 && elements(shape) < elements(b.Shapes[k-1]):
+			r.At(size[0].Place, "buckets must be in ascending order of their elements: %v comes after %v", shape, b.Shapes[k-1])
 		}
 		b.Shapes = append(b.Shapes, shape)
 	}
@@ -190,12 +210,42 @@ func (r *report) bucketShapes(in *Input, b *Buckets, ts tensorSpec) bool {
 	return true
 }
 
-// larger reports whether shape a is a later bucket than b: it has more elements, or as
-// many in another form.
-func larger(a, b tensor.Shape) bool {
-	m, _ := a.Elements()
-	n, _ := b.Elements()
-	return m > n || m == n && !a.Equal(b)
+// elements is the number of elements of a bucket.
+func elements(s tensor.Shape) int {
+	n, _ := s.Elements() // it was checked
+	return n
+}
+
+// padding reads the element that fills up.
+func (r *report) padding(in *Input, b *Buckets, ts tensorSpec) {
+	pad := ts.fill.pad
+	b.Pad = Element(in.DType, pad.value)
+	least, greatest := valuesOf(in.DType)
+	if in.DType == tensor.Bool {
+		greatest = 1
+	}
+	switch {
+	case !pad.Given():
+	case pad.value < least || pad.value > greatest:
+		r.At(pad.place, "pad is %s; %v has values from %s to %s", numberText(pad.value), in.DType, numberText(least), numberText(greatest))
+	case !isFloat(in.DType) && pad.value != math.Trunc(pad.value):
+		r.At(pad.place, "pad is %s; %v has whole values only", numberText(pad.value), in.DType)
+	}
+}
+
+// checkPadding holds the elements that fill up against the declared ranges, once
+// tokenizers have been read.
+func (r *report) checkPadding(m *Model, s *spec) {
+	for i, in := range m.Inputs {
+		if in.Buckets == nil || in.CheckRange(in.Buckets.Pad) == nil {
+			continue
+		}
+		at, ts := s.input(i).span.place, s.input(i)
+		if ts.fill.pad.Given() {
+			at = ts.fill.pad.place
+		}
+		r.At(at, "%s is filled up with %s, which is outside its range; declare another pad, or a range with it", in.Name, elementText(in.DType, in.Buckets.Pad))
+	}
 }
 
 // maskInput is the index of an input that is filled beside another one; -1 if none is
@@ -228,6 +278,10 @@ func (r *report) lengthInput(m *Model, of int, ts tensorSpec) int {
 	if i < 0 {
 		return -1
 	}
+	if other := slices.IndexFunc(m.Inputs[:of], func(in Input) bool { return in.Buckets != nil && in.Buckets.Length == i }); other >= 0 {
+		r.At(w.Place, "length: %s has the sizes of %s already", w.Text, m.Inputs[other].Name)
+		return -1
+	}
 	axes := dynamicAxes(m.Inputs[of].Shape)
 	got := m.Inputs[i]
 	single := axes == 1 && len(got.Shape) == 0
@@ -252,11 +306,15 @@ func (r *report) otherInput(m *Model, of int, w word, key string) int {
 }
 
 // follow gives an input that is filled beside another the buckets of that one.
-func (r *report) follow(m *Model, of, i int, ts tensorSpec) {
+func (r *report) follow(m *Model, of, i int, at place) {
 	leader, in := m.Inputs[of], &m.Inputs[i]
 	b := &Buckets{Number: leader.Buckets.Number, Of: of, Pad: Element(in.DType, 0), Cut: leader.Buckets.Cut, Mask: -1, Types: -1, Length: -1}
-	if in.Buckets != nil {
-		r.At(ts.Place, "%s is filled beside two inputs", in.Name)
+	switch {
+	case in.Buckets.leads(i):
+		r.At(at, "%s has buckets itself; filled beside %s, it gets those of that", in.Name, leader.Name)
+		return
+	case in.Buckets != nil:
+		r.At(at, "%s is filled beside %s already", in.Name, m.Inputs[in.Buckets.Of].Name)
 		return
 	}
 	for _, shape := range leader.Buckets.Shapes {
@@ -278,6 +336,7 @@ func (r *report) checkFollows(m *Model, s *spec) {
 		switch {
 		case k < 0:
 			r.At(ts.follows.Place, "follows: the model has no input %q", ts.follows.Text)
+		case m.Inputs[k].Buckets == nil && s.input(k).fill.Given(): // reported before
 		case m.Inputs[k].Buckets == nil:
 			r.At(ts.follows.Place, "follows: %s has no buckets", ts.follows.Text)
 		case dynamicAxes(out.Shape) != dynamicAxes(m.Inputs[k].Shape) || out.DType == tensor.Bytes:
@@ -298,7 +357,7 @@ func (r *report) expand(m *Model, s *spec) {
 		v.Of = of
 		list := []Variant{v}
 		for _, i := range v.Inputs {
-			if m.Inputs[i].Buckets.leads(i) {
+			if m.Inputs[i].Buckets.leads(i) && len(list) <= variantsMax {
 				list = m.bySize(list, i)
 			}
 		}

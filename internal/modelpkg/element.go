@@ -29,6 +29,9 @@ func Element(d tensor.DType, number float64) []byte {
 		}
 		return []byte{0}
 	default: // integers, two's complement
+		if number >= 1<<63 {
+			return binary.LittleEndian.AppendUint64(nil, uint64(number))
+		}
 		return binary.LittleEndian.AppendUint64(nil, uint64(int64(number)))[:max(d.Size(), 1)]
 	}
 }

@@ -136,6 +136,7 @@ func (h *home) parse(models, dir string, text []byte) (*Model, *spec, error) {
 	r.checkGraphs(m, &s, files)
 	r.checkLengths(m, &s, h)
 	r.readTokenizers(m, &s, files)
+	r.checkPadding(m, &s)
 	r.expand(m, &s)
 	m.Digest, m.Files = files.digest(), files.sums
 	m.Warnings = r.warnings
