@@ -150,8 +150,14 @@ func (d *Decoder) take(ctx context.Context, bytes int64, taken *int) error {
 // suits holds an input that was made of a file against what its package says.
 func suits(in *modelpkg.Input, shape []int64, data []byte) error {
 	for i, d := range in.Shape {
-		if d == -1 && in.Max > 0 && shape[i] > in.Max && (in.Buckets == nil || !in.Buckets.Cut) {
+		switch {
+		case d != -1 || in.Max == 0 || shape[i] <= in.Max:
+		case in.Buckets == nil:
 			return fmt.Errorf("the file has length %d, but the model takes at most %d (max in its package)", shape[i], in.Max)
+		case !in.Buckets.Cut && in.Tokens != nil:
+			return fmt.Errorf("the text has more than %d tokens, the largest bucket of the model", in.Max)
+		case !in.Buckets.Cut:
+			return fmt.Errorf("the file has length %d, but the largest bucket of the model is %d", shape[i], in.Max)
 		}
 	}
 	if err := in.CheckRange(data); err != nil {

@@ -14,7 +14,8 @@ import (
 const tokenTextMax = 1 << 20
 
 // encodeTokens makes ids of a text: as many as the input has room for, filled up where its
-// length is fixed. The mask has 1 for each id and 0 for what fills up.
+// length is fixed. The mask has 1 for each id and 0 for what fills up. If longer texts are
+// to be refused, there is one id more than the input has room for.
 func encodeTokens(in modelpkg.Input, file []byte) (n int, ids, mask []byte, err *slo.Error) {
 	if len(file) > tokenTextMax {
 		return 0, nil, nil, slo.E("", slo.KindTooLarge, "a text of %d bytes; ids are made of at most %d", len(file), tokenTextMax)
@@ -25,6 +26,9 @@ func encodeTokens(in modelpkg.Input, file []byte) (n int, ids, mask []byte, err 
 	most := in.Shape[0]
 	if most < 0 {
 		most = in.Max
+		if in.Buckets != nil && !in.Buckets.Cut {
+			most++
+		}
 	}
 	list := in.Tokens.Encode(string(file), int(most))
 	own := len(list)

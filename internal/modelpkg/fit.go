@@ -91,6 +91,9 @@ func (m *Model) Conform(item [][]byte, sizes slo.Sizes, variant int) [][]byte {
 		if k := sizes.Bucket(in.Buckets.Number); k >= 0 {
 			item[i] = Reshape(item[i], in.Buckets.Shapes[k], v.Shapes[i], in.Buckets.Pad)
 		}
+		if at := in.Buckets.Length; at >= 0 && item[at] != nil {
+			item[at] = m.lengthWithin(at, item[at], ownSizes(in.Shape, v.Shapes[i]))
+		}
 	}
 	return item
 }
@@ -183,10 +186,9 @@ func (m *Model) fill(item [][]byte, i, k int, own tensor.Shape, shapes []tensor.
 		}
 	}
 	item[i] = Reshape(item[i], own, b.Shapes[k], b.Pad)
-	if b.Length >= 0 && item[b.Length] == nil {
-		for d, n := range ownSizes(in.Shape, own) {
-			n = min(n, ownSizes(in.Shape, b.Shapes[k])[d])
-			item[b.Length] = append(item[b.Length], Element(m.Inputs[b.Length].DType, float64(n))...)
+	if b.Length >= 0 {
+		if err := m.fillLength(item, i, k, own); err != nil {
+			return err
 		}
 	}
 	for which, other := range []int{b.Mask, b.Types} {
@@ -195,15 +197,58 @@ func (m *Model) fill(item [][]byte, i, k int, own tensor.Shape, shapes []tensor.
 		}
 		beside := m.Inputs[other]
 		shape := beside.ownOf(in, own)
-		if item[other] == nil {
-			n, _ := shape.Elements()
+		switch n, _ := shape.Elements(); {
+		case item[other] == nil:
 			item[other] = bytes.Repeat(Element(beside.DType, float64(1-which)), n)
-		} else if got := beside.ownShape(item[other], shapes, other); !got.Equal(shape) {
-			return slo.E("", slo.KindInvalid, "input %q has the shape %v; beside %q of the shape %v it must be %v", beside.Name, got, in.Name, own, shape)
+		default:
+			got := beside.ownShape(item[other], shapes, other)
+			if !got.Equal(shape) {
+				return slo.E("", slo.KindInvalid, "input %q has the shape %v; beside %q of the shape %v it must be %v", beside.Name, got, in.Name, own, shape)
+			}
 		}
 		item[other] = Reshape(item[other], shape, beside.Buckets.Shapes[k], beside.Buckets.Pad)
 	}
 	return nil
+}
+
+// fillLength fills the input that has an item's own sizes, or checks what was sent for
+// it: sizes up to those of the tensor, because a tensor may be filled up already. Of what
+// is cut, the sizes of the bucket are left.
+func (m *Model) fillLength(item [][]byte, i, k int, own tensor.Shape) error {
+	in := m.Inputs[i]
+	at := in.Buckets.Length
+	length := m.Inputs[at]
+	sizes := ownSizes(in.Shape, own)
+	if item[at] == nil {
+		for _, n := range sizes {
+			item[at] = append(item[at], Element(length.DType, float64(n))...)
+		}
+	} else {
+		for d, n := range length.lengths(item[at]) {
+			if n < 0 || n > sizes[d] {
+				return slo.E("", slo.KindInvalid, "input %q is %d; beside %q of the shape %v it must be between 0 and %d", length.Name, n, in.Name, own, sizes[d])
+			}
+		}
+	}
+	item[at] = m.lengthWithin(at, item[at], ownSizes(in.Shape, in.Buckets.Shapes[k]))
+	return nil
+}
+
+// lengths are the sizes in an input that has those of another one.
+func (in Input) lengths(data []byte) (sizes []int64) {
+	for size := in.DType.Size(); len(data) >= size; data = data[size:] {
+		sizes = append(sizes, integerAt(in.DType, data))
+	}
+	return sizes
+}
+
+// lengthWithin returns sizes of which none is larger than those.
+func (m *Model) lengthWithin(input int, data []byte, most []int64) (within []byte) {
+	in := m.Inputs[input]
+	for d, n := range in.lengths(data) {
+		within = append(within, Element(in.DType, float64(min(n, most[d])))...)
+	}
+	return within
 }
 
 // ownOf is the shape of an input beside another one of the shape own.
@@ -305,8 +350,8 @@ func (in Input) padded(data []byte, stored, own tensor.Shape, d int) bool {
 }
 
 // fitSample fills a sample of an evaluation set up to its buckets. All samples of an array
-// have one shape, so what fills them up at the end is cut off first: where a mask is
-// zero, or the elements of padding.
+// have one shape, so what fills them up at the end is cut off first: what is beyond the
+// sizes in an array of lengths, else where a mask is zero, else the elements of padding.
 func (m *Model) fitSample(item [][]byte, stored []tensor.Shape) (Fitted, error) {
 	if !m.Sized() {
 		return Fitted{Item: item}, nil
@@ -316,12 +361,10 @@ func (m *Model) fitSample(item [][]byte, stored []tensor.Shape) (Fitted, error) 
 		if !in.Buckets.leads(i) || item[i] == nil {
 			continue
 		}
-		by := i // what shows the padding
-		if mask := in.Buckets.Mask; mask >= 0 && item[mask] != nil {
-			by = mask
+		sizes, err := m.sampleSizes(item, stored, i)
+		if err != nil {
+			return Fitted{}, err
 		}
-		own := m.Inputs[by].trimmed(item[by], stored[by])
-		sizes := ownSizes(m.Inputs[by].Shape, own)
 		for k, other := range m.Inputs {
 			if other.Buckets != nil && other.Buckets.Of == i && item[k] != nil {
 				shapes[k] = filledShape(other.Shape, sizes)
@@ -330,4 +373,24 @@ func (m *Model) fitSample(item [][]byte, stored []tensor.Shape) (Fitted, error) 
 		}
 	}
 	return m.Fit(cut, shapes)
+}
+
+// sampleSizes returns a sample's own sizes of an input that declares buckets.
+func (m *Model) sampleSizes(item [][]byte, stored []tensor.Shape, input int) ([]int64, error) {
+	in := m.Inputs[input]
+	if at := in.Buckets.Length; at >= 0 && item[at] != nil {
+		sizes := m.Inputs[at].lengths(item[at])
+		for d, most := range ownSizes(in.Shape, stored[input]) {
+			if sizes[d] < 0 || sizes[d] > most {
+				return nil, slo.E("", slo.KindInvalid, "array %q has %d, which is not between 0 and %d, the size in array %q", m.Inputs[at].Name, sizes[d], most, in.Name)
+			}
+			sizes[d] = max(sizes[d], 1)
+		}
+		return sizes, nil
+	}
+	by := input // what shows the padding
+	if mask := in.Buckets.Mask; mask >= 0 && item[mask] != nil {
+		by = mask
+	}
+	return ownSizes(m.Inputs[by].Shape, m.Inputs[by].trimmed(item[by], stored[by])), nil
 }

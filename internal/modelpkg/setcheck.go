@@ -138,6 +138,7 @@ func checkEvaluation(m *Model, s *spec) (Problems, []string) {
 			continue
 		}
 		checkScores(m, s, r, set)
+		checkBuckets(m, s, r, set)
 		for k, in := range m.Inputs {
 			if n := set.LongestSample(in, k); n > 0 && n < in.Max {
 				r.warn(w.Place, "evaluation set %s: the samples of %q have size %d, and up to %d (max) is served: the profile's times hold for %d",
@@ -168,4 +169,27 @@ func openInside(m *Model, path string) (*Set, error) {
 		return nil, e.Err
 	}
 	return set, err
+}
+
+// checkBuckets warns of buckets that no sample belongs to.
+func checkBuckets(m *Model, s *spec, r *report, set *Set) {
+	for i, in := range m.Inputs {
+		if !in.Buckets.leads(i) {
+			continue
+		}
+		count := make([]int, len(in.Buckets.Shapes))
+		for k := range set.Len() {
+			count[set.Sizes(k).Bucket(in.Buckets.Number)]++
+		}
+		var empty []string
+		for k, shape := range in.Buckets.Shapes {
+			if count[k] == 0 {
+				empty = append(empty, sizesText(in.Shape, shape))
+			}
+		}
+		if len(empty) > 0 {
+			r.warn(s.input(i).fill.Place, "no sample of %s belongs to the bucket %s of %s: whether such answers are right is not measured, and their times are measured on samples that are cut or filled up",
+				m.Evaluation.Profile, strings.Join(empty, ", "), in.Name)
+		}
+	}
 }
