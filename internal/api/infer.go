@@ -192,10 +192,10 @@ func (x *exchange) job(m *modelpkg.Model, from origin, itemsMax int) (engine.Req
 	}
 	r := engine.Request{ID: x.request.ID, Client: from.client, Modalities: c.union, Choice: chosen, Items: x.items, Encoded: x.files, Mixed: c.runs(chosen), Objective: goal}
 	if m.Sized() {
-		if err := x.reserve(int64(len(x.items)) * m.FittedBytesMax()); err != nil {
+		r.Shapes = itemShapes(m, x.given)
+		if err := x.reserve(int64(len(x.items)) * m.FittedBytesMax(c.union, r.Shapes)); err != nil {
 			return engine.Request{}, c, err
 		}
-		r.Shapes = itemShapes(m, x.given)
 	}
 	return r, c, nil
 }

@@ -339,7 +339,7 @@ func (l Lease) Infer(ctx context.Context, r Request) (Response, error) {
 	}
 	e := l.engine
 	c := &call{Request: r, served: l.deployment, ids: e.ids, arrived: e.Now(), done: make(chan struct{})}
-	if err := c.fit(); err != nil {
+	if err := c.fit(ctx); err != nil {
 		return Response{}, err
 	}
 	if !e.post(func(l *loop) { l.submit(c) }) {

@@ -58,19 +58,23 @@ func (b *running) infinite(item int) int {
 
 // faults returns the errors of the items whose outputs are not finite, by item; nil if
 // there are none. Such outputs are no answer: scores with NaN have no best class, and
-// JSON cannot represent them.
+// JSON cannot represent them. What an output has for what filled an item up is not looked
+// at: attention over nothing is NaN.
 func (b *running) faults(items []int, outputs []tensor.Tensor) []error {
 	var faults []error
-	for _, out := range outputs {
+	for o, out := range outputs {
 		if finite(out.DType, out.Data) {
 			continue
 		}
-		if faults == nil {
-			faults = make([]error, len(items))
-		}
 		for row, item := range items {
-			if faults[row] == nil && !finite(out.DType, out.Row(row)) {
-				faults[row] = b.fault(item, out.Name, culprit(out.DType, out.Row(row)))
+			if faults != nil && faults[row] != nil {
+				continue
+			}
+			if own := b.ownRow(o, out, row, item); !finite(out.DType, own) {
+				if faults == nil {
+					faults = make([]error, len(items))
+				}
+				faults[row] = b.fault(item, out.Name, culprit(out.DType, own))
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"slices"
 
 	"github.com/mosel-serve/mosel/internal/media"
@@ -11,15 +12,19 @@ import (
 )
 
 // fit gives the items of a job the buckets of their inputs and fills the inputs up to
-// them. What is still a file is filled up when it has been read; here its length is only
-// estimated. It runs in the caller's goroutine.
-func (c *call) fit() error {
+// them. What is still a file is filled up when it has been read; here only its length is
+// found out. It runs in the caller's goroutine, until ctx ends: a request may have many
+// long texts.
+func (c *call) fit(ctx context.Context) error {
 	m := c.served.Model
 	if !m.Sized() {
 		return nil
 	}
 	items, sizes := make([]runtime.Item, len(c.Items)), make([]slo.Sizes, len(c.Items))
 	for i, item := range c.Items {
+		if ctx.Err() != nil {
+			return runtime.Ended("infer "+m.Name, ctx.Err())
+		}
 		given, files := c.withoutFiles(item)
 		f, err := m.Fit(given, c.Shapes)
 		if err != nil {
@@ -108,19 +113,17 @@ func (b *running) cut(r partResult, first, count int) partResult {
 			continue
 		}
 		each := out.Shape[1:]
-		var shape tensor.Shape
+		shape := m.OwnOutput(o, each, b.own[first])
+		answered := false // by an item so far
 		for k := range count {
 			if r.errs != nil && r.errs[k] != nil {
 				continue // its row means nothing
 			}
 			own := m.OwnOutput(o, each, b.own[first+k])
-			if shape != nil && !shape.Equal(own) {
+			if answered && !shape.Equal(own) {
 				return partResult{err: differ(out.Name, append(tensor.Shape{1}, shape...), append(tensor.Shape{1}, own...))}
 			}
-			shape = own
-		}
-		if shape == nil {
-			continue
+			shape, answered = own, true
 		}
 		cut := tensor.Tensor{Name: out.Name, DType: out.DType, Shape: append(tensor.Shape{int64(count)}, shape...)}
 		for k := range count {
@@ -129,4 +132,14 @@ func (b *running) cut(r partResult, first, count int) partResult {
 		r.outputs[o] = cut
 	}
 	return r
+}
+
+// ownRow is the part of a row of an output that is not of what filled the item up.
+func (b *running) ownRow(output int, out tensor.Tensor, row, item int) []byte {
+	data := out.Row(row)
+	if len(b.own) == 0 || b.served.Model.Outputs[output].Follows == "" {
+		return data
+	}
+	each := out.Shape[1:]
+	return modelpkg.Reshape(data, each, b.served.Model.OwnOutput(output, each, b.own[item]), make([]byte, out.DType.Size()))
 }

@@ -114,8 +114,16 @@ func TestBucketsBecomeVariants(t *testing.T) {
 	if got := m.Bases(); !slices.Equal(got, []string{"text", "other", "all"}) {
 		t.Errorf("declared are %q", got)
 	}
-	if got := m.FittedBytesMax(); got != 16*8+16*4+3*3*5+3*5 {
-		t.Errorf("an item has up to %d bytes", got)
+	shapes := make([]tensor.Shape, len(m.Inputs))
+	shapes[idsInput] = tensor.Shape{5}
+	for _, c := range []struct {
+		present slo.Modalities
+		shapes  []tensor.Shape
+		want    int64
+	}{{7, nil, 16*8 + 16*4 + 3*3*5 + 3*5}, {7, shapes, 8*8 + 8*4 + 3*3*5 + 3*5}, {5, shapes, 8*8 + 8*4}, {4, shapes, 0}} {
+		if got := m.FittedBytesMax(c.present, c.shapes); got != c.want {
+			t.Errorf("an item of %b, %v has up to %d bytes, want %d", c.present, c.shapes, got, c.want)
+		}
 	}
 	for i, want := range []bool{true, false, true, false, true, true, false} {
 		if m.IsBeside(i) != want {

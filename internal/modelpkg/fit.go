@@ -27,13 +27,22 @@ func (m *Model) IsBeside(input int) bool {
 	})
 }
 
-// FittedBytesMax is how many bytes the inputs with buckets of one item have at most.
-func (m *Model) FittedBytesMax() (sum int64) {
+// FittedBytesMax is how many bytes the inputs with buckets of an item have at most that
+// carries these modalities. shapes are those that are known of its inputs, by input; nil:
+// of none.
+func (m *Model) FittedBytesMax(present slo.Modalities, shapes []tensor.Shape) (sum int64) {
 	for _, in := range m.Inputs {
-		if b := in.Buckets; b != nil {
-			n, _ := b.Shapes[len(b.Shapes)-1].Elements()
-			sum += int64(n) * int64(in.DType.Size())
+		b := in.Buckets
+		if b == nil || !present.Has(1<<in.Modality) {
+			continue
 		}
+		k := len(b.Shapes) - 1
+		if shapes != nil && shapes[b.Of] != nil {
+			if room, err := m.Inputs[b.Of].bucketOf(shapes[b.Of]); err == nil {
+				k = room
+			}
+		}
+		sum += int64(elements(b.Shapes[k])) * int64(in.DType.Size())
 	}
 	return sum
 }

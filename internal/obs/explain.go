@@ -20,7 +20,7 @@ func (o *Observer) Explain(id string) (status.Explanation, bool) {
 	if j == nil {
 		return status.Explanation{}, false
 	}
-	e := explaining{job: j, model: m, planner: m.Planner.At(j.Objective.Confidence), policy: o.cfg.Policy, runnable: m.Planner.Runnable(slo.Carried{Present: j.Present, Choice: j.Choice, Sizes: j.Sizes}),
+	e := explaining{job: j, model: m, planner: m.Planner.At(j.Objective.Confidence), policy: o.cfg.Policy, runnable: runnableBy(m.Planner, j),
 		ran: make([]int, len(m.variants)), running: make([]int, len(m.variants)), stopped: make([]record.BatchEnd, len(m.variants)), upgraded: make([]bool, len(m.variants))}
 	for _, r := range j.Ran {
 		e.ran[r.Variant] = r.Items
@@ -52,6 +52,18 @@ func (o *Observer) Explain(id string) (status.Explanation, bool) {
 	s.BatchesLeftOut = j.Batches - len(s.Batches)
 	s.Alternatives = e.alternatives()
 	return s, true
+}
+
+// runnableBy is the set of routes that some item of a job may take.
+func runnableBy(p *plan.Planner, j *record.Job) plan.Set {
+	if j.Mixed == nil {
+		return p.Runnable(slo.Carried{Present: j.Present, Choice: j.Choice, Sizes: j.Sizes})
+	}
+	var set plan.Set
+	for _, r := range j.Mixed {
+		set |= p.Runnable(r)
+	}
+	return set
 }
 
 // find returns an unfinished or remembered job, with its model.

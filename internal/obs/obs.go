@@ -284,7 +284,7 @@ func (o *Observer) remember(b *record.Batch, m *model) {
 	var runnable plan.Set
 	if b.Why != nil {
 		if head := o.tracker.Job(b.Why.Head); head != nil {
-			runnable = m.Planner.Runnable(slo.Carried{Present: head.Present, Choice: head.Choice, Sizes: head.Sizes})
+			runnable = runnableBy(m.Planner, head)
 		}
 	}
 	o.history.start(b, m, runnable)

@@ -178,6 +178,20 @@ func (p *Planner) LargestSizes() (largest slo.Sizes) {
 	return largest
 }
 
+// SizesOf returns the sizes of an item that may run on a variant: those of the variant and,
+// of inputs that it does not read, the last buckets.
+func (p *Planner) SizesOf(variant int) (sizes slo.Sizes) {
+	own, largest := p.variants[variant].Sizes, p.LargestSizes()
+	for k := range slo.SizesMax {
+		bucket := own.Bucket(k)
+		if bucket < 0 {
+			bucket = largest.Bucket(k)
+		}
+		sizes = sizes.With(k, bucket)
+	}
+	return sizes
+}
+
 // Agnostic returns the variant that a server without modality selection would run: the
 // one with the most modalities among allowed, at the precision that is declared first.
 // Ties go to the more accurate one. It returns -1 if no variant is allowed.
