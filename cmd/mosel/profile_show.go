@@ -117,9 +117,8 @@ func frontierOf(m *modelpkg.Model, p *modelpkg.Profile) ([]choice, error) {
 	choices := make([]choice, len(p.Variants))
 	for i, v := range planner.Variants() {
 		choices[i].msPerItem = v.Curve.PerItem() / 1e6
-	}
-	for _, point := range planner.Frontier(planner.All()) {
-		choices[point.Route].shown = true
+		alike := planner.Runnable(slo.Carried{Present: 1<<slo.ModalitiesMax - 1, Sizes: planner.SizesOf(i)}) // of those for items of the same sizes
+		choices[i].shown = slices.ContainsFunc(planner.Frontier(alike), func(p plan.FrontierPoint) bool { return p.Route == i })
 	}
 	return choices, nil
 }

@@ -101,9 +101,14 @@ func (b *running) refit(item, input int) error {
 	return err
 }
 
-// cut cuts a part's outputs that have the sizes of an input to the items' own sizes.
+// cut cuts a part's outputs that have the sizes of an input to the items' own sizes. If all
+// its items failed, it has none, so that they do not matter for the others of the job.
 func (b *running) cut(r partResult, first, count int) partResult {
 	if len(b.own) == 0 || r.outputs == nil || r.err != nil {
+		return r
+	}
+	if r.errs != nil && !slices.Contains(r.errs, nil) {
+		r.outputs = nil
 		return r
 	}
 	m := b.served.Model
@@ -113,17 +118,16 @@ func (b *running) cut(r partResult, first, count int) partResult {
 			continue
 		}
 		each := out.Shape[1:]
-		shape := m.OwnOutput(o, each, b.own[first])
-		answered := false // by an item so far
+		var shape tensor.Shape
 		for k := range count {
 			if r.errs != nil && r.errs[k] != nil {
 				continue // its row means nothing
 			}
 			own := m.OwnOutput(o, each, b.own[first+k])
-			if answered && !shape.Equal(own) {
+			if shape != nil && !shape.Equal(own) {
 				return partResult{err: differ(out.Name, append(tensor.Shape{1}, shape...), append(tensor.Shape{1}, own...))}
 			}
-			shape, answered = own, true
+			shape = own
 		}
 		cut := tensor.Tensor{Name: out.Name, DType: out.DType, Shape: append(tensor.Shape{int64(count)}, shape...)}
 		for k := range count {

@@ -75,7 +75,7 @@ func declaration(m *modelpkg.Model) object {
 	for _, modality := range m.Modalities {
 		var inputs list
 		for _, i := range modality.Inputs {
-			o := input(m.Inputs[i])
+			o := input(m, i)
 			if tokens := m.Inputs[i].Tokens; tokens != nil {
 				o["tokenizer"] = tokens.Path
 				if tokens.Mask >= 0 {
@@ -123,12 +123,16 @@ func declared(s modelpkg.Spec) object {
 	if s.Max > 0 {
 		o["max"] = s.Max
 	}
+	if s.Follows != "" {
+		o["follows"] = s.Follows
+	}
 	return o
 }
 
 // input returns an input as in mosel.yaml.
-func input(in modelpkg.Input) object {
-	if in.Max == 0 && slices.Contains(in.Shape, -1) {
+func input(m *modelpkg.Model, i int) object {
+	in := m.Inputs[i]
+	if in.Max == 0 && slices.Contains(in.Shape, -1) && !m.IsBeside(i) {
 		in.Max = maxDefault
 	}
 	o := declared(in.Spec)
@@ -152,6 +156,11 @@ func input(in modelpkg.Input) object {
 		delete(o, "max")
 		if b.Cut {
 			o["longer"] = "cut"
+		}
+		for key, other := range map[string]int{"mask": b.Mask, "length": b.Length} {
+			if other >= 0 {
+				o[key] = m.Inputs[other].Name
+			}
 		}
 	}
 	if in.Unbatched {
