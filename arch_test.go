@@ -83,7 +83,7 @@ var rooms = []room{
 	{dir: "internal/proposal", imports: []string{"tensor", "internal/modelpkg", "internal/media/tokenizer"}, tests: []string{"internal/modelpkg/modelpkgtest", "internal/profiler", "internal/runtime/ort"}},
 	{dir: "internal/replay", imports: []string{"tensor", "client", "client/clientgrpc", "internal/slo", "internal/stats", "internal/score", "internal/modelpkg", "internal/workload"}, tests: []string{"oip"}},
 	{dir: "internal/demo", imports: []string{"client", "internal/slo", "internal/stats", "internal/modelpkg", "internal/replay"}, tests: []string{"tensor", "internal/score"}},
-	{dir: "internal/media", imports: []string{"tensor", "internal/slo", "internal/modelpkg"}},
+	{dir: "internal/media", imports: []string{"tensor", "internal/slo", "internal/modelpkg"}, tests: []string{"internal/media/tokenizer"}},
 	{dir: "internal/plan", imports: []string{"internal/slo", "internal/stats", "internal/modelpkg"}},
 	{dir: "internal/sched", imports: []string{"internal/slo", "internal/plan"}, tests: []string{"internal/record"}},
 	{dir: "internal/record", imports: []string{"internal/slo", "internal/stats", "internal/sched"}, tests: []string{"internal/plan", "internal/record/recordtest"}},
