@@ -447,6 +447,17 @@ func (m *Model) SpecOf(variant, input int) Spec {
 	return spec
 }
 
+// OutputOf is the declaration of an output as a variant gives it: where it follows an
+// input that the variant reads, with the sizes of the bucket in place of dimensions of -1.
+func (m *Model) OutputOf(variant, output int) Spec {
+	spec := m.Outputs[output]
+	at := slices.IndexFunc(m.Inputs, func(in Input) bool { return in.Name == spec.Follows })
+	if shapes := m.Variants[variant].Shapes; at >= 0 && shapes != nil && shapes[at] != nil {
+		spec.Shape = filledShape(spec.Shape, ownSizes(m.Inputs[at].Shape, shapes[at]))
+	}
+	return spec
+}
+
 // Bases returns the names of the variants as declared, in their order.
 func (m *Model) Bases() (names []string) {
 	for _, v := range m.Variants {

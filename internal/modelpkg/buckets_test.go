@@ -111,6 +111,14 @@ func TestBucketsBecomeVariants(t *testing.T) {
 	if got := m.SpecOf(1, seenInput).Shape; !got.Equal(tensor.Shape{8}) {
 		t.Errorf("the mask of text@8 is %v", got)
 	}
+	for v, want := range map[int]tensor.Shape{0: {4, 3}, 2: {16, 3}, 3: {-1, 3}, 7: {8, 3}} {
+		if got := m.OutputOf(v, 1).Shape; !got.Equal(want) {
+			t.Errorf("the tags of %s are %v, want %v", m.Variants[v].Name, got, want)
+		}
+	}
+	if got := m.OutputOf(7, 2).Shape; !got.Equal(tensor.Shape{2, 3, 5}) {
+		t.Errorf("the edges of all@8@3x5 are %v", got)
+	}
 	if got := m.Bases(); !slices.Equal(got, []string{"text", "other", "all"}) {
 		t.Errorf("declared are %q", got)
 	}

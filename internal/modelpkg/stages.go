@@ -120,7 +120,7 @@ func (r *report) connect(m *Model, s *spec, variant int, graphs []*graph) {
 			source, found := sourceOf(m, v, k, in, graphs)
 			switch {
 			case !found:
-				r.At(at, "variant %s: stage %s reads %q, which is neither an input of the variant's modalities nor an output of a stage before it", v.Name, name, in.Name)
+				r.At(at, "variant %s: stage %s reads %q, %s", v.Name, name, in.Name, m.nowhere(v, k, in, graphs))
 				continue
 			case source.Input < 0:
 				r.handOver(v, at, name, in, handed(v, source, graphs))
@@ -166,6 +166,41 @@ func sourceOf(m *Model, v *Variant, step int, in graphValue, graphs []*graph) (S
 	}
 	i := slices.IndexFunc(m.Inputs, func(d Input) bool { return d.Name == in.Name })
 	return Source{Name: in.Name, Input: i}, i >= 0 && slices.Contains(v.Inputs, i)
+}
+
+// nowhere says why a tensor that a step reads has no source.
+func (m *Model) nowhere(v *Variant, step int, in graphValue, graphs []*graph) string {
+	for k := step; k < len(v.Steps); k++ {
+		gives := func(out graphValue) bool { return out.Name == in.Name }
+		if !slices.ContainsFunc(graphs[v.Steps[k].Stage].outputs, gives) {
+			continue
+		}
+		after := m.Stages[v.Steps[k].Stage].Name
+		switch {
+		case k == step:
+			return "its own output"
+		case needs(v, k, step, graphs):
+			return "an output of stage " + after + ", which needs outputs of this one: the stages are a cycle"
+		}
+		return "an output of stage " + after + ", which runs after it: stages run in the order of the list"
+	}
+	return "which is neither an input of the variant's modalities nor an output of a stage before it"
+}
+
+// needs reports whether a step reads an output of another one, or of a step that does.
+func needs(v *Variant, step, other int, graphs []*graph) bool {
+	reached := []int{step} // it and what it needs
+	for i := 0; i < len(reached); i++ {
+		for k := range v.Steps {
+			reads := func(in graphValue) bool {
+				return slices.ContainsFunc(graphs[v.Steps[k].Stage].outputs, func(out graphValue) bool { return out.Name == in.Name })
+			}
+			if !slices.Contains(reached, k) && slices.ContainsFunc(graphs[v.Steps[reached[i]].Stage].inputs, reads) {
+				reached = append(reached, k)
+			}
+		}
+	}
+	return slices.Contains(reached, other)
 }
 
 // handed is the output that a source names.

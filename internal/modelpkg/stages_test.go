@@ -119,7 +119,7 @@ func TestStageProblems(t *testing.T) {
 		"an unused stage": {edit("  - {name: both, modalities: [text, image], stages: [text_encoder, image_encoder, fusion]}\n", ""),
 			"9:5: no variant runs stage image_encoder"},
 		"the wrong order": {edit("[text_encoder, head]", "[head, text_encoder]"),
-			`variant text: stage head reads "text_features", which is neither an input of the variant's modalities nor an output of a stage before it`},
+			`variant text: stage head reads "text_features", an output of stage text_encoder, which runs after it: stages run in the order of the list`},
 		"another modality's input": {edit("modalities: [text, image], stages", "modalities: [text], stages"),
 			`variant both: stage image_encoder reads "pixels", which is neither an input of the variant's modalities`},
 		"an input that nothing reads": {edit("[text_encoder, image_encoder, fusion]", "[text_encoder, head]"),

@@ -79,10 +79,10 @@ func try(ctx context.Context, rt runtime.Runtime, m *modelpkg.Model, set *modelp
 	run := func(n int) error {
 		outputs, err := instance.Run(ctx, variant, items[:n])
 		if err != nil {
-			return batchFails(n, err)
+			return fixedSize(m, variant, n, batchFails(n, err))
 		}
-		if err := asDeclared(m, outputs, n); err != nil {
-			return err
+		if err := asDeclared(m, variant, outputs, n); err != nil {
+			return fixedSize(m, variant, n, err)
 		}
 		return scored(set, outputs[0], samples[:min(n, len(samples))])
 	}
@@ -202,9 +202,19 @@ func batchFails(items int, err error) error {
 		"Export the graph with a dynamic batch, or set limits.max_batch: 1", items, err)
 }
 
+// fixedSize adds to the error of a single item what is the usual cause where its inputs
+// have buckets.
+func fixedSize(m *modelpkg.Model, variant, items int, err error) error {
+	if items > 1 || m.Variants[variant].Sizes == 0 {
+		return err
+	}
+	return slo.E("", slo.KindOf(err), "%w. Is there an operator that fixes the size of an input, such as a Reshape? Export the graph with that dimension dynamic, or leave this bucket out", err)
+}
+
 // asDeclared checks the outputs of a batch against the declarations.
-func asDeclared(m *modelpkg.Model, outputs []tensor.Tensor, items int) error {
-	for i, spec := range m.Outputs {
+func asDeclared(m *modelpkg.Model, variant int, outputs []tensor.Tensor, items int) error {
+	for i := range m.Outputs {
+		spec := m.OutputOf(variant, i)
 		want := append(tensor.Shape{int64(items)}, spec.Shape...)
 		got := outputs[i]
 		if got.DType != spec.DType || !got.Shape.Fits(want) {
