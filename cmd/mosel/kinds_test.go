@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"maps"
 	"math"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,6 +21,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/replay"
 	"github.com/mosel-serve/mosel/internal/server"
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/oip"
 	"github.com/mosel-serve/mosel/tensor"
 )
 
@@ -165,10 +168,28 @@ func TestEveryKindOfModel(t *testing.T) {
 		}
 		c.Close()
 	}
+	t.Run("tags in a raw body", func(t *testing.T) { rawTags(t, rest) })
 	for _, k := range kinds {
 		if k.replayed {
 			t.Run("replay "+k.name, func(t *testing.T) { k.replay(t, filepath.Join(models, k.name), rest) })
 		}
+	}
+}
+
+// rawTags sends three tokens as the whole body.
+func rawTags(t *testing.T, rest string) {
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, rest+"/v2/models/tags/infer", bytes.NewReader(wholes(1, 2, 3)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set(oip.HeaderLength, "0")
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if variant := answer.Header.Get("X-Mosel-Variant"); answer.StatusCode != http.StatusOK || variant != "v@4" {
+		t.Errorf("status %d, ran %q", answer.StatusCode, variant)
 	}
 }
 

@@ -89,7 +89,7 @@ func writeStatistics(b *strings.Builder, p *modelpkg.Profile) error {
 	fmt.Fprintln(b, "\nof the whole set, and no floor:")
 	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(w, "variant\t%s\t\n", strings.Join(names, "\t"))
-	for _, v := range p.Variants {
+	for _, v := range p.Declared() {
 		fmt.Fprintf(w, "%s\t", v.Name)
 		for _, name := range names {
 			cell := "-"

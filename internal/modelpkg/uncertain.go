@@ -14,7 +14,7 @@ import (
 func (p *Profile) Warnings() []string {
 	var few []string
 	least := FewSamples
-	for _, v := range p.Variants {
+	for _, v := range p.Declared() {
 		if a := v.Accuracy; a.Samples < FewSamples {
 			least = min(least, a.Samples)
 			few = append(few, fmt.Sprintf("%s %.3f %s", v.Name, a.Mean, plusMinus(a)))
@@ -27,6 +27,18 @@ func (p *Profile) Warnings() []string {
 		few = append(few[:warnedVariants], fmt.Sprintf("and %d more", len(few)-warnedVariants))
 	}
 	return []string{fmt.Sprintf("profile %s: %d samples leave accuracies uncertain (%s); profile on 1,000 or more", p.Device, least, strings.Join(few, ", "))}
+}
+
+// Declared returns the variants by their names in mosel.yaml. Those of one declaration, for
+// items of different sizes, differ in their times alone: it has the first.
+func (p *Profile) Declared() (list []VariantProfile) {
+	for _, v := range p.Variants {
+		v.Name, _, _ = strings.Cut(v.Name, "@")
+		if len(list) == 0 || list[len(list)-1].Name != v.Name {
+			list = append(list, v)
+		}
+	}
+	return list
 }
 
 // warnedVariants bounds the variants that one warning names.

@@ -20,8 +20,9 @@ const smallTokenizer = `{"normalizer": {"type": "BertNormalizer", "clean_text": 
   "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]},
   "model": {"type": "WordPiece", "unk_token": "[UNK]", "vocab": {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "play": 4, "##ing": 5, "ete": 6, "!": 7}}}`
 
-// writeTokens writes a model that gives ids, mask and types back, of this length.
-func writeTokens(t *testing.T, dir, name string, length int64) {
+// writeTokens writes a model that gives ids, mask and types back, of this length; or with
+// these buckets.
+func writeTokens(t *testing.T, dir, name string, length int64, buckets ...int64) {
 	t.Helper()
 	ids, mask, types := typeSpec("ids", tensor.Int64, length), typeSpec("mask", tensor.Int64, length), typeSpec("types", tensor.Int64, length)
 	if length < 0 {
@@ -34,6 +35,16 @@ func writeTokens(t *testing.T, dir, name string, length int64) {
 		Outputs: []modelpkg.Spec{typeSpec("scores", tensor.FP32, 2), typeSpec("y_ids", tensor.Int64, length), typeSpec("y_mask", tensor.Int64, length),
 			typeSpec("y_types", tensor.Int64, length)},
 		Variants: []modelpkg.Variant{{Name: "v", Modalities: 3}}}
+	if len(buckets) > 0 {
+		b := &modelpkg.Buckets{Mask: 1, Types: 2, Length: -1}
+		for _, size := range buckets {
+			b.Shapes = append(b.Shapes, tensor.Shape{size})
+		}
+		m.Inputs[0].Buckets = b
+		for _, i := range []int{0, 1, 2} {
+			m.Inputs[i].Max, m.Outputs[1+i].Max, m.Outputs[1+i].Follows = 0, 0, "ids"
+		}
+	}
 	var g modelpkgtest.Graph
 	for _, pair := range [][2]string{{"f", "scores"}, {"ids", "y_ids"}, {"mask", "y_mask"}, {"types", "y_types"}} {
 		g.Node("Identity", []string{pair[0]}, []string{pair[1]})
@@ -50,7 +61,8 @@ func writeTokens(t *testing.T, dir, name string, length int64) {
 	if err := os.WriteFile(filepath.Join(dir, name, "tokenizer.json"), []byte(smallTokenizer), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	loaded, err := modelpkgtest.WriteGraphs(dir, m, []modelpkgtest.Measured{{Accuracy: 0.9, Item: time.Millisecond}}, func(modelpkg.Variant) []byte { return g.File() })
+	measured := slices.Repeat([]modelpkgtest.Measured{{Accuracy: 0.9, Item: time.Millisecond}}, max(1, len(buckets)))
+	loaded, err := modelpkgtest.WriteGraphs(dir, m, measured, func(modelpkg.Variant) []byte { return g.File() })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,6 +77,7 @@ func TestTextsBecomeIDs(t *testing.T) {
 	dir := t.TempDir()
 	writeTokens(t, dir, "fixed", 6)
 	writeTokens(t, dir, "free", -1)
+	writeTokens(t, dir, "sized", -1, 4, 6, 9)
 	w := serveTypes(t, dir)
 	ask := func(way, model string, texts ...string) (int, []tensor.Tensor, string) {
 		n := int64(len(texts))
@@ -84,6 +97,9 @@ func TestTextsBecomeIDs(t *testing.T) {
 			{"fixed", []string{"Playing, été!", "", "play play play play play play"},
 				[]int64{2, 4, 5, 1, 6, 3, 2, 3, 0, 0, 0, 0, 2, 4, 4, 4, 4, 3}, []int64{1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1}},
 			{"free", []string{"play!", "play play"}, []int64{2, 4, 7, 3, 2, 4, 4, 3}, []int64{1, 1, 1, 1, 1, 1, 1, 1}},
+			{"sized", []string{"play!", "play play"}, []int64{2, 4, 7, 3, 2, 4, 4, 3}, []int64{1, 1, 1, 1, 1, 1, 1, 1}},
+			{"sized", []string{"play! play"}, []int64{2, 4, 7, 4, 3}, []int64{1, 1, 1, 1, 1}},
+			{"sized", []string{"play play play play play play play"}, []int64{2, 4, 4, 4, 4, 4, 4, 4, 3}, []int64{1, 1, 1, 1, 1, 1, 1, 1, 1}},
 			{"free", []string{"play play play play play play"}, []int64{2, 4, 4, 4, 4, 3}, []int64{1, 1, 1, 1, 1, 1}},
 		} {
 			status, outputs, fault := ask(way, c.model, c.texts...)
@@ -96,6 +112,15 @@ func TestTextsBecomeIDs(t *testing.T) {
 				t.Errorf("%s %v: %v %v %v, want %v %v", way, c.texts, ids, mask, outputs[3].Data, c.ids, c.mask)
 			}
 		}
+	}
+	if status, _, fault := ask("JSON", "sized", "play", "play play play play play play play play"); status != 200 || fault != "" { // the second fails alone
+		t.Errorf("%d %s", status, fault)
+	}
+	if status, _, fault := ask("JSON", "sized", "play play play play play play play play"); status != 400 || !strings.Contains(fault, `item 0: input \"ids\": the text has more than 9 tokens, the largest bucket of the model`) {
+		t.Errorf("%d %s", status, fault)
+	}
+	if status, _, fault := ask("JSON", "sized", "play", "play play play"); status != 400 || !strings.Contains(fault, "they cannot be one tensor") {
+		t.Errorf("%d %s", status, fault)
 	}
 	if status, _, fault := ask("binary", "fixed", "play", "\xff"); status != 200 || fault != "" {
 		t.Errorf("%d %s", status, fault)
