@@ -320,6 +320,12 @@ func (m *Model) Follows() bool {
 // padding at the end of each dimension of -1.
 func (in Input) trimmed(data []byte, stored tensor.Shape) tensor.Shape {
 	own := slices.Clone(stored)
+	if size := len(in.Buckets.Pad); len(own) == 1 { // such as sound, of which there is much
+		for own[0] > 1 && bytes.HasSuffix(data, in.Buckets.Pad) {
+			data, own[0] = data[:len(data)-size], own[0]-1
+		}
+		return own
+	}
 	for d, declared := range in.Shape {
 		for declared == -1 && own[d] > 1 && in.padded(data, stored, own, d) {
 			own[d]--
