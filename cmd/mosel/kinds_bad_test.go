@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"maps"
 	"strings"
 	"testing"
 
@@ -148,12 +149,8 @@ func TestCheckTellsWhatIsBroken(t *testing.T) {
 					t.Fatalf("%q is not in mosel.yaml", c.old)
 				}
 			}
-			for name, content := range c.kind.files {
-				k.files[name] = content
-			}
-			for name, content := range c.files {
-				k.files[name] = content
-			}
+			maps.Copy(k.files, c.kind.files)
+			maps.Copy(k.files, c.files)
 			out, err := runMosel("check", k.write(t, t.TempDir()))
 			if (err == nil) != strings.HasPrefix(c.want, "warning:") || !strings.Contains(out, c.want) {
 				t.Errorf("%v\n%s\nwant in it %s", err, out, c.want)

@@ -8,6 +8,7 @@ import (
 	"image/color"
 	"image/draw"
 	"image/jpeg"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"strconv"
@@ -82,9 +83,7 @@ func sums(t *testing.T, name, variants string, files map[string][]byte) kind {
 	x, z, a, both := twoSums()
 	k := kind{name: name, yaml: sumInputs + variants, files: set(t, nil, arrayOf("x", tensor.Shape{kindSamples, 3}, x), arrayOf("z", tensor.Shape{kindSamples, 3}, z),
 		arrayOf("label", tensor.Shape{kindSamples}, both)), scores: map[string][]float64{}}
-	for name, content := range files {
-		k.files[name] = content
-	}
+	maps.Copy(k.files, files)
 	for i := range both {
 		k.scores["a"] = append(k.scores["a"], credit((a[i] >= 0) == (both[i] >= 0)))
 		k.scores["both"] = append(k.scores["both"], 1)

@@ -206,14 +206,10 @@ func (m *Model) fill(item [][]byte, i, k int, own tensor.Shape, shapes []tensor.
 		}
 		beside := m.Inputs[other]
 		shape := beside.ownOf(in, own)
-		switch n, _ := shape.Elements(); {
-		case item[other] == nil:
-			item[other] = bytes.Repeat(Element(beside.DType, float64(1-which)), n)
-		default:
-			got := beside.ownShape(item[other], shapes, other)
-			if !got.Equal(shape) {
-				return slo.E("", slo.KindInvalid, "input %q has the shape %v; beside %q of the shape %v it must be %v", beside.Name, got, in.Name, own, shape)
-			}
+		if item[other] == nil {
+			item[other] = bytes.Repeat(Element(beside.DType, float64(1-which)), elements(shape))
+		} else if got := beside.ownShape(item[other], shapes, other); !got.Equal(shape) {
+			return slo.E("", slo.KindInvalid, "input %q has the shape %v; beside %q of the shape %v it must be %v", beside.Name, got, in.Name, own, shape)
 		}
 		item[other] = Reshape(item[other], shape, beside.Buckets.Shapes[k], beside.Buckets.Pad)
 	}

@@ -197,7 +197,7 @@ func (s *Set) fit(m *Model, stored []tensor.Shape) error {
 	for i, item := range s.items {
 		f, err := m.fitSample(item, stored)
 		if err != nil {
-			return fmt.Errorf("sample %d: %v", i, err) // whose kind is that of a request's
+			return fmt.Errorf("sample %d: %s", i, reason(err)) // without its kind, which is that of a request's
 		}
 		s.items[i], s.sizes[i] = f.Item, f.Sizes
 	}

@@ -167,7 +167,7 @@ func tokensRight(j *Judge, answer []float64, sample int) (Result, error) {
 			continue
 		}
 		class, _, err := best(answer[t*j.classes : (t+1)*j.classes])
-		if err != nil && !(padding && j.varies) {
+		if err != nil && (!padding || !j.varies) {
 			return Result{}, fmt.Errorf("token %d: %w", t, err)
 		}
 		classes[t] = float64(class)
