@@ -168,6 +168,7 @@ func TestEveryKindOfModel(t *testing.T) {
 		}
 		c.Close()
 	}
+	t.Run("mosel infer", func(t *testing.T) { inferKinds(t, rest, kinds) })
 	t.Run("tags in a raw body", func(t *testing.T) { rawTags(t, rest) })
 	for _, k := range kinds {
 		if k.replayed {
