@@ -178,11 +178,12 @@ func drawProfile(m *modelpkg.Model, p *modelpkg.Profile, file string) error {
 		Y:      m.Scoring.Title() + ", 95 % interval",
 		LogX:   true,
 		YShare: true,
-	}}
+	}, Bounds: fmt.Sprintf("at least, at a confidence of %v", slo.ConfidenceShown.Float())}
 	for i, v := range p.Variants {
 		a := v.Accuracy
 		chart.Points = append(chart.Points, plot.Point{
 			Name: v.Name, X: choices[i].msPerItem, Y: a.Mean, Low: a.Low, High: a.High, Frontier: choices[i].shown,
+			Bound: a.Bounds(len(m.Bases()))[slo.ConfidenceShown-1].Float(),
 		})
 	}
 	return chart.Save(file)
