@@ -12,6 +12,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/mosel-serve/mosel/internal/modelpkg/modelpkgtest"
@@ -432,5 +433,24 @@ func tagsKind(t *testing.T) kind {
 			floor: mean(scores) - 0.01, want: map[string][]result{"v": {tags}}})
 	}
 	k.asks = append(k.asks, ask{what: "of a token that is none", inputs: []tensor.Tensor{arrayOf("ids", tensor.Shape{1, 1}, []int64{10})}, fault: `input "ids": element 0 is 10`})
+	return k
+}
+
+// stagedTagsKind is tagsKind with its graph in two stages, between which the length varies.
+func stagedTagsKind(t *testing.T) kind {
+	k := tagsKind(t)
+	var embed, head modelpkgtest.Graph
+	embed.Input("ids", tensor.Int64, modelpkgtest.Batch, -1)
+	embed.Weight("table", tensor.FP32, floats(draws(9, 10*3)...), 10, 3)
+	embed.Node("Gather", []string{"table", "ids"}, []string{"features"}, modelpkgtest.Integer("axis", 0))
+	embed.Output("features", tensor.FP32, modelpkgtest.Batch, -1, 3)
+	head.Input("features", tensor.FP32, modelpkgtest.Batch, -1, 3)
+	head.Node("Identity", []string{"features"}, []string{"tags"})
+	head.Output("tags", tensor.FP32, modelpkgtest.Batch, -1, 3)
+	k.name = "staged_tags"
+	k.yaml = strings.Replace(k.yaml, "variants: [{name: v, modalities: [text], path: v.onnx}]",
+		"stages: [{name: embed, path: embed.onnx}, {name: head, path: head.onnx}]\nvariants: [{name: v, modalities: [text], stages: [embed, head]}]", 1)
+	delete(k.files, "v.onnx")
+	k.files["embed.onnx"], k.files["head.onnx"] = embed.File(), head.File()
 	return k
 }

@@ -143,7 +143,7 @@ func TestEveryKindOfModel(t *testing.T) {
 	signKind(t).prepare(t, there)
 	away := serveDir(t, there)
 	kinds := []kind{signKind(t), remoteKind(t, "grpc://"+away.GRPCAddr().String()+"/sign"), stagesKind(t), multilabelKind(t), textsKind(t),
-		pictureKind(t), gridKind(t), tagsKind(t), externalKind(t)}
+		pictureKind(t), gridKind(t), tagsKind(t), stagedTagsKind(t), externalKind(t)}
 	models := t.TempDir()
 	for _, k := range kinds {
 		t.Run("prepare "+k.name, func(t *testing.T) { k.prepare(t, models) })
