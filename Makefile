@@ -16,7 +16,7 @@ ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
 
-.PHONY: help tokenizers build install demo experiments test conformance clients servers examples soak simulate-soak lint vulncheck fuzz bench bench-files bench-stages bench-serve generate setup clean
+.PHONY: help tokenizers openvino build install demo experiments test conformance clients servers examples soak simulate-soak lint vulncheck fuzz bench bench-files bench-stages bench-serve generate setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(MAKEFILE_LIST)
@@ -86,6 +86,14 @@ tokenizers: ## compare ids of 1,000 sentences with the Python package tokenizers
 	@directory=$$(mktemp -d) && trap 'rm -rf "$$directory"' EXIT && \
 		$(PYTHON) internal/media/tokenizer/testdata/golden.py "$$directory" 1000 > "$$directory/log" && \
 		MOSEL_TOKENIZERS="$$directory" $(GO) test -count 1 -run '^TestIDsAreThoseOfPython$$' -v ./internal/media/tokenizer
+
+openvino: ## install ONNX Runtime with OpenVINO from PyPI, run the tests of providers on it, and compare it with the CPU
+	@directory=$$(mktemp -d) && trap 'rm -rf "$$directory"' EXIT && \
+		$(PYTHON) -m pip download --quiet --no-deps --only-binary :all: --dest "$$directory" onnxruntime-openvino==1.24.1 && \
+		$(PYTHON) -m zipfile -e "$$directory"/*.whl "$$directory" && \
+		export MOSEL_ONNXRUNTIME="$$directory/onnxruntime/capi/libonnxruntime.so.1.24.1" MOSEL_REQUIRE_PROVIDERS=openvino && \
+		$(GO) test -count 1 -run Providers ./internal/runtime/ort && \
+		$(GO) test -run '^$$' -bench '^BenchmarkProviders$$' -benchtime 20x ./internal/runtime/ort
 
 bench-files: ## measure what it saves to read only the files that are used, in under a minute
 	$(GO) test -run '^$$' -bench '^BenchmarkFiles$$' -benchtime 60x ./internal/engine

@@ -16,8 +16,9 @@ import (
 
 // checkFlags are those of `mosel check`.
 type checkFlags struct {
-	models string
-	noRun  bool
+	models    string
+	noRun     bool
+	providers []modelpkg.Provider
 }
 
 func checkCommand() *cobra.Command {
@@ -42,6 +43,7 @@ Warnings begin with "warning:". They are not problems.`,
 	}
 	cmd.Flags().BoolVar(&f.noRun, "no-run", false, "do not run the graphs")
 	addModelsFlag(cmd, &f.models)
+	addProvidersFlag(cmd, &f.providers)
 	return cmd
 }
 
@@ -67,7 +69,7 @@ func (f checkFlags) check(cmd *cobra.Command, arg string) error {
 	found := modelpkg.CheckIn(linksWithin(f.models, arg, dir), dir)
 	ran := "not run (--no-run)"
 	if len(found.Problems) == 0 && !f.noRun {
-		if ran, err = tryGraphs(cmd, &found); err != nil {
+		if ran, err = f.tryGraphs(cmd, &found); err != nil {
 			return err
 		}
 	}
@@ -92,13 +94,16 @@ func (f checkFlags) check(cmd *cobra.Command, arg string) error {
 
 // tryGraphs runs the graphs on samples and adds its findings to found. ran says
 // what was done.
-func tryGraphs(cmd *cobra.Command, found *modelpkg.Findings) (ran string, err error) {
+func (f checkFlags) tryGraphs(cmd *cobra.Command, found *modelpkg.Findings) (ran string, err error) {
 	rt, err := ort.Open(cmd.Context(), ort.Config{NoInstall: true})
 	if kind := slo.KindOf(err); err != nil && (kind == slo.KindNotFound || kind == slo.KindUnsupported) {
 		return "not run, because ONNX Runtime is not installed (\"mosel runtime install\" installs it)", nil
 	}
 	if err != nil {
 		return "", err
+	}
+	if err := rt.Use(f.providers, workerLog(cmd)); err != nil {
+		return "", errors.Join(err, rt.Close())
 	}
 	m := found.Model
 	var set *modelpkg.Set
@@ -113,7 +118,11 @@ func tryGraphs(cmd *cobra.Command, found *modelpkg.Findings) (ran string, err er
 	}
 	found.Problems = append(found.Problems, trial.Problems...)
 	found.Warnings = append(found.Warnings, trial.Warnings...)
-	return fmt.Sprintf("run on samples with %s %s", rt.Name(), rt.Version()), nil
+	ran = fmt.Sprintf("run on samples with %s %s", rt.Name(), rt.Version())
+	if f.providers != nil {
+		ran += ", providers " + modelpkg.ProviderNames(f.providers)
+	}
+	return ran, nil
 }
 
 // oneModel accepts the arguments of commands that work on one package.

@@ -14,11 +14,12 @@ import (
 
 // demoFlags are the flags of `mosel demo`.
 type demoFlags struct {
-	modelDir string
-	device   string
-	deadline time.Duration
-	seed     uint64
-	json     string
+	modelDir  string
+	device    string
+	providers []modelpkg.Provider
+	deadline  time.Duration
+	seed      uint64
+	json      string
 }
 
 func demoCommand() *cobra.Command {
@@ -44,6 +45,7 @@ number.`,
 	flags := cmd.Flags()
 	flags.StringVar(&f.modelDir, "model-dir", "", "directory of the model package (default: ./models/MODEL, the only one in ./models, or the built-in example)")
 	flags.StringVar(&f.device, "device", "", "name of the profile to use (default: this machine's, or the only one)")
+	addProvidersFlag(cmd, &f.providers)
 	flags.DurationVar(&f.deadline, "deadline", 100*time.Millisecond, "deadline of every request")
 	flags.Uint64Var(&f.seed, "seed", 1, "seed of the random load; the same seed gives the same load")
 	flags.StringVar(&f.json, "json", "", "write JSON to this file; -: print JSON in place of the table")
@@ -63,7 +65,7 @@ func runDemo(cmd *cobra.Command, args []string, f demoFlags) error {
 	if err != nil {
 		return err
 	}
-	profile, err := modelpkg.FindProfile(samples.Model, f.device)
+	profile, err := modelpkg.FindProfileOn(samples.Model, f.device, f.providers)
 	if err != nil {
 		return err
 	}
@@ -74,7 +76,7 @@ func runDemo(cmd *cobra.Command, args []string, f demoFlags) error {
 	live := newLiveLine(cmd.ErrOrStderr())
 	result, err := demo.Run(cmd.Context(), demo.Config{Samples: samples, Profile: profile, Deadline: f.deadline, Seed: f.seed, Out: out,
 		Live: live.show, Serve: func(ctx context.Context, policy string) (*demo.Serving, error) {
-			return serveDemo(ctx, samples, dir, policy, profile.Device)
+			return serveDemo(ctx, samples, dir, policy, "--device", profile.Device, "--providers", modelpkg.ProviderNames(f.providers))
 		}})
 	live.show("")
 	if err != nil {
@@ -87,8 +89,8 @@ func runDemo(cmd *cobra.Command, args []string, f demoFlags) error {
 }
 
 // serveDemo starts a server for the demonstration and connects to it.
-func serveDemo(ctx context.Context, samples *replay.Samples, dir, policy, device string) (*demo.Serving, error) {
-	server, err := startServer(ctx, dir, policy, "--device", device)
+func serveDemo(ctx context.Context, samples *replay.Samples, dir, policy string, flags ...string) (*demo.Serving, error) {
+	server, err := startServer(ctx, dir, policy, flags...)
 	if err != nil {
 		return nil, err
 	}

@@ -180,7 +180,7 @@ func (r *initReport) open() int { return len(r.Decisions) + len(r.Problems) }
 func (r *initReport) check(cmd *cobra.Command, noRun bool) error {
 	found := modelpkg.CheckText(r.Dir, r.YAML())
 	if len(found.Problems) == 0 && !noRun {
-		ran, err := tryGraphs(cmd, &found)
+		ran, err := checkFlags{}.tryGraphs(cmd, &found)
 		if err != nil {
 			return err
 		}

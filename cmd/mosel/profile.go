@@ -25,6 +25,7 @@ import (
 type profileFlags struct {
 	models       string
 	device       string
+	providers    []modelpkg.Provider
 	threads      int
 	batches      []int
 	quick        bool
@@ -78,7 +79,8 @@ the times again.`,
 	_, threads := moselruntime.Defaults(runtime.GOMAXPROCS(0))
 	flags := cmd.Flags()
 	addModelsFlag(cmd, &f.models)
-	flags.StringVar(&f.device, "device", "", "name of the profile (default: this machine's processor)")
+	flags.StringVar(&f.device, "device", "", "name of the profile (default: this machine's processor, and the providers other than cpu)")
+	addProvidersFlag(cmd, &f.providers)
 	flags.IntVar(&f.threads, "threads", threads, "threads per instance; use the value that 'mosel serve' will use")
 	flags.IntSliceVar(&f.batches, "batches", nil, "batch sizes to time (default: 1, 2, 4, ... up to the model's limit)")
 	flags.BoolVar(&f.quick, "quick", false, "measure roughly: few runs on few samples")
@@ -92,7 +94,7 @@ the times again.`,
 
 // showProfile prints the existing profile.
 func showProfile(cmd *cobra.Command, m *modelpkg.Model, f profileFlags) error {
-	p, err := modelpkg.FindProfile(m, f.device)
+	p, err := modelpkg.FindProfileOn(m, f.device, f.providers)
 	if err != nil {
 		return err
 	}
@@ -124,8 +126,10 @@ func measureProfile(cmd *cobra.Command, m *modelpkg.Model, f profileFlags) error
 		}
 	}
 	note := cmd.ErrOrStderr()
+	opened := workerLog(cmd) // of the first opening
 	open := func(ctx context.Context) (moselruntime.Runtime, error) {
-		rt, err := ort.Open(ctx, ort.Config{Progress: note})
+		rt, err := server.OpenRuntime(ctx, ort.Config{Progress: note}, f.providers, opened)
+		opened = nil
 		if err != nil {
 			return nil, err
 		}
@@ -138,7 +142,7 @@ func measureProfile(cmd *cobra.Command, m *modelpkg.Model, f profileFlags) error
 	for _, w := range m.Warnings {
 		fmt.Fprintln(note, "warning:", w)
 	}
-	origin := modelpkg.Origin{ModelDigest: m.Digest, DatasetDigest: set.Digest, Runtime: rt.Name(), RuntimeVersion: rt.Version()}
+	origin := modelpkg.Origin{ModelDigest: m.Digest, DatasetDigest: set.Digest, Runtime: rt.Name(), RuntimeVersion: rt.Version(), Providers: f.providers}
 	if err := rt.Close(); err != nil {
 		return err
 	}
@@ -170,7 +174,8 @@ func (f profileFlags) options(m *modelpkg.Model) (profiler.Options, error) {
 	if f.quick {
 		o = profiler.Quick()
 	}
-	o.Device, o.Detail = modelpkg.Device()
+	o.Device, o.Detail = modelpkg.Device(f.providers)
+	o.Providers = f.providers
 	if f.device != "" {
 		if err := modelpkg.CheckDevice(f.device); err != nil {
 			return o, usageError{err}

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/runtime/ort"
 	"github.com/mosel-serve/mosel/internal/runtime/ort/library"
 )
@@ -83,6 +85,8 @@ type runtimeReport struct {
 	Found   library.Found   `json:"found"`             // "environment", "system" or "cache"
 	Channel library.Channel `json:"channel,omitempty"` // where a library in the cache came from: "release", "pypi" or "npm"
 	SHA256  string          `json:"sha256"`            // of the library
+	// Providers are the execution providers that the library has.
+	Providers []modelpkg.Provider `json:"providers"`
 }
 
 // openRuntime loads the library, because only loading shows that it works.
@@ -93,7 +97,8 @@ func openRuntime(cmd *cobra.Command, config ort.Config) (runtimeReport, error) {
 	}
 	at := rt.Library()
 	report := runtimeReport{Runtime: rt.Name(), Version: rt.Version(), Path: at.Path, Found: at.Found, Channel: at.Channel}
-	if err := rt.Close(); err != nil {
+	report.Providers, err = rt.Providers()
+	if err := errors.Join(err, rt.Close()); err != nil {
 		return report, err
 	}
 	report.SHA256, err = library.Digest(at.Path)
@@ -107,6 +112,6 @@ func (r runtimeReport) print(w io.Writer) error {
 		library.Cache:       "in the user's cache, installed from " + string(r.Channel),
 	}[r.Found]
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "runtime\t%s %s\npath\t%s\nfound\t%s\nsha256\t%s\n", r.Runtime, r.Version, r.Path, found, r.SHA256)
+	fmt.Fprintf(table, "runtime\t%s %s\npath\t%s\nfound\t%s\nproviders\t%s\nsha256\t%s\n", r.Runtime, r.Version, r.Path, found, modelpkg.ProviderNames(r.Providers), r.SHA256)
 	return table.Flush()
 }

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/grpclog"
 
 	"github.com/mosel-serve/mosel/internal/asynclog"
+	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/obs"
 	"github.com/mosel-serve/mosel/internal/pending"
 	"github.com/mosel-serve/mosel/internal/plan"
@@ -119,6 +120,7 @@ func serveCommand() *cobra.Command {
 	f.Var(&confidence, "accuracy-confidence", "confidence of floors in requests that say nothing of it, such as 0.95; 0: floors are for the expected accuracy")
 	f.IntVar(&cfg.Instances, "instances", cfg.Instances, "number of instances: batches that run at the same time")
 	f.IntVar(&cfg.Threads, "threads", cfg.Threads, "threads per instance")
+	addProvidersFlag(cmd, &cfg.Providers)
 	f.IntVar(&cfg.QueueItemsMax, "queue-items", cfg.QueueItemsMax, "most items in the queue; more requests are refused")
 	f.IntVar(&cfg.QueueJobsMax, "queue-jobs", cfg.QueueJobsMax, "most requests in the queue; more are refused")
 	f.Int64Var(&cfg.QueueBytesMax, "queue-bytes", cfg.QueueBytesMax, "most bytes of tensors in the queue; more requests are refused; 0: no bound")
@@ -249,7 +251,7 @@ func run(ctx context.Context, s *server.Server, cfg server.Config, stop stopping
 		return err
 	}
 	url, ready := addresses(s, cfg.TLS.Certificate != "")
-	cfg.Log.Info("listening, loading models", "addresses", url, "policy", cfg.Policy, "instances", cfg.Instances, "threads", cfg.Threads, "cores", runtime.GOMAXPROCS(0))
+	cfg.Log.Info("listening, loading models", "addresses", url, "policy", cfg.Policy, "instances", cfg.Instances, "threads", cfg.Threads, "cores", runtime.GOMAXPROCS(0), "providers", modelpkg.ProviderNames(cfg.Providers))
 	began := time.Now()
 	err := s.Warm(ctx)
 	switch {

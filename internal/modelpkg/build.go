@@ -271,6 +271,7 @@ func (r *report) buildVariants(m *Model, s *spec) {
 			Path:      r.inside(vs.path),
 			Precision: r.name(vs.precision.Or(precisionDefault), modalityForm, modalityWant),
 			Remote:    r.buildRemote(vs),
+			Providers: r.buildProviders(vs),
 		}
 		v.Steps = r.buildSteps(m, vs)
 		if v.Path != "" {

@@ -15,11 +15,12 @@ type Profile struct {
 	Model          string           `json:"model"`
 	ModelVersion   string           `json:"model_version"`
 	ModelDigest    string           `json:"model_digest"`
-	Device         string           `json:"device"`          // short name; also the file's name
-	DeviceDetail   string           `json:"device_detail"`   // e.g. the processor's own name
-	Threads        int              `json:"threads"`         // intra-op threads of one instance
-	Runtime        string           `json:"runtime"`         // "onnxruntime"
-	RuntimeVersion string           `json:"runtime_version"` // "1.24.3"
+	Device         string           `json:"device"`              // short name; also the file's name
+	DeviceDetail   string           `json:"device_detail"`       // e.g. the processor's own name
+	Threads        int              `json:"threads"`             // intra-op threads of one instance
+	Providers      []Provider       `json:"providers,omitempty"` // of ONNX Runtime, in order of preference; none: plain CPU
+	Runtime        string           `json:"runtime"`             // "onnxruntime"
+	RuntimeVersion string           `json:"runtime_version"`     // "1.24.3"
 	Created        time.Time        `json:"created"`
 	Dataset        string           `json:"dataset"`           // path of the labelled set, in the package
 	DatasetDigest  string           `json:"dataset_digest"`    // "sha256:..."

@@ -59,6 +59,7 @@ func TestProfileRefuses(t *testing.T) {
 		{"format", func(p *Profile) { p.Format = 2 }, "format is 2; this mosel reads 1"},
 		{"digest", func(p *Profile) { p.ModelDigest = "sha256:0123456789abcdef" }, "it was measured for another model: pair 0123456789ab..., but " + m.Dir + " is pair "},
 		{"model", func(p *Profile) { p.Model = "other" }, "run `mosel profile " + m.Dir + "` again"},
+		{"providers", func(p *Profile) { p.Providers = []Provider{"tpu"} }, "its providers are tpu; known are cpu,"},
 		{"threads", func(p *Profile) { p.Threads = 0 }, "threads is 0"},
 		{"device", func(p *Profile) { p.Device = "../x" }, `the device "../x" must be small letters`},
 		{"variants", func(p *Profile) { p.Variants = p.Variants[:1] }, "it has 1 variants; the model has 2"},
@@ -133,7 +134,7 @@ func TestFindProfile(t *testing.T) {
 		t.Errorf("two profiles of other devices: %v", err)
 	}
 	find("gpu", "gpu")
-	own, detail := Device()
+	own, detail := Device(nil)
 	if detail == "" || CheckDevice(own) != nil {
 		t.Errorf("this device is %q, %q", own, detail)
 	}

@@ -37,12 +37,16 @@ func (m *Model) SamplesPath(device string) string {
 	return filepath.Join(m.Dir, profilesDir, device+".samples.npz")
 }
 
-// FindProfile returns the profile to use. A named device must have one. For "" it is
-// the profile of this machine's Device, or else the only one; the caller sees in its
-// Device which it is. Errors have kind not found if there is none to choose, invalid if
-// the chosen one is malformed or of another model, and unavailable if the system could
-// not read it now.
-func FindProfile(m *Model, device string) (*Profile, error) {
+// FindProfile returns the profile to use with plain CPU, see FindProfileOn.
+func FindProfile(m *Model, device string) (*Profile, error) { return FindProfileOn(m, device, nil) }
+
+// FindProfileOn returns the profile to use with a list of providers. A named device must
+// have one. For "" it is the profile of this machine's Device, or else the only one that
+// was measured with these providers, or else the only one; the caller sees in its Device
+// and Providers which it is. Errors have kind not found if there is none to choose,
+// invalid if the chosen one is malformed or of another model, and unavailable if the
+// system could not read it now.
+func FindProfileOn(m *Model, device string, providers []Provider) (*Profile, error) {
 	op := "find a profile of " + m.Name
 	if device != "" {
 		if err := CheckDevice(device); err != nil {
@@ -54,17 +58,32 @@ func FindProfile(m *Model, device string) (*Profile, error) {
 	if err != nil {
 		return nil, fileError(op, err)
 	}
-	own, _ := Device()
+	own, _ := Device(providers)
+	with := names
+	if len(names) > 1 {
+		with = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !measuredOn(m.ProfilePath(name), providers) })
+	}
 	switch {
 	case slices.Contains(names, own):
 		return LoadProfile(m, m.ProfilePath(own))
-	case len(names) == 1:
-		return LoadProfile(m, m.ProfilePath(names[0]))
+	case len(with) == 1:
+		return LoadProfile(m, m.ProfilePath(with[0]))
 	case len(names) == 0:
 		return nil, slo.E(op, slo.KindNotFound, "there is none in %s: run `mosel profile %s` first", filepath.Join(m.Dir, profilesDir), m.Dir)
 	}
 	return nil, slo.E(op, slo.KindNotFound, "there is none for this device (%s): run `mosel profile %s` first, or choose one of %s with --device",
 		own, m.Dir, strings.Join(names, ", "))
+}
+
+// measuredOn reports whether a profile was measured with a list of providers. One that
+// cannot be read is reported when it is chosen.
+func measuredOn(path string, providers []Provider) bool {
+	text, err := readFile(path, profileBytesMax)
+	if err != nil {
+		return false
+	}
+	var p struct{ Providers []Provider }
+	return json.Unmarshal(text, &p) == nil && slices.Equal(p.Providers, providers)
 }
 
 // profileNames returns the devices that the package has profiles for, by name.
@@ -128,6 +147,8 @@ func (p *Profile) fits(m *Model) error {
 			p.Model, shortDigest(p.ModelDigest), m.Dir, m.Name, shortDigest(m.Digest), m.Dir)
 	case p.Metric != "" && p.Metric != m.Scoring.Title():
 		return fmt.Errorf("its metric is %q; the model's is %q", p.Metric, m.Scoring.Title())
+	case slices.ContainsFunc(p.Providers, func(one Provider) bool { return !slices.Contains(Providers(), one) }):
+		return fmt.Errorf("its providers are %s; known are %s", ProviderNames(p.Providers), ProviderNames(Providers()))
 	case p.Threads < 1:
 		return fmt.Errorf("threads is %d; it must be at least 1", p.Threads)
 	case len(p.Variants) != len(m.Variants):
@@ -296,17 +317,36 @@ func CheckDevice(name string) error {
 }
 
 // Device returns a name for this machine's processor, for the file of its profile, such
-// as "cpu-intel-xeon-2.80ghz", and the maker's own name.
-func Device() (name, detail string) {
+// as "cpu-intel-xeon-2.80ghz", and the maker's own name. Providers other than the CPU are
+// part of both, as in "cpu-intel-xeon-2.80ghz-openvino".
+func Device(providers []Provider) (name, detail string) {
 	detail = strings.TrimSpace(cpuid.CPU.BrandName)
+	name = "cpu-" + runtime.GOARCH
 	if detail == "" {
-		return "cpu-" + runtime.GOARCH, runtime.GOARCH
+		detail = runtime.GOARCH
+	} else {
+		name = deviceSlug(detail)
 	}
-	return deviceSlug(detail), detail
+	if PlainCPU(providers) {
+		return name, detail
+	}
+	suffix := ""
+	for _, p := range providers {
+		if p != CPU {
+			suffix += "-" + string(p)
+		}
+	}
+	return clipDevice(name, deviceLength-len(suffix)) + suffix, detail + ", providers " + ProviderNames(providers)
 }
 
 func deviceSlug(brand string) string {
 	plain := deviceNoun.ReplaceAllString(strings.ToLower(brand), " ")
-	name := "cpu-" + strings.Trim(deviceGap.ReplaceAllString(plain, "-"), "-.")
-	return strings.TrimRight(name[:min(len(name), 64)], "-.")
+	return clipDevice("cpu-"+strings.Trim(deviceGap.ReplaceAllString(plain, "-"), "-."), deviceLength)
+}
+
+// deviceLength is the length of the longest name of a device, see deviceForm.
+const deviceLength = 64
+
+func clipDevice(name string, length int) string {
+	return strings.TrimRight(name[:min(len(name), length)], "-.")
 }

@@ -28,16 +28,21 @@ type Origin struct {
 	DatasetDigest  string
 	Runtime        string
 	RuntimeVersion string
+	Providers      []Provider
 }
 
 // Origin returns the origin of the profile's per-sample results.
 func (p *Profile) Origin() Origin {
-	return Origin{p.ModelDigest, p.DatasetDigest, p.Runtime, p.RuntimeVersion}
+	return Origin{p.ModelDigest, p.DatasetDigest, p.Runtime, p.RuntimeVersion, p.Providers}
 }
 
 // sum returns a hash of the origin, to be stored in a file.
 func (o Origin) sum() []byte {
-	sum := sha256.Sum256([]byte(strings.Join([]string{o.ModelDigest, o.DatasetDigest, o.Runtime, o.RuntimeVersion}, " ")))
+	parts := []string{o.ModelDigest, o.DatasetDigest, o.Runtime, o.RuntimeVersion}
+	if o.Providers != nil {
+		parts = append(parts, ProviderNames(o.Providers))
+	}
+	sum := sha256.Sum256([]byte(strings.Join(parts, " ")))
 	return sum[:]
 }
 

@@ -93,7 +93,9 @@ type variantSpec struct {
 	stages     []word
 	precision  word
 	remote     remoteSpec
-	places     int // how many of path, stages and remote it has
+	providers  []word
+	provided   place // of the list of providers
+	places     int   // how many of path, stages and remote it has
 }
 
 // readSpec reads the whole file and reports every mistake of form.
@@ -246,6 +248,7 @@ func (r *report) variant(n *yaml.Node) variantSpec {
 			r.List(n, "a variant's stages", stagesMax, func(n *yaml.Node) { v.stages = append(v.stages, r.Text(n, "a stage")) })
 		}),
 		strictyaml.Optional("precision", r.Into(&v.precision, "a variant's precision")),
+		strictyaml.Optional("providers", func(n *yaml.Node) { r.readProviders(n, &v) }),
 	}, r.remoteFields(&v)...))
 	if n.Kind == yaml.MappingNode && v.places != 1 {
 		r.At(v.Place, "a variant needs one of path (of its graph), stages and remote")

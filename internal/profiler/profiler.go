@@ -19,14 +19,16 @@ import (
 
 // Options configure a profile. Default sets what does not depend on the model.
 type Options struct {
-	Device  string        // name of the device
-	Detail  string        // the device in its maker's words
-	Threads int           // intra-op threads, as the server will use
-	Batches []int         // ascending from 1; nil: Ladder of the model's limit
-	Warmup  int           // untimed runs of every batch size
-	Trials  int           // least number of timed runs of every batch size
-	Budget  time.Duration // for more timed runs, up to TrialsMax of each size
-	Items   int           // labelled samples to use, evenly spread; 0: all
+	Device  string // name of the device
+	Detail  string // the device in its maker's words
+	Threads int    // intra-op threads, as the server will use
+	// Providers are those that the runtime uses, for the profile's record.
+	Providers []modelpkg.Provider
+	Batches   []int         // ascending from 1; nil: Ladder of the model's limit
+	Warmup    int           // untimed runs of every batch size
+	Trials    int           // least number of timed runs of every batch size
+	Budget    time.Duration // for more timed runs, up to TrialsMax of each size
+	Items     int           // labelled samples to use, evenly spread; 0: all
 
 	// Answers has known answers, which are not computed again. Variants without answers
 	// in it are run. Nil: none.
@@ -215,7 +217,7 @@ func (r *run) measure() error {
 	}
 	defer rt.Close()
 	r.name, r.version = rt.Name(), rt.Version()
-	r.samples.Origin = modelpkg.Origin{ModelDigest: r.m.Digest, DatasetDigest: r.set.Digest, Runtime: r.name, RuntimeVersion: r.version}
+	r.samples.Origin = modelpkg.Origin{ModelDigest: r.m.Digest, DatasetDigest: r.set.Digest, Runtime: r.name, RuntimeVersion: r.version, Providers: r.o.Providers}
 	instance, err := rt.Load(r.ctx, r.m, runtime.Options{Threads: r.o.Threads})
 	if err != nil {
 		return err
@@ -261,7 +263,7 @@ func (r *run) once(instance runtime.Instance, variant, batch, from int) (time.Du
 func (r *run) profile() *modelpkg.Profile {
 	p := &modelpkg.Profile{
 		Format: modelpkg.ProfileFormat, Model: r.m.Name, ModelVersion: r.m.Version, ModelDigest: r.m.Digest,
-		Device: r.o.Device, DeviceDetail: r.o.Detail, Threads: r.o.Threads,
+		Device: r.o.Device, DeviceDetail: r.o.Detail, Threads: r.o.Threads, Providers: r.o.Providers,
 		Runtime: r.name, RuntimeVersion: r.version, Created: time.Now().UTC().Truncate(time.Second),
 		Dataset: r.m.Evaluation.Profile, DatasetDigest: r.set.Digest, Samples: r.set.Len(), Metric: r.m.Scoring.Title(), Lengths: r.lengths(),
 	}

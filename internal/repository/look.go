@@ -90,7 +90,7 @@ func (r *Repository) load(dir string) (engine.Served, error) {
 	if err != nil {
 		return engine.Served{}, err
 	}
-	profile, err := modelpkg.FindProfile(m, r.cfg.Device)
+	profile, err := modelpkg.FindProfileOn(m, r.cfg.Device, r.cfg.Providers)
 	if err != nil {
 		if _, list := os.ReadDir(filepath.Join(dir, "profiles")); modelpkg.IsSystemFault(list) {
 			err = list // a profile may be there that cannot be listed now
@@ -99,6 +99,10 @@ func (r *Repository) load(dir string) (engine.Served, error) {
 	}
 	for _, warning := range slices.Concat(m.Warnings, profile.Warnings()) {
 		r.cfg.Log.Warn("warning about a model package", "directory", dir, "warning", warning)
+	}
+	if !slices.Equal(profile.Providers, r.cfg.Providers) {
+		r.cfg.Log.Warn("the profile was measured with other providers, so its accuracies may not be those of this server: mosel profile "+dir+" --providers "+modelpkg.ProviderNames(r.cfg.Providers),
+			"directory", dir, "profile", profile.Device, "measured with", modelpkg.ProviderNames(profile.Providers), "providers", modelpkg.ProviderNames(r.cfg.Providers))
 	}
 	if path, mode := writable(m); path != "" {
 		r.cfg.Log.Warn("users other than its owner may write a model package, and so decide what is run: chmod -R go-w "+dir,

@@ -42,6 +42,8 @@ type Config struct {
 	Only []string
 	// Device names the profile to plan by; "" finds it, see modelpkg.FindProfile.
 	Device string
+	// Providers are those that graphs run on, see modelpkg.FindProfileOn.
+	Providers []modelpkg.Provider
 	// Strict makes an error in one package an error of Open and Serve.
 	Strict bool
 	Log    *slog.Logger

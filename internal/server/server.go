@@ -24,6 +24,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/access"
 	"github.com/mosel-serve/mosel/internal/api"
 	"github.com/mosel-serve/mosel/internal/engine"
+	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/obs"
 	"github.com/mosel-serve/mosel/internal/pending"
 	"github.com/mosel-serve/mosel/internal/plan"
@@ -60,6 +61,9 @@ type Config struct {
 	Policy    plan.Policy
 	Instances int
 	Threads   int // intra-op threads of each instance
+	// Providers are the execution providers of ONNX Runtime, in order of preference; nil:
+	// plain CPU.
+	Providers []modelpkg.Provider
 
 	// BatchTimeMax is how long a batch may run; 0: engine.BatchTimeMaxDefault.
 	BatchTimeMax time.Duration
@@ -171,7 +175,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, registry: obs.Registry(), failed: make(chan error, 3), grpcStopped: make(chan struct{}), turn: make(chan struct{}, 1)}
 	s.life, s.endLife = context.WithCancel(context.Background())
 	var err error
-	s.models, err = repository.Open(repository.Config{Dir: cfg.ModelsDir, Only: cfg.Only, Device: cfg.Device, Strict: cfg.Strict,
+	s.models, err = repository.Open(repository.Config{Dir: cfg.ModelsDir, Only: cfg.Only, Device: cfg.Device, Providers: cfg.Providers, Strict: cfg.Strict,
 		Log: cfg.Log, Work: cfg.Work})
 	if err != nil {
 		return nil, err
@@ -397,18 +401,33 @@ func (s *Server) warm(ctx context.Context) error {
 func InPlace(graphs runtime.Runtime, log *slog.Logger) runtime.Runtime {
 	config := dispatch.Config{Graphs: graphs, Remote: remote.New()}
 	if rt, ok := graphs.(*ort.Runtime); ok {
-		config.Isolated = isolated.New(isolated.Config{Name: rt.Name(), Version: rt.Version(), Env: rt.Environment(), Log: log})
+		config.Isolated = isolated.New(isolated.Config{Name: rt.Name(), Version: rt.Version(), Arguments: rt.Arguments(), Env: rt.Environment(), Log: log})
 	}
 	return dispatch.New(config)
 }
 
-// openRuntime opens ONNX Runtime, and installs it first if that is needed.
+// openRuntime opens ONNX Runtime with the configured providers, and installs it first if
+// that is needed.
 func (s *Server) openRuntime(ctx context.Context) (rt runtime.Runtime, err error) {
-	left := s.cfg.Work.Do(ctx, "opening ONNX Runtime", func() { rt, err = ort.Open(ctx, ort.Config{Progress: progress{s.cfg.Log}}) })
+	left := s.cfg.Work.Do(ctx, "opening ONNX Runtime", func() {
+		rt, err = OpenRuntime(ctx, ort.Config{Progress: progress{s.cfg.Log}}, s.cfg.Providers, s.cfg.Log)
+	})
 	if left != nil {
 		return nil, slo.E("open ONNX Runtime", slo.KindCancelled, "%w", left)
 	}
 	return rt, err
+}
+
+// OpenRuntime opens ONNX Runtime to run graphs on these providers.
+func OpenRuntime(ctx context.Context, config ort.Config, providers []modelpkg.Provider, log *slog.Logger) (*ort.Runtime, error) {
+	rt, err := ort.Open(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	if err := rt.Use(providers, log); err != nil {
+		return nil, errors.Join(err, rt.Close())
+	}
+	return rt, nil
 }
 
 var errEnded = slo.E("warm up", slo.KindUnavailable, "the server has been shut down")

@@ -30,6 +30,8 @@ type Config struct {
 	Name, Version string
 	// Command starts a worker; nil: this program, with the argument "worker".
 	Command []string
+	// Arguments come after the command.
+	Arguments []string
 	// Env is all of a worker's environment.
 	Env []string
 	// Log gets what workers write to their standard error, with the model's name.

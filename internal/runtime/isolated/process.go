@@ -46,7 +46,7 @@ func start(config Config, model string) (*worker, error) {
 	}
 	defer theirs.Close()
 	words := &words{log: config.Log.With("model", model)}
-	cmd := exec.Command(config.Command[0], slices.Concat(config.Command[1:], []string{model})...) // the name is for who lists processes
+	cmd := exec.Command(config.Command[0], slices.Concat(config.Command[1:], config.Arguments, []string{model})...) // the name is for who lists processes
 	cmd.Args[0] = "mosel"
 	cmd.Env = append([]string{}, config.Env...) // not nil, which is all of ours
 	cmd.Dir = os.TempDir()

@@ -14,8 +14,9 @@ enum {
 	GetErrorCode = 1, GetErrorMessage = 2, Run = 9, CreateTensorAsOrtValue = 48, CreateTensorWithDataAsOrtValue = 49,
 	IsTensor = 50, GetTensorMutableData = 51, GetStringTensorDataLength = 53, GetStringTensorContent = 54, GetTensorElementType = 60, GetDimensionsCount = 61, GetDimensions = 62,
 	GetTensorTypeAndShape = 65, GetAllocatorWithDefaultOptions = 78, ReleaseStatus = 93, ReleaseValue = 96, ReleaseTensorTypeAndShapeInfo = 99,
-	AddRunConfigEntry = 165, GetResizedStringTensorElementBuffer = 252,
-	tableVersion = 16 // of the interface, in which all of these exist
+	GetAvailableProviders = 125, ReleaseAvailableProviders = 126, AddRunConfigEntry = 165, GetResizedStringTensorElementBuffer = 252,
+	GetEpGraphAssignmentInfo = 407, EpAssignedSubgraphGetEpName = 408, EpAssignedSubgraphGetNodes = 409,
+	tableVersion = 24 // of the interface, in which all of these exist
 };
 
 typedef struct {
@@ -114,6 +115,29 @@ static void *newTexts(const int64_t *shape, size_t rank, const unsigned char *da
 // each begins.
 static void *texts(void *value, void *data, size_t bytes, size_t *begins, size_t count) {
 	return ((void *(*)(const void *, void *, size_t, size_t *, size_t))api[GetStringTensorContent])(value, data, bytes, begins, count);
+}
+
+// availableProviders returns the names of the execution providers of the library, and
+// releaseProviders frees them.
+static void *availableProviders(char ***list, int *count) {
+	return ((void *(*)(char ***, int *))api[GetAvailableProviders])(list, count);
+}
+
+static void releaseProviders(char **list, int count) {
+	releaseStatus(((void *(*)(char **, int))api[ReleaseAvailableProviders])(list, count));
+}
+
+// parts returns the parts that a session has divided its graph into. They are the session's.
+static void *parts(void *session, void *const **list, size_t *count) {
+	return ((void *(*)(void *, void *const **, size_t *))api[GetEpGraphAssignmentInfo])(session, list, count);
+}
+
+// part returns the provider that runs a part, and its number of operators.
+static void *part(void *const *list, size_t i, const char **provider, size_t *operators) {
+	void *const *nodes = NULL;
+	void *status = ((void *(*)(const void *, const char **))api[EpAssignedSubgraphGetEpName])(list[i], provider);
+	if (status == NULL) status = ((void *(*)(const void *, void *const **, size_t *))api[EpAssignedSubgraphGetNodes])(list[i], &nodes, operators);
+	return status;
 }
 */
 import "C"
@@ -276,4 +300,38 @@ func describe(value handle) (described, error) {
 		shape[i] = int64(d.shape[i])
 	}
 	return described{onnx.TensorElementDataType(d.element), shape, d.data, int(d.textBytes)}, nil
+}
+
+// availableProviders returns the names of the execution providers of the library.
+func availableProviders() ([]string, error) {
+	var list **C.char
+	var count C.int
+	if err := take(C.availableProviders(&list, &count)); err != nil {
+		return nil, err
+	}
+	defer C.releaseProviders(list, count)
+	var found []string
+	for _, name := range unsafe.Slice(list, count) {
+		found = append(found, C.GoString(name))
+	}
+	return found, nil
+}
+
+// placements returns the number of operators of a session's graph by provider.
+func placements(session handle) (map[string]int, error) {
+	var list *unsafe.Pointer
+	var count C.size_t
+	if err := take(C.parts(session, &list, &count)); err != nil {
+		return nil, err
+	}
+	counts := map[string]int{}
+	for i := range count {
+		var provider *C.char
+		var operators C.size_t
+		if err := take(C.part(list, i, &provider, &operators)); err != nil {
+			return nil, err
+		}
+		counts[C.GoString(provider)] += int(operators)
+	}
+	return counts, nil
 }

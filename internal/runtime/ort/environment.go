@@ -3,6 +3,7 @@ package ort
 import (
 	"os"
 
+	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/runtime/ort/library"
 )
 
@@ -19,4 +20,12 @@ func (r *Runtime) Environment() []string {
 		}
 	}
 	return list
+}
+
+// Arguments are those of a process that is to use the same providers.
+func (r *Runtime) Arguments() []string {
+	if len(r.providers) == 0 {
+		return nil
+	}
+	return []string{"--providers", modelpkg.ProviderNames(r.providers)}
 }

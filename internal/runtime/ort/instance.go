@@ -166,11 +166,16 @@ func (in *instance) load(variant, threads int, files *files) error {
 	if in.steps[variant] != nil {
 		return nil
 	}
+	c := choice{variant: variant, threads: threads}
+	var err error
+	if c.providers, err = in.runtime.providersOf(in.model, variant); err != nil {
+		return slo.E("load "+variantName(in.model, variant), slo.KindUnsupported, "%w", err)
+	}
 	steps, paths := in.model.StepsOf(variant)
 	list := make([]step, 0, len(steps))
 	outputs := 0
 	for i, declared := range steps {
-		s, err := in.session(key{model: in.model, path: paths[i]}, declared, variant, threads, files)
+		s, err := in.session(paths[i], declared, c, files)
 		if err != nil {
 			for _, made := range list {
 				made.free()
@@ -196,14 +201,18 @@ func (s step) free() {
 }
 
 // session returns the instance's session of a graph, which several variants may share.
-func (in *instance) session(k key, declared modelpkg.Step, variant, threads int, files *files) (*session, error) {
-	if threads > 1 {
+func (in *instance) session(path string, declared modelpkg.Step, c choice, files *files) (*session, error) {
+	k := key{model: in.model, path: path}
+	if !modelpkg.PlainCPU(c.providers) {
+		k.providers = modelpkg.ProviderNames(c.providers)
+	}
+	if c.threads > 1 || !concurrent(c.providers) {
 		k.owner = in
 	}
 	if s := in.keys[k]; s != nil {
 		return s, nil
 	}
-	s, err := in.runtime.acquire(k, variant, declared, threads, files)
+	s, err := in.runtime.acquire(k, c, declared, files)
 	if err == nil {
 		in.keys[k] = s
 	}

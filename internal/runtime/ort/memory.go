@@ -87,7 +87,7 @@ func newShrinker() (*shrinker, error) {
 }
 
 func (s *shrinker) open() error {
-	options, err := sessionOptions(1)
+	options, err := sessionOptions(1, nil)
 	if err != nil {
 		return err
 	}

@@ -38,12 +38,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
 
 	onnx "github.com/yalue/onnxruntime_go"
 
+	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/runtime/ort/library"
 	"github.com/mosel-serve/mosel/internal/slo"
@@ -59,13 +61,15 @@ type Config = library.Config
 // Runtime is ONNX Runtime. All Runtimes of a process are handles of one environment,
 // which the first Open makes and the last Close destroys.
 type Runtime struct {
-	version  string
-	library  library.Location
-	mu       sync.Mutex
-	sessions map[key]*session // sessions in use
-	closed   bool
-	loading  int           // loads in progress
-	settled  chan struct{} // closed when no load is in progress; made with the first
+	version   string
+	library   library.Location
+	mu        sync.Mutex
+	providers []modelpkg.Provider // that loads use; nil: plain CPU
+	log       *slog.Logger        // of where operators run; nil: none
+	sessions  map[key]*session    // sessions in use
+	closed    bool
+	loading   int           // loads in progress
+	settled   chan struct{} // closed when no load is in progress; made with the first
 }
 
 var _ runtime.Runtime = (*Runtime)(nil)

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync/atomic"
 
 	onnx "github.com/yalue/onnxruntime_go"
@@ -17,9 +19,10 @@ import (
 // key identifies a session that instances may share. It has the Model value, so a
 // package that was read again, and may have changed, gets new sessions.
 type key struct {
-	model *modelpkg.Model
-	path  string    // of the graph, in the package
-	owner *instance // nil: shared. Sessions with threads of their own are not.
+	model     *modelpkg.Model
+	path      string    // of the graph, in the package
+	providers string    // that run it; "": plain CPU
+	owner     *instance // nil: shared. Sessions with threads of their own are not.
 }
 
 // session is a loaded graph and the number of instances that use it.
@@ -45,7 +48,7 @@ func (s *session) destroy() error { return s.graph.Destroy() }
 
 // acquire returns the session of a graph. It loads the graph unless another instance
 // has, and waits if another one is loading it. Nothing else waits meanwhile.
-func (r *Runtime) acquire(k key, variant int, step modelpkg.Step, threads int, files *files) (*session, error) {
+func (r *Runtime) acquire(k key, c choice, step modelpkg.Step, files *files) (*session, error) {
 	r.mu.Lock()
 	s := r.sessions[k]
 	if s != nil {
@@ -70,8 +73,17 @@ func (r *Runtime) acquire(k key, variant int, step modelpkg.Step, threads int, f
 		s.err = err
 		return nil, err
 	}
-	s.err = s.load(k, variant, step, threads, dir)
+	if s.err = s.load(k, c, step, dir); s.err == nil {
+		r.tell(k, s)
+	}
 	return s, s.err
+}
+
+// choice is how an instance runs a variant.
+type choice struct {
+	variant   int
+	threads   int
+	providers []modelpkg.Provider
 }
 
 // release gives a session back. The last user frees it.
@@ -128,8 +140,8 @@ func (f *files) delete() {
 
 // load makes the session from a graph's file in a directory. The binding needs names of
 // inputs and outputs, which the first variant's step gives; runs use their own.
-func (s *session) load(k key, variant int, step modelpkg.Step, threads int, dir string) error {
-	op := "load " + variantName(k.model, variant)
+func (s *session) load(k key, c choice, step modelpkg.Step, dir string) error {
+	op := "load " + variantName(k.model, c.variant)
 	file := filepath.Join(dir, filepath.FromSlash(k.path))
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
 		return slo.E(op, slo.KindNotFound, "%w", err)
@@ -138,24 +150,35 @@ func (s *session) load(k key, variant int, step modelpkg.Step, threads int, dir 
 	for _, source := range step.Inputs {
 		inputs = append(inputs, source.Name)
 	}
-	options, err := sessionOptions(threads)
-	if err != nil {
-		return slo.E(op, slo.KindInternal, "%w", err)
+	return keepSignalStack(func() error {
+		options, err := sessionOptions(c.threads, c.providers)
+		if err != nil {
+			return slo.E(op, slo.KindInternal, "%w", err)
+		}
+		defer options.Destroy() //nolint:errcheck // the session has its own copy, and Destroy fails only for nil
+		graph, err := onnx.NewDynamicAdvancedSession(file, inputs, step.Outputs, options)
+		if err != nil {
+			return slo.E(op, slo.KindInvalid, "%s: %w", k.path, c.explained(err))
+		}
+		if err := s.use(graph); err != nil {
+			return slo.E(op, slo.KindInternal, "%w", err)
+		}
+		return nil
+	})
+}
+
+// explained is an error of a graph that cannot be loaded.
+func (c choice) explained(err error) error {
+	f := &failure{message: err.Error()}
+	if !modelpkg.PlainCPU(c.providers) && !slices.Contains(c.providers, modelpkg.CPU) && strings.Contains(f.message, "fallback to CPU EP has been explicitly disabled") {
+		return fmt.Errorf("some of its operators cannot run on %s: end --providers with cpu to run these on the processor (%w)", modelpkg.ProviderNames(c.providers), f)
 	}
-	defer options.Destroy() //nolint:errcheck // the session has its own copy, and Destroy fails only for nil
-	graph, err := onnx.NewDynamicAdvancedSession(file, inputs, step.Outputs, options)
-	if err != nil {
-		return slo.E(op, slo.KindInvalid, "%s: %w", k.path, &failure{message: err.Error()})
-	}
-	if err := s.use(graph); err != nil {
-		return slo.E(op, slo.KindInternal, "%w", err)
-	}
-	return nil
+	return f
 }
 
 // sessionOptions returns the options for every graph; the package comment has the
 // measurements behind them.
-func sessionOptions(threads int) (*onnx.SessionOptions, error) {
+func sessionOptions(threads int, providers []modelpkg.Provider) (*onnx.SessionOptions, error) {
 	o, err := onnx.NewSessionOptions()
 	if err != nil {
 		return nil, err
@@ -168,6 +191,7 @@ func sessionOptions(threads int) (*onnx.SessionOptions, error) {
 		o.SetMemPattern(false),
 		o.AddSessionConfigEntry("session.use_env_allocators", "1"),
 		o.AddSessionConfigEntry("session.intra_op.allow_spinning", "0"),
+		addProviders(o, threads, providers),
 	)
 	if err != nil {
 		return nil, errors.Join(err, o.Destroy())
