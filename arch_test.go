@@ -53,6 +53,7 @@ var rooms = []room{
 	{dir: "internal/modelpkg/modelpkgtest", imports: []string{"tensor", "internal/stats", "internal/modelpkg"}},
 	{dir: "internal/runtime", imports: []string{"tensor", "internal/slo", "internal/modelpkg"}},
 	{dir: "internal/runtime/runtimetest", imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime"}},
+	{dir: "internal/runtime/sizing", imports: []string{"internal/modelpkg", "internal/runtime"}, tests: []string{"tensor"}},
 	{
 		dir:     "internal/runtime/fake",
 		imports: []string{"tensor", "internal/slo", "internal/stats", "internal/modelpkg", "internal/runtime"},
@@ -74,11 +75,7 @@ var rooms = []room{
 		imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime"},
 		tests:   []string{"internal/runtime/runtimetest", "internal/runtime/fake", "internal/runtime/ort"},
 	},
-	{
-		dir:     "internal/runtime/dispatch",
-		imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime"},
-		tests:   []string{"internal/runtime/runtimetest", "internal/runtime/fake"},
-	},
+	{dir: "internal/runtime/dispatch", imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime"}, tests: []string{"internal/runtime/runtimetest", "internal/runtime/fake"}},
 	{dir: "internal/profiler", imports: []string{"tensor", "internal/slo", "internal/stats", "internal/modelpkg", "internal/runtime"}},
 	{dir: "internal/proposal", imports: []string{"tensor", "internal/modelpkg", "internal/media/tokenizer"}, tests: []string{"internal/modelpkg/modelpkgtest", "internal/profiler", "internal/runtime/ort"}},
 	{dir: "internal/replay", imports: []string{"tensor", "client", "client/clientgrpc", "internal/slo", "internal/stats", "internal/score", "internal/modelpkg", "internal/workload"}, tests: []string{"oip"}},
@@ -119,7 +116,7 @@ var rooms = []room{
 	},
 	{
 		dir: "internal/server",
-		imports: []string{"internal/slo", "internal/pending", "internal/access", "internal/modelpkg", "internal/runtime", "internal/runtime/ort", "internal/runtime/remote", "internal/runtime/isolated", "internal/runtime/dispatch", "internal/plan", "internal/sched",
+		imports: []string{"internal/slo", "internal/pending", "internal/access", "internal/modelpkg", "internal/runtime", "internal/runtime/ort", "internal/runtime/remote", "internal/runtime/isolated", "internal/runtime/dispatch", "internal/runtime/sizing", "internal/plan", "internal/sched",
 			"internal/obs", "internal/engine", "internal/repository", "internal/api"},
 		tests: []string{"tensor", "oip", "oip/inference", "client", "client/clientgrpc", "internal/modelpkg/modelpkgtest", "internal/runtime/fake"},
 	},

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
@@ -76,7 +75,7 @@ the times again.`,
 			return measureProfile(cmd, m, f)
 		},
 	}
-	_, threads := moselruntime.Defaults(runtime.GOMAXPROCS(0))
+	_, threads := moselruntime.Defaults(moselruntime.Cores())
 	flags := cmd.Flags()
 	addModelsFlag(cmd, &f.models)
 	flags.StringVar(&f.device, "device", "", "name of the profile (default: this machine's processor, and the providers other than cpu)")

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 
@@ -21,6 +20,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/obs"
 	"github.com/mosel-serve/mosel/internal/pending"
 	"github.com/mosel-serve/mosel/internal/plan"
+	moselruntime "github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/server"
 	"github.com/spf13/cobra"
 )
@@ -66,7 +66,7 @@ not end in time; the message names it.
 one request, and why.`
 
 func serveCommand() *cobra.Command {
-	cfg := server.Default(runtime.GOMAXPROCS(0))
+	cfg := server.Default(moselruntime.Cores())
 	confidence := confidenceFlag{}
 	policy, format, verbose, stop := "mosel", "text", false, stopping{drain: drainDefault}
 	cmd := &cobra.Command{
@@ -92,6 +92,7 @@ func serveCommand() *cobra.Command {
 				return usageError{err}
 			}
 			defer flush()
+			cfg.Measure = !cmd.Flags().Changed("instances") && !cmd.Flags().Changed("threads")
 			cfg.API.Version = thisVersion().Version
 			if !cmd.Flags().Changed("models") {
 				if err := findModels(&cfg, args); err != nil {
@@ -118,7 +119,7 @@ func serveCommand() *cobra.Command {
 	f.StringVar(&cfg.API.ClientHeader, "client-header", cfg.API.ClientHeader, "header that identifies the client for fair sharing; empty: no header is used")
 	f.StringVar(&policy, "policy", policy, "how variants are chosen: "+strings.Join(plan.Policies(), ", "))
 	f.Var(&confidence, "accuracy-confidence", "confidence of floors in requests that say nothing of it, such as 0.95; 0: floors are for the expected accuracy")
-	f.IntVar(&cfg.Instances, "instances", cfg.Instances, "number of instances: batches that run at the same time")
+	f.IntVar(&cfg.Instances, "instances", cfg.Instances, "number of instances: batches that run at the same time; unless this or --threads is given, a measurement of a second at start chooses, up to the default")
 	f.IntVar(&cfg.Threads, "threads", cfg.Threads, "threads per instance")
 	addProvidersFlag(cmd, &cfg.Providers)
 	f.IntVar(&cfg.QueueItemsMax, "queue-items", cfg.QueueItemsMax, "most items in the queue; more requests are refused")
@@ -251,7 +252,7 @@ func run(ctx context.Context, s *server.Server, cfg server.Config, stop stopping
 		return err
 	}
 	url, ready := addresses(s, cfg.TLS.Certificate != "")
-	cfg.Log.Info("listening, loading models", "addresses", url, "policy", cfg.Policy, "instances", cfg.Instances, "threads", cfg.Threads, "cores", runtime.GOMAXPROCS(0), "providers", modelpkg.ProviderNames(cfg.Providers))
+	cfg.Log.Info("listening, loading models", "addresses", url, "policy", cfg.Policy, "cores", moselruntime.Cores(), "providers", modelpkg.ProviderNames(cfg.Providers))
 	began := time.Now()
 	err := s.Warm(ctx)
 	switch {

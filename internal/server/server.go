@@ -61,6 +61,9 @@ type Config struct {
 	Policy    plan.Policy
 	Instances int
 	Threads   int // intra-op threads of each instance
+	// Measure has a short measurement choose Instances and Threads when the runtime is
+	// open. Instances is then the most that it may choose.
+	Measure bool
 	// Providers are the execution providers of ONNX Runtime, in order of preference; nil:
 	// plain CPU.
 	Providers []modelpkg.Provider
@@ -96,8 +99,7 @@ const (
 )
 
 // Default is the configuration of `mosel serve` without flags: localhost, on
-// Triton's ports, one instance of one thread on every core but one. That core is for
-// the network and for planning.
+// Triton's ports, with the instances and threads of runtime.Defaults.
 func Default(cores int) Config {
 	instances, threads := runtime.Defaults(cores)
 	return Config{Addr: "127.0.0.1:8000", GRPCAddr: "127.0.0.1:8001", MetricsAddr: "127.0.0.1:8002", WatchEvery: 2 * time.Second,
@@ -378,6 +380,7 @@ func (s *Server) warm(ctx context.Context) error {
 		}
 		s.runtime = rt
 	}
+	s.size(ctx)
 	e, err := engine.New(ctx, engine.Config{Policy: s.cfg.Policy, Instances: s.cfg.Instances, Threads: s.cfg.Threads, BatchTimeMax: s.cfg.BatchTimeMax,
 		QueueItemsMax: s.cfg.QueueItemsMax, QueueJobsMax: s.cfg.QueueJobsMax, QueueBytesMax: s.cfg.QueueBytesMax,
 		Metrics: s.registry, Recent: s.cfg.Recent, LogDropped: s.cfg.LogDropped, Vital: s.api.Vital, Log: s.cfg.Log, Work: s.cfg.Work}, InPlace(s.runtime, s.cfg.Log))

@@ -171,7 +171,8 @@ func TestPlacement(t *testing.T) {
 }
 
 // BenchmarkProviders runs the same batches of models/digits on the CPU and on every
-// other provider of the library, in turn.
+// other provider of the library, in turn, and reports the fastest run of each, which
+// other programs disturb least.
 func BenchmarkProviders(b *testing.B) {
 	for _, list := range usable(b) {
 		m := digits(b, 32)
@@ -193,11 +194,8 @@ func BenchmarkProviders(b *testing.B) {
 							times[i] = append(times[i], time.Since(began))
 						}
 					}
-					median := func(list []time.Duration) float64 {
-						slices.Sort(list)
-						return float64(list[len(list)/2].Microseconds()) / 1000
-					}
-					cpu, other := median(times[0]), median(times[1])
+					fastest := func(list []time.Duration) float64 { return float64(slices.Min(list).Microseconds()) / 1000 }
+					cpu, other := fastest(times[0]), fastest(times[1])
 					b.ReportMetric(cpu, "ms-cpu")
 					b.ReportMetric(other, "ms-"+string(list[0]))
 					b.ReportMetric(other/cpu, "ratio")
