@@ -2,14 +2,11 @@ package ort
 
 import (
 	"bytes"
-	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/runtime"
@@ -168,58 +165,4 @@ func TestPlacement(t *testing.T) {
 	if got != "openvino 12, cpu 3, cuda 3" {
 		t.Errorf("%q", got)
 	}
-}
-
-// BenchmarkProviders runs the same batches of models/digits on the CPU and on every
-// other provider of the library, in turn, and reports the fastest run of each, which
-// other programs disturb least.
-func BenchmarkProviders(b *testing.B) {
-	for _, list := range usable(b) {
-		m := digits(b, 32)
-		here, there := loadOn(b, m, nil), loadOn(b, m, list)
-		for v, variant := range m.Variants {
-			for _, n := range []int{1, 32} {
-				b.Run(fmt.Sprintf("%s/%s/%d", list[0], variant.Name, n), func(b *testing.B) {
-					items := batch(m, n)
-					var times [2][]time.Duration
-					for b.Loop() {
-						for i, in := range []runtime.Instance{here, there} {
-							if _, err := in.Run(b.Context(), v, items); err != nil { // the caches are warm then
-								b.Fatal(err)
-							}
-							began := time.Now()
-							if _, err := in.Run(b.Context(), v, items); err != nil {
-								b.Fatal(err)
-							}
-							times[i] = append(times[i], time.Since(began))
-						}
-					}
-					fastest := func(list []time.Duration) float64 { return float64(slices.Min(list).Microseconds()) / 1000 }
-					cpu, other := fastest(times[0]), fastest(times[1])
-					b.ReportMetric(cpu, "ms-cpu")
-					b.ReportMetric(other, "ms-"+string(list[0]))
-					b.ReportMetric(other/cpu, "ratio")
-				})
-			}
-		}
-	}
-}
-
-// loadOn loads a model on providers, for the duration of the benchmark.
-func loadOn(b *testing.B, m *modelpkg.Model, list []modelpkg.Provider) runtime.Instance {
-	b.Helper()
-	rt := open(b)
-	if err := rt.Use(list, nil); err != nil {
-		b.Fatal(err)
-	}
-	in, err := rt.Load(b.Context(), m, runtime.Options{Threads: 1})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		if err := errors.Join(in.Close(), rt.Close()); err != nil {
-			b.Error(err)
-		}
-	})
-	return in
 }
