@@ -38,7 +38,9 @@ type deployment struct {
 	samples   []modelpkg.Fitted             // a few, all of the same lengths, until it is warm
 	sized     []string                      // by variant: the output whose size was seen to depend on values, "" if none was
 	scale     []float64                     // by variant: how much slower than profiled, as warming up saw it
-	instances []*instance                   // by worker, nil where that is lost; the loop's while it is served
+	away      plan.Set                      // the routes that need a server that is away; the loop's
+	sites     []*site                       // where its variants run
+	instances []*instance                   // by worker, see on; the loop's while it is served
 	mending   map[sched.InstanceID]*mending // by worker, those that are loaded anew; the loop's
 	users     atomic.Int64                  // requests; less retired when no more may come
 	unused    chan struct{}                 // closed when it is retired and has no users
@@ -195,9 +197,12 @@ func (e *Engine) Deploy(ctx context.Context, s Served) error {
 		}
 		return err
 	}
-	if !e.ask(func(l *loop) { l.serve(d) }) {
-		e.closeAll(d.instances)
-		return ended
+	if !e.ask(func(l *loop) { err = l.serve(d) }) {
+		err = ended
+	}
+	if err != nil {
+		e.closeAll(d.all())
+		return err
 	}
 	list := slices.Clone(e.catalogue.Load().list)
 	at := slices.IndexFunc(list, func(o *deployment) bool { return o.Model.Name == s.Model.Name && o.Model.Version == s.Model.Version })
@@ -241,7 +246,7 @@ func (e *Engine) dispose(d *deployment) {
 			return // loaded instances are freed with the engine
 		}
 		if e.ask(func(l *loop) { l.retire(d) }) {
-			e.closeAll(d.instances)
+			e.closeAll(d.all())
 		}
 	})
 }
@@ -258,25 +263,21 @@ func (e *Engine) load(ctx context.Context, s Served, warming *limit) (d *deploym
 			d, err = nil, slo.E("deploy "+s.Model.Name, slo.KindInternal, "the runtime panicked: %v", p)
 		}
 	}()
-	d = &deployment{Served: s, unused: make(chan struct{})}
-	for i := range e.cfg.Instances {
-		loaded, err := e.runtime.Load(ctx, s.Model, runtime.Options{Threads: e.cfg.Threads})
-		if err != nil {
-			e.closeAll(d.instances)
-			if detail := runtime.Detail(err); detail != "" {
-				e.log.Error("the runtime could not load a model", "model", s.Model.Name, "error", err, "detail", detail)
-			}
-			return nil, fmt.Errorf("instance %d: %w", i, err)
+	d = &deployment{Served: s, sites: sitesOf(s.Model), unused: make(chan struct{})}
+	if err := e.loadSites(ctx, d); err != nil {
+		e.closeAll(d.all())
+		if detail := runtime.Detail(err); detail != "" {
+			e.log.Error("the runtime could not load a model", "model", s.Model.Name, "error", err, "detail", detail)
 		}
-		d.instances = append(d.instances, newInstance(loaded))
+		return nil, err
 	}
-	d.routing, err = newRouting(s, func(variant int) bool { return keepsAll(d.instances, variant) })
+	d.routing, err = newRouting(s, func(variant int) bool { return d.siteOf(variant) == d.here() && keepsAll(d.instances, variant) })
 	if err == nil {
 		d.planner = d.routing.planner
 		err = e.warmUp(ctx, d, warming)
 	}
 	if err != nil {
-		e.closeAll(d.instances)
+		e.closeAll(d.all())
 		return nil, err
 	}
 	for _, v := range d.routing.variants[len(d.scale):] {
@@ -287,8 +288,8 @@ func (e *Engine) load(ctx context.Context, s Served, warming *limit) (d *deploym
 }
 
 // spec returns the model's description for the core.
-func (d *deployment) spec() sched.Model {
-	return sched.Model{Name: d.Model.Name, Planner: d.planner, BatchItemsMax: d.Model.Limits.BatchItemsMax, Scale: d.scale}
+func (d *deployment) spec(workers []*worker) sched.Model {
+	return sched.Model{Name: d.Model.Name, Planner: d.planner, BatchItemsMax: d.Model.Limits.BatchItemsMax, Scale: d.scale, Classes: d.residences(workers)}
 }
 
 // info returns the model's description for subscribers of the feed.
@@ -305,22 +306,39 @@ func (e *Engine) warmUp(ctx context.Context, d *deployment, warming *limit) erro
 	d.scale, d.sized = make([]float64, len(d.Model.Variants)), make([]string, len(d.Model.Variants))
 	defer func() { d.samples = nil }()
 	for v := range d.Model.Variants {
-		d.sized[v] = d.differsBySample(ctx, warming.of(d.instances[0]), v)
-		for _, instance := range d.instances {
-			scale, err := d.measure(ctx, warming.of(instance), v)
-			if err != nil {
-				return fmt.Errorf("warming up %s, variant %s: %w", d.Model.Name, d.Model.Variants[v].Name, err)
-			}
-			d.scale[v] = max(d.scale[v], scale)
+		if err := e.warmUpVariant(ctx, d, v, warming); err != nil {
+			return err
 		}
 		if output := d.valueSized(v); output != "" {
 			e.log.Warn("an output's size depends on values: items run one at a time; if it does not, declare its size",
 				"model", d.Model.Name, "variant", d.Model.Variants[v].Name, "output", output)
 		}
 	}
-	if mean := geometricMean(d.scale); mean > scaleNoted || mean < 1/scaleNoted {
+	known := slices.DeleteFunc(slices.Clone(d.scale), func(s float64) bool { return s == 0 })
+	if mean := geometricMean(known); mean > scaleNoted || mean < 1/scaleNoted {
 		e.log.Warn("this machine is faster or slower than the profile's, so latencies are scaled; a profile of this machine is more exact: mosel profile "+d.Model.Dir,
 			"model", d.Model.Name, "profile", d.Profile.Device, "scale", math.Round(mean*100)/100)
+	}
+	return nil
+}
+
+// warmUpVariant runs a variant on every instance that has it. The scale stays 0, which
+// is not known, if its server is away.
+func (e *Engine) warmUpVariant(ctx context.Context, d *deployment, v int, warming *limit) error {
+	s := d.siteOf(v)
+	for i, instance := range d.running(s) {
+		if i == 0 {
+			d.sized[v] = d.differsBySample(ctx, warming.of(instance), v)
+		}
+		scale, err := d.measure(ctx, warming.of(instance), v)
+		if err != nil && ctx.Err() == nil && d.spare(e, s, err) {
+			d.scale[v] = 0
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("warming up %s, variant %s: %w", d.Model.Name, d.Model.Variants[v].Name, err)
+		}
+		d.scale[v] = max(d.scale[v], scale)
 	}
 	return nil
 }

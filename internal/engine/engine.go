@@ -36,7 +36,7 @@ import (
 type Config struct {
 	Models        []Served // served from the start; names and versions are unique
 	Policy        plan.Policy
-	Instances     int // each runs batches of any model
+	Instances     int // each runs batches of any model; other servers are not counted
 	Threads       int // intra-op threads of each instance
 	QueueItemsMax int
 	QueueJobsMax  int
@@ -124,25 +124,40 @@ func New(ctx context.Context, cfg Config, rt runtime.Runtime) (*Engine, error) {
 		}
 		d.number = i
 		served = append(served, d)
-		core.Models = append(core.Models, d.spec())
 	}
-	c, err := sched.New(core)
+	c, err := e.begin(core, served)
 	if err != nil {
 		e.free(served)
-		return nil, slo.E("start engine", slo.KindInvalid, "%w", err)
-	}
-	e.epoch = time.Now()
-	if err := e.follow(); err != nil {
-		e.free(served)
+		for _, w := range e.workers {
+			w.dismiss()
+		}
 		return nil, err
 	}
 	e.catalogue.Store(newCatalogue(slices.Clone(served))) // which it sorts
-	for i := range cfg.Instances {
-		e.workers = append(e.workers, e.hire(sched.InstanceID(i)))
-	}
 	e.ready.Store(true)
 	go newLoop(e, c, served).run()
 	return e, nil
+}
+
+// begin makes the workers, the core and the feed.
+func (e *Engine) begin(core sched.Config, served []*deployment) (*sched.Core, error) {
+	for i := range e.cfg.Instances {
+		e.workers = append(e.workers, e.hire(sched.InstanceID(i), 0))
+	}
+	for _, d := range served {
+		if err := e.station(d); err != nil {
+			return nil, err
+		}
+	}
+	for _, d := range served {
+		core.Models = append(core.Models, d.spec(e.workers))
+	}
+	c, err := sched.New(core)
+	if err != nil {
+		return nil, slo.E("start engine", slo.KindInvalid, "%w", err)
+	}
+	e.epoch = time.Now()
+	return c, e.follow()
 }
 
 // Now returns the time on the engine's clock, which deadlines refer to.
@@ -272,6 +287,6 @@ func (e *Engine) close() {
 // free closes the instances of deployments that are no longer, or not yet, served.
 func (e *Engine) free(list []*deployment) {
 	for _, d := range list {
-		e.closeAll(d.instances)
+		e.closeAll(d.all())
 	}
 }

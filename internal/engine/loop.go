@@ -34,7 +34,12 @@ func newLoop(e *Engine, core *sched.Core, served []*deployment) *loop {
 	l := &loop{engine: e, core: core, deployments: slices.Clone(served), calls: map[sched.JobID]*call{}, timer: time.NewTimer(time.Hour), wake: slo.Never}
 	e.feed.Resume(l.snapshot)
 	for _, w := range e.workers {
-		l.up(w)
+		if w.class == 0 {
+			l.up(w)
+		}
+	}
+	for _, d := range served {
+		l.open(d)
 	}
 	return l
 }
@@ -43,22 +48,25 @@ func newLoop(e *Engine, core *sched.Core, served []*deployment) *loop {
 func (l *loop) up(w *worker) {
 	w.up = true
 	w.resize(l.engine, l.slots(w))
-	l.step(sched.InstanceUp{Instance: w.id, Slots: w.size})
+	l.step(sched.InstanceUp{Instance: w.id, Class: w.class, Slots: w.size})
 }
 
-// slots is how many batches a worker may run at a time, of whatever models; as many as
-// before if it has none.
+// slots is how many batches a worker may run at a time, of whatever models. Without any
+// it is as many as before, but none for a worker of another server.
 func (l *loop) slots(w *worker) int {
 	least := math.MaxInt
 	for _, d := range l.deployments {
-		if d != nil && d.instances[w.id] != nil {
-			least = min(least, d.instances[w.id].Slots())
+		if d != nil && d.on(w.id) != nil {
+			least = min(least, d.on(w.id).Slots())
 		}
 	}
-	if least == math.MaxInt {
+	switch {
+	case least < math.MaxInt:
+		return least
+	case w.class == 0:
 		return w.size
 	}
-	return least
+	return 0
 }
 
 // resizeAll uses as many slots as the served models allow now.
@@ -188,9 +196,13 @@ func (l *loop) submit(c *call) {
 	if left := objective.Deadline.Sub(l.engine.Now()); objective.Deadline != slo.Never && left > 0 {
 		objective.Deadline -= slo.Instant(min(answerTime, left/answerShare))
 	}
-	c.event = sched.Arrive{Job: c.job, Client: l.engine.clientID(c.Client), Model: c.served.number, Items: len(c.Items), Bytes: c.bytes(),
+	arrive := sched.Arrive{Job: c.job, Client: l.engine.clientID(c.Client), Model: c.served.number, Items: len(c.Items), Bytes: c.bytes(),
 		Present: c.Modalities, Choice: c.Choice, Sizes: c.sizes, Mixed: c.Mixed, Objective: objective, Expires: c.Objective.Deadline}
 	c.left = len(c.Items)
+	if c.served.away != 0 && c.served.strands(arrive) {
+		arrive.Refused = slo.ReasonAway
+	}
+	c.event = arrive
 	s := feed.Step{Event: c.event, Request: c.ID, Client: c.Client}
 	l.take(&s)
 	c.submitted = s.At
@@ -213,7 +225,7 @@ func (l *loop) dispatch(d sched.Dispatch) {
 	b := &s.running
 	served := l.deployments[d.Model]
 	now := l.engine.Now()
-	*b = running{dispatch: d, started: now, served: served, instance: served.instances[d.Instance], items: b.items[:0], results: b.results[:0], rows: b.rows[:0], order: b.order[:0], encoded: b.encoded[:0], own: b.own[:0],
+	*b = running{dispatch: d, started: now, served: served, instance: served.on(d.Instance), items: b.items[:0], results: b.results[:0], rows: b.rows[:0], order: b.order[:0], encoded: b.encoded[:0], own: b.own[:0],
 		kept: b.kept[:0]}
 	if b.instance == nil {
 		b.awaited = served.mending[d.Instance]
@@ -306,7 +318,9 @@ func (l *loop) condemn(w *worker, by sched.BatchID) {
 	w.spared = false
 	if slices.ContainsFunc(w.slots, func(s *slot) bool { return s.stuck }) {
 		w.dismiss()
-		w = l.engine.hire(w.id)
+		next := l.engine.hire(w.id, w.class)
+		next.served, next.site = w.served, w.site
+		w = next
 		l.engine.workers[w.id] = w
 	}
 	l.lose(w, by)
@@ -316,8 +330,10 @@ func (l *loop) condemn(w *worker, by sched.BatchID) {
 func (l *loop) lose(w *worker, by sched.BatchID) {
 	served := l.served()
 	for _, d := range served {
-		l.engine.closeAll(d.instances[w.id : w.id+1])
-		d.instances[w.id] = nil
+		if lost := d.on(w.id); lost != nil {
+			l.engine.closeAll([]*instance{lost})
+			d.put(w.id, nil)
+		}
 	}
 	w.up, w.lost = false, false
 	for _, s := range w.slots {
@@ -328,21 +344,37 @@ func (l *loop) lose(w *worker, by sched.BatchID) {
 }
 
 // revive puts a lost instance back to work, with what is still served of what it
-// served before. What was deployed since has an instance there already.
-func (l *loop) revive(w *worker, served []*deployment, fresh []*instance) {
-	for i, d := range served {
-		if l.needs(w.id, d) {
-			d.instances[w.id] = fresh[i]
+// served before. What was deployed since has an instance there already. A worker of a
+// server that nothing needs any more waits for another one.
+func (l *loop) revive(w *worker, shares []share, fresh []*instance) {
+	w.reloading, w.away = false, false
+	for i, s := range shares {
+		if l.needs(w.id, s.served) && s.served.siteOn(w) == s.site {
+			s.served.put(w.id, fresh[i])
 		} else {
 			l.engine.closeAll(fresh[i : i+1])
 		}
 	}
-	l.up(w)
+	switch {
+	case w.class != 0 && l.slots(w) == 0:
+	case w.up: // it served another model before, and has had no slots since
+		l.resizeAll()
+	default:
+		l.up(w)
+	}
+	if w.served != nil {
+		w.served.away = l.away(w.served)
+	}
 }
 
-// lacking returns the served deployments that are not loaded on a worker.
-func (l *loop) lacking(w *worker) []*deployment {
-	return slices.DeleteFunc(l.served(), func(d *deployment) bool { return d.instances[w.id] != nil })
+// lacking returns what a worker should run and has not loaded.
+func (l *loop) lacking(w *worker) (shares []share) {
+	for _, d := range l.served() {
+		if p := d.siteOn(w); p != nil && d.on(w.id) == nil {
+			shares = append(shares, share{d, p})
+		}
+	}
+	return shares
 }
 
 // served returns the loaded deployments, by number.
@@ -350,21 +382,30 @@ func (l *loop) served() []*deployment {
 	return slices.DeleteFunc(slices.Clone(l.deployments), func(d *deployment) bool { return d == nil })
 }
 
-// serve gives a deployment the lowest free number.
-func (l *loop) serve(d *deployment) {
+// serve gives a deployment the lowest free number, and its servers workers.
+func (l *loop) serve(d *deployment) error {
+	if err := l.engine.station(d); err != nil {
+		return err
+	}
 	if d.number = slices.Index(l.deployments, nil); d.number < 0 {
 		d.number = len(l.deployments)
 		l.deployments = append(l.deployments, nil)
 	}
 	l.deployments[d.number] = d
-	l.take(&feed.Step{Event: sched.Serve{Model: d.number, Spec: d.spec()}, Model: d.told})
-	l.resizeAll()
+	l.take(&feed.Step{Event: sched.Serve{Model: d.number, Spec: d.spec(l.engine.workers)}, Model: d.told})
+	l.open(d)
+	return nil
 }
 
 // retire removes a deployment that no request uses any more.
 func (l *loop) retire(d *deployment) {
 	l.step(sched.Retire{Model: d.number})
 	l.deployments[d.number] = nil
+	for _, w := range l.engine.workers {
+		if w.served == d {
+			w.served, w.site, w.away = nil, nil, false
+		}
+	}
 	l.resizeAll()
 }
 

@@ -93,17 +93,17 @@ func (l *loop) rebound(w *worker, by sched.BatchID) {
 
 // others reports whether a worker has instances of models beside one.
 func (l *loop) others(w *worker, d *deployment) bool {
-	return slices.ContainsFunc(l.deployments, func(o *deployment) bool { return o != nil && o != d && o.instances[w.id] != nil })
+	return slices.ContainsFunc(l.deployments, func(o *deployment) bool { return o != nil && o != d && o.on(w.id) != nil })
 }
 
 // detach takes the lost instance of a batch away from its worker and has it loaded
 // anew. Other batches that it runs are told to end.
 func (l *loop) detach(w *worker, b *running) {
 	d, lost := b.served, b.on()
-	if lost == nil || d.instances[w.id] != lost {
+	if lost == nil || d.on(w.id) != lost {
 		return // another batch has seen to it
 	}
-	d.instances[w.id] = nil
+	d.put(w.id, nil)
 	l.engine.closeAll([]*instance{lost}) // the batches that it runs hold it
 	l.engine.log.Error("an instance is lost and is loaded again; other models go on", "model", d.Model.Name, "version", d.Model.Version, "instance", w.id)
 	for _, s := range w.busy() {
@@ -126,7 +126,7 @@ func (l *loop) detach(w *worker, b *running) {
 // mend loads a lost instance of one model until that succeeds, or nobody needs it.
 func (e *Engine) mend(id sched.InstanceID, d *deployment, m *mending) {
 	for attempt, pause := 0, reloadPauseMin; ; attempt, pause = attempt+1, min(2*pause, reloadPauseMax) {
-		fresh, err := e.loadAgain([]*deployment{d})
+		fresh, err := e.loadAgain([]share{{d, d.here()}})
 		if err == nil && e.post(func(l *loop) { l.mended(id, d, m, fresh) }) {
 			return
 		}
@@ -149,9 +149,9 @@ func (e *Engine) mend(id sched.InstanceID, d *deployment, m *mending) {
 	}
 }
 
-// needs reports whether a model is served and has no instance on a worker.
+// needs reports whether a model is served and lacks its instance on a worker.
 func (l *loop) needs(id sched.InstanceID, d *deployment) bool {
-	return l.deployments[d.number] == d && d.instances[id] == nil
+	return l.deployments[d.number] == d && d.siteOn(l.engine.workers[id]) != nil && d.on(id) == nil
 }
 
 // mended gives a worker the instance that was loaded anew.
@@ -164,7 +164,7 @@ func (l *loop) mended(id sched.InstanceID, d *deployment, m *mending, fresh []*i
 	default:
 	}
 	if l.needs(id, d) {
-		d.instances[id] = fresh[0]
+		d.put(id, fresh[0])
 		if first {
 			m.instance = fresh[0]
 			for _, s := range l.engine.workers[id].slots {

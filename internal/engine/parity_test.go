@@ -31,6 +31,7 @@ type parity struct {
 	instances int
 	slots     int // of each instance
 	served    []engine.Served
+	far       bool // the larger variant of the first model runs on another server
 	jobs      []sim.Arrival
 	seed      uint64
 }
@@ -39,7 +40,7 @@ type parity struct {
 // carry only one modality.
 func newParity(t *testing.T, policy plan.Policy, seed uint64, gates bool) parity {
 	t.Helper()
-	p := parity{policy: policy, instances: 3, slots: 1 + int(seed%2), seed: seed}
+	p := parity{policy: policy, instances: 3, slots: 1 + int(seed%2), far: seed > 3, seed: seed}
 	var clients []sim.Client
 	for i, name := range []string{"one", "two"} {
 		served := pair()
@@ -47,6 +48,9 @@ func newParity(t *testing.T, policy plan.Policy, seed uint64, gates bool) parity
 			served = gatedPair()
 		}
 		served.Model.Name, served.Profile.Model = name, name
+		if p.far && i == 0 {
+			served.Model.Variants[1].Remote = &modelpkg.Remote{Server: "grpc://far", Slots: p.slots}
+		}
 		p.served = append(p.served, served)
 		planner, _, err := engine.Routed(served)
 		if err != nil {
@@ -142,6 +146,11 @@ func (p parity) simulated(t *testing.T, arrivals []sim.Arrival) []string {
 			t.Fatal(err)
 		}
 		cfg.Core.Models = append(cfg.Core.Models, sched.Model{Name: s.Model.Name, Planner: planner, BatchItemsMax: s.Model.Limits.BatchItemsMax})
+	}
+	if p.far {
+		cfg.Instances = append(cfg.Instances, sim.Instance{Class: 1, Slots: p.slots})
+		cfg.Core.Models[0].Classes = []sched.Residence{{Variants: 1}, {Variants: 2}}
+		cfg.Core.Models[1].Classes = []sched.Residence{{Variants: 3}}
 	}
 	cfg.Gate = func(d sched.Dispatch, route int, job sched.JobID, item int) sched.Verdict {
 		row := fake.Row(p.served[d.Model].Model, 0, d.Variant, parityItem(job, item))
@@ -273,12 +282,12 @@ func (p parity) offer(e *engine.Engine) {
 
 // TestEngineAndSimulatorAgree checks I-12: the same load through the engine, in virtual
 // time, and through the simulator gives the same events and actions, in the same order,
-// at the same nanoseconds.
+// at the same nanoseconds. In some, a variant runs on another server.
 func TestEngineAndSimulatorAgree(t *testing.T) {
 	for policy := range plan.Policies() {
 		t.Run(plan.Policy(policy).String(), func(t *testing.T) {
 			var traces []string
-			for seed := range uint64(3) {
+			for seed := range uint64(5) {
 				p := newParity(t, plan.Policy(policy), seed+1, false)
 				synctest.Test(t, func(t *testing.T) {
 					got, arrivals := p.engine(t)
@@ -287,7 +296,7 @@ func TestEngineAndSimulatorAgree(t *testing.T) {
 			}
 			whole := strings.Join(traces, "\n")
 			for _, kind := range []string{"sched.Tick", "sched.Cancel", "sched.Abort", "sched.GiveUp", "Mixed:[{", "Failed:true",
-				"Outcome:late", "Outcome:shed", "Outcome:infeasible"} {
+				"Outcome:late", "Outcome:shed", "Outcome:infeasible", "Instance:3 Model:0 Variant:1"} {
 				if !strings.Contains(whole, kind) {
 					t.Errorf("the load has no %s", kind)
 				}

@@ -188,8 +188,9 @@ func (l *loop) replace(w *worker) {
 	if len(l.stuck) > l.engine.cfg.Instances {
 		l.down = append(l.down, w)
 	} else {
-		served := l.lacking(w)
-		l.engine.background.Go(func() { w.reload(l.engine, served) })
+		shares := l.lacking(w)
+		w.reloading = true
+		l.engine.background.Go(func() { w.reload(l.engine, shares) })
 	}
 	dead := len(l.down) > 0
 	if l.engine.dead.Swap(dead) == dead {
@@ -236,7 +237,7 @@ func (e *Engine) prepare(ctx context.Context, s Served) (*deployment, error) {
 	err := e.cfg.Work.Do(ctx, "loading model "+s.Model.Name, func() {
 		d, failed = e.load(ctx, s, &limit{cancel: cancel, most: e.cfg.BatchTimeMax})
 		if !settled.CompareAndSwap(false, true) && d != nil {
-			e.closeAll(d.instances)
+			e.closeAll(d.all())
 		}
 	})
 	if err != nil && settled.CompareAndSwap(false, true) {
@@ -273,12 +274,12 @@ func (l limited) Run(ctx context.Context, variant int, items []runtime.Item) ([]
 }
 
 // loadAgain loads a lost instance anew, as long as there is work for it.
-func (e *Engine) loadAgain(served []*deployment) ([]*instance, error) {
+func (e *Engine) loadAgain(shares []share) ([]*instance, error) {
 	var fresh []*instance
 	var failed error
 	var settled atomic.Bool // as in prepare
 	left := e.cfg.Work.Do(e.healing, "loading a lost instance again", func() {
-		fresh, failed = e.loadAll(e.healing, served)
+		fresh, failed = e.loadAll(e.healing, shares)
 		if !settled.CompareAndSwap(false, true) {
 			e.closeAll(fresh)
 		}

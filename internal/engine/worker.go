@@ -13,10 +13,12 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// worker is one instance of the core. It runs batches of any model, one in each of its
-// slots, on one runtime instance per model. Only the loop uses it.
+// worker is one instance of the core. Those of class 0 run batches of any model, one in
+// each of their slots, on one runtime instance per model. Each of the others runs one
+// model's variants on one other server. Only the loop uses it.
 type worker struct {
 	id    sched.InstanceID
+	class sched.ClassID
 	log   *slog.Logger
 	slots []*slot
 	size  int  // slots in use: as many as every model's instance allows
@@ -25,6 +27,11 @@ type worker struct {
 
 	lostBy sched.BatchID // the batch whose run lost the instance, or hung
 	spared bool          // only the instance of one model is lost: it comes back at once with the others
+
+	served    *deployment // not of class 0: its model; nil: none
+	site      *site       // not of class 0: what it runs of it
+	reloading bool        // a goroutine loads what it has lost
+	away      bool        // not of class 0: loading has failed
 }
 
 // slot is a goroutine of a worker that runs one batch at a time.
@@ -38,8 +45,8 @@ type slot struct {
 }
 
 // hire makes a worker with one slot.
-func (e *Engine) hire(id sched.InstanceID) *worker {
-	w := &worker{id: id, log: e.log}
+func (e *Engine) hire(id sched.InstanceID, class sched.ClassID) *worker {
+	w := &worker{id: id, class: class, log: e.log}
 	w.resize(e, 1)
 	return w
 }
@@ -136,35 +143,42 @@ const (
 	reloadPauseMax = 30 * time.Second
 )
 
+// share is what a worker runs of a model.
+type share struct {
+	served *deployment
+	site   *site
+}
+
 // reload loads a lost instance's models until that succeeds or the engine ends, then
 // reports the instance up. A model that can no longer be loaded, because its files have
 // changed, delays the instance only as long as it is served.
-func (w *worker) reload(e *Engine, served []*deployment) {
+func (w *worker) reload(e *Engine, shares []share) {
 	for pause := reloadPauseMin; ; pause = min(2*pause, reloadPauseMax) {
-		fresh, err := e.loadAgain(served)
+		fresh, err := e.loadAgain(shares)
 		if err == nil {
-			if !e.post(func(l *loop) { l.revive(w, served, fresh) }) {
+			if !e.post(func(l *loop) { l.revive(w, shares, fresh) }) {
 				e.closeAll(fresh)
 			}
 			return
 		}
 		e.log.Error("reloading a lost instance failed", "instance", w.id, "error", err, "next", pause)
+		e.post(func(l *loop) { l.leave(w) })
 		select {
 		case <-time.After(pause):
 		case <-e.healing.Done():
 			return
 		}
-		if !e.ask(func(l *loop) { served = l.lacking(w) }) {
+		if !e.ask(func(l *loop) { shares = l.lacking(w) }) {
 			return
 		}
 	}
 }
 
 // loadAll loads one instance of each.
-func (e *Engine) loadAll(ctx context.Context, served []*deployment) ([]*instance, error) {
+func (e *Engine) loadAll(ctx context.Context, shares []share) ([]*instance, error) {
 	var instances []*instance
-	for _, d := range served {
-		loaded, err := e.runtime.Load(ctx, d.Model, runtime.Options{Threads: e.cfg.Threads})
+	for _, s := range shares {
+		loaded, err := e.runtime.Load(ctx, s.served.Model, runtime.Options{Threads: e.cfg.Threads, Variants: s.site.variants})
 		if err != nil {
 			e.closeAll(instances)
 			return nil, err

@@ -18,7 +18,7 @@ type Remote struct {
 	Server   string        // scheme://host:port; the scheme is grpc, grpcs, http or https
 	Model    string        // its name on that server
 	Version  string        // "": whichever is served
-	Slots    int           // requests that an instance has under way at a time, >= 1
+	Slots    int           // requests of the model under way there at a time, >= 1
 	Timeout  time.Duration // of a request
 	TokenEnv string        // the environment variable that holds a bearer token; "": none is sent
 	CA       string        // PEM file inside Model.Dir with the authorities to trust; "": the system's

@@ -28,6 +28,10 @@ func (c *Core) arrive(e Arrive) {
 	for g := j; g != nil; g = g.other {
 		c.pend(g, g.waiting)
 	}
+	if e.Refused != 0 {
+		c.giveUp(j, e.Refused.Outcome(), e.Refused)
+		return
+	}
 	outcome, reason := c.plan(j)
 	if outcome == 0 {
 		// Refused jobs count in the forecast too. If only admitted jobs counted, the

@@ -301,3 +301,30 @@ func TestWorkForAnotherClass(t *testing.T) {
 		}
 	}
 }
+
+// TestDriverRefuses has the driver refuse a job on its arrival, and give up one that
+// waits, because no class that could serve it is expected. Both are shed.
+func TestDriverRefuses(t *testing.T) {
+	c := newCore(t, plan.PolicyMosel, classedModel(t, false, sched.Residence{}, sched.Residence{Variants: 3}))
+	step(t, c, 0, sched.InstanceUp{Instance: 0, Class: 0})
+	refused := arrive(1, 0, 2, want(0, 0, slo.LateRun))
+	refused.Refused = slo.ReasonAway
+	ends := func(out []sched.Action) {
+		t.Helper()
+		if len(out) != 2 {
+			t.Fatalf("%d actions", len(out))
+		}
+		f, ok := out[0].(sched.Finish)
+		if j, all := out[1].(sched.FinishJob); !ok || !all || f.Count != 2 || f.Variant != -1 || f.Outcome != slo.Shed || j.Outcome != slo.Shed || j.Reason != slo.ReasonAway {
+			t.Errorf("it ends as %+v, %+v", out[0], out[1])
+		}
+	}
+	ends(step(t, c, 0, refused))
+	if out := step(t, c, 0, arrive(2, 0, 2, want(0, 0, slo.LateRun))); len(out) != 0 {
+		t.Errorf("a job whose class is down is answered by %+v", out)
+	}
+	ends(step(t, c, 0, sched.Cancel{Job: 2, Reason: slo.ReasonAway}))
+	if n := c.Counts(); n.Jobs != 0 || n.Arrived != 4 || n.Finished != 4 {
+		t.Errorf("the counts are %+v", n)
+	}
+}

@@ -122,14 +122,15 @@ type Retire struct{ Model int }
 type Cancel struct {
 	Job JobID
 	// Reason is 0 if the client gave up. ReasonDraining ends the job as shed, because
-	// the server stops before it has run. ReasonRuntime ends it as failed.
+	// the server stops before it has run, and ReasonAway because no class that it needs
+	// is expected to come up. ReasonRuntime ends it as failed.
 	Reason slo.Reason
 }
 
 // ends returns how the job ends.
 func (e Cancel) ends() (slo.Outcome, slo.Reason) {
 	switch e.Reason {
-	case slo.ReasonDraining:
+	case slo.ReasonDraining, slo.ReasonAway:
 		return slo.Shed, e.Reason
 	case slo.ReasonRuntime:
 		return slo.Failed, e.Reason
@@ -155,6 +156,8 @@ type Arrive struct {
 	// Expires is when a job with late rule drop is given up although its items run. It
 	// must not be before the deadline. 0 means the deadline.
 	Expires slo.Instant
+	// Refused, if not 0, is why the driver refuses the job. The core only records it.
+	Refused slo.Reason
 }
 
 // Drain refuses all later arrivals. Queued jobs still run.

@@ -31,7 +31,7 @@ func (c *Core) instanceUp(e InstanceUp) {
 	if c.instances[e.Instance] != nil {
 		panic(fmt.Sprintf("sched: instance %d is up already", e.Instance))
 	}
-	if e.Class < 0 || e.Class >= classesMax {
+	if e.Class < 0 || e.Class >= ClassesMax {
 		panic(fmt.Sprintf("sched: instance %d of class %d", e.Instance, e.Class))
 	}
 	for int(e.Class) >= len(c.classes) {

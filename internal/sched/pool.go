@@ -16,8 +16,8 @@ type pool struct {
 	near    []*pool   // pools that share a class with it; the first is the pool itself
 }
 
-// classesMax bounds ClassID: a pool's classes are 64 bits.
-const classesMax = 64
+// ClassesMax is the number of classes that there may be: a pool's classes are 64 bits.
+const ClassesMax = 64
 
 // poolOf returns the pool of a model.
 func (c *Core) poolOf(m *model) *pool {

@@ -162,7 +162,7 @@ func TestFilesOfPackages(t *testing.T) {
 	}{
 		{modelpkg.Model{}, 4},
 		{modelpkg.Model{Isolation: modelpkg.IsolationProcess}, 4 + 2*3},
-		{modelpkg.Model{Variants: []modelpkg.Variant{{}, remote("grpc://gpu"), remote("https://gpu")}}, 4 + 2 + 2*9},
+		{modelpkg.Model{Variants: []modelpkg.Variant{{}, remote("grpc://gpu"), remote("https://gpu")}}, 4 + 1 + 9},
 	} {
 		if got := filesOf([]engine.Served{{Model: &tt.model}}, 2); got != tt.want {
 			t.Errorf("%+v needs %d files, want %d", tt.model, got, tt.want)

@@ -23,8 +23,9 @@ const (
 )
 
 // filesOf is how many file descriptors packages need, beside those that are reserved:
-// each instance of an isolated model is a process, and each request to another server
-// needs a connection over REST; over gRPC they share one.
+// each instance of an isolated model is a process, and each request to another server,
+// of which there are as many as slots, needs a connection over REST; over gRPC they share
+// one.
 func filesOf(packages []engine.Served, instances int) int {
 	n := 0
 	for _, p := range packages {
@@ -34,9 +35,9 @@ func filesOf(packages []engine.Served, instances int) int {
 		}
 		for _, v := range p.Model.Variants {
 			if v.Remote != nil && v.Remote.GRPC() {
-				n += instances
+				n++
 			} else if v.Remote != nil {
-				n += instances * (v.Remote.Slots + 1) // and one to ask whether it is ready
+				n += v.Remote.Slots + 1 // and one to ask whether it is ready
 			}
 		}
 	}

@@ -90,6 +90,7 @@ func TestAVariantRunsElsewhere(t *testing.T) {
 			t.Errorf("while the other server is away: %v", err)
 		}
 		answered("while the other server is away", "local", "image", "sound")
+		answered("while the other server is away", "split", "image")
 	}
 	there = serveFusion(t, address, fusion("fusion"))
 	defer shutDown(t, there)

@@ -18,6 +18,7 @@ const (
 	ReasonInstanceLost
 	ReasonDraining
 	ReasonYielded
+	ReasonAway
 	reasonEnd
 )
 
@@ -42,6 +43,7 @@ var reasons = [reasonEnd]struct {
 	ReasonInstanceLost:   {"instance_lost", Failed, KindInternal, "its instances were lost too often"},
 	ReasonDraining:       {"draining", Shed, KindUnavailable, "the server is shutting down"},
 	ReasonYielded:        {"yielded", Shed, KindOverloaded, "too busy: it made room for a client with less work in the queue"},
+	ReasonAway:           {"server_away", Shed, KindUnavailable, "the server that runs the variants it needs is away"},
 }
 
 // Reasons lists all reasons in their order, ReasonNone first.
