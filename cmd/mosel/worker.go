@@ -21,9 +21,9 @@ func workerCommand() *cobra.Command {
 		Short:  "Run the graphs of a model in a process of their own; the server starts it",
 		Hidden: true,
 		Args:   cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(*cobra.Command, []string) error {
 			return isolated.Serve(func(ctx context.Context) (runtime.Runtime, error) {
-				return server.OpenRuntime(ctx, ort.Config{NoInstall: true}, providers, workerLog(cmd))
+				return server.OpenRuntime(ctx, ort.Config{NoInstall: true}, providers, nil)
 			})
 		},
 	}

@@ -292,6 +292,6 @@ func (d *deployment) strands(e sched.Arrive) bool {
 		}
 		all, left = append(all, plan.Group{Items: r.Items, Allowed: may}), append(left, plan.Group{Items: r.Items, Allowed: may &^ d.away})
 	}
-	floor := e.Objective.Floor.Times(e.Items)
-	return d.planner.MaxScore(left) < floor && d.planner.MaxScore(all) >= floor
+	planner, floor := d.planner.At(e.Objective.Confidence), e.Objective.Floor.Times(e.Items)
+	return planner.MaxScore(left) < floor && planner.MaxScore(all) >= floor
 }

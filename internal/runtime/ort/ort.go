@@ -66,6 +66,7 @@ type Runtime struct {
 	mu        sync.Mutex
 	providers []modelpkg.Provider // that loads use; nil: plain CPU
 	log       *slog.Logger        // of where operators run; nil: none
+	told      map[string]bool     // graphs that have been logged
 	sessions  map[key]*session    // sessions in use
 	closed    bool
 	loading   int           // loads in progress
@@ -102,7 +103,7 @@ func Open(ctx context.Context, config Config) (*Runtime, error) {
 		environment.library, environment.version = at, onnx.GetVersion()
 	}
 	environment.users++
-	return &Runtime{version: environment.version, library: environment.library, sessions: make(map[key]*session)}, nil
+	return &Runtime{version: environment.version, library: environment.library, sessions: make(map[key]*session), told: map[string]bool{}}, nil
 }
 
 // telemetryVariable disables what official builds from 1.29 on do when they are

@@ -206,9 +206,14 @@ func placement(counts map[string]int) string {
 	return strings.Join(text, ", ")
 }
 
-// tell logs where the operators of a graph run.
+// tell logs where the operators of a graph run, once for each graph.
 func (r *Runtime) tell(k key, s *session) {
-	if k.providers == "" || r.log == nil {
+	graph := k.model.Digest + " " + k.path + " " + k.providers
+	r.mu.Lock()
+	quiet := k.providers == "" || r.log == nil || r.told[graph]
+	r.told[graph] = true
+	r.mu.Unlock()
+	if quiet {
 		return
 	}
 	counts, err := placements(s.handle)
