@@ -93,7 +93,7 @@ openvino: ## install ONNX Runtime with OpenVINO from PyPI, run the tests of prov
 		$(PYTHON) -m zipfile -e "$$directory"/*.whl "$$directory" && \
 		export MOSEL_ONNXRUNTIME="$$directory/onnxruntime/capi/libonnxruntime.so.1.24.1" MOSEL_REQUIRE_PROVIDERS=openvino && \
 		$(GO) test -count 1 -run Providers ./internal/runtime/ort && \
-		$(GO) test -run '^$$' -bench '^BenchmarkProviders$$' -benchtime 20x ./internal/runtime/ort
+		$(GO) test -run '^$$' -bench '^BenchmarkProviders$$' -benchtime 9x -timeout 30m ./internal/runtime/ort
 
 bench-files: ## measure what it saves to read only the files that are used, in under a minute
 	$(GO) test -run '^$$' -bench '^BenchmarkFiles$$' -benchtime 60x ./internal/engine

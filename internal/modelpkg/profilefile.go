@@ -330,12 +330,8 @@ func Device(providers []Provider) (name, detail string) {
 	if PlainCPU(providers) {
 		return name, detail
 	}
-	suffix := ""
-	for _, p := range providers {
-		if p != CPU {
-			suffix += "-" + string(p)
-		}
-	}
+	others := slices.DeleteFunc(slices.Clone(providers), func(p Provider) bool { return p == CPU })
+	suffix := "-" + strings.Join(providerNames(others), "-")
 	return clipDevice(name, deviceLength-len(suffix)) + suffix, detail + ", providers " + ProviderNames(providers)
 }
 

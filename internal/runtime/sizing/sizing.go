@@ -10,6 +10,7 @@ import (
 	"fmt"
 	goruntime "runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -86,13 +87,13 @@ func Decide(most Size, rates []Rate) (Size, string) {
 	if two, pair := of(Size{1, 2}), of(Size{2, 1}); chosen.Instances > 1 && two.Items > worthwhile*pair.Items {
 		return Size{chosen.Instances / 2, 2}, fmt.Sprintf("%s ran %.0f items/s, %s %.0f", two, two.Items, pair, pair.Items)
 	}
-	why := fmt.Sprintf("%s ran %.0f items/s", chosen.Size, chosen.Items)
+	why := []string{fmt.Sprintf("%s ran %.0f items/s", chosen.Size, chosen.Items)}
 	for _, r := range rates {
 		if r.Size != chosen.Size && (r.Threads > 1 || r.Instances <= most.Instances) {
-			why += fmt.Sprintf(", %s %.0f", r.Size, r.Items)
+			why = append(why, fmt.Sprintf("%s %.0f", r.Size, r.Items))
 		}
 	}
-	return chosen.Size, why
+	return chosen.Size, strings.Join(why, ", ")
 }
 
 // slice is the time of one measurement of one of n sizes.
