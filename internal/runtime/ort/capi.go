@@ -42,6 +42,14 @@ static void closeTable(void) {
 	library = NULL;
 }
 
+// cannotLoad says why the system's loader refuses a library; NULL: it does not.
+static const char *cannotLoad(const char *path) {
+	void *handle = dlopen(path, RTLD_LAZY);
+	if (handle == NULL) return dlerror();
+	dlclose(handle);
+	return NULL;
+}
+
 static int errorCode(void *status) { return ((int (*)(const void *))api[GetErrorCode])(status); }
 static const char *errorMessage(void *status) { return ((const char *(*)(const void *))api[GetErrorMessage])(status); }
 static void releaseStatus(void *status) { ((void (*)(void *))api[ReleaseStatus])(status); }
@@ -334,4 +342,12 @@ func placements(session handle) (map[string]int, error) {
 		counts[C.GoString(provider)] += int(operators)
 	}
 	return counts, nil
+}
+
+// cannotLoad says why the system's loader refuses a library, such as a file that it needs
+// and that is missing; "" if it does not.
+func cannotLoad(path string) string {
+	name := C.CString(path)
+	defer C.free(unsafe.Pointer(name))
+	return C.GoString(C.cannotLoad(name))
 }

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -99,13 +101,27 @@ func (r *Runtime) Use(list []modelpkg.Provider, log *slog.Logger) error {
 			continue
 		}
 		if err := tryProvider(p); err != nil {
-			return slo.E("use provider "+string(name), slo.KindUnsupported, "it cannot be used on this machine: %w: %s", &failure{message: err.Error()}, p.advice())
+			return slo.E("use provider "+string(name), slo.KindUnsupported, "it cannot be used on this machine: %w%s: %s",
+				&failure{message: err.Error()}, p.missing(r.library.Path), p.advice())
 		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.providers, r.log = list, log
 	return nil
+}
+
+// missing says which file the provider's own library lacks, if it has one and lacks any:
+// ONNX Runtime does not tell.
+func (p provider) missing(library string) string {
+	own := filepath.Join(filepath.Dir(library), "libonnxruntime_providers_"+string(p.name)+".so")
+	if _, err := os.Stat(own); err != nil {
+		return ""
+	}
+	if fault := cannotLoad(own); fault != "" {
+		return " (" + fault + ")"
+	}
+	return ""
 }
 
 // advice says what to do about a provider that is missing.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -117,6 +118,36 @@ func TestProvidersAnswer(t *testing.T) {
 	}
 }
 
+// TestProvidersWithoutCPU refuses a graph of texts, which only the CPU can run, unless it
+// may run there.
+func TestProvidersWithoutCPU(t *testing.T) {
+	for _, list := range usable(t) {
+		rt := open(t)
+		for _, with := range [][]modelpkg.Provider{list[:1], list} {
+			var log bytes.Buffer
+			if err := rt.Use(with, slog.New(slog.NewTextHandler(&log, nil))); err != nil {
+				t.Fatal(err)
+			}
+			in, err := rt.Load(t.Context(), texts(t), runtime.Options{Threads: 1})
+			switch {
+			case len(with) == 1:
+				if slo.KindOf(err) != slo.KindInvalid || !strings.Contains(err.Error(), "some of its operators cannot run on "+string(list[0])+": end --providers with cpu") {
+					t.Errorf("without cpu: %v", err)
+				}
+			case err != nil || !strings.Contains(log.String(), `operators="cpu `):
+				t.Errorf("with cpu: %v, logged %s", err, log.String())
+			default:
+				if err := in.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		if err := rt.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestProvidersThatAreMissing asks the library for what it does not have.
 func TestProvidersThatAreMissing(t *testing.T) {
 	rt := open(t)
@@ -164,5 +195,20 @@ func TestPlacement(t *testing.T) {
 	got := placement(map[string]int{"CPUExecutionProvider": 3, "OpenVINOExecutionProvider": 12, "CUDAExecutionProvider": 3})
 	if got != "openvino 12, cpu 3, cuda 3" {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestMissingFileOfAProvider has a library of a provider that the system cannot load.
+func TestMissingFileOfAProvider(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "libonnxruntime_providers_cuda.so"), []byte("no library"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	at := filepath.Join(dir, "libonnxruntime.so")
+	if got := find(modelpkg.CUDA).missing(at); !strings.Contains(got, "libonnxruntime_providers_cuda.so") {
+		t.Errorf("it says %q", got)
+	}
+	if got := find(modelpkg.TensorRT).missing(at); got != "" {
+		t.Errorf("of a provider without a library of its own it says %q", got)
 	}
 }
