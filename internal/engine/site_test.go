@@ -196,6 +196,33 @@ func TestMixedJobsWhileAServerIsAway(t *testing.T) {
 	})
 }
 
+// TestGateToAServerThatIsAway has a route whose second step runs on a server: while that
+// is away, the route is not taken.
+func TestGateToAServerThatIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, f, _, err := startFar(t, true, withGate(split("1", "grpc://far")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask := func(floor slo.Accuracy) error {
+			_, err := e.Infer(t.Context(), "pair", "1", request([]runtime.Item{{[]byte{1, 2, 3, 4}, []byte{5}}}, floor))
+			return err
+		}
+		if err := ask(nearby); err != nil {
+			t.Errorf("a floor that the first step reaches: %v", err)
+		}
+		if err := ask(remote); slo.KindOf(err) != slo.KindUnavailable {
+			t.Errorf("a floor that only the route and the server reach: %v", err)
+		}
+		f.gone.Store(false)
+		time.Sleep(40 * time.Second)
+		if err := ask(remote); err != nil {
+			t.Errorf("when the server has come: %v", err)
+		}
+		drain(t, e)
+	})
+}
+
 // TestOnlyServerIsAway has a model with one server only: its requests wait for it as long
 // as they may. It cannot be deployed while the server is away.
 func TestOnlyServerIsAway(t *testing.T) {
