@@ -174,6 +174,9 @@ func bucketText(t Tensor) (parts []string) {
 	if t.Buckets != nil {
 		parts = append(parts, "buckets: "+shapeList(t.Buckets))
 	}
+	if t.Buckets != nil && t.Tokenizer != "" {
+		parts = append(parts, "longer: cut") // as tokenizers do
+	}
 	for _, key := range []struct{ name, value string }{{"tokenizer", t.Tokenizer}, {"mask", t.Mask}, {"types", t.Types}} {
 		if key.value != "" {
 			parts = append(parts, fmt.Sprintf("%s: %s", key.name, quoted(key.value)))
