@@ -6,6 +6,8 @@ FUZZTIME ?= 5s
 BENCH    ?= .
 SOAK     ?= 10s
 SEEDS    ?= 20000
+# The model that make demo serves: the name of a package in models/, or a directory.
+MODEL    ?= digits
 # The sections of docs/own-model.md whose heading has one of these words, as in EXAMPLES=xgboost. Empty: all.
 EXAMPLES ?=
 # Traces that may not be distributed. They are optional: experiments uses those that exist.
@@ -27,8 +29,8 @@ build: ## build bin/mosel
 install: ## install mosel for this user, in $(go env GOBIN) or $(go env GOPATH)/bin
 	$(GO) install ./cmd/mosel
 
-demo: setup ## run mosel demo: compare the policies "all" and "mosel" on the example model
-	bin/mosel demo
+demo: setup ## run mosel demo: compare the policies "all" and "mosel" on the model MODEL (digits)
+	bin/mosel demo $(MODEL)
 
 experiments: build ## simulate the paper's experiments and update docs/experiments.md (some minutes)
 	@for file in scenarios/*.yaml; do \

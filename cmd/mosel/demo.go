@@ -3,12 +3,16 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"path/filepath"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/demo"
+	"github.com/mosel-serve/mosel/internal/example"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/replay"
+	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/spf13/cobra"
 )
 
@@ -18,6 +22,7 @@ type demoFlags struct {
 	device    string
 	providers []modelpkg.Provider
 	deadline  time.Duration
+	floor     float64
 	seed      uint64
 	json      string
 }
@@ -33,20 +38,22 @@ highest rate that keeps 99 % of the items on time, and measure the accuracy on
 held-out samples. Then send 1.5 times the rate of policy all to both, and compare
 completion times.
 
-The default model is the only one in ./models, or the built-in example. Other
-programs that use the processor change the result. docs/demo.md explains every
-number.`,
-		Example: "  mosel demo\n  mosel demo --json demo.json",
+The default model is the example, or else the only one in ./models. The default
+floor is 2.5 points below the accuracy of all modalities, or lower if no much cheaper
+variant of the model reaches that. Other programs that use the processor change the
+result. docs/demo.md explains every number.`,
+		Example: "  mosel demo\n  mosel demo digits --min-accuracy 0.99 --json demo.json",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runDemo(cmd, args, f)
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.modelDir, "model-dir", "", "directory of the model package (default: ./models/MODEL, the only one in ./models, or the built-in example)")
+	flags.StringVar(&f.modelDir, "model-dir", "", "directory of the model package (default: ./models/MODEL, the example, or the only one in ./models)")
 	flags.StringVar(&f.device, "device", "", "name of the profile to use (default: this machine's, or the only one)")
 	addProvidersFlag(cmd, &f.providers)
 	flags.DurationVar(&f.deadline, "deadline", 100*time.Millisecond, "deadline of every request")
+	flags.Float64Var(&f.floor, "min-accuracy", 0, "accuracy floor of every request, from 0 to 1 (default: see above)")
 	flags.Uint64Var(&f.seed, "seed", 1, "seed of the random load; the same seed gives the same load")
 	flags.StringVar(&f.json, "json", "", "write JSON to this file; -: print JSON in place of the table")
 	return cmd
@@ -56,6 +63,13 @@ number.`,
 func runDemo(cmd *cobra.Command, args []string, f demoFlags) error {
 	if f.deadline < time.Millisecond {
 		return usageError{errors.New("--deadline must be at least a millisecond")}
+	}
+	floor, err := slo.AccuracyOf(f.floor)
+	if err != nil {
+		return usageError{fmt.Errorf("--min-accuracy: %w", err)}
+	}
+	if len(args) == 0 && f.modelDir == "" && exists(filepath.Join(modelsDir, example.Name)) {
+		args = []string{example.Name}
 	}
 	dir, err := packageDir(args, f.modelDir)
 	if err != nil {
@@ -74,7 +88,7 @@ func runDemo(cmd *cobra.Command, args []string, f demoFlags) error {
 		out = io.Discard
 	}
 	live := newLiveLine(cmd.ErrOrStderr())
-	result, err := demo.Run(cmd.Context(), demo.Config{Samples: samples, Profile: profile, Deadline: f.deadline, Seed: f.seed, Out: out,
+	result, err := demo.Run(cmd.Context(), demo.Config{Samples: samples, Profile: profile, Deadline: f.deadline, Floor: floor, Seed: f.seed, Out: out,
 		Live: live.show, Serve: func(ctx context.Context, policy string) (*demo.Serving, error) {
 			return serveDemo(ctx, samples, dir, policy, "--device", profile.Device, "--providers", modelpkg.ProviderNames(f.providers))
 		}})

@@ -21,7 +21,8 @@ import (
 // The settings of the demonstration; docs/demo.md gives their reasons.
 const (
 	Budget         = 88 * time.Second // for everything, server starts included
-	floorBelow     = 0.025            // the floor is the accuracy of all modalities minus this
+	floorBelow     = 0.025            // the floor is the accuracy of all modalities minus this, or lower
+	muchCheaper    = 0.5              // a variant that costs at most this share of all modalities is much cheaper
 	onTimeTarget   = 0.99
 	overloadFactor = 1.5
 	probeLength    = 2 * time.Second
@@ -59,6 +60,7 @@ type Config struct {
 	Profile  *modelpkg.Profile
 	Serve    func(ctx context.Context, policy string) (*Serving, error)
 	Deadline time.Duration // of every request
+	Floor    slo.Accuracy  // of every request; 0: see defaultFloor
 	Seed     uint64
 	Out      io.Writer         // for people
 	Live     func(line string) // shows progress
@@ -113,13 +115,15 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	floor, err := slo.AccuracyOf(max(0, all.Accuracy.Mean-floorBelow))
-	if err != nil {
-		return nil, err
+	floor := c.Floor
+	if floor == 0 {
+		if floor, err = defaultFloor(c.Profile, all); err != nil {
+			return nil, err
+		}
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, Budget, ErrTime)
 	defer cancel()
-	d := &demonstration{Config: c, floor: floor / 100 * 100, start: time.Now()} // four digits
+	d := &demonstration{Config: c, floor: floor, start: time.Now()}
 	d.introduce()
 	overload := 0.0
 	guesses := map[string]float64{agnostic: throughput(all), ours: throughput(cheapest(c.Profile, d.floor, all))}
@@ -285,6 +289,24 @@ func fullVariant(m *modelpkg.Model, p *modelpkg.Profile) (modelpkg.VariantProfil
 		}
 	}
 	return modelpkg.VariantProfile{}, slo.E("demo "+m.Name, slo.KindInvalid, "the model has no fp32 variant with all modalities, which policy all needs")
+}
+
+// defaultFloor returns the floor of a demonstration that names none, with four digits:
+// floorBelow under the accuracy of all modalities. If no variant that is much cheaper
+// reaches that, every policy would have to run all modalities. Then it is the lower end
+// of the interval of the most accurate variant that is much cheaper.
+func defaultFloor(p *modelpkg.Profile, all modelpkg.VariantProfile) (slo.Accuracy, error) {
+	floor, cheap := all.Accuracy.Mean-floorBelow, modelpkg.VariantProfile{}
+	for _, v := range p.Variants {
+		if throughput(v)*muchCheaper >= throughput(all) && v.Accuracy.Mean > cheap.Accuracy.Mean {
+			cheap = v
+		}
+	}
+	if cheap.Name != "" {
+		floor = min(floor, cheap.Accuracy.Low)
+	}
+	a, err := slo.AccuracyOf(max(0, floor))
+	return a / 100 * 100, err
 }
 
 // cheapest returns the variant with the highest throughput whose accuracy is at least

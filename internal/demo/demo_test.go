@@ -65,7 +65,7 @@ func example(t *testing.T) (*replay.Samples, *modelpkg.Profile) {
 	}
 	profile := &modelpkg.Profile{Device: "cpu-test", Variants: []modelpkg.VariantProfile{
 		{Name: "text", Modalities: []string{"text"}, Precision: "fp32", Accuracy: modelpkg.AccuracyMean{Mean: 0.8}, Batches: []modelpkg.BatchProfile{{Items: 1, P50MS: 1}}},
-		{Name: "sound", Modalities: []string{"sound"}, Precision: "fp32", Accuracy: modelpkg.AccuracyMean{Mean: 0.965}, Batches: []modelpkg.BatchProfile{{Items: 1, P50MS: 2}}},
+		{Name: "sound", Modalities: []string{"sound"}, Precision: "fp32", Accuracy: modelpkg.AccuracyMean{Mean: 0.965, Low: 0.961}, Batches: []modelpkg.BatchProfile{{Items: 1, P50MS: 2}}},
 		{Name: "all", Modalities: []string{"sound", "text"}, Precision: "fp32", Accuracy: modelpkg.AccuracyMean{Mean: 0.98512}, Batches: []modelpkg.BatchProfile{{Items: 1, P50MS: 8}}},
 	}}
 	return samples, profile
@@ -200,6 +200,34 @@ func TestDemonstration(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestDefaultFloor: the floor leaves a choice where the model has one.
+func TestDefaultFloor(t *testing.T) {
+	_, p := example(t)
+	all := p.Variants[2]
+	for _, c := range []struct {
+		name       string
+		mean, low  float64 // of the variant that takes a quarter of the time of all
+		soundTakes float64
+		want       slo.Accuracy
+	}{
+		{"a much cheaper variant is accurate enough", 0.975, 0.965, 2, 960_100},
+		{"the best one is less accurate", 0.93, 0.9187, 2, 918_700},
+		{"its interval reaches below", 0.965, 0.9499, 2, 949_900},
+		{"none but one of low accuracy is much cheaper", 0.97, 0.95, 7, 772_000},
+	} {
+		p.Variants[0].Accuracy.Low = 0.772
+		p.Variants[1].Accuracy = modelpkg.AccuracyMean{Mean: c.mean, Low: c.low}
+		p.Variants[1].Batches[0].P50MS = c.soundTakes
+		if floor, err := defaultFloor(p, all); err != nil || floor != c.want {
+			t.Errorf("%s: floor %v, %v; want %v", c.name, floor, err, c.want)
+		}
+	}
+	p.Variants = p.Variants[2:]
+	if floor, err := defaultFloor(p, all); err != nil || floor != 960_100 {
+		t.Errorf("without a cheaper variant: floor %v, %v", floor, err)
+	}
 }
 
 func TestDeadServerIsTheReason(t *testing.T) {
