@@ -21,7 +21,7 @@
 //	client               Go SDK: calls, asynchronous calls and streams, over REST
 //	client/clientgrpc    gRPC for the SDK, as a separate import
 //	status               what a server reports about itself, and about one job
-//	models               the example model package, embedded in the program
+//	models               the shipped model packages; the example is embedded in the program
 //	conformance          tests for any server of the protocol, run with go test
 //
 // The main line:

@@ -1,6 +1,7 @@
 // Package models embeds the example model package in the program, so that mosel can
 // serve it without a clone of the repository. The package is in this directory
-// because Go embeds only files below the embedding package.
+// because Go embeds only files below the embedding package. The other packages here
+// are not embedded.
 package models
 
 import (
