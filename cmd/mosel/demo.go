@@ -68,10 +68,7 @@ func runDemo(cmd *cobra.Command, args []string, f demoFlags) error {
 	if err != nil {
 		return usageError{fmt.Errorf("--min-accuracy: %w", err)}
 	}
-	if len(args) == 0 && f.modelDir == "" && exists(filepath.Join(modelsDir, example.Name)) {
-		args = []string{example.Name}
-	}
-	dir, err := packageDir(args, f.modelDir)
+	dir, err := demoDir(args, f.modelDir)
 	if err != nil {
 		return err
 	}
@@ -100,6 +97,15 @@ func runDemo(cmd *cobra.Command, args []string, f demoFlags) error {
 		err = writeJSON(f.json, cmd.OutOrStdout(), result)
 	}
 	return errors.Join(err, result.WriteTable(out))
+}
+
+// demoDir returns the directory of the model that is demonstrated. If none is named, it
+// is the example, even if ./models has other packages too.
+func demoDir(args []string, given string) (string, error) {
+	if named := filepath.Join(modelsDir, example.Name); len(args) == 0 && given == "" && exists(named) {
+		return named, nil
+	}
+	return packageDir(args, given)
 }
 
 // serveDemo starts a server for the demonstration and connects to it.

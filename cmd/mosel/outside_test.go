@@ -184,4 +184,15 @@ func TestWhichModelsAreMeant(t *testing.T) {
 	if dir, err := modelDir("digits"); err != nil || dir != filepath.Join(modelsDir, "digits") {
 		t.Errorf("%s, %v", dir, err)
 	}
+	for _, name := range []string{"digits", "mine"} {
+		if err := os.WriteFile(filepath.Join(modelsDir, name, "mosel.yaml"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, args := range [][]string{nil, {"mine"}} {
+		want := filepath.Join(modelsDir, append(args, "digits")[0])
+		if dir, err := demoDir(args, ""); err != nil || dir != want {
+			t.Errorf("demo %q: %s, %v", args, dir, err)
+		}
+	}
 }

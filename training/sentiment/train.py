@@ -185,7 +185,7 @@ def main():
         rating = draw_ratings(texts.rating, size, rng)
         return rating, pictures.draw(rating, rng)
 
-    part("face", lambda: train_one(net, "face", face, rng, 1200, 128), [("face",)])
+    part("face", lambda: train_one(net, "face", face, rng, 700, 128), [("face",)])
     clips = data.Voices(work, "train")
 
     def voice(size, step):
