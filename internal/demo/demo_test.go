@@ -380,3 +380,23 @@ func TestJSONIsStable(t *testing.T) {
 	}
 	golden(t, "result.json", append(text, '\n'))
 }
+
+// TestDescribe describes inputs of every kind for a person.
+func TestDescribe(t *testing.T) {
+	ids := modelpkg.Input{Spec: modelpkg.Spec{DType: tensor.Int64, Shape: tensor.Shape{-1}}, Media: modelpkg.MediaText, Tokens: &modelpkg.Tokens{}}
+	for _, c := range []struct {
+		in   modelpkg.Input
+		data []byte
+		want string
+	}{
+		{ids, make([]byte, 48), "the ids of a text, filled up to 6"},
+		{modelpkg.Input{Spec: modelpkg.Spec{DType: tensor.Uint8, Shape: tensor.Shape{5}}, Media: modelpkg.MediaText}, []byte("six\x00\x00"), `"six"`},
+		{modelpkg.Input{Spec: modelpkg.Spec{DType: tensor.Uint8, Shape: tensor.Shape{2, 2}}, Media: modelpkg.MediaImage}, make([]byte, 4), "an image, [2,2]"},
+		{modelpkg.Input{Spec: modelpkg.Spec{DType: tensor.Int16, Shape: tensor.Shape{8}}, Media: modelpkg.MediaAudio, SampleRate: 8}, make([]byte, 16), "1 s of sound at 8 Hz"},
+		{modelpkg.Input{Spec: modelpkg.Spec{DType: tensor.FP32, Shape: tensor.Shape{3}}}, make([]byte, 12), "FP32 [3]"},
+	} {
+		if got := describe(c.in, c.data); got != c.want {
+			t.Errorf("described as %s, want %s", got, c.want)
+		}
+	}
+}

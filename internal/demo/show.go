@@ -128,7 +128,10 @@ func mix(p PolicyPart) string {
 func describe(in modelpkg.Input, data []byte) string {
 	switch in.Media {
 	case modelpkg.MediaText:
-		return fmt.Sprintf("%q", strings.TrimRight(string(data), "\x00"))
+		if in.Tokens == nil {
+			return fmt.Sprintf("%q", strings.TrimRight(string(data), "\x00"))
+		}
+		return fmt.Sprintf("the ids of a text, filled up to %d", len(data)/in.DType.Size())
 	case modelpkg.MediaAudio:
 		if seconds := float64(len(data)) / float64(in.DType.Size()) / float64(max(in.SampleRate, 1)); in.SampleRate > 0 {
 			return fmt.Sprintf("%.2g s of sound at %d Hz", seconds, in.SampleRate)
