@@ -242,7 +242,7 @@ func (l *loop) open(d *deployment) {
 // they would hold up the others. If it has none, jobs wait as long as they may.
 func (l *loop) leave(w *worker) {
 	d := w.served
-	if d == nil || w.up || w.away || len(d.sites) == 1 {
+	if d == nil || d.on(w.id) != nil || w.away || len(d.sites) == 1 {
 		return
 	}
 	w.away = true

@@ -351,3 +351,34 @@ func TestTooManyServers(t *testing.T) {
 		drain(t, e)
 	})
 }
+
+// TestWorkerOfAnotherServerThatIsAway deploys a model whose server is away after another
+// model whose worker it takes over: requests that need the server are refused.
+func TestWorkerOfAnotherServerThatIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, f, _, err := startFar(t, false, split("1", "grpc://far"), version("2"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Remove("pair", "1"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		f.gone.Store(true)
+		if err := e.Deploy(t.Context(), split("3", "grpc://other")); err != nil {
+			t.Fatal(err)
+		}
+		if took, err := asked(t, e, "3", remote, time.Minute); slo.KindOf(err) != slo.KindUnavailable || took > time.Second {
+			t.Errorf("a request that needs the server: %v after %v", err, took)
+		}
+		if _, err := asked(t, e, "3", nearby, time.Second); err != nil {
+			t.Errorf("a request for the variant here: %v", err)
+		}
+		f.gone.Store(false)
+		time.Sleep(40 * time.Second)
+		if _, err := asked(t, e, "3", remote, time.Second); err != nil {
+			t.Errorf("when the server has come: %v", err)
+		}
+		drain(t, e)
+	})
+}
