@@ -80,3 +80,17 @@ func TestSamplesFor(t *testing.T) {
 		}
 	}
 }
+
+// TestSamplesForIsWhereTheBoundIsReached holds SamplesFor against LowerShare itself.
+func TestSamplesForIsWhereTheBoundIsReached(t *testing.T) {
+	for _, c := range []struct{ p, want, delta float64 }{{0.98, 0.97, 0.05}, {0.935, 0.93, 0.001}, {0.5, 0.4, 0.01}, {1, 0.999, 0.05}, {0.3, 0, 0.05}} {
+		n := SamplesFor(c.p, c.want, c.delta)
+		low := func(n int) float64 { return LowerShare(int(math.Round(c.p*float64(n))), n, c.delta) }
+		if low(n) < c.want-1e-9 {
+			t.Errorf("%v: %d samples reach %v", c, n, low(n))
+		}
+		if fewer := n - n/100; n > 1000 && low(fewer) >= c.want {
+			t.Errorf("%v: %d samples would do, not %d", c, fewer, n)
+		}
+	}
+}
