@@ -125,8 +125,11 @@ func pick(m *modelpkg.Model, p *modelpkg.Profile, most time.Duration) int {
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // Choose measures a model on a sample and returns the size to serve with, no larger than
-// the given one, and why. An error means that it could not be measured.
-func Choose(ctx context.Context, rt runtime.Runtime, m *modelpkg.Model, p *modelpkg.Profile, most Size) (Size, string, error) {
+// the given one, and why. An error means that it could not be measured; a panic in the
+// runtime's binding is one too.
+func Choose(ctx context.Context, rt runtime.Runtime, m *modelpkg.Model, p *modelpkg.Profile, most Size) (size Size, why string, err error) {
+	size = most // also after a panic
+	defer panicked(&err)
 	variant := pick(m, p, slice(len(sizes(most))))
 	if variant < 0 {
 		return most, "", fmt.Errorf("model %s runs on other servers", m.Name)
@@ -147,12 +150,19 @@ func Choose(ctx context.Context, rt runtime.Runtime, m *modelpkg.Model, p *model
 	if err != nil {
 		return most, "", err
 	}
-	size, why := Decide(most, rates)
+	size, why = Decide(most, rates)
 	return size, fmt.Sprintf("%s (variant %s of %s, batches of %d)", why, m.Variants[variant].Name, m.Name, len(b.items)), nil
 }
 
 // waited is threadWaited, except in tests.
 var waited = threadWaited
+
+// panicked makes an error of a panic.
+func panicked(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("the runtime panicked: %v", p)
+	}
+}
 
 // bench runs batches on instances of one variant.
 type bench struct {
@@ -246,9 +256,10 @@ func (b *bench) rate(ctx context.Context, s Size, slice time.Duration) (sum floa
 }
 
 // rateOf is rate for one instance, which runs on one thread of the process.
-func (b *bench) rateOf(ctx context.Context, in runtime.Instance, threads int, slice time.Duration) (float64, error) {
+func (b *bench) rateOf(ctx context.Context, in runtime.Instance, threads int, slice time.Duration) (_ float64, err error) {
 	goruntime.LockOSThread()
 	defer goruntime.UnlockOSThread()
+	defer panicked(&err)
 	began, before, items := time.Now(), waited(), 0
 	for {
 		if _, err := in.Run(ctx, b.variant, b.items); err != nil {

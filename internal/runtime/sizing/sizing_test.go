@@ -59,6 +59,7 @@ type machine struct {
 	batch   time.Duration // one batch with one thread
 	each    bool          // its time is that of eight items
 	fails   error
+	panics  bool         // runs do
 	running atomic.Int64 // threads
 	open    atomic.Int64
 }
@@ -77,6 +78,9 @@ type part struct {
 func (p *part) Run(_ context.Context, _ int, items []runtime.Item) ([]tensor.Tensor, error) {
 	n := p.machine.running.Add(p.threads)
 	defer p.machine.running.Add(-p.threads)
+	if p.machine.panics {
+		panic("the binding is broken")
+	}
 	batch := float64(p.machine.batch)
 	if p.machine.each {
 		batch *= float64(len(items)) / 8
@@ -112,6 +116,7 @@ func TestChoose(t *testing.T) {
 		"long batches":        {&machine{width: 8, batch: 200 * time.Millisecond, each: true}, m, Size{7, 1}, ""},
 		"too long batches":    {&machine{width: 8, batch: 2 * time.Second, each: true}, m, Size{7, 1}, "one item takes 250ms, too long"},
 		"it fails":            {&machine{width: 8, batch: time.Millisecond, fails: broken}, m, Size{7, 1}, "it is broken"},
+		"it panics":           {&machine{width: 8, batch: time.Millisecond, panics: true}, m, Size{7, 1}, "the runtime panicked: the binding is broken"},
 		"nothing to run with": {&machine{width: 8, batch: time.Millisecond}, &none, Size{7, 1}, "has no samples"},
 	} {
 		t.Run(name, func(t *testing.T) {
