@@ -206,6 +206,9 @@ func (l *loop) submit(c *call) {
 	s := feed.Step{Event: c.event, Request: c.ID, Client: c.Client}
 	l.take(&s)
 	c.submitted = s.At
+	if c.served.away != 0 && l.core.Needs(c.job, c.served.away) { // its items differ, and the goals of some need the server
+		l.step(sched.Cancel{Job: c.job, Reason: slo.ReasonAway})
+	}
 }
 
 // A deadline includes sending the answer to the client, which the core does not see.

@@ -248,7 +248,7 @@ func (l *loop) leave(w *worker) {
 	w.away = true
 	d.away = l.away(d)
 	for _, id := range slices.Sorted(maps.Keys(l.calls)) {
-		if c := l.calls[id]; c != nil && c.served == d && !c.answered && d.strands(c.event.(sched.Arrive)) {
+		if c := l.calls[id]; c != nil && c.served == d && !c.answered && (d.strands(c.event.(sched.Arrive)) || l.core.Needs(id, d.away)) {
 			l.step(sched.Cancel{Job: id, Reason: slo.ReasonAway})
 		}
 	}

@@ -183,6 +183,22 @@ func (c *Core) Next() (slo.Instant, bool) {
 // drain is complete (I-13).
 func (c *Core) Idle() bool { return len(c.jobs) == 0 }
 
+// Needs reports whether pending items of a job need some routes of its model: without
+// these they cannot score what they must. Items behind a gate are not asked about.
+func (c *Core) Needs(id JobID, routes plan.Set) bool {
+	j := c.jobs[id]
+	if j == nil || j.ended != 0 {
+		return false
+	}
+	for g := j; g != nil; g = g.other {
+		left := g.allowed &^ routes
+		if g.waiting > 0 && g.onward == nil && (left == 0 || g.planner.MaxAccuracy(left).Times(g.waiting) < g.target()) {
+			return true
+		}
+	}
+	return false
+}
+
 // Counts returns the running totals.
 func (c *Core) Counts() Counts { return c.counts }
 

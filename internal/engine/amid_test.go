@@ -1,0 +1,59 @@
+package engine_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/engine"
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/runtime/fake"
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// cheapServer has a variant here beside split's that is slow: part of a job's items run on
+// the cheap one here, so that the server must run the others.
+func cheapServer() engine.Served {
+	s := split("1", "grpc://far")
+	m, p := s.Model, s.Profile
+	m.Variants, p.Variants = append(m.Variants, m.Variants[0]), append(p.Variants, p.Variants[0])
+	m.Variants[2].Name, p.Variants[2].Name = "mid", "mid"
+	p.Variants[2].Accuracy.Mean = 0.93
+	p.Variants[2].Batches = []modelpkg.BatchProfile{{Items: 1, P50MS: 30, P95MS: 30}, {Items: 8, P50MS: 240, P95MS: 240}}
+	return s
+}
+
+// TestServerGoesAmidAJob has a job of which some items have run here when the server goes
+// away that the others need by now: it is refused, and does not wait for the server,
+// although the variants here could have kept the floor of all items together.
+func TestServerGoesAmidAJob(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := cheapServer()
+		f := &farAway{Runtime: fake.New(fake.Config{Profiles: []*modelpkg.Profile{s.Profile}}), t: t}
+		e, err := engine.New(t.Context(), engine.Config{Models: []engine.Served{s}, Policy: plan.PolicyMosel, Instances: 1, Threads: 1,
+			QueueItemsMax: 1000, QueueJobsMax: 500, Log: discard}, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.gone.Store(true)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		one := items(rand.New(rand.NewPCG(1, 1)), 1)
+		if _, err = e.Infer(ctx, "pair", "1", request(slices.Repeat(one, 20), 925_000)); slo.KindOf(err) != slo.KindUnavailable {
+			t.Errorf("while the server goes: %v", err)
+		}
+		if _, err = e.Infer(ctx, "pair", "1", request(slices.Repeat(one, 20), 925_000)); err != nil {
+			t.Errorf("when it has gone: %v", err)
+		}
+		r := request(slices.Repeat(one, 20), 925_000)
+		r.Mixed = []slo.Carried{{Items: 10, Present: 1}, {Items: 10, Present: 3}}
+		if _, err = e.Infer(ctx, "pair", "1", r); slo.KindOf(err) != slo.KindUnavailable {
+			t.Errorf("items that differ, of which some need it by the goals of the job: %v", err)
+		}
+		drain(t, e)
+	})
+}
