@@ -87,16 +87,29 @@ func TestStreamAnswersInOrder(t *testing.T) {
 		if err := stream.CloseSend(); err != nil {
 			t.Fatal(err)
 		}
+		var first result
 		for i := range requests {
 			got := m.streamed(t, stream)
 			if got.ID != fmt.Sprint("number ", i) {
 				t.Errorf("answer %d has id %q", i, got.ID)
 			}
 			if i == 0 {
-				agree(t, m.plain(t), func() result { return got })
+				first = got
 			}
 		}
 		ended(t, stream)
+		// A server that chooses what runs may run less for a request in a burst.
+		agree(t, m.plain(t), func() result {
+			got := first
+			one := m.server.stream(t.Context(), t)
+			sendAll(t, one, m.numbered(0))
+			first = m.streamed(t, one)
+			if err := one.CloseSend(); err != nil {
+				t.Fatal(err)
+			}
+			ended(t, one)
+			return got
+		})
 	})
 }
 
