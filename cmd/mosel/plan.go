@@ -137,7 +137,7 @@ func (p planning) strategy(w io.Writer, f planFlags) error {
 	if !ok {
 		best := p.planner.MaxAccuracy(p.allowed)
 		return &slo.Error{Op: op, Kind: slo.KindInfeasible, Best: best,
-			Err: fmt.Errorf("no strategy reaches the floor %v: the most accurate variant has %v%s", floor, best, p.samplesNeeded(floor))}
+			Err: fmt.Errorf("no strategy reaches the floor %v: the most accurate variant has %v%s", floor, best, p.profile.Shortfall(floor, p.confidence, len(p.model.Bases())))}
 	}
 	if f.deadline > 0 && s.Time > f.deadline {
 		return p.tooLate(s, f)
@@ -160,18 +160,6 @@ func (p planning) strategy(w io.Writer, f planFlags) error {
 	}
 	p.printStrategy(w, s, r)
 	return nil
-}
-
-// samplesNeeded says how many labelled samples would reach a floor at the confidence.
-func (p planning) samplesNeeded(floor slo.Accuracy) string {
-	if p.confidence == 0 {
-		return ""
-	}
-	text := fmt.Sprintf(" at a confidence of %v", p.confidence.Float())
-	if n := p.profile.SamplesFor(floor, p.confidence, len(p.model.Bases())); n > 0 {
-		text += fmt.Sprintf("; about %d labelled samples in place of %d would reach it", n, p.profile.Samples)
-	}
-	return text
 }
 
 // tooLate returns an error that names the highest accuracy possible within the

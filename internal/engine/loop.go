@@ -427,7 +427,7 @@ func (c *call) failure() error {
 	kind, text := f.Reason.Kind(), f.Reason.Sentence()
 	switch {
 	case f.Reason == slo.ReasonFloor:
-		text += ": the best is " + f.Best.String() + c.uncertain()
+		text += ": the best is " + f.Best.String() + c.served.Profile.Shortfall(c.Objective.Floor, c.Objective.Confidence, len(c.served.Model.Bases()))
 	case f.Reason == slo.ReasonDeadlinePassed && c.started != 0:
 		text += " (it had started)"
 	case f.Reason == slo.ReasonRuntime:
@@ -448,20 +448,6 @@ func (c *call) failure() error {
 		err.RetryAfter = max(retryMin, f.RetryAfter)
 	}
 	return err
-}
-
-// uncertain says at which confidence a floor cannot be kept, and how many labelled samples
-// would change that.
-func (c *call) uncertain() string {
-	level := c.Objective.Confidence
-	if level == 0 {
-		return ""
-	}
-	text := fmt.Sprintf(" at a confidence of %v", level.Float())
-	if n := c.served.Profile.SamplesFor(c.Objective.Floor, level, len(c.served.Model.Bases())); n > 0 {
-		text += fmt.Sprintf("; a profile of about %d labelled samples in place of %d would reach it", n, c.served.Profile.Samples)
-	}
-	return text
 }
 
 // itemsFailed returns the error of a job that failed because some of its items did.

@@ -1,6 +1,7 @@
 package modelpkg
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/score"
@@ -110,6 +111,20 @@ func (p *Profile) SamplesFor(floor slo.Accuracy, c slo.Confidence, variants int)
 		}
 	}
 	return least
+}
+
+// Shortfall completes the error of a floor that no bound reaches: it says at which
+// confidence, and how many labelled samples would reach it. For a floor of the expected
+// accuracy it is "".
+func (p *Profile) Shortfall(floor slo.Accuracy, c slo.Confidence, variants int) string {
+	if c == 0 {
+		return ""
+	}
+	text := fmt.Sprintf(" at a confidence of %v", c.Float())
+	if n := p.SamplesFor(floor, c, variants); n > 0 {
+		text += fmt.Sprintf("; about %d labelled samples in place of %d would reach it", n, p.Samples)
+	}
+	return text
 }
 
 // missAt is the probability that the bound of one variant may miss.
