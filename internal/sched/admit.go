@@ -73,6 +73,9 @@ func (c *Core) plan(j *job) (slo.Outcome, slo.Reason) {
 	}
 	if best, ok := j.setGoals(); !ok {
 		j.facts.Best = best
+		if m.lowered(j) {
+			return slo.Infeasible, slo.ReasonDrift
+		}
 		return slo.Infeasible, slo.ReasonFloor
 	}
 	for g := j; g != nil; g = g.other {

@@ -225,19 +225,20 @@ func (c *Core) start(in *instance, g *gather, why *Decision) {
 	g.m.seeBatch(curve, g.items)
 	routes := g.m.Planner.Routes()
 	b := &batch{on: in, started: c.now, nominal: curve.Batch(g.items)}
-	b.from, b.routes = b.fromRoom[:0], b.routeRoom[:0]
+	b.from, b.routes, b.credits = b.fromRoom[:0], b.routeRoom[:0], b.creditRoom[:0]
 	b.Dispatch = Dispatch{Batch: c.lastBatch, Instance: in.id, Model: g.takes[0].job.model, Variant: g.variant, Why: why,
 		Predicted: g.on.batchTime(g.variant, g.items), Parts: make([]Part, 0, len(g.takes))}
 	gated := false
 	for i, t := range g.takes {
 		b.Parts = t.job.take(t.items, b.Parts)
+		credit := c.worth(t.job, t.route)
 		for len(b.from) < len(b.Parts) {
-			b.from, b.routes = append(b.from, t.job), append(b.routes, t.route)
+			b.from, b.routes, b.credits = append(b.from, t.job), append(b.routes, t.route), append(b.credits, credit)
 		}
 		gated = gated || routes[t.route].Next != nil
 		t.job.spend(t.route, t.items)
 		if t.job.onward == nil {
-			t.job.commit(c.worth(t.job, t.route), t.items)
+			t.job.commit(credit, t.items)
 		}
 		t.job.running += t.items
 		c.expiry.add(t.job.first)
@@ -346,7 +347,7 @@ func (c *Core) done(e Done) {
 			f.Outcome = slo.OnTime
 		}
 		if f.Outcome.Ran() && slices.ContainsFunc(verdicts, func(v Verdict) bool { return v != Accept }) {
-			c.judge(j, f, b.routes[i], verdicts)
+			c.judge(j, f, b.routes[i], b.credits[i], verdicts)
 			continue
 		}
 		c.finish(f)
@@ -370,7 +371,7 @@ func (c *Core) unrun(b *batch, part int, lost bool) {
 	j.running -= items
 	c.counts.Running -= items
 	if lost && j.onward == nil {
-		j.commit(c.worth(j, b.routes[part]), -items)
+		j.commit(b.credits[part], -items)
 	}
 }
 

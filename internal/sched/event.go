@@ -113,6 +113,13 @@ type Serve struct {
 	Spec  Model
 }
 
+// Replan changes what items are expected to score: the planner differs from the model's
+// only in accuracies. Items that have started keep their credit.
+type Replan struct {
+	Model   int
+	Planner *plan.Planner
+}
+
 // Retire removes a model without unfinished jobs; the driver waits until there are
 // none. The number may be used again.
 type Retire struct{ Model int }
@@ -171,6 +178,7 @@ func (InstanceDown) event()   {}
 func (InstanceUp) event()     {}
 func (InstanceResize) event() {}
 func (Serve) event()          {}
+func (Replan) event()         {}
 func (Retire) event()         {}
 func (Cancel) event()         {}
 func (Arrive) event()         {}

@@ -116,7 +116,9 @@ func (c *Core) lose(j *job, p Part, b *batch, charged bool) {
 		j.giveBack(p)
 		c.pend(j, p.Count)
 		j.stale = true
-		c.requeue(j)
+		if o := j.ledger(); o.planner.MaxAccuracy(o.allowed).Times(o.waiting) >= o.target() || c.keepFloor(j.first) {
+			c.requeue(j)
+		}
 		return
 	}
 	f := Finish{Part: p, Variant: b.Variant, Outcome: j.ended, Reason: j.reason}

@@ -133,14 +133,16 @@ func (j *job) spend(r, x int) {
 type batch struct {
 	Dispatch
 	on      *instance
-	from    []*job // by part: the job of its items
-	routes  []int  // by part: the route of its items
+	from    []*job  // by part: the job of its items
+	routes  []int   // by part: the route of its items
+	credits []worth // by part: what each of its items was credited with
 	started slo.Instant
 	nominal time.Duration // the profile's time, uncorrected
 	aborted bool
 
-	fromRoom  [4]*job // storage for from: most batches have few parts
-	routeRoom [4]int
+	fromRoom   [4]*job // storage for from: most batches have few parts
+	routeRoom  [4]int
+	creditRoom [4]worth
 }
 
 // isWanted reports whether any job in the batch has not been given up.

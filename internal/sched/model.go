@@ -35,6 +35,7 @@ type Residence struct {
 // these.
 type model struct {
 	Model
+	profiled *plan.Planner // as served, before any Replan
 	pool     *pool
 	on       []*residence // by ClassID, up to the highest class that was up
 	slowness []float64    // by variant: factor on the planner's latencies, over all classes that are up
@@ -60,7 +61,7 @@ type residence struct {
 }
 
 func (c *Core) newModel(m Model) *model {
-	k := &model{Model: m, batchInefficiency: 1, frontiers: map[choices][]plan.FrontierPoint{}}
+	k := &model{Model: m, profiled: m.Planner, batchInefficiency: 1, frontiers: map[choices][]plan.FrontierPoint{}}
 	k.known = k.runnable(func(v int) bool {
 		return m.Classes == nil || slices.ContainsFunc(m.Classes, func(r Residence) bool { return r.Variants.Has(v) })
 	})

@@ -278,7 +278,7 @@ func randomEvents(t testing.TB, seed uint64) (err error) {
 
 // happen draws and sends an event.
 func (d *driver) happen(t testing.TB) error {
-	switch k := d.rng.IntN(20); {
+	switch k := d.rng.IntN(21); {
 	case k < 7:
 		return d.arrive()
 	case k < 14:
@@ -294,6 +294,8 @@ func (d *driver) happen(t testing.TB) error {
 		}
 	case k == 18:
 		return d.replace(t)
+	case k == 19:
+		return d.replan()
 	}
 	return d.step(sched.Tick{})
 }
@@ -344,6 +346,18 @@ func (d *driver) replace(t testing.TB) error {
 	}
 	d.models[number] = randomModel(t, d.rng)
 	return d.step(sched.Serve{Model: number, Spec: d.models[number]})
+}
+
+// replan lowers the accuracies of a model or raises them again.
+func (d *driver) replan() error {
+	numbers := slices.Sorted(maps.Keys(d.models))
+	number := numbers[d.rng.IntN(len(numbers))]
+	p := d.models[number].Planner
+	var most []slo.Accuracy
+	for _, v := range p.Variants() {
+		most = append(most, slo.Accuracy(float64(v.Accuracy)*(1-d.rng.Float64()*d.rng.Float64()*float64(d.rng.IntN(2)))))
+	}
+	return d.step(sched.Replan{Model: number, Planner: p.Capped(most)})
 }
 
 // drain lets all jobs end (I-13).

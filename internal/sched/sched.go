@@ -142,6 +142,8 @@ func (c *Core) Step(now slo.Instant, event Event, out []Action) []Action {
 		c.instanceResize(e)
 	case Serve:
 		c.serve(e)
+	case Replan:
+		c.replanModel(e)
 	case Retire:
 		c.retire(e.Model)
 	case Cancel:

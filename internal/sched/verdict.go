@@ -9,9 +9,9 @@ import (
 )
 
 // judge handles a part in which some items were not accepted: it ends them or queues
-// them for another route. Failed items leave the job, and its floor holds for the mean
+// them for another route. Each was credited with credit. Failed items leave the job, and its floor holds for the mean
 // of the others. If the others cannot keep it, or none is left, the job fails.
-func (c *Core) judge(j *job, f Finish, route int, verdicts []Verdict) {
+func (c *Core) judge(j *job, f Finish, route int, credit worth, verdicts []Verdict) {
 	o := j.ledger()
 	part, failed := f.Part, false
 	var onward []*job
@@ -24,7 +24,7 @@ func (c *Core) judge(j *job, f Finish, route int, verdicts []Verdict) {
 		ended.First, ended.Count = part.First+first, count
 		first += count
 		if to, ok := verdict.Next(); ok {
-			if g := c.goOn(j, ended, route, to); !slices.Contains(onward, g) {
+			if g := c.goOn(j, ended, route, to, credit); !slices.Contains(onward, g) {
 				onward = append(onward, g)
 			}
 			continue
@@ -32,7 +32,7 @@ func (c *Core) judge(j *job, f Finish, route int, verdicts []Verdict) {
 		if verdict == Fail {
 			ended.Outcome, ended.Reason = slo.Failed, slo.ReasonRuntime
 			o.shrink(count)
-			o.commit(c.worth(j, route), -count)
+			o.commit(credit, -count)
 			failed = true
 		}
 		c.finish(ended)
@@ -141,14 +141,14 @@ func (j *job) commit(w worth, items int) {
 
 // goOn adds items that a route's gate sends to another route to the group with the same
 // route, and returns that group, which must be queued again.
-func (c *Core) goOn(j *job, f Finish, route, to int) *job {
+func (c *Core) goOn(j *job, f Finish, route, to int, credit worth) *job {
 	m := c.models[j.model]
 	from := &m.Planner.Routes()[route]
 	branch, ok := from.Branch(to)
 	if !ok {
 		panic("sched: items of route " + from.Name + " go on with a route that is not in its Next")
 	}
-	k := onward{ledger: j.ledger(), route: to, credit: c.worth(j, route), loss: branch.Loss, answered: f.Variant}
+	k := onward{ledger: j.ledger(), route: to, credit: credit, loss: branch.Loss, answered: f.Variant}
 	if from.Silent {
 		k.answered = -1
 	}

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/sched"
@@ -33,6 +34,7 @@ type audited struct {
 // itemState is the state of an item.
 type itemState struct {
 	running  bool
+	started  bool // on a route, and not lost since
 	finished bool
 	variant  int // that it runs on, or last ran on
 	route    int // that it takes
@@ -47,7 +49,7 @@ type itemState struct {
 }
 
 func newAudit(cfg Config) *audit {
-	return &audit{models: cfg.Core.Models, instances: map[sched.InstanceID]sched.InstanceUp{}, jobs: map[sched.JobID]*audited{},
+	return &audit{models: slices.Clone(cfg.Core.Models), instances: map[sched.InstanceID]sched.InstanceUp{}, jobs: map[sched.JobID]*audited{},
 		running: map[sched.BatchID]sched.Dispatch{}}
 }
 
@@ -59,6 +61,8 @@ func (a *audit) step(now slo.Instant, e sched.Event, out []sched.Action) error {
 			a.judge(a.running[e.Batch], e)
 		}
 		a.end(a.running[e.Batch], e.Failed)
+	case sched.Replan:
+		a.replan(e)
 	case sched.InstanceUp:
 		e.Slots = max(e.Slots, 1)
 		a.instances[e.Instance] = e
@@ -106,6 +110,26 @@ func (a *audit) arrive(j Arrival) {
 		job.unsent += best.Times(r.Items)
 	}
 	a.jobs[j.Job] = job
+}
+
+// replan gives the items that have not started, or are lost later, the best score by new
+// accuracies.
+func (a *audit) replan(e sched.Replan) {
+	a.models[e.Model].Planner = e.Planner
+	for _, j := range a.jobs {
+		if j.Model != e.Model {
+			continue
+		}
+		p := e.Planner.At(j.Objective.Confidence)
+		for i := range j.items {
+			s := &j.items[i]
+			best := p.MaxAccuracy(p.Runnable(s.carried))
+			if !s.started {
+				j.unsent += slo.Score(best) - slo.Score(s.best)
+			}
+			s.best = best
+		}
+	}
 }
 
 // dispatch checks a batch: its bounds (I-4), floors (I-5) and modalities (I-6), and
@@ -185,7 +209,7 @@ func (a *audit) send(j *audited, p sched.Part, variant, route int) error {
 		}
 		s.running, s.variant = true, variant
 		if !s.onward {
-			s.route, s.credit, s.mean = route, r.Accuracy, planner.Routes()[route].Accuracy
+			s.started, s.route, s.credit, s.mean = true, route, r.Accuracy, planner.Routes()[route].Accuracy
 			j.unsent -= slo.Score(s.best)
 			j.score += slo.Score(s.credit)
 		}
@@ -235,6 +259,7 @@ func (a *audit) end(d sched.Dispatch, lost bool) {
 			if s.onward {
 				s.variant = s.answered
 			} else {
+				s.started = false
 				j.unsent += slo.Score(s.best)
 				j.score -= slo.Score(s.credit)
 			}

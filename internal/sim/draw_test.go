@@ -152,7 +152,26 @@ func scenario(t testing.TB, seed uint64) (sim.Config, []sim.Arrival) {
 			cfg.Core.Models[i].Planner = withRoutes(t, rng, m.Planner, cfg.True == nil && m.Classes == nil)
 		}
 	}
-	return cfg, arrivals(rng, cfg, 150+rng.IntN(250))
+	jobs := arrivals(rng, cfg, 150+rng.IntN(250))
+	if rng.IntN(3) == 0 {
+		drawReplans(rng, &cfg)
+	}
+	return cfg, jobs
+}
+
+// drawReplans draws falls and recoveries of accuracies while jobs wait and run.
+func drawReplans(rng *rand.Rand, cfg *sim.Config) {
+	for range 1 + rng.IntN(6) {
+		r := sim.Replan{At: slo.Instant(rng.IntN(6e8)), Model: rng.IntN(len(cfg.Core.Models))}
+		for _, v := range cfg.Core.Models[r.Model].Planner.Variants() {
+			most := v.Accuracy
+			if rng.IntN(2) == 0 {
+				most = slo.Accuracy(float64(most) * (1 - rng.Float64()*rng.Float64()))
+			}
+			r.Most = append(r.Most, most)
+		}
+		cfg.Faults.Replans = append(cfg.Faults.Replans, r)
+	}
 }
 
 // drawFleet draws instances of up to three classes with their own slots, models that

@@ -30,6 +30,16 @@ type Faults struct {
 	Outages []Outage
 	// Resizes change how many batches instances run at a time.
 	Resizes []Resize
+	// Replans change what items are expected to score.
+	Replans []Replan
+}
+
+// Replan lowers the accuracies of a model to at most those given, by variant, or raises
+// them again up to those of the model's planner.
+type Replan struct {
+	At    slo.Instant
+	Model int
+	Most  []slo.Accuracy
 }
 
 // Resize changes the number of an instance's slots.

@@ -150,6 +150,9 @@ func Run(cfg Config, arrivals iter.Seq[Arrival], trace func(at slo.Instant, what
 	for _, z := range cfg.Faults.Resizes {
 		r.push(event{at: z.At, what: sched.InstanceResize{Instance: z.Instance, Slots: z.Slots}})
 	}
+	for _, p := range cfg.Faults.Replans {
+		r.push(event{at: p.At, what: sched.Replan{Model: p.Model, Planner: cfg.Core.Models[p.Model].Planner.Capped(p.Most)}})
+	}
 	for _, o := range cfg.Faults.Outages {
 		r.push(event{at: o.At, what: sched.InstanceDown{Instance: o.Instance}, away: o.For})
 	}
@@ -166,7 +169,7 @@ func (r *run) push(e event) {
 	heap.Push(&r.events, e)
 }
 
-const arriveRank = 7
+const arriveRank = 8
 
 // rank returns the order of an event within one instant, as declared in sched.
 func rank(e sched.Event) int {
@@ -181,16 +184,18 @@ func rank(e sched.Event) int {
 		return 3
 	case sched.Serve:
 		return 4
-	case sched.Retire:
+	case sched.Replan:
 		return 5
-	case sched.Cancel:
+	case sched.Retire:
 		return 6
+	case sched.Cancel:
+		return 7
 	case sched.Arrive:
 		return arriveRank
 	case sched.Drain:
-		return 8
-	default:
 		return 9
+	default:
+		return 10
 	}
 }
 

@@ -19,6 +19,7 @@ const (
 	ReasonDraining
 	ReasonYielded
 	ReasonAway
+	ReasonDrift
 	reasonEnd
 )
 
@@ -43,7 +44,9 @@ var reasons = [reasonEnd]struct {
 	ReasonInstanceLost:   {"instance_lost", Failed, KindInternal, "its instances were lost too often"},
 	ReasonDraining:       {"draining", Shed, KindUnavailable, "the server is shutting down"},
 	ReasonYielded:        {"yielded", Shed, KindOverloaded, "too busy: it made room for a client with less work in the queue"},
-	ReasonAway:           {"server_away", Shed, KindUnavailable, "the server that runs the variants it needs is away"},
+	ReasonDrift: {"drift", Infeasible, KindInfeasible,
+		"answers score less than the model's profile says, and no strategy reaches the accuracy floor by what was measured while serving"},
+	ReasonAway: {"server_away", Shed, KindUnavailable, "the server that runs the variants it needs is away"},
 }
 
 // Reasons lists all reasons in their order, ReasonNone first.
