@@ -3,6 +3,7 @@ package sched
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/slo"
@@ -23,10 +24,18 @@ func (c *Core) arrive(e Arrive) {
 	c.jobs[j.id] = j
 	c.counts.Jobs++
 	c.counts.Arrived += e.Items
+	if e.Background {
+		j.bytes = 0 // its driver bounds them
+	}
 	c.bytes += j.bytes
 	m.jobs++
 	for g := j; g != nil; g = g.other {
 		c.pend(g, g.waiting)
+	}
+	if e.Background {
+		c.inBackground++
+		c.arriveBackground(e, j)
+		return
 	}
 	if e.Refused != 0 {
 		c.giveUp(j, e.Refused.Outcome(), e.Refused)
@@ -209,6 +218,9 @@ func (c *Core) work(j *job) int64 {
 func (c *Core) giveUp(j *job, outcome slo.Outcome, reason slo.Reason) {
 	running := 0
 	c.expiry.drop(j.first)
+	if j.background {
+		c.background = slices.DeleteFunc(c.background, func(k *job) bool { return k == j })
+	}
 	for g := j.first; g != nil; g = g.other {
 		g.ended, g.reason = outcome, reason
 		if g.queued {
@@ -260,6 +272,9 @@ func (c *Core) finishJob(j *job) {
 	delete(c.jobs, j.id)
 	c.counts.Jobs--
 	c.bytes -= j.bytes
+	if j.background {
+		c.inBackground--
+	}
 	c.models[j.model].jobs--
 	c.out = append(c.out, f)
 }

@@ -12,7 +12,7 @@ func (c *Core) Check() error {
 	if c.counts.Arrived != c.counts.Finished+c.counts.Queued+c.counts.Running {
 		return fmt.Errorf("I-1: %+v", c.counts)
 	}
-	if c.items > c.cfg.QueueItemsMax || len(c.jobs) > c.cfg.QueueJobsMax {
+	if c.items > c.cfg.QueueItemsMax || len(c.jobs)-c.inBackground > c.cfg.QueueJobsMax {
 		return fmt.Errorf("I-9: %d items are queued, %d jobs unfinished", c.items, len(c.jobs))
 	}
 	for _, p := range c.pools {
@@ -20,7 +20,7 @@ func (c *Core) Check() error {
 			return fmt.Errorf("I-8: %d free slots while job %d waits that could run", len(c.idle), j.id)
 		}
 	}
-	running, waiting := 0, 0
+	running, waiting, background := 0, 0, 0
 	for id, j := range c.jobs {
 		if err := c.checkJob(j); err != nil {
 			return fmt.Errorf("job %d: %w", id, err)
@@ -28,9 +28,12 @@ func (c *Core) Check() error {
 		for g := j; g != nil; g = g.other {
 			running += g.running
 			waiting += g.waiting
+			if g.background {
+				background += g.waiting
+			}
 		}
 	}
-	if running != c.counts.Running || waiting != c.counts.Queued || waiting != c.items {
+	if running != c.counts.Running || waiting != c.counts.Queued || waiting-background != c.items || background != len(c.background) {
 		return fmt.Errorf("I-1: %d running and %d waiting in jobs, %+v", running, waiting, c.counts)
 	}
 	if err := c.checkBatches(); err != nil {
@@ -67,7 +70,7 @@ func (c *Core) checkJob(j *job) error {
 }
 
 func (c *Core) checkGroup(j *job) error {
-	if j.queued != (j.waiting > 0) {
+	if j.queued != (j.waiting > 0 && !j.background) {
 		return fmt.Errorf("queued %v with %d items waiting", j.queued, j.waiting)
 	}
 	planned, pending := 0, 0

@@ -282,7 +282,7 @@ func (c *Core) mustFit(j *job) bool {
 
 // fits reports whether the queue is within its bounds without the leaving jobs.
 func (c *Core) fits(leaving []*job) bool {
-	items, bytes, jobs := c.items+c.counts.Running, c.bytes, len(c.jobs)-len(leaving)-len(c.leaving)
+	items, bytes, jobs := c.items+c.counts.Running, c.bytes, len(c.jobs)-c.inBackground-len(leaving)-len(c.leaving)
 	for _, v := range c.leaving {
 		items, bytes = items-v.waiting, bytes-v.bytes
 	}

@@ -18,6 +18,8 @@ func (c *Core) dispatchAll() {
 		c.reassign()
 		c.shedHopeless()
 	}
+	for c.dispatchBackground() {
+	}
 }
 
 // shedHopeless drops jobs at the heads of the queues that can no longer be on time and
@@ -222,7 +224,9 @@ func (c *Core) dispatch(in *instance, head *job, route int) {
 func (c *Core) start(in *instance, g *gather, why *Decision) {
 	c.lastBatch++
 	curve := g.on.curves[g.variant]
-	g.m.seeBatch(curve, g.items)
+	if !g.takes[0].job.background {
+		g.m.seeBatch(curve, g.items)
+	}
 	routes := g.m.Planner.Routes()
 	b := &batch{on: in, started: c.now, nominal: curve.Batch(g.items)}
 	b.from, b.routes, b.credits = b.fromRoom[:0], b.routeRoom[:0], b.creditRoom[:0]
@@ -261,9 +265,12 @@ func (c *Core) start(in *instance, g *gather, why *Decision) {
 
 // pend counts pending items.
 func (c *Core) pend(j *job, items int) {
+	c.counts.Queued += items
+	if j.background {
+		return
+	}
 	c.items += items
 	c.models[j.model].items += items
-	c.counts.Queued += items
 }
 
 // strategy plans the pending items of a job, on routes that the classes that are up can

@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/plan"
@@ -120,6 +121,15 @@ type Replan struct {
 	Planner *plan.Planner
 }
 
+// String lists the new accuracies by route, for traces.
+func (e Replan) String() string {
+	var accuracies []slo.Accuracy
+	for _, r := range e.Planner.Routes() {
+		accuracies = append(accuracies, r.Accuracy)
+	}
+	return fmt.Sprintf("{Model:%d Accuracies:%v}", e.Model, accuracies)
+}
+
 // Retire removes a model without unfinished jobs; the driver waits until there are
 // none. The number may be used again.
 type Retire struct{ Model int }
@@ -163,6 +173,11 @@ type Arrive struct {
 	// Expires is when a job with late rule drop is given up although its items run. It
 	// must not be before the deadline. 0 means the deadline.
 	Expires slo.Instant
+	// Background is a job of one item that takes the route Route, whatever its objective,
+	// and that starts only while no other job waits. It ends as failed with a lost
+	// instance.
+	Background bool
+	Route      int
 	// Refused, if not 0, is why the driver refuses the job. The core only records it.
 	Refused slo.Reason
 }

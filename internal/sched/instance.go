@@ -112,7 +112,7 @@ func (c *Core) lose(j *job, p Part, b *batch, charged bool) {
 		j.lostIn = c.losses // it may have several parts and batches there
 		j.lost++
 	}
-	if j.ended == 0 && j.lost <= lostMax {
+	if j.ended == 0 && j.lost <= lostMax && !j.background {
 		j.giveBack(p)
 		c.pend(j, p.Count)
 		j.stale = true

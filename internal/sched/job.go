@@ -15,21 +15,22 @@ import (
 // end together.
 type job struct {
 	node
-	id        JobID
-	group     int     // index in the chain
-	first     *job    // first of the chain; itself if there is only one
-	other     *job    // next in the chain
-	onward    *onward // set for a group of items that go on to another route; nil: none
-	client    ClientID
-	model     int
-	planner   *plan.Planner // at the objective's confidence: by its accuracies the floor is kept
-	n         int           // items that have not failed
-	goal      slo.Score     // what these must score
-	bytes     int64         // in the first: bytes of the whole job
-	allowed   plan.Set
-	objective slo.Objective
-	expires   slo.Instant
-	expiring  int // in the first: index in the expiry heap, counted from 1; 0: not in it
+	id         JobID
+	group      int  // index in the chain
+	first      *job // first of the chain; itself if there is only one
+	other      *job // next in the chain
+	background bool
+	onward     *onward // set for a group of items that go on to another route; nil: none
+	client     ClientID
+	model      int
+	planner    *plan.Planner // at the objective's confidence: by its accuracies the floor is kept
+	n          int           // items that have not failed
+	goal       slo.Score     // what these must score
+	bytes      int64         // in the first: bytes of the whole job
+	allowed    plan.Set
+	objective  slo.Objective
+	expires    slo.Instant
+	expiring   int // in the first: index in the expiry heap, counted from 1; 0: not in it
 
 	pending   []span    // items not dispatched, ascending
 	waiting   int       // number of pending items

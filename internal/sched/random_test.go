@@ -223,6 +223,10 @@ func (d *driver) arrive() error {
 			left -= k
 		}
 	}
+	if rng.IntN(12) == 0 {
+		a.Items, a.Mixed, a.Background, a.Route = 1, nil, true, rng.IntN(len(d.models[a.Model].Planner.Variants()))
+		a.Objective.Floor = 0
+	}
 	d.jobs[a.Job] = a
 	return d.step(a)
 }

@@ -21,7 +21,7 @@ func (c *Core) replanModel(e Replan) {
 	clear(m.frontiers)
 	var jobs []*job
 	for _, j := range c.jobs {
-		if j.model == e.Model && j.ended == 0 {
+		if j.model == e.Model && j.ended == 0 && !j.background {
 			jobs = append(jobs, j)
 		}
 	}

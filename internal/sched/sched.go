@@ -55,30 +55,32 @@ const lostMax = 2
 
 // Core is the state machine. It is not safe for concurrent use.
 type Core struct {
-	cfg       Config
-	models    []*model // by number; nil: none
-	pools     []*pool
-	clients   clients
-	jobs      map[JobID]*job
-	batches   map[BatchID]*batch
-	instances map[InstanceID]*instance
-	classes   []class     // by ClassID
-	up        []ClassID   // classes with slots
-	slots     int         // over all instances
-	losses    int         // instances lost
-	free      []freeClass // kept to reuse its memory
-	idle      []*instance // one entry for each free slot, in the order in which they became free
-	expiry    expiry
-	leaving   []*job // jobs taken out of the queue to make room for the one being admitted
-	forecast  forecast
-	options   []plan.Batch // of the last choice; kept to reuse its memory
-	items     int          // pending items over all jobs
-	bytes     int64        // of all unfinished jobs
-	lastBatch BatchID
-	now       slo.Instant
-	draining  bool
-	out       []Action
-	counts    Counts
+	cfg          Config
+	models       []*model // by number; nil: none
+	pools        []*pool
+	clients      clients
+	jobs         map[JobID]*job
+	batches      map[BatchID]*batch
+	instances    map[InstanceID]*instance
+	classes      []class     // by ClassID
+	up           []ClassID   // classes with slots
+	slots        int         // over all instances
+	losses       int         // instances lost
+	free         []freeClass // kept to reuse its memory
+	idle         []*instance // one entry for each free slot, in the order in which they became free
+	expiry       expiry
+	background   []*job // waiting jobs in the background, in the order of arrival
+	inBackground int    // unfinished jobs in the background
+	leaving      []*job // jobs taken out of the queue to make room for the one being admitted
+	forecast     forecast
+	options      []plan.Batch // of the last choice; kept to reuse its memory
+	items        int          // pending items over all jobs
+	bytes        int64        // of all unfinished jobs
+	lastBatch    BatchID
+	now          slo.Instant
+	draining     bool
+	out          []Action
+	counts       Counts
 }
 
 // Counts are running totals. They allow cheap checks of invariants in production.
@@ -155,6 +157,7 @@ func (c *Core) Step(now slo.Instant, event Event, out []Action) []Action {
 		c.arrive(e)
 	case Drain:
 		c.draining = true
+		c.endBackground(slo.ReasonDraining)
 	case Tick:
 	default:
 		panic(fmt.Sprintf("sched: unknown event %T", event))

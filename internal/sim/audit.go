@@ -172,6 +172,9 @@ func (a *audit) dispatch(d sched.Dispatch, now slo.Instant) error {
 		if err := a.send(j, p, d.Variant, route); err != nil {
 			return err
 		}
+		if j.Background && a.waits() {
+			return fmt.Errorf("I-14: batch %d runs in the background while other items wait", d.Batch)
+		}
 		if j.Objective.Late == slo.LateDrop && now.Add(min(d.Predicted, v.Curve.Batch(total))) > j.Objective.Deadline {
 			return fmt.Errorf("I-7: batch %d should end at %v, job %d is due at %v", d.Batch, time.Duration(now.Add(d.Predicted)), p.Job,
 				time.Duration(j.Objective.Deadline))
@@ -181,6 +184,16 @@ func (a *audit) dispatch(d sched.Dispatch, now slo.Instant) error {
 		return fmt.Errorf("I-4: batch %d has %d items of %d", d.Batch, total, most)
 	}
 	return nil
+}
+
+// waits reports whether an item waits that is not in the background.
+func (a *audit) waits() bool {
+	for _, j := range a.jobs {
+		if !j.Background && slices.ContainsFunc(j.items, func(s itemState) bool { return !s.running && !s.finished }) {
+			return true
+		}
+	}
+	return false
 }
 
 // send records items as running. A batch without gates does not say which routes its

@@ -264,6 +264,7 @@ func leftOf(t testing.TB, rng *rand.Rand, v plan.Variant) plan.Variant {
 
 func arrivals(rng *rand.Rand, cfg sim.Config, jobs int) []sim.Arrival {
 	gap := (0.2 + 3*rng.Float64()) * 1e6 / float64(len(cfg.Instances))
+	background := rng.IntN(4) == 0
 	var at float64
 	var list []sim.Arrival
 	for id := range jobs {
@@ -302,6 +303,9 @@ func arrivals(rng *rand.Rand, cfg sim.Config, jobs int) []sim.Arrival {
 		}
 		if rng.IntN(12) == 0 {
 			a.Cancel = a.At.Add(time.Duration(rng.IntN(20)) * time.Millisecond)
+		}
+		if background && rng.IntN(6) == 0 {
+			a.Items, a.Mixed, a.Background, a.Route = 1, nil, true, rng.IntN(len(cfg.Core.Models[m].Planner.Variants()))
 		}
 		list = append(list, a)
 	}

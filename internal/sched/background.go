@@ -1,0 +1,72 @@
+package sched
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// backgroundLateMax is how many items of expected jobs a batch in the background may
+// make late, in expectation.
+const backgroundLateMax = 0.001
+
+// arriveBackground lets a job in the background wait. It is not in the queue, so it
+// counts in no estimate, and its arrival is not in the forecast.
+func (c *Core) arriveBackground(e Arrive, j *job) {
+	if e.Items != 1 || e.Mixed != nil {
+		panic(fmt.Sprintf("sched: job %d in the background has %d items", e.Job, e.Items))
+	}
+	j.objective = slo.Objective{Deadline: slo.Never, Late: slo.LateRun}
+	j.allowed &= c.models[j.model].known & (plan.Set(1) << e.Route)
+	switch {
+	case j.allowed == 0:
+		c.giveUp(j, slo.Infeasible, slo.ReasonNoVariant)
+	case c.draining:
+		c.giveUp(j, slo.Shed, slo.ReasonDraining)
+	default:
+		j.strategy = make([]int, len(c.models[j.model].Planner.Routes()))
+		j.strategy[e.Route] = 1
+		c.background = append(c.background, j)
+	}
+}
+
+// dispatchBackground starts a waiting job in the background on a free slot, if no other
+// job waits and if this makes none late that is expected. It returns false if it
+// started none.
+func (c *Core) dispatchBackground() bool {
+	if len(c.background) == 0 || len(c.idle) == 0 || slices.ContainsFunc(c.pools, func(p *pool) bool { return p.queue.jobs > 0 }) {
+		return false
+	}
+	for at, j := range c.background {
+		m, route := c.models[j.model], j.planned()
+		v := m.Planner.Routes()[route].Variant
+		for _, f := range c.freeClasses() {
+			r := m.class(f.id)
+			if r == nil || !r.variants.Has(v) || !c.harmless(m.pool, f.id, r.batchTime(v, 1)) {
+				continue
+			}
+			in := c.idle[f.at]
+			c.idle = slices.Delete(c.idle, f.at, f.at+1)
+			c.background = slices.Delete(c.background, at, at+1)
+			c.start(in, &gather{core: c, m: m, on: r, route: route, variant: v, takes: []take{{j, 1, route}}, items: 1}, nil)
+			return true
+		}
+	}
+	return false
+}
+
+// harmless reports whether a batch on a class makes no expected job late.
+func (c *Core) harmless(p *pool, id ClassID, takes time.Duration) bool {
+	busy := float64(c.busyTime(p))
+	return c.forecast.late(c.now, busy+float64(takes)*c.share(p, id))-c.forecast.late(c.now, busy) <= backgroundLateMax
+}
+
+// endBackground gives up the jobs in the background that wait.
+func (c *Core) endBackground(reason slo.Reason) {
+	for len(c.background) > 0 {
+		c.giveUp(c.background[0], reason.Outcome(), reason)
+	}
+}
