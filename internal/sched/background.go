@@ -9,9 +9,16 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// backgroundLateMax is how many items of expected jobs a batch in the background may
-// make late, in expectation.
-const backgroundLateMax = 0.001
+const (
+	// backgroundLoadMax is the load, as a share of the instances' time, above which no
+	// job in the background starts.
+	backgroundLoadMax = 0.8
+	// backgroundLateMax is the largest share of recent jobs that could not have waited
+	// for a batch in the background that takes the last free slot.
+	backgroundLateMax = 0.001
+	// backgroundQuiet is the time without arrivals after which both do not matter.
+	backgroundQuiet = time.Second
+)
 
 // arriveBackground lets a job in the background wait. It is not in the queue, so it
 // counts in no estimate, and its arrival is not in the forecast.
@@ -37,7 +44,7 @@ func (c *Core) arriveBackground(e Arrive, j *job) {
 // job waits and if this makes none late that is expected. It returns false if it
 // started none.
 func (c *Core) dispatchBackground() bool {
-	if len(c.background) == 0 || len(c.idle) == 0 || slices.ContainsFunc(c.pools, func(p *pool) bool { return p.queue.jobs > 0 }) {
+	if !c.mayStartBackground() || c.forecast.load() > backgroundLoadMax && !c.quiet() {
 		return false
 	}
 	for at, j := range c.background {
@@ -45,7 +52,7 @@ func (c *Core) dispatchBackground() bool {
 		v := m.Planner.Routes()[route].Variant
 		for _, f := range c.freeClasses() {
 			r := m.class(f.id)
-			if r == nil || !r.variants.Has(v) || !c.harmless(m.pool, f.id, r.batchTime(v, 1)) {
+			if r == nil || !r.variants.Has(v) || !c.harmless(m.pool, r.batchTime(v, 1)) {
 				continue
 			}
 			in := c.idle[f.at]
@@ -58,10 +65,25 @@ func (c *Core) dispatchBackground() bool {
 	return false
 }
 
-// harmless reports whether a batch on a class makes no expected job late.
-func (c *Core) harmless(p *pool, id ClassID, takes time.Duration) bool {
-	busy := float64(c.busyTime(p))
-	return c.forecast.late(c.now, busy+float64(takes)*c.share(p, id))-c.forecast.late(c.now, busy) <= backgroundLateMax
+// mayStartBackground reports whether a job in the background waits, a slot is free, and
+// no other job waits.
+func (c *Core) mayStartBackground() bool {
+	return len(c.background) > 0 && len(c.idle) > 0 && !slices.ContainsFunc(c.pools, func(p *pool) bool { return p.queue.jobs > 0 })
+}
+
+// quiet reports whether nothing has arrived for some time.
+func (c *Core) quiet() bool { return c.now.Sub(c.forecast.last) >= backgroundQuiet }
+
+// harmless reports whether a batch may take a free slot: whether others are free, or jobs
+// like the recent ones could wait for it.
+func (c *Core) harmless(p *pool, takes time.Duration) bool {
+	free := 0
+	for _, in := range c.idle {
+		if p.classes&(1<<in.class) != 0 {
+			free++
+		}
+	}
+	return free > 1 || c.forecast.impatient(float64(takes)) <= backgroundLateMax || c.quiet()
 }
 
 // endBackground gives up the jobs in the background that wait.

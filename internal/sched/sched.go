@@ -178,6 +178,9 @@ func (c *Core) Next() (slo.Instant, bool) {
 			at = min(at, j.latest)
 		}
 	}
+	if c.mayStartBackground() && !c.quiet() {
+		at = min(at, c.forecast.last.Add(backgroundQuiet)-1)
+	}
 	if at == slo.Never {
 		return 0, false
 	}

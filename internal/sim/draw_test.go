@@ -305,7 +305,7 @@ func arrivals(rng *rand.Rand, cfg sim.Config, jobs int) []sim.Arrival {
 			a.Cancel = a.At.Add(time.Duration(rng.IntN(20)) * time.Millisecond)
 		}
 		if background && rng.IntN(6) == 0 {
-			a.Items, a.Mixed, a.Background, a.Route = 1, nil, true, rng.IntN(len(cfg.Core.Models[m].Planner.Variants()))
+			a.Items, a.Mixed, a.Objective, a.Background, a.Route = 1, nil, slo.Objective{Deadline: slo.Never}, true, rng.IntN(len(cfg.Core.Models[m].Planner.Variants()))
 		}
 		list = append(list, a)
 	}
