@@ -43,6 +43,7 @@ var rooms = []room{
 	{dir: "internal/plot", imports: []string{"internal/slo"}},
 	{dir: "internal/strictyaml"},
 	{dir: "internal/score"},
+	{dir: "internal/drift", imports: []string{"internal/slo", "internal/score"}},
 	{dir: "internal/access", imports: []string{"internal/slo", "internal/strictyaml"}},
 	{dir: "internal/workload", imports: []string{"internal/slo"}},
 	{dir: "internal/media/tokenizer"},
@@ -156,7 +157,7 @@ var onlyIn = map[string][]string{
 }
 
 // pure lists the rooms of rule R4: the same inputs give the same bytes.
-var pure = []string{"internal/slo", "internal/stats", "internal/score", "internal/plan", "internal/sched", "internal/record", "internal/sim"}
+var pure = []string{"internal/slo", "internal/stats", "internal/score", "internal/drift", "internal/plan", "internal/sched", "internal/record", "internal/sim"}
 
 // pureImports is all of the standard library that a pure room may use: none of
 // it reads a clock, starts a goroutine, locks, draws at random or does I/O.

@@ -17,7 +17,7 @@ const constantsPage = "docs/constants.md"
 
 // constantRooms are the packages that the page must have; it may have more.
 var constantRooms = []string{"internal/sched", "internal/plan", "internal/engine", "internal/api", "internal/server", "internal/obs",
-	"internal/repository", "internal/runtime", "internal/runtime/ort"}
+	"internal/drift", "internal/repository", "internal/runtime", "internal/runtime/ort"}
 
 // notTuned are constants of the packages on the page that are what they are: facts
 // of a format, a protocol or the language, and marks.

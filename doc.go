@@ -42,6 +42,7 @@
 //	internal/profiler    measures a model's variants and writes a profile
 //	internal/proposal    a first mosel.yaml for a directory of graphs
 //	internal/stats       statistics of durations: quantiles, distributions, milliseconds
+//	internal/drift       notices that a served variant is less accurate than its profile says
 //	internal/pending     bounded waiting for work that may hang; lists what has not ended
 //	internal/asynclog    a log writer that never blocks its caller
 //	internal/strictyaml  strict YAML; every error has its line

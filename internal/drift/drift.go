@@ -1,0 +1,247 @@
+// Package drift notices while a model serves that a variant is less accurate than its
+// profile says, and estimates how accurate it still is. A Monitor watches one model. It
+// learns from labels, which say how right an answer was, and from shadow runs, which say
+// how far an answer agrees with that of the most accurate variant, the reference.
+//
+// A sequential test (detector.go) decides whether the mean has fallen. It may look after
+// every observation: its rate of false alarms holds for any number of looks and any data.
+// After an alarm the variant is lowered for that source: the planner may credit it with no
+// more than a lower bound of its live mean (source.go). The same test decides that it has
+// recovered.
+//
+// The package is pure: it has no clock, goroutines or locks. An observation costs constant
+// time on average, and no allocation.
+package drift
+
+import (
+	"math"
+	"slices"
+
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// Spec is what a profile says of a model.
+type Spec struct {
+	Variants  []Variant // in the model's order
+	Reference int       // the most accurate variant, which shadow runs use
+	// Confidence is the reference's mean confidence on the profile's samples; NaN: not
+	// known.
+	Confidence float64
+}
+
+// Variant is what a profile says of a variant.
+type Variant struct {
+	Accuracy slo.Accuracy // the mean
+	Low      slo.Accuracy // its lower bound at slo.ConfidenceShown; 0: none
+	// Agreement is the mean agreement with the reference on the profile's samples, and
+	// AgreementLow its lower bound; NaN: not known.
+	Agreement, AgreementLow float64
+}
+
+// Change is what an observation changed.
+type Change uint8
+
+// The changes. After each but None, Caps may return other values.
+const (
+	None     Change = iota
+	Noticed         // a mean has fallen: an alarm
+	Moved           // an estimate has moved
+	Restored        // a mean is again as the profile says
+)
+
+// String returns the name of a change.
+func (c Change) String() string {
+	return [...]string{"none", "noticed", "moved", "restored"}[c]
+}
+
+// movedMin is by how much a cap must change so that it is worth planning again: a tenth of
+// a percentage point.
+const movedMin slo.Accuracy = 1000
+
+// confidenceRuns is the least number of shadow runs whose mean confidence is used.
+const confidenceRuns = 30
+
+// Monitor watches one model.
+type Monitor struct {
+	spec       Spec
+	variants   []watched
+	caps       []slo.Accuracy
+	scratch    []slo.Accuracy
+	confidence estimate // of the reference since the change began, while a variant is lowered
+	schedule   schedule // of confidence
+	drop       float64  // by how much the reference's confidence has fallen
+	changed    bool     // a variant is lowered
+	ignored    int64
+}
+
+// watched is what is known of a variant.
+type watched struct{ labels, shadows source }
+
+// New returns a monitor that has observed nothing.
+func New(spec Spec) *Monitor {
+	spec.Variants = slices.Clone(spec.Variants)
+	m := &Monitor{spec: spec, variants: make([]watched, len(spec.Variants))}
+	m.caps, m.scratch = make([]slo.Accuracy, len(spec.Variants)), make([]slo.Accuracy, len(spec.Variants))
+	for i, v := range spec.Variants {
+		m.caps[i] = v.Accuracy
+		m.variants[i] = watched{labels: newSource(v.promised()), shadows: newSource(spec.agreement(i))}
+	}
+	return m
+}
+
+// promised is the mean below which an accuracy counts as fallen. It is the lower bound:
+// the mean itself is too high for half of all profiles, by luck, and would then raise
+// alarms although nothing has changed.
+func (v Variant) promised() float64 {
+	if v.Low > 0 {
+		return v.Low.Float()
+	}
+	return v.Accuracy.Float()
+}
+
+// agreement is the same for the agreement of a variant with the reference. If the profile
+// does not have it, it is what follows from both accuracies: two answers that are both
+// right agree.
+func (s Spec) agreement(variant int) float64 {
+	v := s.Variants[variant]
+	if !math.IsNaN(v.AgreementLow) {
+		return clip(v.AgreementLow)
+	}
+	return clip(v.promised() + s.Variants[s.Reference].promised() - 1)
+}
+
+func clip(x float64) float64 { return max(0, min(1, x)) }
+
+// Label observes the score of an answer of a variant. Answers with labels must be chosen at
+// random: labels of wrong answers alone say nothing of the mean.
+func (m *Monitor) Label(variant int, score float64) Change {
+	if !m.valid(variant, score) {
+		return None
+	}
+	found := m.variants[variant].labels.observe(score, math.NaN())
+	if found == Noticed {
+		m.begin(run{})
+	}
+	return m.after(found)
+}
+
+// Shadow observes a shadow run: how far the answer of a variant agrees with that of the
+// reference, and how confident the reference is; NaN: not known. Of the reference itself
+// only the confidence counts.
+func (m *Monitor) Shadow(variant int, agreement, referenceConfidence float64) Change {
+	if !m.valid(variant, agreement) {
+		return None
+	}
+	if !(referenceConfidence >= 0 && referenceConfidence <= 1) {
+		referenceConfidence = math.NaN()
+	}
+	moved := false
+	if referenceConfidence == referenceConfidence && m.changed {
+		m.confidence.add(referenceConfidence)
+		moved = m.schedule.due(m.confidence.n)
+	}
+	found := None
+	if variant != m.spec.Reference {
+		s := &m.variants[variant].shadows
+		if found = s.observe(agreement, referenceConfidence); found == Noticed {
+			m.begin(s.began)
+		}
+	}
+	if found == None && moved {
+		found = Moved
+	}
+	return m.after(found)
+}
+
+func (m *Monitor) valid(variant int, score float64) bool {
+	if variant < 0 || variant >= len(m.variants) || !(score >= 0 && score <= 1) {
+		m.ignored++
+		return false
+	}
+	return true
+}
+
+// lowered reports whether any variant is: then the data have changed.
+func (m *Monitor) lowered() bool {
+	for i := range m.variants {
+		if m.variants[i].labels.lowered || m.variants[i].shadows.lowered {
+			return true
+		}
+	}
+	return false
+}
+
+// begin starts the mean of the reference's confidence with what an alarm has seen since the
+// change began. If it has begun before, that is earlier still.
+func (m *Monitor) begin(r run) {
+	if m.confidence.n == 0 {
+		m.confidence = estimate{n: float64(r.confidences), sum: r.confidence}
+		m.confidence.bound()
+	}
+}
+
+// after computes the caps again where something changed that they depend on.
+func (m *Monitor) after(found Change) Change {
+	if found == None {
+		return None
+	}
+	if m.changed = m.lowered(); !m.changed {
+		m.confidence, m.schedule = estimate{}, schedule{}
+	}
+	m.drop = m.confidenceDrop()
+	moved := false
+	for i := range m.caps {
+		m.scratch[i] = m.cap(i)
+		change := m.scratch[i] - m.caps[i]
+		moved = moved || change >= movedMin || change <= -movedMin
+	}
+	if found == Moved && !moved {
+		return None
+	}
+	copy(m.caps, m.scratch)
+	return found
+}
+
+// confidenceDrop returns by how much the reference's mean confidence is lower than in the
+// profile, since the data have changed. It is a hint, not a proof. It is used only while
+// other evidence proves that the data have changed.
+func (m *Monitor) confidenceDrop() float64 {
+	if m.confidence.n < confidenceRuns || math.IsNaN(m.spec.Confidence) {
+		return 0
+	}
+	return max(0, m.spec.Confidence-m.confidence.mean())
+}
+
+// cap returns the most that a variant may be credited with.
+func (m *Monitor) cap(variant int) slo.Accuracy {
+	v, w := m.spec.Variants[variant], &m.variants[variant]
+	most := v.Accuracy.Float() - m.drop
+	if w.labels.lowered {
+		most = min(most, w.labels.low)
+	}
+	if w.shadows.lowered {
+		most = min(most, m.fromShadows(variant))
+	}
+	return min(v.Accuracy, slo.Accuracy(clip(most)*float64(slo.AccuracyUnit)))
+}
+
+// fromShadows returns the accuracy that follows from the agreement with the reference: it
+// has fallen as the agreement has, and as the reference has. If the profile does not have
+// the agreement, an answer that agrees with a right one is right, and all others may be
+// wrong.
+func (m *Monitor) fromShadows(variant int) float64 {
+	v, reference := m.spec.Variants[variant], m.spec.Variants[m.spec.Reference]
+	fall := m.drop
+	if l := &m.variants[m.spec.Reference].labels; l.lowered {
+		fall = max(fall, reference.Accuracy.Float()-l.low)
+	}
+	low := m.variants[variant].shadows.low
+	if math.IsNaN(v.Agreement) {
+		return reference.Accuracy.Float() - fall - (1 - low)
+	}
+	return v.Accuracy.Float() - fall - (v.Agreement - low)
+}
+
+// Caps appends to dst[:0], by variant, the most that it may be credited with now: its
+// profile's accuracy if nothing is known against it.
+func (m *Monitor) Caps(dst []slo.Accuracy) []slo.Accuracy { return append(dst[:0], m.caps...) }
