@@ -16,7 +16,8 @@ type entry struct {
 	labels *labelForm // requirements on labels; nil: no labels
 	// score scores one answer; nil: scores come from files.
 	score      func(*Judge, []float64, int) (Result, error)
-	exact      bool // the score is 1 if the class is that of the label, else 0
+	exact      bool       // the score is 1 if the class is that of the label, else 0
+	agree      *agreement // how answers are compared with each other; nil: they cannot be
 	statistics []statistic
 }
 
@@ -32,24 +33,24 @@ func (e *entry) subject() string {
 var table = []entry{
 	{
 		name: "accuracy", task: "classification", title: called("accuracy"),
-		output: classScores, labels: classLabels, score: bestClass, exact: true,
+		output: classScores, labels: classLabels, score: bestClass, exact: true, agree: sameClass,
 		statistics: []statistic{macroF1, auc, ece},
 	},
 	{
 		name: "top_k", task: "classification", title: func(m Metric) string { return fmt.Sprintf("top-%d accuracy", m.k) },
 		params: []Param{paramK},
-		output: classScores, labels: classLabels, score: amongBest,
+		output: classScores, labels: classLabels, score: amongBest, agree: sameBest,
 		statistics: []statistic{macroF1, auc, ece},
 	},
 	{
 		name: "binary", task: "classification", title: called("binary accuracy"),
 		params: []Param{paramThreshold, paramValues},
-		output: oneNumber, labels: binaryLabels, score: overThreshold,
+		output: oneNumber, labels: binaryLabels, score: overThreshold, agree: sameBit,
 		statistics: []statistic{macroF1, auc, ece},
 	},
 	{
 		name: "sign", task: "regression", title: called("sign accuracy"),
-		output: anyNumbers, labels: realLabels, score: eachNumber(sameSign),
+		output: anyNumbers, labels: realLabels, score: eachNumber(sameSign), agree: sameSigns,
 		statistics: []statistic{mae, pearson},
 	},
 	{
@@ -61,19 +62,19 @@ var table = []entry{
 	{
 		name: "bounded_error", task: "regression", title: func(m Metric) string { return fmt.Sprintf("score: bounded error (scale %v)", m.scale) },
 		params: []Param{paramScale},
-		output: anyNumbers, labels: realLabels, score: eachNumber(boundedError),
+		output: anyNumbers, labels: realLabels, score: eachNumber(boundedError), agree: smallErrors,
 		statistics: []statistic{mae, pearson},
 	},
 	{
 		name: "multilabel", task: "multilabel", title: multilabelTitle,
 		params: []Param{paramThreshold, paramValues, paramScore},
-		output: labelScores, labels: multiHot, score: labelsRight,
+		output: labelScores, labels: multiHot, score: labelsRight, agree: sameLabels,
 		statistics: []statistic{macroF1, auc, ece},
 	},
 	{
 		name: "token_accuracy", task: "token_classification", title: called("token accuracy"),
 		params: []Param{paramPadding},
-		output: tokenScores, labels: tokenLabels, score: tokensRight,
+		output: tokenScores, labels: tokenLabels, score: tokensRight, agree: sameOfTokens,
 		statistics: []statistic{macroF1},
 	},
 	{
