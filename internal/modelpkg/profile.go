@@ -60,6 +60,14 @@ type VariantProfile struct {
 	// Statistics are figures of the whole set that cannot be floors, such as
 	// "macro_f1".
 	Statistics map[string]float64 `json:"statistics,omitempty"`
+	// Agreement compares the answers with those of the most accurate variant. Nil: the
+	// metric does not compare answers, or the profile is an older one.
+	Agreement *Agreement `json:"agreement,omitempty"`
+	// Confidence is the mean probability of being right that the answers give themselves;
+	// 0: they give none, or the profile is an older one.
+	Confidence float64 `json:"confidence,omitempty"`
+	// Predicted counts the answers by class, if there are up to ClassesCounted classes.
+	Predicted []int `json:"predicted,omitempty"`
 	// Sum is set for a variant of stages that were measured alone.
 	Sum     *StageSum      `json:"sum,omitempty"`
 	Batches []BatchProfile `json:"batches"` // ascending by Items; the first is 1

@@ -72,6 +72,10 @@ func TestProfileRefuses(t *testing.T) {
 		{"largest batch", func(p *Profile) { p.Variants[1].Batches[1].Items = 9 }, "a batch of 9 items; the model's limit is 8"},
 		{"latency", func(p *Profile) { p.Variants[1].Batches[1].P50MS = 0 }, "batch of 8: 0 ms (p50) and 2.5 ms (p95) are not possible"},
 		{"p95", func(p *Profile) { p.Variants[1].Batches[1].P95MS = 1 }, "batch of 8: 2.5 ms (p50) and 1 ms (p95) are not possible"},
+		{"agreement", func(p *Profile) { p.Variants[0].Agreement = &Agreement{With: "all", Mean: 0.8, Low: 0.9} }, "variant image: an agreement of 0.8, at least 0.9, is not possible"},
+		{"agreement with", func(p *Profile) { p.Variants[0].Agreement = &Agreement{With: "none", Mean: 1} }, `the agreement is with "none", which is no variant`},
+		{"confidence", func(p *Profile) { p.Variants[1].Confidence = 2 }, "a mean confidence of 2 is not possible"},
+		{"predicted", func(p *Profile) { p.Variants[1].Predicted = []int{1} }, "predicted has 1 classes; the model has "},
 		{"memory", func(p *Profile) { p.Variants[1].Batches[0].MemoryBytes = -1 }, "-1 bytes in 10 runs is not possible"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -171,6 +171,9 @@ func (p *Profile) fits(m *Model) error {
 			return fmt.Errorf("variant %d is %s %s %v; the model has %s %s %v", i, v.Name, v.Precision, v.Modalities,
 				want.Name, want.Precision, want.Modalities.Names(m.ModalityNames()))
 		}
+		if err := v.checkAnswers(m); err != nil {
+			return fmt.Errorf("variant %s: %w", v.Name, err)
+		}
 		if err := v.check(m.Limits.BatchItemsMax); err != nil {
 			return fmt.Errorf("variant %s: %w", v.Name, err)
 		}

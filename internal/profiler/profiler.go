@@ -282,6 +282,7 @@ func (r *run) profile() *modelpkg.Profile {
 		}
 		p.Variants = append(p.Variants, vp)
 	}
+	r.compare(p)
 	if r.o.Timed != nil {
 		p.Threads, p.Stages = r.o.Timed.Threads, r.o.Timed.Stages
 		return p

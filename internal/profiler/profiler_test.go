@@ -187,6 +187,7 @@ func TestRun(t *testing.T) {
 		if !reflect.DeepEqual(half.Accuracy, modelpkg.MeasuredAccuracy(50, 100)) || !reflect.DeepEqual(full.Accuracy, modelpkg.MeasuredAccuracy(100, 100)) {
 			t.Errorf("accuracy: %+v, %+v", half.Accuracy, full.Accuracy)
 		}
+		checkAnswers(t, half, full)
 		for i, items := range []int{1, 2, 4, 6} {
 			ms := float64(items)
 			for _, c := range []struct {
