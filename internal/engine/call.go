@@ -38,6 +38,9 @@ type call struct {
 	// on the fields that result reads belong to the caller.
 	answered bool
 
+	background bool // a shadow run, of the core's route
+	route      int
+
 	// These are for subscribers of the feed, until the job has ended. Only the loop
 	// uses them.
 	event     sched.Event // the job's Arrive
@@ -174,7 +177,7 @@ func (c *call) result() (Response, error) {
 // low returns a lower bound of the expected accuracy, by the variants that ran; 0 if one of
 // them has none.
 func (c *call) low() slo.Accuracy {
-	variants := c.served.planner.At(slo.ConfidenceShown).Variants()
+	variants := c.served.current.Load().At(slo.ConfidenceShown).Variants()
 	var sum slo.Score
 	for _, v := range c.variants {
 		if variants[v].Accuracy == 0 {

@@ -30,9 +30,13 @@ type Served struct {
 // removal it is freed when the last of them has released it.
 type deployment struct {
 	Served
-	number    int         // in the core
-	told      *feed.Model // as published in the feed
-	planner   *plan.Planner
+	number    int                          // in the core
+	told      *feed.Model                  // as published in the feed
+	planner   *plan.Planner                // by the profile's accuracies
+	current   atomic.Pointer[plan.Planner] // the same, or with those that evidence supports
+	live      *accuracies
+	leaving   context.Context // ends when the deployment is retired
+	leave     context.CancelFunc
 	routing   *routing
 	trials    []trial                       // what warming up runs, the best first
 	samples   []modelpkg.Fitted             // a few, all of the same lengths, until it is warm
@@ -70,6 +74,7 @@ func (d *deployment) release() {
 
 // retire stops accepting users.
 func (d *deployment) retire() {
+	d.leave()
 	if d.users.Add(-retired) == -retired {
 		close(d.unused)
 	}
@@ -263,7 +268,8 @@ func (e *Engine) load(ctx context.Context, s Served, warming *limit) (d *deploym
 			d, err = nil, slo.E("deploy "+s.Model.Name, slo.KindInternal, "the runtime panicked: %v", p)
 		}
 	}()
-	d = &deployment{Served: s, sites: sitesOf(s.Model), unused: make(chan struct{})}
+	d = &deployment{Served: s, sites: sitesOf(s.Model), unused: make(chan struct{}), live: newAccuracies(s.Model, s.Profile)}
+	d.leaving, d.leave = context.WithCancel(context.Background())
 	if err := e.loadSites(ctx, d); err != nil {
 		e.closeAll(d.all())
 		if detail := runtime.Detail(err); detail != "" {
@@ -274,6 +280,7 @@ func (e *Engine) load(ctx context.Context, s Served, warming *limit) (d *deploym
 	d.routing, err = newRouting(s, func(variant int) bool { return d.siteOf(variant) == d.here() && keepsAll(d.instances, variant) })
 	if err == nil {
 		d.planner = d.routing.planner
+		d.current.Store(d.planner)
 		err = e.warmUp(ctx, d, warming)
 	}
 	if err != nil {
@@ -360,6 +367,15 @@ func (l Lease) Infer(ctx context.Context, r Request) (Response, error) {
 	if err := c.fit(ctx); err != nil {
 		return Response{}, err
 	}
+	answer, err := e.wait(ctx, c)
+	if err == nil {
+		e.shadow(c, r, &answer)
+	}
+	return answer, err
+}
+
+// wait submits a call and waits for its result.
+func (e *Engine) wait(ctx context.Context, c *call) (Response, error) {
 	if !e.post(func(l *loop) { l.submit(c) }) {
 		return Response{}, slo.E("", slo.KindUnavailable, "the server has shut down")
 	}

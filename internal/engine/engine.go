@@ -42,6 +42,8 @@ type Config struct {
 	QueueJobsMax  int
 	QueueBytesMax int64                 // of the items' tensors; 0: no bound
 	KeptBytesMax  int64                 // of what stages computed for items that go on; 0: KeptBytesMaxDefault, below 0: nothing is kept
+	Shadow        float64               // share of the answered items that the most accurate variant runs again in idle time; 0: none
+	OnDrift       OnDrift               // what follows when variants score less than their profile says
 	Metrics       prometheus.Registerer // for the engine's metrics; nil: none
 	Recent        int                   // finished jobs to remember for Explain; 0: obs.RecentDefault
 	// LogDropped, if not nil, returns the number of dropped log lines, for a metric.
@@ -62,34 +64,35 @@ type Config struct {
 
 // Engine serves models. All its methods are safe for concurrent use.
 type Engine struct {
-	cfg        Config
-	runtime    runtime.Runtime
-	log        *slog.Logger
-	epoch      time.Time
-	catalogue  atomic.Pointer[catalogue]
-	deploying  sync.Mutex   // held while the catalogue changes
-	closed     bool         // guarded by deploying: the catalogue may not change any more
-	seed       maphash.Seed // for the clients' ids
-	ids        *obs.JobIDs
-	inbox      chan message
-	feed       *feed.Feed
-	observing  *feed.Subscriber
-	observer   *obs.Observer // of observing's goroutine
-	decoder    *media.Decoder
-	workers    []*worker
-	kept       atomic.Int64 // bytes of what is kept for items that go on; the loop changes it
-	ready      atomic.Bool
-	gate       sync.RWMutex  // held shared while posting, so that no message is lost when the loop ends
-	ended      bool          // guarded by gate: no message is handled any more
-	stopped    chan struct{} // closed when the loop has ended
-	closing    sync.Once
-	left       []*deployment   // what was loaded when the loop ended
-	background sync.WaitGroup  // reloads of lost instances, disposals of deployments
-	life       context.Context // ends when the engine drains; this cancels the loading of models
-	endLife    context.CancelFunc
-	healing    context.Context // ends when no work is left; this cancels the reloading of lost instances
-	endHealing context.CancelFunc
-	dead       atomic.Bool // see Alive
+	cfg                      Config
+	runtime                  runtime.Runtime
+	log                      *slog.Logger
+	epoch                    time.Time
+	catalogue                atomic.Pointer[catalogue]
+	deploying                sync.Mutex   // held while the catalogue changes
+	closed                   bool         // guarded by deploying: the catalogue may not change any more
+	seed                     maphash.Seed // for the clients' ids
+	ids                      *obs.JobIDs
+	inbox                    chan message
+	feed                     *feed.Feed
+	observing                *feed.Subscriber
+	observer                 *obs.Observer // of observing's goroutine
+	decoder                  *media.Decoder
+	workers                  []*worker
+	kept                     atomic.Int64 // bytes of what is kept for items that go on; the loop changes it
+	shadowItems, shadowBytes atomic.Int64 // of shadow runs that wait or run
+	ready                    atomic.Bool
+	gate                     sync.RWMutex  // held shared while posting, so that no message is lost when the loop ends
+	ended                    bool          // guarded by gate: no message is handled any more
+	stopped                  chan struct{} // closed when the loop has ended
+	closing                  sync.Once
+	left                     []*deployment   // what was loaded when the loop ended
+	background               sync.WaitGroup  // reloads of lost instances, disposals of deployments
+	life                     context.Context // ends when the engine drains; this cancels the loading of models
+	endLife                  context.CancelFunc
+	healing                  context.Context // ends when no work is left; this cancels the reloading of lost instances
+	endHealing               context.CancelFunc
+	dead                     atomic.Bool // see Alive
 }
 
 // inboxSize is how many messages may wait for the core's goroutine, which handles one

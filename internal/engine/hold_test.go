@@ -9,7 +9,7 @@ import (
 // model is retired. Holding it must then fail, with or without other users.
 func TestHoldAfterRetirement(t *testing.T) {
 	for _, users := range []int{0, 2} {
-		d := &deployment{unused: make(chan struct{})}
+		d := &deployment{unused: make(chan struct{}), leave: func() {}}
 		for range users {
 			if !d.hold() {
 				t.Fatal("it cannot be held before it is retired")

@@ -197,7 +197,8 @@ func (l *loop) submit(c *call) {
 		objective.Deadline -= slo.Instant(min(answerTime, left/answerShare))
 	}
 	arrive := sched.Arrive{Job: c.job, Client: l.engine.clientID(c.Client), Model: c.served.number, Items: len(c.Items), Bytes: c.bytes(),
-		Present: c.Modalities, Choice: c.Choice, Sizes: c.sizes, Mixed: c.Mixed, Objective: objective, Expires: c.Objective.Deadline}
+		Present: c.Modalities, Choice: c.Choice, Sizes: c.sizes, Mixed: c.Mixed, Objective: objective, Expires: c.Objective.Deadline,
+		Background: c.background, Route: c.route}
 	c.left = len(c.Items)
 	if c.served.away != 0 && c.served.strands(arrive) {
 		arrive.Refused = slo.ReasonAway
@@ -428,6 +429,8 @@ func (c *call) failure() error {
 	switch {
 	case f.Reason == slo.ReasonFloor:
 		text += ": the best is " + f.Best.String() + c.served.Profile.Shortfall(c.Objective.Floor, c.Objective.Confidence, len(c.served.Model.Bases()))
+	case f.Reason == slo.ReasonDrift:
+		text += ": the best is " + f.Best.String()
 	case f.Reason == slo.ReasonDeadlinePassed && c.started != 0:
 		text += " (it had started)"
 	case f.Reason == slo.ReasonRuntime:

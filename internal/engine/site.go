@@ -283,7 +283,7 @@ func (d *deployment) strands(e sched.Arrive) bool {
 	}
 	var all, left []plan.Group
 	for _, r := range runs {
-		may := d.planner.Runnable(r)
+		may := d.current.Load().Runnable(r)
 		switch {
 		case may == 0:
 			return false // the core says so
@@ -292,6 +292,6 @@ func (d *deployment) strands(e sched.Arrive) bool {
 		}
 		all, left = append(all, plan.Group{Items: r.Items, Allowed: may}), append(left, plan.Group{Items: r.Items, Allowed: may &^ d.away})
 	}
-	planner, floor := d.planner.At(e.Objective.Confidence), e.Objective.Floor.Times(e.Items)
+	planner, floor := d.current.Load().At(e.Objective.Confidence), e.Objective.Floor.Times(e.Items)
 	return planner.MaxScore(left) < floor && planner.MaxScore(all) >= floor
 }

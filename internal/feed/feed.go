@@ -27,7 +27,7 @@ type Step struct {
 	// For an arriving job: the client's own name for the request, and the client's
 	// name. Either may be empty.
 	Request, Client string
-	Model           *Model // for Serve
+	Model           *Model // for Serve and Replan
 }
 
 // Model describes a served model, as its driver knows it. It does not change.
@@ -38,6 +38,24 @@ type Model struct {
 	Modalities []string // in the order of their bits
 	Planner    *plan.Planner
 	Scale      []float64 // as in sched.Model
+
+	origin *Model // as first served; nil: this one
+}
+
+// Replanned describes the model with other accuracies.
+func (m *Model) Replanned(p *plan.Planner) *Model {
+	other := *m
+	other.Planner, other.origin = p, m.Origin()
+	return &other
+}
+
+// Origin returns the model as it was first served. It tells whether two descriptions are
+// of the same deployment.
+func (m *Model) Origin() *Model {
+	if m.origin == nil {
+		return m
+	}
+	return m.origin
 }
 
 // Snapshot is the state of a core at one instant: enough to follow the core from there.

@@ -195,6 +195,10 @@ func (o *Observer) Step(s *feed.Step) {
 		o.instance(e.Instance).resize(e.Slots)
 	case sched.Serve:
 		o.serve(e.Model, s.Model)
+	case sched.Replan:
+		if m := o.models[e.Model]; m != nil && s.Model != nil {
+			m.replan(s.Model)
+		}
 	case sched.Drain:
 		o.draining = true
 	}
@@ -253,6 +257,9 @@ type sink Observer
 
 // Arrived implements record.Sink.
 func (s *sink) Arrived(j *record.Job) {
+	if j.Background {
+		return // no request of a client
+	}
 	j.Request, j.Sender = cut(s.arriving.Request), cut(s.arriving.Client)
 	(*Observer)(s).enter(j)
 }
@@ -300,6 +307,10 @@ func (s *sink) Ended(b *record.Batch) {
 
 // Finished implements record.Sink.
 func (s *sink) Finished(j *record.Job) {
+	if j.Background {
+		s.tracker.Recycle(j)
+		return
+	}
 	m := s.models[j.Model]
 	m.finish(j, s.current)
 	c := s.clients[j.Client]

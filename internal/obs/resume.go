@@ -15,8 +15,11 @@ func (o *Observer) Resume(s *feed.Snapshot) {
 	o.now, o.draining, o.broken = max(o.now, s.At), s.Draining, false
 	o.rotate(o.now)
 	for number, m := range o.models {
-		if s.Models[number] != m.Model {
+		switch now := s.Models[number]; {
+		case now == nil || now.Origin() != m.Origin():
 			o.retire(number)
+		case now != m.Model:
+			m.replan(now)
 		}
 	}
 	for number, m := range s.Models {
@@ -31,6 +34,9 @@ func (o *Observer) Resume(s *feed.Snapshot) {
 	clear(o.clients)
 	clear(o.history.asked)
 	for i := range s.Jobs {
+		if s.Jobs[i].Background {
+			continue
+		}
 		o.enter(o.tracker.Job(s.Jobs[i].Job))
 	}
 	running := make(map[sched.InstanceID][]sched.BatchID, len(s.Instances))

@@ -35,12 +35,13 @@ func (t *Tracker) Resume(s Snapshot) error {
 	t.jobs, t.running = make(map[sched.JobID]*Job, len(s.Jobs)), make(map[sched.BatchID]*running, len(s.Batches))
 	t.changed, t.last, t.ending, t.ended = t.changed[:0], nil, nil, nil
 	clear(t.queues)
+	t.behind = Queue{}
 	for i := range s.Jobs {
 		u := &s.Jobs[i]
 		j := t.record()
 		j.Arrive, j.Arrived, j.Compute, j.left, j.Request, j.Sender = u.Arrive, u.Arrived, u.Compute, u.Left, u.Request, u.Sender
 		t.jobs[u.Job] = j
-		q := t.queue(u.Model)
+		q := t.queueOf(j)
 		q.Jobs++
 		q.Waiting += u.Left
 		q.Bytes += u.Bytes

@@ -16,6 +16,7 @@ type Tracker struct {
 	jobs    map[sched.JobID]*Job
 	running map[sched.BatchID]*running
 	queues  []Queue // by model
+	behind  Queue   // what is in the background, of all models
 	changed []int   // models, in this step
 	free    []*Job  // records to be reused
 	batches []*running
@@ -108,6 +109,18 @@ func (t *Tracker) Queue(model int) Queue {
 // afterwards.
 func (t *Tracker) Recycle(j *Job) { t.free = append(t.free, j) }
 
+// Background returns the unfinished work in the background, of all models. It is in no
+// model's queue.
+func (t *Tracker) Background() Queue { return t.behind }
+
+// queueOf returns the queue that a job is in, to be changed.
+func (t *Tracker) queueOf(j *Job) *Queue {
+	if j.Background {
+		return &t.behind
+	}
+	return t.queue(j.Model)
+}
+
 // queue returns a model's queue, to be changed.
 func (t *Tracker) queue(model int) *Queue {
 	for model >= len(t.queues) {
@@ -125,7 +138,7 @@ func (t *Tracker) arrive(now slo.Instant, e sched.Arrive) error {
 	if t.jobs[e.Job] = j; len(t.jobs) == before {
 		return fmt.Errorf("I-2: job %d arrived twice", e.Job)
 	}
-	q := t.queue(e.Model)
+	q := t.queueOf(j)
 	q.Jobs++
 	q.Waiting += e.Items
 	q.Bytes += e.Bytes
@@ -173,7 +186,7 @@ func (t *Tracker) enter(r *running, d sched.Dispatch, now slo.Instant) error {
 		r.jobs = append(r.jobs, j)
 		r.Items += p.Count
 	}
-	q := t.queue(d.Model)
+	q := t.queueOf(r.jobs[0]) // a batch in the background has no other jobs
 	q.Waiting -= r.Items
 	q.Running += r.Items
 	t.running[d.Batch] = r
@@ -245,7 +258,7 @@ func (t *Tracker) abort(a sched.Abort) error {
 // end removes a batch from the running ones. Its items count as waiting until the
 // actions that follow end them.
 func (t *Tracker) end(r *running) {
-	q := t.queue(r.Model)
+	q := t.queueOf(r.jobs[0])
 	q.Running -= r.Items
 	q.Waiting += r.Items
 	delete(t.running, r.Dispatch.Batch)
@@ -267,7 +280,7 @@ func (t *Tracker) finish(f sched.Finish) error {
 			j.ran(f.Variant, f.Count)
 		}
 	}
-	t.queue(j.Model).Waiting -= f.Count
+	t.queueOf(j).Waiting -= f.Count
 	return nil
 }
 
@@ -292,7 +305,7 @@ func (t *Tracker) finishJob(now slo.Instant, f sched.FinishJob) error {
 	}
 	delete(t.jobs, f.Job)
 	j.Ended, j.End, j.left, t.last = now, f, -1, nil
-	q := t.queue(j.Model)
+	q := t.queueOf(j)
 	q.Jobs--
 	q.Bytes -= j.Bytes
 	t.sink.Finished(j)

@@ -130,6 +130,9 @@ func (e Replan) String() string {
 	return fmt.Sprintf("{Model:%d Accuracies:%v}", e.Model, accuracies)
 }
 
+// GoString is String: a pointer would make traces differ.
+func (e Replan) GoString() string { return e.String() }
+
 // Retire removes a model without unfinished jobs; the driver waits until there are
 // none. The number may be used again.
 type Retire struct{ Model int }

@@ -251,7 +251,7 @@ func (r *run) track(e event, out []sched.Action) error {
 	if err := r.tracker.Step(e.at, e.what, out); err != nil || r.audit == nil {
 		return err
 	}
-	var sum record.Queue
+	sum := r.tracker.Background()
 	for model := range r.cfg.Core.Models {
 		q := r.tracker.Queue(model)
 		sum.Waiting, sum.Running, sum.Jobs = sum.Waiting+q.Waiting, sum.Running+q.Running, sum.Jobs+q.Jobs
@@ -356,7 +356,11 @@ func (r *run) see(what any) {
 }
 
 // Arrived implements record.Sink.
-func (r *run) Arrived(j *record.Job) { r.report.arrive(j) }
+func (r *run) Arrived(j *record.Job) {
+	if !j.Background {
+		r.report.arrive(j)
+	}
+}
 
 // Started implements record.Sink: it schedules the end of the batch.
 func (r *run) Started(b *record.Batch) {
@@ -414,7 +418,9 @@ func (r *run) Ended(*record.Batch) {}
 
 // Finished implements record.Sink.
 func (r *run) Finished(j *record.Job) {
-	r.report.finish(j)
+	if !j.Background {
+		r.report.finish(j)
+	}
 	r.tracker.Recycle(j)
 }
 

@@ -1,0 +1,175 @@
+package engine
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+
+	"github.com/mosel-serve/mosel/internal/drift"
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/sched"
+	"github.com/mosel-serve/mosel/internal/score"
+	"github.com/mosel-serve/mosel/internal/slo"
+
+	"github.com/mosel-serve/mosel/internal/feed"
+)
+
+// OnDrift says what follows when variants score less than their profile says.
+type OnDrift uint8
+
+// The choices. Each reports it too: in the log, the status and the metrics.
+const (
+	// DriftReplan plans with the smaller of the profile's accuracy and what the evidence
+	// supports, so that floors hold again: at a higher cost, or by refusing requests.
+	DriftReplan OnDrift = iota
+	// DriftReport changes nothing else.
+	DriftReport
+	// DriftRefuse refuses all requests with a floor until the evidence has recovered.
+	DriftRefuse
+)
+
+// onDrift has the names of the choices.
+var onDrift = [...]string{DriftReplan: "replan", DriftReport: "report", DriftRefuse: "refuse"}
+
+// String is the choice's name in flags and in the status.
+func (d OnDrift) String() string { return onDrift[d] }
+
+// ParseOnDrift reads a choice by its name.
+func ParseOnDrift(name string) (OnDrift, error) {
+	if i := slices.Index(onDrift[:], name); i >= 0 {
+		return OnDrift(i), nil
+	}
+	return 0, fmt.Errorf("%.40q is not a choice: use report, replan or refuse", name)
+}
+
+// accuracies follows how accurate the variants of a deployment are while it serves.
+// Evidence is counted by variant as declared, over all sizes of inputs.
+type accuracies struct {
+	names     []string // of the variants as declared
+	base      []int    // by variant of the model: its place in names
+	reference int      // the most accurate one
+	judge     *score.Judge
+
+	mu      sync.Mutex
+	monitor *drift.Monitor
+	caps    []slo.Accuracy // by name; kept to reuse its memory
+	shadows shadowCounts
+}
+
+// newAccuracies begins to follow a model that has just been loaded.
+func newAccuracies(m *modelpkg.Model, p *modelpkg.Profile) *accuracies {
+	a := &accuracies{names: m.Bases(), judge: score.NewJudge(m.Scoring, m.Outputs[0].Shape, score.Labels{}, nil)}
+	spec := drift.Spec{Confidence: math.NaN()}
+	reference := m.Variants[p.Reference()].Declared()
+	for i, v := range m.Variants {
+		at := slices.Index(a.names, v.Declared())
+		a.base = append(a.base, at)
+		if at < len(spec.Variants) {
+			continue // another size of the same
+		}
+		measured := p.Variants[i]
+		one := drift.Variant{Accuracy: accuracyOf(measured.Accuracy.Mean), Low: measured.Accuracy.Bounds(len(a.names))[slo.ConfidenceShown-1],
+			Agreement: math.NaN(), AgreementLow: math.NaN()}
+		if g := measured.Agreement; g != nil && g.With == reference {
+			one.Agreement, one.AgreementLow = g.Mean, g.Low
+		}
+		if v.Declared() == reference {
+			a.reference = at
+			if measured.Confidence > 0 {
+				spec.Confidence = measured.Confidence
+			}
+		}
+		spec.Variants = append(spec.Variants, one)
+	}
+	spec.Reference = a.reference
+	a.monitor = drift.New(spec)
+	return a
+}
+
+func accuracyOf(share float64) slo.Accuracy {
+	a, _ := slo.AccuracyOf(max(0, min(1, share)))
+	return a
+}
+
+// Label says how right an answer of a variant was. Labelled answers must have been chosen
+// at random. Models that are not served any more are ignored.
+func (e *Engine) Label(model, version string, variant int, score float64) {
+	d, err := e.catalogue.Load().find(model, version)
+	if err != nil || variant < 0 || variant >= len(d.live.base) {
+		return
+	}
+	e.evident(d, func(a *accuracies) drift.Change { return a.monitor.Label(a.base[variant], score) })
+}
+
+// evident takes in an observation and, if it matters, gives the core new accuracies.
+func (e *Engine) evident(d *deployment, observe func(a *accuracies) drift.Change) {
+	a := d.live
+	a.mu.Lock()
+	defer a.mu.Unlock() // held until the message is posted, so that a later one is not overtaken
+	before := a.monitor.Caps(nil)
+	change := observe(a)
+	if change == drift.None {
+		return
+	}
+	a.caps = a.monitor.Caps(a.caps)
+	state := a.monitor.State()
+	e.reportDrift(d, change, before, &state)
+	if e.cfg.OnDrift == DriftReport {
+		return
+	}
+	p := d.planner
+	if state.Changed {
+		p = d.planner.Capped(d.routing.caps(a, e.cfg.OnDrift == DriftRefuse))
+	}
+	e.post(func(l *loop) { l.replan(d, p) })
+}
+
+// caps returns the most that each of the core's variants may be credited with.
+func (r *routing) caps(a *accuracies, none bool) (most []slo.Accuracy) {
+	for _, v := range r.variants {
+		most = append(most, a.caps[a.base[v.variant]])
+		if none {
+			most[len(most)-1] = 0
+		}
+	}
+	return most
+}
+
+// reportDrift logs what has changed: accuracies before and after, and the evidence.
+func (e *Engine) reportDrift(d *deployment, change drift.Change, before []slo.Accuracy, s *drift.State) {
+	log := e.log.With("model", d.Model.Name, "version", d.Model.Version, "on_drift", e.cfg.OnDrift.String())
+	for i, v := range s.Variants {
+		if v.Cap == before[i] && change != drift.Noticed {
+			continue
+		}
+		args := []any{"variant", d.live.names[i], "before", before[i].Float(), "after", v.Cap.Float()}
+		for _, source := range []struct {
+			name string
+			drift.SourceState
+		}{{"labels", v.Labels}, {"shadows", v.Shadows}} {
+			if source.Lowered {
+				args = append(args, source.name, fmt.Sprintf("mean %.4f of %.0f, promised %.4f", source.Mean, source.N, source.Promised))
+			}
+		}
+		switch {
+		case change == drift.Noticed && (v.Labels.Lowered || v.Shadows.Lowered) && v.Cap != before[i]:
+			log.Warn("drift: answers score less than the profile says", args...)
+		case change == drift.Restored:
+			log.Info("drift: answers score again what the profile says", args...)
+		default:
+			log.Debug("drift: an estimate has moved", args...)
+		}
+	}
+}
+
+// replan gives the core a model's new accuracies.
+func (l *loop) replan(d *deployment, p *plan.Planner) {
+	if d.number >= len(l.deployments) || l.deployments[d.number] != d || p == d.current.Load() {
+		return // removed meanwhile, or nothing has changed
+	}
+	d.current.Store(p)
+	d.told = d.told.Replanned(p)
+	l.take(&feed.Step{Event: sched.Replan{Model: d.number, Planner: p}, Model: d.told})
+}

@@ -1,0 +1,228 @@
+package engine
+
+import (
+	"context"
+	"hash/maphash"
+	"math"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/mosel-serve/mosel/internal/drift"
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/runtime"
+	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/tensor"
+)
+
+// Bounds on shadow runs.
+const (
+	shadowItemsMax = 256              // that wait or run, over all models
+	shadowBytesMax = 64 << 20         // of their tensors
+	shadowWaitMax  = 60 * time.Second // for idle time
+	shadowsPerJob  = 4                // items of one request
+)
+
+// shadowCounts counts the items of a model that were chosen for shadow runs.
+type shadowCounts struct {
+	ran     atomic.Int64
+	late    atomic.Int64 // no idle time within shadowWaitMax
+	full    atomic.Int64 // too many were waiting
+	unfit   atomic.Int64 // the most accurate variant does not run on what they carry
+	failed  atomic.Int64
+	waiting atomic.Int64
+}
+
+// shadow is an item that is run again by the most accurate variant.
+type shadow struct {
+	request Request // of the one item
+	variant int     // of the model, that answered it
+	answer  []float64
+	bytes   int64
+}
+
+// picks reports whether an item of a request is in the random share of the traffic. A
+// secret seed keeps clients from choosing.
+func (e *Engine) picks(c *call, item int) bool {
+	var h maphash.Hash
+	h.SetSeed(e.seed)
+	if c.ID != "" {
+		_, _ = h.WriteString(c.ID)
+	} else {
+		maphash.WriteComparable(&h, c.job)
+	}
+	maphash.WriteComparable(&h, item)
+	return float64(h.Sum64()) < e.cfg.Shadow*math.MaxUint64
+}
+
+// shadow starts shadow runs of those items of an answered request that were picked. It
+// copies what they need: the caller may reuse the request's memory.
+func (e *Engine) shadow(c *call, asked Request, r *Response) {
+	d := c.served
+	if e.cfg.Shadow <= 0 || !d.Model.Scoring.Comparable() {
+		return
+	}
+	started := 0
+	for item := range asked.Items {
+		if !e.picks(c, item) || slices.ContainsFunc(r.Failed, func(f ItemError) bool { return f.Item == item }) {
+			continue
+		}
+		answer := modelpkg.Floats(r.Outputs[0], item)
+		carried := c.carried(item)
+		runnable := d.planner.Runnable(slo.Carried{Items: 1, Present: carried.Present, Sizes: carried.Sizes})
+		if d.live.referenceFor(func(v int) bool { return runnable.Has(v) }) < 0 || answer == nil {
+			d.live.shadows.unfit.Add(1)
+			continue
+		}
+		bytes := int64(0)
+		for _, input := range asked.Items[item] {
+			bytes += int64(len(input))
+		}
+		if started == shadowsPerJob || e.shadowItems.Load() >= shadowItemsMax || e.shadowBytes.Load()+bytes > shadowBytesMax || !d.hold() {
+			d.live.shadows.full.Add(1)
+			continue
+		}
+		started++
+		s := &shadow{variant: r.Variants[item], answer: answer, bytes: bytes, request: Request{
+			Modalities: carried.Present, Encoded: asked.Encoded, Shapes: cloneShapes(asked.Shapes), Items: []runtime.Item{cloneItem(asked.Items[item])},
+			Objective: slo.Objective{Deadline: slo.Never, Late: slo.LateRun}}}
+		e.shadowItems.Add(1)
+		e.shadowBytes.Add(bytes)
+		d.live.shadows.waiting.Add(1)
+		go e.runShadow(d, s)
+	}
+}
+
+func cloneItem(item runtime.Item) runtime.Item {
+	own := make(runtime.Item, len(item))
+	for k, input := range item {
+		own[k] = slices.Clone(input)
+	}
+	return own
+}
+
+func cloneShapes(shapes []tensor.Shape) (own []tensor.Shape) {
+	for _, s := range shapes {
+		own = append(own, slices.Clone(s))
+	}
+	return own
+}
+
+// carried returns what an item of the call carries.
+func (c *call) carried(item int) slo.Carried {
+	for _, r := range c.Mixed {
+		if item < r.Items {
+			return r
+		}
+		item -= r.Items
+	}
+	return slo.Carried{Items: 1, Present: c.Modalities, Sizes: c.sizes}
+}
+
+// referenceFor returns the variant of the model that is the reference for an item, given
+// the variants that run on what it carries; -1 if there is none.
+func (a *accuracies) referenceFor(runs func(variant int) bool) int {
+	return a.variantFor(a.reference, runs)
+}
+
+// variantFor returns the size of a declared variant that runs on an item; -1: none.
+func (a *accuracies) variantFor(base int, runs func(variant int) bool) int {
+	for v, b := range a.base {
+		if b == base && runs(v) {
+			return v
+		}
+	}
+	return -1
+}
+
+// runShadow runs an item again, with the reference and with the variants that count less
+// than their profile says, and observes how far their answers agree. The latter are run
+// because fewer requests, or none, still run on them.
+func (e *Engine) runShadow(d *deployment, s *shadow) {
+	counts := &d.live.shadows
+	defer func() {
+		counts.waiting.Add(-1)
+		e.shadowItems.Add(-1)
+		e.shadowBytes.Add(-s.bytes)
+		d.release()
+	}()
+	ctx, cancel := context.WithTimeout(e.life, shadowWaitMax)
+	defer cancel()
+	stop := context.AfterFunc(d.leaving, cancel)
+	defer stop()
+	answers := map[int][]float64{d.live.base[s.variant]: s.answer} // by declared variant
+	reference, err := e.again(ctx, d, s, d.live.reference, answers)
+	if err == nil && reference != nil {
+		for _, base := range d.live.lowered() {
+			if _, err = e.again(ctx, d, s, base, answers); err != nil {
+				break
+			}
+		}
+	}
+	switch {
+	case err != nil && ctx.Err() != nil:
+		counts.late.Add(1)
+		return
+	case err != nil || reference == nil:
+		counts.failed.Add(1)
+		return
+	}
+	counts.ran.Add(1)
+	e.compare(d, reference, answers)
+}
+
+// again runs an item by a declared variant, unless its answer is known. It returns nil if
+// no size of the variant runs on the item.
+func (e *Engine) again(ctx context.Context, d *deployment, s *shadow, base int, answers map[int][]float64) ([]float64, error) {
+	if answer, known := answers[base]; known {
+		return answer, nil
+	}
+	c := &call{Request: s.request, served: d, ids: e.ids, arrived: e.Now(), done: make(chan struct{}), background: true}
+	if err := c.fit(ctx); err != nil {
+		return nil, err
+	}
+	runnable := d.planner.Runnable(c.carried(0))
+	if c.route = d.live.variantFor(base, func(v int) bool { return runnable.Has(v) }); c.route < 0 {
+		return nil, nil
+	}
+	r, err := e.wait(ctx, c)
+	if err != nil {
+		return nil, err // the item's own fault too: it is the only one
+	}
+	answers[base] = modelpkg.Floats(r.Outputs[0], 0)
+	return answers[base], nil
+}
+
+// lowered lists the declared variants that count less than their profile says.
+func (a *accuracies) lowered() (bases []int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i, v := range a.monitor.State().Variants {
+		if v.Labels.Lowered || v.Shadows.Lowered {
+			bases = append(bases, i)
+		}
+	}
+	return bases
+}
+
+// compare observes how far answers to one item agree with the reference's.
+func (e *Engine) compare(d *deployment, reference []float64, answers map[int][]float64) {
+	judge := d.live.judge
+	best, err := judge.Predict(reference)
+	if err != nil {
+		return
+	}
+	for base := range d.live.names {
+		answer, ran := answers[base]
+		if !ran {
+			continue
+		}
+		p, err := judge.Predict(answer)
+		if err != nil {
+			continue
+		}
+		agreement := judge.Agreement(p, best)
+		e.evident(d, func(a *accuracies) drift.Change { return a.monitor.Shadow(base, agreement, best.Certainty) })
+		best.Certainty = math.NaN() // counted once
+	}
+}
