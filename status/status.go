@@ -93,6 +93,9 @@ type Model struct {
 	// Expected accuracy, the mean over all items that ran.
 	Accuracy float64 `json:"accuracy"`
 	Recent   Recent  `json:"recent"`
+	// Drift is what was noticed about its accuracy while serving; absent: nothing is
+	// looked at.
+	Drift *Drift `json:"drift,omitempty"`
 }
 
 // Variant is one variant of a model.

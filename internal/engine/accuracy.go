@@ -49,7 +49,8 @@ func ParseOnDrift(name string) (OnDrift, error) {
 type accuracies struct {
 	names     []string // of the variants as declared
 	base      []int    // by variant of the model: its place in names
-	reference int      // the most accurate one
+	profile   []slo.Accuracy
+	reference int // the most accurate one
 	judge     *score.Judge
 
 	mu      sync.Mutex
@@ -81,7 +82,7 @@ func newAccuracies(m *modelpkg.Model, p *modelpkg.Profile) *accuracies {
 				spec.Confidence = measured.Confidence
 			}
 		}
-		spec.Variants = append(spec.Variants, one)
+		spec.Variants, a.profile = append(spec.Variants, one), append(a.profile, one.Accuracy)
 	}
 	spec.Reference = a.reference
 	a.monitor = drift.New(spec)

@@ -219,6 +219,12 @@ func (e *Engine) Status() (s status.Status, ok bool) {
 		s.Queue.WaitingMS = stats.Milliseconds(waiting)
 		s.Server.Ready = e.Ready()
 	})
+	for i := range s.Models {
+		m := &s.Models[i]
+		if d, err := e.catalogue.Load().find(m.Name, m.Version); err == nil && m.Version == d.Model.Version {
+			m.Drift = e.drift(d)
+		}
+	}
 	return s, ok
 }
 

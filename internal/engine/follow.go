@@ -40,6 +40,11 @@ func (e *Engine) follow() error {
 	if err != nil {
 		return slo.E("start engine", slo.KindInternal, "%w", err)
 	}
+	if cfg.Metrics != nil {
+		if err := cfg.Metrics.Register(driftCollector{e}); err != nil {
+			return slo.E("start engine", slo.KindInternal, "%w", err)
+		}
+	}
 	go e.observing.Run(e.observer)
 	if tracing != nil {
 		go tracing.Run(tracer{cfg.Trace})

@@ -71,6 +71,12 @@ type Config struct {
 	// BatchTimeMax is how long a batch may run; 0: engine.BatchTimeMaxDefault.
 	BatchTimeMax time.Duration
 
+	// Shadow is the share of the answered items that the most accurate variant runs again
+	// in idle time; 0: none. OnDrift says what follows when variants score less than their
+	// profile says.
+	Shadow  float64
+	OnDrift engine.OnDrift
+
 	QueueItemsMax int
 	QueueJobsMax  int
 	QueueBytesMax int64
@@ -127,6 +133,7 @@ func (c Config) Validate() error {
 	check(c.Recent >= 0, "the number of requests to keep for explanations is %d: it must be at least 0", c.Recent)
 	check(c.QueueBytesMax >= 0, "the bound on the bytes of the queue is %d: it must be at least 0, and 0 is no bound", c.QueueBytesMax)
 	check(c.WatchEvery >= 0, "the interval for looking at the model directory is %v: it must be above 0, or 0 for never", c.WatchEvery)
+	check(c.Shadow >= 0 && c.Shadow <= 1, "the share of shadow runs is %v: it must be between 0 and 1", c.Shadow)
 	check(c.BatchTimeMax >= 0, "the time limit of a batch is %v: it must be above 0, or 0 for the default", c.BatchTimeMax)
 	check(c.ConnectionsMax >= 1, "the bound on connections is %d: it must be at least 1", c.ConnectionsMax)
 	if err := c.API.Validate(); err != nil {
@@ -381,7 +388,7 @@ func (s *Server) warm(ctx context.Context) error {
 		s.runtime = rt
 	}
 	s.size(ctx)
-	e, err := engine.New(ctx, engine.Config{Policy: s.cfg.Policy, Instances: s.cfg.Instances, Threads: s.cfg.Threads, BatchTimeMax: s.cfg.BatchTimeMax,
+	e, err := engine.New(ctx, engine.Config{Policy: s.cfg.Policy, Instances: s.cfg.Instances, Threads: s.cfg.Threads, BatchTimeMax: s.cfg.BatchTimeMax, Shadow: s.cfg.Shadow, OnDrift: s.cfg.OnDrift,
 		QueueItemsMax: s.cfg.QueueItemsMax, QueueJobsMax: s.cfg.QueueJobsMax, QueueBytesMax: s.cfg.QueueBytesMax,
 		Metrics: s.registry, Recent: s.cfg.Recent, LogDropped: s.cfg.LogDropped, Vital: s.api.Vital, Log: s.cfg.Log, Work: s.cfg.Work}, InPlace(s.runtime, s.cfg.Log))
 	if err != nil {
