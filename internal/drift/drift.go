@@ -7,7 +7,7 @@
 // every observation: its rate of false alarms holds for any number of looks and any data.
 // After an alarm the variant is lowered for that source: the planner may credit it with no
 // more than a lower bound of its live mean (source.go). The same test decides that it has
-// recovered.
+// recovered. Hints (hints.go) say which inputs and answers look unusual; they lower nothing.
 //
 // The package is pure: it has no clock, goroutines or locks. An observation costs constant
 // time on average, and no allocation.
