@@ -101,7 +101,7 @@ var rooms = []room{
 	{
 		dir: "internal/engine",
 		imports: []string{"tensor", "status", "internal/slo", "internal/stats", "internal/pending", "internal/modelpkg", "internal/runtime", "internal/plan", "internal/sched", "internal/record",
-			"internal/feed", "internal/obs", "internal/media"},
+			"internal/feed", "internal/obs", "internal/media", "internal/drift", "internal/score"},
 		tests: []string{"internal/modelpkg/modelpkgtest", "internal/runtime/fake", "internal/runtime/runtimetest", "internal/runtime/ort", "internal/sim", "internal/workload"},
 	},
 	{
@@ -118,8 +118,8 @@ var rooms = []room{
 	{
 		dir: "internal/server",
 		imports: []string{"internal/slo", "internal/pending", "internal/access", "internal/modelpkg", "internal/runtime", "internal/runtime/ort", "internal/runtime/remote", "internal/runtime/isolated", "internal/runtime/dispatch", "internal/runtime/sizing", "internal/plan", "internal/sched",
-			"internal/obs", "internal/engine", "internal/repository", "internal/api"},
-		tests: []string{"tensor", "oip", "oip/inference", "client", "client/clientgrpc", "internal/modelpkg/modelpkgtest", "internal/runtime/fake"},
+			"internal/obs", "internal/engine", "internal/repository", "internal/api", "internal/drift"},
+		tests: []string{"tensor", "status", "oip", "oip/inference", "client", "client/clientgrpc", "internal/modelpkg/modelpkgtest", "internal/runtime/fake"},
 	},
 	{
 		dir: "internal/servebench",
@@ -131,7 +131,7 @@ var rooms = []room{
 		dir: "cmd/mosel",
 		imports: []string{"tensor", "oip", "status", "client", "client/clientgrpc", "internal/slo", "internal/stats", "internal/pending", "internal/asynclog", "internal/access", "internal/modelpkg", "internal/runtime", "internal/runtime/ort",
 			"internal/runtime/ort/library", "internal/runtime/isolated", "internal/profiler", "internal/proposal", "internal/media", "internal/plan", "internal/plot", "internal/replay", "internal/demo",
-			"internal/workload", "internal/scenario", "internal/obs", "internal/server", "internal/example"},
+			"internal/workload", "internal/scenario", "internal/obs", "internal/server", "internal/example", "internal/drift"},
 		tests: []string{"oip/inference", "internal/modelpkg/modelpkgtest"},
 	},
 }

@@ -14,6 +14,9 @@ type Drift struct {
 	ConfidenceDrop float64        `json:"confidence_drop,omitempty"`
 	Shadows        ShadowRuns     `json:"shadows"`
 	Variants       []VariantDrift `json:"variants"`
+	// Hints say what looks unlike the profile in recent answers and inputs that were chosen
+	// for shadow runs, as sentences. They are signs, not proofs.
+	Hints []string `json:"hints,omitempty"`
 }
 
 // ShadowRuns counts the items that were chosen for shadow runs.

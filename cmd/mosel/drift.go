@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/mosel-serve/mosel/internal/engine"
+	"github.com/mosel-serve/mosel/internal/drift"
 )
 
 // shareFlag is a share as a flag: 0.01 or 1%.
@@ -32,17 +32,17 @@ func (s *shareFlag) Set(text string) error {
 }
 
 // onDriftFlag is the choice of what follows drift.
-type onDriftFlag engine.OnDrift
+type onDriftFlag drift.Policy
 
 // String implements pflag.Value.
-func (d *onDriftFlag) String() string { return engine.OnDrift(*d).String() }
+func (d *onDriftFlag) String() string { return drift.Policy(*d).String() }
 
 // Type implements pflag.Value.
 func (d *onDriftFlag) Type() string { return "choice" }
 
 // Set implements pflag.Value.
 func (d *onDriftFlag) Set(text string) error {
-	choice, err := engine.ParseOnDrift(text)
+	choice, err := drift.ParsePolicy(text)
 	*d = onDriftFlag(choice)
 	return err
 }

@@ -7,42 +7,13 @@ import (
 	"sync"
 
 	"github.com/mosel-serve/mosel/internal/drift"
+	"github.com/mosel-serve/mosel/internal/feed"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/score"
 	"github.com/mosel-serve/mosel/internal/slo"
-
-	"github.com/mosel-serve/mosel/internal/feed"
 )
-
-// OnDrift says what follows when variants score less than their profile says.
-type OnDrift uint8
-
-// The choices. Each reports it too: in the log, the status and the metrics.
-const (
-	// DriftReplan plans with the smaller of the profile's accuracy and what the evidence
-	// supports, so that floors hold again: at a higher cost, or by refusing requests.
-	DriftReplan OnDrift = iota
-	// DriftReport changes nothing else.
-	DriftReport
-	// DriftRefuse refuses all requests with a floor until the evidence has recovered.
-	DriftRefuse
-)
-
-// onDrift has the names of the choices.
-var onDrift = [...]string{DriftReplan: "replan", DriftReport: "report", DriftRefuse: "refuse"}
-
-// String is the choice's name in flags and in the status.
-func (d OnDrift) String() string { return onDrift[d] }
-
-// ParseOnDrift reads a choice by its name.
-func ParseOnDrift(name string) (OnDrift, error) {
-	if i := slices.Index(onDrift[:], name); i >= 0 {
-		return OnDrift(i), nil
-	}
-	return 0, fmt.Errorf("%.40q is not a choice: use report, replan or refuse", name)
-}
 
 // accuracies follows how accurate the variants of a deployment are while it serves.
 // Evidence is counted by variant as declared, over all sizes of inputs.
@@ -52,10 +23,15 @@ type accuracies struct {
 	profile   []slo.Accuracy
 	reference int // the most accurate one
 	judge     *score.Judge
+	frontier  []int // the other variants that no mix makes superfluous
+	// comparable says that agreement with the reference tells how accurate a variant is.
+	comparable bool
 
 	mu      sync.Mutex
 	monitor *drift.Monitor
-	caps    []slo.Accuracy // by name; kept to reuse its memory
+	hints   *drift.Hints
+	turn    int            // the last one of the frontier that a shadow run ran
+	caps    []slo.Accuracy // by name: the monitor's
 	shadows shadowCounts
 }
 
@@ -63,6 +39,7 @@ type accuracies struct {
 func newAccuracies(m *modelpkg.Model, p *modelpkg.Profile) *accuracies {
 	a := &accuracies{names: m.Bases(), judge: score.NewJudge(m.Scoring, m.Outputs[0].Shape, score.Labels{}, nil)}
 	spec := drift.Spec{Confidence: math.NaN()}
+	a.comparable = m.Scoring.Comparable()
 	reference := m.Variants[p.Reference()].Declared()
 	for i, v := range m.Variants {
 		at := slices.Index(a.names, v.Declared())
@@ -75,6 +52,8 @@ func newAccuracies(m *modelpkg.Model, p *modelpkg.Profile) *accuracies {
 			Agreement: math.NaN(), AgreementLow: math.NaN()}
 		if g := measured.Agreement; g != nil && g.With == reference {
 			one.Agreement, one.AgreementLow = g.Mean, g.Low
+		} else if !m.Scoring.AgreementBounds() {
+			a.comparable = false // an older profile, and it does not follow from the accuracies
 		}
 		if v.Declared() == reference {
 			a.reference = at
@@ -85,8 +64,41 @@ func newAccuracies(m *modelpkg.Model, p *modelpkg.Profile) *accuracies {
 		spec.Variants, a.profile = append(spec.Variants, one), append(a.profile, one.Accuracy)
 	}
 	spec.Reference = a.reference
-	a.monitor = drift.New(spec)
+	a.monitor, a.hints = drift.New(spec), drift.NewHints(usual(m, p, a))
+	a.caps = a.monitor.Caps(nil)
 	return a
+}
+
+// seeFrontier notes the declared variants, other than the reference, that planning may
+// choose when all modalities are there.
+func (a *accuracies) seeFrontier(p *plan.Planner) {
+	for _, f := range p.Frontier(p.All()) {
+		if f.Route >= len(a.base) {
+			continue // of several steps
+		}
+		if base := a.base[f.Route]; base != a.reference && !slices.Contains(a.frontier, base) {
+			a.frontier = append(a.frontier, base)
+		}
+	}
+}
+
+// usual returns what the profile says of answers and inputs.
+func usual(m *modelpkg.Model, p *modelpkg.Profile, a *accuracies) drift.Usual {
+	u := drift.Usual{Classes: m.Labels, Samples: p.Samples}
+	for i := range m.Variants {
+		if a.base[i] < len(u.Variants) {
+			continue // another size of the same
+		}
+		one := drift.UsualAnswers{Name: a.names[a.base[i]], Confidence: math.NaN(), Predicted: p.Variants[i].Predicted}
+		if v := p.Variants[i]; v.Confidence > 0 {
+			one.Confidence = v.Confidence
+		}
+		u.Variants = append(u.Variants, one)
+	}
+	for _, name := range m.ModalityNames() {
+		u.Modalities = append(u.Modalities, drift.UsualInputs{Name: name})
+	}
+	return u
 }
 
 func accuracyOf(share float64) slo.Accuracy {
@@ -109,20 +121,20 @@ func (e *Engine) evident(d *deployment, observe func(a *accuracies) drift.Change
 	a := d.live
 	a.mu.Lock()
 	defer a.mu.Unlock() // held until the message is posted, so that a later one is not overtaken
-	before := a.monitor.Caps(nil)
 	change := observe(a)
 	if change == drift.None {
 		return
 	}
-	a.caps = a.monitor.Caps(a.caps)
+	before := a.caps
+	a.caps = a.monitor.Caps(nil)
 	state := a.monitor.State()
 	e.reportDrift(d, change, before, &state)
-	if e.cfg.OnDrift == DriftReport {
+	if e.cfg.OnDrift == drift.Report {
 		return
 	}
 	p := d.planner
 	if state.Changed {
-		p = d.planner.Capped(d.routing.caps(a, e.cfg.OnDrift == DriftRefuse))
+		p = d.planner.Capped(d.routing.caps(a, e.cfg.OnDrift == drift.Refuse))
 	}
 	e.post(func(l *loop) { l.replan(d, p) })
 }

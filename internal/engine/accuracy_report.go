@@ -11,21 +11,24 @@ import (
 func (e *Engine) drift(d *deployment) *status.Drift {
 	a := d.live
 	a.mu.Lock()
-	state := a.monitor.State()
+	state, hints := a.monitor.State(), a.hints.State()
 	a.mu.Unlock()
 	c := &a.shadows
 	told := &status.Drift{OnDrift: e.cfg.OnDrift.String(), Changed: state.Changed, Reference: a.names[a.reference], ConfidenceDrop: state.ConfidenceDrop,
 		Shadows: status.ShadowRuns{Ran: c.ran.Load(), Waiting: c.waiting.Load(), NoIdleTime: c.late.Load(), TooMany: c.full.Load(), Unfit: c.unfit.Load(), Failed: c.failed.Load()}}
-	if d.Model.Scoring.Comparable() {
+	if a.comparable {
 		told.Shadows.Share = e.cfg.Shadow
+	}
+	for _, h := range hints {
+		told.Hints = append(told.Hints, h.Text)
 	}
 	known := told.Shadows.Share > 0
 	for i, v := range state.Variants {
 		one := status.VariantDrift{Name: a.names[i], Profile: a.profile[i].Float(), Planned: v.Cap.Float(), Labels: evidence(v.Labels), Shadows: evidence(v.Shadows)}
-		if e.cfg.OnDrift == DriftReport {
+		if e.cfg.OnDrift == drift.Report {
 			one.Planned = one.Profile
 		}
-		if e.cfg.OnDrift == DriftRefuse && state.Changed {
+		if e.cfg.OnDrift == drift.Refuse && state.Changed {
 			one.Planned = 0
 		}
 		known = known || one.Labels != nil || one.Shadows != nil

@@ -281,6 +281,7 @@ func (e *Engine) load(ctx context.Context, s Served, warming *limit) (d *deploym
 	if err == nil {
 		d.planner = d.routing.planner
 		d.current.Store(d.planner)
+		d.live.seeFrontier(d.planner)
 		err = e.warmUp(ctx, d, warming)
 	}
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/drift"
 	"github.com/mosel-serve/mosel/internal/feed"
 	"github.com/mosel-serve/mosel/internal/media"
 	"github.com/mosel-serve/mosel/internal/obs"
@@ -43,7 +44,7 @@ type Config struct {
 	QueueBytesMax int64                 // of the items' tensors; 0: no bound
 	KeptBytesMax  int64                 // of what stages computed for items that go on; 0: KeptBytesMaxDefault, below 0: nothing is kept
 	Shadow        float64               // share of the answered items that the most accurate variant runs again in idle time; 0: none
-	OnDrift       OnDrift               // what follows when variants score less than their profile says
+	OnDrift       drift.Policy          // what follows when variants score less than their profile says
 	Metrics       prometheus.Registerer // for the engine's metrics; nil: none
 	Recent        int                   // finished jobs to remember for Explain; 0: obs.RecentDefault
 	// LogDropped, if not nil, returns the number of dropped log lines, for a metric.

@@ -59,7 +59,7 @@ func (e *Engine) picks(c *call, item int) bool {
 // copies what they need: the caller may reuse the request's memory.
 func (e *Engine) shadow(c *call, asked Request, r *Response) {
 	d := c.served
-	if e.cfg.Shadow <= 0 || !d.Model.Scoring.Comparable() {
+	if e.cfg.Shadow <= 0 || !d.live.comparable {
 		return
 	}
 	started := 0
@@ -69,6 +69,7 @@ func (e *Engine) shadow(c *call, asked Request, r *Response) {
 		}
 		answer := modelpkg.Floats(r.Outputs[0], item)
 		carried := c.carried(item)
+		d.live.hint(r.Variants[item], answer, carried.Present)
 		runnable := d.planner.Runnable(slo.Carried{Items: 1, Present: carried.Present, Sizes: carried.Sizes})
 		if d.live.referenceFor(func(v int) bool { return runnable.Has(v) }) < 0 || answer == nil {
 			d.live.shadows.unfit.Add(1)
@@ -91,6 +92,18 @@ func (e *Engine) shadow(c *call, asked Request, r *Response) {
 		d.live.shadows.waiting.Add(1)
 		go e.runShadow(d, s)
 	}
+}
+
+// hint observes an answer and what its item carried.
+func (a *accuracies) hint(variant int, answer []float64, present slo.Modalities) {
+	p, err := a.judge.Predict(answer)
+	if err != nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.hints.Answer(a.base[variant], a.judge.Class(p), p.Certainty)
+	a.hints.Item(present)
 }
 
 func cloneItem(item runtime.Item) runtime.Item {
@@ -135,9 +148,8 @@ func (a *accuracies) variantFor(base int, runs func(variant int) bool) int {
 	return -1
 }
 
-// runShadow runs an item again, with the reference and with the variants that count less
-// than their profile says, and observes how far their answers agree. The latter are run
-// because fewer requests, or none, still run on them.
+// runShadow runs an item again, with the reference and with further variants, and observes
+// how far their answers agree.
 func (e *Engine) runShadow(d *deployment, s *shadow) {
 	counts := &d.live.shadows
 	defer func() {
@@ -153,7 +165,7 @@ func (e *Engine) runShadow(d *deployment, s *shadow) {
 	answers := map[int][]float64{d.live.base[s.variant]: s.answer} // by declared variant
 	reference, err := e.again(ctx, d, s, d.live.reference, answers)
 	if err == nil && reference != nil {
-		for _, base := range d.live.lowered() {
+		for _, base := range d.live.alsoRun() {
 			if _, err = e.again(ctx, d, s, base, answers); err != nil {
 				break
 			}
@@ -193,14 +205,24 @@ func (e *Engine) again(ctx context.Context, d *deployment, s *shadow, base int, 
 	return answers[base], nil
 }
 
-// lowered lists the declared variants that count less than their profile says.
-func (a *accuracies) lowered() (bases []int) {
+// alsoRun lists the declared variants that a shadow run runs beside the reference: those
+// that count less than their profile says, since requests may no longer run on them, and
+// the next one of the frontier in turn. If requests run on the reference itself, that is
+// what shows that the data have changed.
+func (a *accuracies) alsoRun() (bases []int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i, v := range a.monitor.State().Variants {
 		if v.Labels.Lowered || v.Shadows.Lowered {
 			bases = append(bases, i)
 		}
+	}
+	if len(a.frontier) == 0 {
+		return bases
+	}
+	a.turn = (a.turn + 1) % len(a.frontier)
+	if next := a.frontier[a.turn]; !slices.Contains(bases, next) {
+		bases = append(bases, next)
 	}
 	return bases
 }

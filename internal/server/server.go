@@ -23,6 +23,7 @@ import (
 
 	"github.com/mosel-serve/mosel/internal/access"
 	"github.com/mosel-serve/mosel/internal/api"
+	"github.com/mosel-serve/mosel/internal/drift"
 	"github.com/mosel-serve/mosel/internal/engine"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/obs"
@@ -75,7 +76,7 @@ type Config struct {
 	// in idle time; 0: none. OnDrift says what follows when variants score less than their
 	// profile says.
 	Shadow  float64
-	OnDrift engine.OnDrift
+	OnDrift drift.Policy
 
 	QueueItemsMax int
 	QueueJobsMax  int
