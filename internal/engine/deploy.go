@@ -277,7 +277,7 @@ func (e *Engine) load(ctx context.Context, s Served, warming *limit) (d *deploym
 		}
 		return nil, err
 	}
-	d.routing, err = newRouting(s, func(variant int) bool { return d.siteOf(variant) == d.here() && keepsAll(d.instances, variant) })
+	d.routing, err = newRouting(s, d.keeps)
 	if err == nil {
 		d.planner = d.routing.planner
 		d.current.Store(d.planner)

@@ -38,6 +38,9 @@ func withGate(s engine.Served) engine.Served {
 	s.Model.Variants[0].Steps = []modelpkg.Step{small, {Stage: 2, Unit: 2, Inputs: []modelpkg.Source{{Name: "small_features", Input: -1}}, Outputs: []string{"scores"}}}
 	s.Model.Variants[1].Steps = []modelpkg.Step{small, large, {Stage: 3, Unit: 3, Outputs: []string{"scores"},
 		Inputs: []modelpkg.Source{{Name: "small_features", Input: -1}, {Name: "large_features", Input: -1, Step: 1}}}}
+	if far := s.Model.Variants[1].Remote; far != nil { // then its own stage is
+		s.Model.Variants[1].Remote, s.Model.Stages[1].Remote = nil, far
+	}
 	for i, ms := range []float64{0.9, 9, 0.1, 0.1} {
 		s.Profile.Stages = append(s.Profile.Stages, modelpkg.StageProfile{Name: s.Model.Stages[i].Name,
 			Batches: []modelpkg.BatchProfile{{Items: 1, P50MS: ms}, {Items: 8, P50MS: 8 * ms}}})

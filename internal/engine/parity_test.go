@@ -44,13 +44,13 @@ func newParity(t *testing.T, policy plan.Policy, seed uint64, gates bool) parity
 	var clients []sim.Client
 	for i, name := range []string{"one", "two"} {
 		served := pair()
-		if gates {
-			served = gatedPair()
-		}
-		served.Model.Name, served.Profile.Model = name, name
 		if p.far && i == 0 {
 			served.Model.Variants[1].Remote = &modelpkg.Remote{Server: "grpc://far", Slots: p.slots}
 		}
+		if gates {
+			served = withGate(served)
+		}
+		served.Model.Name, served.Profile.Model = name, name
 		p.served = append(p.served, served)
 		planner, _, err := engine.Routed(served)
 		if err != nil {

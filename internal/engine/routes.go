@@ -5,7 +5,6 @@ import (
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/plan"
-	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/tensor"
 )
@@ -162,9 +161,4 @@ func (r *routing) keptAfter(m *modelpkg.Model, variant int, later []int) (keep [
 		}
 	}
 	return keep
-}
-
-// keepsAll reports whether all instances run parts of a variant.
-func keepsAll(instances []*instance, variant int) bool {
-	return !slices.ContainsFunc(instances, func(i *instance) bool { return !runtime.Keeps(i.Instance, variant) })
 }

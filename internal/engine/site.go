@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/plan"
@@ -16,11 +17,13 @@ import (
 // The variants of a model run at one or more sites: here, on every worker of class 0; and
 // on other servers, each of which is a site of its own. For each model and server there
 // is one more worker, whose class in the core is its own. So a server has its own slots,
-// and while it is away the variants of other sites are served.
+// and while it is away the variants of other sites are served. A variant of which only
+// some stages run on a server belongs to the server's site; one that needs two servers, to
+// a site of both.
 
 // site is where some of a model's variants run.
 type site struct {
-	server   string    // scheme and address; "": here
+	server   string    // scheme and address, or several; "": here
 	variants []int     // nil: all variants of the model
 	loaded   *instance // on another server, until a worker has it; nil: the server is away
 	away     bool      // it was when the model was loaded
@@ -44,10 +47,7 @@ func (s *site) has(variant int) bool {
 // sitesOf divides the variants of a model: those here first, if there are any.
 func sitesOf(m *modelpkg.Model) (sites []*site) {
 	for v := range m.Variants {
-		server := ""
-		if r := m.Variants[v].Remote; r != nil {
-			server = r.Server
-		}
+		server := strings.Join(m.ServersOf(v), ", ")
 		i := slices.IndexFunc(sites, func(s *site) bool { return s.server == server })
 		if i < 0 {
 			i, sites = len(sites), append(sites, &site{server: server})
@@ -113,6 +113,16 @@ func (d *deployment) all() []*instance {
 // siteOf returns the site that has a variant.
 func (d *deployment) siteOf(variant int) *site {
 	return d.sites[slices.IndexFunc(d.sites, func(s *site) bool { return s.has(variant) })]
+}
+
+// keeps reports whether all instances of a variant's site run parts of it. Of a server
+// that is away, the package says so.
+func (d *deployment) keeps(variant int) bool {
+	list := d.running(d.siteOf(variant))
+	if len(list) == 0 {
+		return d.Model.Variants[variant].Steps != nil
+	}
+	return !slices.ContainsFunc(list, func(i *instance) bool { return !runtime.Keeps(i.Instance, variant) })
 }
 
 // running returns the instances of a site, when the model is loaded.

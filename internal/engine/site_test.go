@@ -35,6 +35,7 @@ type farAway struct {
 	gone  atomic.Bool
 	wrong atomic.Bool // they have another model
 	loads atomic.Int64
+	given atomic.Int64 // items that were run there with what stages here had computed
 }
 
 func (f *farAway) Load(ctx context.Context, m *modelpkg.Model, o runtime.Options) (runtime.Instance, error) {
@@ -42,12 +43,13 @@ func (f *farAway) Load(ctx context.Context, m *modelpkg.Model, o runtime.Options
 	if err != nil {
 		return nil, err
 	}
-	far := m.Variants[variants[0]].Remote
+	servers := m.ServersOf(variants[0])
 	for _, v := range variants {
-		if other := m.Variants[v].Remote; (far == nil) != (other == nil) || far != nil && far.Server != other.Server {
+		if !slices.Equal(m.ServersOf(v), servers) {
 			f.t.Errorf("variants %v are loaded together", variants)
 		}
 	}
+	far := m.RemotesOf(variants[0])[min(1, len(m.Variants[variants[0]].Steps)/2)] // of a variant with stages, the second is far
 	if far != nil {
 		f.loads.Add(1)
 		switch {
@@ -77,6 +79,18 @@ func (in *farInstance) Run(ctx context.Context, variant int, items []runtime.Ite
 		return nil, slo.E("", slo.KindUnavailable, "%w: it does not answer", runtime.ErrLost)
 	}
 	return in.Instance.Run(ctx, variant, items)
+}
+
+func (in *farInstance) Keeps(variant int) bool { return runtime.Keeps(in.Instance, variant) }
+
+func (in *farInstance) RunStages(ctx context.Context, part runtime.Part) (outputs, kept []tensor.Tensor, err error) {
+	if in.far.gone.Load() {
+		return nil, nil, slo.E("", slo.KindUnavailable, "%w: it does not answer", runtime.ErrLost)
+	}
+	if len(part.Given) > 0 {
+		in.far.given.Add(int64(len(part.Items)))
+	}
+	return in.Instance.(runtime.Staged).RunStages(ctx, part)
 }
 
 // startFar is an engine of one instance on a runtime with other servers.
@@ -218,6 +232,11 @@ func TestGateToAServerThatIsAway(t *testing.T) {
 		time.Sleep(40 * time.Second)
 		if err := ask(remote); err != nil {
 			t.Errorf("when the server has come: %v", err)
+		}
+		r := request(slices.Repeat([]runtime.Item{{[]byte{1, 2, 3, 4}, []byte{5}}, {[]byte{4, 3, 2, 1}, []byte{6}}}, 200), remote)
+		r.Objective.Deadline = e.Now().Add(5 * time.Second)
+		if got, err := e.Infer(t.Context(), "pair", "1", r); err != nil || f.given.Load() == 0 {
+			t.Errorf("%d items went on to the server with what the stage here had computed: %+v, %v", f.given.Load(), got.Variants, err)
 		}
 		drain(t, e)
 	})

@@ -261,7 +261,9 @@ func (r *report) media(ts tensorSpec, spec Spec) Media {
 func (r *report) buildVariants(m *Model, s *spec) {
 	var names, paths []word
 	for _, st := range s.stages {
-		paths = append(paths, word{Text: st.path.Text, Place: st.path.Place})
+		if st.path.Given() {
+			paths = append(paths, word{Text: st.path.Text, Place: st.path.Place})
+		}
 	}
 	modalities := m.ModalityNames()
 	for _, vs := range s.variants {
@@ -270,7 +272,7 @@ func (r *report) buildVariants(m *Model, s *spec) {
 			Name:      r.name(vs.name, nameForm, nameWant),
 			Path:      r.inside(vs.path),
 			Precision: r.name(vs.precision.Or(precisionDefault), modalityForm, modalityWant),
-			Remote:    r.buildRemote(vs),
+			Remote:    r.buildRemote(vs.remote, "variant"),
 			Providers: r.buildProviders(vs),
 		}
 		v.Steps = r.buildSteps(m, vs)

@@ -19,7 +19,7 @@ const opsetMin = 7
 func (r *report) checkGraphs(m *Model, s *spec, files *manifest) {
 	for i, v := range m.Variants {
 		if v.Remote != nil { // what that server has is seen when it is loaded
-			r.checkRemote(v, s.variants[i], files)
+			r.checkRemote(v.Remote, "variant "+v.Name, s.variants[i].remote, files)
 			continue
 		}
 		if v.Steps != nil {

@@ -1,7 +1,5 @@
 package modelpkg
 
-import "slices"
-
 // Isolation says what stands between a model's graphs and the server.
 type Isolation string
 
@@ -16,7 +14,14 @@ func (r *report) isolation(w word, m *Model) Isolation {
 	if r.OneOf(w.Or("none"), "isolation", "none", string(IsolationProcess)) != string(IsolationProcess) {
 		return IsolationNone
 	}
-	if len(m.Variants) > 0 && !slices.ContainsFunc(m.Variants, func(v Variant) bool { return v.Remote == nil }) {
+	graphs := len(m.Variants) == 0
+	for v := range m.Variants {
+		graphs = graphs || m.HasGraphs(v)
+		if m.HasGraphs(v) && len(m.ServersOf(v)) > 0 {
+			r.At(w.Place, "isolation: process runs the graphs of a variant as a whole; variant %s has stages on another server", m.Variants[v].Name)
+		}
+	}
+	if !graphs {
 		r.At(w.Place, "isolation: process is for graphs of the package; all variants run on other servers")
 	}
 	return IsolationProcess

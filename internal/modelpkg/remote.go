@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,7 +14,7 @@ import (
 )
 
 // Remote says which model of which server of the Open Inference Protocol runs a
-// variant, in place of graphs in the package.
+// variant or a stage, in place of graphs in the package.
 type Remote struct {
 	Server   string        // scheme://host:port; the scheme is grpc, grpcs, http or https
 	Model    string        // its name on that server
@@ -40,7 +41,35 @@ const (
 	remoteTimeoutMax     = time.Hour
 )
 
-// remoteSpec is what a variant says of another server.
+// RemotesOf returns the models of other servers that run a variant or stages of it, by
+// step; nil for a step that runs on a graph of the package.
+func (m *Model) RemotesOf(variant int) (remotes []*Remote) {
+	v := m.Variants[variant]
+	if v.Steps == nil {
+		return []*Remote{v.Remote}
+	}
+	for _, step := range v.Steps {
+		remotes = append(remotes, m.Stages[step.Stage].Remote)
+	}
+	return remotes
+}
+
+// ServersOf returns the addresses of the other servers that a variant needs, in ascending
+// order; none: all of it runs here.
+func (m *Model) ServersOf(variant int) (servers []string) {
+	for _, r := range m.RemotesOf(variant) {
+		if r != nil {
+			servers = append(servers, r.Server)
+		}
+	}
+	slices.Sort(servers)
+	return slices.Compact(servers)
+}
+
+// HasGraphs reports whether a variant runs on graphs of the package, at least in part.
+func (m *Model) HasGraphs(variant int) bool { return slices.Contains(m.RemotesOf(variant), nil) }
+
+// remoteSpec is what a variant or a stage says of another server.
 type remoteSpec struct {
 	address  word
 	slots    number
@@ -49,11 +78,11 @@ type remoteSpec struct {
 	ca       word
 }
 
-// remoteFields are the keys of a variant that runs on another server.
-func (r *report) remoteFields(v *variantSpec) []field {
-	s := &v.remote
+// remoteFields are the keys of a variant or a stage that runs on another server. places
+// counts the keys that say where it runs.
+func (r *report) remoteFields(s *remoteSpec, what string, places *int) []field {
 	return []field{
-		strictyaml.Optional("remote", func(n *yaml.Node) { v.places++; s.address = r.Text(n, "a variant's remote") }),
+		strictyaml.Optional("remote", func(n *yaml.Node) { *places++; s.address = r.Text(n, what) }),
 		strictyaml.Optional("slots", func(n *yaml.Node) { s.slots = r.Whole(n, "slots", 1, remoteSlotsMax) }),
 		strictyaml.Optional("timeout", r.Into(&s.timeout, "timeout")),
 		strictyaml.Optional("token_env", r.Into(&s.tokenEnv, "token_env")),
@@ -63,13 +92,12 @@ func (r *report) remoteFields(v *variantSpec) []field {
 
 var environmentForm = regexp.MustCompile(`^MOSEL_TOKEN_[A-Z0-9_]{1,64}$`)
 
-// buildRemote reads where a variant runs: nil if on graphs of the package.
-func (r *report) buildRemote(vs variantSpec) *Remote {
-	s := vs.remote
+// buildRemote reads where a variant or a stage runs: nil if on graphs of the package.
+func (r *report) buildRemote(s remoteSpec, what string) *Remote {
 	if !s.address.Given() {
 		for key, place := range map[string]place{"slots": s.slots.Place, "timeout": s.timeout.Place, "token_env": s.tokenEnv.Place, "ca": s.ca.Place} {
 			if place.Given() {
-				r.At(place, "%s is for a variant with remote", key)
+				r.At(place, "%s is for a %s with remote", key, what)
 			}
 		}
 		return nil
@@ -147,11 +175,11 @@ func (r *report) remoteTimeout(w word) time.Duration {
 }
 
 // checkRemote adds the file of the authorities to those that the model consists of.
-func (r *report) checkRemote(v Variant, s variantSpec, files *manifest) {
-	if v.Remote.CA == "" {
+func (r *report) checkRemote(remote *Remote, of string, s remoteSpec, files *manifest) {
+	if remote.CA == "" {
 		return
 	}
-	if _, err := files.file(v.Remote.CA); err != nil {
-		r.unread(s.remote.ca.Place, err, "variant %s: %s", v.Name, v.Remote.CA)
+	if _, err := files.file(remote.CA); err != nil {
+		r.unread(s.ca.Place, err, "%s: %s", of, remote.CA)
 	}
 }

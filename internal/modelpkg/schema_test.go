@@ -234,3 +234,36 @@ func TestShippedModelDeclaresAbsence(t *testing.T) {
 		}
 	}
 }
+
+// TestSchemaOfRemoteStages checks the schema of stages that run on other servers.
+func TestSchemaOfRemoteStages(t *testing.T) {
+	schema := loadSchema(t)
+	const features = "outputs: [{name: f, datatype: FP32, shape: [16]}]"
+	for text, sound := range map[string]bool{
+		"path: a.onnx": true,
+		"remote: grpc://gpu/m, inputs: [x], " + features:            true,
+		"remote: grpcs://gpu/m, slots: 9, inputs: [x], " + features: true,
+		"name: x":                           false,
+		"remote: grpc://gpu/m, inputs: [x]": false,
+		"path: a.onnx, inputs: [x]":         false,
+		"path: a.onnx, slots: 3":            false,
+		"path: a.onnx, remote: grpc://gpu/m, inputs: [x], " + features:                                       false,
+		"remote: gpu/m, inputs: [x], " + features:                                                            false,
+		"remote: grpc://gpu/m, inputs: [x, x], " + features:                                                  false,
+		"remote: grpc://gpu/m, inputs: [x], outputs: [{name: f, datatype: FP32}]":                            false,
+		"remote: grpc://gpu/m, inputs: [x], outputs: [{name: f, datatype: FP32, shape: [16], follows: ids}]": false,
+	} {
+		document := map[string]any{}
+		if err := yaml.Unmarshal([]byte(goodYAML), &document); err != nil {
+			t.Fatal(err)
+		}
+		stage := map[string]any{"name": "encoder"}
+		if err := yaml.Unmarshal([]byte("{"+text+"}"), &stage); err != nil {
+			t.Fatal(err)
+		}
+		document["stages"] = []any{stage}
+		if err := schema.Validate(document); (err == nil) != sound {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}

@@ -249,7 +249,7 @@ func (r *report) variant(n *yaml.Node) variantSpec {
 		}),
 		strictyaml.Optional("precision", r.Into(&v.precision, "a variant's precision")),
 		strictyaml.Optional("providers", func(n *yaml.Node) { r.readProviders(n, &v) }),
-	}, r.remoteFields(&v)...))
+	}, r.remoteFields(&v.remote, "a variant's remote", &v.places)...))
 	if n.Kind == yaml.MappingNode && v.places != 1 {
 		r.At(v.Place, "a variant needs one of path (of its graph), stages and remote")
 	}

@@ -4,14 +4,17 @@ import (
 	"slices"
 
 	"github.com/mosel-serve/mosel/internal/strictyaml"
+	"github.com/mosel-serve/mosel/tensor"
 	"go.yaml.in/yaml/v3"
 )
 
-// Stage is a graph that several variants may share. It is loaded once, even if several
-// variants run it.
+// Stage is a graph that several variants may share, or a model on another server. A graph
+// is loaded once, even if several variants run it.
 type Stage struct {
-	Name string
-	Path string // of the ONNX file, inside Dir
+	Name    string
+	Path    string  // of the ONNX file, inside Dir; "" with Remote
+	Remote  *Remote // the model that runs it; nil: its graph here
+	Outputs []Spec  // with Remote: what it gives, without the batch dimension
 }
 
 // Step is one run of a stage in a variant.
@@ -36,16 +39,40 @@ const stagesMax = 64
 
 type stageSpec struct {
 	strictyaml.Place
-	name word
-	path word
+	name    word
+	path    word
+	remote  remoteSpec
+	inputs  []word       // with remote, as are
+	outputs []tensorSpec // outputs
+	places  int          // how many of path and remote it has
 }
 
 func (r *report) stage(n *yaml.Node) stageSpec {
 	s := stageSpec{Place: strictyaml.PlaceOf(n)}
-	r.Mapping(n, "a stage", []field{
+	var tensors []place // of inputs and outputs
+	r.Mapping(n, "a stage", append([]field{
 		strictyaml.Required("name", r.Into(&s.name, "a stage's name")),
-		strictyaml.Required("path", r.Into(&s.path, "a stage's path")),
-	})
+		strictyaml.Optional("path", func(n *yaml.Node) { s.places++; s.path = r.Text(n, "a stage's path") }),
+		strictyaml.Optional("inputs", func(n *yaml.Node) {
+			tensors = append(tensors, strictyaml.PlaceOf(n))
+			r.List(n, "a stage's inputs", inputsMax, func(n *yaml.Node) { s.inputs = append(s.inputs, r.Text(n, "a stage's input")) })
+		}),
+		strictyaml.Optional("outputs", func(n *yaml.Node) {
+			tensors = append(tensors, strictyaml.PlaceOf(n))
+			r.List(n, "a stage's outputs", outputsMax, func(n *yaml.Node) { s.outputs = append(s.outputs, r.tensor(n, "a stage's output")) })
+		}),
+	}, r.remoteFields(&s.remote, "a stage's remote", &s.places)...))
+	switch {
+	case n.Kind != yaml.MappingNode:
+	case s.places != 1:
+		r.At(s.Place, "a stage needs one of path (of its graph) and remote")
+	case s.remote.address.Given() && len(tensors) < 2:
+		r.At(s.Place, "a stage with remote needs inputs (the names of the tensors that it reads) and outputs (name, datatype and shape of the tensors that it gives)")
+	case !s.remote.address.Given():
+		for _, at := range tensors {
+			r.At(at, "inputs and outputs are for a stage with remote; those of a graph are in its file")
+		}
+	}
 	return s
 }
 
@@ -54,9 +81,30 @@ func (r *report) buildStages(m *Model, s *spec) {
 	var names []word
 	for _, st := range s.stages {
 		names = append(names, st.name)
-		m.Stages = append(m.Stages, Stage{Name: r.name(st.name, nameForm, nameWant), Path: r.inside(st.path)})
+		stage := Stage{Name: r.name(st.name, nameForm, nameWant), Path: r.inside(st.path), Remote: r.buildRemote(st.remote, "stage")}
+		for _, ts := range st.outputs {
+			stage.Outputs = append(stage.Outputs, r.tensorOf(ts))
+		}
+		r.stageTensors(st)
+		m.Stages = append(m.Stages, stage)
 	}
 	r.Unique(names, "stage")
+}
+
+// stageTensors checks the names of the tensors of a stage on another server.
+func (r *report) stageTensors(st stageSpec) {
+	var outputs []word
+	for _, ts := range st.outputs {
+		outputs = append(outputs, ts.name)
+		if ts.follows.Given() {
+			r.At(ts.follows.Place, "follows is for outputs of the model")
+		}
+	}
+	for _, in := range st.inputs {
+		r.name(in, tensorForm, tensorWant)
+	}
+	r.Unique(st.inputs, "input")
+	r.Unique(outputs, "output")
 }
 
 // buildSteps returns the stages that a variant names. Their graphs determine what they
@@ -84,6 +132,11 @@ func (r *report) buildSteps(m *Model, vs variantSpec) (steps []Step) {
 func (r *report) checkStages(m *Model, s *spec, files *manifest) {
 	graphs := make([]*graph, len(m.Stages))
 	for i, stage := range m.Stages {
+		if stage.Remote != nil {
+			r.checkRemote(stage.Remote, "stage "+stage.Name, s.stages[i].remote, files)
+			graphs[i] = s.stages[i].declared(stage)
+			continue
+		}
 		graphs[i] = r.checkGraph(m, "stage "+stage.Name, stage.Path, s.stages[i].path.Place, files)
 	}
 	used := make([]bool, len(m.Stages))
@@ -106,6 +159,20 @@ func (r *report) checkStages(m *Model, s *spec, files *manifest) {
 	}
 }
 
+// declared is what the package says of the model of a stage on another server. Of its
+// inputs, only the names are known: what the server takes is seen when it is loaded.
+func (s *stageSpec) declared(stage Stage) *graph {
+	g := &graph{}
+	for _, in := range s.inputs {
+		g.inputs = append(g.inputs, graphValue{Spec: Spec{Name: in.Text}})
+	}
+	for _, out := range stage.Outputs {
+		out.Shape = append(tensor.Shape{-1}, out.Shape...)
+		g.outputs = append(g.outputs, graphValue{Spec: out})
+	}
+	return g
+}
+
 // connect determines the sources of the tensors that a variant's steps read, and
 // compares the graphs with the declarations and with each other. graphs are by stage,
 // nil if one could not be read.
@@ -115,18 +182,20 @@ func (r *report) connect(m *Model, s *spec, variant int, graphs []*graph) {
 	read := make([]bool, len(m.Inputs))
 	for k := range v.Steps {
 		step := &v.Steps[k]
-		name := m.Stages[step.Stage].Name
+		name, there := m.Stages[step.Stage].Name, m.Stages[step.Stage].Remote != nil
 		for _, in := range graphs[step.Stage].inputs {
 			source, found := sourceOf(m, v, k, in, graphs)
 			switch {
 			case !found:
 				r.At(at, "variant %s: stage %s reads %q, %s", v.Name, name, in.Name, m.nowhere(v, k, in, graphs))
 				continue
-			case source.Input < 0:
+			case source.Input < 0 && !there:
 				r.handOver(v, at, name, in, handed(v, source, graphs))
-			default:
+			case source.Input >= 0:
 				read[source.Input] = true
-				r.compareInput(m, s, variant, source.Input, in)
+				if !there {
+					r.compareInput(m, s, variant, source.Input, in)
+				}
 			}
 			step.Inputs = append(step.Inputs, source)
 		}
@@ -138,7 +207,11 @@ func (r *report) connect(m *Model, s *spec, variant int, graphs []*graph) {
 	}
 	last := &v.Steps[len(v.Steps)-1]
 	stage := m.Stages[last.Stage]
-	r.checkOutputs(m, s, variant, stage.Path, graphs[last.Stage])
+	file := stage.Path
+	if stage.Remote != nil {
+		file = "stage " + stage.Name
+	}
+	r.checkOutputs(m, s, variant, file, graphs[last.Stage])
 	for k := range v.Steps[:len(v.Steps)-1] {
 		if len(v.Steps[k].Outputs) == 0 {
 			r.At(at, "variant %s: nothing reads the outputs of stage %s", v.Name, m.Stages[v.Steps[k].Stage].Name)
@@ -226,14 +299,15 @@ func (r *report) handOver(v *Variant, at place, stage string, in, out graphValue
 	}
 }
 
-// GraphFile returns the file of the graph that gives a variant's outputs, inside Dir.
+// GraphFile returns the file of the graph that gives a variant's outputs, inside Dir; "" if
+// another server gives them.
 func (m *Model) GraphFile(variant int) string {
 	_, paths := m.StepsOf(variant)
 	return paths[len(paths)-1]
 }
 
 // StepsOf returns the steps of a variant, or one step for its graph if it has no
-// stages, and the paths of the steps' files.
+// stages, and the paths of the steps' files, "" for what runs on other servers.
 func (m *Model) StepsOf(variant int) (steps []Step, paths []string) {
 	v := m.Variants[variant]
 	if v.Steps == nil {

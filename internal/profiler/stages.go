@@ -69,7 +69,7 @@ func (r *run) prepareStage(instance runtime.Staged, index int) error {
 			return r.explained(variant, err)
 		}
 		st.part.Given = append(st.part.Given, runtime.Given{Intermediate: value})
-		st.given = append(st.given, rowsOf(kept[0]))
+		st.given = append(st.given, runtime.RowsOf(kept[0]))
 	}
 	r.stages[index] = st
 	for b := range r.o.Batches {
@@ -99,16 +99,6 @@ func (r *run) stageRuns() []modelpkg.StageRun {
 	}
 	runs, _ := r.m.StageRuns()
 	return runs
-}
-
-// rowsOf returns the rows of a tensor as tensors.
-func rowsOf(t tensor.Tensor) []tensor.Tensor {
-	shape := append(tensor.Shape{1}, t.Shape[1:]...)
-	var rows []tensor.Tensor
-	for _, data := range t.Split() {
-		rows = append(rows, tensor.Tensor{Name: t.Name, DType: t.DType, Shape: shape, Data: data})
-	}
-	return rows
 }
 
 // onceStage runs one stage alone and returns its time.

@@ -51,7 +51,7 @@ func Try(ctx context.Context, rt runtime.Runtime, m *modelpkg.Model, set *modelp
 			t.Warnings = append(t.Warnings, text+" (on made-up samples of zeros, because the package has no evaluation.profile)")
 			continue
 		}
-		if m.Variants[v].Remote != nil {
+		if len(m.ServersOf(v)) > 0 {
 			if slo.KindOf(err) == slo.KindUnavailable { // now; the package is not to blame
 				t.Warnings = append(t.Warnings, text)
 				continue
@@ -69,7 +69,7 @@ func try(ctx context.Context, rt runtime.Runtime, m *modelpkg.Model, set *modelp
 	instance, err := rt.Load(ctx, m, runtime.Options{Threads: 1, Variants: []int{variant}})
 	if err != nil {
 		kind := slo.KindInvalid
-		if m.Variants[variant].Remote != nil && slo.KindOf(err) == slo.KindUnavailable {
+		if len(m.ServersOf(variant)) > 0 && slo.KindOf(err) == slo.KindUnavailable {
 			kind = slo.KindUnavailable
 		}
 		return slo.E("", kind, "it cannot be loaded: %w", err)

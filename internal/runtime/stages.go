@@ -78,5 +78,14 @@ func (p *Part) Check(m *modelpkg.Model) (steps []bool, err error) {
 	return steps, checkInputs(m, p.Variant, inputs, p.Items)
 }
 
+// RowsOf returns the rows of a tensor as tensors, as Given has them.
+func RowsOf(t tensor.Tensor) (rows []tensor.Tensor) {
+	shape := append(tensor.Shape{1}, t.Shape[1:]...)
+	for _, data := range t.Split() {
+		rows = append(rows, tensor.Tensor{Name: t.Name, DType: t.DType, Shape: shape, Data: data})
+	}
+	return rows
+}
+
 // AlikeRows reports whether two rows may be in one tensor.
 func AlikeRows(a, b tensor.Tensor) bool { return a.DType == b.DType && a.Shape.Equal(b.Shape) }

@@ -33,11 +33,13 @@ func filesOf(packages []engine.Served, instances int) int {
 		if p.Model.Isolation == modelpkg.IsolationProcess {
 			n += instances * filesPerWorker
 		}
-		for _, v := range p.Model.Variants {
-			if v.Remote != nil && v.Remote.GRPC() {
-				n++
-			} else if v.Remote != nil {
-				n += v.Remote.Slots + 1 // and one to ask whether it is ready
+		for v := range p.Model.Variants {
+			for _, r := range p.Model.RemotesOf(v) {
+				if r != nil && r.GRPC() {
+					n++
+				} else if r != nil {
+					n += r.Slots + 1 // and one to ask whether it is ready
+				}
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package modelpkgtest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
@@ -18,10 +19,12 @@ import (
 // Fusion is a late-fusion model with graphs that compute: an encoder for each modality
 // and a head for each subset of them.
 type Fusion struct {
+	Name          string // "": fusion
 	Encoders      []Encoder
-	Subsets       [][]int // a variant for each: indices into Encoders
-	Staged        bool    // the encoders are stages; otherwise each variant is one graph
-	Samples       int     // of a labelled set with made-up labels; 0: none
+	Subsets       [][]int           // a variant for each: indices into Encoders
+	Staged        bool              // the encoders are stages; otherwise each variant is one graph
+	Remote        map[string]string // where the encoders' stages run that do not run on graphs: addresses of models, by encoder
+	Samples       int               // of a labelled set with made-up labels; 0: none
 	BatchItemsMax int
 }
 
@@ -39,7 +42,7 @@ const FusionClasses = 3
 func (f Fusion) Write(dir string) (*modelpkg.Model, error) {
 	graphs, variants := f.graphs()
 	var yaml strings.Builder
-	fmt.Fprintf(&yaml, "format: 1\nname: fusion\nmodalities:\n")
+	fmt.Fprintf(&yaml, "format: 1\nname: %s\nmodalities:\n", cmp.Or(f.Name, "fusion"))
 	for _, e := range f.Encoders {
 		fmt.Fprintf(&yaml, "  - {name: %s, inputs: [{name: %s, datatype: FP32, shape: [%d]}]}\n", e.Name, e.Name, e.Width)
 	}
@@ -73,11 +76,12 @@ func (f Fusion) graphs() (graphs map[string]*Graph, yaml string) {
 		if !f.Staged {
 			break
 		}
-		g := new(Graph)
-		g.Input(e.Name, tensor.FP32, Batch, e.Width)
-		e.layers(g)
-		g.Output(e.Name+"_features", tensor.FP32, Batch, e.Width)
-		graphs[e.Name+".onnx"] = g
+		if address := f.Remote[e.Name]; address != "" {
+			fmt.Fprintf(&stages, "  - {name: %s, remote: %s, inputs: [%s], outputs: [{name: %s_features, datatype: FP32, shape: [%d]}]}\n",
+				e.Name, address, e.Name, e.Name, e.Width)
+			continue
+		}
+		graphs[e.Name+".onnx"] = e.graph()
 		fmt.Fprintf(&stages, "  - {name: %s, path: %s.onnx}\n", e.Name, e.Name)
 	}
 	for _, subset := range f.Subsets {
@@ -107,6 +111,29 @@ func (f Fusion) graphs() (graphs map[string]*Graph, yaml string) {
 		return graphs, "variants:\n" + variants.String()
 	}
 	return graphs, "stages:\n" + stages.String() + "variants:\n" + variants.String()
+}
+
+// graph is the encoder's graph.
+func (e Encoder) graph() *Graph {
+	g := new(Graph)
+	g.Input(e.Name, tensor.FP32, Batch, e.Width)
+	e.layers(g)
+	g.Output(e.Name+"_features", tensor.FP32, Batch, e.Width)
+	return g
+}
+
+// Write writes a package of the encoder alone, under its name, into a directory and loads
+// it.
+func (e Encoder) Write(dir string, batchItemsMax int) (*modelpkg.Model, error) {
+	yaml := fmt.Sprintf("format: 1\nname: %s\nmodalities:\n  - {name: %s, inputs: [{name: %s, datatype: FP32, shape: [%d]}]}\n"+
+		"outputs: [{name: %s_features, datatype: FP32, shape: [%d]}]\nlimits: {max_batch: %d}\nvariants: [{name: whole, modalities: [%s], path: graph.onnx}]\n",
+		e.Name, e.Name, e.Name, e.Width, e.Name, e.Width, batchItemsMax, e.Name)
+	for name, content := range map[string][]byte{modelpkg.FileName: []byte(yaml), "graph.onnx": e.graph().File()} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return modelpkg.Load(dir)
 }
 
 // layers adds the encoder's layers to a graph.

@@ -61,7 +61,12 @@ func WriteGraphs(dir string, m *modelpkg.Model, measured []Measured, graphOf fun
 	if err != nil {
 		return nil, err
 	}
-	return loaded, profile(loaded, measured).Save(loaded.ProfilePath(device))
+	return loaded, WriteProfile(loaded, measured)
+}
+
+// WriteProfile writes an invented profile into a model's package.
+func WriteProfile(m *modelpkg.Model, measured []Measured) error {
+	return profile(m, measured).Save(m.ProfilePath(device))
 }
 
 type (

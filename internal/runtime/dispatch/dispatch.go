@@ -1,5 +1,6 @@
-// Package dispatch has each variant of a model run where its package says: on its graph
-// here or in a process of its own, or on another server. To its owner that is one instance.
+// Package dispatch has each variant of a model, and each of its stages, run where the
+// package says: on its graph here or in a process of its own, or on another server. To its
+// owner that is one instance.
 package dispatch
 
 import (
@@ -50,14 +51,26 @@ func (r *Runtime) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Opti
 	if err != nil {
 		return nil, err
 	}
-	list := r.split(m, variants)
-	if slices.ContainsFunc(list, func(l share) bool { return l.runtime == nil }) {
+	graphs := r.config.Graphs
+	if m.Isolation == modelpkg.IsolationProcess {
+		graphs = r.config.Isolated
+	}
+	list := split(m, variants)
+	if graphs == nil && slices.ContainsFunc(list, func(l share) bool { return l.place != elsewhere }) {
 		return nil, slo.E("load "+m.Name, slo.KindUnsupported, "isolation: process is not offered here")
 	}
 	in := &instance{model: m, routes: make([]runtime.Instance, len(m.Variants))}
 	for _, l := range list {
 		opts.Variants = l.variants
-		part, err := l.runtime.Load(ctx, m, opts)
+		var part runtime.Instance
+		switch l.place {
+		case here:
+			part, err = graphs.Load(ctx, m, opts)
+		case elsewhere:
+			part, err = r.config.Remote.Load(ctx, m, opts)
+		case both:
+			part, err = join(ctx, m, opts, graphs, r.config.Remote)
+		}
 		if err != nil {
 			return nil, errors.Join(err, in.Close())
 		}
@@ -72,7 +85,6 @@ func (r *Runtime) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Opti
 // share is the variants of one place.
 type share struct {
 	place    place
-	runtime  runtime.Runtime
 	variants []int
 }
 
@@ -80,26 +92,27 @@ type share struct {
 type place int
 
 const (
-	here place = iota
-	apart
+	here place = iota // on graphs of the package
 	elsewhere
+	both // some stages here, some on other servers
 )
 
 // split gives each variant to its place, and indices that are none to whatever is
 // first, to be refused there.
-func (r *Runtime) split(m *modelpkg.Model, variants []int) []share {
+func split(m *modelpkg.Model, variants []int) []share {
 	var list []share
 	for _, v := range variants {
-		where := share{place: here, runtime: r.config.Graphs}
+		where := here
 		switch {
-		case v >= 0 && v < len(m.Variants) && m.Variants[v].Remote != nil:
-			where = share{place: elsewhere, runtime: r.config.Remote}
-		case m.Isolation == modelpkg.IsolationProcess:
-			where = share{place: apart, runtime: r.config.Isolated}
+		case v < 0 || v >= len(m.Variants) || len(m.ServersOf(v)) == 0:
+		case m.HasGraphs(v):
+			where = both
+		default:
+			where = elsewhere
 		}
-		at := slices.IndexFunc(list, func(l share) bool { return l.place == where.place })
+		at := slices.IndexFunc(list, func(l share) bool { return l.place == where })
 		if at < 0 {
-			at, list = len(list), append(list, where)
+			at, list = len(list), append(list, share{place: where})
 		}
 		list[at].variants = append(list[at].variants, v)
 	}
@@ -156,7 +169,11 @@ func (in *instance) RunStages(ctx context.Context, part runtime.Part) (outputs, 
 	if in.closed {
 		return nil, nil, slo.E("run "+in.model.Name, slo.KindUnavailable, "the instance is closed")
 	}
-	if part.Variant >= 0 && part.Variant < len(in.routes) {
+	if part.Variant < 0 || part.Variant >= len(in.routes) {
+		_, err := part.Check(in.model)
+		return nil, nil, err
+	}
+	if in.Keeps(part.Variant) {
 		if staged, ok := in.routes[part.Variant].(runtime.Staged); ok {
 			return staged.RunStages(ctx, part)
 		}

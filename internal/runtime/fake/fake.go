@@ -318,7 +318,7 @@ func sumOf(m *modelpkg.Model, part *runtime.Part, at int, item runtime.Item) uin
 	v := &m.Variants[part.Variant]
 	sum := crc32.ChecksumIEEE([]byte(v.Name))
 	if v.Steps != nil {
-		return lastSum(m, part, at, item, sum)
+		return reader{m, part, at, item}.step(v.Steps, len(v.Steps)-1, sum)
 	}
 	for _, index := range v.Inputs {
 		sum = crc32.Update(sum, crc32.IEEETable, item[index])

@@ -89,8 +89,8 @@ func (in *instance) keep(part *runtime.Part) (kept []tensor.Tensor) {
 	}
 	for _, value := range part.Keep {
 		t := tensor.Tensor{Name: value.Name, DType: tensor.Uint8, Shape: tensor.Shape{int64(len(part.Items)), int64(size)}}
-		for _, item := range part.Items {
-			t.Data = append(t.Data, in.keptRow(value, item)...)
+		for at := range part.Items {
+			t.Data = append(t.Data, in.keptRow(part, at, value)...)
 		}
 		kept = append(kept, t)
 	}
@@ -101,35 +101,46 @@ func (in *instance) keptBytes() int { return max(4, in.config.KeptBytes) }
 
 // keptRow is an item's row of an intermediate tensor. It depends on the model's inputs
 // on which the tensor depends.
-func (in *instance) keptRow(value modelpkg.Intermediate, item runtime.Item) []byte {
-	row := binary.LittleEndian.AppendUint32(nil, valueSum(in.model, value, item))
+func (in *instance) keptRow(part *runtime.Part, at int, value modelpkg.Intermediate) []byte {
+	r := reader{in.model, part, at, part.Items[at]}
+	row := binary.LittleEndian.AppendUint32(nil, r.value(value))
 	return bytes.Repeat(row, (in.keptBytes()+3)/4)[:in.keptBytes()]
 }
 
-func valueSum(m *modelpkg.Model, value modelpkg.Intermediate, item runtime.Item) uint32 {
+// reader reads what stages read of one item of a part.
+type reader struct {
+	model *modelpkg.Model
+	part  *runtime.Part
+	at    int
+	item  runtime.Item
+}
+
+// value returns the number that the row of an intermediate tensor shows: that of the row
+// which the part was given, else one of what the tensor's step reads.
+func (r reader) value(value modelpkg.Intermediate) uint32 {
+	i := slices.IndexFunc(r.part.Given, func(g runtime.Given) bool { return g.Intermediate == value })
+	if i >= 0 {
+		return binary.LittleEndian.Uint32(r.part.Given[i].Rows[r.at].Data)
+	}
 	sum := crc32.ChecksumIEEE(fmt.Append(nil, value))
-	for _, input := range inputsOf(m, value) {
-		sum = crc32.Update(sum, crc32.IEEETable, item[input])
+	for _, v := range r.model.Variants {
+		k := slices.IndexFunc(v.Steps, func(s modelpkg.Step) bool { return s.Unit == value.Unit })
+		if k >= 0 {
+			return r.step(v.Steps, k, sum)
+		}
 	}
 	return sum
 }
 
-// lastSum adds what the last step of a variant reads: inputs, and tensors that were
-// given or are computed.
-func lastSum(m *modelpkg.Model, part *runtime.Part, at int, item runtime.Item, sum uint32) uint32 {
-	steps := m.Variants[part.Variant].Steps
-	for _, s := range steps[len(steps)-1].Inputs {
+// step adds what a step reads: inputs, and tensors that were given or are computed.
+func (r reader) step(steps []modelpkg.Step, k int, sum uint32) uint32 {
+	for _, s := range steps[k].Inputs {
 		if s.Input >= 0 {
-			sum = crc32.Update(sum, crc32.IEEETable, item[s.Input])
+			sum = crc32.Update(sum, crc32.IEEETable, r.item[s.Input])
 			continue
 		}
 		value := modelpkg.Intermediate{Unit: steps[s.Step].Unit, Name: s.Name}
-		i := slices.IndexFunc(part.Given, func(g runtime.Given) bool { return g.Intermediate == value })
-		if i >= 0 {
-			sum = crc32.Update(sum, crc32.IEEETable, part.Given[i].Rows[at].Data[:4])
-			continue
-		}
-		sum = crc32.Update(sum, crc32.IEEETable, binary.LittleEndian.AppendUint32(nil, valueSum(m, value, item)))
+		sum = crc32.Update(sum, crc32.IEEETable, binary.LittleEndian.AppendUint32(nil, r.value(value)))
 	}
 	return sum
 }
@@ -151,7 +162,8 @@ func (in *instance) checkGiven(part *runtime.Part) error {
 		inputs := inputsOf(in.model, g.Intermediate)
 		for i, item := range part.Items {
 			absent := slices.ContainsFunc(inputs, func(input int) bool { return !in.present(item, input) })
-			if !absent && !bytes.Equal(g.Rows[i].Data, in.keptRow(g.Intermediate, item)) {
+			whole := &runtime.Part{Variant: part.Variant, Items: part.Items}
+			if !absent && !bytes.Equal(g.Rows[i].Data, in.keptRow(whole, i, g.Intermediate)) {
 				return fmt.Errorf("item %d of %d was given another item's %q", i, len(part.Items), g.Name)
 			}
 		}

@@ -76,7 +76,7 @@ func (in *instance) failed(variant int, s *session, err error) error {
 		case f.code == codeInvalidArgument:
 			kind = slo.KindInvalid
 		case f.code == codeFail || f.code == codeRuntimeException:
-			if s.proven.Load() {
+			if s != nil && s.proven.Load() {
 				kind = slo.KindInvalid
 			}
 		}

@@ -37,7 +37,7 @@ type instance struct {
 
 // step is a run of a graph in a variant.
 type step struct {
-	session         *session
+	session         *session // nil: it runs on another server
 	unit            int
 	sources         []modelpkg.Source // of the graph's inputs
 	inputs, outputs names
@@ -172,10 +172,14 @@ func (in *instance) load(variant, threads int, files *files) error {
 		return slo.E("load "+variantName(in.model, variant), slo.KindUnsupported, "%w", err)
 	}
 	steps, paths := in.model.StepsOf(variant)
+	remotes := in.model.RemotesOf(variant)
 	list := make([]step, 0, len(steps))
 	outputs := 0
 	for i, declared := range steps {
-		s, err := in.session(paths[i], declared, c, files)
+		var s *session
+		if remotes[i] == nil {
+			s, err = in.session(paths[i], declared, c, files)
+		}
 		if err != nil {
 			for _, made := range list {
 				made.free()
@@ -249,6 +253,9 @@ func (in *instance) runSteps(ctx context.Context, part *runtime.Part, run []bool
 		in.out = append(in.out, make([]handle, len(steps[i].outputs))...)
 		if run != nil && !run[i] {
 			continue
+		}
+		if steps[i].session == nil {
+			return nil, nil, slo.E("run "+variantName(in.model, variant), slo.KindInvalid, "its step %d runs on another server: only other parts of the variant run here", i)
 		}
 		if err := in.take(&steps[i], part); err != nil {
 			return nil, nil, in.failed(variant, steps[i].session, err)

@@ -278,6 +278,14 @@ func TestNumbersThatAreNone(t *testing.T) {
 			t.Errorf("item %d is not a number: %v, want %v", i, got, want)
 		}
 	}
+	staged := here(batched(), b.address)
+	v := &staged.Variants[0]
+	staged.Stages = []modelpkg.Stage{{Name: "encoder", Remote: v.Remote, Outputs: staged.Outputs}}
+	v.Remote, v.Steps = nil, []modelpkg.Step{{Inputs: []modelpkg.Source{{Name: "image"}}, Outputs: []string{"scores"}}}
+	out, err = load(t, staged).Run(t.Context(), 0, items(staged, 2))
+	if out != nil || slo.KindOf(err) != slo.KindInvalid || !strings.Contains(fmt.Sprint(err), "failed 1 of 2 items") {
+		t.Errorf("a stage of which one item has failed: %v, %v", out, err)
+	}
 }
 
 // TestLoadFromAServerThatHangs does not wait longer than its context.

@@ -17,23 +17,22 @@ func (r *route) fit(found oip.ModelMetadata) error {
 	var faults []string
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 	silent := len(found.Inputs) == 0 && len(found.Outputs) == 0
-	v := r.model.Variants[r.variant]
-	for _, i := range v.Inputs {
-		in := r.model.Inputs[i]
+	for i := range r.inputs {
+		in := &r.inputs[i]
 		at := slices.IndexFunc(found.Inputs, func(t oip.TensorMetadata) bool { return t.Name == in.Name })
+		unbatched := in.Input >= 0 && r.model.Inputs[in.Input].Unbatched
+		in.batched = !unbatched
 		switch {
 		case silent:
-			r.inputs = append(r.inputs, input{index: i, batched: !in.Unbatched})
 		case at < 0:
 			fault("it has no input %q, only %s", in.Name, names(found.Inputs))
-		default:
-			there := found.Inputs[at]
-			batched := !in.Unbatched || len(there.Shape) == len(in.Shape)+1
-			r.inputs = append(r.inputs, input{index: i, batched: batched})
-			r.compare("input", in.Spec, there, batched, fault)
+		case in.Input >= 0: // what stages give each other is known when it is there
+			there, spec := found.Inputs[at], r.model.Inputs[in.Input].Spec
+			in.batched = !unbatched || len(there.Shape) == len(spec.Shape)+1
+			r.compare("input", spec, there, in.batched, fault)
 		}
 	}
-	for _, out := range r.model.Outputs {
+	for _, out := range r.outputs {
 		at := slices.IndexFunc(found.Outputs, func(t oip.TensorMetadata) bool { return t.Name == out.Name })
 		switch {
 		case silent:
@@ -76,13 +75,13 @@ func (r *route) compare(kind string, declared modelpkg.Spec, there oip.TensorMet
 	}
 }
 
-// others looks at the inputs that the variant does not have. Another mosel says to
+// others looks at the inputs that the variant or stage does not have. Another mosel says to
 // which modalities they belong, and runs without those; any other server needs them
 // all.
 func (r *route) others(found oip.ModelMetadata, fault func(string, ...any)) {
 	var own, rest []string
-	for _, i := range r.model.Variants[r.variant].Inputs {
-		own = append(own, r.model.Inputs[i].Name)
+	for _, in := range r.inputs {
+		own = append(own, in.Name)
 	}
 	for _, there := range found.Inputs {
 		if !slices.Contains(own, there.Name) {
@@ -99,7 +98,11 @@ func (r *route) others(found oip.ModelMetadata, fault func(string, ...any)) {
 		rest = slices.DeleteFunc(rest, func(name string) bool { return slices.Contains(inputs, name) })
 	}
 	if len(rest) > 0 {
-		fault("it needs the inputs %s too, which the variant does not have", oneLine(strings.Join(rest, ", ")))
+		what := "variant"
+		if r.stage {
+			what = "stage"
+		}
+		fault("it needs the inputs %s too, which the %s does not have", oneLine(strings.Join(rest, ", ")), what)
 	}
 }
 

@@ -1,5 +1,6 @@
-// Package remote runs variants on other servers of the Open Inference Protocol, over
-// gRPC or REST: Triton, KServe, MLServer, another mosel. A batch is one request. What
+// Package remote runs variants, and stages of variants, on other servers of the Open
+// Inference Protocol, over gRPC or REST: Triton, KServe, MLServer, another mosel. A batch
+// is one request. What
 // the other server does with it is its own business; what comes back is held against
 // the package, and bounded.
 //
@@ -56,7 +57,7 @@ func (Runtime) Load(ctx context.Context, m *modelpkg.Model, opts runtime.Options
 	if err != nil {
 		return nil, err
 	}
-	in := &instance{model: m, routes: make([]*route, len(m.Variants)), slots: slotsMax}
+	in := &instance{model: m, routes: make([][]*route, len(m.Variants)), slots: slotsMax}
 	for _, v := range variants {
 		if err := in.load(ctx, op, v); err != nil {
 			return nil, errors.Join(err, in.Close())
@@ -73,7 +74,7 @@ const slotsMax = 1 << 16
 type instance struct {
 	model   *modelpkg.Model
 	servers []*server
-	routes  []*route // by variant, nil: not loaded
+	routes  [][]*route // by variant and step, nil: not loaded, or not on another server
 	slots   int
 	lost    atomic.Pointer[slo.Error]
 	closed  atomic.Bool
@@ -83,25 +84,39 @@ func (in *instance) load(ctx context.Context, op string, variant int) error {
 	switch {
 	case variant < 0 || variant >= len(in.model.Variants):
 		return slo.E(op, slo.KindInvalid, "there is no variant %d; the model has %d", variant, len(in.model.Variants))
-	case in.model.Variants[variant].Remote == nil:
+	case len(in.model.ServersOf(variant)) == 0:
 		return slo.E(op, slo.KindInvalid, "variant %s does not run on another server", in.model.Variants[variant].Name)
 	case in.routes[variant] != nil:
 		return nil
 	case ctx.Err() != nil:
 		return ended(op, ctx.Err())
 	}
-	where := in.model.Variants[variant].Remote
-	s, err := in.server(where)
-	if err != nil {
-		return slo.E(op, slo.KindInvalid, "variant %s: %w", in.model.Variants[variant].Name, err)
+	remotes := in.model.RemotesOf(variant)
+	routes := make([]*route, len(remotes))
+	for step, where := range remotes {
+		if where == nil {
+			continue
+		}
+		s, err := in.server(where)
+		if err != nil {
+			return slo.E(op, slo.KindInvalid, "%s: %w", in.name(variant, step), err)
+		}
+		if routes[step], err = s.route(ctx, in.model, variant, step); err != nil {
+			return fmt.Errorf("%s: %s: %w", op, in.name(variant, step), err)
+		}
+		in.slots = min(in.slots, where.Slots)
 	}
-	r, err := s.route(ctx, in.model, variant)
-	if err != nil {
-		return fmt.Errorf("%s: variant %s: %w", op, in.model.Variants[variant].Name, err)
-	}
-	in.routes[variant] = r
-	in.slots = min(in.slots, where.Slots)
+	in.routes[variant] = routes
 	return nil
+}
+
+// name names a step of a variant, or all of it, for messages.
+func (in *instance) name(variant, step int) string {
+	v := in.model.Variants[variant]
+	if v.Steps == nil {
+		return "variant " + v.Name
+	}
+	return "variant " + v.Name + ", stage " + in.model.Stages[v.Steps[step].Stage].Name
 }
 
 // server is the way to a server, which variants share.
@@ -122,35 +137,27 @@ func (in *instance) server(where *modelpkg.Remote) (*server, error) {
 // Slots is the least that a variant allows: requests do not wait for each other.
 func (in *instance) Slots() int { return in.slots }
 
-// Run sends one request and waits for its answer, at most as long as the package says.
+// Run sends one request for each step and waits for its answer, at most as long as the
+// package says.
 func (in *instance) Run(ctx context.Context, variant int, items []runtime.Item) ([]tensor.Tensor, error) {
-	op := "run " + in.model.Name
-	switch lost := in.lost.Load(); {
-	case in.closed.Load():
-		return nil, slo.E(op, slo.KindUnavailable, "the instance is closed")
-	case lost != nil:
-		return nil, lost
+	if err := in.usable(); err != nil {
+		return nil, err
 	}
 	if err := runtime.CheckBatch(in.model, variant, items); err != nil {
 		return nil, err
 	}
-	r := in.routes[variant]
-	op += "/" + in.model.Variants[variant].Name
-	switch {
-	case r == nil:
-		return nil, slo.E("run "+in.model.Name, slo.KindInvalid, "variant %s is not loaded", in.model.Variants[variant].Name)
-	case ctx.Err() != nil:
-		return nil, ended(op, ctx.Err())
+	outputs, _, err := in.runSteps(ctx, &runtime.Part{Variant: variant, Items: items}, nil)
+	return outputs, err
+}
+
+func (in *instance) usable() error {
+	switch lost := in.lost.Load(); {
+	case in.closed.Load():
+		return slo.E("run "+in.model.Name, slo.KindUnavailable, "the instance is closed")
+	case lost != nil:
+		return lost
 	}
-	outputs, err := r.run(ctx, items)
-	if err == nil {
-		return outputs, nil
-	}
-	told := slo.E(op, slo.KindOf(err), "%w", err)
-	if errors.Is(err, runtime.ErrLost) {
-		in.lost.Store(told)
-	}
-	return nil, told
+	return nil
 }
 
 // Close closes the connections.

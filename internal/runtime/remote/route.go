@@ -13,26 +13,50 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// route is a variant on its server. All of it is fixed once it is loaded.
+// route is a variant, or a step of one, on its server. All of it is fixed once it is loaded.
 type route struct {
 	server     *server
 	model      *modelpkg.Model
 	variant    int
+	stage      bool // it is a step, else the whole variant
 	where      *modelpkg.Remote
 	inputs     []input
-	outputs    []string      // of the model, in order
-	modalities []string      // of another mosel, to run exactly these; nil: of another server
-	free       chan struct{} // holds one for each request under way
+	outputs    []modelpkg.Spec // that are asked for, in order
+	modalities []string        // of another mosel, to run exactly these; nil: of another server
+	free       chan struct{}   // holds one for each request under way
 }
 
-// input is one of the variant's inputs.
+// input is a tensor that is sent.
 type input struct {
-	index   int  // into Model.Inputs
+	modelpkg.Source
 	batched bool // the server's tensor has the batch as its first dimension
 }
 
-// run sends a batch and reads its answer. Errors have the kinds of a Run.
-func (r *route) run(ctx context.Context, items []runtime.Item) ([]tensor.Tensor, error) {
+// newRoute makes a route for a step of a variant, or for all of it.
+func newRoute(s *server, m *modelpkg.Model, variant, step int) *route {
+	where := m.RemotesOf(variant)[step]
+	r := &route{server: s, model: m, variant: variant, where: where, free: make(chan struct{}, where.Slots), outputs: m.Outputs}
+	steps, _ := m.StepsOf(variant)
+	for _, source := range steps[step].Inputs {
+		r.inputs = append(r.inputs, input{Source: source})
+	}
+	if m.Variants[variant].Steps == nil {
+		return r
+	}
+	r.stage, r.outputs = true, nil
+	specs := m.Stages[steps[step].Stage].Outputs
+	if step == len(steps)-1 {
+		specs = slices.Concat(m.Outputs, specs)
+	}
+	for _, name := range m.Handed(variant, step) {
+		r.outputs = append(r.outputs, specs[slices.IndexFunc(specs, func(s modelpkg.Spec) bool { return s.Name == name })])
+	}
+	return r
+}
+
+// run sends a batch of so many items and reads its answer. Errors have the kinds of a
+// Run.
+func (r *route) run(ctx context.Context, inputs []tensor.Tensor, items int) ([]tensor.Tensor, error) {
 	limited, cancel := context.WithTimeout(ctx, r.where.Timeout)
 	defer cancel()
 	select {
@@ -44,11 +68,14 @@ func (r *route) run(ctx context.Context, items []runtime.Item) ([]tensor.Tensor,
 		}
 		return nil, slo.E("", slo.KindUnavailable, "%d other requests were under way for %v, which is the bound (slots)", r.where.Slots, r.where.Timeout)
 	}
-	q := client.Request{Model: r.where.Model, Version: r.where.Version, Outputs: r.outputs, Modalities: r.modalities, Inputs: r.tensors(items), JSON: r.server.json}
+	q := client.Request{Model: r.where.Model, Version: r.where.Version, Modalities: r.modalities, Inputs: inputs, JSON: r.server.json}
+	for _, out := range r.outputs {
+		q.Outputs = append(q.Outputs, out.Name)
+	}
 	for attempt := 1; ; attempt++ {
 		answer, err := r.server.client.Infer(limited, q)
 		if err == nil {
-			return r.read(answer, len(items))
+			return r.read(answer, items)
 		}
 		pause, again := retry(err, attempt)
 		if !again || !rest(limited, pause) {
@@ -70,39 +97,35 @@ func rest(ctx context.Context, pause time.Duration) bool {
 	}
 }
 
-// tensors are the items' inputs as one tensor each.
-func (r *route) tensors(items []runtime.Item) []tensor.Tensor {
-	list := make([]tensor.Tensor, 0, len(r.inputs))
-	for _, in := range r.inputs {
-		spec := r.model.SpecOf(r.variant, in.index)
-		own := items
-		shape := make(tensor.Shape, 0, len(spec.Shape)+1)
-		if in.batched {
-			shape = append(shape, int64(len(items)))
-		} else {
-			own = items[:1] // the others have the same
-		}
-		size := len(items[0][in.index])
-		for _, d := range spec.Shape {
-			if d == -1 {
-				d = int64(size / runtime.ItemBytes(spec))
-			}
-			shape = append(shape, d)
-		}
-		data := make([]byte, 0, len(own)*size)
-		for _, item := range own {
-			data = append(data, item[in.index]...)
-		}
-		list = append(list, tensor.Tensor{Name: spec.Name, DType: spec.DType, Shape: shape, Data: data})
+// gather returns an input of the model of all items as one tensor.
+func (r *route) gather(in input, items []runtime.Item) tensor.Tensor {
+	spec := r.model.SpecOf(r.variant, in.Input)
+	own := items
+	shape := make(tensor.Shape, 0, len(spec.Shape)+1)
+	if in.batched {
+		shape = append(shape, int64(len(items)))
+	} else {
+		own = items[:1] // the others have the same
 	}
-	return list
+	size := len(items[0][in.Input])
+	for _, d := range spec.Shape {
+		if d == -1 {
+			d = int64(size / runtime.ItemBytes(spec))
+		}
+		shape = append(shape, d)
+	}
+	data := make([]byte, 0, len(own)*size)
+	for _, item := range own {
+		data = append(data, item[in.Input]...)
+	}
+	return tensor.Tensor{Name: spec.Name, DType: spec.DType, Shape: shape, Data: data}
 }
 
 // read holds an answer against the package. Its tensors are sound: they have the
 // bytes that their shapes ask for.
 func (r *route) read(answer *client.Response, items int) ([]tensor.Tensor, error) {
-	results := make([]tensor.Tensor, len(r.model.Outputs))
-	for i, spec := range r.model.Outputs {
+	results := make([]tensor.Tensor, len(r.outputs))
+	for i, spec := range r.outputs {
 		out, ok := answer.Output(spec.Name)
 		want := append(tensor.Shape{int64(items)}, spec.Shape...)
 		switch {
@@ -117,6 +140,9 @@ func (r *route) read(answer *client.Response, items int) ([]tensor.Tensor, error
 			return nil, slo.E("", slo.KindTooLarge, "output %q has the shape %v; the package declares at most %d", spec.Name, out.Shape, spec.Max)
 		}
 		results[i] = tensor.Tensor{Name: spec.Name, DType: spec.DType, Shape: out.Shape, Data: out.Data}
+	}
+	if r.stage && len(answer.FailedItems) > 0 { // what later stages make of such rows would look like an answer
+		return nil, slo.E("", slo.KindInvalid, "the other server failed %d of %d items", len(answer.FailedItems), items)
 	}
 	for _, item := range answer.FailedItems { // of another mosel: their rows mean nothing
 		row := results[0].Row(item)

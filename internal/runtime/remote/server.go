@@ -64,9 +64,11 @@ const binaryExtension = "binary_tensor_data"
 // there, and one that asks whether the server is ready.
 func connections(m *modelpkg.Model, where *modelpkg.Remote) int {
 	n := 1
-	for _, v := range m.Variants {
-		if v.Remote != nil && v.Remote.Server == where.Server {
-			n += v.Remote.Slots
+	for v := range m.Variants {
+		for _, r := range m.RemotesOf(v) {
+			if r != nil && r.Server == where.Server {
+				n += r.Slots
+			}
 		}
 	}
 	return n
@@ -89,9 +91,10 @@ func authorities(m *modelpkg.Model, file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// route asks the server about a variant's model and compares it with the package.
-func (s *server) route(ctx context.Context, m *modelpkg.Model, variant int) (*route, error) {
-	where := m.Variants[variant].Remote
+// route asks the server about the model that runs a step of a variant, or all of it, and
+// compares it with the package.
+func (s *server) route(ctx context.Context, m *modelpkg.Model, variant, step int) (*route, error) {
+	where := m.RemotesOf(variant)[step]
 	asking, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	ready, err := s.client.Ready(asking)
@@ -112,10 +115,7 @@ func (s *server) route(ctx context.Context, m *modelpkg.Model, variant int) (*ro
 	if err != nil {
 		return nil, s.unanswered(ctx, where, err)
 	}
-	r := &route{server: s, model: m, variant: variant, where: where, free: make(chan struct{}, where.Slots)}
-	for _, out := range m.Outputs {
-		r.outputs = append(r.outputs, out.Name)
-	}
+	r := newRoute(s, m, variant, step)
 	if err := r.fit(metadata); err != nil {
 		return nil, slo.E("", slo.KindInvalid, "the model %s of %s does not fit the package: %w", where.Model, where.Server, err)
 	}
@@ -154,8 +154,16 @@ func (s *server) lost(ctx context.Context) bool {
 // written as JSON, in which a number may take so many times its bytes, and room for
 // all else.
 func answerBytesMax(m *modelpkg.Model) int64 {
+	most := outputBytesMax(m, m.Outputs)
+	for _, stage := range m.Stages {
+		most = max(most, outputBytesMax(m, stage.Outputs))
+	}
+	return most
+}
+
+func outputBytesMax(m *modelpkg.Model, outputs []modelpkg.Spec) int64 {
 	total := int64(0)
-	for _, out := range m.Outputs {
+	for _, out := range outputs {
 		bytes := int64(runtime.ItemBytes(out))
 		if slices.Contains(out.Shape, -1) {
 			if out.Max == 0 {

@@ -105,7 +105,7 @@ func slice(n int) time.Duration { return budget / time.Duration(rounds*n) }
 func pick(m *modelpkg.Model, p *modelpkg.Profile, most time.Duration) int {
 	picked, longest := -1, 0.0
 	for v := range m.Variants {
-		if m.Variants[v].Remote != nil {
+		if len(m.ServersOf(v)) > 0 {
 			continue
 		}
 		took := 0.0
