@@ -80,7 +80,7 @@ func (c *Core) plan(j *job) (slo.Outcome, slo.Reason) {
 			return slo.Infeasible, slo.ReasonNoVariant
 		}
 	}
-	if best, ok := j.setGoals(); !ok {
+	if best, ok := j.setGoals(m.up); !ok {
 		j.facts.Best = best
 		if m.lowered(j) {
 			return slo.Infeasible, slo.ReasonDrift

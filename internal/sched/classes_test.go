@@ -130,6 +130,58 @@ func TestPlannedVariantIsOnNoClassThatIsUp(t *testing.T) {
 	}
 }
 
+// TestGoalsOfAMixedJobWhileAClassIsDown has a job of two kinds of items, of which the second
+// would make up for the first most cheaply on a class that is down. The first can make up
+// for the second as well: nothing waits, whether the class goes down before or after the
+// job's arrival.
+func TestGoalsOfAMixedJobWhileAClassIsDown(t *testing.T) {
+	curve := func(each time.Duration) plan.Curve {
+		k, err := plan.NewCurve([]plan.Point{{Items: 1, Time: each}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	p, err := plan.New([]plan.Variant{{Name: "cheap", Modalities: 1, Accuracy: 800_000, Curve: curve(ms)},
+		{Name: "here", Modalities: 3, Accuracy: 950_000, Curve: curve(20 * ms)}, {Name: "there", Modalities: 5, Accuracy: 950_000, Curve: curve(2 * ms)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, early := range []bool{true, false} {
+		c := newCore(t, plan.PolicyMosel, sched.Model{Name: "m", Planner: p, BatchItemsMax: 1, Classes: []sched.Residence{{Variants: 3}, {Variants: 4}}})
+		job := arrive(1, 0, 4, want(875_000, 0, slo.LateRun))
+		job.Present, job.Mixed = 7, []slo.Carried{{Items: 2, Present: 3}, {Items: 2, Present: 5}}
+		up := sched.InstanceUp{Instance: 0, Class: 0}
+		var out []sched.Action
+		if early {
+			step(t, c, 0, up)
+			out = step(t, c, 0, job)
+		} else {
+			step(t, c, 0, sched.InstanceUp{Instance: 1, Class: 1})
+			blocker := arrive(9, 0, 1, want(950_000, 0, slo.LateRun))
+			blocker.Present = 5
+			step(t, c, 0, blocker) // keeps the class busy until it goes down
+			step(t, c, 0, job)
+			step(t, c, 0, sched.InstanceDown{Instance: 1})
+			step(t, c, 0, sched.Cancel{Job: 9})
+			out = step(t, c, 0, up)
+		}
+		if c.Needs(1, 1<<2) {
+			t.Errorf("early %v: the job needs the class that is down", early)
+		}
+		for now := 20 * ms; len(out) > 0; now += 20 * ms {
+			last, runs := out[len(out)-1].(sched.Dispatch)
+			if !runs {
+				break
+			}
+			out = step(t, c, now, sched.Done{Batch: last.Batch, Took: 20 * ms})
+		}
+		if n := c.Counts(); n.Jobs > 0 || n.Queued > 0 {
+			t.Errorf("early %v: items wait for the class that is down: %+v", early, n)
+		}
+	}
+}
+
 // TestLateBatchOfASlowClass has a job that the fast class can serve in time. It must not
 // join a batch of the slow class that ends too late for it.
 func TestLateBatchOfASlowClass(t *testing.T) {

@@ -1,6 +1,8 @@
 package sched
 
 import (
+	"slices"
+
 	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/slo"
 )
@@ -78,8 +80,9 @@ func (j *job) begun() bool {
 }
 
 // setGoals sets what each group must score so that together they keep the floor. If
-// that is impossible, it returns false and the best possible mean.
-func (j *job) setGoals() (best slo.Accuracy, ok bool) {
+// that is impossible, it returns false and the best possible mean. up are the routes that
+// can run now, see goalsOf.
+func (j *job) setGoals(up plan.Set) (best slo.Accuracy, ok bool) {
 	p := j.planner
 	if j.other == nil {
 		j.goal = j.objective.Floor.Times(j.n)
@@ -92,11 +95,27 @@ func (j *job) setGoals() (best slo.Accuracy, ok bool) {
 		groups = append(groups, plan.Group{Items: g.n, Allowed: g.allowed})
 		n += g.n
 	}
-	goals, ok := p.Split(groups, j.objective.Floor.Times(n))
+	goals, ok := goalsOf(p, groups, j.objective.Floor.Times(n), up)
 	for g := j; g != nil; g = g.other {
 		g.goal = goals[g.group]
 	}
 	return p.MaxScore(groups).Mean(n), ok
+}
+
+// goalsOf divides a score over groups. If the routes that are up are enough, it counts on no
+// others: a group with a goal that only the others reach would wait, although another
+// group could make up for it.
+func goalsOf(p *plan.Planner, groups []plan.Group, target slo.Score, up plan.Set) (goals []slo.Score, ok bool) {
+	now := slices.Clone(groups)
+	for i := range now {
+		if now[i].Allowed &= up; now[i].Allowed == 0 {
+			return p.Split(groups, target)
+		}
+	}
+	if goals, ok = p.Split(now, target); !ok {
+		goals, ok = p.Split(groups, target)
+	}
+	return goals, ok
 }
 
 // expiry holds the jobs that have dispatched items and that are given up at an instant.

@@ -133,7 +133,10 @@ func (c *Core) lose(j *job, p Part, b *batch, charged bool) {
 // have changed. It replans jobs of models whose variants can now run on other classes.
 func (c *Core) updateAllWork() {
 	setWork := func(j *job) int64 {
-		if c.models[j.model].moved && j.onward == nil {
+		if m := c.models[j.model]; m.moved && j.onward == nil {
+			if j.first.other != nil {
+				j.first.resetGoals(m.up)
+			}
 			if s, ok := c.strategy(j); ok {
 				j.strategy = s.Items
 			}

@@ -37,7 +37,7 @@ func (c *Core) replanModel(e Replan) {
 // keepFloor divides what a job's pending items must still score over its groups and
 // plans them anew. A job that can no longer keep its floor ends; then it returns false.
 func (c *Core) keepFloor(j *job) bool {
-	if best, ok := j.resetGoals(); !ok {
+	if best, ok := j.resetGoals(c.models[j.model].up); !ok {
 		j.facts.Best = best
 		c.giveUp(j, slo.Infeasible, slo.ReasonDrift)
 		return false
@@ -52,8 +52,8 @@ func (c *Core) keepFloor(j *job) bool {
 
 // resetGoals sets what each group must score so that its job keeps the floor, given the
 // credit of the items that have started. If that is impossible, it returns false and the
-// best possible mean.
-func (j *job) resetGoals() (best slo.Accuracy, ok bool) {
+// best possible mean. up is as in setGoals.
+func (j *job) resetGoals(up plan.Set) (best slo.Accuracy, ok bool) {
 	var groups []plan.Group
 	var pending []*job
 	var committed slo.Score
@@ -78,7 +78,7 @@ func (j *job) resetGoals() (best slo.Accuracy, ok bool) {
 		j.goal += max(0, target)
 		return committed.Mean(n), target <= 0
 	}
-	goals, ok := j.planner.Split(groups, max(0, target))
+	goals, ok := goalsOf(j.planner, groups, max(0, target), up)
 	for i, g := range pending {
 		g.goal += goals[i]
 	}
@@ -92,7 +92,7 @@ func (m *model) lowered(j *job) bool {
 	}
 	of := j.planner
 	j.planner = m.profiled.At(j.objective.Confidence)
-	_, ok := j.setGoals()
+	_, ok := j.setGoals(m.up)
 	j.planner = of
 	return ok
 }
