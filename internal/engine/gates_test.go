@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -305,6 +306,43 @@ func TestFilesAreReadOnceBehindAGate(t *testing.T) {
 		}
 		if files, _ := e.FilesDecoded(); on == 0 || on == len(items) || int(files) != len(items)+on {
 			t.Errorf("%d items went on, %d files were read", on, files)
+		}
+		drain(t, e)
+	})
+}
+
+// TestGateThatPanics fails the items whose gate panics. The others of the batch are
+// answered, or go on.
+func TestGateThatPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		served := gatedPair()
+		gate := served.Routes[0].Steps[0].Gate
+		var panics atomic.Int64
+		served.Routes[0].Steps[0].Gate = func(outputs []tensor.Tensor, row int) bool {
+			if row == 1 {
+				panics.Add(1)
+				panic("a mistake in the gate")
+			}
+			return gate(outputs, row)
+		}
+		e, err := engine.New(t.Context(), engine.Config{Models: []engine.Served{served}, Policy: plan.PolicyAggressive, Instances: 1, Threads: 1,
+			QueueItemsMax: 1000, QueueJobsMax: 500, Log: discard}, fake.New(fake.Config{Profiles: []*modelpkg.Profile{served.Profile}}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var items []runtime.Item
+		for i := range 40 {
+			items = append(items, runtime.Item{[]byte{byte(i), 2, 3, 4}, []byte{byte(i)}})
+		}
+		got, err := e.Infer(t.Context(), "pair", "", request(items, 970_000))
+		if n := int(panics.Load()); err != nil || n == 0 || len(got.Failed) != n {
+			t.Fatalf("%d gates panicked, %d items failed: %v", n, len(got.Failed), err)
+		}
+		if text := got.Failed[0].Err.Error(); slo.KindOf(got.Failed[0].Err) != slo.KindInternal || !strings.Contains(text, "the gate that decides whether the item goes on panicked: a mistake") {
+			t.Error(text)
+		}
+		if got, err := e.Infer(t.Context(), "pair", "", request(items[:1], 0)); err != nil || len(got.Failed) != 0 {
+			t.Errorf("the next job: %v, %v", got.Failed, err)
 		}
 		drain(t, e)
 	})

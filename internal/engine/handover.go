@@ -2,11 +2,13 @@ package engine
 
 import (
 	"bytes"
+	"runtime/debug"
 	"slices"
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/sched"
+	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/tensor"
 )
 
@@ -161,7 +163,7 @@ func (b *running) part(group []int, items []runtime.Item) *runtime.Part {
 
 // judge has the gates decide which items go on, and copies what is kept for these.
 // Items without an answer do not reach the gate.
-func (b *running) judge(results []itemResult) {
+func (w *worker) judge(b *running, results []itemResult) {
 	if b.dispatch.Routes == nil || b.err != nil {
 		return
 	}
@@ -172,12 +174,28 @@ func (b *running) judge(results []itemResult) {
 		for range p.Count {
 			r := results[i]
 			answered := (b.faulty == nil || b.faulty[i] == nil) && r.ran != nil && r.err == nil && (r.faults == nil || r.faults[r.row] == nil)
-			if answered && gate.goesOn != nil && gate.goesOn(r.outputs, r.row) {
+			if answered && gate.goesOn != nil && w.asks(gate, r) {
 				b.verdicts[i], b.fresh[i] = sched.Next(gate.next), r.rowsOf(gate.keep)
 			}
 			i++
 		}
 	}
+}
+
+// asks has a gate decide about an item. If the gate panics, the item has no answer; the
+// others have.
+func (w *worker) asks(gate coreGate, r itemResult) (on bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			w.log.Error("a gate panicked", "panic", p, "stack", string(debug.Stack()))
+			if r.faults == nil {
+				r.faults = make([]error, r.outputs[0].Rows())
+			}
+			r.faults[r.row] = slo.E("", slo.KindInternal, "the gate that decides whether the item goes on panicked: %v", p)
+			on = false
+		}
+	}()
+	return gate.goesOn(r.outputs, r.row)
 }
 
 // goOn reports whether one of the items from first on goes on.

@@ -60,7 +60,7 @@ func (b *running) compute(w *worker, decoder *media.Decoder) {
 			}
 		}
 	}
-	b.judge(items)
+	w.judge(b, items)
 	defer func() { b.whole = ran{} }()
 	b.results = slices.Grow(b.results[:0], len(b.dispatch.Parts))[:len(b.dispatch.Parts)]
 	clear(b.results)
