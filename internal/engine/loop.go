@@ -207,9 +207,7 @@ func (l *loop) submit(c *call) {
 	s := feed.Step{Event: c.event, Request: c.ID, Client: c.Client}
 	l.take(&s)
 	c.submitted = s.At
-	if c.served.away != 0 && l.core.Needs(c.job, c.served.away) { // its items differ, and the goals of some need the server
-		l.step(sched.Cancel{Job: c.job, Reason: slo.ReasonAway})
-	}
+	l.strand(c) // if its items differ, and the goals of some need the server
 }
 
 // A deadline includes sending the answer to the client, which the core does not see.
@@ -292,7 +290,15 @@ func (l *loop) done(b *running) {
 		l.bereave(b, ended)
 		return
 	}
-	l.step(ended)
+	served, parts := b.served, b.dispatch.Parts
+	l.step(ended) // which may use the slot again
+	if served.away != 0 && verdicts != nil {
+		for _, p := range parts {
+			if c := l.calls[p.Job]; c != nil {
+				l.strand(c)
+			}
+		}
+	}
 }
 
 // condemn takes an instance away as soon as the batches that it still runs have

@@ -258,9 +258,17 @@ func (l *loop) leave(w *worker) {
 	w.away = true
 	d.away = l.away(d)
 	for _, id := range slices.Sorted(maps.Keys(l.calls)) {
-		if c := l.calls[id]; c != nil && c.served == d && !c.answered && (d.strands(c.event.(sched.Arrive)) || l.core.Needs(id, d.away)) {
-			l.step(sched.Cancel{Job: id, Reason: slo.ReasonAway})
+		if c := l.calls[id]; c != nil && c.served == d {
+			l.strand(c)
 		}
+	}
+}
+
+// strand ends a job of which pending items need a server that is away. Those that wait
+// for it behind a gate keep the answers that they have, if the floor allows it.
+func (l *loop) strand(c *call) {
+	if away := c.served.away; away != 0 && !c.answered && l.core.Needs(c.job, away) {
+		l.step(sched.Cancel{Job: c.job, Reason: slo.ReasonAway, Without: away})
 	}
 }
 
@@ -284,7 +292,7 @@ func (l *loop) away(d *deployment) (routes plan.Set) {
 	return routes
 }
 
-// strands reports whether a job could be served, but not without the servers that are
+// strands reports whether an arriving job could be served, but not without the servers that are
 // away.
 func (d *deployment) strands(e sched.Arrive) bool {
 	runs := e.Mixed

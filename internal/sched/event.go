@@ -145,6 +145,10 @@ type Cancel struct {
 	// the server stops before it has run, and ReasonAway because no class that it needs
 	// is expected to come up. ReasonRuntime ends it as failed.
 	Reason slo.Reason
+	// Without, with ReasonAway, are the routes that no class will run. Items that a gate
+	// has sent on to one of them keep the answers of the step before, if the floor
+	// allows it; the job ends only if it needs these routes then.
+	Without plan.Set
 }
 
 // ends returns how the job ends.

@@ -293,8 +293,12 @@ func (d *driver) happen(t testing.TB) error {
 		return d.instance(sched.InstanceID(d.rng.IntN(instances)), k)
 	case k == 17:
 		if ids := slices.Sorted(maps.Keys(d.jobs)); len(ids) > 0 {
-			reasons := []slo.Reason{slo.ReasonNone, slo.ReasonDraining, slo.ReasonRuntime}
-			return d.step(sched.Cancel{Job: ids[d.rng.IntN(len(ids))], Reason: reasons[d.rng.IntN(len(reasons))]})
+			reasons := []slo.Reason{slo.ReasonNone, slo.ReasonDraining, slo.ReasonRuntime, slo.ReasonAway}
+			e := sched.Cancel{Job: ids[d.rng.IntN(len(ids))], Reason: reasons[d.rng.IntN(len(reasons))]}
+			if e.Reason == slo.ReasonAway {
+				e.Without = plan.Set(d.rng.Uint64())
+			}
+			return d.step(e)
 		}
 	case k == 18:
 		return d.replace(t)

@@ -150,8 +150,9 @@ func (c *Core) Step(now slo.Instant, event Event, out []Action) []Action {
 		c.retire(e.Model)
 	case Cancel:
 		if j := c.jobs[e.Job]; j != nil && j.ended == 0 {
-			outcome, reason := e.ends()
-			c.giveUp(j, outcome, reason)
+			if outcome, reason := e.ends(); !c.answerWithout(j, e.Without) {
+				c.giveUp(j, outcome, reason)
+			}
 		}
 	case Arrive:
 		c.arrive(e)
@@ -192,7 +193,7 @@ func (c *Core) Next() (slo.Instant, bool) {
 func (c *Core) Idle() bool { return len(c.jobs) == 0 }
 
 // Needs reports whether pending items of a job need some routes of its model: without
-// these they cannot score what they must. Items behind a gate are not asked about.
+// these they cannot score what they must, or wait behind a gate for one of them.
 func (c *Core) Needs(id JobID, routes plan.Set) bool {
 	j := c.jobs[id]
 	if j == nil || j.ended != 0 {
@@ -200,7 +201,9 @@ func (c *Core) Needs(id JobID, routes plan.Set) bool {
 	}
 	for g := j; g != nil; g = g.other {
 		left := g.allowed &^ routes
-		if g.waiting > 0 && g.onward == nil && (left == 0 || g.planner.MaxAccuracy(left).Times(g.waiting) < g.target()) {
+		switch {
+		case g.waiting == 0:
+		case left == 0, g.onward == nil && g.planner.MaxAccuracy(left).Times(g.waiting) < g.target():
 			return true
 		}
 	}

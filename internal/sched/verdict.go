@@ -5,6 +5,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
@@ -184,16 +185,49 @@ func (c *Core) answerEarly(j *job) bool {
 		takes := max(c.longest(m, o.route), time.Duration(m.routeTime(o.route, j.waiting-early))/time.Duration(m.pool.slotsOr1()))
 		return c.now.Add(takes) <= j.objective.Deadline
 	})
-	if late == 0 || !c.rebalance(o.ledger, o.loss.Times(late)) {
+	if late == 0 || !c.settleFor(j, late) {
 		return false
 	}
-	for _, p := range j.take(late, nil) {
-		c.finish(Finish{Part: p, Variant: o.answered, Outcome: slo.OnTime})
+	c.finishJob(j)
+	return true
+}
+
+// settleFor ends some pending items of a group behind a gate with the answers of the step
+// before, if the job's floor allows it.
+func (c *Core) settleFor(j *job, items int) bool {
+	o := j.onward
+	if o.answered < 0 || !c.rebalance(o.ledger, o.loss.Times(items)) {
+		return false
 	}
-	c.pend(j, -late)
+	outcome := slo.OnTime
+	if c.now > j.objective.Deadline {
+		outcome = slo.Late
+	}
+	for _, p := range j.take(items, nil) {
+		c.finish(Finish{Part: p, Variant: o.answered, Outcome: outcome})
+	}
+	c.pend(j, -items)
 	clear(j.strategy)
 	c.requeue(j)
 	c.replan(o.ledger)
+	return true
+}
+
+// answerWithout ends the items of a job that wait behind a gate for routes that no class
+// will run, with the answers of the step before. It returns false if there are none, or if
+// the job cannot do without these routes.
+func (c *Core) answerWithout(j *job, routes plan.Set) bool {
+	settled := false
+	for g := j.first; g != nil; g = g.other {
+		if g.onward != nil && g.waiting > 0 && routes.Has(g.onward.route) {
+			if settled = c.settleFor(g, g.waiting); !settled {
+				return false
+			}
+		}
+	}
+	if !settled || c.Needs(j.id, routes) {
+		return false
+	}
 	c.finishJob(j)
 	return true
 }
