@@ -145,8 +145,12 @@ func (x *exchange) grow(n int64) error {
 	return nil
 }
 
-// reserve takes n bytes of the budget until the exchange is released.
+// reserve takes n bytes of the budget until the exchange is released. A request that the
+// whole budget has no room for is too large: coming back later would not help.
 func (x *exchange) reserve(n int64) error {
+	if need := x.reserved + n; need > x.budget.max {
+		return slo.E("", slo.KindTooLarge, "the request needs %d bytes of memory, more than the %d for all requests together: send fewer items", need, x.budget.max)
+	}
 	if !x.budget.reserve(n) {
 		return slo.E("", slo.KindOverloaded, "the server is busy: the bodies of the requests under way have reached their bound of %d bytes in total", x.budget.max)
 	}

@@ -251,6 +251,24 @@ func TestMemoryOfAllRequestsIsBounded(t *testing.T) {
 	})
 }
 
+// TestRequestThatNeedsTooMuchMemory sends one that no time would make room for.
+func TestRequestThatNeedsTooMuchMemory(t *testing.T) {
+	x := newExchange(&budget{max: 100})
+	other := newExchange(x.budget)
+	if err := errors.Join(x.reserve(60), other.reserve(30)); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.reserve(41); slo.KindOf(err) != slo.KindTooLarge {
+		t.Errorf("101 bytes of 100 for one request: %v", err)
+	}
+	if err := x.reserve(40); slo.KindOf(err) != slo.KindOverloaded {
+		t.Errorf("100 bytes of which 30 are taken: %v", err)
+	}
+	if used := x.budget.used.Load(); used != 90 {
+		t.Errorf("%d bytes are taken", used)
+	}
+}
+
 func TestBodiesArriveInAnyPieces(t *testing.T) {
 	content := bytes.Repeat([]byte("0123456789"), 1000)
 	for _, size := range []int64{-1, 10_000} {
