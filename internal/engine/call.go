@@ -26,6 +26,7 @@ type call struct {
 	done    chan struct{}
 	finish  sched.FinishJob
 
+	files    [][]bool         // by item: Encoded without the texts of which ids were made; nil: Encoded, of every item
 	sizes    slo.Sizes        // of every item, unless Mixed says more
 	own      [][]tensor.Shape // by item and input: the shapes before they were filled up; nil: no output follows them
 	outputs  []tensor.Tensor

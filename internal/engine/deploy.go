@@ -365,7 +365,7 @@ func (l Lease) Infer(ctx context.Context, r Request) (Response, error) {
 	}
 	e := l.engine
 	c := &call{Request: r, served: l.deployment, ids: e.ids, arrived: e.Now(), done: make(chan struct{})}
-	if err := c.fit(ctx); err != nil {
+	if err := c.fit(ctx, e.decoder); err != nil {
 		return Response{}, err
 	}
 	answer, err := e.wait(ctx, c)

@@ -15,17 +15,20 @@ import (
 // them. What is still a file is filled up when it has been read; here only its length is
 // found out. It runs in the caller's goroutine, until ctx ends: a request may have many
 // long texts.
-func (c *call) fit(ctx context.Context) error {
+func (c *call) fit(ctx context.Context, decoder *media.Decoder) error {
 	m := c.served.Model
 	if !m.Sized() {
 		return nil
+	}
+	if err := c.tokenize(ctx, decoder); err != nil {
+		return err
 	}
 	items, sizes := make([]runtime.Item, len(c.Items)), make([]slo.Sizes, len(c.Items))
 	for i, item := range c.Items {
 		if ctx.Err() != nil {
 			return runtime.Ended("infer "+m.Name, ctx.Err())
 		}
-		given, files := c.withoutFiles(item)
+		given, files := c.withoutFiles(i)
 		f, err := m.Fit(given, c.Shapes)
 		if err != nil {
 			return slo.E("", slo.KindInvalid, "item %d: %w", i, err)
@@ -52,9 +55,55 @@ func (c *call) fit(ctx context.Context) error {
 	return nil
 }
 
-// withoutFiles returns the item without the inputs that are files, and which these are.
-func (c *call) withoutFiles(item runtime.Item) (given runtime.Item, files []int) {
+// tokenize makes ids of the texts whose length decides about their items' buckets, with the
+// decoder's bounds on time and goroutines. Then they are no files any more: ids are made
+// once. A text of which no ids can be made, or too many, stays a file, so that its item
+// fails only if the text is read.
+func (c *call) tokenize(ctx context.Context, decoder *media.Decoder) error {
+	m := c.served.Model
+	var files []media.File
+	var places []place // by file
 	for k, isFile := range c.Encoded {
+		in := &m.Inputs[k]
+		for i := 0; isFile && in.Tokens != nil && in.Buckets != nil && i < len(c.Items); i++ {
+			if text := c.Items[i][k]; text != nil && len(text) <= media.CountedTextMax {
+				files, places = append(files, media.File{Input: in, Data: text}), append(places, place{i, k})
+			}
+		}
+	}
+	if files == nil {
+		return nil
+	}
+	if err := decoder.Decode(ctx, files); err != nil {
+		return runtime.Ended("infer "+m.Name, err)
+	}
+	c.Items, c.files = slices.Clone(c.Items), slices.Repeat([][]bool{c.Encoded}, len(c.Items))
+	for f, at := range places {
+		in := m.Inputs[at.input]
+		if files[f].Err != nil || in.Buckets.Refuses(tensor.Shape{int64(len(files[f].Item) / in.DType.Size())}) {
+			continue
+		}
+		c.Items[at.item], c.files[at.item] = slices.Clone(c.Items[at.item]), slices.Clone(c.files[at.item])
+		c.Items[at.item][at.input], c.files[at.item][at.input] = files[f].Item, false
+		for input, data := range files[f].Beside {
+			c.Items[at.item][input] = data
+		}
+	}
+	return nil
+}
+
+// encoded says which inputs of an item are files.
+func (c *call) encoded(item int) []bool {
+	if c.files == nil {
+		return c.Encoded
+	}
+	return c.files[item]
+}
+
+// withoutFiles returns an item without the inputs that are files, and which these are.
+func (c *call) withoutFiles(at int) (given runtime.Item, files []int) {
+	item := c.Items[at]
+	for k, isFile := range c.encoded(at) {
 		if isFile && item[k] != nil {
 			if files == nil {
 				given = slices.Clone(item)

@@ -244,8 +244,8 @@ func (l *loop) dispatch(d sched.Dispatch) {
 		if c.own != nil {
 			b.own = append(b.own, c.own[p.First:p.First+p.Count]...)
 		}
-		for range p.Count {
-			b.encoded = append(b.encoded, c.Encoded)
+		for i := range p.Count {
+			b.encoded = append(b.encoded, c.encoded(p.First+i))
 		}
 	}
 	l.route(b)

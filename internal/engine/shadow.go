@@ -190,7 +190,7 @@ func (e *Engine) again(ctx context.Context, d *deployment, s *shadow, base int, 
 		return answer, nil
 	}
 	c := &call{Request: s.request, served: d, ids: e.ids, arrived: e.Now(), done: make(chan struct{}), background: true}
-	if err := c.fit(ctx); err != nil {
+	if err := c.fit(ctx, e.decoder); err != nil {
 		return nil, err
 	}
 	runnable := d.planner.Runnable(c.carried(0))

@@ -104,7 +104,7 @@ type running struct {
 	abort    context.CancelFunc      // ends it early
 	aborted  bool                    // the loop's: the core wants it ended early
 	items    []runtime.Item          // of the dispatch's parts, one after the other
-	encoded  [][]bool                // by item: call.Encoded
+	encoded  [][]bool                // by item: call.encoded
 	own      [][]tensor.Shape        // by item: call.own; empty: no output follows an input
 	core     coreVariant             // what it runs
 	kept     [][]keptRow             // by item: what earlier steps computed, nil: the item runs the whole variant; empty: all do

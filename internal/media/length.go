@@ -9,9 +9,9 @@ import (
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 )
 
-// lengthTextMax bounds a text that is made into tokens only to count them. What is longer
-// counts as the longest.
-const lengthTextMax = 16 << 10
+// CountedTextMax bounds a text that is made into tokens before it is known whether they are
+// read: their number decides about the item's bucket. What is longer counts as the longest.
+const CountedTextMax = 16 << 10
 
 // Length returns how many elements an input will have in its dimension of -1 once it is
 // made of a file, without reading more of the file than that takes. If the file does not
@@ -23,7 +23,7 @@ func Length(in modelpkg.Input, file []byte) (n int) {
 		}
 	}()
 	switch {
-	case in.Tokens != nil && len(file) > lengthTextMax:
+	case in.Tokens != nil && len(file) > CountedTextMax:
 	case in.Tokens != nil:
 		if n, _, _, err := encodeTokens(in, file); err == nil {
 			return n

@@ -66,7 +66,7 @@ func TestLengthIsThatOfTheInput(t *testing.T) {
 		"a broken FLAC file":              {sized(input(modelpkg.MediaAudio, tensor.Int16, 8000, -1), true, 64), []byte(flacStart)},
 		"no recording":                    {sized(input(modelpkg.MediaAudio, tensor.Int16, 8000, -1), true, 64), []byte("RIFF")},
 		"a text that is no UTF-8":         {ids, []byte{0xff}},
-		"a text too long to count tokens": {ids, slices.Repeat([]byte("a "), lengthTextMax)},
+		"a text too long to count tokens": {ids, slices.Repeat([]byte("a "), CountedTextMax)},
 	} {
 		if got := Length(c.in, c.file); got != math.MaxInt32 {
 			t.Errorf("%s has a length of %d", what, got)

@@ -176,6 +176,12 @@ func (in Input) bucketOf(own tensor.Shape) (int, error) {
 	return 0, slo.E("", slo.KindInvalid, "input %q has the shape %v, which no bucket has room for; the largest is %v", in.Name, own, in.Buckets.Shapes[last])
 }
 
+// Refuses reports whether an item of a shape is larger than the largest bucket, and is not
+// cut.
+func (b *Buckets) Refuses(own tensor.Shape) bool {
+	return !b.Cut && !hasRoom(b.Shapes[len(b.Shapes)-1], own)
+}
+
 func hasRoom(bucket, own tensor.Shape) bool {
 	for i := range own {
 		if own[i] > bucket[i] {
