@@ -6,12 +6,19 @@ import "time"
 type Progress struct {
 	Stage string        // "memory", "accuracy", "latency"
 	Share float64       // of the whole, 0 to 1, never falling
-	Left  time.Duration // estimated; 0 while unknown
+	Left  time.Duration // estimated; 0 while too little is known
 }
 
 // scoutShare is the assumed share of the first look at the variants in the whole, until
 // it has shown how long the rest will take.
 const scoutShare = 0.05
+
+// From so much time, and so much of the whole, the time that is left is estimated: the first
+// batches take longer than later ones, and the clock began before them.
+const (
+	evidenceTime  = 5 * time.Second
+	evidenceShare = 0.005
+)
 
 // meter estimates the total time from the first run of every batch size.
 type meter struct {
@@ -47,7 +54,10 @@ func (m *meter) advance(r *run, stage string, estimate time.Duration) {
 	m.done += estimate
 	share := max(m.share, min(1, float64(m.done)/float64(m.total)))
 	m.share = share
-	left := time.Duration(float64(time.Since(m.start)) * (1 - share) / share)
+	left := time.Duration(0)
+	if took := time.Since(m.start); took >= evidenceTime && share >= evidenceShare {
+		left = time.Duration(float64(took) * (1 - share) / share)
+	}
 	r.report(Progress{Stage: stage, Share: scoutShare + (1-scoutShare)*share, Left: left})
 }
 
