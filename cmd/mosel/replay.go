@@ -100,7 +100,7 @@ func runReplay(cmd *cobra.Command, args []string, f replayFlags) error {
 	if err != nil {
 		return err
 	}
-	jobs, err := w.Jobs(samples.Len())
+	jobs, err := w.Jobs(samples.Len(), samples.Set.Sizes)
 	if err != nil {
 		return usageError{err}
 	}

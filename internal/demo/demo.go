@@ -243,7 +243,7 @@ func (d *demonstration) offer(ctx context.Context, s *Serving, o offer) (report 
 	d.runs++
 	w := replay.Workload{Process: replay.Poisson, Rate: o.rate, Duration: o.length, JobSize: 1, Floors: replay.Fixed(d.floor.Float()),
 		Deadlines: replay.Fixed(d.Deadline.Seconds()), Late: o.late, Seed: d.Seed + d.runs}
-	jobs, err := w.Jobs(d.Samples.Len())
+	jobs, err := w.Jobs(d.Samples.Len(), d.Samples.Set.Sizes)
 	if err != nil {
 		return report, 0, err
 	}

@@ -91,8 +91,12 @@ func (w Workload) load() workload.Load {
 }
 
 // Jobs draws the jobs of the workload for a set with the given number of samples.
-// Samples are taken in shuffled passes over the set, so all are used equally often.
-func (w Workload) Jobs(samples int) ([]Job, error) {
+// Samples are taken in shuffled passes over the set, so all are used equally often. Where
+// samples have sizes, those of a job have the same: items of different sizes cannot always
+// share a request. Then a pass over all samples says which sizes a job has, so that each
+// size gets its share, and a pass over the samples of that size says which it carries.
+// sizes is nil if all samples are alike.
+func (w Workload) Jobs(samples int, sizes func(sample int) slo.Sizes) ([]Job, error) {
 	if err := w.Validate(); err != nil {
 		return nil, err
 	}
@@ -100,48 +104,73 @@ func (w Workload) Jobs(samples int) ([]Job, error) {
 		return nil, fmt.Errorf("the sample set is empty")
 	}
 	load := w.load()
-	pass := passes{rng: load.Stream(workload.SampleStream), samples: samples}
+	draw := newDraw(load.Stream(workload.SampleStream), samples, sizes)
 	var jobs []Job
 	first := 0
 	for j := range load.Jobs() {
 		if len(jobs) == jobsMax || first+j.Items > itemsMax {
 			return nil, fmt.Errorf("more than %d jobs or %d items: lower the rate or the duration", jobsMax, itemsMax)
 		}
-		jobs = append(jobs, Job{At: j.At, Floor: j.Floor, Deadline: j.Deadline, Late: w.Late, First: first, Samples: pass.take(j.Items)})
+		jobs = append(jobs, Job{At: j.At, Floor: j.Floor, Deadline: j.Deadline, Late: w.Late, First: first, Samples: draw.take(j.Items)})
 		first += j.Items
 	}
 	return jobs, nil
 }
 
-// passes returns samples in shuffled passes over the whole set.
+// draw draws the samples of jobs.
+type draw struct {
+	all   *passes
+	sizes func(sample int) slo.Sizes // nil: all samples are alike
+	of    map[slo.Sizes]*passes
+}
+
+func newDraw(rng *rand.Rand, samples int, sizes func(sample int) slo.Sizes) *draw {
+	d := &draw{all: &passes{rng: rng}, sizes: sizes, of: map[slo.Sizes]*passes{}}
+	for i := range samples {
+		d.all.order = append(d.all.order, int32(i))
+		if sizes == nil {
+			continue
+		}
+		p := d.of[sizes(i)]
+		if p == nil {
+			p = &passes{rng: rng}
+			d.of[sizes(i)] = p
+		}
+		p.order = append(p.order, int32(i))
+	}
+	return d
+}
+
+// take returns the next n samples, which have the same sizes.
+func (d *draw) take(n int) []int32 {
+	if n == 1 || len(d.of) < 2 {
+		return d.all.take(n)
+	}
+	return d.of[d.sizes(int(d.all.take(1)[0]))].take(n)
+}
+
+// passes returns samples in shuffled passes over a list of them.
 type passes struct {
-	rng     *rand.Rand
-	samples int
-	order   []int32
-	next    int
+	rng   *rand.Rand
+	order []int32
+	left  int // of the pass
 }
 
 // take returns the next n samples.
 func (p *passes) take(n int) []int32 {
 	out := make([]int32, n)
 	for i := range out {
-		if p.next == len(p.order) {
+		if p.left == 0 {
 			p.shuffle()
 		}
-		out[i] = p.order[p.next]
-		p.next++
+		out[i] = p.order[len(p.order)-p.left]
+		p.left--
 	}
 	return out
 }
 
 // shuffle begins a new pass.
 func (p *passes) shuffle() {
-	if p.order == nil {
-		p.order = make([]int32, p.samples)
-		for i := range p.order {
-			p.order[i] = int32(i)
-		}
-	}
 	p.rng.Shuffle(len(p.order), func(i, j int) { p.order[i], p.order[j] = p.order[j], p.order[i] })
-	p.next = 0
+	p.left = len(p.order)
 }

@@ -13,7 +13,7 @@ import (
 
 func mustJobs(t testing.TB, w Workload, samples int) []Job {
 	t.Helper()
-	jobs, err := w.Jobs(samples)
+	jobs, err := w.Jobs(samples, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,11 +212,43 @@ func TestWorkloadErrors(t *testing.T) {
 	for _, c := range cases {
 		w := good
 		c.change(&w)
-		if _, err := w.Jobs(5); err == nil || !strings.Contains(err.Error(), c.say) {
+		if _, err := w.Jobs(5, nil); err == nil || !strings.Contains(err.Error(), c.say) {
 			t.Errorf("%s: %v, want a word about %q", c.name, err, c.say)
 		}
 	}
-	if _, err := good.Jobs(0); err == nil {
+	if _, err := good.Jobs(0, nil); err == nil {
 		t.Error("jobs without samples")
+	}
+}
+
+// TestSamplesOfAJobHaveTheSameSizes draws jobs of a set whose samples have three sizes.
+func TestSamplesOfAJobHaveTheSameSizes(t *testing.T) {
+	const samples = 100
+	sizeOf := func(i int) slo.Sizes { return slo.Sizes(0).With(0, []int{0, 1, 1, 2}[i%4]) } // 25, 50 and 25 samples
+	for _, size := range []int{1, 8, 200, PaperSize} {
+		w := Workload{Process: Constant, Rate: 4000, Duration: 10 * time.Second, JobSize: size, Floors: Fixed(0), Deadlines: Fixed(0), Seed: 3}
+		jobs, err := w.Jobs(samples, sizeOf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := w.Jobs(samples, sizeOf)
+		if err != nil || !reflect.DeepEqual(jobs, again) {
+			t.Errorf("job size %d: two draws differ: %v", size, err)
+		}
+		var used [samples]int
+		items := 0
+		for _, j := range jobs {
+			for _, i := range j.Samples {
+				if sizeOf(int(i)) != sizeOf(int(j.Samples[0])) {
+					t.Fatalf("job size %d: a job has samples of the sizes %x and %x", size, sizeOf(int(i)), sizeOf(int(j.Samples[0])))
+				}
+				used[i]++
+				items++
+			}
+		}
+		low, high := slices.Min(used[:]), slices.Max(used[:])
+		if mean := items / samples; low < mean/2 || high > 2*mean {
+			t.Errorf("job size %d: samples are used %d to %d times, %d on average", size, low, high, mean)
+		}
 	}
 }
