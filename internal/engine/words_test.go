@@ -91,7 +91,7 @@ func TestTextsAreMadeIntoIDsOnce(t *testing.T) {
 		e := serveWords(t, served, fake.Config{Instant: true, Fail: func(r fake.Run) error {
 			for _, item := range r.Items {
 				if v := served.Model.Variants[r.Variant]; v.Declared() == "text" {
-					ran = append(ran, fmt.Sprint(v.Name, " ", item[0][:4*8:4*8][8], " ", item[1][3*8], " ", len(item[0])/8))
+					ran = append(ran, fmt.Sprint(v.Name, " ", item[0][: 4*8 : 4*8][8], " ", item[1][3*8], " ", len(item[0])/8))
 				}
 			}
 			return nil

@@ -17,9 +17,6 @@ func (r *report) isolation(w word, m *Model) Isolation {
 	graphs := len(m.Variants) == 0
 	for v := range m.Variants {
 		graphs = graphs || m.HasGraphs(v)
-		if m.HasGraphs(v) && len(m.ServersOf(v)) > 0 {
-			r.At(w.Place, "isolation: process runs the graphs of a variant as a whole; variant %s has stages on another server", m.Variants[v].Name)
-		}
 	}
 	if !graphs {
 		r.At(w.Place, "isolation: process is for graphs of the package; all variants run on other servers")

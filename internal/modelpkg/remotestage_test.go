@@ -51,8 +51,6 @@ func TestRemoteStageProblems(t *testing.T) {
 		"a bad address":           {"grpc://gpu:8001/image", "gpu:8001/image", `9:35: remote is of the scheme "gpu"; it must be grpc://HOST:PORT/MODEL`},
 		"no such file":            {"grpc://gpu:8001/image", "grpcs://gpu:8001/image, ca: ca.pem", "9:63: stage image_encoder: ca.pem: no such file or directory"},
 		"follows":                 {"shape: [16]}]", "shape: [16], follows: ids}]", "follows is for outputs of the model"},
-		"isolated": {"outputs: [{name: scores", "isolation: process\noutputs: [{name: scores",
-			"6:12: isolation: process runs the graphs of a variant as a whole; variant both has stages on another server"},
 		"cut off": {"[text_encoder, image_encoder, fusion]", "[text_encoder, image_encoder]",
 			`14:5: variant both: stage image_encoder has no output "scores"; it has image_features`},
 	} {

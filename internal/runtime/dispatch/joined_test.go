@@ -164,6 +164,23 @@ func TestGraphsDoNotHoldUpServers(t *testing.T) {
 	})
 }
 
+// TestStagesInAProcess has the graphs of a variant in a process, and a stage on a server.
+func TestStagesInAProcess(t *testing.T) {
+	m := staged()
+	m.Isolation = modelpkg.IsolationProcess
+	var ran []string
+	apart := half{fake.New(fake.Config{}), t, false, func(stage string) { ran = append(ran, stage) }}
+	rt := dispatch.New(dispatch.Config{Graphs: fake.New(fake.Config{Whole: true}), Isolated: apart, Remote: fake.New(fake.Config{Slots: 4})})
+	in, err := rt.Load(t.Context(), m, runtime.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	if _, err := in.Run(t.Context(), 2, []runtime.Item{{make([]byte, 16), make([]byte, 3)}}); err != nil || strings.Join(ran, " ") != "encode_a" {
+		t.Errorf("%q ran in the process: %v", ran, err)
+	}
+}
+
 // TestJoinedNeedsStages loads a variant of both places on a runtime without stages.
 func TestJoinedNeedsStages(t *testing.T) {
 	rt := dispatch.New(dispatch.Config{Graphs: fake.New(fake.Config{Whole: true}), Remote: fake.New(fake.Config{})})

@@ -134,6 +134,79 @@ func TestConformance(t *testing.T) {
 	runtimetest.Run(t, runtimetest.Suite{Open: func(testing.TB) runtime.Runtime { return open(new(journal), sound) }, Model: model()})
 }
 
+// staged is a model of a text and a number, with an encoder for each and a head for each
+// subset.
+func staged() *modelpkg.Model {
+	m := &modelpkg.Model{
+		Name:       "staged",
+		Modalities: []modelpkg.Modality{{Name: "a", Inputs: []int{0}}, {Name: "b", Inputs: []int{1}}},
+		Inputs: []modelpkg.Input{
+			{Spec: modelpkg.Spec{Name: "a", DType: tensor.Bytes, Shape: tensor.Shape{2}}},
+			{Spec: modelpkg.Spec{Name: "b", DType: tensor.FP32, Shape: tensor.Shape{3}}, Modality: 1},
+		},
+		Outputs: []modelpkg.Spec{{Name: "scores", DType: tensor.FP32, Shape: tensor.Shape{10}}, {Name: "words", DType: tensor.Bytes, Shape: tensor.Shape{2}}},
+		Stages:  []modelpkg.Stage{{Name: "encode_a"}, {Name: "encode_b"}, {Name: "head_a"}, {Name: "head_ab"}},
+		Limits:  modelpkg.Limits{BatchItemsMax: 8},
+	}
+	outputs := []string{"scores", "words"}
+	encodeA := modelpkg.Step{Stage: 0, Unit: 0, Inputs: []modelpkg.Source{{Name: "a"}}, Outputs: []string{"fa"}}
+	encodeB := modelpkg.Step{Stage: 1, Unit: 1, Inputs: []modelpkg.Source{{Name: "b", Input: 1}}, Outputs: []string{"fb"}}
+	m.Variants = []modelpkg.Variant{
+		{Name: "a", Modalities: 1, Inputs: []int{0}, Steps: []modelpkg.Step{encodeA,
+			{Stage: 2, Unit: 2, Inputs: []modelpkg.Source{{Name: "fa", Input: -1}}, Outputs: outputs}}},
+		{Name: "ab", Modalities: 3, Inputs: []int{0, 1}, Steps: []modelpkg.Step{encodeA, encodeB,
+			{Stage: 3, Unit: 3, Inputs: []modelpkg.Source{{Name: "fa", Input: -1}, {Name: "fb", Input: -1, Step: 1}}, Outputs: outputs}}},
+	}
+	return m
+}
+
+func TestStagesConform(t *testing.T) {
+	open := func(testing.TB) runtime.Runtime { return open(new(journal), sound) }
+	runtimetest.Run(t, runtimetest.Suite{Open: open, Model: staged()})
+	in, err := open(t).Load(t.Context(), staged(), runtime.Options{Threads: 1, Variants: []int{1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	if runtime.Keeps(in, 0) || !runtime.Keeps(in, 1) {
+		t.Error("parts run of a variant that is not loaded, or not of one that is")
+	}
+	if _, _, err := in.(runtime.Staged).RunStages(t.Context(), runtime.Part{Variant: 0, Items: []runtime.Item{{make([]byte, 8), nil}}}); slo.KindOf(err) != slo.KindInvalid {
+		t.Errorf("a part of a variant that is not loaded: %v", err)
+	}
+}
+
+// TestTextsOfAnyLength has a batch whose texts have different lengths, both ways.
+func TestTextsOfAnyLength(t *testing.T) {
+	m := staged()
+	in, err := open(new(journal), sound).Load(t.Context(), m, runtime.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	var items []runtime.Item
+	for _, texts := range [][]string{{"", "a"}, {"a longer text", ""}, {"b", "c"}} {
+		x, err := tensor.Strings("a", tensor.Shape{2}, texts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		items = append(items, runtime.Item{x.Data, make([]byte, 12)})
+	}
+	for v := range m.Variants {
+		outputs, err := in.Run(t.Context(), v, items)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, item := range items {
+			for o, out := range outputs {
+				if want := fake.Row(m, o, v, item); !bytes.Equal(out.Split()[i], want) {
+					t.Errorf("variant %d, item %d, output %d: % x, want % x", v, i, o, out.Split()[i], want)
+				}
+			}
+		}
+	}
+}
+
 // TestACrashTakesItsBatchOnly ends workers during runs and between them.
 func TestACrashTakesItsBatchOnly(t *testing.T) {
 	var j journal

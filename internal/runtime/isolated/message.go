@@ -22,10 +22,10 @@ type kind byte
 
 const (
 	kindLoad    kind = iota + 1 // head: loadMessage in JSON
-	kindRun                     // head: run number, variant, items, bytes of an item by input; then the inputs, one after the other
+	kindRun                     // head: see runHead; then the inputs' and the given rows, one after the other
 	kindCancel                  // head: run number
-	kindLoaded                  // no head
-	kindOutputs                 // head: by output: type, rank, dimensions; then the outputs
+	kindLoaded                  // head: by variant, whether parts of it can run
+	kindOutputs                 // head: see outputsHead; then the outputs and the kept tensors
 	kindFailed                  // head: failedMessage in JSON
 )
 
@@ -125,67 +125,161 @@ func (f *fields) number(bytes int) uint64 {
 	return binary.LittleEndian.Uint64(b[:])
 }
 
-// runHead is the head of a run: the items agree in the sizes of their inputs.
-func runHead(m *modelpkg.Model, number uint32, variant int, items []runtime.Item) (head []byte, parts [][]byte) {
-	for _, n := range []uint32{number, uint32(variant), uint32(len(items))} {
-		head = binary.LittleEndian.AppendUint32(head, n)
+// count reads how many of something follow, each of at least one byte.
+func (f *fields) count() int {
+	n := f.number(4)
+	if n > uint64(len(f.head)) {
+		f.err = errMessage
+		return 0
 	}
-	for _, i := range m.Variants[variant].Inputs {
-		head = binary.LittleEndian.AppendUint64(head, uint64(len(items[0][i])))
-		own := items
-		if m.Inputs[i].Unbatched {
-			own = items[:1] // the others have the same
+	return int(n)
+}
+
+// size reads the length of bytes that follow the head, and adds it to total.
+func (f *fields) size(total *int) int {
+	n := f.number(8)
+	if n > tensorBytesMax || *total > tensorBytesMax-int(n) {
+		f.err = errMessage
+		return 0
+	}
+	*total += int(n)
+	return int(n)
+}
+
+func (f *fields) value() modelpkg.Intermediate {
+	unit, n := int(f.number(4)), f.count()
+	name := string(f.head[:n])
+	f.head = f.head[n:]
+	return modelpkg.Intermediate{Unit: unit, Name: name}
+}
+
+func (f *fields) shape() (tensor.DType, tensor.Shape) {
+	d := tensor.DType(f.number(1))
+	shape := make(tensor.Shape, f.number(1))
+	for i := range shape {
+		shape[i] = int64(f.number(8))
+	}
+	return d, shape
+}
+
+func appendCount(head []byte, n int) []byte { return binary.LittleEndian.AppendUint32(head, uint32(n)) }
+
+func appendValue(head []byte, v modelpkg.Intermediate) []byte {
+	return append(appendCount(appendCount(head, v.Unit), len(v.Name)), v.Name...)
+}
+
+func appendShape(head []byte, t tensor.Tensor) []byte {
+	head = append(head, byte(t.DType), byte(len(t.Shape)))
+	for _, d := range t.Shape {
+		head = binary.LittleEndian.AppendUint64(head, uint64(d))
+	}
+	return head
+}
+
+func appendSize(head, data []byte) []byte {
+	return binary.LittleEndian.AppendUint64(head, uint64(len(data)))
+}
+
+// runHead is the head of a run: its number, the variant, how many items; whether the part
+// is inner, how many bytes may be kept, and what; the inputs that are sent, with the bytes
+// of each item; the given values, with type, shape and bytes of each row.
+func runHead(m *modelpkg.Model, number uint32, part *runtime.Part, inputs []int) (head []byte, parts [][]byte) {
+	head = appendCount(appendCount(appendCount(nil, int(number)), part.Variant), len(part.Items))
+	inner := byte(0)
+	if part.Inner {
+		inner = 1
+	}
+	head = binary.LittleEndian.AppendUint64(append(head, inner), uint64(part.KeepBytesMax))
+	head = appendCount(head, len(part.Keep))
+	for _, value := range part.Keep {
+		head = appendValue(head, value)
+	}
+	head = appendCount(head, len(inputs))
+	for _, i := range inputs {
+		head = appendCount(head, i)
+		for _, item := range part.Items[:rows(m, i, len(part.Items))] { // an input without a batch is the same in all
+			head, parts = appendSize(head, item[i]), append(parts, item[i])
 		}
-		for _, item := range own {
-			parts = append(parts, item[i])
+	}
+	head = appendCount(head, len(part.Given))
+	for _, g := range part.Given {
+		head = appendShape(appendValue(head, g.Intermediate), g.Rows[0]) // the others have the same
+		for _, row := range g.Rows {
+			head, parts = appendSize(head, row.Data), append(parts, row.Data)
 		}
 	}
 	return head, parts
 }
 
-// readRun reads a run into a buffer, which grows, and returns its items, which are
-// views of that.
-func readRun(r *bufio.Reader, m *modelpkg.Model, head []byte, buffer *[]byte) (number uint32, variant int, items []runtime.Item, err error) {
+// piece is where bytes that follow a head belong.
+type piece struct {
+	to   *[]byte
+	size int
+}
+
+// readRun reads a run into a buffer, which grows. What the part has are views of that.
+func readRun(r *bufio.Reader, m *modelpkg.Model, head []byte, buffer *[]byte) (number uint32, part runtime.Part, err error) {
 	f := fields{head: head}
-	number, variant = uint32(f.number(4)), int(f.number(4))
+	number, part.Variant = uint32(f.number(4)), int(f.number(4))
 	n := int(f.number(4))
-	if f.err != nil || variant >= len(m.Variants) || n < 1 || n > m.Limits.BatchItemsMax {
-		return 0, 0, nil, errMessage
+	part.Inner, part.KeepBytesMax = f.number(1) != 0, int(f.number(8))
+	if f.err != nil || part.Variant >= len(m.Variants) || n < 1 || n > m.Limits.BatchItemsMax {
+		return 0, part, errMessage
 	}
-	inputs := m.Variants[variant].Inputs
-	sizes := make([]int, len(inputs))
-	total := 0
-	for k, i := range inputs {
-		size := f.number(8)
-		if size > tensorBytesMax {
-			return 0, 0, nil, errMessage
-		}
-		sizes[k] = int(size)
-		total += int(size) * rows(m, i, n)
+	for range f.count() {
+		part.Keep = append(part.Keep, f.value())
 	}
-	if f.err != nil || total > tensorBytesMax {
-		return 0, 0, nil, errMessage
+	part.Items = make([]runtime.Item, n)
+	for k := range part.Items {
+		part.Items[k] = make(runtime.Item, len(m.Inputs))
+	}
+	pieces, total := f.pieces(m, &part)
+	if f.err != nil {
+		return 0, part, errMessage
 	}
 	if len(*buffer) < total {
 		*buffer = make([]byte, total)
 	}
 	data := (*buffer)[:total]
 	if _, err := io.ReadFull(r, data); err != nil {
-		return 0, 0, nil, err
+		return 0, part, err
 	}
-	items = make([]runtime.Item, n)
-	for k := range items {
-		items[k] = make(runtime.Item, len(m.Inputs))
+	for _, p := range pieces {
+		*p.to, data = data[:p.size:p.size], data[p.size:]
 	}
-	for k, i := range inputs {
+	for i, in := range m.Inputs {
+		for _, item := range part.Items[1:] {
+			if in.Unbatched {
+				item[i] = part.Items[0][i]
+			}
+		}
+	}
+	return number, part, nil
+}
+
+// pieces reads of a run which inputs and given rows follow, and makes room for them.
+func (f *fields) pieces(m *modelpkg.Model, part *runtime.Part) (pieces []piece, total int) {
+	n := len(part.Items)
+	for range f.count() {
+		i := int(f.number(4))
+		if i >= len(m.Inputs) {
+			f.err = errMessage
+			return nil, 0
+		}
 		for row := range rows(m, i, n) {
-			items[row][i], data = data[:sizes[k]:sizes[k]], data[sizes[k]:]
-		}
-		for row := rows(m, i, n); row < n; row++ {
-			items[row][i] = items[0][i]
+			pieces = append(pieces, piece{&part.Items[row][i], f.size(&total)})
 		}
 	}
-	return number, variant, items, nil
+	for range f.count() {
+		g := runtime.Given{Intermediate: f.value(), Rows: make([]tensor.Tensor, n)}
+		d, shape := f.shape()
+		for row := range g.Rows {
+			g.Rows[row] = tensor.Tensor{Name: g.Name, DType: d, Shape: shape}
+			pieces = append(pieces, piece{&g.Rows[row].Data, f.size(&total)})
+		}
+		part.Given = append(part.Given, g)
+	}
+	return pieces, total
 }
 
 // rows is how often an input is sent for so many items.
@@ -196,42 +290,59 @@ func rows(m *modelpkg.Model, input, items int) int {
 	return items
 }
 
-// outputsHead is the head of outputs.
-func outputsHead(outputs []tensor.Tensor) (head []byte, parts [][]byte) {
-	for _, out := range outputs {
-		head = append(head, byte(out.DType), byte(len(out.Shape)))
-		for _, d := range out.Shape {
-			head = binary.LittleEndian.AppendUint64(head, uint64(d))
+// outputsHead is the head of outputs: how many outputs, and how many kept tensors, one
+// more than there are, 0 if there was no room for them; of each the type, the shape and
+// the bytes.
+func outputsHead(outputs, kept []tensor.Tensor) (head []byte, parts [][]byte) {
+	head = appendCount(nil, len(outputs))
+	if kept == nil {
+		head = appendCount(head, 0)
+	} else {
+		head = appendCount(head, len(kept)+1)
+	}
+	for _, list := range [][]tensor.Tensor{outputs, kept} {
+		for _, t := range list {
+			head, parts = appendSize(appendShape(head, t), t.Data), append(parts, t.Data)
 		}
-		parts = append(parts, out.Data)
 	}
 	return head, parts
 }
 
-// readOutputs reads outputs into memory of their own.
-func readOutputs(r *bufio.Reader, m *modelpkg.Model, head []byte) ([]tensor.Tensor, error) {
+// readOutputs reads outputs and kept tensors into memory of their own.
+func readOutputs(r *bufio.Reader, m *modelpkg.Model, part *runtime.Part, head []byte) (outputs, kept []tensor.Tensor, err error) {
 	f := fields{head: head}
-	outputs := make([]tensor.Tensor, len(m.Outputs))
-	for i, spec := range m.Outputs {
-		d := tensor.DType(f.number(1))
-		shape := make(tensor.Shape, f.number(1))
-		for k := range shape {
-			shape[k] = int64(f.number(8))
-		}
-		if f.err != nil || d != spec.DType {
-			return nil, errMessage
-		}
-		outputs[i] = tensor.Tensor{Name: spec.Name, DType: d, Shape: shape}
+	n, k := int(f.number(4)), int(f.number(4))-1
+	if f.err != nil || n != 0 && n != len(m.Outputs) || k > 0 && k != len(part.Keep) {
+		return nil, nil, errMessage
 	}
-	for i := range outputs {
-		elements, err := outputs[i].Shape.Elements()
-		if err != nil || elements > tensorBytesMax/outputs[i].DType.Size() {
-			return nil, errMessage
+	list := make([]tensor.Tensor, n+max(k, 0))
+	sizes, total := make([]int, len(list)), 0
+	for i := range list {
+		d, shape := f.shape()
+		if i < n {
+			list[i].Name = m.Outputs[i].Name
+		} else {
+			list[i].Name = part.Keep[i-n].Name
 		}
-		outputs[i].Data = make([]byte, elements*outputs[i].DType.Size())
-		if _, err := io.ReadFull(r, outputs[i].Data); err != nil {
-			return nil, err
+		list[i].DType, list[i].Shape, sizes[i] = d, shape, f.size(&total)
+		if f.err != nil || i < n && d != m.Outputs[i].DType {
+			return nil, nil, errMessage
 		}
 	}
-	return outputs, nil
+	for i := range list {
+		list[i].Data = make([]byte, sizes[i])
+		if _, err := io.ReadFull(r, list[i].Data); err != nil {
+			return nil, nil, err
+		}
+		if _, err := tensor.New(list[i].Name, list[i].DType, list[i].Shape, list[i].Data); err != nil {
+			return nil, nil, errMessage
+		}
+	}
+	if n > 0 {
+		outputs = list[:n:n]
+	}
+	if k > 0 {
+		kept = list[n:]
+	}
+	return outputs, kept, nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/runtime"
+	"github.com/mosel-serve/mosel/tensor"
 )
 
 // socketFile is where a worker finds its socket.
@@ -65,10 +66,9 @@ type served struct {
 
 // run is something to carry out: a load, or a batch.
 type run struct {
-	load    *loadMessage // nil: a batch
-	ctx     context.Context
-	variant int
-	items   []runtime.Item
+	load *loadMessage // nil: a batch
+	ctx  context.Context
+	part runtime.Part
 }
 
 func (s *served) read(r *bufio.Reader) error {
@@ -86,7 +86,7 @@ func (s *served) read(r *bufio.Reader) error {
 			s.model = q.Model
 			s.runs <- run{load: q}
 		case k == kindRun && s.model != nil:
-			number, variant, items, err := readRun(r, s.model, head, &s.buffer)
+			number, part, err := readRun(r, s.model, head, &s.buffer)
 			if err != nil {
 				return err
 			}
@@ -94,7 +94,7 @@ func (s *served) read(r *bufio.Reader) error {
 			s.mu.Lock()
 			s.number, s.cancel = number, cancel
 			s.mu.Unlock()
-			s.runs <- run{ctx: ctx, variant: variant, items: items}
+			s.runs <- run{ctx: ctx, part: part}
 		case k == kindCancel:
 			f := fields{head: head}
 			if number := uint32(f.number(4)); number == s.number && s.cancel != nil { // else it has ended
@@ -115,10 +115,16 @@ func (s *served) work() {
 				_ = sendJSON(s.conn, kindFailed, failed(err))
 				continue
 			}
-			_ = send(s.conn, kindLoaded, nil)
+			keeps := make([]byte, len(s.model.Variants))
+			for v := range keeps {
+				if runtime.Keeps(s.running, v) {
+					keeps[v] = 1
+				}
+			}
+			_ = send(s.conn, kindLoaded, keeps)
 			continue
 		}
-		outputs, err := s.running.Run(q.ctx, q.variant, q.items)
+		outputs, kept, err := s.batch(q.ctx, q.part)
 		s.mu.Lock()
 		s.cancel()
 		s.mu.Unlock()
@@ -126,9 +132,17 @@ func (s *served) work() {
 			_ = sendJSON(s.conn, kindFailed, failed(err))
 			continue
 		}
-		head, parts := outputsHead(outputs)
+		head, parts := outputsHead(outputs, kept)
 		_ = send(s.conn, kindOutputs, head, parts...)
 	}
+}
+
+func (s *served) batch(ctx context.Context, part runtime.Part) (outputs, kept []tensor.Tensor, err error) {
+	if staged, ok := s.running.(runtime.Staged); ok && !part.Whole() {
+		return staged.RunStages(ctx, part)
+	}
+	outputs, err = s.running.Run(ctx, part.Variant, part.Items)
+	return outputs, nil, err
 }
 
 func (s *served) load(q *loadMessage) error {
