@@ -137,7 +137,7 @@ func (p planning) strategy(w io.Writer, f planFlags) error {
 	if !ok {
 		best := p.planner.MaxAccuracy(p.allowed)
 		return &slo.Error{Op: op, Kind: slo.KindInfeasible, Best: best,
-			Err: fmt.Errorf("no strategy reaches the floor %v: the most accurate variant has %v%s", floor, best, p.profile.Shortfall(floor, p.confidence, len(p.model.Bases())))}
+			Err: fmt.Errorf("no strategy reaches the floor %v: the most accurate variant has %v%s", floor, best, p.profile.Shortfall(floor, p.confidence, p.profile.VariantBounds(p.model)))}
 	}
 	if f.deadline > 0 && s.Time > f.deadline {
 		return p.tooLate(s, f)
@@ -276,7 +276,7 @@ func (p planning) printMatrix(w io.Writer, m plan.Matrix) {
 }
 
 // tradeoff draws accuracy against time per item for a job of this size: the
-// variants, and the strategy.
+// variants, the cascades and the strategy.
 func (p planning) tradeoff(s plan.Strategy, size int) plot.Tradeoff {
 	t := plot.Tradeoff{Axes: plot.Axes{Title: fmt.Sprintf("%s: a job of %d items", p.model.Name, size), X: "ms per item", Y: p.model.Scoring.Title()}}
 	if p.confidence > 0 {
@@ -286,11 +286,12 @@ func (p planning) tradeoff(s plan.Strategy, size int) plot.Tradeoff {
 	for _, f := range p.planner.Frontier(p.allowed) {
 		frontier[f.Route] = true
 	}
-	for i, v := range p.planner.Variants() {
-		if !p.allowed.Has(i) {
+	accuracies := p.measured()
+	for i, v := range p.planner.Routes() {
+		acc, known := accuracies[i]
+		if !p.allowed.Has(i) || !known {
 			continue
 		}
-		acc := p.profile.Variants[i].Accuracy
 		bound := 0.0
 		if p.confidence > 0 {
 			bound = v.Accuracy.Float()
@@ -301,6 +302,19 @@ func (p planning) tradeoff(s plan.Strategy, size int) plot.Tradeoff {
 	chosen := plot.Series{Name: "strategy", X: []float64{stats.Milliseconds(s.Time) / float64(size)}, Y: []float64{s.Accuracy().Float()}}
 	t.Overlay = append(t.Overlay, chosen)
 	return t
+}
+
+// measured returns the measured accuracies of the planner's routes.
+func (p planning) measured() map[int]modelpkg.AccuracyMean {
+	accuracies := map[int]modelpkg.AccuracyMean{}
+	for i, v := range p.profile.Variants {
+		accuracies[i] = v.Accuracy
+	}
+	cascades := plan.CascadesOf(p.model, p.profile)
+	for i, at := 0, len(p.planner.Variants()); i < len(cascades); i++ {
+		accuracies[at+i] = cascades[i].Point.Accuracy
+	}
+	return accuracies
 }
 
 // matrixLines draws time per item against the floor, for some job sizes.

@@ -49,7 +49,7 @@ func profileTable(m *modelpkg.Model, p *modelpkg.Profile) (string, error) {
 	fmt.Fprintln(w, "items/s\tmemory\t")
 	for i, v := range p.Variants {
 		a := v.Accuracy
-		fmt.Fprintf(w, "%s\t%.4f [%.4f, %.4f]\t%s\t", lines[i+1], a.Mean, a.Low, a.High, certified(a, len(m.Bases())))
+		fmt.Fprintf(w, "%s\t%.4f [%.4f, %.4f]\t%s\t", lines[i+1], a.Mean, a.Low, a.High, certified(a, p.VariantBounds(m)))
 		for _, items := range columns {
 			fmt.Fprintf(w, "%s\t", perItem(v.Batches, items))
 		}
@@ -59,6 +59,9 @@ func profileTable(m *modelpkg.Model, p *modelpkg.Profile) (string, error) {
 		return "", err
 	}
 	if err := writeStages(&b, p); err != nil {
+		return "", err
+	}
+	if err := writeCascades(&b, m, p); err != nil {
 		return "", err
 	}
 	err = writeStatistics(&b, p)
@@ -115,7 +118,7 @@ func frontierOf(m *modelpkg.Model, p *modelpkg.Profile) ([]choice, error) {
 		return nil, err
 	}
 	choices := make([]choice, len(p.Variants))
-	for i, v := range planner.Variants() {
+	for i, v := range planner.Variants()[:len(p.Variants)] { // without those that only gates lead to
 		choices[i].msPerItem = v.Curve.PerItem() / 1e6
 		alike := planner.Runnable(slo.Carried{Present: 1<<slo.ModalitiesMax - 1, Sizes: planner.SizesOf(i)}) // of those for items of the same sizes
 		choices[i].shown = slices.ContainsFunc(planner.Frontier(alike), func(p plan.FrontierPoint) bool { return p.Route == i })
@@ -183,8 +186,13 @@ func drawProfile(m *modelpkg.Model, p *modelpkg.Profile, file string) error {
 		a := v.Accuracy
 		chart.Points = append(chart.Points, plot.Point{
 			Name: v.Name, X: choices[i].msPerItem, Y: a.Mean, Low: a.Low, High: a.High, Frontier: choices[i].shown,
-			Bound: a.Bounds(len(m.Bases()))[slo.ConfidenceShown-1].Float(),
+			Bound: a.Bounds(p.VariantBounds(m))[slo.ConfidenceShown-1].Float(),
 		})
 	}
+	points, err := cascadePoints(m, p)
+	if err != nil {
+		return err
+	}
+	chart.Points = append(chart.Points, points...)
 	return chart.Save(file)
 }

@@ -434,7 +434,7 @@ func (c *call) failure() error {
 	kind, text := f.Reason.Kind(), f.Reason.Sentence()
 	switch {
 	case f.Reason == slo.ReasonFloor:
-		text += ": the best is " + f.Best.String() + c.served.Profile.Shortfall(c.Objective.Floor, c.Objective.Confidence, len(c.served.Model.Bases()))
+		text += ": the best is " + f.Best.String() + c.served.Profile.Shortfall(c.Objective.Floor, c.Objective.Confidence, c.served.Profile.VariantBounds(c.served.Model))
 	case f.Reason == slo.ReasonDrift:
 		text += ": the best is " + f.Best.String()
 	case f.Reason == slo.ReasonDeadlinePassed && c.started != 0:

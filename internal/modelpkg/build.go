@@ -53,6 +53,7 @@ func (r *report) build(s *spec) *Model {
 	r.buildStages(m, s)
 	r.buildVariants(m, s)
 	m.Isolation = r.isolation(s.isolated, m)
+	m.NoCascades = r.OneOf(s.cascades.Or("find"), "cascades", "find", "off") == "off"
 	for _, l := range s.labels {
 		m.Labels = append(m.Labels, l.Text)
 	}

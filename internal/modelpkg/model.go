@@ -37,6 +37,7 @@ type Model struct {
 	Limits      Limits
 	Evaluation  Evaluation
 	Isolation   Isolation
+	NoCascades  bool     // profiling searches for no cascades
 	Warnings    []string // what is sound and worth a look, one line each
 
 	sized  int    // how many inputs declare buckets

@@ -23,13 +23,14 @@ type Profile struct {
 	Runtime        string           `json:"runtime"`             // "onnxruntime"
 	RuntimeVersion string           `json:"runtime_version"`     // "1.24.3"
 	Created        time.Time        `json:"created"`
-	Dataset        string           `json:"dataset"`           // path of the labelled set, in the package
-	DatasetDigest  string           `json:"dataset_digest"`    // "sha256:..."
-	Samples        int              `json:"samples"`           // in the labelled set
-	Metric         string           `json:"metric,omitempty"`  // the metric in words; "" in older profiles: accuracy
-	Lengths        map[string]int64 `json:"lengths,omitempty"` // of dynamic inputs in the samples, by name; times hold for these
-	Stages         []StageProfile   `json:"stages,omitempty"`  // in the model's order; empty: no stage was measured alone
-	Variants       []VariantProfile `json:"variants"`          // in the model's order
+	Dataset        string           `json:"dataset"`            // path of the labelled set, in the package
+	DatasetDigest  string           `json:"dataset_digest"`     // "sha256:..."
+	Samples        int              `json:"samples"`            // in the labelled set
+	Metric         string           `json:"metric,omitempty"`   // the metric in words; "" in older profiles: accuracy
+	Lengths        map[string]int64 `json:"lengths,omitempty"`  // of dynamic inputs in the samples, by name; times hold for these
+	Stages         []StageProfile   `json:"stages,omitempty"`   // in the model's order; empty: no stage was measured alone
+	Variants       []VariantProfile `json:"variants"`           // in the model's order
+	Cascades       *Cascades        `json:"cascades,omitempty"` // nil: none were searched
 }
 
 // ProfileFormat is the version of the profile file that this code reads and writes.

@@ -27,9 +27,18 @@ func goodProfile(m *Model, device string) *Profile {
 	}
 }
 
+// goodCascades returns a cascade of the good package with two thresholds.
+func goodCascades() *Cascades {
+	point := CascadePoint{First: "image", Then: "all", Threshold: 0.95, Accuracy: MeasuredAccuracy(78, 80), Cautious: 0.95, WentOn: 20, WentOnLow: 0.2, WentOnHigh: 0.3, Stopped: 1, OnFirst: 0.5, OnThen: 0.9}
+	safer := point
+	safer.Threshold = 0.99
+	return &Cascades{Pilot: 20, Tested: 14, Points: []CascadePoint{point, safer}}
+}
+
 func TestProfileRoundTrip(t *testing.T) {
 	m := loadGood(t)
 	p := goodProfile(m, "cpu")
+	p.Cascades = goodCascades()
 	path := m.ProfilePath("cpu")
 	if err := p.Save(path); err != nil {
 		t.Fatal(err)
@@ -66,6 +75,11 @@ func TestProfileRefuses(t *testing.T) {
 		{"order", func(p *Profile) { slices.Reverse(p.Variants) }, "variant 0 is all int8 [image sound]; the model has image fp32 [image]"},
 		{"accuracy", func(p *Profile) { p.Variants[0].Accuracy.Mean = 1.2 }, "variant image: accuracy 80 of 100, 1.2 in"},
 		{"stages", func(p *Profile) { p.Stages = []StageProfile{{Name: "encoder"}} }, "it has 1 stages; the model has 0"},
+		{"cascade of", func(p *Profile) { p.Cascades = goodCascades(); p.Cascades.Points[0].Then = "sound" }, "cascade image>sound is not of two variants of the model"},
+		{"cascade's points", func(p *Profile) { p.Cascades = goodCascades(); p.Cascades.Tested = 1 }, "1 points were tested, and there are 2"},
+		{"cascade's items", func(p *Profile) { p.Cascades = goodCascades(); p.Cascades.Points[1].WentOn = 81 }, "cascade image>all: 81 of 80 items went on below 0.99"},
+		{"cascade's accuracy", func(p *Profile) { p.Cascades = goodCascades(); p.Cascades.Points[1].Accuracy.Mean = 2 }, "cascade image>all: accuracy 78 of 80, 2 in"},
+		{"cascade's share", func(p *Profile) { p.Cascades = goodCascades(); p.Cascades.Points[1].OnThen = 1.5 }, "numbers from 0 to 1"},
 		{"no batch", func(p *Profile) { p.Variants[1].Batches = nil }, "variant all: the first batch must be of 1 item"},
 		{"first batch", func(p *Profile) { p.Variants[1].Batches[0].Items = 2 }, "the first batch must be of 1 item"},
 		{"order of batches", func(p *Profile) { p.Variants[1].Batches[1].Items = 1 }, "batches of 1 and then 1 items: they must ascend"},

@@ -165,6 +165,9 @@ func (p *Profile) fits(m *Model) error {
 	if err := p.checkStages(m); err != nil {
 		return err
 	}
+	if err := p.Cascades.check(m); err != nil {
+		return err
+	}
 	for i, v := range p.Variants {
 		want := m.Variants[i]
 		if v.Name != want.Name || v.Precision != want.Precision || !slices.Equal(v.Modalities, want.Modalities.Names(m.ModalityNames())) {
@@ -183,7 +186,14 @@ func (p *Profile) fits(m *Model) error {
 
 // check checks one variant's measurements as far as planning relies on them.
 func (v *VariantProfile) check(batchItemsMax int) error {
-	a := v.Accuracy
+	if err := v.Accuracy.check(); err != nil {
+		return err
+	}
+	return checkBatches(v.Batches, batchItemsMax)
+}
+
+// check checks a mean score.
+func (a AccuracyMean) check() error {
 	if a.Interval != score.ByWilson && a.Interval != score.ByBetting {
 		return fmt.Errorf("the interval %q is not known", a.Interval)
 	}
@@ -193,7 +203,7 @@ func (v *VariantProfile) check(batchItemsMax int) error {
 	if len(a.Lower) > 0 && len(a.Lower) != slo.ConfidenceLevels || slices.ContainsFunc(a.Lower, func(x float64) bool { return !(0 <= x && x <= 1) }) {
 		return fmt.Errorf("accuracy: lower must be %d numbers from 0 to 1", slo.ConfidenceLevels)
 	}
-	return checkBatches(v.Batches, batchItemsMax)
+	return nil
 }
 
 // checkStages checks the stages' measurements. A profile may have none: of a model

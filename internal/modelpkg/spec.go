@@ -46,6 +46,7 @@ type spec struct {
 	profile    word
 	heldOut    word
 	isolated   word
+	cascades   word
 }
 
 type modalitySpec struct {
@@ -135,6 +136,7 @@ func (r *report) readSpec(text []byte) spec {
 			})
 		}),
 		strictyaml.Optional("isolation", r.Into(&s.isolated, "isolation")),
+		strictyaml.Optional("cascades", r.Into(&s.cascades, "cascades")),
 	})
 	return s
 }

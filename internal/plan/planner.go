@@ -92,19 +92,27 @@ func (p *Planner) At(c slo.Confidence) *Planner {
 	return p.certified[c-1]
 }
 
-// FromProfile returns a planner for a profiled model. It uses the median latencies. It
-// leaves out batches that took more memory than the package allows, so that they never
+// FromProfile returns a planner for a profiled model, with a route for each of its
+// cascades. It uses the median latencies. It leaves out batches that took more memory than the package allows, so that they never
 // run (I-4).
 func FromProfile(m *modelpkg.Model, p *modelpkg.Profile) (*Planner, error) {
 	variants, err := VariantsOf(m, p)
 	if err != nil {
 		return nil, err
 	}
-	return New(variants)
+	variants, routes, err := withCascades(m, p, variants)
+	if err != nil {
+		return nil, err
+	}
+	planner, err := New(variants, routes...)
+	if err != nil {
+		return nil, slo.E("plan "+m.Name, slo.KindInvalid, "%w", err)
+	}
+	return planner, nil
 }
 
 // VariantsOf returns the variants of a profiled model, in the model's order, as
-// FromProfile plans with them.
+// FromProfile plans with them. It has none of the inner variants.
 func VariantsOf(m *modelpkg.Model, p *modelpkg.Profile) ([]Variant, error) {
 	if len(p.Variants) != len(m.Variants) {
 		return nil, slo.E("plan "+m.Name, slo.KindInvalid, "the profile has %d variants, the model %d", len(p.Variants), len(m.Variants))
@@ -124,7 +132,7 @@ func VariantsOf(m *modelpkg.Model, p *modelpkg.Profile) ([]Variant, error) {
 		if err != nil {
 			return nil, slo.E("plan "+m.Name, slo.KindInvalid, "variant %s: %w", v.Name, err)
 		}
-		variants[i] = Variant{Name: v.Name, Modalities: v.Modalities, Precision: v.Precision, Sizes: v.Sizes, Accuracy: acc, Low: vp.Accuracy.Bounds(len(m.Bases())), Curve: curve}
+		variants[i] = Variant{Name: v.Name, Modalities: v.Modalities, Precision: v.Precision, Sizes: v.Sizes, Accuracy: acc, Low: vp.Accuracy.Bounds(p.VariantBounds(m)), Curve: curve}
 	}
 	return variants, nil
 }

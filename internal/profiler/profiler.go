@@ -132,7 +132,10 @@ func Run(ctx context.Context, open Open, m *modelpkg.Model, set *modelpkg.Set, o
 		}
 		return nil, err
 	}
-	p := r.profile()
+	p, err := r.profile()
+	if err != nil {
+		return nil, err
+	}
 	return &Result{Profile: p, Samples: r.samples, Warnings: append(oddities(p), r.shorter(p)...)}, nil
 }
 
@@ -260,17 +263,22 @@ func (r *run) once(instance runtime.Instance, variant, batch, from int) (time.Du
 }
 
 // profile returns the measurements as a profile.
-func (r *run) profile() *modelpkg.Profile {
+func (r *run) profile() (*modelpkg.Profile, error) {
 	p := &modelpkg.Profile{
 		Format: modelpkg.ProfileFormat, Model: r.m.Name, ModelVersion: r.m.Version, ModelDigest: r.m.Digest,
 		Device: r.o.Device, DeviceDetail: r.o.Detail, Threads: r.o.Threads, Providers: r.o.Providers,
 		Runtime: r.name, RuntimeVersion: r.version, Created: time.Now().UTC().Truncate(time.Second),
 		Dataset: r.m.Evaluation.Profile, DatasetDigest: r.set.Digest, Samples: r.set.Len(), Metric: r.m.Scoring.Title(), Lengths: r.lengths(),
 	}
+	candidates := r.candidates()
+	if candidates != nil {
+		p.Cascades = &modelpkg.Cascades{} // the variants' bounds leave room for those of cascades
+	}
+	bounds := p.VariantBounds(r.m)
 	for i, v := range r.m.Variants {
 		vp := modelpkg.VariantProfile{
 			Name: v.Name, Modalities: v.Modalities.Names(r.m.ModalityNames()), Precision: v.Precision,
-			Accuracy: modelpkg.MeasuredScore(r.scores(i), len(r.m.Bases())),
+			Accuracy: modelpkg.MeasuredScore(r.scores(i), bounds),
 		}
 		if !r.m.Scoring.External() {
 			vp.Statistics = r.set.Judge().Statistics(r.samples.Labels, r.samples.Variants[v.Declared()])
@@ -285,12 +293,12 @@ func (r *run) profile() *modelpkg.Profile {
 	r.compare(p)
 	if r.o.Timed != nil {
 		p.Threads, p.Stages = r.o.Timed.Threads, r.o.Timed.Stages
-		return p
+		return p, r.cascades(p, candidates)
 	}
 	for s, one := range r.stageRuns() {
 		p.Stages = append(p.Stages, modelpkg.StageProfile{Name: one.Name, Batches: r.stages[s].batches(r.o.Batches)})
 	}
-	return p
+	return p, r.cascades(p, candidates)
 }
 
 // batches returns a variant's times by batch size.

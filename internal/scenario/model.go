@@ -124,6 +124,15 @@ func (r *reader) modelPackage(pkg, device strictyaml.Word, m *modelSpec) {
 		return
 	}
 	m.modalities, m.batch, m.variants = loaded.ModalityNames(), loaded.Limits.BatchItemsMax, planner.Variants()
+	routes := planner.Routes()
+	for _, route := range routes[len(m.variants):] {
+		s := routeSpec{RouteSpec: plan.RouteSpec{Name: route.Name, Accuracy: route.Accuracy, Low: route.Low, Next: slices.Clone(route.Next), Inner: route.Inner},
+			runs: strictyaml.Word{Text: routes[route.Variant].Name, Place: pkg.Place}}
+		for _, b := range route.Next {
+			s.next = append(s.next, strictyaml.Word{Text: routes[b.Route].Name, Place: pkg.Place})
+		}
+		m.routes = append(m.routes, s)
+	}
 }
 
 func (r *reader) variant(n *yaml.Node, m *modelSpec) plan.Variant {

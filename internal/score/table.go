@@ -16,8 +16,9 @@ type entry struct {
 	labels *labelForm // requirements on labels; nil: no labels
 	// score scores one answer; nil: scores come from files.
 	score      func(*Judge, []float64, int) (Result, error)
-	exact      bool       // the score is 1 if the class is that of the label, else 0
-	agree      *agreement // how answers are compared with each other; nil: they cannot be
+	exact      bool                            // the score is 1 if the class is that of the label, else 0
+	agree      *agreement                      // how answers are compared with each other; nil: they cannot be
+	confidence func(Metric, []float64) float64 // of one answer, for cascades; nil: none is known
 	statistics []statistic
 }
 
@@ -33,24 +34,24 @@ func (e *entry) subject() string {
 var table = []entry{
 	{
 		name: "accuracy", task: "classification", title: called("accuracy"),
-		output: classScores, labels: classLabels, score: bestClass, exact: true, agree: sameClass,
+		output: classScores, labels: classLabels, score: bestClass, exact: true, confidence: topScore, agree: sameClass,
 		statistics: []statistic{macroF1, auc, ece},
 	},
 	{
 		name: "top_k", task: "classification", title: func(m Metric) string { return fmt.Sprintf("top-%d accuracy", m.k) },
 		params: []Param{paramK},
-		output: classScores, labels: classLabels, score: amongBest, agree: sameBest,
+		output: classScores, labels: classLabels, score: amongBest, confidence: topScore, agree: sameBest,
 		statistics: []statistic{macroF1, auc, ece},
 	},
 	{
 		name: "binary", task: "classification", title: called("binary accuracy"),
 		params: []Param{paramThreshold, paramValues},
-		output: oneNumber, labels: binaryLabels, score: overThreshold, agree: sameBit,
+		output: oneNumber, labels: binaryLabels, score: overThreshold, confidence: distance, agree: sameBit,
 		statistics: []statistic{macroF1, auc, ece},
 	},
 	{
 		name: "sign", task: "regression", title: called("sign accuracy"),
-		output: anyNumbers, labels: realLabels, score: eachNumber(sameSign), agree: sameSigns,
+		output: anyNumbers, labels: realLabels, score: eachNumber(sameSign), confidence: magnitude, agree: sameSigns,
 		statistics: []statistic{mae, pearson},
 	},
 	{
@@ -68,7 +69,7 @@ var table = []entry{
 	{
 		name: "multilabel", task: "multilabel", title: multilabelTitle,
 		params: []Param{paramThreshold, paramValues, paramScore},
-		output: labelScores, labels: multiHot, score: labelsRight, agree: sameLabels,
+		output: labelScores, labels: multiHot, score: labelsRight, confidence: distance, agree: sameLabels,
 		statistics: []statistic{macroF1, auc, ece},
 	},
 	{

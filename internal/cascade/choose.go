@@ -1,0 +1,201 @@
+package cascade
+
+import (
+	"math"
+	"slices"
+
+	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// spot is a point of the plane of cost and accuracy.
+type spot struct{ cost, accuracy float64 }
+
+// hull returns the spots that no mix of others beats, the cheapest first.
+func hull(spots []spot) []spot {
+	spots = slices.Clone(spots)
+	slices.SortFunc(spots, func(a, b spot) int {
+		switch {
+		case a.cost != b.cost:
+			return compare(a.cost, b.cost)
+		default:
+			return compare(b.accuracy, a.accuracy)
+		}
+	})
+	var h []spot
+	for _, s := range spots {
+		if len(h) > 0 && s.accuracy <= h[len(h)-1].accuracy {
+			continue
+		}
+		for len(h) >= 2 && !under(h[len(h)-2], h[len(h)-1], s) {
+			h = h[:len(h)-1]
+		}
+		h = append(h, s)
+	}
+	return h
+}
+
+func compare(a, b float64) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// under reports whether b costs less than the mix of a and c with its accuracy.
+func under(a, b, c spot) bool {
+	return (b.cost-a.cost)*(c.accuracy-a.accuracy) < (c.cost-a.cost)*(b.accuracy-a.accuracy)
+}
+
+// costAt returns the least cost of a mix with an accuracy; infinite if none has it.
+func costAt(h []spot, accuracy float64) float64 {
+	for i, s := range h {
+		if s.accuracy < accuracy {
+			continue
+		}
+		if i == 0 {
+			return s.cost
+		}
+		a := h[i-1]
+		return a.cost + (s.cost-a.cost)*(accuracy-a.accuracy)/(s.accuracy-a.accuracy)
+	}
+	return math.Inf(1)
+}
+
+// choosePairs returns the pairs of variants that lower the cost of floors most, by the
+// pilot, one after the other as long as one more lowers it noticeably.
+func (o *Options) choosePairs(pilot []int) (chosen []point) {
+	var base []spot
+	for _, v := range o.Variants {
+		base = append(base, spot{v.Cost, mean(v.Scores, pilot)})
+	}
+	pairs, spots := o.pairs(pilot)
+	h := hull(base)
+	low, high := h[0].accuracy, h[len(h)-1].accuracy
+	// The cost of a floor is compared on a scale of the errors that it allows: from .98
+	// to .99 is as far as from .9 to .95.
+	floors := make([]float64, levels)
+	for i := range floors {
+		floors[i] = 1 - (1-low)*math.Pow(max(1-high, 1/float64(len(pilot)))/(1-low), float64(i)/levels)
+	}
+	for len(chosen) < pairsMax {
+		best, gained := -1, gainMin
+		for i := range pairs {
+			with, gain := hull(append(slices.Clip(base), spots[i]...)), 0.0
+			for _, floor := range floors {
+				if now := costAt(h, floor); !math.IsInf(now, 1) {
+					gain += (1 - costAt(with, floor)/now) / levels
+				}
+			}
+			if gain > gained {
+				best, gained = i, gain
+			}
+		}
+		if best < 0 {
+			break
+		}
+		chosen, base = append(chosen, pairs[best]), append(base, spots[best]...)
+		h = hull(base)
+	}
+	return chosen
+}
+
+// pairs returns all pairs that may be a cascade, with their points by the pilot.
+func (o *Options) pairs(pilot []int) (pairs []point, spots [][]spot) {
+	for first, a := range o.Variants {
+		for then, b := range o.Variants {
+			after, ok := o.After(first, then)
+			if first == then || a.Confidence == nil || !ok || a.Cost >= b.Cost || mean(a.Scores, pilot) >= mean(b.Scores, pilot) {
+				continue
+			}
+			pair := point{first: first, then: then}
+			var list []spot
+			for _, t := range o.thresholds(pair, pilot) {
+				pair.threshold = t
+				scores, on := o.scores(pair, pilot)
+				n := float64(len(pilot))
+				list = append(list, spot{a.Cost + float64(on)/n*after, sum(scores) / n})
+			}
+			pair.threshold = 0
+			pairs, spots = append(pairs, pair), append(spots, list)
+		}
+	}
+	return pairs, spots
+}
+
+// prune keeps the points that some floor needs, by the expected accuracies or by the
+// bounds of some level: those on a hull. If they take too many routes, it keeps those
+// that are on more hulls.
+func (o *Options) prune(c *modelpkg.Cascades) {
+	uses := make([]int, len(c.Points))
+	for level := range slo.ConfidenceLevels + 1 {
+		var spots []spot
+		for _, v := range o.Variants {
+			accuracy := mean(v.Scores, all(len(v.Scores)))
+			if level > 0 {
+				accuracy = v.Low[level-1].Float()
+			}
+			spots = append(spots, spot{v.Cost, accuracy})
+		}
+		var own []spot
+		for i := range c.Points {
+			p := &c.Points[i]
+			first, then := o.index(p.First), o.index(p.Then)
+			after, _ := o.After(first, then)
+			accuracy := p.Planned().Float()
+			if level > 0 {
+				accuracy = p.Accuracy.Bounds(modelpkg.CascadeBounds(c.Tested))[level-1].Float()
+			}
+			own = append(own, spot{o.Variants[first].Cost + p.Share()*after, accuracy})
+		}
+		h := hull(append(spots, own...))
+		for i, s := range own {
+			if slices.Contains(h, s) {
+				uses[i]++
+			}
+		}
+	}
+	c.Points = o.bound(c.Points, uses)
+}
+
+// bound drops points that are not used, and the least used ones if there are too many.
+func (o *Options) bound(points []modelpkg.CascadePoint, uses []int) (kept []modelpkg.CascadePoint) {
+	order := all(len(points))
+	slices.SortStableFunc(order, func(a, b int) int { return uses[b] - uses[a] })
+	routes, keep, begun := 0, make([]bool, len(points)), map[[2]int]bool{}
+	for _, i := range order {
+		pair := [2]int{o.index(points[i].First), o.index(points[i].Then)}
+		takes, once := 1, 0
+		if o.Routes != nil {
+			takes, once = o.Routes(pair[0], pair[1])
+		}
+		if !begun[pair] {
+			takes += once
+		}
+		if uses[i] == 0 || routes+takes > o.RoutesMax {
+			continue
+		}
+		routes, keep[i], begun[pair] = routes+takes, true, true
+	}
+	for i, p := range points {
+		if keep[i] {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
+
+func (o *Options) index(name string) int {
+	return slices.IndexFunc(o.Variants, func(v Variant) bool { return v.Name == name })
+}
+
+func all(n int) []int {
+	list := make([]int, n)
+	for i := range list {
+		list[i] = i
+	}
+	return list
+}
