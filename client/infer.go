@@ -67,7 +67,9 @@ type Response struct {
 	ID      string
 	Outputs []tensor.Tensor // first dimension: the items, in the order of the request
 
-	Variant            string        // what ran; "image:24,all:8" if not all items ran on the same variant, see Mix
+	Variant            string        // what ran; a variant or a cascade; "image:24,all:8" if not all items ran on the same, see Mix
+	AnsweredBy         string        // in the same form, the variants whose outputs these are, if a cascade ran; else ""
+	Confidence         float64       // of the answer that a cascade judged; only of a request of one item
 	Modalities         []string      // used for at least one item
 	ExpectedAccuracy   float64       // mean over the items that have an answer, 0..1
 	AccuracyLow        float64       // its lower bound: at AccuracyConfidence, or 0.95 if that is 0; 0: not known
@@ -216,6 +218,10 @@ func newResponse(wire *oip.Response) (*Response, error) {
 		switch p.Name {
 		case "variant":
 			r.Variant = p.Value.Text()
+		case "answered_by":
+			r.AnsweredBy = p.Value.Text()
+		case "confidence":
+			r.Confidence, err = p.Value.Float64()
 		case "modalities":
 			r.Modalities = strings.Split(p.Value.Text(), ",")
 		case "expected_accuracy":

@@ -113,6 +113,7 @@ func serveCommand() *cobra.Command {
 	f.StringVar(&cfg.TLS.Key, "tls-key", "", "file with the certificate's private key (PEM)")
 	f.StringVar(&cfg.TLS.ClientCAs, "tls-client-ca", "", "file with certificate authorities (PEM): every client must have a certificate of one of them")
 	f.StringVar(&cfg.TokensFile, "tokens", "", "file with the tokens that callers need, see 'mosel token'")
+	f.BoolVar(&cfg.NoCascades, "no-cascades", false, "serve only variants, and none of the cascades that profiles have")
 	f.BoolVar(&cfg.Strict, "strict", false, "do not start if a package has errors")
 	f.DurationVar(&cfg.BatchTimeMax, "batch-time-max", cfg.BatchTimeMax, "the longest time that a batch may run; after it the batch is aborted and its requests fail")
 	f.DurationVar(&cfg.WatchEvery, "watch", cfg.WatchEvery, "how often to check the directory for changes; 0: never")

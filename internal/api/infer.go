@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -198,50 +197,6 @@ func (x *exchange) job(m *modelpkg.Model, from origin, itemsMax int) (engine.Req
 		}
 	}
 	return r, c, nil
-}
-
-// facts returns the parameters of an answer: what ran and its expected accuracy.
-func facts(m *modelpkg.Model, r engine.Response) oip.Parameters {
-	p := append(make(oip.Parameters, 0, factsUsual),
-		oip.Parameter{Name: "job", Value: oip.String(r.Job)},
-		oip.Parameter{Name: "variant", Value: oip.String(mix(m, r.Variants))},
-		oip.Parameter{Name: "modalities", Value: oip.String(strings.Join(r.Modalities.Names(m.ModalityNames()), ","))},
-		oip.Parameter{Name: "expected_accuracy", Value: oip.Float(r.ExpectedAccuracy.Float())},
-		oip.Parameter{Name: "queue_us", Value: oip.Int(r.Queue.Microseconds())},
-		oip.Parameter{Name: "compute_us", Value: oip.Int(r.Compute.Microseconds())})
-	if r.AccuracyLow > 0 {
-		p = append(p, oip.Parameter{Name: "accuracy_low", Value: oip.Float(r.AccuracyLow.Float())})
-	}
-	if r.Outcome == slo.Late {
-		p = append(p, oip.Parameter{Name: "late", Value: oip.Bool(true)})
-	}
-	if len(r.Failed) > 0 {
-		list := make([]int, len(r.Failed))
-		for i, f := range r.Failed {
-			list[i] = f.Item
-		}
-		p = append(p, oip.Parameter{Name: "failed_items", Value: oip.String(oip.FormatItems(list))},
-			oip.Parameter{Name: "failed_reason", Value: oip.String(fmt.Sprintf("item %d: %s", r.Failed[0].Item, publicText(r.Failed[0].Err)))})
-	}
-	return p
-}
-
-// mix returns the variant that ran, or a list such as "image:24,all:8" if several ran.
-func mix(m *modelpkg.Model, variants []int) string {
-	count := make([]int, len(m.Variants))
-	for _, v := range variants {
-		count[v]++
-	}
-	if first := variants[0]; count[first] == len(variants) {
-		return m.Variants[first].Name
-	}
-	var parts []string
-	for v, n := range count {
-		if n > 0 {
-			parts = append(parts, m.Variants[v].Name+":"+strconv.Itoa(n))
-		}
-	}
-	return strings.Join(parts, ",")
 }
 
 // factsUsual is how many facts an answer usually has: the seven above, floor, confidence and deadline.

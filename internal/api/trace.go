@@ -100,7 +100,7 @@ func (t *tracing) ran(m *modelpkg.Model, r *engine.Response, err error) {
 		}
 	}
 	if err == nil {
-		t.span.SetAttributes(attribute.String("mosel.variant", mix(m, r.Variants)),
+		t.span.SetAttributes(attribute.String("mosel.variant", taken(m, *r)),
 			attribute.Float64("mosel.expected_accuracy", r.ExpectedAccuracy.Float()), attribute.String("mosel.outcome", r.Outcome.String()))
 	}
 }

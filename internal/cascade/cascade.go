@@ -48,6 +48,9 @@ const (
 	pairsMax = 4
 	// gainMin is by how much a pair must lower the mean cost of a floor, as a share.
 	gainMin = 0.02
+	// worthMin is by how much some floor must cost more without a point, as a share, for
+	// the point to be offered.
+	worthMin = 0.02
 	// levels is the number of floors by which pairs are compared.
 	levels = 40
 	// SamplesMin is the least number of samples. With fewer, the rare errors that decide
@@ -120,13 +123,21 @@ func (o *Options) thresholds(pair point, pilot []int) (list []float64) {
 	return list
 }
 
-// short rounds a threshold to six digits, for people who read it.
+// short rounds a threshold to four digits, for people who read it; below 1, to three
+// digits of what it lacks to 1.
 func short(threshold float64) float64 {
-	x, err := strconv.ParseFloat(strconv.FormatFloat(threshold, 'g', 6, 64), 64)
-	if err != nil {
-		return threshold
+	if threshold > 0 && threshold < 1 {
+		return digits(1-digits(1-threshold, 3), 12)
 	}
-	return x
+	return digits(threshold, 4)
+}
+
+func digits(x float64, n int) float64 {
+	rounded, err := strconv.ParseFloat(strconv.FormatFloat(x, 'g', n, 64), 64)
+	if err != nil {
+		return x
+	}
+	return rounded
 }
 
 // scores returns the scores of a point for some samples, and how many it sends on.

@@ -126,66 +126,93 @@ func (o *Options) pairs(pilot []int) (pairs []point, spots [][]spot) {
 	return pairs, spots
 }
 
-// prune keeps the points that some floor needs, by the expected accuracies or by the
-// bounds of some level: those on a hull. If they take too many routes, it keeps those
-// that are on more hulls.
-func (o *Options) prune(c *modelpkg.Cascades) {
-	uses := make([]int, len(c.Points))
-	for level := range slo.ConfidenceLevels + 1 {
-		var spots []spot
+// plane is the spots of variants and points by the accuracies of a level.
+type plane struct{ variants, points []spot }
+
+// planes returns a plane for each level of confidence; the first is of the accuracies
+// that are planned with if no confidence is asked.
+func (o *Options) planes(c *modelpkg.Cascades) []plane {
+	list := make([]plane, slo.ConfidenceLevels+1)
+	for level := range list {
 		for _, v := range o.Variants {
 			accuracy := mean(v.Scores, all(len(v.Scores)))
 			if level > 0 {
 				accuracy = v.Low[level-1].Float()
 			}
-			spots = append(spots, spot{v.Cost, accuracy})
+			list[level].variants = append(list[level].variants, spot{v.Cost, accuracy})
 		}
-		var own []spot
 		for i := range c.Points {
 			p := &c.Points[i]
 			first, then := o.index(p.First), o.index(p.Then)
 			after, _ := o.After(first, then)
 			accuracy := p.Planned().Float()
 			if level > 0 {
-				accuracy = p.Accuracy.Bounds(modelpkg.CascadeBounds(c.Tested))[level-1].Float()
+				accuracy = c.Low(p)[level-1].Float()
 			}
-			own = append(own, spot{o.Variants[first].Cost + p.Share()*after, accuracy})
-		}
-		h := hull(append(spots, own...))
-		for i, s := range own {
-			if slices.Contains(h, s) {
-				uses[i]++
-			}
+			list[level].points = append(list[level].points, spot{o.Variants[first].Cost + p.Share()*after, accuracy})
 		}
 	}
-	c.Points = o.bound(c.Points, uses)
+	return list
 }
 
-// bound drops points that are not used, and the least used ones if there are too many.
-func (o *Options) bound(points []modelpkg.CascadePoint, uses []int) (kept []modelpkg.CascadePoint) {
-	order := all(len(points))
-	slices.SortStableFunc(order, func(a, b int) int { return uses[b] - uses[a] })
-	routes, keep, begun := 0, make([]bool, len(points)), map[[2]int]bool{}
-	for _, i := range order {
-		pair := [2]int{o.index(points[i].First), o.index(points[i].Then)}
-		takes, once := 1, 0
+// worth returns by how much floors cost more without a point at most, as a share, if the
+// kept points are offered.
+func worth(planes []plane, kept []int, point int) (most float64) {
+	for _, pl := range planes {
+		others := slices.Clone(pl.variants)
+		for _, i := range kept {
+			if i != point {
+				others = append(others, pl.points[i])
+			}
+		}
+		own := pl.points[point]
+		if more := costAt(hull(others), own.accuracy)/own.cost - 1; more > most {
+			most = more
+		}
+	}
+	return most
+}
+
+// prune keeps the points that some floor needs, with or without a confidence. It drops
+// one after the other the point that is worth least, as long as that is next to nothing
+// or the points take too many routes. Points that are nearly mixes of others make
+// planning slow.
+func (o *Options) prune(c *modelpkg.Cascades) {
+	planes, kept := o.planes(c), all(len(c.Points))
+	kept = slices.DeleteFunc(kept, func(i int) bool { return worth(planes, nil, i) <= 0 })
+	for len(kept) > 0 {
+		at, least := 0, math.Inf(1)
+		for k, i := range kept {
+			if w := worth(planes, kept, i); w < least {
+				at, least = k, w
+			}
+		}
+		if least >= worthMin && o.routes(c, kept) <= o.RoutesMax {
+			break
+		}
+		kept = slices.Delete(kept, at, at+1)
+	}
+	points := c.Points
+	c.Points = nil
+	for _, i := range kept {
+		c.Points = append(c.Points, points[i])
+	}
+}
+
+// routes returns how many routes some points take.
+func (o *Options) routes(c *modelpkg.Cascades, kept []int) (sum int) {
+	begun := map[[2]int]bool{}
+	for _, i := range kept {
+		pair := [2]int{o.index(c.Points[i].First), o.index(c.Points[i].Then)}
+		point, once := 1, 0
 		if o.Routes != nil {
-			takes, once = o.Routes(pair[0], pair[1])
+			point, once = o.Routes(pair[0], pair[1])
 		}
-		if !begun[pair] {
-			takes += once
-		}
-		if uses[i] == 0 || routes+takes > o.RoutesMax {
-			continue
-		}
-		routes, keep[i], begun[pair] = routes+takes, true, true
-	}
-	for i, p := range points {
-		if keep[i] {
-			kept = append(kept, p)
+		if sum += point; !begun[pair] {
+			sum, begun[pair] = sum+once, true
 		}
 	}
-	return kept
+	return sum
 }
 
 func (o *Options) index(name string) int {

@@ -30,11 +30,13 @@ type call struct {
 	sizes    slo.Sizes        // of every item, unless Mixed says more
 	own      [][]tensor.Shape // by item and input: the shapes before they were filled up; nil: no output follows them
 	outputs  []tensor.Tensor
-	texts    []gathered  // by output, with outputs; nil: one part brought all
-	variants []int       // of the model
-	kept     [][]keptRow // by item: what stages computed for its next step; nil: nothing. The loop's until the job has ended
-	failed   []ItemError // in the order of failure
-	err      error       // of the last failed batch
+	texts    []gathered     // by output, with outputs; nil: one part brought all
+	variants []int          // of the model
+	ran      slo.Modalities // of all steps that ran
+	taken    []taken        // by item, of a model with routes of several steps; else nil
+	kept     [][]keptRow    // by item: what stages computed for its next step; nil: nothing. The loop's until the job has ended
+	failed   []ItemError    // in the order of failure
+	err      error          // of the last failed batch
 	// answered means that the caller got its answer while a batch still ran. From then
 	// on the fields that result reads belong to the caller.
 	answered bool
@@ -72,9 +74,11 @@ func (c *call) deliver(p sched.Part, b *running, r partResult, first int) bool {
 	if c.variants == nil {
 		c.variants = make([]int, len(c.Items))
 	}
+	c.ran |= c.served.Model.Variants[b.core.variant].Modalities
 	for i := range p.Count {
 		c.variants[p.First+i] = b.core.variant
 	}
+	c.take(p, b, first)
 	for i, err := range r.errs {
 		if err != nil {
 			c.failed = append(c.failed, ItemError{Item: p.First + i, Err: err})
@@ -165,31 +169,12 @@ func (c *call) result() (Response, error) {
 	slices.SortFunc(c.failed, func(a, b ItemError) int { return a.Item - b.Item })
 	r := Response{Job: c.ids.Of(c.job), Outputs: c.outputs, Variants: c.variants, Failed: c.failed, ExpectedAccuracy: f.Expected, Outcome: f.Outcome,
 		Queue: c.started.Sub(c.arrived), Compute: c.compute, Started: c.started, Ended: c.ended}
-	for _, v := range c.variants {
-		r.Modalities |= c.served.Model.Variants[v].Modalities
-	}
+	r.Modalities, r.Routes = c.ran, c.routes()
 	r.AccuracyLow = f.Certified
 	if c.Objective.Confidence == 0 {
 		r.AccuracyLow = c.low()
 	}
 	return r, nil
-}
-
-// low returns a lower bound of the expected accuracy, by the variants that ran; 0 if one of
-// them has none.
-func (c *call) low() slo.Accuracy {
-	variants := c.served.current.Load().At(slo.ConfidenceShown).Variants()
-	var sum slo.Score
-	for _, v := range c.variants {
-		if variants[v].Accuracy == 0 {
-			return 0
-		}
-		sum += slo.Score(variants[v].Accuracy)
-	}
-	for _, f := range c.failed {
-		sum -= slo.Score(variants[c.variants[f.Item]].Accuracy)
-	}
-	return sum.Mean(len(c.variants) - len(c.failed))
 }
 
 // bytes returns the size of the items' tensors.

@@ -47,7 +47,7 @@ func withGate(s engine.Served) engine.Served {
 			Batches: []modelpkg.BatchProfile{{Items: 1, P50MS: ms}, {Items: 8, P50MS: 8 * ms}}})
 	}
 	s.Routes = []engine.Route{{Name: "gate", Accuracy: 985_000, Steps: []engine.Step{
-		{Variant: 0, Share: 0.5, Loss: 80_000, Gate: func(outputs []tensor.Tensor, row int) bool { return goesOn(outputs[0].Row(row)) }}, {Variant: 1}}}}
+		{Variant: 0, Share: 0.5, Loss: 80_000, Gate: func(outputs []tensor.Tensor, row int) (float64, bool) { return 0.5, goesOn(outputs[0].Row(row)) }}, {Variant: 1}}}}
 	return s
 }
 
@@ -416,7 +416,7 @@ func TestManyCallersBehindGates(t *testing.T) {
 
 // TestRouteMistakes has routes that cannot be served.
 func TestRouteMistakes(t *testing.T) {
-	gate := engine.Below(0.5)
+	gate := engine.Below(pair().Model, 0.5)
 	for name, c := range map[string]struct {
 		route engine.Route
 		want  string

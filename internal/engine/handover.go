@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"math"
 	"runtime/debug"
 	"slices"
 
@@ -168,14 +169,18 @@ func (w *worker) judge(b *running, results []itemResult) {
 		return
 	}
 	b.verdicts, b.fresh = make([]sched.Verdict, len(b.items)), make([][]keptRow, len(b.items))
+	b.confidence = slices.Repeat([]float64{math.NaN()}, len(b.items))
 	i := 0
 	for part, p := range b.dispatch.Parts {
 		gate := b.served.routing.gates[b.dispatch.Routes[part]]
 		for range p.Count {
 			r := results[i]
 			answered := (b.faulty == nil || b.faulty[i] == nil) && r.ran != nil && r.err == nil && (r.faults == nil || r.faults[r.row] == nil)
-			if answered && gate.goesOn != nil && w.asks(gate, r) {
-				b.verdicts[i], b.fresh[i] = sched.Next(gate.next), r.rowsOf(gate.keep)
+			if answered && gate.decide != nil {
+				confidence, on := w.asks(gate, r)
+				if b.confidence[i] = confidence; on {
+					b.verdicts[i], b.fresh[i] = sched.Next(gate.next), r.rowsOf(gate.keep)
+				}
 			}
 			i++
 		}
@@ -184,7 +189,7 @@ func (w *worker) judge(b *running, results []itemResult) {
 
 // asks has a gate decide about an item. If the gate panics, the item has no answer; the
 // others have.
-func (w *worker) asks(gate coreGate, r itemResult) (on bool) {
+func (w *worker) asks(gate coreGate, r itemResult) (confidence float64, on bool) {
 	defer func() {
 		if p := recover(); p != nil {
 			w.log.Error("a gate panicked", "panic", p, "stack", string(debug.Stack()))
@@ -192,10 +197,10 @@ func (w *worker) asks(gate coreGate, r itemResult) (on bool) {
 				r.faults = make([]error, r.outputs[0].Rows())
 			}
 			r.faults[r.row] = slo.E("", slo.KindInternal, "the gate that decides whether the item goes on panicked: %v", p)
-			on = false
+			confidence, on = math.NaN(), false
 		}
 	}()
-	return gate.goesOn(r.outputs, r.row)
+	return gate.decide(r.outputs, r.row)
 }
 
 // goOn reports whether one of the items from first on goes on.

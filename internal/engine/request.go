@@ -32,7 +32,8 @@ type Request struct {
 type Response struct {
 	Job              string          // the job's id, for Explain
 	Outputs          []tensor.Tensor // the model's outputs; first dimension = items, in the items' order
-	Variants         []int           // by item: the variant that ran it
+	Variants         []int           // by item: the variant that answered it
+	Routes           []RouteTaken    // by item: the route that it took; nil: no item took one of several steps
 	Modalities       slo.Modalities  // union over the variants that ran
 	Failed           []ItemError     // items without an answer, by index; their rows mean nothing
 	ExpectedAccuracy slo.Accuracy    // expected mean over the items with an answer

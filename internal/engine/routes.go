@@ -27,16 +27,26 @@ type Step struct {
 }
 
 // Gate reports whether an item goes on, from the outputs of a run: row is the item's.
-// Gates are called by several goroutines at the same time.
-type Gate func(outputs []tensor.Tensor, row int) bool
+// The confidence is that of the item's answer, for people; NaN if it has none. Gates are
+// called by several goroutines at the same time.
+type Gate func(outputs []tensor.Tensor, row int) (confidence float64, on bool)
 
-// Below is a gate on confidence: items go on if the largest number of their first
-// output is below a threshold.
-func Below(threshold float64) Gate {
-	return func(outputs []tensor.Tensor, row int) bool {
-		numbers := modelpkg.Floats(outputs[0], row)
-		return len(numbers) > 0 && slices.Max(numbers) < threshold
+// Below is a gate on confidence: items go on if that of their answer, as the model's
+// metric defines it, is below a threshold.
+func Below(m *modelpkg.Model, threshold float64) Gate {
+	return func(outputs []tensor.Tensor, row int) (float64, bool) {
+		confidence := m.Scoring.Confidence(modelpkg.Floats(outputs[0], row))
+		return confidence, !(confidence >= threshold)
 	}
+}
+
+// CascadesOf returns the cascades of a profile as routes.
+func CascadesOf(m *modelpkg.Model, p *modelpkg.Profile) (routes []Route) {
+	for _, c := range plan.CascadesOf(m, p) {
+		routes = append(routes, Route{Name: c.Name, Accuracy: c.Accuracy, Low: c.Low, Steps: []Step{
+			{Variant: c.First, Gate: Below(m, c.Point.Threshold), Share: c.Point.Share(), Loss: c.Loss}, {Variant: c.Then}}})
+	}
+	return routes
 }
 
 // coreVariant is a variant as the core knows it: one of the model's, or what is left of
@@ -49,7 +59,7 @@ type coreVariant struct {
 
 // coreGate is the gate of one of the core's routes.
 type coreGate struct {
-	goesOn Gate // nil: there is none
+	decide Gate // nil: there is none
 	next   int  // the core's route for items that go on
 	keep   []modelpkg.Intermediate
 }
@@ -140,7 +150,7 @@ func (r *routing) plan(s Served, variants []plan.Variant, steps [][]int) (err er
 			specs = append(specs, plan.RouteSpec{Name: route.Name, Variant: steps[i][k], Accuracy: route.Accuracy, Low: route.Low, Inner: k > 0,
 				Next: []plan.Branch{{Route: next, Share: step.Share, Loss: step.Loss}}})
 			next = len(r.gates)
-			r.gates = append(r.gates, coreGate{goesOn: step.Gate, next: specs[len(specs)-1].Next[0].Route, keep: r.keptAfter(s.Model, step.Variant, steps[i][k+1:])})
+			r.gates = append(r.gates, coreGate{decide: step.Gate, next: specs[len(specs)-1].Next[0].Route, keep: r.keptAfter(s.Model, step.Variant, steps[i][k+1:])})
 		}
 	}
 	r.planner, err = plan.New(variants, specs...)

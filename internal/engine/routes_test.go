@@ -83,7 +83,7 @@ func gated(t testing.TB, threshold float64, width int) engine.Served {
 		p.Stages = append(p.Stages, modelpkg.StageProfile{Name: s.Name, Batches: batches([]float64{1, 10, 0.1, 0.2}[i])})
 	}
 	return engine.Served{Model: m, Profile: p, Routes: []engine.Route{{Name: "text, then both", Accuracy: 940_000, Steps: []engine.Step{
-		{Variant: 0, Gate: engine.Below(threshold), Share: 0.5, Loss: 100_000}, {Variant: 1}}}}}
+		{Variant: 0, Gate: engine.Below(m, threshold), Share: 0.5, Loss: 100_000}, {Variant: 1}}}}}
 }
 
 // serveGated makes an engine on ONNX Runtime that counts runs.
@@ -199,7 +199,7 @@ func TestThreeSteps(t *testing.T) {
 		p.Variants = append(p.Variants, modelpkg.VariantProfile{Name: v.Name, Accuracy: modelpkg.AccuracyMean{Mean: 0.8},
 			Batches: []modelpkg.BatchProfile{{Items: 1, P50MS: ms}, {Items: 8, P50MS: 8 * ms}}})
 	}
-	on := engine.Below(2)
+	on := engine.Below(m, 2)
 	served := engine.Served{Model: m, Profile: p, Routes: []engine.Route{{Name: "cascade", Accuracy: 900_000,
 		Steps: []engine.Step{{Variant: 0, Gate: on, Share: 1}, {Variant: 1, Gate: on, Share: 1}, {Variant: 2}}}}}
 	rt := openORT(t)

@@ -262,7 +262,7 @@ func BenchmarkCascade(b *testing.B) {
 		served.Profile.Stages = append(served.Profile.Stages, modelpkg.StageProfile{Name: s.Name, Batches: []modelpkg.BatchProfile{{Items: 1, P50MS: ms}, {Items: 16, P50MS: 16 * ms}}})
 	}
 	served.Routes = []engine.Route{{Name: "image, then both", Accuracy: 949_000, Steps: []engine.Step{
-		{Variant: image, Gate: engine.Below(median(scores)), Share: 0.5}, {Variant: textImage}}}}
+		{Variant: image, Gate: engine.Below(m, median(scores)), Share: 0.5}, {Variant: textImage}}}}
 	engines := []*engine.Engine{serveFusion(b, served, rt, -1), serveFusion(b, served, rt, 0)}
 	var rates [2][]float64
 	var mix []int

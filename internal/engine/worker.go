@@ -112,14 +112,16 @@ type running struct {
 	keepMax  int                     // bytes
 	verdicts []sched.Verdict         // by item: what the gates decided; nil: there is no gate
 	fresh    [][]keptRow             // by item: what is newly kept
-	faulty   []error                 // by item: why it cannot run; nil: all can
-	results  []partResult            // by part of the dispatch
-	rows     []itemResult            // scratch space of compute, as are
-	order    []int                   // 0, 1, ... and
-	whole    ran                     // the run of all items
-	took     time.Duration
-	err      error  // of the whole batch: the instance was lost, or no part has a result
-	left     func() // ends its entry in Config.Work as abandoned; nil: not abandoned
+	// confidence is, by item, that of an answer that a gate has seen; NaN: no gate has.
+	confidence []float64
+	faulty     []error      // by item: why it cannot run; nil: all can
+	results    []partResult // by part of the dispatch
+	rows       []itemResult // scratch space of compute, as are
+	order      []int        // 0, 1, ... and
+	whole      ran          // the run of all items
+	took       time.Duration
+	err        error  // of the whole batch: the instance was lost, or no part has a result
+	left       func() // ends its entry in Config.Work as abandoned; nil: not abandoned
 }
 
 func (s *slot) run(e *Engine) {

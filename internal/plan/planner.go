@@ -71,14 +71,20 @@ func New(variants []Variant, routes ...RouteSpec) (*Planner, error) {
 }
 
 // bounded returns the planner with the bounds of a level as accuracies. Every mix of
-// routes keeps its bound, because the bounds of all routes hold together.
+// routes keeps its bound, because the bounds of all routes hold together. An item that
+// is answered before its route ends loses 1, the most that it can: what it really loses
+// is measured on the few samples that went on, and has no bound.
 func (p *Planner) bounded(level int) *Planner {
 	b := &Planner{variants: slices.Clone(p.variants), routes: slices.Clone(p.routes), all: p.all}
 	for i := range b.variants {
 		b.variants[i].Accuracy = b.variants[i].Low[level]
 	}
 	for i := range b.routes {
-		b.routes[i].Accuracy = b.routes[i].Low[level]
+		r := &b.routes[i]
+		r.Accuracy, r.Next = r.Low[level], slices.Clone(r.Next)
+		for k := range r.Next {
+			r.Next[k].Loss = slo.AccuracyUnit
+		}
 	}
 	return b
 }

@@ -108,7 +108,11 @@ func (r *Repository) load(dir string) (engine.Served, error) {
 		r.cfg.Log.Warn("users other than its owner may write a model package, and so decide what is run: chmod -R go-w "+dir,
 			"directory", dir, "path", path, "mode", mode)
 	}
-	return engine.Served{Model: m, Profile: profile}, nil
+	served := engine.Served{Model: m, Profile: profile}
+	if !r.cfg.NoCascades {
+		served.Routes = engine.CascadesOf(m, profile)
+	}
+	return served, nil
 }
 
 // writableByOthers are the permissions of all users but the owner to write.

@@ -44,6 +44,9 @@ type Config struct {
 	Device string
 	// Providers are those that graphs run on, see modelpkg.FindProfileOn.
 	Providers []modelpkg.Provider
+	// NoCascades serves only the variants of the models, and none of the cascades that
+	// their profiles have.
+	NoCascades bool
 	// Strict makes an error in one package an error of Open and Serve.
 	Strict bool
 	Log    *slog.Logger

@@ -263,9 +263,9 @@ func (c *Core) finishJob(j *job) {
 		if c.now > j.objective.Deadline {
 			f.Outcome = slo.Late
 		}
-		f.Expected = expected.Mean(n)
+		f.Expected = max(0, expected.Mean(n))
 		if j.objective.Confidence != 0 {
-			f.Certified = score.Mean(n)
+			f.Certified = max(0, score.Mean(n))
 		}
 	}
 	c.expiry.drop(j)

@@ -46,7 +46,7 @@ func (c *Core) judge(j *job, f Finish, route int, credit worth, verdicts []Verdi
 		for g := j.first; g != nil; g = g.other {
 			left += g.n
 		}
-		if left == 0 || !c.rebalance(o, 0) {
+		if left == 0 || !c.rebalance(o, worth{}, 0) {
 			c.giveUp(j, slo.Failed, slo.ReasonRuntime)
 			return
 		}
@@ -55,20 +55,19 @@ func (c *Core) judge(j *job, f Finish, route int, credit worth, verdicts []Verdi
 	c.finishJob(j)
 }
 
-// rebalance takes score out of a ledger if the floor of the job can still be kept. If
+// rebalance takes the worth of items out of a ledger if the floor of the job can still be kept. If
 // the ledger's pending items cannot make up for it, it lowers the goals of groups that
 // are above the floor. If it returns false, nothing has changed.
-func (c *Core) rebalance(j *job, without slo.Score) bool {
+func (c *Core) rebalance(j *job, without worth, items int) bool {
 	best := j.planner.MaxAccuracy(j.allowed)
-	over := j.goal - (j.committed - without) - best.Times(j.waiting)
+	over := j.goal - (j.committed - without.planned.Times(items)) - best.Times(j.waiting)
 	if over > 0 {
 		if over > j.spare() {
 			return false
 		}
 		j.goal -= over
 	}
-	j.committed -= without
-	j.expected -= without
+	j.commit(without, -items)
 	return true
 }
 
@@ -107,11 +106,11 @@ func (j *job) spare() (sum slo.Score) {
 // holds whatever the gates decide, because it is the mean over their decisions. Only an
 // item that is answered before its route ends scores less, by loss.
 type onward struct {
-	ledger   *job         // of the original group
-	route    int          // that they take now
-	credit   worth        // of the route that they started
-	loss     slo.Accuracy // if the step before answers them
-	answered int          // variant of that step; -1: it gives no answer
+	ledger   *job  // of the original group
+	route    int   // that they take now
+	credit   worth // of the route that they started
+	loss     worth // if the step before answers them
+	answered int   // variant of that step; -1: it gives no answer
 }
 
 // ledger returns the ledger that accounts for a group's items.
@@ -149,7 +148,8 @@ func (c *Core) goOn(j *job, f Finish, route, to int, credit worth) *job {
 	if !ok {
 		panic("sched: items of route " + from.Name + " go on with a route that is not in its Next")
 	}
-	k := onward{ledger: j.ledger(), route: to, credit: credit, loss: branch.Loss, answered: f.Variant}
+	planned, _ := j.planner.Routes()[route].Branch(to)
+	k := onward{ledger: j.ledger(), route: to, credit: credit, loss: worth{planned.Loss, branch.Loss}, answered: f.Variant}
 	if from.Silent {
 		k.answered = -1
 	}
@@ -196,7 +196,7 @@ func (c *Core) answerEarly(j *job) bool {
 // before, if the job's floor allows it.
 func (c *Core) settleFor(j *job, items int) bool {
 	o := j.onward
-	if o.answered < 0 || !c.rebalance(o.ledger, o.loss.Times(items)) {
+	if o.answered < 0 || !c.rebalance(o.ledger, o.loss, items) {
 		return false
 	}
 	outcome := slo.OnTime

@@ -45,6 +45,8 @@ type Config struct {
 	ModelsDir string
 	// Only names the packages of ModelsDir to serve; nil serves all.
 	Only []string
+	// NoCascades serves only the variants of the models.
+	NoCascades bool
 	// Device names the profile to plan by; "" finds it, see modelpkg.FindProfile.
 	Device string
 	// Strict makes an error in one package an error of New and Warm; else the others
@@ -185,7 +187,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, registry: obs.Registry(), failed: make(chan error, 3), grpcStopped: make(chan struct{}), turn: make(chan struct{}, 1)}
 	s.life, s.endLife = context.WithCancel(context.Background())
 	var err error
-	s.models, err = repository.Open(repository.Config{Dir: cfg.ModelsDir, Only: cfg.Only, Device: cfg.Device, Providers: cfg.Providers, Strict: cfg.Strict,
+	s.models, err = repository.Open(repository.Config{Dir: cfg.ModelsDir, Only: cfg.Only, Device: cfg.Device, Providers: cfg.Providers, NoCascades: cfg.NoCascades, Strict: cfg.Strict,
 		Log: cfg.Log, Work: cfg.Work})
 	if err != nil {
 		return nil, err

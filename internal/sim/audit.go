@@ -46,6 +46,7 @@ type itemState struct {
 	answered int          // the variant of the step before
 	silent   bool         // that step gave no answer
 	loss     slo.Accuracy // by how much that step's answer is less accurate
+	meanLoss slo.Accuracy // the same by expected accuracies
 }
 
 func newAudit(cfg Config) *audit {
@@ -251,7 +252,8 @@ func (a *audit) judge(d sched.Dispatch, e sched.Done) {
 				s := &a.jobs[p.Job].items[k]
 				from := a.models[d.Model].Planner.Routes()[d.Routes[i]]
 				branch, _ := from.Branch(to)
-				s.onward, s.running, s.route, s.loss, s.silent, s.answered = true, false, to, branch.Loss, from.Silent, d.Variant
+				certain, _ := a.models[d.Model].Planner.At(a.jobs[p.Job].Objective.Confidence).Routes()[d.Routes[i]].Branch(to)
+				s.onward, s.running, s.route, s.loss, s.meanLoss, s.silent, s.answered = true, false, to, certain.Loss, branch.Loss, from.Silent, d.Variant
 			}
 		}
 		at += p.Count
@@ -305,7 +307,7 @@ func (a *audit) finish(f sched.Finish, now slo.Instant) error {
 			if early {
 				anyEarly = true
 				s.credit -= s.loss
-				s.mean -= s.loss
+				s.mean -= s.meanLoss
 				j.score -= slo.Score(s.loss)
 			}
 			j.expects += slo.Score(s.credit)
@@ -332,9 +334,9 @@ func (a *audit) finishJob(f sched.FinishJob) error {
 	}
 	var certified slo.Accuracy
 	if j.Objective.Confidence != 0 {
-		certified = j.expects.Mean(j.ran)
+		certified = max(0, j.expects.Mean(j.ran))
 	}
-	if j.ran != len(j.items)-j.failed || f.Expected != j.means.Mean(j.ran) || f.Certified != certified || j.expects < j.Objective.Floor.Times(j.ran) {
+	if j.ran != len(j.items)-j.failed || f.Expected != max(0, j.means.Mean(j.ran)) || f.Certified != certified || j.expects < j.Objective.Floor.Times(j.ran) {
 		return fmt.Errorf("I-5: job %d of %d items ends %v with %d run, %v expected and %v certified; they score %d, its floor is %v",
 			f.Job, len(j.items), f.Outcome, j.ran, f.Expected, f.Certified, j.expects, j.Objective.Floor)
 	}
