@@ -52,7 +52,7 @@ func TestCertifiedFloors(t *testing.T) {
 				if level > 0 {
 					shown, _ = slo.ConfidenceOf(level)
 				}
-				low := profile.Variants[i].Accuracy.Bounds(len(m.Variants))[shown-1].Float()
+				low := profile.Variants[i].Accuracy.Bounds(profile.VariantBounds(m))[shown-1].Float()
 				if answer.ExpectedAccuracy != v.Accuracy.Mean || answer.AccuracyLow != low || level > 0 && low < floor {
 					t.Errorf("%s at %v ran %s: expected %v, at least %v; the profile has %v and %v", url, level, v.Name, answer.ExpectedAccuracy, answer.AccuracyLow, v.Accuracy.Mean, low)
 				}
