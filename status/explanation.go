@@ -44,6 +44,8 @@ type Explanation struct {
 	RetryAfterMS *float64 `json:"retry_after_ms,omitempty"`
 	Best         *float64 `json:"best,omitempty"` // if refused: the highest accuracy that was possible
 
+	// Cascades are those that its items ran on.
+	Cascades []Cascade `json:"cascades,omitempty"`
 	// Batches are the batches that its items ran in, in order. Of many batches only the
 	// first ones and the latest are listed.
 	Batches []JobBatch `json:"batches"`
@@ -51,6 +53,25 @@ type Explanation struct {
 	BatchesLeftOut int `json:"batches_left_out"`
 	// Alternatives are all variants of the model.
 	Alternatives []Alternative `json:"alternatives"`
+}
+
+// Cascade says what the gate of a cascade decided on a job's items: those whose answer
+// has a confidence below the threshold went on to the next variant.
+type Cascade struct {
+	Name          string  `json:"name"`
+	Threshold     float64 `json:"threshold,omitempty"`
+	ProfiledShare float64 `json:"profiled_share"` // of items that go on
+	Items         int     `json:"items"`          // that ran on its first variant
+	WentOn        int     `json:"went_on"`
+	// Judged are the first of these items.
+	Judged []Judged `json:"judged"`
+}
+
+// Judged is what a gate decided on an item.
+type Judged struct {
+	Item       int     `json:"item"`
+	Confidence float64 `json:"confidence"`
+	WentOn     bool    `json:"went_on"`
 }
 
 // Requests are the requests with one client id. Several clients may use the same id,

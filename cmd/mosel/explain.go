@@ -126,6 +126,9 @@ func explanationPage(e status.Explanation, width int, color bool) string {
 	p.line("")
 	p.asked(e)
 	p.times(e)
+	for _, c := range e.Cascades {
+		p.cascade(c)
+	}
 	if len(e.Batches) > 0 {
 		p.line("")
 		p.line("%s", p.styled(bold, "batches"))
@@ -236,6 +239,29 @@ func (p *page) batch(b status.JobBatch, items int) {
 			mark, line = "→ ", p.styled(bold, line)
 		}
 		p.line("%15s%s%s", "", mark, line)
+	}
+}
+
+// judgedShown is how many items of a cascade a page shows.
+const judgedShown = 12
+
+// cascade shows which items stopped on a cascade and which went on.
+func (p *page) cascade(c status.Cascade) {
+	p.listed(p.heading("cascade")+" ", ", ", p.styled(cyan, c.Name), fmt.Sprintf("%d of %s went on", c.WentOn, counted(c.Items, "item")),
+		fmt.Sprintf("%.1f %% do in the profile", 100*c.ProfiledShare))
+	var told []string
+	for _, j := range c.Judged[:min(len(c.Judged), judgedShown)] {
+		if j.WentOn {
+			told = append(told, fmt.Sprintf("item %d went on: confidence %.4g, below %.4g", j.Item, j.Confidence, c.Threshold))
+		} else {
+			told = append(told, fmt.Sprintf("item %d stopped: confidence %.4g, not below %.4g", j.Item, j.Confidence, c.Threshold))
+		}
+	}
+	if left := c.Items - len(told); left > 0 && told != nil {
+		told = append(told, counted(left, "more item"))
+	}
+	for _, line := range told {
+		p.wrapped(17, dim, line)
 	}
 }
 

@@ -16,6 +16,8 @@ type Route struct {
 	Steps    []Step       // two or more
 	Accuracy slo.Accuracy // expected of an item that takes the route
 	Low      slo.Bounds   // of Accuracy; zeros: none are known
+	// Threshold is that of the first gate, for people; 0: it has none.
+	Threshold float64
 }
 
 // Step is a step of a route. The last one has only a variant.
@@ -43,7 +45,7 @@ func Below(m *modelpkg.Model, threshold float64) Gate {
 // CascadesOf returns the cascades of a profile as routes.
 func CascadesOf(m *modelpkg.Model, p *modelpkg.Profile) (routes []Route) {
 	for _, c := range plan.CascadesOf(m, p) {
-		routes = append(routes, Route{Name: c.Name, Accuracy: c.Accuracy, Low: c.Low, Steps: []Step{
+		routes = append(routes, Route{Name: c.Name, Accuracy: c.Accuracy, Low: c.Low, Threshold: c.Point.Threshold, Steps: []Step{
 			{Variant: c.First, Gate: Below(m, c.Point.Threshold), Share: c.Point.Share(), Loss: c.Loss}, {Variant: c.Then}}})
 	}
 	return routes
@@ -147,8 +149,12 @@ func (r *routing) plan(s Served, variants []plan.Variant, steps [][]int) (err er
 		next := steps[i][len(route.Steps)-1]
 		for k := len(route.Steps) - 2; k >= 0; k-- {
 			step := route.Steps[k]
-			specs = append(specs, plan.RouteSpec{Name: route.Name, Variant: steps[i][k], Accuracy: route.Accuracy, Low: route.Low, Inner: k > 0,
-				Next: []plan.Branch{{Route: next, Share: step.Share, Loss: step.Loss}}})
+			spec := plan.RouteSpec{Name: route.Name, Variant: steps[i][k], Accuracy: route.Accuracy, Low: route.Low, Inner: k > 0}
+			if k == 0 {
+				spec.Threshold = route.Threshold
+			}
+			spec.Next = []plan.Branch{{Route: next, Share: step.Share, Loss: step.Loss}}
+			specs = append(specs, spec)
 			next = len(r.gates)
 			r.gates = append(r.gates, coreGate{decide: step.Gate, next: specs[len(specs)-1].Next[0].Route, keep: r.keptAfter(s.Model, step.Variant, steps[i][k+1:])})
 		}

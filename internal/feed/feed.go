@@ -28,6 +28,9 @@ type Step struct {
 	// name. Either may be empty.
 	Request, Client string
 	Model           *Model // for Serve and Replan
+	// Confidence is, for the Done of a batch with gates, the confidence of the answers
+	// that gates have judged, by item of the batch; NaN for the others. Nil: none.
+	Confidence []float64
 }
 
 // Model describes a served model, as its driver knows it. It does not change.

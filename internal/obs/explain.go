@@ -50,7 +50,7 @@ func (o *Observer) Explain(id string) (status.Explanation, bool) {
 		s.Batches = append(s.Batches, told)
 	}
 	s.BatchesLeftOut = j.Batches - len(s.Batches)
-	s.Alternatives = e.alternatives()
+	s.Cascades, s.Alternatives = e.cascadesOf(), e.alternatives()
 	return s, true
 }
 

@@ -53,6 +53,8 @@ type metrics struct {
 	variantBusy, runtimeErrors  *prometheus.CounterVec
 	modelInfo                   *prometheus.GaugeVec
 	variantAccuracy, scale      *prometheus.GaugeVec
+	judged, wentOn              *prometheus.CounterVec
+	share                       *prometheus.GaugeVec
 	queueItems, queueRunning    *prometheus.GaugeVec
 	queueJobs, queueBytes       *prometheus.GaugeVec
 	itemsMax, jobsMax, bytesMax prometheus.Gauge
@@ -66,6 +68,7 @@ var (
 	byModel    = []string{"model", "version"}
 	byVariant  = []string{"model", "version", "variant"}
 	byInstance = []string{"instance"}
+	byCascade  = []string{"model", "version", "cascade"}
 )
 
 // collector is everything that an observer counts, as one collector. So a scrape can
@@ -135,6 +138,10 @@ func newMetrics(cfg Config) (*metrics, error) {
 		variantBusy:   m.counter("variant_busy_seconds_total", "Time that batches of the variant took.", byVariant...),
 		runtimeErrors: m.counter("runtime_errors_total", "Batches that the runtime failed to run, or some of whose items it did.", byVariant...),
 
+		judged: m.counter("cascade_items_total", "Items whose answer the gate of a cascade has judged.", byCascade...),
+		wentOn: m.counter("cascade_went_on_total", "Items that the gate of a cascade sent on to its next variant.", byCascade...),
+		share:  m.gauge("cascade_profiled_share", "Share of items that go on, as profiled.", byCascade...),
+
 		modelInfo:       m.gauge("model_info", "1 for every model that is served.", append(byModel[:2:2], "digest")...),
 		variantAccuracy: m.gauge("variant_accuracy", "Accuracy of the variant as profiled.", byVariant...),
 		scale:           m.gauge("variant_time_scale", "Time of the variant's batches as of late, over the profile's.", byVariant...),
@@ -170,14 +177,14 @@ func (s *metrics) drop(labels prometheus.Labels) {
 	s.dropGauges(labels)
 	for _, v := range []interface {
 		DeletePartialMatch(prometheus.Labels) int
-	}{s.jobs, s.items, s.right, s.queued, s.compute, s.duration, s.margin, s.slack, s.batchItems, s.batchRatio, s.variantBusy, s.runtimeErrors} {
+	}{s.jobs, s.items, s.right, s.queued, s.compute, s.duration, s.margin, s.slack, s.batchItems, s.batchRatio, s.variantBusy, s.runtimeErrors, s.judged, s.wentOn} {
 		v.DeletePartialMatch(labels)
 	}
 }
 
 // dropGauges removes what holds only for a served model.
 func (s *metrics) dropGauges(labels prometheus.Labels) {
-	for _, v := range []*prometheus.GaugeVec{s.modelInfo, s.variantAccuracy, s.scale, s.queueItems, s.queueRunning, s.queueJobs, s.queueBytes} {
+	for _, v := range []*prometheus.GaugeVec{s.modelInfo, s.variantAccuracy, s.scale, s.share, s.queueItems, s.queueRunning, s.queueJobs, s.queueBytes} {
 		v.DeletePartialMatch(labels)
 	}
 }

@@ -15,7 +15,8 @@ type model struct {
 	*feed.Model
 	metrics  *metrics
 	variants []variant
-	shared   bool // the same version is, or was, served under another number
+	cascades map[int]cascade // by route
+	shared   bool            // the same version is, or was, served under another number
 	all      record.Totals
 	recent   [2]recent
 	reasons  map[slo.Reason]int // for jobs that did not run to their end
@@ -87,6 +88,7 @@ func newModel(i *feed.Model, s *metrics) *model {
 			scaleGauge: s.scale.WithLabelValues(i.Name, i.Version, v.Name)})
 		m.variants[n].scaleGauge.Set(scale)
 	}
+	m.cascades = newCascades(i, s)
 	return m
 }
 

@@ -205,6 +205,9 @@ func (o *Observer) Step(s *feed.Step) {
 	if o.broken {
 		return
 	}
+	if done, ok := s.Event.(sched.Done); ok && done.Verdicts != nil {
+		o.judge(done, s.Confidence)
+	}
 	o.arriving = s
 	if err := o.tracker.Step(s.At, s.Event, s.Actions); err != nil {
 		o.fail(err)

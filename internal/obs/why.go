@@ -123,6 +123,8 @@ func (e *explaining) alternative(v int) string {
 		return fmt.Sprintf("ran %d of %d items: a gate sent them on", e.ran[v], j.Items)
 	case variant.Sizes != 0 && !e.runnable.Has(v) && !variant.Inner:
 		return "is for items of other sizes"
+	case e.ran[v] > 0 && e.gated(v) != "":
+		return fmt.Sprintf("answered %d of %d items: %s", e.ran[v], j.Items, e.gated(v))
 	case e.ran[v] > 0:
 		return e.whyRun(v)
 	case e.running[v] > 0:

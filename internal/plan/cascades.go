@@ -58,7 +58,7 @@ func withCascades(m *modelpkg.Model, p *modelpkg.Profile, variants []Variant) ([
 				next, variants = len(variants), append(variants, rest)
 			}
 		}
-		routes = append(routes, RouteSpec{Name: c.Name, Variant: c.First, Accuracy: c.Accuracy, Low: c.Low,
+		routes = append(routes, RouteSpec{Name: c.Name, Variant: c.First, Accuracy: c.Accuracy, Low: c.Low, Threshold: c.Point.Threshold,
 			Next: []Branch{{Route: next, Share: c.Point.Share(), Loss: c.Loss}}})
 	}
 	return variants, routes, nil

@@ -22,6 +22,9 @@ type Route struct {
 	// Next is where the gate after the first step sends items; the others are answered.
 	// Nil: there is no gate, and all are answered.
 	Next []Branch
+	// Threshold is the confidence below which the gate sends items on, for people; 0 if
+	// the gate has none.
+	Threshold float64
 	// Inner routes are only reached through gates: no job starts on one.
 	Inner bool
 	// Silent means that the first step's outputs are no answer: an item cannot stop
@@ -50,6 +53,8 @@ type RouteSpec struct {
 	Next     []Branch
 	Inner    bool
 	Silent   bool
+
+	Threshold float64
 }
 
 // TailPerItem returns the expected time of an item, in ns, after the first step of the
@@ -79,7 +84,7 @@ func (p *Planner) addRoute(s RouteSpec) error {
 		return fmt.Errorf("route %s runs variant %d of %d", s.Name, s.Variant, len(p.variants))
 	}
 	v := p.variants[s.Variant]
-	r := Route{Name: s.Name, Variant: s.Variant, Modalities: v.Modalities, Accuracy: s.Accuracy, Low: s.Low, Curve: v.Curve, sizes: v.Sizes, Next: s.Next, Inner: s.Inner, Silent: s.Silent}
+	r := Route{Name: s.Name, Variant: s.Variant, Modalities: v.Modalities, Accuracy: s.Accuracy, Low: s.Low, Curve: v.Curve, sizes: v.Sizes, Next: s.Next, Inner: s.Inner, Silent: s.Silent, Threshold: s.Threshold}
 	share := 0.0
 	for i, b := range s.Next {
 		if b.Route < 0 || b.Route >= len(p.routes) {

@@ -5,6 +5,8 @@
 package record
 
 import (
+	"math"
+	"slices"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/sched"
@@ -27,6 +29,10 @@ type Job struct {
 	// client's own name for the request, and the client's name.
 	Request, Sender string
 
+	// Gated is what gates decided on the job's items, by route, in the order in which
+	// they were first taken.
+	Gated []Gated
+
 	left     int // items not finished
 	accepted int // of these, items answered by a batch that just ended
 	// Most jobs have one share of one batch. The record has room for that.
@@ -38,6 +44,40 @@ type Job struct {
 type Ran struct {
 	Variant int
 	Items   int
+}
+
+// Gated is what the gate of a route decided on a job's items.
+type Gated struct {
+	Route int
+	Items int // that the gate has judged
+	On    int // of these, that it sent on
+	// Judged are the first JudgedMax of these items whose confidence is known.
+	Judged []Judged
+}
+
+// Judged is what a gate decided on an item.
+type Judged struct {
+	Item       int
+	Confidence float64 // of its answer
+	On         bool
+}
+
+// JudgedMax bounds the items in a Gated.
+const JudgedMax = 32
+
+// Judge records the decision of a route's gate on an item.
+func (j *Job) Judge(route int, d Judged) {
+	at := slices.IndexFunc(j.Gated, func(g Gated) bool { return g.Route == route })
+	if at < 0 {
+		at, j.Gated = len(j.Gated), append(j.Gated, Gated{Route: route})
+	}
+	g := &j.Gated[at]
+	if g.Items++; d.On {
+		g.On++
+	}
+	if len(g.Judged) < JudgedMax && !math.IsNaN(d.Confidence) {
+		g.Judged = append(g.Judged, d)
+	}
 }
 
 // Share is a job's part of a batch.

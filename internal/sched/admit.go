@@ -138,7 +138,33 @@ func (c *Core) tardiness(j *job) time.Duration {
 // and the work queued before it. It is negative if the job would be on time.
 func (c *Core) waitBefore(j *job) time.Duration {
 	before, _ := c.pool(j).around(j)
-	return time.Duration(int64(c.now) + int64(c.busyTime(c.pool(j))) + before + c.batchingDelay(j, before) - int64(j.latest))
+	return time.Duration(int64(c.now)+int64(c.busyTime(c.pool(j)))+before+c.batchingDelay(j, before)-int64(j.latest)) + c.moreOnward(j)
+}
+
+// onwardDeviations is how many standard deviations more items than expected may go on
+// behind gates without making an admitted job late.
+const onwardDeviations = 2
+
+// moreOnward returns how much longer a new job may take than expected because more of
+// its items than expected go on: their number has a binomial distribution. A job of one
+// item is admitted with time for its longest path.
+func (c *Core) moreOnward(j *job) time.Duration {
+	m := c.models[j.model]
+	if m.tails == nil || j.objective.Deadline == slo.Never {
+		return 0
+	}
+	more := 0.0
+	for r, x := range j.strategy {
+		if x == 0 {
+			continue
+		}
+		for _, b := range m.Planner.Routes()[r].Next {
+			items := float64(x)
+			more += min(onwardDeviations*math.Sqrt(items*b.Share*(1-b.Share)), items*(1-b.Share)) * m.perItem(b.Route)
+		}
+	}
+	expected, longest := c.lengths(j)
+	return max(longest, expected+time.Duration(more)/time.Duration(m.pool.slotsOr1())) - max(longest, expected)
 }
 
 // batchingDelay returns the extra time for sharing a batch, given the work that is
@@ -188,8 +214,15 @@ func (c *Core) latestStart(j *job) slo.Instant {
 
 // shortest returns a lower bound of the time that the job's pending items need.
 func (c *Core) shortest(j *job) time.Duration {
+	expected, longest := c.lengths(j)
+	return max(longest, expected)
+}
+
+// lengths returns the expected time of the job's pending items on all slots together, and
+// the time of the longest path of one of them.
+func (c *Core) lengths(j *job) (expected, longest time.Duration) {
 	m := c.models[j.model]
-	var total, longest time.Duration
+	var total time.Duration
 	for r, x := range j.strategy {
 		if x == 0 {
 			continue
@@ -197,7 +230,7 @@ func (c *Core) shortest(j *job) time.Duration {
 		total += time.Duration(m.routeTime(r, x))
 		longest = max(longest, c.longest(m, r))
 	}
-	return max(longest, total/time.Duration(m.pool.slotsOr1()))
+	return total / time.Duration(m.pool.slotsOr1()), longest
 }
 
 // work returns the time, for all slots together, that the job's pending items add to

@@ -25,10 +25,10 @@ func TestOptionsFollowFailedItems(t *testing.T) {
 func TestSomeItemsAreAnsweredEarly(t *testing.T) {
 	c := newCore(t, plan.PolicyAggressive, scriptModel(t, "m", true, false))
 	step(t, c, 0, sched.InstanceUp{Instance: 0})
-	step(t, c, 0, arrive(1, 0, 12, want(960_000, 47*ms, slo.LateDrop)))
-	step(t, c, 5*ms, sched.Done{Batch: 1, Took: 5 * ms, Verdicts: verdicts("naaa")})
-	step(t, c, 10*ms, sched.Done{Batch: 2, Took: 5 * ms, Verdicts: verdicts("naaa")})
-	for _, a := range step(t, c, 15*ms, sched.Done{Batch: 3, Took: 5 * ms, Verdicts: verdicts("nnaa")}) {
+	step(t, c, 0, arrive(1, 0, 12, want(960_000, 67*ms, slo.LateDrop)))               // 40.5 ms are expected, 66 if six items go on
+	step(t, c, 25*ms, sched.Done{Batch: 1, Took: 5 * ms, Verdicts: verdicts("naaa")}) // 20 ms late
+	step(t, c, 30*ms, sched.Done{Batch: 2, Took: 5 * ms, Verdicts: verdicts("naaa")})
+	for _, a := range step(t, c, 35*ms, sched.Done{Batch: 3, Took: 5 * ms, Verdicts: verdicts("nnaa")}) {
 		if f, ok := a.(sched.FinishJob); ok {
 			t.Errorf("the job ends %v (%v); three items take 26 ms of the 32 that are left, and with one early answer it scores 0.9658, its floor is 0.96", f.Outcome, f.Reason)
 		}
@@ -76,5 +76,31 @@ func TestFloorAfterFailedItems(t *testing.T) {
 	step(t, c, 30*ms, sched.Done{Batch: 1, Took: 30 * ms, Verdicts: []sched.Verdict{sched.Fail, sched.Fail}})
 	if n := c.Counts().Running; n > 0 {
 		t.Errorf("%d items run: two at 0.99 would be late, and at 0.9 they would end below the floor of 0.93", n)
+	}
+}
+
+// TestAdmissionLeavesTimeForItemsThatGoOn has jobs with a gate. One item needs time for both
+// steps. Of twelve items three are expected to go on, and there must be time for six; of
+// 100 items 25, and there must be time for 34.
+func TestAdmissionLeavesTimeForItemsThatGoOn(t *testing.T) {
+	for _, c := range []struct {
+		items    int
+		deadline time.Duration
+		want     bool
+	}{
+		{1, 11 * ms, false}, {1, 12 * ms, true}, // 2 ms, and 10 ms for the second step
+		{12, 65 * ms, false}, {12, 66 * ms, true}, // 15 ms, and 8.5 ms for each that goes on
+		{100, 410 * ms, false}, {100, 415 * ms, true}, // 125 ms, and 8.5 ms for 33.7 items
+	} {
+		core := newCore(t, plan.PolicyAggressive, scriptModel(t, "m", true, false))
+		step(t, core, 0, sched.InstanceUp{Instance: 0})
+		admitted := false
+		for _, a := range step(t, core, 0, arrive(1, 0, c.items, want(970_000, c.deadline, slo.LateDrop))) {
+			_, ran := a.(sched.Dispatch)
+			admitted = admitted || ran
+		}
+		if admitted != c.want {
+			t.Errorf("%d items within %v: admitted %v", c.items, c.deadline, admitted)
+		}
 	}
 }

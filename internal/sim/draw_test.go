@@ -239,11 +239,32 @@ func withRoutes(t testing.TB, rng *rand.Rand, p *plan.Planner, inner bool) *plan
 		s.Low = bounds(rng, s.Accuracy)
 		routes = append(routes, s)
 	}
+	if rng.IntN(2) == 0 {
+		routes = append(routes, points(rng, variants)...)
+	}
 	p, err := plan.New(variants, routes...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// points draws the points of a cascade of two variants: the more items go on, the more
+// accurate they are.
+func points(rng *rand.Rand, variants []plan.Variant) (list []plan.RouteSpec) {
+	first, then := rng.IntN(len(variants)), rng.IntN(len(variants))
+	low, high := variants[first].Accuracy, variants[then].Accuracy
+	if variants[first].Inner || low >= high {
+		return nil
+	}
+	share := 0.0
+	for i := range 1 + rng.IntN(6) {
+		share += (1 - share) * 0.4 * rng.Float64()
+		a := high - slo.Accuracy(float64(high-low)*math.Pow(1-share, 3))
+		list = append(list, plan.RouteSpec{Name: fmt.Sprint("c", i), Variant: first, Accuracy: a, Low: bounds(rng, a),
+			Next: []plan.Branch{{Route: then, Share: share, Loss: min(a, slo.Accuracy(rng.IntN(600_000)))}}})
+	}
+	return list
 }
 
 // leftOf draws what is left of a variant after others: the same in less time.
