@@ -93,7 +93,7 @@ func (b *builder) client(c clientSpec) {
 		return
 	}
 	out := Client{Name: c.name.Text, Share: c.share, Model: m, Process: c.process.value, Shape: c.shape.value, Sizes: c.sizes.value,
-		Floors: c.floors.value, Slack: c.deadline.value.slack, AllFirst: c.deadline.value.allFirst, Late: c.late.value}
+		Floors: c.floors.value, Slack: c.deadline.value.slack, AllFirst: c.deadline.value.allFirst, Late: c.late.value, Confidence: c.confidence.value}
 	if !c.process.place.Given() {
 		out.Process = workload.Poisson
 	}
@@ -195,7 +195,7 @@ func (b *builder) planned(spec modelSpec, precision setting[string]) (Model, err
 func classes(kinds []Kind, p *plan.Planner) (list []sched.Residence, err error) {
 	alike := true
 	for _, k := range kinds {
-		r := sched.Residence{Variants: p.All()}
+		r := sched.Residence{Variants: 1<<len(p.Variants()) - 1}
 		if k.Speed != 1 {
 			alike = false
 			for _, v := range p.Variants() {

@@ -29,13 +29,17 @@ const batchDefault = 32
 
 func (r *reader) model(n *yaml.Node) modelSpec {
 	m := modelSpec{place: strictyaml.PlaceOf(n), batch: batchDefault}
-	var file, pkg, device strictyaml.Word
+	var file, pkg, device, cascades strictyaml.Word
 	var inline *yaml.Node
 	r.Mapping(n, "a model", append(m.fields(r, &inline),
 		strictyaml.Required("name", r.Into(&m.name, "a model's name")),
 		strictyaml.Optional("file", r.Into(&file, "file")),
 		strictyaml.Optional("package", r.Into(&pkg, "package")),
 		strictyaml.Optional("device", r.Into(&device, "device")),
+		strictyaml.Optional("cascades", func(n *yaml.Node) {
+			cascades = r.Text(n, "cascades")
+			r.OneOf(cascades, "cascades", "find", "off")
+		}),
 	))
 	given := 0
 	for _, g := range []bool{file.Given(), pkg.Given(), inline != nil} {
@@ -49,7 +53,7 @@ func (r *reader) model(n *yaml.Node) modelSpec {
 	case file.Given():
 		r.modelFile(file, &m)
 	case pkg.Given():
-		r.modelPackage(pkg, device, &m)
+		r.modelPackage(pkg, device, &m, cascades.Text == "off")
 	default:
 		m.read(r, inline)
 	}
@@ -107,7 +111,7 @@ func (r *reader) modelFile(file strictyaml.Word, m *modelSpec) {
 }
 
 // modelPackage reads a model's numbers from a profile in its package.
-func (r *reader) modelPackage(pkg, device strictyaml.Word, m *modelSpec) {
+func (r *reader) modelPackage(pkg, device strictyaml.Word, m *modelSpec, without bool) {
 	loaded, err := modelpkg.Load(filepath.Join(r.dir, filepath.FromSlash(pkg.Text)))
 	if err != nil {
 		r.At(pkg.Place, "package %s: %v", pkg.Text, err)
@@ -125,7 +129,10 @@ func (r *reader) modelPackage(pkg, device strictyaml.Word, m *modelSpec) {
 	}
 	m.modalities, m.batch, m.variants = loaded.ModalityNames(), loaded.Limits.BatchItemsMax, planner.Variants()
 	routes := planner.Routes()
-	for _, route := range routes[len(m.variants):] {
+	if without {
+		m.variants, routes = m.variants[:len(loaded.Variants)], nil
+	}
+	for _, route := range routes[min(len(routes), len(m.variants)):] {
 		s := routeSpec{RouteSpec: plan.RouteSpec{Name: route.Name, Accuracy: route.Accuracy, Low: route.Low, Next: slices.Clone(route.Next), Inner: route.Inner},
 			runs: strictyaml.Word{Text: routes[route.Variant].Name, Place: pkg.Place}}
 		for _, b := range route.Next {

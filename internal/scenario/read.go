@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -49,12 +50,14 @@ type settings struct {
 	deadline         setting[deadline]
 	missing          setting[map[string]float64]
 	late             setting[slo.LateRule]
+	confidence       setting[slo.Confidence]
 }
 
 func (s settings) or(outer settings) settings {
 	return settings{model: s.model.or(outer.model), precision: s.precision.or(outer.precision), process: s.process.or(outer.process),
 		shape: s.shape.or(outer.shape), sizes: s.sizes.or(outer.sizes), floors: s.floors.or(outer.floors),
-		deadline: s.deadline.or(outer.deadline), missing: s.missing.or(outer.missing), late: s.late.or(outer.late)}
+		deadline: s.deadline.or(outer.deadline), missing: s.missing.or(outer.missing), late: s.late.or(outer.late),
+		confidence: s.confidence.or(outer.confidence)}
 }
 
 // clientSpec is a client as written.
@@ -126,6 +129,14 @@ func into[T any](r *reader, s *setting[T], what string, parse func(string) (T, e
 	}
 }
 
+func parseConfidence(text string) (slo.Confidence, error) {
+	x, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%q is no number, such as 0.95", strictyaml.Clip(text, 40))
+	}
+	return slo.ConfidenceOf(x)
+}
+
 func asIs(s string) (string, error) { return s, nil }
 
 // fields returns the readers of the settings.
@@ -148,6 +159,7 @@ func (s *settings) fields(r *reader) []strictyaml.Field {
 			s.missing = setting[map[string]float64]{shares, strictyaml.PlaceOf(n)}
 		}),
 		strictyaml.Optional("late", into(r, &s.late, "late", slo.ParseLateRule)),
+		strictyaml.Optional("confidence", into(r, &s.confidence, "confidence", parseConfidence)),
 	}
 }
 

@@ -27,7 +27,7 @@ func (c Client) load(g *Group, rate float64, seed uint64, index int) workload.Lo
 func (g *Group) clients(rate float64, seed uint64) []sim.Client {
 	clients := make([]sim.Client, len(g.Clients))
 	for i, c := range g.Clients {
-		clients[i] = sim.Client{Load: c.load(g, rate, seed, i), Model: c.Model, Planner: g.Models[c.Model].True, Late: c.Late,
+		clients[i] = sim.Client{Load: c.load(g, rate, seed, i), Model: c.Model, Planner: g.Models[c.Model].True, Late: c.Late, Confidence: c.Confidence,
 			AllFirst: c.AllFirst, Missing: c.Missing}
 	}
 	return clients
@@ -86,16 +86,17 @@ func (g *Group) holds(ctx context.Context, policy plan.Policy, rate float64, see
 func (g *Group) Bound(seed uint64) float64 {
 	const sample = 50_000 // jobs
 	type key struct {
-		model   int
-		present slo.Modalities
+		model      int
+		present    slo.Modalities
+		confidence slo.Confidence
 	}
 	frontiers := map[key][]plan.FrontierPoint{}
 	work, items, jobs := 0.0, 0, 0
 	for a := range sim.Arrivals(g.clients(g.Loads[len(g.Loads)/2], seed)) {
-		k := key{a.Model, a.Present}
+		k := key{a.Model, a.Present, a.Objective.Confidence}
 		f, ok := frontiers[k]
 		if !ok {
-			planner := g.Models[a.Model].True
+			planner := g.Models[a.Model].True.At(a.Objective.Confidence)
 			f = planner.Frontier(planner.Runnable(slo.Carried{Present: a.Present, Sizes: a.Sizes}))
 			f = slices.DeleteFunc(f, func(p plan.FrontierPoint) bool { return !p.Hull })
 			frontiers[k] = f

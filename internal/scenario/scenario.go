@@ -84,6 +84,8 @@ type Client struct {
 	AllFirst bool
 	Missing  []float64 // by modality
 	Late     slo.LateRule
+	// Confidence is that of the floors.
+	Confidence slo.Confidence
 }
 
 // Shape is the rate over time; the zero Shape is steady.

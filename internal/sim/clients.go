@@ -18,6 +18,8 @@ type Client struct {
 	Model   int // index into the core's models
 	Planner *plan.Planner
 	Late    slo.LateRule
+	// Confidence is that of the floors.
+	Confidence slo.Confidence
 	// AllFirst counts deadlines from the time that the job takes on all the modalities
 	// it carries: the load's deadlines are slack beyond that.
 	AllFirst bool
@@ -69,7 +71,7 @@ func (c Client) arrivals() iter.Seq[Arrival] {
 		for j := range c.Load.Jobs() {
 			a := Arrival{At: slo.Instant(j.At)}
 			a.Arrive = sched.Arrive{Client: c.ID, Model: c.Model, Items: j.Items, Present: c.present(missing, all), Sizes: c.Planner.LargestSizes(),
-				Objective: slo.Objective{Floor: j.Floor, Deadline: slo.Never, Late: c.Late}}
+				Objective: slo.Objective{Floor: j.Floor, Confidence: c.Confidence, Deadline: slo.Never, Late: c.Late}}
 			switch {
 			case c.AllFirst:
 				a.Objective.Deadline = a.At.Add(c.allTime(j.Items, a.Present) + j.Deadline)
