@@ -23,6 +23,8 @@ type demoFlags struct {
 	providers []modelpkg.Provider
 	deadline  time.Duration
 	floor     float64
+	against   string
+	sure      confidenceFlag
 	seed      uint64
 	json      string
 }
@@ -54,6 +56,8 @@ result. docs/demo.md explains every number.`,
 	addProvidersFlag(cmd, &f.providers)
 	flags.DurationVar(&f.deadline, "deadline", 100*time.Millisecond, "deadline of every request")
 	flags.Float64Var(&f.floor, "min-accuracy", 0, "accuracy floor of every request, from 0 to 1 (default: see above)")
+	flags.Var(&f.sure, "accuracy-confidence", "confidence of the floors, such as 0.95 (default: floors are for the expected accuracy)")
+	flags.StringVar(&f.against, "against", demo.All, "what policy mosel is compared with: all, or mixes: policy mosel without cascades")
 	flags.Uint64Var(&f.seed, "seed", 1, "seed of the random load; the same seed gives the same load")
 	flags.StringVar(&f.json, "json", "", "write JSON to this file; -: print JSON in place of the table")
 	return cmd
@@ -63,6 +67,9 @@ result. docs/demo.md explains every number.`,
 func runDemo(cmd *cobra.Command, args []string, f demoFlags) error {
 	if f.deadline < time.Millisecond {
 		return usageError{errors.New("--deadline must be at least a millisecond")}
+	}
+	if f.against != demo.All && f.against != demo.Mixes {
+		return usageError{fmt.Errorf("--against is %s or %s, not %q", demo.All, demo.Mixes, f.against)}
 	}
 	floor, err := slo.AccuracyOf(f.floor)
 	if err != nil {
@@ -85,9 +92,13 @@ func runDemo(cmd *cobra.Command, args []string, f demoFlags) error {
 		out = io.Discard
 	}
 	live := newLiveLine(cmd.ErrOrStderr())
-	result, err := demo.Run(cmd.Context(), demo.Config{Samples: samples, Profile: profile, Deadline: f.deadline, Floor: floor, Seed: f.seed, Out: out,
+	result, err := demo.Run(cmd.Context(), demo.Config{Samples: samples, Profile: profile, Deadline: f.deadline, Floor: floor, Against: f.against, Seed: f.seed, Out: out,
 		Live: live.show, Serve: func(ctx context.Context, policy string) (*demo.Serving, error) {
-			return serveDemo(ctx, samples, dir, policy, "--device", profile.Device, "--providers", modelpkg.ProviderNames(f.providers))
+			flags := []string{"--device", profile.Device, "--providers", modelpkg.ProviderNames(f.providers), "--accuracy-confidence", fmt.Sprint(f.sure.Float())}
+			if policy == demo.Mixes {
+				policy, flags = "mosel", append(flags, "--no-cascades")
+			}
+			return serveDemo(ctx, samples, dir, policy, flags...)
 		}})
 	live.show("")
 	if err != nil {

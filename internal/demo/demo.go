@@ -38,10 +38,12 @@ const (
 	overheads      = 3 * time.Second
 )
 
-// The policies that are compared.
+// What is compared: one of the first two with the last. Mixes is policy mosel without
+// cascades.
 const (
-	agnostic = "all"
-	ours     = "mosel"
+	All   = "all"
+	Mixes = "mixes"
+	ours  = "mosel"
 )
 
 // Serving is a model that is served with one policy.
@@ -61,6 +63,7 @@ type Config struct {
 	Serve    func(ctx context.Context, policy string) (*Serving, error)
 	Deadline time.Duration // of every request
 	Floor    slo.Accuracy  // of every request; 0: see defaultFloor
+	Against  string        // what mosel is compared with: All (the default) or Mixes
 	Seed     uint64
 	Out      io.Writer         // for people
 	Live     func(line string) // shows progress
@@ -121,15 +124,18 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 			return nil, err
 		}
 	}
+	if c.Against == "" {
+		c.Against = All
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, Budget, ErrTime)
 	defer cancel()
 	d := &demonstration{Config: c, floor: floor, start: time.Now()}
 	d.introduce()
 	overload := 0.0
-	guesses := map[string]float64{agnostic: throughput(all), ours: throughput(cheapest(c.Profile, d.floor, all))}
+	guesses := map[string]float64{All: throughput(all), Mixes: throughput(cheapest(c.Profile, d.floor, all)), ours: throughput(cheapest(c.Profile, d.floor, all))}
 	r := &Result{Format: ResultFormat, Floor: d.floor.Float(), Model: c.Samples.Model.Name,
 		Metric: c.Samples.Model.Scoring.Title(), Unmeasured: c.Samples.Unmeasured(), Device: c.Profile.Device, DeadlineMS: stats.Milliseconds(c.Deadline)}
-	for i, policy := range []string{agnostic, ours} {
+	for i, policy := range []string{c.Against, ours} {
 		part, err := d.policy(ctx, policy, guesses[policy]*guessShare, func(rate float64) float64 {
 			if i == 0 {
 				overload = rate * overloadFactor

@@ -164,7 +164,7 @@ func demonstrate(t *testing.T, devices map[string]*device, boot time.Duration) (
 
 func TestDemonstration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		devices := map[string]*device{agnostic: {service: 8 * time.Millisecond, variant: "sound_text"}, ours: {service: 2 * time.Millisecond, variant: "sound"}}
+		devices := map[string]*device{All: {service: 8 * time.Millisecond, variant: "sound_text"}, ours: {service: 2 * time.Millisecond, variant: "sound"}}
 		began := time.Now()
 		r, out, err := demonstrate(t, devices, 3*time.Second)
 		if err != nil {
@@ -232,7 +232,7 @@ func TestDefaultFloor(t *testing.T) {
 
 func TestDeadServerIsTheReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		devices := map[string]*device{agnostic: {service: 8 * time.Millisecond, variant: "sound_text", dieAt: 300}}
+		devices := map[string]*device{All: {service: 8 * time.Millisecond, variant: "sound_text", dieAt: 300}}
 		_, _, err := demonstrate(t, devices, 0)
 		if err == nil || err.Error() != "policy all: the server died of old age" {
 			t.Errorf("%v", err)
@@ -242,7 +242,7 @@ func TestDeadServerIsTheReason(t *testing.T) {
 
 func TestDemonstrationEndsInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		devices := map[string]*device{agnostic: {service: 8 * time.Millisecond, variant: "sound_text"}, ours: {service: 2 * time.Millisecond, variant: "sound"}}
+		devices := map[string]*device{All: {service: 8 * time.Millisecond, variant: "sound_text"}, ours: {service: 2 * time.Millisecond, variant: "sound"}}
 		began := time.Now()
 		_, _, err := demonstrate(t, devices, 40*time.Second) // two of these leave too little
 		if took := time.Since(began); !errors.Is(err, ErrTime) || took > Budget {
@@ -271,7 +271,7 @@ func found() *Result {
 	}
 	r := &Result{Format: ResultFormat, Floor: 0.96, Model: "digits", Metric: "accuracy", Device: "cpu-test", DeadlineMS: 100, OverloadRate: 213, Seconds: 74.5,
 		Policies: []PolicyPart{
-			{Policy: agnostic, Rate: 142, Confirmed: report(0.985, 0.004, 0, replay.VariantItems{Variant: "all", Items: 1000}), Overload: report(0.985, 0.8, 1840.3)},
+			{Policy: All, Rate: 142, Confirmed: report(0.985, 0.004, 0, replay.VariantItems{Variant: "all", Items: 1000}), Overload: report(0.985, 0.8, 1840.3)},
 			{Policy: ours, Rate: 612, Confirmed: report(0.968, 0.002, 0, replay.VariantItems{Variant: "image_text", Items: 950}, replay.VariantItems{Variant: "all", Items: 50}), Overload: report(0.97, 0, 8.1)},
 		}}
 	r.conclude()

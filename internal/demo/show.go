@@ -62,13 +62,13 @@ func (r *Result) WriteTable(w io.Writer) error {
 	line := func(name, a, b, note string) {
 		fmt.Fprintf(t, "%-38s\t%s\t%s\t%s\n", name, a, b, note)
 	}
-	line("", "policy all", "policy mosel", "")
+	line("", named(all), named(mosel), "")
 	line("highest rate with 99 % on time", rate(all), rate(mosel), fmt.Sprintf("   %.1f times the throughput", r.ThroughputRatio))
 	line("  not on time at that rate", late(all), late(mosel), "")
 	line("  measured "+r.Metric+", held-out samples", r.measured(all, accuracy), r.measured(mosel, accuracy), fmt.Sprintf("   %v asked for", r.Floor))
 	line("  95 % interval", r.measured(all, interval), r.measured(mosel, interval), "")
 	line("  ran", mix(all), mix(mosel), "")
-	line(fmt.Sprintf("at %.0f/s, %.1f x the rate of all:", r.OverloadRate, overloadFactor), "", "", "")
+	line(fmt.Sprintf("at %.0f/s, %.1f x the rate of %s:", r.OverloadRate, overloadFactor, all.Policy), "", "", "")
 	line("  completion time, mean", mean(all), mean(mosel), fmt.Sprintf("   %.0f times shorter", r.JCTRatio))
 	line("  completion time, 99 % below", p99(all), p99(mosel), "")
 	if err := t.Flush(); err != nil {
@@ -91,6 +91,14 @@ func (r *Result) WriteTable(w io.Writer) error {
 		fmt.Fprintf(w, "\nThe measured %s is below the floor: the profile promised more than held-out samples show.\n", r.Metric)
 	}
 	return nil
+}
+
+// named returns the heading of a part's column.
+func named(p PolicyPart) string {
+	if p.Policy == Mixes {
+		return "without cascades"
+	}
+	return "policy " + p.Policy
 }
 
 func rate(p PolicyPart) string { return fmt.Sprintf("%.0f/s", p.Rate) }

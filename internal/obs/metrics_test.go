@@ -56,7 +56,7 @@ func TestDocument(t *testing.T) {
 	if _, err := obs.New(obs.Config{Registerer: registry}); err != nil {
 		t.Fatal(err)
 	}
-	kinds["mosel_tokens_stale"] = "gauge" // servers with tokens have it
+	kinds["mosel_tokens_stale"] = "gauge"                                                                                                           // servers with tokens have it
 	kinds["mosel_cascade_items_total"], kinds["mosel_cascade_went_on_total"], kinds["mosel_cascade_profiled_share"] = "counter", "counter", "gauge" // models with cascades
 	if err := obs.TokensStale(registry, func() bool { return true }); err != nil {
 		t.Fatal(err)
