@@ -92,7 +92,7 @@ func runDemo(cmd *cobra.Command, args []string, f demoFlags) error {
 		out = io.Discard
 	}
 	live := newLiveLine(cmd.ErrOrStderr())
-	result, err := demo.Run(cmd.Context(), demo.Config{Samples: samples, Profile: profile, Deadline: f.deadline, Floor: floor, Against: f.against, Seed: f.seed, Out: out,
+	result, err := demo.Run(cmd.Context(), demo.Config{Samples: samples, Profile: profile, Deadline: f.deadline, Floor: floor, Against: f.against, Confidence: f.sure.Confidence, Seed: f.seed, Out: out,
 		Live: live.show, Serve: func(ctx context.Context, policy string) (*demo.Serving, error) {
 			flags := []string{"--device", profile.Device, "--providers", modelpkg.ProviderNames(f.providers), "--accuracy-confidence", fmt.Sprint(f.sure.Float())}
 			if policy == demo.Mixes {

@@ -10,7 +10,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-var resamplings = flag.Int("resamplings", 20, "how often a labelled set is drawn anew; from 100 on, larger sets too")
+var resamplings = flag.Int("resamplings", 10, "how often a labelled set is drawn anew; from 100 on, larger sets too")
 
 // population is a shipped model's answers: the truth from which labelled sets are drawn.
 func population(t *testing.T, name string) (variants []Variant) {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/mosel-serve/mosel/client"
@@ -63,10 +64,12 @@ type Config struct {
 	Serve    func(ctx context.Context, policy string) (*Serving, error)
 	Deadline time.Duration // of every request
 	Floor    slo.Accuracy  // of every request; 0: see defaultFloor
-	Against  string        // what mosel is compared with: All (the default) or Mixes
-	Seed     uint64
-	Out      io.Writer         // for people
-	Live     func(line string) // shows progress
+	// Confidence is that of the floor, as the servers know it; the search begins by it.
+	Confidence slo.Confidence
+	Against    string // what mosel is compared with: All (the default) or Mixes
+	Seed       uint64
+	Out        io.Writer         // for people
+	Live       func(line string) // shows progress
 }
 
 // Result is what `mosel demo --json` writes; docs/demo.md describes it.
@@ -132,7 +135,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	d := &demonstration{Config: c, floor: floor, start: time.Now()}
 	d.introduce()
 	overload := 0.0
-	guesses := map[string]float64{All: throughput(all), Mixes: throughput(cheapest(c.Profile, d.floor, all)), ours: throughput(cheapest(c.Profile, d.floor, all))}
+	guesses := map[string]float64{All: throughput(all), Mixes: throughput(cheapest(c.Profile, d.floor, all)), ours: max(throughput(cheapest(c.Profile, d.floor, all)), cascaded(c.Profile, d.floor, c.Confidence))}
 	r := &Result{Format: ResultFormat, Floor: d.floor.Float(), Model: c.Samples.Model.Name,
 		Metric: c.Samples.Model.Scoring.Title(), Unmeasured: c.Samples.Unmeasured(), Device: c.Profile.Device, DeadlineMS: stats.Milliseconds(c.Deadline)}
 	for i, policy := range []string{c.Against, ours} {
@@ -321,6 +324,31 @@ func cheapest(p *modelpkg.Profile, floor slo.Accuracy, best modelpkg.VariantProf
 	for _, v := range p.Variants {
 		if a, err := slo.AccuracyOf(v.Accuracy.Mean); err == nil && a >= floor && throughput(v) > throughput(best) {
 			best = v
+		}
+	}
+	return best
+}
+
+// cascaded returns the highest throughput of a cascade that reaches the floor; 0 if none
+// does. It is only a guess: what its second variant takes over from the first one is left
+// out.
+func cascaded(p *modelpkg.Profile, floor slo.Accuracy, confidence slo.Confidence) (best float64) {
+	if p.Cascades == nil {
+		return 0
+	}
+	rates := map[string]float64{}
+	for _, v := range p.Variants {
+		name, _, _ := strings.Cut(v.Name, "@") // the last of a declaration is for the largest items
+		rates[name] = throughput(v)
+	}
+	for i := range p.Cascades.Points {
+		point := &p.Cascades.Points[i]
+		accuracy := point.Planned()
+		if confidence > 0 {
+			accuracy = p.Cascades.Low(point)[confidence-1]
+		}
+		if accuracy >= floor {
+			best = max(best, 1/(1/rates[point.First]+point.Share()/rates[point.Then]))
 		}
 	}
 	return best

@@ -400,3 +400,26 @@ func TestDescribe(t *testing.T) {
 		}
 	}
 }
+
+// TestGuessOfCascades guesses the throughput of cascades that reach a floor.
+func TestGuessOfCascades(t *testing.T) {
+	variant := func(name string, ms float64) modelpkg.VariantProfile {
+		return modelpkg.VariantProfile{Name: name, Batches: []modelpkg.BatchProfile{{Items: 1, P50MS: ms}}}
+	}
+	p := &modelpkg.Profile{Variants: []modelpkg.VariantProfile{variant("a@8", 1), variant("a@16", 2), variant("b", 10)}}
+	if got := cascaded(p, 0, 0); got != 0 {
+		t.Errorf("without cascades: %v", got)
+	}
+	p.Cascades = &modelpkg.Cascades{Tested: 2, Points: []modelpkg.CascadePoint{
+		{First: "a", Then: "b", Accuracy: modelpkg.MeasuredAccuracy(9700, 10000), Cautious: 0.968, WentOn: 1000},
+		{First: "a", Then: "b", Accuracy: modelpkg.MeasuredAccuracy(9900, 10000), Cautious: 0.989, WentOn: 3000}}}
+	for _, c := range []struct {
+		floor      slo.Accuracy
+		confidence slo.Confidence
+		want       float64
+	}{{960_000, 0, 1e3 / 3}, {968_500, 0, 1e3 / 5}, {966_000, slo.ConfidenceShown, 1e3 / 5}, {990_000, 0, 0}} {
+		if got := cascaded(p, c.floor, c.confidence); got < c.want-1 || got > c.want+1 {
+			t.Errorf("floor %v at %v: %v/s, want %v/s", c.floor, c.confidence.Float(), got, c.want)
+		}
+	}
+}
