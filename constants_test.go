@@ -22,7 +22,7 @@ var constantRooms = []string{"internal/sched", "internal/plan", "internal/engine
 // notTuned are constants of the packages on the page that are what they are: facts
 // of a format, a protocol or the language, and marks.
 var notTuned = map[string]bool{
-	"cmd/mosel/decisionsShown": true, "cmd/mosel/labelWidth": true, // how pages look
+	"cmd/mosel/decisionsShown": true, "cmd/mosel/judgedShown": true, "cmd/mosel/labelWidth": true, // how pages look
 	"cmd/mosel/pageWidthDefault": true, "cmd/mosel/pageWidthMax": true, "cmd/mosel/pageWidthMin": true,
 	"cmd/mosel/numbersShown": true, "cmd/mosel/suggestionDistance": true, "cmd/mosel/topCandidates": true,
 	"internal/access/readableByEveryone": true, "internal/access/writableByOthers": true,

@@ -14,8 +14,8 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// heldOut is a request with some held-out samples.
-func heldOut(m *modelpkg.Model, set *modelpkg.Set, first, count int) client.Request {
+// heldOutBatch is a request with some held-out samples.
+func heldOutBatch(m *modelpkg.Model, set *modelpkg.Set, first, count int) client.Request {
 	r := client.Request{Model: m.Name}
 	for i, in := range m.Inputs {
 		var data []byte
@@ -52,7 +52,7 @@ func TestCascadesKeepTheirFloor(t *testing.T) {
 	const batch = 100
 	right, wentOn, n := 0.0, 0, 0
 	for first := 0; first+batch <= set.Len(); first += batch {
-		r := heldOut(m, set, first, batch)
+		r := heldOutBatch(m, set, first, batch)
 		r.MinAccuracy, r.AccuracyConfidence = floor, 0.95
 		answer, err := c.Infer(t.Context(), r)
 		if err != nil {
@@ -104,7 +104,7 @@ func TestCascadeOfOneItem(t *testing.T) {
 	defer c.Close()
 	seen := map[string]int{}
 	for sample := range 40 {
-		r := heldOut(m, set, sample, 1)
+		r := heldOutBatch(m, set, sample, 1)
 		r.MinAccuracy = point.Planned().Float()
 		answer, err := c.Infer(t.Context(), r)
 		if err != nil {
@@ -124,7 +124,7 @@ func TestCascadeOfOneItem(t *testing.T) {
 			t.Errorf("sample %d: confidence %v on %s, answered by %s", sample, answer.Confidence, answer.Variant, answer.AnsweredBy)
 		}
 		seen[answer.AnsweredBy]++
-		alone := heldOut(m, set, sample, 1)
+		alone := heldOutBatch(m, set, sample, 1)
 		v := m.Variants[slices.IndexFunc(m.Variants, func(v modelpkg.Variant) bool { return v.Name == want })]
 		alone.Modalities = [][]string{v.Modalities.Names(m.ModalityNames())}[0]
 		again, err := c.Infer(t.Context(), alone)
