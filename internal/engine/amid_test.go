@@ -72,10 +72,10 @@ func TestItemsBehindAGateWhileTheServerGoes(t *testing.T) {
 		served := withGate(split("1", "grpc://far"))
 		var gated atomic.Int64
 		var f *farAway
-		served.Routes[0].Steps[0].Gate = func([]tensor.Tensor, int) bool {
+		served.Routes[0].Steps[0].Gate = func([]tensor.Tensor, int) (float64, bool) {
 			gated.Add(1)
 			f.gone.Store(true) // seen by the next run there
-			return true
+			return 0, true
 		}
 		e, far, _, err := startFar(t, false, served)
 		if f = far; err != nil {

@@ -318,7 +318,7 @@ func TestGateThatPanics(t *testing.T) {
 		served := gatedPair()
 		gate := served.Routes[0].Steps[0].Gate
 		var panics atomic.Int64
-		served.Routes[0].Steps[0].Gate = func(outputs []tensor.Tensor, row int) bool {
+		served.Routes[0].Steps[0].Gate = func(outputs []tensor.Tensor, row int) (float64, bool) {
 			if row == 1 {
 				panics.Add(1)
 				panic("a mistake in the gate")
