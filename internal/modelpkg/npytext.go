@@ -144,7 +144,11 @@ func (a *textArray) numbered(metric score.Metric, names []string, classes int) (
 		case !known && text == "" && padded:
 			v = float64(padding)
 		case !known:
-			return nil, fmt.Errorf("the label of sample %d is %q, which is none of the classes%s", i/max(1, each), strictyaml.Clip(text, 80),
+			of := fmt.Sprintf(" of sample %d", i/max(1, each))
+			if a.name == "" { // of an item that was answered
+				of = ""
+			}
+			return nil, fmt.Errorf("the label%s is %q, which is none of the classes%s", of, strictyaml.Clip(text, 80),
 				strictyaml.Suggest(text, names[:min(len(names), suggestedNames)]))
 		}
 		values[i] = v

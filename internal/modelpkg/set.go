@@ -49,10 +49,7 @@ func (s *Set) Judge() *score.Judge { return s.judge }
 
 // Score scores the answer to a sample: an item of a batch of the first output.
 func (s *Set) Score(output tensor.Tensor, item, sample int) (score.Result, error) {
-	if !s.judge.External() && (!isScore(output.DType) || item >= output.Rows()) {
-		return score.Result{}, fmt.Errorf("the output %s is %v %v, not FP32, FP16 or FP64 of more than %d items", output.Name, output.DType, output.Shape, item)
-	}
-	return s.judge.Score(Floats(output, item), sample)
+	return scoreItem(s.judge, output, item, sample)
 }
 
 // Sizes returns the buckets of the inputs of sample i.

@@ -39,7 +39,8 @@ func (l Labels) Pick(samples []int) Labels {
 	return p
 }
 
-// Array is an array of a labelled set, as numbers.
+// Array is an array of a labelled set, as numbers; without a name, it is the label of one
+// item that was answered.
 type Array struct {
 	Name   string
 	Type   string // for messages
@@ -81,12 +82,28 @@ func (m Metric) ReadLabels(a Array, output []int64) (Labels, error) {
 	return Labels{Width: width, Values: a.Values}, nil
 }
 
+// ReadLabel checks the label of one answered item, for an output with a shape, and
+// returns it as the only one of its Labels.
+func (m Metric) ReadLabel(values []float64, output []int64) (Labels, error) {
+	a := Array{Whole: true, Shape: []int64{1}, Values: values}
+	if len(values) != 1 {
+		a.Shape = []int64{1, int64(len(values))}
+	}
+	for _, v := range values {
+		a.Whole = a.Whole && isFinite(v) && v == math.Trunc(v)
+	}
+	return m.ReadLabels(a, output)
+}
+
 // WholeLabels reports whether the metric's labels are integers.
 func (m Metric) WholeLabels() bool { return m.of().labels != nil && m.of().labels.whole }
 
 // shape checks the first dimension, and that each sample has that many numbers.
 func (a Array) shape(numbers int, want string) error {
 	if len(a.Shape) == 0 || a.Shape[0] < 1 || a.Shape[0] > SamplesMax || count(a.Shape[1:]) != numbers {
+		if a.Name == "" {
+			return fmt.Errorf("the label has %d numbers; it must be %s", len(a.Values), want)
+		}
 		return fmt.Errorf("array %q has shape %s; it must be %s, at least 1 and at most %d samples", a.Name, shapeText(a.Shape), want, SamplesMax)
 	}
 	return nil
@@ -94,6 +111,9 @@ func (a Array) shape(numbers int, want string) error {
 
 func (a Array) whole() error {
 	if !a.Whole {
+		if a.Name == "" {
+			return fmt.Errorf("the label is %v; it must be whole numbers", a.Values)
+		}
 		return fmt.Errorf("array %q is %s; it must be whole numbers", a.Name, a.Type)
 	}
 	return nil
@@ -106,6 +126,9 @@ func (a Array) each(width int, holds func(float64) bool, what string) error {
 			place := ""
 			if width > 1 {
 				place = fmt.Sprintf("number %d of ", i%width)
+			}
+			if a.Name == "" {
+				return fmt.Errorf("%sthe label is %v; %s", place, v, what)
 			}
 			return fmt.Errorf("%sthe label of sample %d is %v; %s", place, i/width, v, what)
 		}
@@ -179,6 +202,9 @@ func readTokens(m Metric, a Array, output []int64, classes int) (int, error) {
 	labels := Labels{Width: width, Values: a.Values}
 	for i := range labels.Len() {
 		if onlyPadding(labels.Row(i), padding) {
+			if a.Name == "" {
+				return 0, fmt.Errorf("the label is padding only (%d), so the answer cannot be scored", m.padding)
+			}
 			return 0, fmt.Errorf("the label of sample %d is padding only (%d), so it cannot be scored", i, m.padding)
 		}
 	}
