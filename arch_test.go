@@ -52,6 +52,7 @@ var rooms = []room{
 		tests: []string{"internal/modelpkg/modelpkgtest"},
 	},
 	{dir: "internal/modelpkg/modelpkgtest", imports: []string{"tensor", "internal/stats", "internal/modelpkg"}},
+	{dir: "internal/feedback", imports: []string{"tensor", "oip", "status", "internal/slo", "internal/score", "internal/modelpkg"}},
 	{dir: "internal/runtime", imports: []string{"tensor", "internal/slo", "internal/modelpkg"}},
 	{dir: "internal/runtime/runtimetest", imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime"}},
 	{dir: "internal/runtime/sizing", imports: []string{"internal/modelpkg", "internal/runtime"}, tests: []string{"tensor"}},
@@ -112,15 +113,15 @@ var rooms = []room{
 	},
 	{
 		dir: "internal/api",
-		imports: []string{"tensor", "oip", "oip/inference", "status", "internal/slo", "internal/stats", "internal/access", "internal/modelpkg", "internal/runtime", "internal/obs",
+		imports: []string{"tensor", "oip", "oip/inference", "status", "internal/slo", "internal/stats", "internal/access", "internal/modelpkg", "internal/feedback", "internal/runtime", "internal/obs",
 			"internal/engine", "internal/repository", "internal/media"},
 		tests: []string{"internal/runtime/fake"},
 	},
 	{
 		dir: "internal/server",
-		imports: []string{"internal/slo", "internal/pending", "internal/access", "internal/modelpkg", "internal/runtime", "internal/runtime/ort", "internal/runtime/remote", "internal/runtime/isolated", "internal/runtime/dispatch", "internal/runtime/sizing", "internal/plan", "internal/sched",
+		imports: []string{"status", "internal/slo", "internal/pending", "internal/access", "internal/modelpkg", "internal/feedback", "internal/runtime", "internal/runtime/ort", "internal/runtime/remote", "internal/runtime/isolated", "internal/runtime/dispatch", "internal/runtime/sizing", "internal/plan", "internal/sched",
 			"internal/obs", "internal/engine", "internal/repository", "internal/api", "internal/drift"},
-		tests: []string{"tensor", "status", "oip", "oip/inference", "client", "client/clientgrpc", "internal/modelpkg/modelpkgtest", "internal/runtime/fake"},
+		tests: []string{"tensor", "oip", "oip/inference", "client", "client/clientgrpc", "internal/modelpkg/modelpkgtest", "internal/runtime/fake"},
 	},
 	{
 		dir: "internal/servebench",
@@ -176,7 +177,7 @@ var pureNames = map[string][]string{
 // facing lists the rooms through which what clients send passes. None of them
 // opens a file, starts a program or connects to anything, so no request can make
 // the server do so (docs/security.md).
-var facing = []string{"tensor", "oip", "oip/inference", "internal/sched", "internal/engine", "internal/api"}
+var facing = []string{"tensor", "oip", "oip/inference", "internal/feedback", "internal/sched", "internal/engine", "internal/api"}
 
 // openers are the packages that do, with what of them is harmless; nil is nothing.
 var openers = map[string]*regexp.Regexp{

@@ -124,8 +124,6 @@ func DecodeFeedback(body []byte) ([]Feedback, error) {
 		return []Feedback{single}, CheckFeedback([]Feedback{single})
 	case single.ID != "" || single.Labels != nil || single.Scores != nil || single.Sampled:
 		return nil, errors.New(`the body has "feedback" and fields of a record: give one record, or a list of records as "feedback"`)
-	case len(*q.Records) > FeedbackRecordsMax:
-		return nil, fmt.Errorf("the body has %d records, the bound is %d: %w", len(*q.Records), FeedbackRecordsMax, ErrTooLarge)
 	}
 	records := make([]Feedback, len(*q.Records))
 	for i, text := range *q.Records {
@@ -166,6 +164,9 @@ func (e *FeedbackError) Unwrap() error { return e.Err }
 
 // CheckFeedback checks what can be checked without the model.
 func CheckFeedback(records []Feedback) error {
+	if len(records) > FeedbackRecordsMax {
+		return fmt.Errorf("there are %d records, the bound is %d: %w", len(records), FeedbackRecordsMax, ErrTooLarge)
+	}
 	if len(records) == 0 {
 		return errors.New(`there are no records: give {"id": ..., "labels": [...]}, or a list of such as "feedback"`)
 	}
@@ -185,6 +186,11 @@ func (f *Feedback) check() error {
 		return errors.New("it has labels and scores: give one of them")
 	case len(f.Labels) == 0 && len(f.Scores) == 0:
 		return errors.New("it has no labels and no scores: give one for each item of the request")
+	}
+	for i, l := range f.Labels {
+		if len(l.Numbers) > 0 && len(l.Names) > 0 {
+			return fmt.Errorf("the label of item %d has numbers and names: give one of them", i)
+		}
 	}
 	for i, s := range f.Scores {
 		if s != nil && !(*s >= 0 && *s <= 1) { // also refuses NaN

@@ -53,7 +53,7 @@ func TestDecodeFeedbackRefuses(t *testing.T) {
 		`{"id":"a","scores":[-0.1]}`:           "it must be between 0 and 1",
 		`{"id":"a","feedback":[]}`:             "fields of a record",
 		`{"feedback":[{"id":"a","labels":[1]},{"id":"b","label":1}]}`: `record 1: json: unknown field "label"`,
-		many: "the body has 10001 records, the bound is 10000",
+		many: "there are 10001 records, the bound is 10000",
 	} {
 		_, err := DecodeFeedback([]byte(body))
 		if err == nil || !strings.Contains(err.Error(), want) {

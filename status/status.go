@@ -96,6 +96,8 @@ type Model struct {
 	// Drift is what was noticed about its accuracy while serving; absent: nothing is
 	// looked at.
 	Drift *Drift `json:"drift,omitempty"`
+	// Feedback is what labels that came later say; absent: the server keeps no answers.
+	Feedback *Feedback `json:"feedback,omitempty"`
 }
 
 // Variant is one variant of a model.

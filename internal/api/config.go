@@ -8,6 +8,8 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/mosel-serve/mosel/internal/access"
+	"github.com/mosel-serve/mosel/internal/feedback"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/oip"
 )
@@ -45,6 +47,10 @@ type Config struct {
 	ReceiveTime time.Duration
 	// Tensors bounds the contents of a request's body.
 	Tensors oip.Limits
+	// Feedback, if not nil, remembers answers so that labels that come later can be scored.
+	// FeedbackRole may bring labels.
+	Feedback     *feedback.Store
+	FeedbackRole access.Role
 	// Version is the server's version, for its metadata.
 	Version string
 	// Tracer, if not nil, gets a span for every inference and for each of its stages.
@@ -68,6 +74,7 @@ func DefaultConfig() Config {
 		StreamWindow:      64,
 		ReceiveTime:       2 * time.Minute,
 		Tensors:           oip.DefaultLimits(),
+		FeedbackRole:      access.Infer,
 		Version:           buildVersion(),
 	}
 }
@@ -97,6 +104,7 @@ func (c Config) Validate() error {
 	check(c.ItemsMax >= 1, "the bound on items is %d: it must be at least 1", c.ItemsMax)
 	check(c.MessagesMax >= 1 && c.StreamWindow >= 1, "the bounds on a gRPC connection are %d requests and %d of a stream: both must be at least 1", c.MessagesMax, c.StreamWindow)
 	check(c.ReceiveTime > 0, "the time to receive a gRPC request is %v: it must be above 0", c.ReceiveTime)
+	check(c.FeedbackRole == access.Infer || c.FeedbackRole == access.Admin, "the role that feedback needs is %v: it must be infer or admin", c.FeedbackRole)
 	check(c.CompressBytesMin >= 0, "the size from which answers are compressed is %d bytes: it must be at least 0", c.CompressBytesMin)
 	check(min(c.Tensors.Tensors, c.Tensors.Rank, c.Tensors.Elements, c.Tensors.NameBytes, c.Tensors.ValueBytes, c.Tensors.Depth) >= 1 && c.Tensors.Parameters >= 0,
 		"a bound on tensors is too low: Parameters must be at least 0 and all others at least 1: %+v", c.Tensors)

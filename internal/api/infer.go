@@ -46,6 +46,9 @@ func (a *API) run(ctx context.Context, x *exchange, l engine.Lease, from origin)
 		return oip.Response{}, nil, c.explained(l.Model, err)
 	}
 	x.hold(dataBytes(result.Outputs))
+	if a.cfg.Feedback != nil {
+		a.remember(x.request.ID, l, &result)
+	}
 	answer = oip.Response{ModelName: l.Model.Name, ModelVersion: l.Model.Version, ID: x.request.ID, Parameters: understood(append(facts(l.Model, result), c.told(l.Model)...), job.Objective, from.arrived)}
 	for _, i := range outputs {
 		answer.Outputs = append(answer.Outputs, result.Outputs[i])

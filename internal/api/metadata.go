@@ -25,7 +25,11 @@ var extensions = []string{"binary_tensor_data", "model_configuration", "model_re
 // REST's handlers for them. gRPC's handlers are in service.go.
 
 func (a *API) describeServer() oip.ServerMetadata {
-	return oip.ServerMetadata{Name: "mosel", Version: a.cfg.Version, Extensions: extensions}
+	list := extensions
+	if a.cfg.Feedback != nil {
+		list = append(list[:len(list):len(list)], "feedback")
+	}
+	return oip.ServerMetadata{Name: "mosel", Version: a.cfg.Version, Extensions: list}
 }
 
 func (a *API) server(w http.ResponseWriter, _ *http.Request, _ arguments) error {

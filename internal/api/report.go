@@ -20,6 +20,7 @@ func (a *API) status(w http.ResponseWriter, _ *http.Request, args arguments) err
 	s.Server.Name, s.Server.Version = a.describeServer().Name, a.cfg.Version
 	s.Server.TokensStale = a.guard.TokensStale()
 	s.Server.Ready = a.ready()
+	a.addFeedback(&s, args.engine)
 	for _, e := range args.models.Index() {
 		if e.State != repository.Ready {
 			s.Models = append(s.Models, status.Model{Name: e.Name, Version: e.Version, State: "unavailable", Detail: e.Reason,
