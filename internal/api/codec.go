@@ -20,15 +20,15 @@ import (
 	"github.com/mosel-serve/mosel/oip/inference"
 )
 
-// codec is protobuf, except for inference requests, which it leaves encoded. So they are
-// checked against the bounds before they are decoded, which can take much more memory
+// codec is protobuf, except for inference requests and labels, which it leaves encoded. So
+// they are checked against the bounds before they are decoded, which can take much more memory
 // than the message, and a malformed request gets an error of ours: gRPC answers INTERNAL
 // to every error of Unmarshal.
 type codec struct{ encoding.CodecV2 }
 
 func newCodec() codec { return codec{encoding.GetCodecV2(proto.Name)} }
 
-// frame is an encoded inference request.
+// frame is an encoded inference request, or a call with labels.
 type frame struct{ buffer mem.Buffer }
 
 // Unmarshal implements encoding.CodecV2.
@@ -71,8 +71,11 @@ func description() *grpc.ServiceDesc {
 	d := inference.GRPCInferenceService_ServiceDesc
 	d.Methods, d.Streams = slices.Clone(d.Methods), slices.Clone(d.Streams)
 	for i := range d.Methods {
-		if d.Methods[i].MethodName == "ModelInfer" {
+		switch d.Methods[i].MethodName {
+		case "ModelInfer":
 			d.Methods[i].Handler = inferHandler
+		case "ModelFeedback":
+			d.Methods[i].Handler = feedbackHandler
 		}
 	}
 	for i := range d.Streams {
@@ -83,18 +86,28 @@ func description() *grpc.ServiceDesc {
 	return &d
 }
 
-// inferHandler is the handler that protoc-gen-go-grpc generates, with a frame.
+// The handlers of calls whose messages are left encoded.
+var (
+	inferHandler = framed(inference.GRPCInferenceService_ModelInfer_FullMethodName,
+		func(s *service, ctx context.Context, f *frame) (any, error) { return s.call(ctx, f) })
+	feedbackHandler = framed(inference.GRPCInferenceService_ModelFeedback_FullMethodName,
+		func(s *service, _ context.Context, f *frame) (any, error) { return s.feedback(f) })
+)
+
+// framed returns the handler of a method that protoc-gen-go-grpc generates, with a frame.
 //
 //nolint:revive // the order of its parameters is grpc's
-func inferHandler(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
-	f := new(frame)
-	if err := decode(f); err != nil {
-		return nil, err
+func framed(method string, answer func(s *service, ctx context.Context, f *frame) (any, error)) grpc.MethodHandler {
+	return func(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+		f := new(frame)
+		if err := decode(f); err != nil {
+			return nil, err
+		}
+		info := &grpc.UnaryServerInfo{Server: srv, FullMethod: method}
+		return interceptor(ctx, f, info, func(ctx context.Context, request any) (any, error) {
+			return answer(srv.(*service), ctx, request.(*frame))
+		})
 	}
-	info := &grpc.UnaryServerInfo{Server: srv, FullMethod: inference.GRPCInferenceService_ModelInfer_FullMethodName}
-	return interceptor(ctx, f, info, func(ctx context.Context, request any) (any, error) {
-		return srv.(*service).call(ctx, request.(*frame))
-	})
 }
 
 // ended returns the error of a stream after an error of RecvMsg: nil if the client has

@@ -5,10 +5,13 @@ import (
 	"net/http"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/mosel-serve/mosel/internal/engine"
 	"github.com/mosel-serve/mosel/internal/feedback"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/oip"
+	"github.com/mosel-serve/mosel/oip/inference"
 	"github.com/mosel-serve/mosel/status"
 )
 
@@ -75,6 +78,39 @@ func (a *API) takeFeedback(w http.ResponseWriter, r *http.Request, args argument
 		return err
 	}
 	return writeJSON(w, http.StatusOK, result)
+}
+
+// feedback answers ModelFeedback.
+func (s *service) feedback(f *frame) (*inference.ModelFeedbackResponse, error) {
+	defer f.buffer.Free()
+	if s.api.cfg.Feedback == nil {
+		return nil, errFeedbackOff
+	}
+	b, err := s.api.current()
+	if err != nil {
+		return nil, err
+	}
+	if f.size() > feedbackBytesMax {
+		return nil, slo.E("", slo.KindTooLarge, "the message has more than %d bytes", feedbackBytesMax)
+	}
+	x := newExchange(&s.api.bodies)
+	defer x.release()
+	if err := x.reserve(feedbackPerByte * f.size()); err != nil {
+		return nil, err
+	}
+	q := new(inference.ModelFeedbackRequest)
+	if err := proto.Unmarshal(f.buffer.ReadOnlyData(), q); err != nil {
+		return nil, invalid("the message is not a valid ModelFeedbackRequest: %w", err)
+	}
+	records, err := inference.DecodeFeedback(q)
+	if err != nil {
+		return nil, wrongFeedback(err)
+	}
+	result, err := s.api.give(b, q.GetModelName(), q.GetModelVersion(), records)
+	if err != nil {
+		return nil, err
+	}
+	return inference.EncodeFeedbackResult(result), nil
 }
 
 // reportFeedback answers with what labels have said of a model.

@@ -9,9 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	grpcstatus "google.golang.org/grpc/status"
+
 	"github.com/mosel-serve/mosel/internal/access"
 	"github.com/mosel-serve/mosel/internal/feedback"
 	"github.com/mosel-serve/mosel/oip"
+	"github.com/mosel-serve/mosel/oip/inference"
 	"github.com/mosel-serve/mosel/status"
 )
 
@@ -127,6 +131,37 @@ func TestFeedbackOffAndRoles(t *testing.T) {
 			t.Errorf("the extension is not listed: %s", w.Body)
 		}
 	})
+}
+
+// TestFeedbackOverGRPC checks that both transports count the same, and the bounds of gRPC.
+func TestFeedbackOverGRPC(t *testing.T) {
+	d := grpcAPI(t, learning(nil))
+	if _, err := d.ModelInfer(t.Context(), picture("a")); err != nil {
+		t.Fatal(err)
+	}
+	records := []oip.Feedback{{ID: "a", Labels: []oip.Label{{Names: []string{"night"}}}}, {ID: "b", Scores: []*float64{new(1.0)}}}
+	got, err := d.ModelFeedback(t.Context(), inference.EncodeFeedback("scene", "", records))
+	if err != nil || got.GetAccepted() != 1 || got.GetUnknown() != 1 || len(got.GetUnknownIds()) != 1 {
+		t.Errorf("%v, %v", got, err)
+	}
+	got, err = d.ModelFeedback(t.Context(), inference.EncodeFeedback("scene", "3", records[:1]))
+	if err != nil || got.GetDuplicate() != 1 {
+		t.Errorf("the second time: %v, %v", got, err)
+	}
+	long := []oip.Feedback{{ID: strings.Repeat("x", feedbackBytesMax), Scores: []*float64{nil}}}
+	for want, m := range map[codes.Code]*inference.ModelFeedbackRequest{
+		codes.InvalidArgument:   inference.EncodeFeedback("scene", "", []oip.Feedback{{ID: "a"}}),
+		codes.NotFound:          inference.EncodeFeedback("other", "", records),
+		codes.ResourceExhausted: inference.EncodeFeedback("scene", "", long),
+	} {
+		if _, err := d.ModelFeedback(t.Context(), m); grpcstatus.Code(err) != want {
+			t.Errorf("%v, want %v", err, want)
+		}
+	}
+	off := grpcAPI(t, setup{})
+	if _, err := off.ModelFeedback(t.Context(), inference.EncodeFeedback("scene", "", records)); grpcstatus.Code(err) != codes.Unimplemented {
+		t.Errorf("off: %v", err)
+	}
 }
 
 func FuzzFeedback(f *testing.F) {

@@ -74,10 +74,13 @@ var roles = map[string]access.Role{
 	"RepositoryModelLoad": access.Admin, "RepositoryModelUnload": access.Admin,
 }
 
-// roleOf returns the role that a call needs. Other services, such as health and
-// reflection, are public. Nobody may make a call of the protocol that is not in roles.
-func roleOf(method string) access.Role {
+// roleOf returns the role that a call needs. Labels need the configured one. Other
+// services, such as health and reflection, are public. Nobody may make a call of the protocol that is not in roles.
+func (a *API) roleOf(method string) access.Role {
 	service, name, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
+	if method == inference.GRPCInferenceService_ModelFeedback_FullMethodName {
+		return a.cfg.FeedbackRole
+	}
 	if service == inference.GRPCInferenceService_ServiceDesc.ServiceName {
 		return roles[name]
 	}
@@ -132,7 +135,7 @@ func (a *API) admit(ctx context.Context, method string) (context.Context, error)
 		at, _ = netip.ParseAddrPort(c.remote)
 	}
 	var err error
-	c.Caller, err = a.guard.Check(roleOf(method), access.Peer{Remote: at, Host: c.header.Get(":authority"), Header: c.header})
+	c.Caller, err = a.guard.Check(a.roleOf(method), access.Peer{Remote: at, Host: c.header.Get(":authority"), Header: c.header})
 	return context.WithValue(ctx, callKey{}, c), err
 }
 

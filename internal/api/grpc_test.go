@@ -272,7 +272,7 @@ func TestWhoMayCallOverGRPC(t *testing.T) {
 	}
 	for name := range inference.GRPCInferenceService_ServiceDesc.Methods {
 		method := "/inference.GRPCInferenceService/" + inference.GRPCInferenceService_ServiceDesc.Methods[name].MethodName
-		if roleOf(method) == 0 {
+		if d.api.roleOf(method) == 0 {
 			t.Errorf("%s has no role", method)
 		}
 	}

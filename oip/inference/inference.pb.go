@@ -2323,6 +2323,243 @@ func (x *RepositoryModelUnloadResponse) GetIsUnloaded() bool {
 	return false
 }
 
+// The right answer to one item: numbers, or names of classes; neither: it is not
+// labelled.
+type FeedbackLabel struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Numbers       []float64              `protobuf:"fixed64,1,rep,packed,name=numbers,proto3" json:"numbers,omitempty"`
+	Names         []string               `protobuf:"bytes,2,rep,name=names,proto3" json:"names,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FeedbackLabel) Reset() {
+	*x = FeedbackLabel{}
+	mi := &file_inference_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FeedbackLabel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FeedbackLabel) ProtoMessage() {}
+
+func (x *FeedbackLabel) ProtoReflect() protoreflect.Message {
+	mi := &file_inference_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FeedbackLabel.ProtoReflect.Descriptor instead.
+func (*FeedbackLabel) Descriptor() ([]byte, []int) {
+	return file_inference_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *FeedbackLabel) GetNumbers() []float64 {
+	if x != nil {
+		return x.Numbers
+	}
+	return nil
+}
+
+func (x *FeedbackLabel) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+// How right the answer to one item was, from 0 to 1; without a value, it is not
+// scored.
+type FeedbackScore struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Value         *float64               `protobuf:"fixed64,1,opt,name=value,proto3,oneof" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FeedbackScore) Reset() {
+	*x = FeedbackScore{}
+	mi := &file_inference_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FeedbackScore) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FeedbackScore) ProtoMessage() {}
+
+func (x *FeedbackScore) ProtoReflect() protoreflect.Message {
+	mi := &file_inference_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FeedbackScore.ProtoReflect.Descriptor instead.
+func (*FeedbackScore) Descriptor() ([]byte, []int) {
+	return file_inference_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *FeedbackScore) GetValue() float64 {
+	if x != nil && x.Value != nil {
+		return *x.Value
+	}
+	return 0
+}
+
+type ModelFeedbackRequest struct {
+	state         protoimpl.MessageState         `protogen:"open.v1"`
+	ModelName     string                         `protobuf:"bytes,1,opt,name=model_name,json=modelName,proto3" json:"model_name,omitempty"`
+	ModelVersion  string                         `protobuf:"bytes,2,opt,name=model_version,json=modelVersion,proto3" json:"model_version,omitempty"` // empty: whichever is served
+	Feedback      []*ModelFeedbackRequest_Record `protobuf:"bytes,3,rep,name=feedback,proto3" json:"feedback,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelFeedbackRequest) Reset() {
+	*x = ModelFeedbackRequest{}
+	mi := &file_inference_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelFeedbackRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelFeedbackRequest) ProtoMessage() {}
+
+func (x *ModelFeedbackRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_inference_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelFeedbackRequest.ProtoReflect.Descriptor instead.
+func (*ModelFeedbackRequest) Descriptor() ([]byte, []int) {
+	return file_inference_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ModelFeedbackRequest) GetModelName() string {
+	if x != nil {
+		return x.ModelName
+	}
+	return ""
+}
+
+func (x *ModelFeedbackRequest) GetModelVersion() string {
+	if x != nil {
+		return x.ModelVersion
+	}
+	return ""
+}
+
+func (x *ModelFeedbackRequest) GetFeedback() []*ModelFeedbackRequest_Record {
+	if x != nil {
+		return x.Feedback
+	}
+	return nil
+}
+
+// Counts of items that were given a label or a score.
+type ModelFeedbackResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Accepted      int64                  `protobuf:"varint,1,opt,name=accepted,proto3" json:"accepted,omitempty"`
+	Duplicate     int64                  `protobuf:"varint,2,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	Unknown       int64                  `protobuf:"varint,3,opt,name=unknown,proto3" json:"unknown,omitempty"`
+	Unanswered    int64                  `protobuf:"varint,4,opt,name=unanswered,proto3" json:"unanswered,omitempty"`
+	UnknownIds    []string               `protobuf:"bytes,5,rep,name=unknown_ids,json=unknownIds,proto3" json:"unknown_ids,omitempty"` // some of them
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelFeedbackResponse) Reset() {
+	*x = ModelFeedbackResponse{}
+	mi := &file_inference_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelFeedbackResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelFeedbackResponse) ProtoMessage() {}
+
+func (x *ModelFeedbackResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_inference_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelFeedbackResponse.ProtoReflect.Descriptor instead.
+func (*ModelFeedbackResponse) Descriptor() ([]byte, []int) {
+	return file_inference_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ModelFeedbackResponse) GetAccepted() int64 {
+	if x != nil {
+		return x.Accepted
+	}
+	return 0
+}
+
+func (x *ModelFeedbackResponse) GetDuplicate() int64 {
+	if x != nil {
+		return x.Duplicate
+	}
+	return 0
+}
+
+func (x *ModelFeedbackResponse) GetUnknown() int64 {
+	if x != nil {
+		return x.Unknown
+	}
+	return 0
+}
+
+func (x *ModelFeedbackResponse) GetUnanswered() int64 {
+	if x != nil {
+		return x.Unanswered
+	}
+	return 0
+}
+
+func (x *ModelFeedbackResponse) GetUnknownIds() []string {
+	if x != nil {
+		return x.UnknownIds
+	}
+	return nil
+}
+
 type ModelMetadataResponse_TensorMetadata struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -2334,7 +2571,7 @@ type ModelMetadataResponse_TensorMetadata struct {
 
 func (x *ModelMetadataResponse_TensorMetadata) Reset() {
 	*x = ModelMetadataResponse_TensorMetadata{}
-	mi := &file_inference_proto_msgTypes[34]
+	mi := &file_inference_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2346,7 +2583,7 @@ func (x *ModelMetadataResponse_TensorMetadata) String() string {
 func (*ModelMetadataResponse_TensorMetadata) ProtoMessage() {}
 
 func (x *ModelMetadataResponse_TensorMetadata) ProtoReflect() protoreflect.Message {
-	mi := &file_inference_proto_msgTypes[34]
+	mi := &file_inference_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2396,7 +2633,7 @@ type ModelInferRequest_InferInputTensor struct {
 
 func (x *ModelInferRequest_InferInputTensor) Reset() {
 	*x = ModelInferRequest_InferInputTensor{}
-	mi := &file_inference_proto_msgTypes[36]
+	mi := &file_inference_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2408,7 +2645,7 @@ func (x *ModelInferRequest_InferInputTensor) String() string {
 func (*ModelInferRequest_InferInputTensor) ProtoMessage() {}
 
 func (x *ModelInferRequest_InferInputTensor) ProtoReflect() protoreflect.Message {
-	mi := &file_inference_proto_msgTypes[36]
+	mi := &file_inference_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2469,7 +2706,7 @@ type ModelInferRequest_InferRequestedOutputTensor struct {
 
 func (x *ModelInferRequest_InferRequestedOutputTensor) Reset() {
 	*x = ModelInferRequest_InferRequestedOutputTensor{}
-	mi := &file_inference_proto_msgTypes[37]
+	mi := &file_inference_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2481,7 +2718,7 @@ func (x *ModelInferRequest_InferRequestedOutputTensor) String() string {
 func (*ModelInferRequest_InferRequestedOutputTensor) ProtoMessage() {}
 
 func (x *ModelInferRequest_InferRequestedOutputTensor) ProtoReflect() protoreflect.Message {
-	mi := &file_inference_proto_msgTypes[37]
+	mi := &file_inference_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2524,7 +2761,7 @@ type ModelInferResponse_InferOutputTensor struct {
 
 func (x *ModelInferResponse_InferOutputTensor) Reset() {
 	*x = ModelInferResponse_InferOutputTensor{}
-	mi := &file_inference_proto_msgTypes[41]
+	mi := &file_inference_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2536,7 +2773,7 @@ func (x *ModelInferResponse_InferOutputTensor) String() string {
 func (*ModelInferResponse_InferOutputTensor) ProtoMessage() {}
 
 func (x *ModelInferResponse_InferOutputTensor) ProtoReflect() protoreflect.Message {
-	mi := &file_inference_proto_msgTypes[41]
+	mi := &file_inference_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2599,7 +2836,7 @@ type RepositoryIndexResponse_ModelIndex struct {
 
 func (x *RepositoryIndexResponse_ModelIndex) Reset() {
 	*x = RepositoryIndexResponse_ModelIndex{}
-	mi := &file_inference_proto_msgTypes[44]
+	mi := &file_inference_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2611,7 +2848,7 @@ func (x *RepositoryIndexResponse_ModelIndex) String() string {
 func (*RepositoryIndexResponse_ModelIndex) ProtoMessage() {}
 
 func (x *RepositoryIndexResponse_ModelIndex) ProtoReflect() protoreflect.Message {
-	mi := &file_inference_proto_msgTypes[44]
+	mi := &file_inference_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2653,6 +2890,75 @@ func (x *RepositoryIndexResponse_ModelIndex) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+// What is known about the answer to one request: a label or a score for each item.
+type ModelFeedbackRequest_Record struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // of the request, or the parameter job of its answer
+	Labels        []*FeedbackLabel       `protobuf:"bytes,2,rep,name=labels,proto3" json:"labels,omitempty"`
+	Scores        []*FeedbackScore       `protobuf:"bytes,3,rep,name=scores,proto3" json:"scores,omitempty"`
+	Sampled       bool                   `protobuf:"varint,4,opt,name=sampled,proto3" json:"sampled,omitempty"` // the request was chosen for labelling at random
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelFeedbackRequest_Record) Reset() {
+	*x = ModelFeedbackRequest_Record{}
+	mi := &file_inference_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelFeedbackRequest_Record) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelFeedbackRequest_Record) ProtoMessage() {}
+
+func (x *ModelFeedbackRequest_Record) ProtoReflect() protoreflect.Message {
+	mi := &file_inference_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelFeedbackRequest_Record.ProtoReflect.Descriptor instead.
+func (*ModelFeedbackRequest_Record) Descriptor() ([]byte, []int) {
+	return file_inference_proto_rawDescGZIP(), []int{36, 0}
+}
+
+func (x *ModelFeedbackRequest_Record) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ModelFeedbackRequest_Record) GetLabels() []*FeedbackLabel {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *ModelFeedbackRequest_Record) GetScores() []*FeedbackScore {
+	if x != nil {
+		return x.Scores
+	}
+	return nil
+}
+
+func (x *ModelFeedbackRequest_Record) GetSampled() bool {
+	if x != nil {
+		return x.Sampled
+	}
+	return false
 }
 
 var File_inference_proto protoreflect.FileDescriptor
@@ -2887,7 +3193,32 @@ const file_inference_proto_rawDesc = "" +
 	"model_name\x18\x01 \x01(\tR\tmodelName\x12\x1e\n" +
 	"\n" +
 	"isUnloaded\x18\x02 \x01(\bR\n" +
-	"isUnloaded*\xfa\x01\n" +
+	"isUnloaded\"?\n" +
+	"\rFeedbackLabel\x12\x18\n" +
+	"\anumbers\x18\x01 \x03(\x01R\anumbers\x12\x14\n" +
+	"\x05names\x18\x02 \x03(\tR\x05names\"4\n" +
+	"\rFeedbackScore\x12\x19\n" +
+	"\x05value\x18\x01 \x01(\x01H\x00R\x05value\x88\x01\x01B\b\n" +
+	"\x06_value\"\xb7\x02\n" +
+	"\x14ModelFeedbackRequest\x12\x1d\n" +
+	"\n" +
+	"model_name\x18\x01 \x01(\tR\tmodelName\x12#\n" +
+	"\rmodel_version\x18\x02 \x01(\tR\fmodelVersion\x12B\n" +
+	"\bfeedback\x18\x03 \x03(\v2&.inference.ModelFeedbackRequest.RecordR\bfeedback\x1a\x96\x01\n" +
+	"\x06Record\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x120\n" +
+	"\x06labels\x18\x02 \x03(\v2\x18.inference.FeedbackLabelR\x06labels\x120\n" +
+	"\x06scores\x18\x03 \x03(\v2\x18.inference.FeedbackScoreR\x06scores\x12\x18\n" +
+	"\asampled\x18\x04 \x01(\bR\asampled\"\xac\x01\n" +
+	"\x15ModelFeedbackResponse\x12\x1a\n" +
+	"\baccepted\x18\x01 \x01(\x03R\baccepted\x12\x1c\n" +
+	"\tduplicate\x18\x02 \x01(\x03R\tduplicate\x12\x18\n" +
+	"\aunknown\x18\x03 \x01(\x03R\aunknown\x12\x1e\n" +
+	"\n" +
+	"unanswered\x18\x04 \x01(\x03R\n" +
+	"unanswered\x12\x1f\n" +
+	"\vunknown_ids\x18\x05 \x03(\tR\n" +
+	"unknownIds*\xfa\x01\n" +
 	"\bDataType\x12\x10\n" +
 	"\fTYPE_INVALID\x10\x00\x12\r\n" +
 	"\tTYPE_BOOL\x10\x01\x12\x0e\n" +
@@ -2908,7 +3239,7 @@ const file_inference_proto_rawDesc = "" +
 	"\tTYPE_FP32\x10\v\x12\r\n" +
 	"\tTYPE_FP64\x10\f\x12\x0f\n" +
 	"\vTYPE_STRING\x10\r\x12\r\n" +
-	"\tTYPE_BF16\x10\x0e2\xb7\b\n" +
+	"\tTYPE_BF16\x10\x0e2\x8d\t\n" +
 	"\x14GRPCInferenceService\x12K\n" +
 	"\n" +
 	"ServerLive\x12\x1c.inference.ServerLiveRequest\x1a\x1d.inference.ServerLiveResponse\"\x00\x12N\n" +
@@ -2924,7 +3255,8 @@ const file_inference_proto_rawDesc = "" +
 	"\x0fModelStatistics\x12!.inference.ModelStatisticsRequest\x1a\".inference.ModelStatisticsResponse\"\x00\x12Z\n" +
 	"\x0fRepositoryIndex\x12!.inference.RepositoryIndexRequest\x1a\".inference.RepositoryIndexResponse\"\x00\x12f\n" +
 	"\x13RepositoryModelLoad\x12%.inference.RepositoryModelLoadRequest\x1a&.inference.RepositoryModelLoadResponse\"\x00\x12l\n" +
-	"\x15RepositoryModelUnload\x12'.inference.RepositoryModelUnloadRequest\x1a(.inference.RepositoryModelUnloadResponse\"\x00B,Z*github.com/mosel-serve/mosel/oip/inferenceb\x06proto3"
+	"\x15RepositoryModelUnload\x12'.inference.RepositoryModelUnloadRequest\x1a(.inference.RepositoryModelUnloadResponse\"\x00\x12T\n" +
+	"\rModelFeedback\x12\x1f.inference.ModelFeedbackRequest\x1a .inference.ModelFeedbackResponse\"\x00B,Z*github.com/mosel-serve/mosel/oip/inferenceb\x06proto3"
 
 var (
 	file_inference_proto_rawDescOnce sync.Once
@@ -2939,7 +3271,7 @@ func file_inference_proto_rawDescGZIP() []byte {
 }
 
 var file_inference_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_inference_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_inference_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
 var file_inference_proto_goTypes = []any{
 	(DataType)(0),                                // 0: inference.DataType
 	(ModelInput_Format)(0),                       // 1: inference.ModelInput.Format
@@ -2977,29 +3309,34 @@ var file_inference_proto_goTypes = []any{
 	(*RepositoryModelLoadResponse)(nil),          // 33: inference.RepositoryModelLoadResponse
 	(*RepositoryModelUnloadRequest)(nil),         // 34: inference.RepositoryModelUnloadRequest
 	(*RepositoryModelUnloadResponse)(nil),        // 35: inference.RepositoryModelUnloadResponse
-	(*ModelMetadataResponse_TensorMetadata)(nil), // 36: inference.ModelMetadataResponse.TensorMetadata
-	nil, // 37: inference.ModelMetadataResponse.PropertiesEntry
-	(*ModelInferRequest_InferInputTensor)(nil),           // 38: inference.ModelInferRequest.InferInputTensor
-	(*ModelInferRequest_InferRequestedOutputTensor)(nil), // 39: inference.ModelInferRequest.InferRequestedOutputTensor
-	nil, // 40: inference.ModelInferRequest.ParametersEntry
-	nil, // 41: inference.ModelInferRequest.InferInputTensor.ParametersEntry
-	nil, // 42: inference.ModelInferRequest.InferRequestedOutputTensor.ParametersEntry
-	(*ModelInferResponse_InferOutputTensor)(nil), // 43: inference.ModelInferResponse.InferOutputTensor
-	nil, // 44: inference.ModelInferResponse.ParametersEntry
-	nil, // 45: inference.ModelInferResponse.InferOutputTensor.ParametersEntry
-	(*RepositoryIndexResponse_ModelIndex)(nil), // 46: inference.RepositoryIndexResponse.ModelIndex
-	nil, // 47: inference.RepositoryModelLoadRequest.ParametersEntry
-	nil, // 48: inference.RepositoryModelUnloadRequest.ParametersEntry
+	(*FeedbackLabel)(nil),                        // 36: inference.FeedbackLabel
+	(*FeedbackScore)(nil),                        // 37: inference.FeedbackScore
+	(*ModelFeedbackRequest)(nil),                 // 38: inference.ModelFeedbackRequest
+	(*ModelFeedbackResponse)(nil),                // 39: inference.ModelFeedbackResponse
+	(*ModelMetadataResponse_TensorMetadata)(nil), // 40: inference.ModelMetadataResponse.TensorMetadata
+	nil, // 41: inference.ModelMetadataResponse.PropertiesEntry
+	(*ModelInferRequest_InferInputTensor)(nil),           // 42: inference.ModelInferRequest.InferInputTensor
+	(*ModelInferRequest_InferRequestedOutputTensor)(nil), // 43: inference.ModelInferRequest.InferRequestedOutputTensor
+	nil, // 44: inference.ModelInferRequest.ParametersEntry
+	nil, // 45: inference.ModelInferRequest.InferInputTensor.ParametersEntry
+	nil, // 46: inference.ModelInferRequest.InferRequestedOutputTensor.ParametersEntry
+	(*ModelInferResponse_InferOutputTensor)(nil), // 47: inference.ModelInferResponse.InferOutputTensor
+	nil, // 48: inference.ModelInferResponse.ParametersEntry
+	nil, // 49: inference.ModelInferResponse.InferOutputTensor.ParametersEntry
+	(*RepositoryIndexResponse_ModelIndex)(nil), // 50: inference.RepositoryIndexResponse.ModelIndex
+	nil,                                 // 51: inference.RepositoryModelLoadRequest.ParametersEntry
+	nil,                                 // 52: inference.RepositoryModelUnloadRequest.ParametersEntry
+	(*ModelFeedbackRequest_Record)(nil), // 53: inference.ModelFeedbackRequest.Record
 }
 var file_inference_proto_depIdxs = []int32{
-	36, // 0: inference.ModelMetadataResponse.inputs:type_name -> inference.ModelMetadataResponse.TensorMetadata
-	36, // 1: inference.ModelMetadataResponse.outputs:type_name -> inference.ModelMetadataResponse.TensorMetadata
-	37, // 2: inference.ModelMetadataResponse.properties:type_name -> inference.ModelMetadataResponse.PropertiesEntry
-	40, // 3: inference.ModelInferRequest.parameters:type_name -> inference.ModelInferRequest.ParametersEntry
-	38, // 4: inference.ModelInferRequest.inputs:type_name -> inference.ModelInferRequest.InferInputTensor
-	39, // 5: inference.ModelInferRequest.outputs:type_name -> inference.ModelInferRequest.InferRequestedOutputTensor
-	44, // 6: inference.ModelInferResponse.parameters:type_name -> inference.ModelInferResponse.ParametersEntry
-	43, // 7: inference.ModelInferResponse.outputs:type_name -> inference.ModelInferResponse.InferOutputTensor
+	40, // 0: inference.ModelMetadataResponse.inputs:type_name -> inference.ModelMetadataResponse.TensorMetadata
+	40, // 1: inference.ModelMetadataResponse.outputs:type_name -> inference.ModelMetadataResponse.TensorMetadata
+	41, // 2: inference.ModelMetadataResponse.properties:type_name -> inference.ModelMetadataResponse.PropertiesEntry
+	44, // 3: inference.ModelInferRequest.parameters:type_name -> inference.ModelInferRequest.ParametersEntry
+	42, // 4: inference.ModelInferRequest.inputs:type_name -> inference.ModelInferRequest.InferInputTensor
+	43, // 5: inference.ModelInferRequest.outputs:type_name -> inference.ModelInferRequest.InferRequestedOutputTensor
+	48, // 6: inference.ModelInferResponse.parameters:type_name -> inference.ModelInferResponse.ParametersEntry
+	47, // 7: inference.ModelInferResponse.outputs:type_name -> inference.ModelInferResponse.InferOutputTensor
 	15, // 8: inference.ModelStreamInferResponse.infer_response:type_name -> inference.ModelInferResponse
 	22, // 9: inference.ModelConfigResponse.config:type_name -> inference.ModelConfig
 	0,  // 10: inference.ModelInput.data_type:type_name -> inference.DataType
@@ -3022,50 +3359,55 @@ var file_inference_proto_depIdxs = []int32{
 	25, // 27: inference.ModelStatistics.inference_stats:type_name -> inference.InferStatistics
 	26, // 28: inference.ModelStatistics.batch_stats:type_name -> inference.InferBatchStatistics
 	27, // 29: inference.ModelStatisticsResponse.model_stats:type_name -> inference.ModelStatistics
-	46, // 30: inference.RepositoryIndexResponse.models:type_name -> inference.RepositoryIndexResponse.ModelIndex
-	47, // 31: inference.RepositoryModelLoadRequest.parameters:type_name -> inference.RepositoryModelLoadRequest.ParametersEntry
-	48, // 32: inference.RepositoryModelUnloadRequest.parameters:type_name -> inference.RepositoryModelUnloadRequest.ParametersEntry
-	41, // 33: inference.ModelInferRequest.InferInputTensor.parameters:type_name -> inference.ModelInferRequest.InferInputTensor.ParametersEntry
-	13, // 34: inference.ModelInferRequest.InferInputTensor.contents:type_name -> inference.InferTensorContents
-	42, // 35: inference.ModelInferRequest.InferRequestedOutputTensor.parameters:type_name -> inference.ModelInferRequest.InferRequestedOutputTensor.ParametersEntry
-	12, // 36: inference.ModelInferRequest.ParametersEntry.value:type_name -> inference.InferParameter
-	12, // 37: inference.ModelInferRequest.InferInputTensor.ParametersEntry.value:type_name -> inference.InferParameter
-	12, // 38: inference.ModelInferRequest.InferRequestedOutputTensor.ParametersEntry.value:type_name -> inference.InferParameter
-	45, // 39: inference.ModelInferResponse.InferOutputTensor.parameters:type_name -> inference.ModelInferResponse.InferOutputTensor.ParametersEntry
-	13, // 40: inference.ModelInferResponse.InferOutputTensor.contents:type_name -> inference.InferTensorContents
-	12, // 41: inference.ModelInferResponse.ParametersEntry.value:type_name -> inference.InferParameter
-	12, // 42: inference.ModelInferResponse.InferOutputTensor.ParametersEntry.value:type_name -> inference.InferParameter
-	29, // 43: inference.RepositoryModelLoadRequest.ParametersEntry.value:type_name -> inference.ModelRepositoryParameter
-	29, // 44: inference.RepositoryModelUnloadRequest.ParametersEntry.value:type_name -> inference.ModelRepositoryParameter
-	2,  // 45: inference.GRPCInferenceService.ServerLive:input_type -> inference.ServerLiveRequest
-	4,  // 46: inference.GRPCInferenceService.ServerReady:input_type -> inference.ServerReadyRequest
-	6,  // 47: inference.GRPCInferenceService.ModelReady:input_type -> inference.ModelReadyRequest
-	8,  // 48: inference.GRPCInferenceService.ServerMetadata:input_type -> inference.ServerMetadataRequest
-	10, // 49: inference.GRPCInferenceService.ModelMetadata:input_type -> inference.ModelMetadataRequest
-	14, // 50: inference.GRPCInferenceService.ModelInfer:input_type -> inference.ModelInferRequest
-	14, // 51: inference.GRPCInferenceService.ModelStreamInfer:input_type -> inference.ModelInferRequest
-	17, // 52: inference.GRPCInferenceService.ModelConfig:input_type -> inference.ModelConfigRequest
-	23, // 53: inference.GRPCInferenceService.ModelStatistics:input_type -> inference.ModelStatisticsRequest
-	30, // 54: inference.GRPCInferenceService.RepositoryIndex:input_type -> inference.RepositoryIndexRequest
-	32, // 55: inference.GRPCInferenceService.RepositoryModelLoad:input_type -> inference.RepositoryModelLoadRequest
-	34, // 56: inference.GRPCInferenceService.RepositoryModelUnload:input_type -> inference.RepositoryModelUnloadRequest
-	3,  // 57: inference.GRPCInferenceService.ServerLive:output_type -> inference.ServerLiveResponse
-	5,  // 58: inference.GRPCInferenceService.ServerReady:output_type -> inference.ServerReadyResponse
-	7,  // 59: inference.GRPCInferenceService.ModelReady:output_type -> inference.ModelReadyResponse
-	9,  // 60: inference.GRPCInferenceService.ServerMetadata:output_type -> inference.ServerMetadataResponse
-	11, // 61: inference.GRPCInferenceService.ModelMetadata:output_type -> inference.ModelMetadataResponse
-	15, // 62: inference.GRPCInferenceService.ModelInfer:output_type -> inference.ModelInferResponse
-	16, // 63: inference.GRPCInferenceService.ModelStreamInfer:output_type -> inference.ModelStreamInferResponse
-	18, // 64: inference.GRPCInferenceService.ModelConfig:output_type -> inference.ModelConfigResponse
-	28, // 65: inference.GRPCInferenceService.ModelStatistics:output_type -> inference.ModelStatisticsResponse
-	31, // 66: inference.GRPCInferenceService.RepositoryIndex:output_type -> inference.RepositoryIndexResponse
-	33, // 67: inference.GRPCInferenceService.RepositoryModelLoad:output_type -> inference.RepositoryModelLoadResponse
-	35, // 68: inference.GRPCInferenceService.RepositoryModelUnload:output_type -> inference.RepositoryModelUnloadResponse
-	57, // [57:69] is the sub-list for method output_type
-	45, // [45:57] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	50, // 30: inference.RepositoryIndexResponse.models:type_name -> inference.RepositoryIndexResponse.ModelIndex
+	51, // 31: inference.RepositoryModelLoadRequest.parameters:type_name -> inference.RepositoryModelLoadRequest.ParametersEntry
+	52, // 32: inference.RepositoryModelUnloadRequest.parameters:type_name -> inference.RepositoryModelUnloadRequest.ParametersEntry
+	53, // 33: inference.ModelFeedbackRequest.feedback:type_name -> inference.ModelFeedbackRequest.Record
+	45, // 34: inference.ModelInferRequest.InferInputTensor.parameters:type_name -> inference.ModelInferRequest.InferInputTensor.ParametersEntry
+	13, // 35: inference.ModelInferRequest.InferInputTensor.contents:type_name -> inference.InferTensorContents
+	46, // 36: inference.ModelInferRequest.InferRequestedOutputTensor.parameters:type_name -> inference.ModelInferRequest.InferRequestedOutputTensor.ParametersEntry
+	12, // 37: inference.ModelInferRequest.ParametersEntry.value:type_name -> inference.InferParameter
+	12, // 38: inference.ModelInferRequest.InferInputTensor.ParametersEntry.value:type_name -> inference.InferParameter
+	12, // 39: inference.ModelInferRequest.InferRequestedOutputTensor.ParametersEntry.value:type_name -> inference.InferParameter
+	49, // 40: inference.ModelInferResponse.InferOutputTensor.parameters:type_name -> inference.ModelInferResponse.InferOutputTensor.ParametersEntry
+	13, // 41: inference.ModelInferResponse.InferOutputTensor.contents:type_name -> inference.InferTensorContents
+	12, // 42: inference.ModelInferResponse.ParametersEntry.value:type_name -> inference.InferParameter
+	12, // 43: inference.ModelInferResponse.InferOutputTensor.ParametersEntry.value:type_name -> inference.InferParameter
+	29, // 44: inference.RepositoryModelLoadRequest.ParametersEntry.value:type_name -> inference.ModelRepositoryParameter
+	29, // 45: inference.RepositoryModelUnloadRequest.ParametersEntry.value:type_name -> inference.ModelRepositoryParameter
+	36, // 46: inference.ModelFeedbackRequest.Record.labels:type_name -> inference.FeedbackLabel
+	37, // 47: inference.ModelFeedbackRequest.Record.scores:type_name -> inference.FeedbackScore
+	2,  // 48: inference.GRPCInferenceService.ServerLive:input_type -> inference.ServerLiveRequest
+	4,  // 49: inference.GRPCInferenceService.ServerReady:input_type -> inference.ServerReadyRequest
+	6,  // 50: inference.GRPCInferenceService.ModelReady:input_type -> inference.ModelReadyRequest
+	8,  // 51: inference.GRPCInferenceService.ServerMetadata:input_type -> inference.ServerMetadataRequest
+	10, // 52: inference.GRPCInferenceService.ModelMetadata:input_type -> inference.ModelMetadataRequest
+	14, // 53: inference.GRPCInferenceService.ModelInfer:input_type -> inference.ModelInferRequest
+	14, // 54: inference.GRPCInferenceService.ModelStreamInfer:input_type -> inference.ModelInferRequest
+	17, // 55: inference.GRPCInferenceService.ModelConfig:input_type -> inference.ModelConfigRequest
+	23, // 56: inference.GRPCInferenceService.ModelStatistics:input_type -> inference.ModelStatisticsRequest
+	30, // 57: inference.GRPCInferenceService.RepositoryIndex:input_type -> inference.RepositoryIndexRequest
+	32, // 58: inference.GRPCInferenceService.RepositoryModelLoad:input_type -> inference.RepositoryModelLoadRequest
+	34, // 59: inference.GRPCInferenceService.RepositoryModelUnload:input_type -> inference.RepositoryModelUnloadRequest
+	38, // 60: inference.GRPCInferenceService.ModelFeedback:input_type -> inference.ModelFeedbackRequest
+	3,  // 61: inference.GRPCInferenceService.ServerLive:output_type -> inference.ServerLiveResponse
+	5,  // 62: inference.GRPCInferenceService.ServerReady:output_type -> inference.ServerReadyResponse
+	7,  // 63: inference.GRPCInferenceService.ModelReady:output_type -> inference.ModelReadyResponse
+	9,  // 64: inference.GRPCInferenceService.ServerMetadata:output_type -> inference.ServerMetadataResponse
+	11, // 65: inference.GRPCInferenceService.ModelMetadata:output_type -> inference.ModelMetadataResponse
+	15, // 66: inference.GRPCInferenceService.ModelInfer:output_type -> inference.ModelInferResponse
+	16, // 67: inference.GRPCInferenceService.ModelStreamInfer:output_type -> inference.ModelStreamInferResponse
+	18, // 68: inference.GRPCInferenceService.ModelConfig:output_type -> inference.ModelConfigResponse
+	28, // 69: inference.GRPCInferenceService.ModelStatistics:output_type -> inference.ModelStatisticsResponse
+	31, // 70: inference.GRPCInferenceService.RepositoryIndex:output_type -> inference.RepositoryIndexResponse
+	33, // 71: inference.GRPCInferenceService.RepositoryModelLoad:output_type -> inference.RepositoryModelLoadResponse
+	35, // 72: inference.GRPCInferenceService.RepositoryModelUnload:output_type -> inference.RepositoryModelUnloadResponse
+	39, // 73: inference.GRPCInferenceService.ModelFeedback:output_type -> inference.ModelFeedbackResponse
+	61, // [61:74] is the sub-list for method output_type
+	48, // [48:61] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_inference_proto_init() }
@@ -3086,13 +3428,14 @@ func file_inference_proto_init() {
 		(*ModelRepositoryParameter_StringParam)(nil),
 		(*ModelRepositoryParameter_BytesParam)(nil),
 	}
+	file_inference_proto_msgTypes[35].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_inference_proto_rawDesc), len(file_inference_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   47,
+			NumMessages:   52,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
