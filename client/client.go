@@ -65,6 +65,7 @@ type transport interface {
 	Metadata(ctx context.Context, model, version string) (oip.ModelMetadata, error)
 	Load(ctx context.Context, model string) error
 	Unload(ctx context.Context, model string) error
+	Feedback(ctx context.Context, model, version string, records []oip.Feedback) (oip.FeedbackResult, error)
 	// Close is called once, when nothing is under way any more.
 	Close()
 }
@@ -223,6 +224,19 @@ func (c *Client) Load(ctx context.Context, model string) error {
 func (c *Client) Unload(ctx context.Context, model string) error {
 	_, err := ask(ctx, c, func() (struct{}, error) { return struct{}{}, c.transport.Unload(ctx, model) })
 	return err
+}
+
+// Feedback tells the server what is known, later, about its answers to requests: the right
+// answers, or how right its answers were. Each record is about one request, named by its
+// Request.ID or by the Response.Job of its answer. A server counts all records of a call or,
+// with an error, none. The error is ErrUnsupported if the server does not keep its answers.
+func (c *Client) Feedback(ctx context.Context, model string, records ...oip.Feedback) (oip.FeedbackResult, error) {
+	return c.VersionFeedback(ctx, model, "", records...)
+}
+
+// VersionFeedback is Feedback on one version of a model; "" is whichever is served.
+func (c *Client) VersionFeedback(ctx context.Context, model, version string, records ...oip.Feedback) (oip.FeedbackResult, error) {
+	return ask(ctx, c, func() (oip.FeedbackResult, error) { return c.transport.Feedback(ctx, model, version, records) })
 }
 
 // ask makes one call.

@@ -41,12 +41,26 @@ func (c *Client) Requests(ctx context.Context, clientID string) (answer status.R
 	return answer, err
 }
 
-// reports is the transport for Status, Explain and Requests.
+// FeedbackReport returns what labels have said of a model, with what a new profile needs.
+// The error is ErrUnsupported if the server does not keep its answers. Like Status it works
+// over REST only, and needs an administrator.
+func (c *Client) FeedbackReport(ctx context.Context, model string) (answer status.Feedback, err error) {
+	_, err = ask(ctx, c, func() (struct{}, error) {
+		t, err := c.reports()
+		if err != nil {
+			return struct{}{}, err
+		}
+		return struct{}{}, t.call(ctx, http.MethodGet, t.url(append(modelPath(model, ""), "feedback")...), &answer)
+	})
+	return answer, err
+}
+
+// reports is the transport for Status, Explain, Requests and FeedbackReport.
 func (c *Client) reports() (*rest, error) {
 	if t, ok := c.transport.(*rest); ok {
 		return t, nil
 	}
-	return nil, &Error{Status: http.StatusNotImplemented, Message: "Status, Explain and Requests work over REST only: use the http or https address of the server"}
+	return nil, &Error{Status: http.StatusNotImplemented, Message: "Status, Explain, Requests and FeedbackReport work over REST only: use the http or https address of the server"}
 }
 
 // report reads a resource below /v1, mosel's own.

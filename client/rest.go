@@ -97,6 +97,16 @@ func (t *rest) Unload(ctx context.Context, model string) error {
 	return t.call(ctx, http.MethodPost, t.url("repository", "models", model, "unload"), nil)
 }
 
+// Feedback gives labels.
+func (t *rest) Feedback(ctx context.Context, model, version string, records []oip.Feedback) (answer oip.FeedbackResult, err error) {
+	body, err := json.Marshal(oip.FeedbackRequest{Feedback: records})
+	if err != nil {
+		return answer, fmt.Errorf("encode labels: %w", err)
+	}
+	err = t.post(ctx, t.url(append(modelPath(model, version), "feedback")...), body, &answer)
+	return answer, err
+}
+
 // infer sends a request. If ctx ends before the request's deadline,
 // that is the deadline that it sends.
 func (t *rest) infer(ctx context.Context, r *Request) (*Response, error) {
@@ -212,8 +222,22 @@ func (t *rest) below(version string, segments ...string) *url.URL {
 // call sends a request without a body and decodes the JSON of the answer, unless answer
 // is nil.
 func (t *rest) call(ctx context.Context, method string, u *url.URL, answer any) error {
-	req := (&http.Request{Method: method, URL: u, Host: u.Host, Header: t.header.Clone()}).WithContext(ctx)
-	_, body, err := t.send(req)
+	return t.exchange(ctx, &http.Request{Method: method, URL: u, Host: u.Host, Header: t.header.Clone()}, answer)
+}
+
+// post sends JSON and decodes that of the answer.
+func (t *rest) post(ctx context.Context, u *url.URL, question []byte, answer any) error {
+	again := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(question)), nil }
+	body, _ := again()
+	header := t.header.Clone()
+	header.Set("Content-Type", "application/json")
+	return t.exchange(ctx, &http.Request{Method: http.MethodPost, URL: u, Host: u.Host, Header: header, Body: body, GetBody: again, ContentLength: int64(len(question))}, answer)
+}
+
+// exchange sends a request and decodes the JSON of the answer, unless answer is nil.
+func (t *rest) exchange(ctx context.Context, req *http.Request, answer any) error {
+	method, u := req.Method, req.URL
+	_, body, err := t.send(req.WithContext(ctx))
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", method, u.Path, err)
 	}

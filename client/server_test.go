@@ -34,6 +34,7 @@ type fake struct {
 	t      testing.TB
 	infer  func(c call) (oip.Response, *client.Error)
 	admin  func(what, model string) *client.Error
+	labels func(model, version string, records []oip.Feedback) (oip.FeedbackResult, *client.Error)
 	ready  bool
 	down   bool // ready answers 503
 	models []oip.RepositoryEntry
@@ -74,7 +75,7 @@ func over(t *testing.T, f *fake, opts client.Options, test func(t *testing.T, c 
 	t.Helper()
 	for _, way := range transports {
 		t.Run(way.name, func(t *testing.T) {
-			mine := &fake{t: t, infer: f.infer, admin: f.admin, ready: f.ready, down: f.down, models: f.models, model: f.model}
+			mine := &fake{t: t, infer: f.infer, admin: f.admin, labels: f.labels, ready: f.ready, down: f.down, models: f.models, model: f.model}
 			opts.GRPC = clientgrpc.Dial
 			c, err := client.New(way.start(t, mine), opts)
 			if err != nil {
@@ -146,6 +147,8 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Method == "POST" && path[len(path)-1] == "infer":
 		f.inferREST(w, r, path)
 		return
+	case r.Method == "POST" && path[len(path)-1] == "feedback":
+		answer, failure = f.labelsREST(r, path)
 	default:
 		f.t.Errorf("%s", what)
 	}
@@ -154,6 +157,22 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_ = json.NewEncoder(w).Encode(answer)
+}
+
+func (f *fake) labelsREST(r *http.Request, path []string) (oip.FeedbackResult, *client.Error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		f.t.Error(err)
+	}
+	records, err := oip.DecodeFeedback(body)
+	if err != nil {
+		return oip.FeedbackResult{}, &client.Error{Status: http.StatusBadRequest, Message: err.Error()}
+	}
+	version := ""
+	if len(path) == 5 {
+		version = path[3]
+	}
+	return f.labels(path[1], version, records)
 }
 
 func (f *fake) inferREST(w http.ResponseWriter, r *http.Request, path []string) {
@@ -299,6 +318,15 @@ func (f *fake) describe(version string) oip.ModelMetadata {
 		m.Versions = []string{version}
 	}
 	return m
+}
+
+func (f *fake) ModelFeedback(ctx context.Context, m *inference.ModelFeedbackRequest) (*inference.ModelFeedbackResponse, error) {
+	records, err := inference.DecodeFeedback(m)
+	if err != nil {
+		return nil, fail(ctx, &client.Error{Status: http.StatusBadRequest, Message: err.Error()})
+	}
+	result, failure := f.labels(m.GetModelName(), m.GetModelVersion(), records)
+	return inference.EncodeFeedbackResult(result), fail(ctx, failure)
 }
 
 func (f *fake) RepositoryIndex(context.Context, *inference.RepositoryIndexRequest) (*inference.RepositoryIndexResponse, error) {

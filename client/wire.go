@@ -29,6 +29,8 @@ type Wire interface {
 	Metadata(ctx context.Context, model, version string) (oip.ModelMetadata, error)
 	Load(ctx context.Context, model string) error
 	Unload(ctx context.Context, model string) error
+	// Feedback gives labels to a version of a model; "" is whichever is served.
+	Feedback(ctx context.Context, model, version string, records []oip.Feedback) (oip.FeedbackResult, error)
 	// Close is called once, when nothing is under way any more.
 	Close()
 }

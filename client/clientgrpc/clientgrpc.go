@@ -133,6 +133,12 @@ func (t *wire) Unload(ctx context.Context, model string) error {
 	return err
 }
 
+// Feedback gives labels.
+func (t *wire) Feedback(ctx context.Context, model, version string, records []oip.Feedback) (oip.FeedbackResult, error) {
+	answer, err := invoke(ctx, t, t.calls.ModelFeedback, inference.EncodeFeedback(model, version, records))
+	return inference.DecodeFeedbackResult(answer), err
+}
+
 // Infer sends a request. gRPC sends the deadline of ctx along.
 func (t *wire) Infer(ctx context.Context, model, version string, q *oip.Request) (*oip.Response, error) {
 	m, err := newMessage(model, version, q)
