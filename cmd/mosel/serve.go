@@ -15,6 +15,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/example"
 	"google.golang.org/grpc/grpclog"
 
+	"github.com/mosel-serve/mosel/internal/access"
 	"github.com/mosel-serve/mosel/internal/asynclog"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/obs"
@@ -130,10 +131,36 @@ func serveCommand() *cobra.Command {
 	f.Int64Var(&cfg.QueueBytesMax, "queue-bytes", cfg.QueueBytesMax, "most bytes of tensors in the queue; more requests are refused; 0: no bound")
 	f.IntVar(&cfg.ConnectionsMax, "connections", cfg.ConnectionsMax, "most open connections, of REST and of gRPC each; more must wait; lowered if the limit on open files (ulimit -n) is too small")
 	f.IntVar(&cfg.Recent, "explain", obs.RecentDefault, "number of finished requests to remember for 'mosel explain'")
+	feedbackFlags(cmd, &cfg)
 	f.StringVar(&format, "log-format", format, "format of the log on standard error: text, or json with one object per line")
 	f.BoolVarP(&verbose, "verbose", "v", false, "also log details, such as every failed request")
 	return cmd
 }
+
+// feedbackFlags adds the flags of labels that come later.
+func feedbackFlags(cmd *cobra.Command, cfg *server.Config) {
+	f := cmd.Flags()
+	f.BoolVar(&cfg.Feedback.On, "feedback", false, "keep answers, so that labels that come later can be scored, see 'mosel feedback'")
+	f.DurationVar(&cfg.Feedback.Keep, "feedback-keep", cfg.Feedback.Keep, "with --feedback: how long after its answer a request can be labelled")
+	f.IntVar(&cfg.Feedback.ItemsMax, "feedback-items", cfg.Feedback.ItemsMax, "with --feedback: most answered items of a model to keep; each takes about 100 bytes and its answer")
+	f.Var((*roleFlag)(&cfg.API.FeedbackRole), "feedback-role", "with --feedback: role that may bring labels: infer or admin")
+}
+
+// roleFlag is the value of a flag.
+type roleFlag access.Role
+
+// String implements pflag.Value.
+func (r *roleFlag) String() string { return access.Role(*r).String() }
+
+// Set implements pflag.Value.
+func (r *roleFlag) Set(text string) error {
+	role, err := access.ParseRole(text)
+	*r = roleFlag(role)
+	return err
+}
+
+// Type implements pflag.Value.
+func (r *roleFlag) Type() string { return "role" }
 
 // findModels sets the directory to serve when the command line names none.
 func findModels(cfg *server.Config, only []string) error {

@@ -17,6 +17,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/sim"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/internal/workload"
+	"github.com/mosel-serve/mosel/status"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -59,6 +60,12 @@ func TestDocument(t *testing.T) {
 	kinds["mosel_tokens_stale"] = "gauge"                                                                                                           // servers with tokens have it
 	kinds["mosel_cascade_items_total"], kinds["mosel_cascade_went_on_total"], kinds["mosel_cascade_profiled_share"] = "counter", "counter", "gauge" // models with cascades
 	if err := obs.TokensStale(registry, func() bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	for name, kind := range map[string]string{"items_total": "counter", "kept_items": "gauge", "measured_items": "gauge", "accuracy": "gauge", "promised_accuracy": "gauge"} {
+		kinds["mosel_feedback_"+name] = kind // servers with --feedback have it
+	}
+	if err := obs.Feedback(registry, func() []status.Feedback { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	desc := regexp.MustCompile(`fqName: "(\w+)", help: ".*", constLabels: {}, variableLabels: {([\w,]*)}`)

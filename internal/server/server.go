@@ -87,6 +87,8 @@ type Config struct {
 	// Recent is how many requests that have ended can still be explained; 0: the
 	// default of package obs.
 	Recent int
+	// Feedback says how answers are kept for labels that come later.
+	Feedback Feedback
 	// ConnectionsMax bounds the connections of REST, and those of gRPC, that are open
 	// at a time; further ones wait. It is lowered if the system allows fewer open files.
 	ConnectionsMax int
@@ -114,7 +116,7 @@ func Default(cores int) Config {
 	return Config{Addr: "127.0.0.1:8000", GRPCAddr: "127.0.0.1:8001", MetricsAddr: "127.0.0.1:8002", WatchEvery: 2 * time.Second,
 		Instances: instances, Threads: threads, BatchTimeMax: engine.BatchTimeMaxDefault,
 		QueueItemsMax: sched.DefaultQueueItemsMax, QueueJobsMax: sched.DefaultQueueJobsMax, QueueBytesMax: queueBytesMax, ConnectionsMax: ConnectionsMax,
-		API: api.DefaultConfig(), Log: slog.New(slog.DiscardHandler)}
+		Feedback: DefaultFeedback(), API: api.DefaultConfig(), Log: slog.New(slog.DiscardHandler)}
 }
 
 // queueBytesMax bounds the tensors of all requests in progress. A machine that runs models
@@ -139,6 +141,9 @@ func (c Config) Validate() error {
 	check(c.Shadow >= 0 && c.Shadow <= 1, "the share of shadow runs is %v: it must be between 0 and 1", c.Shadow)
 	check(c.BatchTimeMax >= 0, "the time limit of a batch is %v: it must be above 0, or 0 for the default", c.BatchTimeMax)
 	check(c.ConnectionsMax >= 1, "the bound on connections is %d: it must be at least 1", c.ConnectionsMax)
+	if err := c.Feedback.validate(); err != nil {
+		errs = append(errs, err)
+	}
 	if err := c.API.Validate(); err != nil {
 		errs = append(errs, err)
 	}
@@ -214,6 +219,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if s.tracing != nil {
 		cfg.API.Tracer = s.tracing.Tracer("github.com/mosel-serve/mosel")
+	}
+	if cfg.API.Feedback, err = s.takeFeedback(); err != nil {
+		return nil, err
 	}
 	s.api = api.New(cfg.API, guard, cfg.Log)
 	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
