@@ -131,14 +131,14 @@ func serveCommand() *cobra.Command {
 	f.Int64Var(&cfg.QueueBytesMax, "queue-bytes", cfg.QueueBytesMax, "most bytes of tensors in the queue; more requests are refused; 0: no bound")
 	f.IntVar(&cfg.ConnectionsMax, "connections", cfg.ConnectionsMax, "most open connections, of REST and of gRPC each; more must wait; lowered if the limit on open files (ulimit -n) is too small")
 	f.IntVar(&cfg.Recent, "explain", obs.RecentDefault, "number of finished requests to remember for 'mosel explain'")
-	feedbackFlags(cmd, &cfg)
+	addFeedbackFlags(cmd, &cfg)
 	f.StringVar(&format, "log-format", format, "format of the log on standard error: text, or json with one object per line")
 	f.BoolVarP(&verbose, "verbose", "v", false, "also log details, such as every failed request")
 	return cmd
 }
 
-// feedbackFlags adds the flags of labels that come later.
-func feedbackFlags(cmd *cobra.Command, cfg *server.Config) {
+// addFeedbackFlags adds the flags of labels that come later.
+func addFeedbackFlags(cmd *cobra.Command, cfg *server.Config) {
 	f := cmd.Flags()
 	f.BoolVar(&cfg.Feedback.On, "feedback", false, "keep answers, so that labels that come later can be scored, see 'mosel feedback'")
 	f.DurationVar(&cfg.Feedback.Keep, "feedback-keep", cfg.Feedback.Keep, "with --feedback: how long after its answer a request can be labelled")

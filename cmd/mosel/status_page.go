@@ -85,6 +85,7 @@ func (p *page) model(m status.Model) {
 	}
 	p.line("")
 	p.mix(m.Variants)
+	p.labels(m.Feedback)
 }
 
 // expected formats an accuracy; "-" if nothing has run.
