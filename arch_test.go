@@ -131,7 +131,7 @@ var rooms = []room{
 	{dir: "conformance", tests: []string{"oip/inference", "internal/modelpkg", "internal/runtime", "internal/runtime/fake", "internal/server"}},
 	{
 		dir: "cmd/mosel",
-		imports: []string{"tensor", "oip", "status", "client", "client/clientgrpc", "internal/slo", "internal/stats", "internal/pending", "internal/asynclog", "internal/access", "internal/modelpkg", "internal/runtime", "internal/runtime/ort",
+		imports: []string{"tensor", "oip", "status", "client", "client/clientgrpc", "internal/slo", "internal/stats", "internal/pending", "internal/asynclog", "internal/access", "internal/modelpkg", "internal/feedback", "internal/runtime", "internal/runtime/ort",
 			"internal/runtime/ort/library", "internal/runtime/isolated", "internal/profiler", "internal/proposal", "internal/media", "internal/plan", "internal/plot", "internal/replay", "internal/demo",
 			"internal/workload", "internal/scenario", "internal/obs", "internal/server", "internal/example", "internal/drift"},
 		tests: []string{"oip/inference", "internal/modelpkg/modelpkgtest"},

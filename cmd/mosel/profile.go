@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -31,6 +32,9 @@ type profileFlags struct {
 	fresh        bool
 	accuracyOnly bool
 	show         bool
+	feedback     string
+	name         string
+	keep         bool
 	json         string
 	picture      string
 }
@@ -50,10 +54,15 @@ built-in example.
 
 Answers are saved while the command runs. After an interruption the same command
 continues where it stopped. A repeated run uses the saved answers and measures only
-the times again.`,
+the times again.
+
+With --from-feedback nothing is run: a new profile gets its accuracies from labelled
+answers of a server (see 'mosel feedback'), and its times from the existing profile. It
+is used where it is named: 'mosel serve --device NAME'.`,
 		Example: `  mosel profile my-model
   mosel profile digits --show
-  mosel profile digits --show --plot digits.png`,
+  mosel profile digits --show --plot digits.png
+  mosel profile digits --from-feedback http://127.0.0.1:8000`,
 		Args: oneModel,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.picture != "" {
@@ -69,7 +78,12 @@ the times again.`,
 			if err != nil {
 				return err
 			}
-			if f.show {
+			switch {
+			case f.feedback == "" && (f.name != "" || f.keep):
+				return usageError{errors.New("--as and --keep-unlabelled need --from-feedback")}
+			case f.feedback != "":
+				return profileFromFeedback(cmd, m, f)
+			case f.show:
 				return showProfile(cmd, m, f)
 			}
 			return measureProfile(cmd, m, f)
@@ -86,6 +100,9 @@ the times again.`,
 	flags.BoolVar(&f.fresh, "fresh", false, "ignore saved answers and compute all again")
 	flags.BoolVar(&f.accuracyOnly, "accuracy-only", false, "measure only accuracy; keep latency and memory of the existing profile")
 	flags.BoolVar(&f.show, "show", false, "measure nothing: print the existing profile")
+	flags.StringVar(&f.feedback, "from-feedback", "", "take accuracies from labelled answers: the `URL` of a server, or a file with its answer of /v2/models/MODEL/feedback")
+	flags.StringVar(&f.name, "as", "", "with --from-feedback: `name` of the new profile (default: that of the existing one and -feedback)")
+	flags.BoolVar(&f.keep, "keep-unlabelled", false, "with --from-feedback: variants with too few labels keep their accuracy of the existing profile")
 	flags.StringVar(&f.json, "json", "", "also write the profile to this file; -: print JSON in place of the table")
 	flags.StringVar(&f.picture, "plot", "", "draw accuracy against time into this .svg or .png file (default: an .svg beside a new profile)")
 	return cmd

@@ -22,8 +22,13 @@ func profileTable(m *modelpkg.Model, p *modelpkg.Profile) (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s on %s (%s), threads: %d, %s %s, %s\n", p.Model, p.ModelVersion, p.Device, p.DeviceDetail, p.Threads,
 		p.Runtime, p.RuntimeVersion, p.Created.Format("2006-01-02"))
-	fmt.Fprintf(&b, "%d samples of %s; brackets are 95 %% intervals; \"at %v\" is the lower bound that certified floors use; times are medians; * is on the frontier\n\n",
-		p.Variants[0].Accuracy.Samples, p.Dataset, slo.ConfidenceShown.Float())
+	fmt.Fprintf(&b, "%s; brackets are 95 %% intervals; \"at %v\" is the lower bound that certified floors use; times are medians; * is on the frontier\n\n",
+		measuredOn(p), slo.ConfidenceShown.Float())
+	for _, v := range p.Variants {
+		if v.AccuracyOf != "" {
+			fmt.Fprintf(&b, "too few labels: the accuracy of %s is that on %d samples of %s\n\n", v.Name, v.Accuracy.Samples, v.AccuracyOf)
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(p.Lengths)) {
 		fmt.Fprintf(&b, "times were measured with %s of size %d\n\n", name, p.Lengths[name])
 	}
@@ -66,6 +71,21 @@ func profileTable(m *modelpkg.Model, p *modelpkg.Profile) (string, error) {
 	}
 	err = writeStatistics(&b, p)
 	return b.String(), err
+}
+
+// measuredOn says on what the accuracies were measured.
+func measuredOn(p *modelpkg.Profile) string {
+	if p.Feedback == nil {
+		return fmt.Sprintf("%d samples of %s", p.Variants[0].Accuracy.Samples, p.Dataset)
+	}
+	const minute = "2006-01-02 15:04"
+	var parts []string
+	for _, v := range p.Variants {
+		if v.AccuracyOf == "" {
+			parts = append(parts, fmt.Sprintf("%s %d", v.Name, v.Accuracy.Samples))
+		}
+	}
+	return fmt.Sprintf("accuracies are of labelled answers of a server, sampled at random (%s), %s to %s UTC", strings.Join(parts, ", "), p.Feedback.First.Format(minute), p.Feedback.Last.Format(minute))
 }
 
 // certified is the lower bound of an accuracy at ConfidenceShown.

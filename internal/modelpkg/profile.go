@@ -31,6 +31,19 @@ type Profile struct {
 	Stages         []StageProfile   `json:"stages,omitempty"`   // in the model's order; empty: no stage was measured alone
 	Variants       []VariantProfile `json:"variants"`           // in the model's order
 	Cascades       *Cascades        `json:"cascades,omitempty"` // nil: none were searched
+	// Feedback is set where Dataset is DatasetFeedback: where the accuracies are from.
+	Feedback *FeedbackOrigin `json:"feedback,omitempty"`
+}
+
+// DatasetFeedback is the dataset of a profile whose accuracies were measured on labelled
+// answers of a server. Such a profile is used only where it is named.
+const DatasetFeedback = "feedback"
+
+// FeedbackOrigin says on which answers of a server accuracies were measured.
+type FeedbackOrigin struct {
+	Items int       `json:"items"` // of all variants
+	First time.Time `json:"first"` // when the earliest was answered
+	Last  time.Time `json:"last"`
 }
 
 // ProfileFormat is the version of the profile file that this code reads and writes.
@@ -58,6 +71,8 @@ type VariantProfile struct {
 	Modalities []string     `json:"modalities"`
 	Precision  string       `json:"precision"`
 	Accuracy   AccuracyMean `json:"accuracy"` // the mean score, for any metric
+	// AccuracyOf is the labelled set of Accuracy; "": the profile's Dataset.
+	AccuracyOf string `json:"accuracy_of,omitempty"`
 	// Statistics are figures of the whole set that cannot be floors, such as
 	// "macro_f1".
 	Statistics map[string]float64 `json:"statistics,omitempty"`

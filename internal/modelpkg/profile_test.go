@@ -147,6 +147,14 @@ func TestFindProfile(t *testing.T) {
 	}
 	save("cpu")
 	find("", "cpu")
+	live := goodProfile(m, "cpu-feedback")
+	live.Dataset, live.Feedback = DatasetFeedback, &FeedbackOrigin{Items: 300}
+	live.Variants[1].AccuracyOf = m.Evaluation.Profile
+	if err := live.Save(m.ProfilePath(live.Device)); err != nil {
+		t.Fatal(err)
+	}
+	find("", "cpu")
+	find("cpu-feedback", "cpu-feedback")
 	save("gpu")
 	if _, err := FindProfile(m, ""); slo.KindOf(err) != slo.KindNotFound || !strings.Contains(err.Error(), "choose one of cpu, gpu") {
 		t.Errorf("two profiles of other devices: %v", err)

@@ -58,6 +58,9 @@ func FindProfileOn(m *Model, device string, providers []Provider) (*Profile, err
 	if err != nil {
 		return nil, fileError(op, err)
 	}
+	if len(names) > 1 {
+		names = slices.DeleteFunc(names, func(name string) bool { return ofFeedback(m.ProfilePath(name)) })
+	}
 	own, _ := Device(providers)
 	with := names
 	if len(names) > 1 {
@@ -84,6 +87,16 @@ func measuredOn(path string, providers []Provider) bool {
 	}
 	var p struct{ Providers []Provider }
 	return json.Unmarshal(text, &p) == nil && slices.Equal(p.Providers, providers)
+}
+
+// ofFeedback reports whether a profile's accuracies are of feedback.
+func ofFeedback(path string) bool {
+	text, err := readFile(path, profileBytesMax)
+	if err != nil {
+		return false // reported when it is chosen
+	}
+	var p struct{ Dataset string }
+	return json.Unmarshal(text, &p) == nil && p.Dataset == DatasetFeedback
 }
 
 // profileNames returns the devices that the package has profiles for, by name.
