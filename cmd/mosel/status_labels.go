@@ -21,7 +21,7 @@ func (p *page) labels(f *status.Feedback) {
 	if len(f.Variants) == 0 {
 		return
 	}
-	name := len("variant")
+	name := len("labelled")
 	for _, v := range f.Variants {
 		name = max(name, utf8.RuneCountInString(v.Name))
 	}
