@@ -39,6 +39,7 @@ type answered struct {
 	rowBytes   int32  // of each item's answer; 0: not kept
 	low        slo.Accuracy
 	dtype      tensor.DType
+	gated      bool
 }
 
 // item is an item of such a request.
@@ -64,7 +65,7 @@ func newBook(m *modelpkg.Model) *book {
 // remember adds an answer, and forgets as many old ones as that needs.
 func (b *book) remember(s *Store, a *Answer) {
 	n := len(a.Variants)
-	e := answered{job: hash(s.jobs, a.Job), at: a.Answered, count: int32(n), low: a.Low, dtype: a.Output.DType}
+	e := answered{job: hash(s.jobs, a.Job), at: a.Answered, count: int32(n), low: a.Low, dtype: a.Output.DType, gated: a.Gated}
 	if a.ID != "" {
 		e.named = hash(s.named, a.ID)
 	}

@@ -42,7 +42,7 @@ type Evidence struct {
 	Model, Version string
 	Variant        int     // that answered it, of the model
 	Score          float64 // in [0, 1]
-	Sampled        bool    // it was chosen for labelling at random
+	Sampled        bool    // it was chosen for labelling at random, from all that the variant may answer
 	Answered       slo.Instant
 }
 
@@ -73,6 +73,9 @@ type Answer struct {
 	Expected slo.Accuracy      // the promise: the expected mean over the items with an answer
 	Low      slo.Accuracy      // its lower bound; 0: none
 	Profile  *modelpkg.Profile // which the promise is from
+	// Gated means that gates may have chosen which items a variant answers. Their scores
+	// say nothing of the variant alone, so they never count as sampled.
+	Gated    bool
 	Answered slo.Instant
 }
 

@@ -111,6 +111,7 @@ func (b *book) count(r *scored, to *oip.FeedbackResult, evidence []Evidence) []E
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	known := r.found && r.answer.item >= b.items.head // it may have been forgotten since
+	sampled := r.sampled && !r.answer.gated
 	for i, given := range r.given {
 		if !given {
 			continue
@@ -132,8 +133,8 @@ func (b *book) count(r *scored, to *oip.FeedbackResult, evidence []Evidence) []E
 		default:
 			it.state = labelled
 			to.Accepted++
-			t.add(result{score: r.scores[i], at: r.answer.at, promised: it.promised, low: r.answer.low}, r.sampled)
-			evidence = append(evidence, Evidence{Variant: int(it.variant), Score: r.scores[i], Sampled: r.sampled, Answered: r.answer.at})
+			t.add(result{score: r.scores[i], at: r.answer.at, promised: it.promised, low: r.answer.low}, sampled)
+			evidence = append(evidence, Evidence{Variant: int(it.variant), Score: r.scores[i], Sampled: sampled, Answered: r.answer.at})
 		}
 	}
 	return evidence
