@@ -40,6 +40,7 @@
 //
 //	internal/runtime     the interface to what runs a graph, its conformance suite, and its implementations: ONNX Runtime, separate processes, other servers, a fake
 //	internal/cascade     finds cascades of two variants and certifies them
+//	internal/feedback    remembers answers, scores labels that come later, keeps what was measured
 //	internal/profiler    measures a model's variants and writes a profile
 //	internal/proposal    a first mosel.yaml for a directory of graphs
 //	internal/stats       statistics of durations: quantiles, distributions, milliseconds

@@ -31,8 +31,8 @@ type VariantFeedback struct {
 	Unanswered int    `json:"unanswered"` // labels of items that had failed
 	// Sampled is measured on items that were chosen for labelling at random, and Selected
 	// on all others. Only Sampled estimates the accuracy on all requests.
-	Sampled  Measured `json:"sampled"`
-	Selected Measured `json:"selected"`
+	Sampled  Measured `json:"sampled,omitzero"`
+	Selected Measured `json:"selected,omitzero"`
 }
 
 // Measured is the accuracy of labelled items, the latest MeasuredItemsMax.

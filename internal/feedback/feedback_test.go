@@ -107,7 +107,7 @@ func TestLabels(t *testing.T) {
 		t.Errorf("from %v to %v", small.Sampled.First, small.Sampled.Last)
 	}
 	low, high := score.Wilson(0, 1)
-	if large.Unanswered != 1 || large.Duplicate != 1 || large.Selected.Items != 1 || large.Selected.Right != 0 || large.Selected.Low != low || large.Selected.High != high ||
+	if large.Unanswered != 1 || large.Duplicate != 1 || large.Selected.Items != 1 || large.Selected.Right != 0 || large.Selected.Low != round(low) || large.Selected.High != round(high) ||
 		large.Selected.Promised != 0.9 || large.Selected.Scores != nil || large.Sampled.Items != 0 {
 		t.Errorf("large: %+v", large)
 	}

@@ -1,6 +1,7 @@
 package feedback
 
 import (
+	"math"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
@@ -42,7 +43,7 @@ func place(sampled bool) int {
 // Report returns what is known of a model. now is the instant of the wall clock's time.
 // With details it has what a new profile needs.
 func (s *Store) Report(m *modelpkg.Model, now slo.Instant, wall time.Time, details bool) status.Feedback {
-	f := status.Feedback{Model: m.Name, Version: m.Version, Now: wall, KeptItemsMax: s.cfg.ItemsMax, KeepS: s.cfg.Keep.Seconds(), Variants: []status.VariantFeedback{}}
+	f := status.Feedback{Model: m.Name, Version: m.Version, Now: wall.UTC(), KeptItemsMax: s.cfg.ItemsMax, KeepS: s.cfg.Keep.Seconds(), Variants: []status.VariantFeedback{}}
 	if details {
 		f.Digest, f.Metric = m.Digest, m.Scoring.Title()
 	}
@@ -64,11 +65,17 @@ func (s *Store) Report(m *modelpkg.Model, now slo.Instant, wall time.Time, detai
 	}
 	b.mu.Unlock() // the rest takes milliseconds
 	for v := range f.Variants {
-		at := func(t slo.Instant) time.Time { return wall.Add(-now.Sub(t)) }
+		at := func(t slo.Instant) time.Time { return wall.Add(-now.Sub(t)).UTC() }
 		f.Variants[v].Selected = measured(results[v][place(false)], at, details)
 		f.Variants[v].Sampled = measured(results[v][place(true)], at, details)
 	}
 	return f
+}
+
+// round rounds to the unit of accuracies.
+func round(x float64) float64 {
+	const unit = float64(slo.AccuracyUnit)
+	return math.Round(x*unit) / unit
 }
 
 // measured returns the accuracy of scores.
@@ -92,6 +99,7 @@ func measured(results []result, at func(slo.Instant) time.Time, details bool) (m
 	var by string
 	m.Items = len(scores)
 	m.Accuracy, m.Low, m.High, by = score.Interval(scores)
+	m.Low, m.High = round(m.Low), round(m.High)
 	m.Promised = promised.Mean(m.Items).Float()
 	if bounded {
 		m.PromisedLow = low.Mean(m.Items).Float()
