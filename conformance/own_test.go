@@ -173,7 +173,7 @@ func ownConfig(models string) server.Config {
 	cfg := server.Default(2)
 	cfg.ModelsDir, cfg.WatchEvery = models, 0
 	cfg.Addr, cfg.GRPCAddr, cfg.MetricsAddr = "127.0.0.1:0", "127.0.0.1:0", ""
-	cfg.API.BodyBytesMax = ownBodyMax
+	cfg.API.BodyBytesMax, cfg.Feedback.On = ownBodyMax, true
 	cfg.Runtime = fake.New(fake.Config{Instant: true})
 	return cfg
 }
