@@ -40,16 +40,23 @@ func TestAllocationsOfAnInference(t *testing.T) {
 		body      string
 		jsonBytes int
 		budget    float64
+		feedback  bool
 	}{
 		// The outputs and their shapes, the answer's header and parameters, the call
 		// and its channel, the core's record of a job, and the model's name in the
 		// path, which net/http keeps. Not the 10 KB.
-		{"binary", binaryHead + strings.Repeat("\x01", 2*samples+10), len(binaryHead), 63},
+		{"binary", binaryHead + strings.Repeat("\x01", 2*samples+10), len(binaryHead), 63, false},
 		// And the bytes of the four inputs, which are not in the body.
-		{"JSON", inJSON, oip.AllJSON, 65},
+		{"JSON", inJSON, oip.AllJSON, 65, false},
+		// To keep answers for labels costs no more.
+		{"binary, kept for labels", binaryHead + strings.Repeat("\x01", 2*samples+10), len(binaryHead), 63, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			a, e := startAPI(t, setup{instant: true, queueJobs: 100})
+			s := setup{instant: true, queueJobs: 100}
+			if tc.feedback {
+				s.config = learning(nil).config
+			}
+			a, e := startAPI(t, s)
 			h := a.REST()
 			r, body := resendable(t, tc.body, tc.jsonBytes)
 			w := &discard{header: http.Header{}}
