@@ -46,12 +46,12 @@ func TestFeedbackReport(t *testing.T) {
 	told := status.Feedback{Model: "a/b", Version: "1", Digest: "sha256:1", Now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		Variants: []status.VariantFeedback{{Name: "image", Sampled: status.Measured{Items: 2, Accuracy: 0.75, Scores: []float64{0.5, 1}}}}}
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.Method+" "+r.URL.RequestURI() != "GET /v2/models/a%2Fb/feedback" {
+		if r.Method+" "+r.URL.RequestURI() != "GET /v2/models/a%2Fb/versions/1/feedback" {
 			t.Errorf("%s %s", r.Method, r.URL.RequestURI())
 		}
 		_ = json.NewEncoder(w).Encode(told)
 	})
-	if got, err := c.FeedbackReport(t.Context(), "a/b"); err != nil || !reflect.DeepEqual(got, told) {
+	if got, err := c.FeedbackReport(t.Context(), "a/b", "1"); err != nil || !reflect.DeepEqual(got, told) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }

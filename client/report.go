@@ -41,16 +41,16 @@ func (c *Client) Requests(ctx context.Context, clientID string) (answer status.R
 	return answer, err
 }
 
-// FeedbackReport returns what labels have said of a model, with what a new profile needs.
-// The error is ErrUnsupported if the server does not keep its answers. Like Status it works
+// FeedbackReport returns what labels have said of a version of a model, with what a new
+// profile needs; "" is whichever version is served. The error is ErrUnsupported if the server does not keep its answers. Like Status it works
 // over REST only, and needs an administrator.
-func (c *Client) FeedbackReport(ctx context.Context, model string) (answer status.Feedback, err error) {
+func (c *Client) FeedbackReport(ctx context.Context, model, version string) (answer status.Feedback, err error) {
 	_, err = ask(ctx, c, func() (struct{}, error) {
 		t, err := c.reports()
 		if err != nil {
 			return struct{}{}, err
 		}
-		return struct{}{}, t.call(ctx, http.MethodGet, t.url(append(modelPath(model, ""), "feedback")...), &answer)
+		return struct{}{}, t.call(ctx, http.MethodGet, t.url(append(modelPath(model, version), "feedback")...), &answer)
 	})
 	return answer, err
 }

@@ -20,6 +20,7 @@ import (
 type feedbackFlags struct {
 	addr    string
 	model   string
+	version string
 	sampled bool
 	json    string
 }
@@ -64,6 +65,7 @@ If the server has tokens, put a token into the environment variable
 	flags := cmd.Flags()
 	flags.StringVar(&f.addr, "addr", defaultAddr, "URL of the server")
 	flags.StringVar(&f.model, "model", "", "the model that answered (default: the server's only one)")
+	flags.StringVar(&f.version, "model-version", "", "the version that answered (default: the one that is served)")
 	flags.BoolVar(&f.sampled, "sampled", false, "all requests of the file were chosen for labelling at random")
 	flags.StringVar(&f.json, "json", "", "write the counts as JSON to this file; -: print JSON")
 	return cmd
@@ -88,7 +90,7 @@ func bringFeedback(cmd *cobra.Command, file string, f feedbackFlags) error {
 			return err
 		}
 	}
-	sum, err := sendFeedback(cmd.Context(), c, f.model, file, records)
+	sum, err := f.send(cmd.Context(), c, file, records)
 	if err != nil {
 		if sum.Accepted > 0 {
 			err = fmt.Errorf("%w\nThe server has taken the %s before. After a correction, send the whole file again: labels count once", err, counted(sum.Accepted, "label"))
@@ -134,8 +136,8 @@ func listOf(names []string) string {
 // feedbackCallBytes bounds a call. The server takes twice as much.
 const feedbackCallBytes = 512 << 10
 
-// sendFeedback sends records in as many calls as they need.
-func sendFeedback(ctx context.Context, c *client.Client, model, file string, records []labelledRecord) (sum oip.FeedbackResult, err error) {
+// send sends records in as many calls as they need.
+func (f feedbackFlags) send(ctx context.Context, c *client.Client, file string, records []labelledRecord) (sum oip.FeedbackResult, err error) {
 	for len(records) > 0 {
 		var call []oip.Feedback
 		size := 0
@@ -149,7 +151,7 @@ func sendFeedback(ctx context.Context, c *client.Client, model, file string, rec
 			}
 			call = append(call, r.Feedback)
 		}
-		result, err := c.Feedback(ctx, model, call...)
+		result, err := c.VersionFeedback(ctx, f.model, f.version, call...)
 		if err != nil {
 			return sum, refusedFeedback(err, file, records)
 		}

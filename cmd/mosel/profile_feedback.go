@@ -27,7 +27,7 @@ func profileFromFeedback(cmd *cobra.Command, m *modelpkg.Model, f profileFlags) 
 	if err := modelpkg.CheckDevice(f.name); err != nil {
 		return usageError{err}
 	}
-	report, err := feedbackReport(cmd.Context(), m.Name, f.feedback)
+	report, err := feedbackReport(cmd.Context(), m, f.feedback)
 	if err != nil {
 		return err
 	}
@@ -60,14 +60,14 @@ func profileFromFeedback(cmd *cobra.Command, m *modelpkg.Model, f profileFlags) 
 }
 
 // feedbackReport reads what labels say of a model, from a server or from a file.
-func feedbackReport(ctx context.Context, model, from string) (report status.Feedback, err error) {
+func feedbackReport(ctx context.Context, m *modelpkg.Model, from string) (report status.Feedback, err error) {
 	if !strings.Contains(from, "://") {
 		text, err := os.ReadFile(from)
 		if err != nil {
 			return report, err
 		}
 		if err := json.Unmarshal(text, &report); err != nil {
-			return report, fmt.Errorf("%s is not the answer of a server to /v2/models/%s/feedback: %w", from, model, err)
+			return report, fmt.Errorf("%s is not the answer of a server to /v2/models/%s/feedback: %w", from, m.Name, err)
 		}
 		return report, nil
 	}
@@ -78,7 +78,7 @@ func feedbackReport(ctx context.Context, model, from string) (report status.Feed
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	if report, err = c.FeedbackReport(ctx, model); err != nil {
+	if report, err = c.FeedbackReport(ctx, m.Name, m.Version); err != nil {
 		return report, reportError(from, err)
 	}
 	return report, nil
