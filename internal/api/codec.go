@@ -95,8 +95,6 @@ var (
 )
 
 // framed returns the handler of a method that protoc-gen-go-grpc generates, with a frame.
-//
-//nolint:revive // the order of its parameters is grpc's
 func framed(method string, answer func(s *service, ctx context.Context, f *frame) (any, error)) grpc.MethodHandler {
 	return func(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
 		f := new(frame)

@@ -27,7 +27,7 @@ var extensions = []string{"binary_tensor_data", "model_configuration", "model_re
 func (a *API) describeServer() oip.ServerMetadata {
 	list := extensions
 	if a.cfg.Feedback != nil {
-		list = append(list[:len(list):len(list)], "feedback")
+		list = append(slices.Clip(list), "feedback")
 	}
 	return oip.ServerMetadata{Name: "mosel", Version: a.cfg.Version, Extensions: list}
 }
