@@ -39,8 +39,9 @@ func Profile(m *modelpkg.Model, base *modelpkg.Profile, f status.Feedback, keep 
 	sum := sha256.Sum256(text)
 	p.Created, p.Dataset, p.DatasetDigest, p.Metric = now.UTC().Truncate(time.Second), modelpkg.DatasetFeedback, "sha256:"+hex.EncodeToString(sum[:]), m.Scoring.Title()
 	p.Samples, p.Feedback = 0, new(modelpkg.FeedbackOrigin)
-	for i := range p.Variants {
-		p.Variants[i].Agreement = nil // it is of another set than the accuracies, and is compared with them
+	for i := range p.Variants { // these are of another set than the accuracies, with which live ones would be compared
+		v := &p.Variants[i]
+		v.Agreement, v.Confidence, v.Predicted = nil, 0, nil
 	}
 	var few []string
 	for _, name := range m.Bases() {

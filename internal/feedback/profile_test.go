@@ -18,7 +18,7 @@ func reported() (*modelpkg.Model, *modelpkg.Profile, status.Feedback) {
 		{Name: "text@8", Base: "text"}, {Name: "text@16", Base: "text"}, {Name: "image"}}}
 	was := modelpkg.MeasuredAccuracy(90, 100)
 	p := &modelpkg.Profile{Device: "cpu", Dataset: "profile.npz", Samples: 100, Threads: 2, Variants: []modelpkg.VariantProfile{
-		{Name: "text@8", Accuracy: was, Agreement: &modelpkg.Agreement{With: "image", Mean: 0.8}, Statistics: map[string]float64{"auc": 0.9}}, {Name: "text@16", Accuracy: was}, {Name: "image", Accuracy: was, Statistics: map[string]float64{"auc": 0.8}}}}
+		{Name: "text@8", Accuracy: was, Agreement: &modelpkg.Agreement{With: "image", Mean: 0.8}, Confidence: 0.9, Predicted: []int{1, 2}, Statistics: map[string]float64{"auc": 0.9}}, {Name: "text@16", Accuracy: was}, {Name: "image", Accuracy: was, Statistics: map[string]float64{"auc": 0.8}}}}
 	day := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	return m, p, status.Feedback{Model: "m", Digest: "sha256:1", Variants: []status.VariantFeedback{
 		{Name: "text@8", Sampled: status.Measured{Items: 150, Right: 120, First: day, Last: day.Add(time.Hour)}, Selected: status.Measured{Items: 5000}},
@@ -38,7 +38,7 @@ func TestProfile(t *testing.T) {
 		t.Fatal(err)
 	}
 	text, image := p.Variants[0], p.Variants[2]
-	if text.Accuracy.Correct != 140 || text.Accuracy.Samples != 200 || text.Accuracy.Mean != 0.7 || text.AccuracyOf != "" || text.Statistics != nil || text.Agreement != nil ||
+	if text.Accuracy.Correct != 140 || text.Accuracy.Samples != 200 || text.Accuracy.Mean != 0.7 || text.AccuracyOf != "" || text.Statistics != nil || text.Agreement != nil || text.Confidence != 0 || text.Predicted != nil ||
 		!slices.Equal(p.Variants[1].Accuracy.Lower, text.Accuracy.Lower) || p.Variants[1].Accuracy.Correct != 140 {
 		t.Errorf("measured: %+v", text)
 	}
