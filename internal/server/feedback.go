@@ -15,7 +15,7 @@ type Feedback struct {
 	On       bool
 	Keep     time.Duration             // how long an answer can be labelled
 	ItemsMax int                       // answered items of a model that are kept
-	Evidence func([]feedback.Evidence) // nil, or gets what labels say; must not wait
+	Evidence func([]feedback.Evidence) // nil, or gets what labels say, beside the engine; must not wait
 }
 
 // DefaultFeedback keeps nothing; once on, it keeps a day.
@@ -30,12 +30,26 @@ func (f Feedback) validate() error {
 	return nil
 }
 
+// evident gives the engine what labels say of its variants. Only items that were sampled at
+// random are evidence.
+func (s *Server) evident(list []feedback.Evidence) {
+	e := s.engine.Load()
+	for _, one := range list {
+		if one.Sampled {
+			e.Label(one.Model, one.Version, one.Variant, one.Score)
+		}
+	}
+	if s.cfg.Feedback.Evidence != nil {
+		s.cfg.Feedback.Evidence(list)
+	}
+}
+
 // takeFeedback makes the store of answers, and registers its metrics; nil if it is off.
 func (s *Server) takeFeedback() (*feedback.Store, error) {
 	if !s.cfg.Feedback.On {
 		return nil, nil
 	}
-	store := feedback.New(feedback.Config{Keep: s.cfg.Feedback.Keep, ItemsMax: s.cfg.Feedback.ItemsMax, Sink: s.cfg.Feedback.Evidence,
+	store := feedback.New(feedback.Config{Keep: s.cfg.Feedback.Keep, ItemsMax: s.cfg.Feedback.ItemsMax, Sink: s.evident,
 		Served: func(name, version, digest string) bool {
 			l, err := s.engine.Load().Use(name, version)
 			if err != nil {
