@@ -35,7 +35,9 @@ type Request struct {
 	Deadline           time.Duration // time from now until the answer; 0: no deadline besides that of the context
 	Late               Late          // what the server does if it cannot be on time
 	Modalities         []string      // run exactly these; nil: the server chooses
-	Parameters         oip.Parameters
+	// NoRecovery leaves out variants that recover modalities which an item does not carry.
+	NoRecovery bool
+	Parameters oip.Parameters
 	// JSON sends tensors as JSON over REST, and asks for them so: for a server that does
 	// not list the extension "binary_tensor_data". NaN, infinities, FP16 and BF16 cannot be
 	// sent so.
@@ -76,6 +78,8 @@ type Response struct {
 	FailedItems        []int         // items without an answer: their rows have no meaning
 	FailedReason       string        // why the first of them has none
 	Absent             string        // modalities that were sent and count as absent, such as "audio" or "audio:0-3;text:5"
+	Recovered          string        // modalities that were missing and that the model recovered, in the same form
+	Trusted            string        // those of them that the answers use
 	Queue              time.Duration // from arrival to the start of the first batch
 	Compute            time.Duration // summed over the batches in which the items ran
 	Late               bool          // ready after the deadline; only with LateRun
@@ -203,6 +207,9 @@ func (r *Request) message(wire *oip.Request, deadline time.Duration) error {
 	if r.Modalities != nil {
 		add("modalities", oip.String(strings.Join(r.Modalities, ",")))
 	}
+	if r.NoRecovery {
+		add("recover", oip.Bool(false))
+	}
 	for _, modality := range slices.Sorted(maps.Keys(r.Items)) {
 		add("items."+modality, oip.String(oip.FormatItems(r.Items[modality])))
 	}
@@ -248,6 +255,10 @@ func newResponse(wire *oip.Response) (*Response, error) {
 			r.FailedReason = p.Value.Text()
 		case "absent":
 			r.Absent = p.Value.Text()
+		case "recovered":
+			r.Recovered = p.Value.Text()
+		case "trusted":
+			r.Trusted = p.Value.Text()
 		}
 		if err != nil {
 			return nil, fmt.Errorf("parameter %q: %w", p.Name, err)

@@ -34,6 +34,7 @@ type inferFlags struct {
 	confidence  confidenceFlag
 	deadline    time.Duration
 	modalities  []string
+	recover     bool
 	late        string
 	addr        string
 	json        string
@@ -80,6 +81,7 @@ takes a file of raw bytes, or numbers.`,
 	flags.Var(&f.confidence, "confidence", "how sure it must be that the floor is kept, such as 0.95 (default: the server's)")
 	flags.DurationVar(&f.deadline, "deadline", 0, "time until the answer is needed, such as 50ms (default: no deadline)")
 	flags.StringSliceVar(&f.modalities, "modalities", nil, "run exactly these modalities, comma separated (default: the server chooses)")
+	flags.BoolVar(&f.recover, "recover", true, "let variants run that recover missing modalities; --recover=false: not")
 	flags.StringVar(&f.late, "late", "drop", "what to do if the deadline cannot be met: drop (refuse the request) or run (answer late)")
 	flags.StringVar(&f.addr, "addr", defaultAddr, "URL of the server")
 	flags.StringVar(&f.json, "json", "", "write JSON to this file; -: print JSON")
@@ -118,7 +120,7 @@ func infer(cmd *cobra.Command, model string, f inferFlags) error {
 	}
 	began := time.Now()
 	answer, err := c.Infer(ctx, client.Request{Model: model, Inputs: inputs, MinAccuracy: f.minAccuracy.Float(), AccuracyConfidence: f.confidence.Float(), Deadline: f.deadline,
-		Late: client.Late(f.late), Modalities: f.modalities})
+		Late: client.Late(f.late), Modalities: f.modalities, NoRecovery: !f.recover})
 	if err != nil {
 		return explain(ctx, c, f.addr, err)
 	}

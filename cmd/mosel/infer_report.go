@@ -25,6 +25,8 @@ type inferReport struct {
 	Items              []verdict `json:"items"`
 	FailedReason       string    `json:"failed_reason,omitempty"` // why the first failed item has no answer
 	Absent             string    `json:"absent,omitempty"`        // modalities that were sent and counted as absent
+	Recovered          string    `json:"recovered,omitempty"`     // modalities that were missing and that the model recovered
+	Trusted            string    `json:"trusted,omitempty"`       // those of them that the answers use
 	Variant            string    `json:"variant"`
 	Modalities         []string  `json:"modalities"`
 	ExpectedAccuracy   float64   `json:"expected_accuracy"`
@@ -60,7 +62,7 @@ func newInferReport(served oip.ModelMetadata, answer *client.Response, total tim
 	r := inferReport{Model: served.Name, Version: answer.Version, Variant: answer.Variant, Modalities: answer.Modalities,
 		ExpectedAccuracy: answer.ExpectedAccuracy, AccuracyLow: answer.AccuracyLow, AccuracyConfidence: answer.AccuracyConfidence, QueueMS: stats.Milliseconds(answer.Queue), ComputeMS: stats.Milliseconds(answer.Compute), TotalMS: stats.Milliseconds(total), Late: answer.Late,
 		MinAccuracy: answer.MinAccuracy, DeadlineMS: stats.Milliseconds(answer.Deadline),
-		FailedReason: answer.FailedReason, Absent: answer.Absent}
+		FailedReason: answer.FailedReason, Absent: answer.Absent, Recovered: answer.Recovered, Trusted: answer.Trusted}
 	if len(answer.Outputs) == 0 {
 		return r, fmt.Errorf("the answer has no outputs")
 	}
@@ -127,6 +129,9 @@ func (r inferReport) print(w io.Writer) {
 		fmt.Fprintf(w, "\nabsent    %s (sent, but empty as the package defines it: not used)", printable(r.Absent))
 	}
 	fmt.Fprintf(w, "\nran       %s (%s)\n", r.Variant, strings.Join(r.Modalities, ", "))
+	if r.Recovered != "" {
+		fmt.Fprintf(w, "recovered %s; used %s\n", printable(r.Recovered), printable(cmp.Or(r.Trusted, "none")))
+	}
 	fmt.Fprintf(w, "accuracy  %.4f expected", r.ExpectedAccuracy)
 	if r.AccuracyLow > 0 {
 		fmt.Fprintf(w, " (at least %.4f at a confidence of %v)", r.AccuracyLow, cmp.Or(r.AccuracyConfidence, slo.ConfidenceShown.Float()))

@@ -49,7 +49,8 @@ func (a *API) run(ctx context.Context, x *exchange, l engine.Lease, from origin)
 	if a.cfg.Feedback != nil {
 		a.remember(x.request.ID, l, &result)
 	}
-	answer = oip.Response{ModelName: l.Model.Name, ModelVersion: l.Model.Version, ID: x.request.ID, Parameters: understood(append(facts(l.Model, result), c.told(l.Model)...), job.Objective, from.arrived)}
+	told := append(append(facts(l.Model, result), c.told(l.Model)...), recovery(l.Model, result)...)
+	answer = oip.Response{ModelName: l.Model.Name, ModelVersion: l.Model.Version, ID: x.request.ID, Parameters: understood(told, job.Objective, from.arrived)}
 	for _, i := range outputs {
 		answer.Outputs = append(answer.Outputs, result.Outputs[i])
 	}
@@ -188,7 +189,12 @@ func (x *exchange) job(m *modelpkg.Model, from origin, itemsMax int) (engine.Req
 	if err != nil {
 		return engine.Request{}, c, err
 	}
-	chosen, err := choice(x.request.Parameters, m, c)
+	if goal.NoRecovery {
+		if err := c.check(m, true); err != nil {
+			return engine.Request{}, c, err
+		}
+	}
+	chosen, err := choice(x.request.Parameters, m, c, goal.NoRecovery)
 	if err != nil {
 		return engine.Request{}, c, err
 	}
@@ -225,6 +231,8 @@ var factHeaders = map[string]string{
 	"compute_us":        "X-Mosel-Compute-Us",
 	"late":              "X-Mosel-Late",
 	"absent":            "X-Mosel-Absent",
+	"recovered":         "X-Mosel-Recovered",
+	"trusted":           "X-Mosel-Trusted",
 	"failed_items":      "X-Mosel-Failed-Items",
 }
 

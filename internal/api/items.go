@@ -68,7 +68,7 @@ func (x *exchange) takeItems(m *modelpkg.Model, itemsMax int) (c carried, err er
 		}
 	}
 	c = x.carry(m, sent, places, n)
-	return c, c.check(m)
+	return c, c.check(m, false)
 }
 
 // deal gives the items their rows of an input; where says which items those are, nil:

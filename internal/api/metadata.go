@@ -251,6 +251,11 @@ func properties(s engine.Served) map[string]string {
 			p["max."+out.Name] = strconv.FormatInt(out.Max, 10)
 		}
 	}
+	for _, v := range m.Variants {
+		if v.Recovers != 0 {
+			p["recovers."+v.Name] = strings.Join(v.Recovers.Names(m.ModalityNames()), ",")
+		}
+	}
 	for _, v := range s.Profile.Variants {
 		p["accuracy."+v.Name] = strconv.FormatFloat(v.Accuracy.Mean, 'f', -1, 64)
 	}

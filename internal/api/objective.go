@@ -72,6 +72,12 @@ func state(o *slo.Objective, name string, value oip.Value, arrived slo.Instant) 
 			return fmt.Errorf("%v: it must be \"drop\" or \"run\"", value)
 		}
 		o.Late = late
+	case "recover":
+		may, err := value.Bool()
+		if err != nil {
+			return fmt.Errorf("%v: it must be true or false: whether variants that recover missing modalities may run", value)
+		}
+		o.NoRecovery = o.NoRecovery || !may
 	}
 	return nil
 }
@@ -158,7 +164,7 @@ func microseconds(value oip.Value) (left time.Duration, limited bool, err error)
 
 // choice reads the parameter "modalities", with which a client chooses the modalities
 // itself; 0 if it is not set. Every item must carry the chosen ones.
-func choice(params oip.Parameters, m *modelpkg.Model, c carried) (slo.Modalities, error) {
+func choice(params oip.Parameters, m *modelpkg.Model, c carried, noRecovery bool) (slo.Modalities, error) {
 	value, ok := params.Get("modalities")
 	if !ok {
 		return 0, nil
@@ -183,20 +189,24 @@ func choice(params oip.Parameters, m *modelpkg.Model, c carried) (slo.Modalities
 		set |= 1 << i
 	}
 	for _, v := range m.Variants {
-		if v.Modalities == set {
+		if v.Modalities == set && !(noRecovery && v.Recovers != 0) {
 			return set, nil
 		}
 	}
 	return 0, slo.E("", slo.KindInvalid, "parameter modalities: %s has no variant that runs on exactly %s; it has %s",
-		m.Name, set.Join(all), subsets(m))
+		m.Name, set.Join(all), subsets(m, noRecovery))
 }
 
-// subsets lists the sets of modalities that variants run on.
-func subsets(m *modelpkg.Model) string {
+// subsets lists the sets of modalities that variants run on; without recovery, only those
+// of variants that recover nothing.
+func subsets(m *modelpkg.Model, noRecovery bool) string {
 	all := m.ModalityNames()
 	seen := map[slo.Modalities]bool{}
 	var list []string
 	for _, v := range m.Variants {
+		if noRecovery && v.Recovers != 0 {
+			continue
+		}
 		if !seen[v.Modalities] {
 			list = append(list, v.Modalities.Join(all))
 		}

@@ -121,7 +121,7 @@ func TestObjectivesThatAreRefused(t *testing.T) {
 		}
 	}
 	for _, value := range []oip.Value{oip.String(""), oip.String(" "), oip.String("image,"), oip.Int(1), oip.Bool(true), oip.Null()} {
-		if set, err := choice(oip.Parameters{{Name: "modalities", Value: value}}, scene().Model, carried{union: 7, every: 7}); slo.KindOf(err) != slo.KindInvalid || err == nil {
+		if set, err := choice(oip.Parameters{{Name: "modalities", Value: value}}, scene().Model, carried{union: 7, every: 7}, false); slo.KindOf(err) != slo.KindInvalid || err == nil {
 			t.Errorf("modalities %v: %v, %v", value, set, err)
 		}
 	}

@@ -139,15 +139,20 @@ func (x *exchange) absent(m *modelpkg.Model, sent slo.Modalities, n int) (list [
 }
 
 // check refuses a request with an item for which no variant has all its modalities.
-func (c carried) check(m *modelpkg.Model) error {
+// Without recovery, variants that recover modalities do not count.
+func (c carried) check(m *modelpkg.Model, noRecovery bool) error {
+	without := ""
+	if noRecovery {
+		without = " without recovery"
+	}
 	if c.items == nil {
-		if runnable(m, c.union) {
+		if runnable(m, c.union, noRecovery) {
 			return nil
 		}
-		return invalid("%s cannot run on %s alone: it runs on %s", m.Name, c.union.Join(m.ModalityNames()), subsets(m))
+		return invalid("%s cannot run on %s alone%s: it runs on %s", m.Name, c.union.Join(m.ModalityNames()), without, subsets(m, noRecovery))
 	}
 	for item, set := range c.items {
-		if runnable(m, set) {
+		if runnable(m, set, noRecovery) {
 			continue
 		}
 		has := "carries nothing"
@@ -157,14 +162,14 @@ func (c carried) check(m *modelpkg.Model) error {
 		if c.absent != nil && c.absent[item] != 0 {
 			has += ", because " + c.absent[item].Join(m.ModalityNames()) + " is absent (" + looks(m, c.absent[item]) + ")"
 		}
-		return invalid("item %d %s: %s runs on %s", item, has, m.Name, subsets(m))
+		return invalid("item %d %s: %s runs%s on %s", item, has, m.Name, without, subsets(m, noRecovery))
 	}
 	return nil
 }
 
-func runnable(m *modelpkg.Model, set slo.Modalities) bool {
+func runnable(m *modelpkg.Model, set slo.Modalities, noRecovery bool) bool {
 	for _, v := range m.Variants {
-		if set.Has(v.Modalities) {
+		if set.Has(v.Modalities) && !(noRecovery && v.Recovers != 0) {
 			return true
 		}
 	}
@@ -203,23 +208,7 @@ func (c carried) told(m *modelpkg.Model) oip.Parameters {
 	if c.absent == nil {
 		return nil
 	}
-	var parts []string
-	for i, name := range m.ModalityNames() {
-		var list []int
-		for item, set := range c.absent {
-			if set.Has(1 << i) {
-				list = append(list, item)
-			}
-		}
-		switch len(list) {
-		case 0:
-		case len(c.absent):
-			parts = append(parts, name)
-		default:
-			parts = append(parts, name+":"+oip.FormatItems(list))
-		}
-	}
-	return oip.Parameters{{Name: "absent", Value: oip.String(strings.Join(parts, ";"))}}
+	return oip.Parameters{{Name: "absent", Value: oip.String(itemsByModality(m, c.absent))}}
 }
 
 // explained adds to the error of an infeasible floor which sent modalities counted as

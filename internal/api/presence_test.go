@@ -141,7 +141,7 @@ func TestChosenModalities(t *testing.T) {
 		t.Fatal(err)
 	}
 	choose := func(names string) (slo.Modalities, error) {
-		return choice(oip.Parameters{{Name: "modalities", Value: oip.String(names)}}, m, c)
+		return choice(oip.Parameters{{Name: "modalities", Value: oip.String(names)}}, m, c, false)
 	}
 	if set, err := choose("text"); err != nil || set != 4 {
 		t.Errorf("text: %b, %v", set, err)

@@ -301,6 +301,7 @@ func (d *deployment) strands(e sched.Arrive) bool {
 	}
 	var all, left []plan.Group
 	for _, r := range runs {
+		r.NoRecovery = e.Objective.NoRecovery
 		may := d.current.Load().Runnable(r)
 		switch {
 		case may == 0:

@@ -288,6 +288,7 @@ func (r *report) buildVariants(m *Model, s *spec) {
 				r.At(w.Place, "the model has no modality %q%s", strictyaml.Clip(w.Text, 40), strictyaml.Suggest(w.Text, modalities))
 			}
 		}
+		v.Recovers = r.buildRecovers(m, v, vs.recovers)
 		for i, in := range m.Inputs {
 			if v.Modalities.Has(slo.Modalities(1 << in.Modality)) {
 				v.Inputs = append(v.Inputs, i)
@@ -298,6 +299,7 @@ func (r *report) buildVariants(m *Model, s *spec) {
 		}
 		m.Variants = append(m.Variants, v)
 	}
+	r.checkTrusted(m, s)
 	r.Unique(names, "variant")
 	r.Unique(paths, "path")
 }

@@ -117,12 +117,15 @@ type Variant struct {
 	Sizes      slo.Sizes      // the buckets of its inputs
 	Shapes     []tensor.Shape // by input of the model: the bucket's shape; nil: the declared one
 	Modalities slo.Modalities
-	Inputs     []int      // indices into Model.Inputs, in the model's order
-	Path       string     // of the ONNX file, inside Dir; "" with Steps or Remote
-	Steps      []Step     // the stages that it runs, one after the other; nil: the one graph at Path
-	Precision  string     // "fp32" unless declared
-	Remote     *Remote    // where it runs; nil: here, on its graphs
-	Providers  []Provider // of ONNX Runtime, that it may use; nil: all
+	// Recovers are modalities that the variant does not take and that its graph
+	// reconstructs from those that it takes. They never count as present.
+	Recovers  slo.Modalities
+	Inputs    []int      // indices into Model.Inputs, in the model's order
+	Path      string     // of the ONNX file, inside Dir; "" with Steps or Remote
+	Steps     []Step     // the stages that it runs, one after the other; nil: the one graph at Path
+	Precision string     // "fp32" unless declared
+	Remote    *Remote    // where it runs; nil: here, on its graphs
+	Providers []Provider // of ONNX Runtime, that it may use; nil: all
 }
 
 // Declared is the variant's name in mosel.yaml. Variants of one declaration differ in the

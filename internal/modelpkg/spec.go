@@ -93,6 +93,7 @@ type variantSpec struct {
 	path       word
 	stages     []word
 	precision  word
+	recovers   recoverSpec
 	remote     remoteSpec
 	providers  []word
 	provided   place // of the list of providers
@@ -250,6 +251,7 @@ func (r *report) variant(n *yaml.Node) variantSpec {
 			r.List(n, "a variant's stages", stagesMax, func(n *yaml.Node) { v.stages = append(v.stages, r.Text(n, "a stage")) })
 		}),
 		strictyaml.Optional("precision", r.Into(&v.precision, "a variant's precision")),
+		strictyaml.Optional("recover", func(n *yaml.Node) { r.readRecover(n, &v) }),
 		strictyaml.Optional("providers", func(n *yaml.Node) { r.readProviders(n, &v) }),
 	}, r.remoteFields(&v.remote, "a variant's remote", &v.places)...))
 	if n.Kind == yaml.MappingNode && v.places != 1 {

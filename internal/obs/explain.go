@@ -57,10 +57,11 @@ func (o *Observer) Explain(id string) (status.Explanation, bool) {
 // runnableBy is the set of routes that some item of a job may take.
 func runnableBy(p *plan.Planner, j *record.Job) plan.Set {
 	if j.Mixed == nil {
-		return p.Runnable(slo.Carried{Present: j.Present, Choice: j.Choice, Sizes: j.Sizes})
+		return p.Runnable(slo.Carried{Present: j.Present, Choice: j.Choice, Sizes: j.Sizes, NoRecovery: j.Objective.NoRecovery})
 	}
 	var set plan.Set
 	for _, r := range j.Mixed {
+		r.NoRecovery = j.Objective.NoRecovery
 		set |= p.Runnable(r)
 	}
 	return set

@@ -28,6 +28,8 @@ type Variant struct {
 	// Inner variants are only reached through gates: no job starts on one. They are
 	// what is left of a variant after others, see After.
 	Inner bool
+	// Recovers means that the variant reconstructs modalities that it does not take.
+	Recovers bool
 }
 
 // RoutesMax bounds the routes of one model, including its variants: a Set has 64 bits.
@@ -44,6 +46,7 @@ type Planner struct {
 	variants []Variant
 	routes   []Route
 	all      Set
+	recovers Set // the routes with a variant that recovers modalities
 	// certified has, by level of confidence, the same planner with lower bounds in place
 	// of expected accuracies.
 	certified []*Planner
@@ -75,7 +78,7 @@ func New(variants []Variant, routes ...RouteSpec) (*Planner, error) {
 // is answered before its route ends loses 1, the most that it can: what it really loses
 // is measured on the few samples that went on, and has no bound.
 func (p *Planner) bounded(level int) *Planner {
-	b := &Planner{variants: slices.Clone(p.variants), routes: slices.Clone(p.routes), all: p.all}
+	b := &Planner{variants: slices.Clone(p.variants), routes: slices.Clone(p.routes), all: p.all, recovers: p.recovers}
 	for i := range b.variants {
 		b.variants[i].Accuracy = b.variants[i].Low[level]
 	}
@@ -138,7 +141,7 @@ func VariantsOf(m *modelpkg.Model, p *modelpkg.Profile) ([]Variant, error) {
 		if err != nil {
 			return nil, slo.E("plan "+m.Name, slo.KindInvalid, "variant %s: %w", v.Name, err)
 		}
-		variants[i] = Variant{Name: v.Name, Modalities: v.Modalities, Precision: v.Precision, Sizes: v.Sizes, Accuracy: acc, Low: vp.Accuracy.Bounds(p.VariantBounds(m)), Curve: curve}
+		variants[i] = Variant{Name: v.Name, Modalities: v.Modalities, Precision: v.Precision, Sizes: v.Sizes, Recovers: v.Recovers != 0, Accuracy: acc, Low: vp.Accuracy.Bounds(p.VariantBounds(m)), Curve: curve}
 	}
 	return variants, nil
 }
@@ -167,7 +170,8 @@ func (p *Planner) All() Set { return p.all }
 
 // Runnable returns the set of routes that need no modality that an item does not carry,
 // and that suit its sizes. If it has a choice, only the variants of exactly that subset
-// are returned.
+// are returned. If it excludes recovery, so are no routes with a variant that recovers
+// modalities.
 func (p *Planner) Runnable(c slo.Carried) Set {
 	var s Set
 	for i := range p.routes {
@@ -176,8 +180,14 @@ func (p *Planner) Runnable(c slo.Carried) Set {
 			s |= 1 << i
 		}
 	}
+	if c.NoRecovery {
+		s &^= p.recovers
+	}
 	return s
 }
+
+// Recovers reports whether a route runs a variant that recovers modalities.
+func (p *Planner) Recovers(route int) bool { return p.recovers.Has(route) }
 
 // LargestSizes returns the sizes of an item whose inputs all belong to their last bucket;
 // 0 if no variant has sizes.

@@ -85,6 +85,7 @@ func (p *Planner) addRoute(s RouteSpec) error {
 	}
 	v := p.variants[s.Variant]
 	r := Route{Name: s.Name, Variant: s.Variant, Modalities: v.Modalities, Accuracy: s.Accuracy, Low: s.Low, Curve: v.Curve, sizes: v.Sizes, Next: s.Next, Inner: s.Inner, Silent: s.Silent, Threshold: s.Threshold}
+	recovers := v.Recovers
 	share := 0.0
 	for i, b := range s.Next {
 		if b.Route < 0 || b.Route >= len(p.routes) {
@@ -98,6 +99,7 @@ func (p *Planner) addRoute(s RouteSpec) error {
 		}
 		next := p.routes[b.Route]
 		r.Modalities |= next.Modalities
+		recovers = recovers || p.recovers.Has(b.Route)
 		if !(r.sizes | next.sizes).Suits(r.sizes) || !(r.sizes | next.sizes).Suits(next.sizes) {
 			return fmt.Errorf("route %s goes on with route %d, which is for items of other sizes", s.Name, b.Route)
 		}
@@ -120,6 +122,9 @@ func (p *Planner) addRoute(s RouteSpec) error {
 	}
 	if !r.Inner {
 		p.all |= 1 << len(p.routes)
+	}
+	if recovers {
+		p.recovers |= 1 << len(p.routes)
 	}
 	p.routes = append(p.routes, r)
 	return nil

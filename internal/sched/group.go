@@ -13,13 +13,14 @@ func newJob(e Arrive, p *plan.Planner) *job {
 	p = p.At(e.Objective.Confidence)
 	first := newGroup(e, p, nil)
 	if e.Mixed == nil {
-		first.allowed = p.Runnable(slo.Carried{Present: e.Present, Choice: e.Choice, Sizes: e.Sizes})
+		first.allowed = p.Runnable(slo.Carried{Present: e.Present, Choice: e.Choice, Sizes: e.Sizes, NoRecovery: e.Objective.NoRecovery})
 		first.put(span{0, e.Items})
 		return first
 	}
 	byAllowed := map[plan.Set]*job{}
 	last, at := first, 0
 	for _, r := range e.Mixed {
+		r.NoRecovery = e.Objective.NoRecovery
 		allowed := p.Runnable(r)
 		g := byAllowed[allowed]
 		switch {

@@ -69,7 +69,7 @@ func randomModel(t testing.TB, rng *rand.Rand) sched.Model {
 		if err != nil {
 			t.Fatal(err)
 		}
-		vs = append(vs, plan.Variant{Name: fmt.Sprint(i), Modalities: slo.Modalities(1 + rng.IntN(3)), Accuracy: slo.Accuracy(500_000 + rng.IntN(499_000)), Curve: k})
+		vs = append(vs, plan.Variant{Name: fmt.Sprint(i), Modalities: slo.Modalities(1 + rng.IntN(3)), Accuracy: slo.Accuracy(500_000 + rng.IntN(499_000)), Curve: k, Recovers: rng.IntN(4) == 0})
 	}
 	var routes []plan.RouteSpec
 	for i := range rng.IntN(8) {
@@ -206,7 +206,7 @@ func (d *driver) arrive() error {
 	}
 	d.next++
 	a := sched.Arrive{Job: d.next, Client: sched.ClientID(rng.IntN(4)), Model: ms[rng.IntN(len(ms))], Items: 1, Present: 3, Bytes: int64(rng.IntN(100)),
-		Objective: slo.Objective{Floor: slo.Accuracy(rng.IntN(950_000)), Deadline: slo.Never, Late: slo.LateRule(rng.IntN(2))}}
+		Objective: slo.Objective{Floor: slo.Accuracy(rng.IntN(950_000)), Deadline: slo.Never, Late: slo.LateRule(rng.IntN(2)), NoRecovery: rng.IntN(6) == 0}}
 	if rng.IntN(3) > 0 {
 		a.Items = 1 + rng.IntN(40)
 	}

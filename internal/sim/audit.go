@@ -104,6 +104,7 @@ func (a *audit) arrive(j Arrival) {
 		runs = []slo.Carried{{Items: j.Items, Present: j.Present, Choice: j.Choice, Sizes: j.Sizes}}
 	}
 	for _, r := range runs {
+		r.NoRecovery = j.Objective.NoRecovery
 		best := p.MaxAccuracy(p.Runnable(r))
 		for range r.Items {
 			job.items = append(job.items, itemState{carried: r, best: best})
@@ -218,7 +219,7 @@ func (a *audit) send(j *audited, p sched.Part, variant, route int) error {
 		case s.onward && r != &routes[s.route]:
 			return fmt.Errorf("I-6: item %d of job %d was sent on with route %s and takes %s", i, p.Job, routes[s.route].Name, r.Name)
 		case !s.carried.Present.Has(r.Modalities) || s.carried.Choice != 0 && s.carried.Choice != r.Modalities ||
-			!s.carried.Sizes.Suits(sizes) || !s.onward && r.Inner:
+			!s.carried.Sizes.Suits(sizes) || !s.onward && r.Inner || s.carried.NoRecovery && planner.Recovers(route):
 			return fmt.Errorf("I-6: item %d of job %d carries %b, chose %b and has sizes %x; it takes route %s", i, p.Job, s.carried.Present, s.carried.Choice, s.carried.Sizes, r.Name)
 		}
 		s.running, s.variant = true, variant

@@ -37,7 +37,7 @@ func planner(t testing.TB, rng *rand.Rand) *plan.Planner {
 			t.Fatal(err)
 		}
 		a, _ := slo.AccuracyOf(acc + 0.02*rng.Float64())
-		variants = append(variants, plan.Variant{Name: fmt.Sprint("v", set), Modalities: slo.Modalities(set), Accuracy: a, Low: bounds(rng, a), Curve: curve})
+		variants = append(variants, plan.Variant{Name: fmt.Sprint("v", set), Modalities: slo.Modalities(set), Accuracy: a, Low: bounds(rng, a), Curve: curve, Recovers: rng.IntN(4) == 0})
 	}
 	if rng.IntN(3) == 0 {
 		variants = sized(t, variants)
@@ -313,6 +313,7 @@ func arrivals(rng *rand.Rand, cfg sim.Config, jobs int) []sim.Arrival {
 		if rng.IntN(4) == 0 {
 			a.Objective.Confidence = slo.Confidence(1 + rng.IntN(slo.ConfidenceLevels))
 		}
+		a.Objective.NoRecovery = rng.IntN(6) == 0
 		if rng.IntN(5) > 0 {
 			a.Objective.Deadline = a.At.Add(time.Duration(rng.IntN(100)-2) * time.Millisecond)
 		}

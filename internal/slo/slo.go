@@ -163,6 +163,9 @@ type Objective struct {
 	Confidence Confidence
 	Deadline   Instant
 	Late       LateRule
+	// NoRecovery leaves out variants that reconstruct modalities that an item does not
+	// carry.
+	NoRecovery bool
 }
 
 // Carried says what a number of consecutive items of a job carry.
@@ -171,6 +174,8 @@ type Carried struct {
 	Present Modalities
 	Choice  Modalities // not 0: run exactly this subset
 	Sizes   Sizes      // of the inputs with buckets
+	// NoRecovery is that of the job's objective.
+	NoRecovery bool
 }
 
 // Sizes are the buckets that the inputs of an item belong to: byte k holds the number of
