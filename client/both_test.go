@@ -23,10 +23,10 @@ import (
 
 func TestInfer(t *testing.T) {
 	sent := client.Request{Model: "a/b", Version: "3", ID: "7", Inputs: []tensor.Tensor{pixels(32)}, Outputs: []string{"scores"},
-		MinAccuracy: 0.97, Deadline: 12500 * time.Millisecond, Late: client.LateRun, Modalities: []string{"image", "text"},
+		MinAccuracy: 0.97, Deadline: 12500 * time.Millisecond, Late: client.LateRun, Modalities: []string{"image", "text"}, NoRecovery: true,
 		Parameters: oip.Parameters{{Name: "x", Value: oip.Int(1)}}}
 	f := &fake{infer: func(c call) (oip.Response, *client.Error) {
-		want := map[string]oip.Value{"x": oip.Int(1), "min_accuracy": oip.Float(0.97), "late": oip.String("run"), "modalities": oip.String("image,text")}
+		want := map[string]oip.Value{"x": oip.Int(1), "min_accuracy": oip.Float(0.97), "late": oip.String("run"), "modalities": oip.String("image,text"), "recover": oip.Bool(false)}
 		for name, value := range want {
 			if got, ok := c.q.Parameters.Get(name); !ok || got != value {
 				t.Errorf("parameter %s is %v, want %v", name, got, value)
@@ -36,7 +36,7 @@ func TestInfer(t *testing.T) {
 		if ms, err := deadline.Float64(); err != nil || ms > 12500 || ms < 10000 {
 			t.Errorf("deadline_ms is %v", deadline)
 		}
-		if c.model != "a/b" || c.version != "3" || c.q.ID != "7" || len(c.q.Parameters) != 5 || len(c.q.Inputs) != 1 || len(c.q.Inputs[0].Data) != 64 ||
+		if c.model != "a/b" || c.version != "3" || c.q.ID != "7" || len(c.q.Parameters) != 6 || len(c.q.Inputs) != 1 || len(c.q.Inputs[0].Data) != 64 ||
 			!slices.Equal(c.q.Outputs, []oip.Output{{Name: "scores", Form: oip.Binary}}) {
 			t.Errorf("got %+v", c.q)
 		}
@@ -44,7 +44,7 @@ func TestInfer(t *testing.T) {
 			Parameters: oip.Parameters{{Name: "variant", Value: oip.String("image:24,all:8")}, {Name: "modalities", Value: oip.String("image,text")},
 				{Name: "expected_accuracy", Value: oip.Float(0.9712)}, {Name: "queue_us", Value: oip.Int(1500)},
 				{Name: "compute_us", Value: oip.Int(250)}, {Name: "late", Value: oip.Bool(true)}, {Name: "job", Value: oip.String("n1-42")},
-				{Name: "min_accuracy", Value: oip.String("0.97")}, {Name: "deadline_ms", Value: oip.Float(12499.5)}},
+				{Name: "min_accuracy", Value: oip.String("0.97")}, {Name: "deadline_ms", Value: oip.Float(12499.5)}, {Name: "recovered", Value: oip.String("audio:0-3")}, {Name: "trusted", Value: oip.String("audio:2")}},
 			Outputs: []tensor.Tensor{{Name: "scores", DType: tensor.Int8, Shape: tensor.Shape{32}, Data: make([]byte, 32)}}}, nil
 	}}
 	over(t, f, client.Options{}, func(t *testing.T, c *client.Client) {
@@ -54,7 +54,7 @@ func TestInfer(t *testing.T) {
 		}
 		if got.Model != "a/b" || got.Version != "3" || got.ID != "7" || got.Variant != "image:24,all:8" || !slices.Equal(got.Modalities, []string{"image", "text"}) ||
 			got.ExpectedAccuracy != 0.9712 || got.Queue != 1500*time.Microsecond || got.Compute != 250*time.Microsecond || !got.Late || got.Job != "n1-42" ||
-			got.MinAccuracy != 0.97 || got.Deadline != 12499500*time.Microsecond {
+			got.MinAccuracy != 0.97 || got.Deadline != 12499500*time.Microsecond || got.Recovered != "audio:0-3" || got.Trusted != "audio:2" {
 			t.Errorf("got %+v", got)
 		}
 		if want := []client.VariantItems{{"image", 24}, {"all", 8}}; !slices.Equal(got.Mix(), want) {

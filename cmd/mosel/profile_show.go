@@ -39,7 +39,7 @@ func profileTable(m *modelpkg.Model, p *modelpkg.Profile) (string, error) {
 		if frontier[i].shown {
 			mark = "*"
 		}
-		rows = append(rows, []string{mark, v.Name, strings.Join(v.Modalities, "+"), v.Precision})
+		rows = append(rows, []string{mark, v.Name, strings.Join(v.Modalities, "+") + recovering(m, i), v.Precision})
 	}
 	lines := padded(rows)
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -215,4 +215,12 @@ func drawProfile(m *modelpkg.Model, p *modelpkg.Profile, file string) error {
 	}
 	chart.Points = append(chart.Points, points...)
 	return chart.Save(file)
+}
+
+// recovering says how many modalities a variant recovers; "" if it recovers none.
+func recovering(m *modelpkg.Model, variant int) string {
+	if n := m.Variants[variant].Recovers.Len(); n > 0 {
+		return fmt.Sprintf(", recovers %d", n)
+	}
+	return ""
 }

@@ -119,6 +119,8 @@ func (e *explaining) alternative(v int) string {
 		return fmt.Sprintf("needs %s, which the job does not carry", strings.Join(lacking.Names(e.model.Modalities), " and "))
 	case j.Choice != 0 && variant.Modalities != j.Choice:
 		return fmt.Sprintf("the client chose %s", j.Choice.Join(e.model.Modalities))
+	case j.Objective.NoRecovery && variant.Recovers:
+		return "recovers missing modalities, which the client excluded"
 	case variant.Inner && e.ran[v] > 0:
 		return fmt.Sprintf("ran %d of %d items: a gate sent them on", e.ran[v], j.Items)
 	case variant.Sizes != 0 && !e.runnable.Has(v) && !variant.Inner:
