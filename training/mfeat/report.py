@@ -18,13 +18,13 @@ def pair(x):
 
 
 def pooled(results):
-    rows = ["| present | no recovery | all recovered | DyMo | DyMo over no recovery, points (95 % interval) | sign test | all recovered over no recovery |", "| --- | ---: | ---: | ---: | --- | --- | --- |"]
+    rows = ["| present | no recovery | all recovered | DyMo | DyMo over no recovery, points (95 % interval) | sign test | all recovered over no recovery | DyMo over all recovered |", "| --- | ---: | ---: | ---: | --- | --- | --- | --- |"]
     for key, title in TITLES.items():
         r = results[key]
-        gain, fused = r["DyMo over no recovery"], r["all recovered over no recovery"]
+        gain, fused, choice = (r[x] for x in ("DyMo over no recovery", "all recovered over no recovery", "DyMo over all recovered"))
         accuracy = " | ".join(f"{x:.4f}" for x in r["pooled"].values())
         rows.append(f"| {title} | {accuracy} | {gain['points']:+.2f} ({pair(gain['interval'])}) | {gain['samples better']} samples better, "
-                    f"{gain['samples worse']} worse, p = {gain['p']:.1g} | {fused['points']:+.2f} ({pair(fused['interval'])}) |")
+                    f"{gain['samples worse']} worse, p = {gain['p']:.1g} | {fused['points']:+.2f} ({pair(fused['interval'])}) | {choice['points']:+.2f} ({pair(choice['interval'])}) |")
     return "\n".join(rows)
 
 
