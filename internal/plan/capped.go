@@ -15,7 +15,7 @@ func (p *Planner) Capped(most []slo.Accuracy) *Planner {
 	if len(most) != len(p.variants) {
 		panic(fmt.Sprintf("plan: %d caps for %d variants", len(most), len(p.variants)))
 	}
-	c := &Planner{variants: slices.Clone(p.variants), routes: slices.Clone(p.routes), all: p.all}
+	c := &Planner{variants: slices.Clone(p.variants), routes: slices.Clone(p.routes), all: p.all, recovers: p.recovers}
 	fall := make([]slo.Accuracy, len(c.routes))
 	for i := range c.routes {
 		r := &c.routes[i]

@@ -38,6 +38,9 @@ func TestRunnableWithoutRecovery(t *testing.T) {
 		if got := p.At(1).Runnable(c); got != want {
 			t.Errorf("%+v, with a confidence: %07b, want %07b", c, got, want)
 		}
+		if got := p.Capped([]slo.Accuracy{800_000, 800_000, 800_000}).At(1).Runnable(c); got != want {
+			t.Errorf("%+v, with lowered accuracies: %07b, want %07b", c, got, want)
+		}
 	}
 	// The recovered modality does not make the variant one that needs, or has, more.
 	if best := p.MaxAccuracy(p.Runnable(slo.Carried{Present: 1})); best != 920_000 {
