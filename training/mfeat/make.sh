@@ -23,6 +23,7 @@ if [ ! -d work/views ]; then
 fi
 [ -f work/mfeat.npz ] || $python train.py work/views work/mfeat.npz
 [ -f crossval.json ] || $python crossval.py work/views crossval.json
+[ -f digits.json ] || $python digits.py ../../models/digits digits.json
 
 $python data.py work/views "$out/eval"
 $python export.py work/mfeat.npz "$out/onnx"
