@@ -40,6 +40,7 @@ type replayFlags struct {
 	modelDir    string
 	policies    []string
 	json        string
+	shift       shiftFlags
 }
 
 func replayCommand() *cobra.Command {
@@ -55,11 +56,21 @@ MODEL is a package directory or the name of one in ./models. The default is the 
 package in ./models, or the built-in example if there is none. Without --policies,
 the server at --addr must already run.
 
+With --shift, the data changes during the run, so that one sees what the server makes
+of data that differs from its profile. The shifts are:
+  invert:INPUT           light is dark; a signed number changes its sign
+  gain:INPUT:FACTOR      every number is multiplied, as by a quiet microphone
+  noise:INPUT:LEVEL      normal noise is added; its deviation is this share of full scale
+  empty:INPUT:SHARE      this share of the items has the input blank, zero or silent
+  swap:INPUT             the input is that of another sample
+  labels:CLASS,...:SHARE this share of the items is of these classes
+
 Ctrl-C ends the load early and still prints the report. docs/replay.md explains
 every number.`,
 		Example: `  mosel replay digits --rate 200 --duration 30s --min-accuracy 0.96 --deadline 100ms
   mosel replay digits --rate 200 --policies all,mosel
-  mosel replay digits --trace arrivals.csv --scale 0.5 --min-accuracy uniform:0.9:0.98 --json report.json`,
+  mosel replay digits --trace arrivals.csv --scale 0.5 --min-accuracy uniform:0.9:0.98 --json report.json
+  mosel replay digits --min-accuracy 0.97 --shift invert:image --at 10s --until 20s --plot shift.svg`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runReplay(cmd, args, f)
@@ -82,6 +93,7 @@ every number.`,
 	flags.StringVar(&f.addr, "addr", defaultAddr, "URL of the server")
 	flags.StringVar(&f.modelDir, "model-dir", "", "directory of the model package with the held-out samples (default: ./models/MODEL, or the built-in example)")
 	flags.StringSliceVar(&f.policies, "policies", nil, "start a server with each of these policies in turn, in place of --addr")
+	f.shift.register(cmd)
 	flags.StringVar(&f.json, "json", "", "write JSON to this file; -: print JSON in place of the table")
 	return cmd
 }
@@ -104,12 +116,18 @@ func runReplay(cmd *cobra.Command, args []string, f replayFlags) error {
 	if err != nil {
 		return usageError{err}
 	}
+	shifted, err := f.shift.shifted(samples, w)
+	if err != nil {
+		return usageError{err}
+	}
+	shifted.Draw(jobs)
 	doc := replay.Document{Format: replay.DocumentFormat, Model: samples.Model.Name, Samples: samples.Source(),
 		Metric: samples.Model.Scoring.Title(), Unmeasured: samples.Unmeasured(), Workload: w.Facts(f.warmup)}
 	if doc.Workload.Trace = f.trace; f.trace != "" {
 		doc.Workload.Rate, doc.Workload.Scale = 0, f.scale
 	}
-	r := replayer{f: f, dir: dir, samples: samples, jobs: jobs, live: newLiveLine(cmd.ErrOrStderr())}
+	doc.Workload.Shift(shifted)
+	r := replayer{f: f, dir: dir, samples: samples, jobs: jobs, shifted: shifted, live: newLiveLine(cmd.ErrOrStderr())}
 	policies := f.policies
 	if len(policies) == 0 {
 		policies = []string{""}
@@ -129,6 +147,9 @@ func runReplay(cmd *cobra.Command, args []string, f replayFlags) error {
 	}
 	if f.json != "-" {
 		err = errors.Join(err, doc.WriteTable(cmd.OutOrStdout()))
+	}
+	if f.shift.plot != "" {
+		err = errors.Join(err, doc.Draw(f.shift.plot))
 	}
 	return err
 }
@@ -218,6 +239,7 @@ type replayer struct {
 	dir     string
 	samples *replay.Samples
 	jobs    []replay.Job
+	shifted *replay.Shifted
 	live    *liveLine
 }
 
@@ -242,7 +264,7 @@ func (r *replayer) run(ctx context.Context, policy string) (*replay.RunOut, erro
 		return nil, usageError{err}
 	}
 	defer target.Close()
-	target.Confidence = r.f.confidence.Confidence
+	target.Confidence, target.Shifted = r.f.confidence.Confidence, r.shifted
 	log := replay.Run(ctx, r.jobs, target.Send, replay.Options{Concurrency: r.f.concurrency, Warmup: r.f.warmup,
 		Grace: replay.GraceDefault, Progress: func(p replay.Progress) { r.live.show(progressText(policy, p)) }})
 	r.live.show("")
@@ -250,6 +272,9 @@ func (r *replayer) run(ctx context.Context, policy string) (*replay.RunOut, erro
 		return nil, fmt.Errorf("policy %s: %w", policy, err)
 	}
 	out.Report = log.Report()
+	if window := r.f.shift.windows(r.jobs); window > 0 {
+		out.Timeline = log.Timeline(window, r.shifted)
+	}
 	return out, nil
 }
 

@@ -31,6 +31,16 @@ func TestReplayMistakes(t *testing.T) {
 		{[]string{"--duration", "1s", "--warmup", "2s"}, "--warmup"},
 		{[]string{"--trace", "nope.csv"}, "no such file"},
 		{[]string{"--trace", trace}, "line 3"},
+		{[]string{"--shift", "blur:image"}, "the shifts are invert:INPUT, gain:INPUT:FACTOR"},
+		{[]string{"--shift", "invert:text"}, "invert is for image, audio"},
+		{[]string{"--shift", "invert:picture"}, "its inputs are image, audio, text"},
+		{[]string{"--shift", "empty:text:30"}, "such as 0.3 or 30%"},
+		{[]string{"--shift", "labels:ten:0.9"}, "the classes are zero, one, two"},
+		{[]string{"--shift", "invert:image", "--at", "30s"}, "the load ends after 30s"},
+		{[]string{"--shift", "invert:image", "--at", "9s", "--until", "5s"}, "ends at 5s, but begins at 9s"},
+		{[]string{"--at", "5s"}, "--at and --until are for --shift"},
+		{[]string{"--window", "-1s"}, "--window"},
+		{[]string{"--plot", "x.gif"}, ".svg or .png"},
 	}
 	for _, c := range cases {
 		_, err := command(t, append([]string{"replay", "digits"}, c.args...)...)
@@ -71,6 +81,26 @@ func TestReplayWorkload(t *testing.T) {
 	}
 	if w, err = f.workload(true); err != nil || w.Duration != 5*time.Second {
 		t.Errorf("%+v %v", w, err)
+	}
+}
+
+func TestReplayWindows(t *testing.T) {
+	jobs := []replay.Job{{}, {At: 95 * time.Second}}
+	for _, c := range []struct {
+		f    shiftFlags
+		want time.Duration
+	}{
+		{shiftFlags{}, 0},
+		{shiftFlags{window: 5 * time.Second}, 5 * time.Second},
+		{shiftFlags{shifts: []string{"invert:image"}}, 3 * time.Second},
+		{shiftFlags{plot: "x.svg"}, 3 * time.Second},
+	} {
+		if got := c.f.windows(jobs); got != c.want {
+			t.Errorf("%+v: windows of %v, want %v", c.f, got, c.want)
+		}
+	}
+	if got := (shiftFlags{plot: "x.svg"}).windows(jobs[:1]); got != time.Second {
+		t.Errorf("a short load has windows of %v", got)
 	}
 }
 

@@ -102,16 +102,17 @@ func (a Areas) build() (*plot.Plot, error) {
 	}
 	p.Y.Min = 0
 	if a.YShare { // leave room for the legend above the areas
-		p.Y.Max = 1.02 / (1 - legendLine*float64(min(named, legendMax)))
+		p.Y.Max = 1.02 / (1 - legendLine*(float64(min(named, legendMax))+legendGap))
 		p.Y.Tick.Marker = plot.ConstantTicks(steps{percent}.Ticks(0, 1))
 	}
 	return p, nil
 }
 
-// legendLine is the height of a line of the legend in a panel's; a legend of
-// more than legendMax lines hides some of the chart.
+// legendLine is the height of a line of the legend in a panel's, with legendGap lines
+// around it; a legend of more than legendMax lines hides some of the chart.
 const (
 	legendLine = 0.076
+	legendGap  = 0.5
 	legendMax  = 8
 )
 

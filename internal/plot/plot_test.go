@@ -153,6 +153,40 @@ func TestNamesFindRoom(t *testing.T) {
 	}
 }
 
+// TestCourse checks the chart over time: the interval of a few items does not set the axis,
+// and no mark of the axis is in the room for the legend.
+func TestCourse(t *testing.T) {
+	chart := Course{Axes: Axes{Title: "digits", X: "seconds", Y: "accuracy"},
+		Lines:    []Series{{"expected", []float64{0, 10}, []float64{0.99, 0.99}}, {"bound", []float64{0, 10}, []float64{0.98, 0.98}}},
+		Measured: Intervals{"measured", []Interval{{1, 0.95, 0.9, 1}, {2, 1, 0.1, 1}}},
+		Levels:   []Level{{"floor", 0.97}}, Marks: []Mark{{"shift begins", 5}}}
+	p, err := chart.build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Y.Min < 0.8 || p.Y.Max < 1.02 || p.X.Min != 0 {
+		t.Errorf("the axes are from %v to %v and from %v", p.Y.Min, p.Y.Max, p.X.Min)
+	}
+	for _, tick := range p.Y.Tick.Marker.Ticks(p.Y.Min, p.Y.Max) {
+		if tick.Value > 1 {
+			t.Errorf("the axis is marked at %v", tick.Value)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "course.svg")
+	if err := chart.Save(file); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	for _, want := range []string{">expected<", ">bound<", ">measured<", ">floor<", ">shift begins<"} {
+		if err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("the SVG lacks %q: %v", want, err)
+		}
+	}
+	if err := (Course{}).Save(filepath.Join(t.TempDir(), "empty.png")); err != nil {
+		t.Errorf("an empty chart: %v", err)
+	}
+}
+
 func TestGridSaves(t *testing.T) {
 	x := []float64{1, 2, 3}
 	lines := Lines{Axes: Axes{Title: "queue", X: "seconds", Y: "items", Bare: true}, Series: []Series{{"", x, []float64{4, 5, 6}}}}

@@ -9,5 +9,6 @@
 // held-out set, which was used neither for training nor for profiling.
 //
 // Workload draws Jobs, Run sends them, and Log.Report makes the Report. Server is a
-// child process that serves during a run.
+// child process that serves during a run. Shifted changes what is sent during a part of a
+// run, and Log.Timeline shows what became of the accuracy.
 package replay

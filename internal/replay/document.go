@@ -30,6 +30,8 @@ type RunOut struct {
 	Policy string `json:"policy"` // "" for the server at --addr
 	Server string `json:"server"`
 	Report Report `json:"report"`
+	// Timeline is the run over time; nil if nobody asked for it.
+	Timeline *Timeline `json:"timeline,omitempty"`
 }
 
 // Facts describe a workload so that it can be repeated.
@@ -45,6 +47,17 @@ type Facts struct {
 	DeadlineSeconds string  `json:"deadline_seconds"`
 	Late            string  `json:"late"`
 	Seed            uint64  `json:"seed"`
+	// Shifts are the changes of the data, and when they hold; none without --shift.
+	Shifts     []string `json:"shifts,omitempty"`
+	ShiftFrom  float64  `json:"shift_from_seconds,omitempty"`
+	ShiftUntil float64  `json:"shift_until_seconds,omitempty"` // 0: to the end
+}
+
+// Shift notes the shifts of a run; nil: none.
+func (f *Facts) Shift(s *Shifted) {
+	if s != nil {
+		f.Shifts, f.ShiftFrom, f.ShiftUntil = s.texts, s.From.Seconds(), s.Until.Seconds()
+	}
 }
 
 // Facts describes the workload. The trace's file and scale are the caller's to add.
@@ -70,6 +83,9 @@ func (d Document) WriteTable(w io.Writer) error {
 		fmt.Fprintf(table, "%-*s\t%s\t\n", width, row.name, strings.Join(row.cells, "\t"))
 	}
 	if err := table.Flush(); err != nil {
+		return err
+	}
+	if err := d.writeTimelines(w); err != nil {
 		return err
 	}
 	if d.Unmeasured != "" {

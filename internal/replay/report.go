@@ -98,6 +98,7 @@ func (l *Log) Report() Report {
 	var times, lags []time.Duration
 	var floors, promised slo.Score
 	var answers tally
+	ran := map[string]int{}
 	late := 0
 	for i, job := range l.jobs {
 		rec := l.records[i]
@@ -119,6 +120,9 @@ func (l *Log) Report() Report {
 		times = append(times, rec.latency)
 		floors += job.Floor.Times(n)
 		promised += rec.expected.Times(n)
+		for _, v := range l.mix(i) {
+			ran[v.Variant] += v.Items
+		}
 		if rec.expected < job.Floor {
 			r.Accuracy.BelowFloor++
 		}
@@ -134,7 +138,7 @@ func (l *Log) Report() Report {
 	r.accuracy(answers, floors, promised)
 	r.JCT = jctOf(times)
 	r.Generator = l.generator(lags, late)
-	r.Variants, r.Failures = l.variants(), l.causes()
+	r.Variants, r.Failures = mostFirst(ran), l.causes()
 	return r
 }
 
@@ -239,9 +243,10 @@ func (l *Log) generator(lags []time.Duration, late int) Generator {
 	return g
 }
 
-func (l *Log) variants() []VariantItems {
-	out := make([]VariantItems, 0, len(l.mix))
-	for name, items := range l.mix {
+// mostFirst lists how many items ran on each variant, most items first.
+func mostFirst(ran map[string]int) []VariantItems {
+	out := make([]VariantItems, 0, len(ran))
+	for name, items := range ran {
 		out = append(out, VariantItems{Variant: name, Items: items})
 	}
 	slices.SortFunc(out, func(a, b VariantItems) int {

@@ -3,6 +3,7 @@ package replay
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +16,7 @@ import (
 type Answer struct {
 	Outcome  slo.Outcome  // OnTime for any result, since Run decides by its own clock whether it was late; default Failed
 	Expected slo.Accuracy // of its mean over the items; only with a result
+	Low      slo.Accuracy // a lower bound of it; 0: not known
 	Scores   []float32    // per item: how right the answer is, 0 to 1; only with a result, none where the metric is external
 	Mix      []VariantItems
 	Failure  string // why there is no result; short, and without details of this job, so that equal reasons can be counted
@@ -66,6 +68,8 @@ type record struct {
 	lag      time.Duration // how late it was sent
 	latency  time.Duration // from when it was meant to be sent to its answer
 	expected slo.Accuracy
+	low      slo.Accuracy
+	variant  uint16 // that ran all its items: an index into Log.names, plus 1; 0: see Log.mixes
 }
 
 // Log is the result of Run. Index i is the workload's job i.
@@ -81,7 +85,8 @@ type Log struct {
 	early   bool          // the run was ended before its last arrival
 
 	mu       sync.Mutex
-	mix      map[string]int
+	names    []string               // of the variants that ran
+	mixes    map[int][]VariantItems // by job: of those that ran on no or several variants, or not all their items
 	failures map[string]int
 }
 
@@ -112,7 +117,7 @@ func Run(ctx context.Context, jobs []Job, send Send, o Options) *Log {
 		items = last.First + len(last.Samples)
 	}
 	log := &Log{jobs: jobs, records: make([]record, len(jobs)), scores: make([]float32, items), warmup: o.Warmup,
-		bound: o.Concurrency, mix: map[string]int{}, failures: map[string]int{}}
+		bound: o.Concurrency, mixes: map[int][]VariantItems{}, failures: map[string]int{}}
 	r := &run{log: log, send: send, start: time.Now(), hand: make(chan int)}
 	before := ProcessCPU()
 	// Answers may come at most the grace time after the last arrival.
@@ -224,7 +229,7 @@ func (r *run) one(ctx context.Context, i int, answer *Answer) {
 	r.send(ctx, job, answer)
 	r.inFlight.Add(-1)
 	rec.latency = time.Since(r.start) - job.At
-	rec.outcome, rec.expected = answer.Outcome, answer.Expected
+	rec.outcome, rec.expected, rec.low = answer.Outcome, answer.Expected, answer.Low
 	switch {
 	case rec.outcome.Ran():
 		rec.outcome = slo.OnTime
@@ -240,12 +245,18 @@ func (r *run) one(ctx context.Context, i int, answer *Answer) {
 	r.done.Add(1)
 	rec.scored = len(answer.Scores) > 0
 	copy(r.log.scores[job.First:job.First+len(job.Samples)], answer.Scores)
-	if job.At >= r.log.warmup {
+	counts := job.At >= r.log.warmup
+	if counts {
 		r.counted.Add(1)
 		if rec.outcome != slo.OnTime {
 			r.missed.Add(1)
 		}
-		r.log.count(rec.outcome, answer)
+	}
+	switch {
+	case rec.outcome.Ran():
+		r.log.ran(i, answer.Mix)
+	case counts:
+		r.log.fail(answer.Failure)
 	}
 }
 
@@ -260,17 +271,34 @@ func (r *run) enter() {
 	}
 }
 
-// count adds an answer to the running sums.
-func (l *Log) count(outcome slo.Outcome, answer *Answer) {
+// ran keeps which variants job i ran on.
+func (l *Log) ran(i int, mix []VariantItems) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if outcome.Ran() {
-		for _, v := range answer.Mix {
-			l.mix[v.Variant] += v.Items
-		}
+	if len(mix) != 1 || mix[0].Items != len(l.jobs[i].Samples) {
+		l.mixes[i] = slices.Clone(mix)
 		return
 	}
-	if _, known := l.failures[answer.Failure]; known || len(l.failures) < failuresMax {
-		l.failures[answer.Failure]++
+	at := slices.Index(l.names, mix[0].Variant)
+	if at < 0 {
+		at, l.names = len(l.names), append(l.names, mix[0].Variant)
+	}
+	l.records[i].variant = uint16(at + 1)
+}
+
+// mix returns which variants job i ran on.
+func (l *Log) mix(i int) []VariantItems {
+	if at := l.records[i].variant; at > 0 {
+		return []VariantItems{{Variant: l.names[at-1], Items: len(l.jobs[i].Samples)}}
+	}
+	return l.mixes[i]
+}
+
+// fail counts a reason why a job has no result.
+func (l *Log) fail(reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, known := l.failures[reason]; known || len(l.failures) < failuresMax {
+		l.failures[reason]++
 	}
 }

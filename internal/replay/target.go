@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 // Send.
 type Target struct {
 	Confidence slo.Confidence // of the jobs' floors; 0: the server's default
+	Shifted    *Shifted       // changes what is sent; nil: nothing is changed
 
 	client *client.Client
 	set    *Samples
@@ -111,11 +113,16 @@ func (s *Samples) Source() string {
 // Inputs copies samples into the inputs of one request. The inputs of a single sample
 // are views of the set.
 func (s *Samples) Inputs(samples []int32) []tensor.Tensor {
-	inputs := slices.Clone(s.one)
 	items := make([][][]byte, len(samples))
 	for i, at := range samples {
 		items[i] = s.Set.Item(int(at))
 	}
+	return s.inputs(samples, items)
+}
+
+// inputs makes the inputs of one request of items that have the sizes of these samples.
+func (s *Samples) inputs(samples []int32, items [][][]byte) []tensor.Tensor {
+	inputs := slices.Clone(s.one)
 	if s.Model.Sized() {
 		sizes := make([]slo.Sizes, len(samples))
 		for i, at := range samples {
@@ -164,7 +171,7 @@ func (t *Target) Close() { t.client.Close() }
 func (t *Target) Infer(ctx context.Context, job Job) (*client.Response, error) {
 	return t.client.Infer(ctx, client.Request{
 		Model:       t.set.Model.Name,
-		Inputs:      t.set.Inputs(job.Samples),
+		Inputs:      t.Shifted.inputs(t.set, job),
 		MinAccuracy: job.Floor.Float(),
 		Deadline:    job.Deadline,
 		Late:        client.Late(job.Late.String()),
@@ -184,12 +191,14 @@ func (t *Target) Send(ctx context.Context, job Job, a *Answer) {
 		a.Outcome, a.Failure = slo.Failed, err.Error()
 		return
 	}
-	expected, err := slo.AccuracyOf(answer.ExpectedAccuracy)
-	if err != nil {
+	var err2 error
+	a.Expected, err = slo.AccuracyOf(answer.ExpectedAccuracy)
+	a.Low, err2 = slo.AccuracyOf(answer.AccuracyLow)
+	if err := cmp.Or(err, err2); err != nil {
 		a.Outcome, a.Failure = slo.Failed, err.Error()
 		return
 	}
-	a.Outcome, a.Expected = slo.OnTime, expected
+	a.Outcome = slo.OnTime
 	for _, v := range answer.Mix() {
 		a.Mix = append(a.Mix, VariantItems{Variant: v.Variant, Items: v.Items})
 	}
