@@ -8,6 +8,8 @@ SOAK     ?= 10s
 SEEDS    ?= 20000
 # The model that make demo serves: the name of a package in models/, or a directory.
 MODEL    ?= digits
+# Flags of make drift, such as DRIFT='-only inverted'.
+DRIFT    ?=
 # The sections of docs/own-model.md whose heading has one of these words, as in EXAMPLES=xgboost. Empty: all.
 EXAMPLES ?=
 # Traces that may not be distributed. They are optional: experiments uses those that exist.
@@ -18,7 +20,7 @@ ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
 
-.PHONY: help tokenizers openvino build install demo experiments test conformance clients servers examples soak simulate-soak lint vulncheck fuzz bench bench-files bench-stages bench-serve generate setup clean
+.PHONY: help tokenizers openvino build install demo experiments test conformance clients servers examples soak simulate-soak lint vulncheck fuzz bench bench-files bench-stages bench-serve drift generate setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(MAKEFILE_LIST)
@@ -105,6 +107,9 @@ bench-stages: setup ## compare a model served as stages with the same model as w
 
 bench-serve: ## compare mosel with bare servers of the same transport and payload, in under a minute
 	$(GO) run ./internal/servebench
+
+drift: setup ## send data that change to a real server, and check that its floors still hold, in some minutes
+	$(GO) run ./internal/driftbench $(DRIFT)
 
 setup: build # install the ONNX Runtime library into the user's cache, once
 	bin/mosel runtime install

@@ -59,6 +59,7 @@
 //	internal/scenario    scenario files, run in the simulator with every policy
 //	internal/replay      sends load to a server and reports the results
 //	internal/servebench  a program that measures the cost of serving itself
+//	internal/driftbench  a program that measures what is noticed when the data change
 //	internal/cachedir    directories for files that can be made again
 //	internal/example     the example package as a directory
 //	internal/demo        compares the capacity of policies "mosel" and "all"
