@@ -128,7 +128,7 @@ var rooms = []room{
 		imports: []string{"tensor", "oip", "oip/inference", "internal/stats", "internal/modelpkg", "internal/modelpkg/modelpkgtest", "internal/runtime",
 			"internal/runtime/fake", "internal/replay", "internal/server"},
 	},
-	{dir: "internal/driftbench", imports: []string{"internal/slo", "internal/score", "internal/modelpkg", "internal/workload", "internal/drift", "internal/replay"}},
+	{dir: "internal/driftbench", imports: []string{"status", "client", "internal/slo", "internal/score", "internal/modelpkg", "internal/workload", "internal/drift", "internal/replay"}},
 	{dir: "conformance", tests: []string{"oip/inference", "internal/modelpkg", "internal/runtime", "internal/runtime/fake", "internal/server"}},
 	{
 		dir: "cmd/mosel",

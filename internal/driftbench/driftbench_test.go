@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -17,6 +16,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/replay"
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/status"
 )
 
 // heldOut reads the example's samples once, for all tests.
@@ -74,13 +74,8 @@ func mean(scores []float64) float64 {
 
 func TestSighting(t *testing.T) {
 	w := &watcher{}
-	for at, text := range []string{`{"models":[{"drift":{"changed":false}}]}`, `{"models":[{},{"drift":{"changed":true}}]}`, `{"models":[{"drift":{"changed":true}}]}`,
-		`{"models":[{"drift":{"changed":false}}]}`} {
-		var r report
-		if err := json.Unmarshal([]byte(text), &r); err != nil {
-			t.Fatal(err)
-		}
-		w.note(r, time.Duration(at)*time.Second)
+	for at, changed := range []bool{false, true, true, false} {
+		w.note([]status.Model{{}, {Drift: &status.Drift{Changed: changed}}}, time.Duration(at)*time.Second)
 	}
 	s := w.seen
 	if !s.reported || len(s.changes) != 2 || s.changes[0].at != time.Second || s.changes[1].at != 3*time.Second {
@@ -100,11 +95,7 @@ func TestSighting(t *testing.T) {
 		}
 	}
 	quiet := &watcher{}
-	quiet.note(report{Models: make([]struct {
-		Drift *struct {
-			Changed bool `json:"changed"`
-		} `json:"drift"`
-	}, 1)}, 0)
+	quiet.note([]status.Model{{}}, 0)
 	if quiet.seen.reported || len(quiet.seen.changes) != 0 {
 		t.Errorf("%+v", quiet.seen)
 	}
@@ -123,7 +114,10 @@ func TestWatch(t *testing.T) {
 		asked <- struct{}{}
 	}))
 	defer server.Close()
-	w := watch(t.Context(), server.URL)
+	w, err := watch(t.Context(), server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for range 4 {
 		<-asked
 	}
@@ -131,9 +125,19 @@ func TestWatch(t *testing.T) {
 	if _, noticed := seen.first(0, time.Hour); err != nil || !noticed || !seen.reported {
 		t.Errorf("%+v %v", seen, err)
 	}
-	server.Config.Handler = http.NotFoundHandler()
-	if _, err := readReport(t.Context(), server.URL); err == nil || !strings.Contains(err.Error(), "404") {
-		t.Errorf("without a status: %v", err)
+}
+
+// TestWatchFails asks a server that has no status.
+func TestWatchFails(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	w, err := watch(t.Context(), server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-w.done
+	if _, err := w.stop(); err == nil {
+		t.Error("no error is told")
 	}
 }
 

@@ -163,7 +163,10 @@ func (t trial) run(ctx context.Context, o options, samples *replay.Samples) (*re
 	}
 	defer target.Close()
 	target.Shifted = shifted
-	watcher := watch(ctx, server.URL)
+	watcher, err := watch(ctx, server.URL)
+	if err != nil {
+		return nil, err
+	}
 	log := replay.Run(ctx, jobs, target.Send, replay.Options{Concurrency: replay.ConcurrencyDefault, Grace: replay.GraceDefault})
 	seen, err := watcher.stop()
 	if cause := context.Cause(ctx); cause != nil {

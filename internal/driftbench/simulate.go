@@ -42,7 +42,7 @@ func readAnswers(m *modelpkg.Model, p *modelpkg.Profile) (*answers, error) {
 	reference := p.Reference()
 	a := &answers{spec: drift.Spec{Reference: reference, Confidence: math.NaN()}}
 	judge := score.NewJudge(m.Scoring, m.Outputs[0].Shape, samples.Labels, nil)
-	base := func(i int) string { return p.Variants[i].Name }
+	base := func(i int) string { return m.Variants[i].Declared() }
 	right := judge.Predictions(samples.Variants[base(reference)], samples.Labels)
 	if right == nil {
 		return nil, errors.New("the answers of the model cannot be compared with each other")
@@ -53,14 +53,14 @@ func readAnswers(m *modelpkg.Model, p *modelpkg.Profile) (*answers, error) {
 		for k := range right {
 			agreements[k] = m.Scoring.Agreement(predictions[k], right[k])
 		}
-		agreement := modelpkg.MeasuredAgreement(base(reference), agreements, len(p.Variants))
+		agreement := modelpkg.MeasuredAgreement(base(reference), agreements, len(m.Bases()))
 		accuracy := p.Variants[i].Accuracy
 		mean, err := slo.AccuracyOf(accuracy.Mean)
 		if err != nil {
 			return nil, err
 		}
 		a.spec.Variants = append(a.spec.Variants, drift.Variant{Accuracy: mean,
-			Low: accuracy.Bounds(len(p.Variants))[slo.ConfidenceShown-1], Agreement: agreement.Mean, AgreementLow: agreement.Low})
+			Low: accuracy.Bounds(len(m.Bases()))[slo.ConfidenceShown-1], Agreement: agreement.Mean, AgreementLow: agreement.Low})
 		a.scores, a.agreements = append(a.scores, samples.Scores(base(i))), append(a.agreements, agreements)
 	}
 	return a, nil

@@ -2,11 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"net/http"
 	"time"
+
+	"github.com/mosel-serve/mosel/client"
+	"github.com/mosel-serve/mosel/status"
 )
 
 // watchEvery is how often the server is asked: a few requests go by meanwhile.
@@ -56,13 +55,18 @@ type watcher struct {
 	err    error
 }
 
-// watch begins to ask. Times count from now.
-func watch(ctx context.Context, url string) *watcher {
+// watch begins to ask a server at a URL. Times count from now.
+func watch(ctx context.Context, url string) (*watcher, error) {
+	c, err := client.New(url, client.Options{})
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	w := &watcher{cancel: cancel, done: make(chan struct{})}
 	start := time.Now()
 	go func() {
 		defer close(w.done)
+		defer c.Close()
 		tick := time.NewTicker(watchEvery)
 		defer tick.Stop()
 		for {
@@ -71,30 +75,30 @@ func watch(ctx context.Context, url string) *watcher {
 				return
 			case <-tick.C:
 			}
-			if w.ask(ctx, url, start); w.err != nil {
+			if w.ask(ctx, c, start); w.err != nil {
 				return
 			}
 		}
 	}()
-	return w
+	return w, nil
 }
 
 // ask asks once.
-func (w *watcher) ask(ctx context.Context, url string, start time.Time) {
-	report, err := readReport(ctx, url)
+func (w *watcher) ask(ctx context.Context, c *client.Client, start time.Time) {
+	report, err := c.Status(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
 			w.err = err
 		}
 		return
 	}
-	w.note(report, time.Since(start))
+	w.note(report.Models, time.Since(start))
 }
 
-// note notes what a report says.
-func (w *watcher) note(r report, at time.Duration) {
+// note notes what a status says.
+func (w *watcher) note(models []status.Model, at time.Duration) {
 	changed := false
-	for _, m := range r.Models {
+	for _, m := range models {
 		if m.Drift != nil {
 			w.seen.reported = true
 			changed = changed || m.Drift.Changed
@@ -110,29 +114,4 @@ func (w *watcher) stop() (sighting, error) {
 	w.cancel()
 	<-w.done
 	return w.seen, w.err
-}
-
-// report is what is used of GET /v1/status.
-type report struct {
-	Models []struct {
-		Drift *struct {
-			Changed bool `json:"changed"`
-		} `json:"drift"`
-	} `json:"models"`
-}
-
-func readReport(ctx context.Context, url string) (r report, err error) {
-	q, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/v1/status", http.NoBody)
-	if err != nil {
-		return r, err
-	}
-	answer, err := http.DefaultClient.Do(q)
-	if err != nil {
-		return r, err
-	}
-	defer func() { err = errors.Join(err, answer.Body.Close()) }()
-	if answer.StatusCode != http.StatusOK {
-		return r, fmt.Errorf("the status is answered with %s", answer.Status)
-	}
-	return r, json.NewDecoder(answer.Body).Decode(&r)
 }
