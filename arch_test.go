@@ -79,7 +79,7 @@ var rooms = []room{
 	},
 	{dir: "internal/runtime/dispatch", imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime"}, tests: []string{"internal/runtime/runtimetest", "internal/runtime/fake"}},
 	{dir: "internal/proposal", imports: []string{"tensor", "internal/modelpkg", "internal/media/tokenizer"}, tests: []string{"internal/modelpkg/modelpkgtest", "internal/profiler", "internal/runtime/ort"}},
-	{dir: "internal/replay", imports: []string{"tensor", "client", "client/clientgrpc", "internal/slo", "internal/stats", "internal/plot", "internal/score", "internal/modelpkg", "internal/workload"}, tests: []string{"oip"}},
+	{dir: "internal/replay", imports: []string{"tensor", "oip", "client", "client/clientgrpc", "internal/slo", "internal/stats", "internal/plot", "internal/score", "internal/modelpkg", "internal/workload"}},
 	{dir: "internal/demo", imports: []string{"client", "internal/slo", "internal/stats", "internal/modelpkg", "internal/replay"}, tests: []string{"tensor", "internal/score"}},
 	{dir: "internal/media", imports: []string{"tensor", "internal/slo", "internal/modelpkg"}, tests: []string{"internal/media/tokenizer"}},
 	{dir: "internal/plan", imports: []string{"internal/slo", "internal/stats", "internal/modelpkg"}},

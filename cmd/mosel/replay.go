@@ -41,6 +41,7 @@ type replayFlags struct {
 	policies    []string
 	json        string
 	shift       shiftFlags
+	feedback    shareFlag
 }
 
 func replayCommand() *cobra.Command {
@@ -94,6 +95,7 @@ every number.`,
 	flags.StringVar(&f.modelDir, "model-dir", "", "directory of the model package with the held-out samples (default: ./models/MODEL, or the built-in example)")
 	flags.StringSliceVar(&f.policies, "policies", nil, "start a server with each of these policies in turn, in place of --addr")
 	f.shift.register(cmd)
+	flags.Var(&f.feedback, "feedback", "share of the answers whose labels are sent back, such as 10%; the server needs --feedback")
 	flags.StringVar(&f.json, "json", "", "write JSON to this file; -: print JSON in place of the table")
 	return cmd
 }
@@ -248,7 +250,7 @@ func (r *replayer) run(ctx context.Context, policy string) (*replay.RunOut, erro
 	out := &replay.RunOut{Policy: policy, Server: r.f.addr}
 	if policy != "" {
 		r.live.show("starting a server with policy " + policy)
-		server, err := startServer(ctx, r.dir, policy)
+		server, err := startServer(ctx, r.dir, policy, r.f.serverFlags()...)
 		if err != nil {
 			return nil, err
 		}
@@ -265,17 +267,35 @@ func (r *replayer) run(ctx context.Context, policy string) (*replay.RunOut, erro
 	}
 	defer target.Close()
 	target.Confidence, target.Shifted = r.f.confidence.Confidence, r.shifted
+	var labeller *replay.Labeller
+	if r.f.feedback > 0 {
+		if labeller, err = target.Label(ctx, float64(r.f.feedback), r.f.seed); err != nil {
+			return nil, usageError{fmt.Errorf("--feedback: %w", err)}
+		}
+	}
 	log := replay.Run(ctx, r.jobs, target.Send, replay.Options{Concurrency: r.f.concurrency, Warmup: r.f.warmup,
 		Grace: replay.GraceDefault, Progress: func(p replay.Progress) { r.live.show(progressText(policy, p)) }})
 	r.live.show("")
+	out.Labelled, err = labeller.Close()
 	if err := context.Cause(ctx); errors.Is(err, replay.ErrServerDied) {
 		return nil, fmt.Errorf("policy %s: %w", policy, err)
+	}
+	if err != nil && ctx.Err() == nil {
+		return nil, err
 	}
 	out.Report = log.Report()
 	if window := r.f.shift.windows(r.jobs); window > 0 {
 		out.Timeline = log.Timeline(window, r.shifted)
 	}
 	return out, nil
+}
+
+// serverFlags are further flags of a server that is started.
+func (f replayFlags) serverFlags() []string {
+	if f.feedback > 0 {
+		return []string{"--feedback"}
+	}
+	return nil
 }
 
 // reach checks that the server answers and has the model.

@@ -163,16 +163,23 @@ func (t trial) run(ctx context.Context, o options, samples *replay.Samples) (*re
 	}
 	defer target.Close()
 	target.Shifted = shifted
+	var labeller *replay.Labeller
+	if t.feedback {
+		if labeller, err = target.Label(ctx, o.feedback, o.seed); err != nil {
+			return nil, err
+		}
+	}
 	watcher, err := watch(ctx, server.URL)
 	if err != nil {
 		return nil, err
 	}
 	log := replay.Run(ctx, jobs, target.Send, replay.Options{Concurrency: replay.ConcurrencyDefault, Grace: replay.GraceDefault})
 	seen, err := watcher.stop()
+	_, err2 := labeller.Close()
 	if cause := context.Cause(ctx); cause != nil {
 		return nil, cause
 	}
-	if err != nil {
+	if err := errors.Join(err, err2); err != nil {
 		return nil, err
 	}
 	return t.judge(log, seen, shifted, jobs[len(jobs)-1].At), nil

@@ -30,6 +30,8 @@ type RunOut struct {
 	Policy string `json:"policy"` // "" for the server at --addr
 	Server string `json:"server"`
 	Report Report `json:"report"`
+	// Labelled is how many items got a label afterwards, with --feedback.
+	Labelled int `json:"labelled,omitempty"`
 	// Timeline is the run over time; nil if nobody asked for it.
 	Timeline *Timeline `json:"timeline,omitempty"`
 }

@@ -24,8 +24,9 @@ type Target struct {
 	Confidence slo.Confidence // of the jobs' floors; 0: the server's default
 	Shifted    *Shifted       // changes what is sent; nil: nothing is changed
 
-	client *client.Client
-	set    *Samples
+	client   *client.Client
+	set      *Samples
+	labeller *Labeller // nil: no labels are brought back
 }
 
 // Samples are labelled samples of a model.
@@ -199,6 +200,7 @@ func (t *Target) Send(ctx context.Context, job Job, a *Answer) {
 		return
 	}
 	a.Outcome = slo.OnTime
+	t.labeller.answered(job, answer)
 	for _, v := range answer.Mix() {
 		a.Mix = append(a.Mix, VariantItems{Variant: v.Variant, Items: v.Items})
 	}

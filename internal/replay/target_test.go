@@ -112,7 +112,8 @@ func answerParity(t *testing.T, w http.ResponseWriter, q *oip.Request) {
 	}
 	answer := oip.Response{ModelName: "parity", Outputs: []tensor.Tensor{{Name: "p", DType: tensor.FP32,
 		Shape: tensor.Shape{int64(rows), 2}, Data: scores}}, Parameters: oip.Parameters{
-		{Name: "variant", Value: oip.String(variant)}, {Name: "expected_accuracy", Value: oip.Float(0.9)}}}
+		{Name: "variant", Value: oip.String(variant)}, {Name: "expected_accuracy", Value: oip.Float(0.9)},
+		{Name: "job", Value: oip.String("j-" + strconv.Itoa(int(binary.LittleEndian.Uint16(q.Inputs[0].Row(0)))))}}}
 	body, n, err := answer.Append(nil, []oip.Form{oip.Binary})
 	if err != nil {
 		t.Error(err)
