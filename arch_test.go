@@ -154,9 +154,8 @@ var onlyIn = map[string][]string{
 	"go.opentelemetry.io/otel/sdk/trace":                              {"internal/server"},
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp": {"internal/server"},
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc": {"internal/server"},
-	"math/rand": {}, // math/rand/v2, with a seed
-	"io/ioutil": {}, // deprecated
-	"log":       {}, // log/slog, passed in
+	"math/rand": {},            // math/rand/v2, with a seed
+	"io/ioutil": {}, "log": {}, // the first is deprecated; log/slog is passed in
 }
 
 // pure lists the rooms of rule R4: the same inputs give the same bytes.

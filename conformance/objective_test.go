@@ -82,8 +82,11 @@ func (f *facts) read(t *testing.T, m *model, text func(name string) string) {
 	t.Helper()
 	for part := range strings.SplitSeq(text("variant"), ",") {
 		name, _, _ := strings.Cut(part, ":")
-		if !slices.Contains(m.list("variants"), name) {
-			t.Errorf("variant %q is not one of %v", name, m.list("variants"))
+		steps, _, _ := strings.Cut(name, "<") // a cascade is named by its variants and its threshold
+		for step := range strings.SplitSeq(steps, ">") {
+			if !slices.Contains(m.list("variants"), step) {
+				t.Errorf("variant %q of %q is not one of %v", step, name, m.list("variants"))
+			}
 		}
 		f.variants = append(f.variants, name)
 	}

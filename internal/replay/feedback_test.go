@@ -67,6 +67,13 @@ func TestLabelsAreBroughtBack(t *testing.T) {
 		defer mu.Unlock()
 		return ids, accepted, err
 	}
+	checkLabelled(t, run)
+}
+
+// checkLabelled checks what a run with a seed, against a server that answers with a status,
+// labels.
+func checkLabelled(t *testing.T, run func(seed uint64, status int) (ids []string, accepted int, err error)) {
+	t.Helper()
 	ids, accepted, err := run(1, http.StatusOK)
 	if err != nil || accepted != len(ids) || accepted < 60 || accepted > 140 {
 		t.Fatalf("%d of 500 answers were labelled, %d taken: %v", len(ids), accepted, err)
