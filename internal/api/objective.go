@@ -189,7 +189,7 @@ func choice(params oip.Parameters, m *modelpkg.Model, c carried, noRecovery bool
 		set |= 1 << i
 	}
 	for _, v := range m.Variants {
-		if v.Modalities == set && !(noRecovery && v.Recovers != 0) {
+		if v.Modalities == set && (!noRecovery || v.Recovers == 0) {
 			return set, nil
 		}
 	}

@@ -169,7 +169,7 @@ func (c carried) check(m *modelpkg.Model, noRecovery bool) error {
 
 func runnable(m *modelpkg.Model, set slo.Modalities, noRecovery bool) bool {
 	for _, v := range m.Variants {
-		if set.Has(v.Modalities) && !(noRecovery && v.Recovers != 0) {
+		if set.Has(v.Modalities) && (!noRecovery || v.Recovers == 0) {
 			return true
 		}
 	}

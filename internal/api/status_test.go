@@ -257,7 +257,7 @@ func TestConfigValidate(t *testing.T) {
 		t.Errorf("the default: %v", err)
 	}
 	err := Config{CompressBytesMin: -1, BodyBytesInFlight: -1}.Validate()
-	if slo.KindOf(err) != slo.KindInvalid || strings.Count(err.Error(), "\n") != 8 {
-		t.Errorf("nine settings make no sense: %v", err)
+	if slo.KindOf(err) != slo.KindInvalid || strings.Count(err.Error(), "\n") != 9 {
+		t.Errorf("ten settings make no sense: %v", err)
 	}
 }

@@ -37,7 +37,7 @@ type shadowCounts struct {
 type shadow struct {
 	request Request // of the one item
 	variant int     // of the model, that answered it
-	answer  []float64
+	answer  []float64 // nil: it says nothing of the variant, see selective
 	bytes   int64
 }
 
@@ -69,7 +69,9 @@ func (e *Engine) shadow(c *call, asked Request, r *Response) {
 		}
 		answer := modelpkg.Floats(r.Outputs[0], item)
 		carried := c.carried(item)
-		d.live.hint(r.Variants[item], answer, carried.Present)
+		if !d.selective(r, item) {
+			d.live.hint(r.Variants[item], answer, carried.Present)
+		}
 		runnable := d.planner.Runnable(slo.Carried{Items: 1, Present: carried.Present, Sizes: carried.Sizes})
 		if d.live.referenceFor(func(v int) bool { return runnable.Has(v) }) < 0 || answer == nil {
 			d.live.shadows.unfit.Add(1)
@@ -87,11 +89,20 @@ func (e *Engine) shadow(c *call, asked Request, r *Response) {
 		s := &shadow{variant: r.Variants[item], answer: answer, bytes: bytes, request: Request{
 			Modalities: carried.Present, Encoded: asked.Encoded, Shapes: cloneShapes(asked.Shapes), Items: []runtime.Item{cloneItem(asked.Items[item])},
 			Objective: slo.Objective{Deadline: slo.Never, Late: slo.LateRun}}}
+		if d.selective(r, item) {
+			s.answer = nil
+		}
 		e.shadowItems.Add(1)
 		e.shadowBytes.Add(bytes)
 		d.live.shadows.waiting.Add(1)
 		go e.runShadow(d, s)
 	}
+}
+
+// selective reports whether a gate chose the items that the variant of an item answers, as
+// in a cascade. Then the answers are no random sample of the variant's.
+func (d *deployment) selective(r *Response, item int) bool {
+	return r.Routes != nil && r.Routes[item].Name != d.Model.Variants[r.Variants[item]].Name
 }
 
 // hint observes an answer and what its item carried.
@@ -162,7 +173,10 @@ func (e *Engine) runShadow(d *deployment, s *shadow) {
 	defer cancel()
 	stop := context.AfterFunc(d.leaving, cancel)
 	defer stop()
-	answers := map[int][]float64{d.live.base[s.variant]: s.answer} // by declared variant
+	answers := map[int][]float64{} // by declared variant
+	if s.answer != nil {
+		answers[d.live.base[s.variant]] = s.answer
+	}
 	reference, err := e.again(ctx, d, s, d.live.reference, answers)
 	if err == nil && reference != nil {
 		for _, base := range d.live.alsoRun() {

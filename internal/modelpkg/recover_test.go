@@ -32,7 +32,7 @@ func recoverGraphs(trusted ...int) map[string]*modelpkgtest.Graph {
 	graphs := map[string]*modelpkgtest.Graph{}
 	for name, inputs := range map[string]string{"a.onnx": "a", "a_all.onnx": "a", "a_c.onnx": "a", "all.onnx": "a b c"} {
 		g := new(modelpkgtest.Graph)
-		for _, in := range strings.Fields(inputs) {
+		for in := range strings.FieldsSeq(inputs) {
 			g.Input(in, tensor.FP32, modelpkgtest.Batch, 2)
 		}
 		g.Output("scores", tensor.FP32, modelpkgtest.Batch, 2)

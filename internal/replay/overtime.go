@@ -174,13 +174,13 @@ func (d Document) shares(run RunOut) plot.Areas {
 	a := plot.Areas{Axes: plot.Axes{Title: title, X: "seconds", Y: "share of items", YShare: true}}
 	add := func(name string, of func(Window) int) {
 		s := plot.Series{Name: name}
-		any := false
+		ran := false
 		for _, w := range run.Timeline.Windows {
 			n := of(w)
-			any = any || n > 0
+			ran = ran || n > 0
 			step(&s, w, float64(n)/float64(w.Items))
 		}
-		if any {
+		if ran {
 			a.Series = append(a.Series, s)
 		}
 	}

@@ -125,11 +125,11 @@ func (s *Shifted) swap(modality int, rng *rand.Rand) {
 	inputs := s.set.Model.Modalities[modality].Inputs
 	circles := map[string][]int{} // by the sizes of the inputs
 	for i, item := range s.items {
-		key := ""
+		var key []int
 		for _, k := range inputs {
-			key += strconv.Itoa(len(item[k])) + " "
+			key = append(key, len(item[k]))
 		}
-		circles[key] = append(circles[key], i)
+		circles[fmt.Sprint(key)] = append(circles[fmt.Sprint(key)], i)
 	}
 	before := make([][][]byte, len(s.items))
 	for i, item := range s.items {

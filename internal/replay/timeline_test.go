@@ -163,7 +163,7 @@ func TestTimelineIsShown(t *testing.T) {
 func TestShiftReachesTheServer(t *testing.T) {
 	samples := parity(t, 50)
 	var plain, shifted atomic.Int64
-	server := oracle(t, func(w http.ResponseWriter, q *oip.Request) bool {
+	server := oracle(t, func(_ http.ResponseWriter, q *oip.Request) bool {
 		sample := q.Inputs[0].Row(0)[0]
 		switch y := q.Inputs[1].Data; y[1] {
 		case 1:

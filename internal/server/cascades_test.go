@@ -69,7 +69,7 @@ func TestCascadesKeepTheirFloor(t *testing.T) {
 			right += result.Score
 		}
 		n += batch
-		for _, part := range strings.Split(answer.AnsweredBy, ",") {
+		for part := range strings.SplitSeq(answer.AnsweredBy, ",") {
 			if strings.HasPrefix(part, "all_int8:") {
 				wentOn++
 			}

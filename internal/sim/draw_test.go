@@ -260,7 +260,8 @@ func points(rng *rand.Rand, variants []plan.Variant) (list []plan.RouteSpec) {
 	share := 0.0
 	for i := range 1 + rng.IntN(6) {
 		share += (1 - share) * 0.4 * rng.Float64()
-		a := high - slo.Accuracy(float64(high-low)*math.Pow(1-share, 3))
+		left := 1 - share
+		a := high - slo.Accuracy(float64(high-low)*left*left*left)
 		list = append(list, plan.RouteSpec{Name: fmt.Sprint("c", i), Variant: first, Accuracy: a, Low: bounds(rng, a),
 			Next: []plan.Branch{{Route: then, Share: share, Loss: min(a, slo.Accuracy(rng.IntN(600_000)))}}})
 	}
