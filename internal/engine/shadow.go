@@ -35,8 +35,8 @@ type shadowCounts struct {
 
 // shadow is an item that is run again by the most accurate variant.
 type shadow struct {
-	request Request // of the one item
-	variant int     // of the model, that answered it
+	request Request   // of the one item
+	variant int       // of the model, that answered it
 	answer  []float64 // nil: it says nothing of the variant, see selective
 	bytes   int64
 }
