@@ -99,6 +99,15 @@ func (m *model) settled(t *testing.T, before modelStats, requests uint64) modelS
 	}
 }
 
+// runsMax is how many batches an item may run in: mosel's cascades run an item again if
+// the first answer is not sure.
+func (s *target) runsMax() uint64 {
+	if s.mosel {
+		return 2
+	}
+	return 1
+}
+
 func TestStatisticsCountWhatWasSent(t *testing.T) {
 	subject.needs(t, "statistics")
 	eachModel(t, func(t *testing.T, m *model) {
@@ -130,7 +139,7 @@ func TestStatisticsCountWhatWasSent(t *testing.T) {
 		if got := *after.InferenceCount - *before.InferenceCount; got != requests*items {
 			t.Errorf("inference_count went up by %d, %d requests of %d items were sent", got, requests, items)
 		}
-		if got := *after.ExecutionCount - *before.ExecutionCount; got < 1 || got > requests*items {
+		if got := *after.ExecutionCount - *before.ExecutionCount; got < 1 || got > requests*items*m.server.runsMax() {
 			t.Errorf("execution_count went up by %d for %d items", got, requests*items)
 		}
 		if at := time.UnixMilli(int64(*after.LastInference)); at.Before(sent.Add(-time.Minute)) || at.After(time.Now().Add(time.Minute)) {
@@ -141,8 +150,8 @@ func TestStatisticsCountWhatWasSent(t *testing.T) {
 			batches += b.BatchSize * *b.ComputeInfer.Count
 		}
 		m.server.needsStrict(t)
-		if batches != *after.InferenceCount {
-			t.Errorf("the batches of batch_stats have %d items, inference_count is %d", batches, *after.InferenceCount)
+		if n := *after.InferenceCount; batches < n || batches > n*m.server.runsMax() {
+			t.Errorf("the batches of batch_stats have %d items, inference_count is %d", batches, n)
 		}
 	})
 }
