@@ -48,7 +48,7 @@ func newAccuracies(m *modelpkg.Model, p *modelpkg.Profile) *accuracies {
 			continue // another size of the same
 		}
 		measured := p.Variants[i]
-		one := drift.Variant{Accuracy: accuracyOf(measured.Accuracy.Mean), Low: measured.Accuracy.Bounds(len(a.names))[slo.ConfidenceShown-1],
+		one := drift.Variant{Accuracy: accuracyOf(measured.Accuracy.Mean), Low: measured.Accuracy.Bounds(p.VariantBounds(m))[slo.ConfidenceShown-1],
 			Agreement: math.NaN(), AgreementLow: math.NaN()}
 		if g := measured.Agreement; g != nil && g.With == reference {
 			one.Agreement, one.AgreementLow = g.Mean, g.Low

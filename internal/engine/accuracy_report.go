@@ -2,8 +2,8 @@ package engine
 
 import (
 	"github.com/mosel-serve/mosel/internal/drift"
+	"github.com/mosel-serve/mosel/internal/obs"
 	"github.com/mosel-serve/mosel/status"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // drift returns what is known of the accuracies of a deployment; nil if there is no
@@ -49,58 +49,16 @@ func evidence(s drift.SourceState) *status.Evidence {
 		Lowered: s.Lowered, Since: s.Since, Alarms: s.Alarms}
 }
 
-// The metrics of accuracies while serving.
-var (
-	shadowItems = prometheus.NewDesc("mosel_shadow_items_total", "Answered items that were chosen to run again with the most accurate variant, by what became of them.",
-		[]string{"model", "version", "result"}, nil)
-	driftChanged = prometheus.NewDesc("mosel_drift_changed", "1 while a variant of the model scores less than its profile says.", []string{"model", "version"}, nil)
-	driftAlarms  = prometheus.NewDesc("mosel_drift_alarms_total", "How often a variant was noticed to score less than its profile says, by what showed it.",
-		[]string{"model", "version", "variant", "source"}, nil)
-	plannedAccuracy = prometheus.NewDesc("mosel_variant_accuracy_planned", "Accuracy of the variant that is planned with: that of the profile, or less after drift was noticed.",
-		[]string{"model", "version", "variant"}, nil)
-)
-
-// driftCollector exports the metrics when they are scraped.
-type driftCollector struct{ engine *Engine }
-
-// Describe implements prometheus.Collector.
-func (driftCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{shadowItems, driftChanged, driftAlarms, plannedAccuracy} {
-		to <- d
-	}
-}
-
-// Collect implements prometheus.Collector.
-func (c driftCollector) Collect(to chan<- prometheus.Metric) {
-	catalogue := c.engine.catalogue.Load()
+// drifts returns what is known of each served model's accuracies, for the metrics.
+func (e *Engine) drifts() (list []obs.ModelDrift) {
+	catalogue := e.catalogue.Load()
 	if catalogue == nil {
-		return // not started yet
+		return nil // not started yet
 	}
 	for _, d := range catalogue.list {
-		s := c.engine.drift(d)
-		if s == nil {
-			continue
-		}
-		model := []string{d.Model.Name, d.Model.Version}
-		send := func(desc *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
-			to <- prometheus.MustNewConstMetric(desc, kind, value, append(model[:2:2], labels...)...)
-		}
-		for result, n := range map[string]int64{"ran": s.Shadows.Ran, "no_idle_time": s.Shadows.NoIdleTime, "too_many": s.Shadows.TooMany, "unfit": s.Shadows.Unfit, "failed": s.Shadows.Failed} {
-			send(shadowItems, prometheus.CounterValue, float64(n), result)
-		}
-		changed := 0.0
-		if s.Changed {
-			changed = 1
-		}
-		send(driftChanged, prometheus.GaugeValue, changed)
-		for _, v := range s.Variants {
-			send(plannedAccuracy, prometheus.GaugeValue, v.Planned, v.Name)
-			if v.Labels != nil {
-				send(driftAlarms, prometheus.CounterValue, float64(v.Labels.Alarms), v.Name, "labels")
-			}
-			if v.Shadows != nil {
-				send(driftAlarms, prometheus.CounterValue, float64(v.Shadows.Alarms), v.Name, "shadows")
-			}
+		if s := e.drift(d); s != nil {
+			list = append(list, obs.ModelDrift{Model: d.Model.Name, Version: d.Model.Version, Drift: s})
 		}
 	}
+	return list
 }

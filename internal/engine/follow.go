@@ -41,7 +41,7 @@ func (e *Engine) follow() error {
 		return slo.E("start engine", slo.KindInternal, "%w", err)
 	}
 	if cfg.Metrics != nil {
-		if err := cfg.Metrics.Register(driftCollector{e}); err != nil {
+		if err := obs.Drift(cfg.Metrics, e.drifts); err != nil {
 			return slo.E("start engine", slo.KindInternal, "%w", err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mosel-serve/mosel/internal/drift"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
+	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/tensor"
@@ -69,11 +70,12 @@ func (e *Engine) shadow(c *call, asked Request, r *Response) {
 		}
 		answer := modelpkg.Floats(r.Outputs[0], item)
 		carried := c.carried(item)
-		if !d.selective(r, item) {
+		selective := d.selective(r, item)
+		if !selective {
 			d.live.hint(r.Variants[item], answer, carried.Present)
 		}
 		runnable := d.planner.Runnable(slo.Carried{Items: 1, Present: carried.Present, Sizes: carried.Sizes})
-		if d.live.referenceFor(func(v int) bool { return runnable.Has(v) }) < 0 || answer == nil {
+		if d.live.variantFor(d.live.reference, runnable) < 0 || answer == nil {
 			d.live.shadows.unfit.Add(1)
 			continue
 		}
@@ -89,7 +91,7 @@ func (e *Engine) shadow(c *call, asked Request, r *Response) {
 		s := &shadow{variant: r.Variants[item], answer: answer, bytes: bytes, request: Request{
 			Modalities: carried.Present, Encoded: asked.Encoded, Shapes: cloneShapes(asked.Shapes), Items: []runtime.Item{cloneItem(asked.Items[item])},
 			Objective: slo.Objective{Deadline: slo.Never, Late: slo.LateRun}}}
-		if d.selective(r, item) {
+		if selective {
 			s.answer = nil
 		}
 		e.shadowItems.Add(1)
@@ -143,16 +145,11 @@ func (c *call) carried(item int) slo.Carried {
 	return slo.Carried{Items: 1, Present: c.Modalities, Sizes: c.sizes}
 }
 
-// referenceFor returns the variant of the model that is the reference for an item, given
-// the variants that run on what it carries; -1 if there is none.
-func (a *accuracies) referenceFor(runs func(variant int) bool) int {
-	return a.variantFor(a.reference, runs)
-}
-
-// variantFor returns the size of a declared variant that runs on an item; -1: none.
-func (a *accuracies) variantFor(base int, runs func(variant int) bool) int {
+// variantFor returns the size of a declared variant that runs on an item, given the routes
+// that do; -1: none.
+func (a *accuracies) variantFor(base int, runnable plan.Set) int {
 	for v, b := range a.base {
-		if b == base && runs(v) {
+		if b == base && runnable.Has(v) {
 			return v
 		}
 	}
@@ -208,7 +205,7 @@ func (e *Engine) again(ctx context.Context, d *deployment, s *shadow, base int, 
 		return nil, err
 	}
 	runnable := d.planner.Runnable(c.carried(0))
-	if c.route = d.live.variantFor(base, func(v int) bool { return runnable.Has(v) }); c.route < 0 {
+	if c.route = d.live.variantFor(base, runnable); c.route < 0 {
 		return nil, nil
 	}
 	r, err := e.wait(ctx, c)

@@ -68,6 +68,11 @@ func TestDocument(t *testing.T) {
 	if err := obs.Feedback(registry, func() []status.Feedback { return nil }); err != nil {
 		t.Fatal(err)
 	}
+	kinds["mosel_shadow_items_total"], kinds["mosel_drift_alarms_total"] = "counter", "counter" // servers with evidence have these
+	kinds["mosel_drift_changed"], kinds["mosel_variant_accuracy_planned"] = "gauge", "gauge"
+	if err := obs.Drift(registry, func() []obs.ModelDrift { return nil }); err != nil {
+		t.Fatal(err)
+	}
 	desc := regexp.MustCompile(`fqName: "(\w+)", help: ".*", constLabels: {}, variableLabels: {([\w,]*)}`)
 	for _, d := range registry.descs {
 		m := desc.FindStringSubmatch(d.String())

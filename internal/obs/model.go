@@ -92,14 +92,6 @@ func newModel(i *feed.Model, s *metrics) *model {
 	return m
 }
 
-// replan takes over new accuracies.
-func (m *model) replan(told *feed.Model) {
-	m.Model = told
-	for _, v := range told.Planner.Variants() {
-		m.metrics.variantAccuracy.WithLabelValues(m.Name, m.Version, v.Name).Set(v.Accuracy.Float())
-	}
-}
-
 func (m *model) label() label { return label{m.Name, m.Version} }
 
 // start counts the start of a batch.

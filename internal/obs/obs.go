@@ -197,7 +197,7 @@ func (o *Observer) Step(s *feed.Step) {
 		o.serve(e.Model, s.Model)
 	case sched.Replan:
 		if m := o.models[e.Model]; m != nil && s.Model != nil {
-			m.replan(s.Model)
+			m.Model = s.Model
 		}
 	case sched.Drain:
 		o.draining = true

@@ -19,7 +19,7 @@ func (o *Observer) Resume(s *feed.Snapshot) {
 		case now == nil || now.Origin() != m.Origin():
 			o.retire(number)
 		case now != m.Model:
-			m.replan(now)
+			m.Model = now
 		}
 	}
 	for number, m := range s.Models {

@@ -94,7 +94,7 @@ func (m *model) status(q record.Queue) status.Model {
 		}
 		s.Reasons[reason.String()] = jobs
 	}
-	for i, v := range m.Planner.Variants() {
+	for i, v := range m.Origin().Planner.Variants() { // as profiled
 		n := &m.variants[i]
 		s.Variants = append(s.Variants, status.Variant{Name: v.Name, Modalities: v.Modalities.Names(m.Modalities), Precision: v.Precision,
 			Accuracy: v.Accuracy.Float(), ItemMS: stats.Milliseconds(m.time(i, 1)), TimeScale: round(n.scale, 4), Items: n.ran,
