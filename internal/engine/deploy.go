@@ -369,8 +369,11 @@ func (l Lease) Infer(ctx context.Context, r Request) (Response, error) {
 		return Response{}, err
 	}
 	answer, err := e.wait(ctx, c)
-	if err == nil {
+	switch {
+	case err == nil:
 		e.shadow(c, r, &answer)
+	case c.finish.Reason == slo.ReasonDrift:
+		e.shadow(c, r, nil)
 	}
 	return answer, err
 }

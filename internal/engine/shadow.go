@@ -38,7 +38,7 @@ type shadowCounts struct {
 type shadow struct {
 	request Request   // of the one item
 	variant int       // of the model, that answered it
-	answer  []float64 // nil: it says nothing of the variant, see selective
+	answer  []float64 // nil: there is none, or it says nothing of the variant, see selective
 	bytes   int64
 }
 
@@ -56,8 +56,10 @@ func (e *Engine) picks(c *call, item int) bool {
 	return float64(h.Sum64()) < e.cfg.Shadow*math.MaxUint64
 }
 
-// shadow starts shadow runs of those items of an answered request that were picked. It
-// copies what they need: the caller may reuse the request's memory.
+// shadow starts shadow runs of those items of a request that were picked. Of a request that
+// was refused because the accuracies have fallen there is no response: its items show when
+// they have recovered, also while every request is refused. It copies what the runs need:
+// the caller may reuse the request's memory.
 func (e *Engine) shadow(c *call, asked Request, r *Response) {
 	d := c.served
 	if e.cfg.Shadow <= 0 || !d.live.comparable {
@@ -65,40 +67,53 @@ func (e *Engine) shadow(c *call, asked Request, r *Response) {
 	}
 	started := 0
 	for item := range asked.Items {
-		if !e.picks(c, item) || slices.ContainsFunc(r.Failed, func(f ItemError) bool { return f.Item == item }) {
+		if !e.picks(c, item) {
 			continue
 		}
-		answer := modelpkg.Floats(r.Outputs[0], item)
-		carried := c.carried(item)
-		selective := d.selective(r, item)
-		if !selective {
-			d.live.hint(r.Variants[item], answer, carried.Present)
+		s := &shadow{}
+		if r != nil && !s.answered(d, c, r, item) {
+			continue
 		}
+		carried := c.carried(item)
 		runnable := d.planner.Runnable(slo.Carried{Items: 1, Present: carried.Present, Sizes: carried.Sizes})
-		if d.live.variantFor(d.live.reference, runnable) < 0 || answer == nil {
+		if d.live.variantFor(d.live.reference, runnable) < 0 {
 			d.live.shadows.unfit.Add(1)
 			continue
 		}
-		bytes := int64(0)
 		for _, input := range asked.Items[item] {
-			bytes += int64(len(input))
+			s.bytes += int64(len(input))
 		}
-		if started == shadowsPerJob || e.shadowItems.Load() >= shadowItemsMax || e.shadowBytes.Load()+bytes > shadowBytesMax || !d.hold() {
+		if started == shadowsPerJob || e.shadowItems.Load() >= shadowItemsMax || e.shadowBytes.Load()+s.bytes > shadowBytesMax || !d.hold() {
 			d.live.shadows.full.Add(1)
 			continue
 		}
 		started++
-		s := &shadow{variant: r.Variants[item], answer: answer, bytes: bytes, request: Request{
-			Modalities: carried.Present, Encoded: asked.Encoded, Shapes: cloneShapes(asked.Shapes), Items: []runtime.Item{cloneItem(asked.Items[item])},
-			Objective: slo.Objective{Deadline: slo.Never, Late: slo.LateRun}}}
-		if selective {
-			s.answer = nil
-		}
+		s.request = Request{Modalities: carried.Present, Encoded: asked.Encoded, Shapes: cloneShapes(asked.Shapes), Items: []runtime.Item{cloneItem(asked.Items[item])},
+			Objective: slo.Objective{Deadline: slo.Never, Late: slo.LateRun}}
 		e.shadowItems.Add(1)
-		e.shadowBytes.Add(bytes)
+		e.shadowBytes.Add(s.bytes)
 		d.live.shadows.waiting.Add(1)
 		go e.runShadow(d, s)
 	}
+}
+
+// answered notes the answer to an item, and observes it as a hint. It reports whether there
+// is one that can be compared.
+func (s *shadow) answered(d *deployment, c *call, r *Response, item int) bool {
+	if slices.ContainsFunc(r.Failed, func(f ItemError) bool { return f.Item == item }) {
+		return false
+	}
+	s.variant, s.answer = r.Variants[item], modelpkg.Floats(r.Outputs[0], item)
+	switch {
+	case s.answer == nil:
+		d.live.shadows.unfit.Add(1)
+		return false
+	case d.selective(r, item):
+		s.answer = nil
+	default:
+		d.live.hint(s.variant, s.answer, c.carried(item).Present)
+	}
+	return true
 }
 
 // selective reports whether a gate chose the items that the variant of an item answers, as
