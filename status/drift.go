@@ -21,7 +21,7 @@ type Drift struct {
 
 // ShadowRuns counts the items that were chosen for shadow runs.
 type ShadowRuns struct {
-	Share   float64 `json:"share"` // of the answered items
+	Share   float64 `json:"share"` // of the items
 	Ran     int64   `json:"ran"`
 	Waiting int64   `json:"waiting"`
 	// Items that did not run. If they are many, the estimates are those of quiet hours.
@@ -39,6 +39,16 @@ type VariantDrift struct {
 	// Labels are scores of labelled answers, Shadows agreements with the reference.
 	Labels  *Evidence `json:"labels,omitempty"`
 	Shadows *Evidence `json:"shadows,omitempty"`
+	// Live is what both say together of its accuracy on recent requests.
+	Live *Live `json:"live,omitempty"`
+}
+
+// Live is an estimate of an accuracy.
+type Live struct {
+	Items int64   `json:"items"` // labelled ones and shadow runs
+	Mean  float64 `json:"mean"`
+	Low   float64 `json:"low"` // the 90 % interval
+	High  float64 `json:"high"`
 }
 
 // Evidence is what one source says of a variant.
@@ -46,7 +56,7 @@ type Evidence struct {
 	Items    int64   `json:"items"`    // in all
 	Promised float64 `json:"promised"` // the mean that is tested
 	// Mean is over Recent items, of which older ones count less; Low and High are its
-	// 95 % interval.
+	// 90 % interval.
 	Recent float64 `json:"recent"`
 	Mean   float64 `json:"mean"`
 	Low    float64 `json:"low"`

@@ -128,8 +128,9 @@ type Alternative struct {
 	Variant    string   `json:"variant"`
 	Modalities []string `json:"modalities"`
 	Accuracy   float64  `json:"accuracy"`
-	Runnable   bool     `json:"runnable"`    // with the modalities that are present and chosen
-	MeetsFloor bool     `json:"meets_floor"` // if all items run on it
+	Profile    float64  `json:"profile,omitempty"` // accuracy by the profile, where drift has lowered it
+	Runnable   bool     `json:"runnable"`          // with the modalities that are present and chosen
+	MeetsFloor bool     `json:"meets_floor"`       // if all items run on it
 	// PredictedMS is the current predicted time of the whole job on this variant, alone
 	// on one instance.
 	PredictedMS float64 `json:"predicted_ms"`

@@ -86,6 +86,7 @@ func (p *page) model(m status.Model) {
 	p.line("")
 	p.mix(m.Variants)
 	p.labels(m.Feedback)
+	p.drift(m.Drift)
 }
 
 // expected formats an accuracy; "-" if nothing has run.

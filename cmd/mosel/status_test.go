@@ -64,12 +64,17 @@ func busyStatus() status.Status {
 			// 96 % of recent jobs are on time: a yellow share.
 			Recent: status.Recent{Jobs: status.Outcomes{OnTime: 9600, Late: 30, Shed: 363, Failed: 7}, Accuracy: 0.9931, Queue: latency(9630, 3.35),
 				Compute: latency(9630, 8.27), Total: latency(9630, 11.4), Batches: status.Batches{Count: 874, MeanItems: 11.24, MaxItems: 32}},
+			Drift: &status.Drift{OnDrift: "replan", Changed: true, Reference: "all", Shadows: status.ShadowRuns{Share: 0.01, Ran: 5210, NoIdleTime: 12, TooMany: 3},
+				Hints: []string{"confidence of image_text: 0.912 on average, 0.981 in the profile"}, Variants: []status.VariantDrift{
+					{Name: "text", Profile: 0.7935, Planned: 0.7935},
+					{Name: "image_text", Profile: 0.9885, Planned: 0.8123, Live: &status.Live{Items: 1890, Mean: 0.8301, Low: 0.8123, High: 0.8455}},
+					{Name: "all", Profile: 0.998, Planned: 0.998, Live: &status.Live{Items: 90, Mean: 1, Low: 0.9591, High: 1}}}},
 			Accuracy: 0.9917, Feedback: &status.Feedback{KeptItems: 56_120, KeptItemsMax: 1_000_000, KeepS: 86_400, Unknown: 17, Variants: []status.VariantFeedback{
 				{Name: "image_text", Accepted: 1700, Sampled: status.Measured{Items: 1480, Accuracy: 0.827, Low: 0.804, High: 0.848, Promised: 0.9885},
 					Selected: status.Measured{Items: 220, Accuracy: 0.4, Low: 0.3361, High: 0.4674, Promised: 0.9885}},
 				{Name: "all", Sampled: status.Measured{Items: 90, Accuracy: 1, Low: 0.9591, High: 1, Promised: 0.998}}}}},
 			{Name: "sentiment", Version: "1", State: "unavailable", Detail: "loading"},
-			{Name: "fresh", Version: "1", State: "ready", Feedback: &status.Feedback{KeptItemsMax: 1000, KeepS: 3600}, Variants: []status.Variant{{Name: "all", Accuracy: 0.9, ItemMS: 5, TimeScale: 1}}}},
+			{Name: "fresh", Version: "1", State: "ready", Drift: &status.Drift{OnDrift: "report", Reference: "all", Shadows: status.ShadowRuns{Share: 0.1}}, Feedback: &status.Feedback{KeptItemsMax: 1000, KeepS: 3600}, Variants: []status.Variant{{Name: "all", Accuracy: 0.9, ItemMS: 5, TimeScale: 1}}}},
 		Instances: []status.Instance{
 			{ID: 0, Up: true, Slots: 1, BusyShare: 0.684, Running: []status.Running{{Batch: 9, Model: "digits", Version: "3", Variant: "all", Items: 6, ForMS: 15.2, PredictedMS: 22.7}}},
 			{ID: 1, Up: true, BusyShare: 0.012}, {ID: 2, BusyShare: 0, Losses: 2}},

@@ -161,10 +161,15 @@ func (m *Monitor) valid(variant int, score float64) bool {
 	return true
 }
 
+// Lowered reports whether a variant counts less than its profile says.
+func (m *Monitor) Lowered(variant int) bool {
+	return m.variants[variant].labels.lowered || m.variants[variant].shadows.lowered
+}
+
 // lowered reports whether any variant is: then the data have changed.
 func (m *Monitor) lowered() bool {
 	for i := range m.variants {
-		if m.variants[i].labels.lowered || m.variants[i].shadows.lowered {
+		if m.Lowered(i) {
 			return true
 		}
 	}
@@ -220,26 +225,25 @@ func (m *Monitor) cap(variant int) slo.Accuracy {
 		most = min(most, w.labels.low)
 	}
 	if w.shadows.lowered {
-		most = min(most, m.fromShadows(variant))
+		most = min(most, m.fromShadows(variant, w.shadows.low))
 	}
 	return min(v.Accuracy, slo.Accuracy(clip(most)*float64(slo.AccuracyUnit)))
 }
 
-// fromShadows returns the accuracy that follows from the agreement with the reference: it
+// fromShadows returns the accuracy that follows from an agreement with the reference: it
 // has fallen as the agreement has, and as the reference has. If the profile does not have
 // the agreement, an answer that agrees with a right one is right, and all others may be
 // wrong.
-func (m *Monitor) fromShadows(variant int) float64 {
+func (m *Monitor) fromShadows(variant int, agreement float64) float64 {
 	v, reference := m.spec.Variants[variant], m.spec.Variants[m.spec.Reference]
 	fall := m.drop
 	if l := &m.variants[m.spec.Reference].labels; l.lowered {
 		fall = max(fall, reference.Accuracy.Float()-l.low)
 	}
-	low := m.variants[variant].shadows.low
 	if math.IsNaN(v.Agreement) {
-		return reference.Accuracy.Float() - fall - (1 - low)
+		return reference.Accuracy.Float() - fall - (1 - agreement)
 	}
-	return v.Accuracy.Float() - fall - (v.Agreement - low)
+	return v.Accuracy.Float() - fall - (v.Agreement - agreement)
 }
 
 // Caps appends to dst[:0], by variant, the most that it may be credited with now: its

@@ -72,3 +72,59 @@ func TestLabelsLowerAndRestore(t *testing.T) {
 	}
 	until(0.83, Noticed, 300)
 }
+
+// TestLive checks the estimate from labels and shadow runs together: in how many runs it
+// misses the truth, and that it is narrower than that of the labels alone.
+func TestLive(t *testing.T) {
+	const runs, truth = 400, 0.9
+	rng, missed, narrower := rand.New(rand.NewPCG(7, 7)), 0, 0
+	for range runs {
+		m := New(two())
+		// Wrong answers agree as often as in the profile: 0.99 - 0.9885.
+		for i := range 1500 {
+			m.Shadow(0, bit(rng, truth+0.0015), math.NaN())
+			if i%10 == 0 {
+				m.Label(0, bit(rng, truth))
+			}
+		}
+		v := m.State().Variants[0]
+		if v.Live.Low > truth || v.Live.High < truth {
+			missed++
+		}
+		if v.Live.High-v.Live.Low < v.Labels.High-v.Labels.Low {
+			narrower++
+		}
+	}
+	t.Logf("the interval misses in %d of %d runs, is narrower than that of labels in %d", missed, runs, narrower)
+	if missed > runs/10 || narrower < runs*9/10 {
+		t.Errorf("it misses in %d of %d runs, is narrower in %d", missed, runs, narrower)
+	}
+}
+
+// TestLiveOfOneSource: one source alone is the estimate, and labels count where both
+// exclude each other.
+func TestLiveOfOneSource(t *testing.T) {
+	m := New(two())
+	if v := m.State().Variants[0]; v.Live != (Live{}) {
+		t.Errorf("of nothing: %+v", v.Live)
+	}
+	for range 400 {
+		m.Shadow(0, 1, 0.98)
+	}
+	if l := m.State().Variants[0].Live; l.Items != 400 || l.Mean < 0.998 || l.Low < 0.985 || l.High != 0.9985 {
+		t.Errorf("of agreement alone: %+v", l)
+	}
+	if l := m.State().Variants[1].Live; l != (Live{}) {
+		t.Errorf("of the reference, which is compared with itself: %+v", l)
+	}
+	for range 400 {
+		m.Label(0, 0)
+		m.Label(1, 1)
+	}
+	if l := m.State().Variants[0].Live; l.Mean > 0.01 || l.High > 0.02 {
+		t.Errorf("all labelled answers are wrong: %+v", l)
+	}
+	if l := m.State().Variants[1].Live; l.Items != 400 || l.Mean != 1 {
+		t.Errorf("of the reference's labels: %+v", l)
+	}
+}

@@ -65,7 +65,7 @@ func (s *source) observe(x, confidence float64) Change {
 		return Restored
 	}
 	if s.schedule.due(s.live.n) {
-		s.low = s.live.low(s.fractional)
+		s.low = s.live.low(s.fractional, boundMiss)
 		return Moved
 	}
 	return None
@@ -79,7 +79,7 @@ func (s *source) lower() {
 	s.alarms++
 	s.live = estimate{n: float64(s.began.n), sum: s.began.sum}
 	s.live.bound()
-	s.low = s.live.low(s.fractional)
+	s.low = s.live.low(s.fractional, boundMiss)
 	s.schedule = schedule{}
 	s.fall = newDetector(min(s.low, s.promised))
 	s.rise = newDetector(clip(1 - s.promised + restoreSlack))
@@ -123,15 +123,16 @@ func (e *estimate) mean() float64 {
 // scores too if its probability to miss is divided by e (Bentkus, On Hoeffding's
 // inequalities, 2004): a sum of independent numbers in [0, 1] exceeds any whole number at
 // most e times as often as a count with the same mean does.
-func (e *estimate) low(fractional bool) float64 { return lowMean(e.sum, e.n, fractional) }
-
-// high returns an upper bound in the same way.
-func (e *estimate) high(fractional bool) float64 {
-	return 1 - lowMean(e.n-e.sum, e.n, fractional)
+func (e *estimate) low(fractional bool, miss float64) float64 {
+	return lowMean(e.sum, e.n, fractional, miss)
 }
 
-func lowMean(sum, n float64, fractional bool) float64 {
-	miss := boundMiss
+// high returns an upper bound in the same way.
+func (e *estimate) high(fractional bool, miss float64) float64 {
+	return 1 - lowMean(e.n-e.sum, e.n, fractional, miss)
+}
+
+func lowMean(sum, n float64, fractional bool, miss float64) float64 {
 	if fractional {
 		miss /= math.E
 	}

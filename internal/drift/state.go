@@ -17,6 +17,7 @@ type State struct {
 // VariantState is what a monitor knows of a variant.
 type VariantState struct {
 	Cap     slo.Accuracy // the most that it may be credited with
+	Live    Live         // how accurate it is, from labels and shadow runs together
 	Labels  SourceState
 	Shadows SourceState // scores are agreements with the reference
 }
@@ -43,7 +44,7 @@ func (m *Monitor) State() State {
 	s := State{Variants: make([]VariantState, len(m.variants)), Changed: m.changed, ConfidenceDrop: m.drop, Ignored: m.ignored}
 	for i := range m.variants {
 		w := &m.variants[i]
-		s.Variants[i] = VariantState{Cap: m.caps[i], Labels: w.labels.state(), Shadows: w.shadows.state()}
+		s.Variants[i] = VariantState{Cap: m.caps[i], Live: m.live(i), Labels: w.labels.state(), Shadows: w.shadows.state()}
 	}
 	return s
 }
@@ -54,7 +55,7 @@ func (s *source) state() SourceState {
 		Evidence: s.fall.value() * alarmRate, Since: s.since, Alarms: s.alarms,
 	}
 	if s.live.n > 0 {
-		state.Low, state.High = s.live.low(s.fractional), s.live.high(s.fractional)
+		state.Low, state.High = s.live.low(s.fractional, boundMiss), s.live.high(s.fractional, boundMiss)
 	}
 	if s.lowered {
 		state.Evidence = s.rise.value() * restoreRate

@@ -25,6 +25,9 @@ func (e *Engine) drift(d *deployment) *status.Drift {
 	known := told.Shadows.Share > 0
 	for i, v := range state.Variants {
 		one := status.VariantDrift{Name: a.names[i], Profile: a.profile[i].Float(), Planned: v.Cap.Float(), Labels: evidence(v.Labels), Shadows: evidence(v.Shadows)}
+		if l := v.Live; l.Items > 0 {
+			one.Live = &status.Live{Items: l.Items, Mean: l.Mean, Low: l.Low, High: l.High}
+		}
 		if e.cfg.OnDrift == drift.Report {
 			one.Planned = one.Profile
 		}

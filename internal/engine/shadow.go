@@ -238,9 +238,9 @@ func (e *Engine) again(ctx context.Context, d *deployment, s *shadow, base int, 
 func (a *accuracies) alsoRun() (bases []int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for i, v := range a.monitor.State().Variants {
-		if v.Labels.Lowered || v.Shadows.Lowered {
-			bases = append(bases, i)
+	for base := range a.names {
+		if a.monitor.Lowered(base) {
+			bases = append(bases, base)
 		}
 	}
 	if len(a.frontier) == 0 {

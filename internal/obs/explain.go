@@ -2,6 +2,7 @@ package obs
 
 import (
 	"cmp"
+	"fmt"
 	"hash/maphash"
 	"slices"
 	"time"
@@ -207,10 +208,16 @@ func (e *explaining) batch(d status.Decision, b *batchRecord, items int) status.
 
 // alternatives describes every variant of the model.
 func (e *explaining) alternatives() (list []status.Alternative) {
+	profiled := e.model.Origin().Planner.Variants()
 	for v, variant := range e.planner.Variants() {
-		list = append(list, status.Alternative{Variant: variant.Name, Modalities: variant.Modalities.Names(e.model.Modalities),
+		told := status.Alternative{Variant: variant.Name, Modalities: variant.Modalities.Names(e.model.Modalities),
 			Accuracy: variant.Accuracy.Float(), Runnable: e.runnable.Has(v), MeetsFloor: variant.Accuracy >= e.job.Objective.Floor,
-			PredictedMS: stats.Milliseconds(e.time(v)), Items: e.ran[v], Why: e.alternative(v)})
+			PredictedMS: stats.Milliseconds(e.time(v)), Items: e.ran[v], Why: e.alternative(v)}
+		if p := profiled[v].Accuracy; p > variant.Accuracy {
+			told.Profile = p.Float()
+			told.Why += fmt.Sprintf("; %s by the profile, lowered by drift", p)
+		}
+		list = append(list, told)
 	}
 	return list
 }

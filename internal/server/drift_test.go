@@ -132,6 +132,12 @@ func (d *drifting) checkNoticed(t *testing.T, policy drift.Policy, refused []err
 	if image.Shadows == nil || image.Shadows.Mean > 0.9 || !image.Shadows.Lowered {
 		t.Errorf("image_text agrees in %+v of the runs; its accuracy is 0.83", image.Shadows)
 	}
+	if l := image.Live; l == nil || l.Mean > 0.9 || l.Low > 0.83 || l.High < 0.8 {
+		t.Errorf("the estimate of its accuracy is %+v", l)
+	}
+	if policy == drift.Replan {
+		d.checkExplained(t, image.Planned)
+	}
 	switch {
 	case policy == drift.Report && (len(refused) > 0 || image.Planned != image.Profile):
 		t.Errorf("it should only report: %d refused, planned %v of %v", len(refused), image.Planned, image.Profile)
@@ -145,5 +151,22 @@ func (d *drifting) checkNoticed(t *testing.T, policy drift.Policy, refused []err
 		if !errors.As(err, &e) || !strings.Contains(err.Error(), "less than the model's profile says") {
 			t.Fatalf("refused with %v", err)
 		}
+	}
+}
+
+// checkExplained checks that an explanation says that drift has lowered image_text.
+func (d *drifting) checkExplained(t *testing.T, planned float64) {
+	t.Helper()
+	r, err := d.client.Infer(t.Context(), request(d.model, d.set.Item(0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := d.client.Explain(t.Context(), r.Job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(e.Alternatives, func(a told.Alternative) bool { return a.Variant == "image_text" })
+	if a := e.Alternatives[i]; a.Profile < 0.98 || a.Accuracy > 0.9 || !strings.HasSuffix(a.Why, "by the profile, lowered by drift") {
+		t.Errorf("planned with %v, explained as %+v", planned, a)
 	}
 }
