@@ -9,8 +9,8 @@ type Drift struct {
 	// longer like the profile's samples.
 	Changed   bool   `json:"changed"`
 	Reference string `json:"reference"` // the most accurate variant
-	// ConfidenceDrop is by how much the reference's own confidence has fallen since the
-	// change began. All planned accuracies are lower by it.
+	// ConfidenceDrop is by how much all planned accuracies are lower because the reference
+	// is less confident since the change began.
 	ConfidenceDrop float64        `json:"confidence_drop,omitempty"`
 	Shadows        ShadowRuns     `json:"shadows"`
 	Variants       []VariantDrift `json:"variants"`

@@ -58,19 +58,16 @@ func (c Change) String() string {
 // a percentage point.
 const movedMin slo.Accuracy = 1000
 
-// confidenceRuns is the least number of shadow runs whose mean confidence is used.
-const confidenceRuns = 30
-
 // Monitor watches one model.
 type Monitor struct {
 	spec       Spec
 	variants   []watched
 	caps       []slo.Accuracy
 	scratch    []slo.Accuracy
-	confidence estimate // of the reference since the change began, while a variant is lowered
-	schedule   schedule // of confidence
-	drop       float64  // by how much the reference's confidence has fallen
-	changed    bool     // a variant is lowered
+	confidence confidence // of the reference
+	drop       float64    // by how much all caps are lower for it
+	changed    bool       // a variant is lowered
+	shown      bool       // and shadow runs have shown it too
 	ignored    int64
 }
 
@@ -80,7 +77,7 @@ type watched struct{ labels, shadows source }
 // New returns a monitor that has observed nothing.
 func New(spec Spec) *Monitor {
 	spec.Variants = slices.Clone(spec.Variants)
-	m := &Monitor{spec: spec, variants: make([]watched, len(spec.Variants))}
+	m := &Monitor{spec: spec, confidence: confidence{usual: spec.Confidence}, variants: make([]watched, len(spec.Variants))}
 	m.caps, m.scratch = make([]slo.Accuracy, len(spec.Variants)), make([]slo.Accuracy, len(spec.Variants))
 	for i, v := range spec.Variants {
 		m.caps[i] = v.Accuracy
@@ -118,9 +115,13 @@ func (m *Monitor) Label(variant int, score float64) Change {
 	if !m.valid(variant, score) {
 		return None
 	}
-	found := m.variants[variant].labels.observe(score, math.NaN())
+	s := &m.variants[variant].labels
+	if s.lowered {
+		m.confidence.calm = calm{}
+	}
+	found := s.observe(score, math.NaN(), m.alarmRate())
 	if found == Noticed {
-		m.begin(run{})
+		m.confidence.begin(run{})
 	}
 	return m.after(found)
 }
@@ -135,20 +136,24 @@ func (m *Monitor) Shadow(variant int, agreement, referenceConfidence float64) Ch
 	if !(referenceConfidence >= 0 && referenceConfidence <= 1) {
 		referenceConfidence = math.NaN()
 	}
-	moved := false
-	if referenceConfidence == referenceConfidence && m.changed {
-		m.confidence.add(referenceConfidence)
-		moved = m.schedule.due(m.confidence.n)
-	}
 	found := None
+	if referenceConfidence == referenceConfidence && m.changed {
+		found = m.confidence.observe(referenceConfidence)
+	}
 	if variant != m.spec.Reference {
 		s := &m.variants[variant].shadows
-		if found = s.observe(agreement, referenceConfidence); found == Noticed {
-			m.begin(s.began)
+		switch of := s.observe(agreement, referenceConfidence, m.alarmRate()); of {
+		case None:
+		case Noticed:
+			m.confidence.begin(s.began)
+			m.shown = true
+			found = of
+		default:
+			found = of
 		}
 	}
-	if found == None && moved {
-		found = Moved
+	if m.confidence.calm.proven && m.outdated() {
+		found = Restored
 	}
 	return m.after(found)
 }
@@ -176,13 +181,42 @@ func (m *Monitor) lowered() bool {
 	return false
 }
 
-// begin starts the mean of the reference's confidence with what an alarm has seen since the
-// change began. If it has begun before, that is earlier still.
-func (m *Monitor) begin(r run) {
-	if m.confidence.n == 0 {
-		m.confidence = estimate{n: float64(r.confidences), sum: r.confidence}
-		m.confidence.bound()
+// alarmRate is the rate of false alarms now: once one variant is lowered, the data have
+// changed, and the others are likely to have fallen too.
+func (m *Monitor) alarmRate() float64 {
+	if m.changed {
+		return alarmRateChanged
 	}
+	return alarmRate
+}
+
+// Answered says that a variant has answered a request. Labels of it can come.
+func (m *Monitor) Answered(variant int) {
+	if m.changed && m.variants[variant].labels.lowered {
+		m.confidence.calm = calm{}
+	}
+}
+
+// outdated ends what labels said if shadow runs show that the data are again as those of
+// the profile, if they had shown the change at all. Otherwise a variant that no request may
+// use would stay lowered for ever: it gets no labels. While it answers requests, its labels
+// alone decide.
+func (m *Monitor) outdated() (found bool) {
+	if !m.shown {
+		return false
+	}
+	for i := range m.variants {
+		if m.variants[i].shadows.lowered {
+			return false
+		}
+	}
+	for i := range m.variants {
+		if l := &m.variants[i].labels; l.lowered {
+			l.restore()
+			found = true
+		}
+	}
+	return found
 }
 
 // after computes the caps again where something changed that they depend on.
@@ -191,9 +225,10 @@ func (m *Monitor) after(found Change) Change {
 		return None
 	}
 	if m.changed = m.lowered(); !m.changed {
-		m.confidence, m.schedule = estimate{}, schedule{}
+		m.confidence, m.shown = confidence{usual: m.spec.Confidence}, false
 	}
-	m.drop = m.confidenceDrop()
+	m.drop = m.confidence.drop()
+	m.shown = m.shown || m.drop > restoreSlack
 	moved := false
 	for i := range m.caps {
 		m.scratch[i] = m.cap(i)
@@ -205,16 +240,6 @@ func (m *Monitor) after(found Change) Change {
 	}
 	copy(m.caps, m.scratch)
 	return found
-}
-
-// confidenceDrop returns by how much the reference's mean confidence is lower than in the
-// profile, since the data have changed. It is a hint, not a proof. It is used only while
-// other evidence proves that the data have changed.
-func (m *Monitor) confidenceDrop() float64 {
-	if m.confidence.n < confidenceRuns || math.IsNaN(m.spec.Confidence) {
-		return 0
-	}
-	return max(0, m.spec.Confidence-m.confidence.mean())
 }
 
 // cap returns the most that a variant may be credited with.

@@ -11,6 +11,8 @@ const (
 	// alarmRate is the rate of false alarms: at most one in 10,000 observations while the
 	// mean is as promised.
 	alarmRate = 1e-4
+	// alarmRateChanged is the same for the other variants once one is lowered.
+	alarmRateChanged = 1e-2
 	// restoreRate is the rate of false recoveries: at most one in 1,000 observations while
 	// the mean is below what is promised by restoreSlack.
 	restoreRate = 1e-3
@@ -46,13 +48,16 @@ func newSource(promised float64) source {
 	return source{promised: promised, fall: newDetector(promised)}
 }
 
-// observe observes a score, and a confidence that belongs to it or NaN. Moved means that
-// the lower bound was computed again.
-func (s *source) observe(x, confidence float64) Change {
+// observe observes a score, and a confidence that belongs to it or NaN, at a rate of false
+// alarms. Moved means that the lower bound was computed again.
+func (s *source) observe(x, confidence, rate float64) Change {
 	s.total++
 	s.fractional = s.fractional || x != 0 && x != 1
 	s.live.add(x)
-	if s.fall.step(x, confidence) >= 1/alarmRate {
+	if s.lowered {
+		rate = alarmRate // of a further fall
+	}
+	if s.fall.step(x, confidence) >= 1/rate {
 		s.lower()
 		return Noticed
 	}

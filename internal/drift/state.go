@@ -7,8 +7,8 @@ type State struct {
 	Variants []VariantState // in the model's order
 	// Changed says that a variant is lowered: the data are not as those of the profile.
 	Changed bool
-	// ConfidenceDrop is by how much the reference's mean confidence has fallen since the
-	// data have changed. All caps are lower by it.
+	// ConfidenceDrop is by how much all caps are lower because the reference is less
+	// confident since the data have changed.
 	ConfidenceDrop float64
 	// Ignored counts observations that were no scores: NaN, outside [0, 1], or of no variant.
 	Ignored int64
@@ -44,15 +44,15 @@ func (m *Monitor) State() State {
 	s := State{Variants: make([]VariantState, len(m.variants)), Changed: m.changed, ConfidenceDrop: m.drop, Ignored: m.ignored}
 	for i := range m.variants {
 		w := &m.variants[i]
-		s.Variants[i] = VariantState{Cap: m.caps[i], Live: m.live(i), Labels: w.labels.state(), Shadows: w.shadows.state()}
+		s.Variants[i] = VariantState{Cap: m.caps[i], Live: m.live(i), Labels: w.labels.state(m.alarmRate()), Shadows: w.shadows.state(m.alarmRate())}
 	}
 	return s
 }
 
-func (s *source) state() SourceState {
+func (s *source) state(rate float64) SourceState {
 	state := SourceState{
 		Total: s.total, Lowered: s.lowered, Promised: s.promised, N: s.live.n, Mean: s.live.mean(), High: 1,
-		Evidence: s.fall.value() * alarmRate, Since: s.since, Alarms: s.alarms,
+		Evidence: s.fall.value() * rate, Since: s.since, Alarms: s.alarms,
 	}
 	if s.live.n > 0 {
 		state.Low, state.High = s.live.low(s.fractional, boundMiss), s.live.high(s.fractional, boundMiss)

@@ -39,6 +39,7 @@ type shadow struct {
 	request Request   // of the one item
 	variant int       // of the model, that answered it
 	answer  []float64 // nil: there is none, or it says nothing of the variant, see selective
+	sure    bool      // how confident the reference is of it has been observed
 	bytes   int64
 }
 
@@ -71,7 +72,7 @@ func (e *Engine) shadow(c *call, asked Request, r *Response) {
 			continue
 		}
 		s := &shadow{}
-		if r != nil && !s.answered(d, c, r, item) {
+		if r != nil && !s.answered(e, d, c, r, item) {
 			continue
 		}
 		carried := c.carried(item)
@@ -99,7 +100,7 @@ func (e *Engine) shadow(c *call, asked Request, r *Response) {
 
 // answered notes the answer to an item, and observes it as a hint. It reports whether there
 // is one that can be compared.
-func (s *shadow) answered(d *deployment, c *call, r *Response, item int) bool {
+func (s *shadow) answered(e *Engine, d *deployment, c *call, r *Response, item int) bool {
 	if slices.ContainsFunc(r.Failed, func(f ItemError) bool { return f.Item == item }) {
 		return false
 	}
@@ -112,6 +113,20 @@ func (s *shadow) answered(d *deployment, c *call, r *Response, item int) bool {
 		s.answer = nil
 	default:
 		d.live.hint(s.variant, s.answer, c.carried(item).Present)
+		s.sure = e.sure(d, s)
+	}
+	return true
+}
+
+// sure observes how confident an answer of the reference itself is, and reports whether it
+// was one: that needs no shadow run, so it is known also where there is no idle time.
+func (e *Engine) sure(d *deployment, s *shadow) bool {
+	if d.live.base[s.variant] != d.live.reference {
+		return false
+	}
+	p, err := d.live.judge.Predict(s.answer)
+	if err == nil {
+		e.evident(d, func(a *accuracies) drift.Change { return a.monitor.Shadow(a.reference, 1, p.Certainty) })
 	}
 	return true
 }
@@ -130,6 +145,7 @@ func (a *accuracies) hint(variant int, answer []float64, present slo.Modalities)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.monitor.Answered(a.base[variant])
 	a.hints.Answer(a.base[variant], a.judge.Class(p), p.Certainty)
 	a.hints.Item(present)
 }
@@ -206,7 +222,7 @@ func (e *Engine) runShadow(d *deployment, s *shadow) {
 		return
 	}
 	counts.ran.Add(1)
-	e.compare(d, reference, answers)
+	e.compare(d, s, reference, answers)
 }
 
 // again runs an item by a declared variant, unless its answer is known. It returns nil if
@@ -254,11 +270,14 @@ func (a *accuracies) alsoRun() (bases []int) {
 }
 
 // compare observes how far answers to one item agree with the reference's.
-func (e *Engine) compare(d *deployment, reference []float64, answers map[int][]float64) {
+func (e *Engine) compare(d *deployment, s *shadow, reference []float64, answers map[int][]float64) {
 	judge := d.live.judge
 	best, err := judge.Predict(reference)
 	if err != nil {
 		return
+	}
+	if s.sure {
+		best.Certainty = math.NaN()
 	}
 	for base := range d.live.names {
 		answer, ran := answers[base]
