@@ -27,7 +27,10 @@ var errFeedbackOff = slo.E("", slo.KindUnsupported, "this server does not keep i
 // remember keeps an answer for labels that come later.
 func (a *API) remember(id string, l engine.Lease, r *engine.Response) {
 	answer := feedback.Answer{ID: id, Job: r.Job, Output: r.Outputs[0], Variants: r.Variants, Expected: r.ExpectedAccuracy, Low: r.AccuracyLow,
-		Profile: l.Profile, Gated: r.Routes != nil, Answered: r.Ended}
+		Profile: l.Profile, Answered: r.Ended}
+	for _, route := range r.Routes {
+		answer.Routes = append(answer.Routes, feedback.Route{Name: route.Name, Accuracy: route.Accuracy, Partial: !route.Whole})
+	}
 	for _, f := range r.Failed {
 		answer.Failed = append(answer.Failed, f.Item)
 	}

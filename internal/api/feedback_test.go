@@ -54,7 +54,7 @@ func TestFeedback(t *testing.T) {
 		give(`{"id":"first","labels":[0,null],"sampled":true}`, `{"accepted":1,"duplicate":0,"unknown":0,"unanswered":0}`)
 		give(`{"feedback":[{"id":"first","labels":["day","night"]},{"id":"`+job+`","scores":[0.5]},{"id":"none","labels":[1]}]}`,
 			`{"accepted":2,"duplicate":1,"unknown":1,"unanswered":0,"unknown_ids":["none"]}`)
-		if len(told) != 3 || told[0].Model != "scene" || told[0].Version != "3" || !told[0].Sampled || told[1].Sampled || told[2].Variant != 3 || told[2].Score != 0.5 {
+		if len(told) != 3 || told[0].Model != "scene" || told[0].Version != "3" || !told[0].Sampled || told[1].Sampled || told[2].Of != "all" || told[2].Score != 0.5 {
 			t.Errorf("told %+v", told)
 		}
 		var report status.Feedback

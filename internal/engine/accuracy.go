@@ -18,12 +18,16 @@ import (
 // accuracies follows how accurate the variants of a deployment are while it serves.
 // Evidence is counted by variant as declared, over all sizes of inputs.
 type accuracies struct {
-	names     []string // of the variants as declared
-	base      []int    // by variant of the model: its place in names
-	profile   []slo.Accuracy
-	reference int // the most accurate one
-	judge     *score.Judge
-	frontier  []int // the other variants that no mix makes superfluous
+	names      []string       // of the variants as declared, then of the cascades' points
+	bases      int            // variants among them
+	base       []int          // by variant of the model: its place in names
+	places     map[string]int // by name of a variant or a cascade, of any size of inputs: its place in names
+	points     []point        // the cascades' points
+	profile    []slo.Accuracy
+	reference  int // the most accurate one
+	judge      *score.Judge
+	confidence func([]float64) float64 // of an answer, as gates see it
+	frontier   []int                   // the other variants that no mix makes superfluous
 	// comparable says that agreement with the reference tells how accurate a variant is.
 	comparable bool
 
@@ -35,15 +39,22 @@ type accuracies struct {
 	shadows shadowCounts
 }
 
-// newAccuracies begins to follow a model that has just been loaded.
-func newAccuracies(m *modelpkg.Model, p *modelpkg.Profile) *accuracies {
-	a := &accuracies{names: m.Bases(), judge: score.NewJudge(m.Scoring, m.Outputs[0].Shape, score.Labels{}, nil)}
+// point is a point of a cascade.
+type point struct {
+	first, then int // places of its variants
+	threshold   float64
+}
+
+// newAccuracies begins to follow a model that has just been loaded, with or without its
+// cascades.
+func newAccuracies(m *modelpkg.Model, p *modelpkg.Profile, cascades bool) *accuracies {
+	a := &accuracies{names: m.Bases(), bases: len(m.Bases()), places: map[string]int{}, judge: score.NewJudge(m.Scoring, m.Outputs[0].Shape, score.Labels{}, nil), confidence: m.Scoring.Confidence}
 	spec := drift.Spec{Confidence: math.NaN()}
 	a.comparable = m.Scoring.Comparable()
 	reference := m.Variants[p.Reference()].Declared()
 	for i, v := range m.Variants {
 		at := slices.Index(a.names, v.Declared())
-		a.base = append(a.base, at)
+		a.base, a.places[v.Name] = append(a.base, at), at
 		if at < len(spec.Variants) {
 			continue // another size of the same
 		}
@@ -64,9 +75,31 @@ func newAccuracies(m *modelpkg.Model, p *modelpkg.Profile) *accuracies {
 		spec.Variants, a.profile = append(spec.Variants, one), append(a.profile, one.Accuracy)
 	}
 	spec.Reference = a.reference
+	if cascades {
+		a.withCascades(m, p, &spec)
+	}
 	a.monitor, a.hints = drift.New(spec), drift.NewHints(usual(m, p, a))
 	a.caps = a.monitor.Caps(nil)
 	return a
+}
+
+// withCascades follows the points of cascades too. How far their answers agree with the
+// reference's is not known from the profile.
+func (a *accuracies) withCascades(m *modelpkg.Model, p *modelpkg.Profile, spec *drift.Spec) {
+	for _, c := range plan.CascadesOf(m, p) {
+		name := c.Point.Named(c.Point.First, c.Point.Then)
+		at := slices.Index(a.names, name)
+		if at < 0 {
+			at, a.names = len(a.names), append(a.names, name)
+			a.points = append(a.points, point{first: a.base[c.First], then: a.base[c.Then], threshold: c.Point.Threshold})
+			one := drift.Variant{Accuracy: c.Accuracy, Low: p.Cascades.Low(c.Point)[slo.ConfidenceShown-1], Agreement: math.NaN(), AgreementLow: math.NaN()}
+			if !m.Scoring.AgreementBounds() {
+				one.AgreementLow = 0 // any agreement is as promised
+			}
+			spec.Variants, a.profile = append(spec.Variants, one), append(a.profile, one.Accuracy)
+		}
+		a.places[c.Name] = at
+	}
 }
 
 // seeFrontier notes the declared variants, other than the reference, that planning may
@@ -106,14 +139,16 @@ func accuracyOf(share float64) slo.Accuracy {
 	return a
 }
 
-// Label says how right an answer of a variant was. Labelled answers must have been chosen
-// at random. Models that are not served any more are ignored.
-func (e *Engine) Label(model, version string, variant int, score float64) {
+// Label says how right an answer of a variant or a cascade was, by its name. Labelled answers
+// must have been chosen at random. Models that are not served any more are ignored.
+func (e *Engine) Label(model, version, of string, score float64) {
 	d, err := e.catalogue.Load().find(model, version)
-	if err != nil || variant < 0 || variant >= len(d.live.base) {
+	if err != nil {
 		return
 	}
-	e.evident(d, func(a *accuracies) drift.Change { return a.monitor.Label(a.base[variant], score) })
+	if at, known := d.live.places[of]; known {
+		e.evident(d, func(a *accuracies) drift.Change { return a.monitor.Label(at, score) })
+	}
 }
 
 // evident takes in an observation and, if it matters, gives the core new accuracies.
@@ -139,13 +174,19 @@ func (e *Engine) evident(d *deployment, observe func(a *accuracies) drift.Change
 	e.post(func(l *loop) { l.replan(d, p) })
 }
 
-// caps returns the most that each of the core's variants may be credited with.
+// caps returns the most that each of the core's routes may be credited with.
 func (r *routing) caps(a *accuracies, none bool) (most []slo.Accuracy) {
-	for _, v := range r.variants {
-		most = append(most, a.caps[a.base[v.variant]])
-		if none {
-			most[len(most)-1] = 0
+	for i, route := range r.planner.Routes() {
+		cap := route.Accuracy
+		if i < len(r.variants) {
+			cap = a.caps[a.base[r.variants[i].variant]]
+		} else if at, known := a.places[route.Name]; known {
+			cap = a.caps[at]
 		}
+		if none {
+			cap = 0
+		}
+		most = append(most, cap)
 	}
 	return most
 }

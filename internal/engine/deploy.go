@@ -268,7 +268,7 @@ func (e *Engine) load(ctx context.Context, s Served, warming *limit) (d *deploym
 			d, err = nil, slo.E("deploy "+s.Model.Name, slo.KindInternal, "the runtime panicked: %v", p)
 		}
 	}()
-	d = &deployment{Served: s, sites: sitesOf(s.Model), unused: make(chan struct{}), live: newAccuracies(s.Model, s.Profile)}
+	d = &deployment{Served: s, sites: sitesOf(s.Model), unused: make(chan struct{}), live: newAccuracies(s.Model, s.Profile, s.Routes != nil)}
 	d.leaving, d.leave = context.WithCancel(context.Background())
 	if err := e.loadSites(ctx, d); err != nil {
 		e.closeAll(d.all())

@@ -37,8 +37,8 @@ type shadowCounts struct {
 // shadow is an item that is run again by the most accurate variant.
 type shadow struct {
 	request Request   // of the one item
-	variant int       // of the model, that answered it
-	answer  []float64 // nil: there is none, or it says nothing of the variant, see selective
+	of      int       // place of the variant or the cascade that answered it; -1: of none
+	answer  []float64 // nil: there is none
 	sure    bool      // how confident the reference is of it has been observed
 	bytes   int64
 }
@@ -71,7 +71,7 @@ func (e *Engine) shadow(c *call, asked Request, r *Response) {
 		if !e.picks(c, item) {
 			continue
 		}
-		s := &shadow{}
+		s := &shadow{of: -1}
 		if r != nil && !s.answered(e, d, c, r, item) {
 			continue
 		}
@@ -104,15 +104,12 @@ func (s *shadow) answered(e *Engine, d *deployment, c *call, r *Response, item i
 	if slices.ContainsFunc(r.Failed, func(f ItemError) bool { return f.Item == item }) {
 		return false
 	}
-	s.variant, s.answer = r.Variants[item], modelpkg.Floats(r.Outputs[0], item)
-	switch {
-	case s.answer == nil:
+	if s.answer = modelpkg.Floats(r.Outputs[0], item); s.answer == nil {
 		d.live.shadows.unfit.Add(1)
 		return false
-	case d.selective(r, item):
-		s.answer = nil
-	default:
-		d.live.hint(s.variant, s.answer, c.carried(item).Present)
+	}
+	if s.of = d.answeredBy(r, item); s.of >= 0 {
+		d.live.hint(s.of, s.answer, c.carried(item).Present)
 		s.sure = e.sure(d, s)
 	}
 	return true
@@ -121,7 +118,7 @@ func (s *shadow) answered(e *Engine, d *deployment, c *call, r *Response, item i
 // sure observes how confident an answer of the reference itself is, and reports whether it
 // was one: that needs no shadow run, so it is known also where there is no idle time.
 func (e *Engine) sure(d *deployment, s *shadow) bool {
-	if d.live.base[s.variant] != d.live.reference {
+	if s.of != d.live.reference {
 		return false
 	}
 	p, err := d.live.judge.Predict(s.answer)
@@ -131,22 +128,28 @@ func (e *Engine) sure(d *deployment, s *shadow) bool {
 	return true
 }
 
-// selective reports whether a gate chose the items that the variant of an item answers, as
-// in a cascade. Then the answers are no random sample of the variant's.
-func (d *deployment) selective(r *Response, item int) bool {
-	return r.Routes != nil && r.Routes[item].Name != d.Model.Variants[r.Variants[item]].Name
+// answeredBy returns the place of the variant or the cascade of which an item's answer is a
+// sample; -1 if it is one of none, because a gate chose the item.
+func (d *deployment) answeredBy(r *Response, item int) int {
+	if r.Routes == nil {
+		return d.live.base[r.Variants[item]]
+	}
+	if at, known := d.live.places[r.Routes[item].Name]; known && r.Routes[item].Whole {
+		return at
+	}
+	return -1
 }
 
 // hint observes an answer and what its item carried.
-func (a *accuracies) hint(variant int, answer []float64, present slo.Modalities) {
+func (a *accuracies) hint(of int, answer []float64, present slo.Modalities) {
 	p, err := a.judge.Predict(answer)
 	if err != nil {
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.monitor.Answered(a.base[variant])
-	a.hints.Answer(a.base[variant], a.judge.Class(p), p.Certainty)
+	a.monitor.Answered(of)
+	a.hints.Answer(of, a.judge.Class(p), p.Certainty) // which knows none of cascades
 	a.hints.Item(present)
 }
 
@@ -201,9 +204,9 @@ func (e *Engine) runShadow(d *deployment, s *shadow) {
 	defer cancel()
 	stop := context.AfterFunc(d.leaving, cancel)
 	defer stop()
-	answers := map[int][]float64{} // by declared variant
-	if s.answer != nil {
-		answers[d.live.base[s.variant]] = s.answer
+	answers := map[int][]float64{} // by place
+	if s.of >= 0 {
+		answers[s.of] = s.answer
 	}
 	reference, err := e.again(ctx, d, s, d.live.reference, answers)
 	if err == nil && reference != nil {
@@ -222,6 +225,7 @@ func (e *Engine) runShadow(d *deployment, s *shadow) {
 		return
 	}
 	counts.ran.Add(1)
+	d.live.derive(answers)
 	e.compare(d, s, reference, answers)
 }
 
@@ -248,25 +252,48 @@ func (e *Engine) again(ctx context.Context, d *deployment, s *shadow, base int, 
 }
 
 // alsoRun lists the declared variants that a shadow run runs beside the reference: those
-// that count less than their profile says, since requests may no longer run on them, and
+// that count less than their profile says, alone or in a cascade, since requests may no
+// longer run on them, and
 // the next one of the frontier in turn. If requests run on the reference itself, that is
 // what shows that the data have changed.
 func (a *accuracies) alsoRun() (bases []int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for base := range a.names {
-		if a.monitor.Lowered(base) {
+	add := func(base int) {
+		if base != a.reference && !slices.Contains(bases, base) {
 			bases = append(bases, base)
 		}
 	}
-	if len(a.frontier) == 0 {
-		return bases
+	for at := range a.names {
+		switch {
+		case !a.monitor.Lowered(at):
+		case at < a.bases:
+			add(at)
+		default:
+			add(a.points[at-a.bases].first)
+			add(a.points[at-a.bases].then)
+		}
 	}
-	a.turn = (a.turn + 1) % len(a.frontier)
-	if next := a.frontier[a.turn]; !slices.Contains(bases, next) {
-		bases = append(bases, next)
+	if len(a.frontier) > 0 {
+		a.turn = (a.turn + 1) % len(a.frontier)
+		add(a.frontier[a.turn])
 	}
 	return bases
+}
+
+// derive adds the answers that follow from those of the variants: of cascades both of whose
+// variants have run.
+func (a *accuracies) derive(answers map[int][]float64) {
+	for i, p := range a.points {
+		first, then := answers[p.first], answers[p.then]
+		if answers[a.bases+i] != nil || first == nil || then == nil {
+			continue
+		}
+		answers[a.bases+i] = then
+		if a.confidence(first) >= p.threshold {
+			answers[a.bases+i] = first
+		}
+	}
 }
 
 // compare observes how far answers to one item agree with the reference's.
@@ -279,8 +306,8 @@ func (e *Engine) compare(d *deployment, s *shadow, reference []float64, answers 
 	if s.sure {
 		best.Certainty = math.NaN()
 	}
-	for base := range d.live.names {
-		answer, ran := answers[base]
+	for at := range d.live.names {
+		answer, ran := answers[at]
 		if !ran {
 			continue
 		}
@@ -289,7 +316,7 @@ func (e *Engine) compare(d *deployment, s *shadow, reference []float64, answers 
 			continue
 		}
 		agreement := judge.Agreement(p, best)
-		e.evident(d, func(a *accuracies) drift.Change { return a.monitor.Shadow(base, agreement, best.Certainty) })
+		e.evident(d, func(a *accuracies) drift.Change { return a.monitor.Shadow(at, agreement, best.Certainty) })
 		best.Certainty = math.NaN() // counted once
 	}
 }

@@ -52,6 +52,11 @@ type RouteTaken struct {
 	Name string // of the route; of a variant without gates, of the variant
 	// Confidence is that of the answer that the last gate saw; NaN if there was none.
 	Confidence float64
+	Accuracy   slo.Accuracy // expected of the route
+	// Whole means that the item took the route to its end, so that its answer is as good a
+	// sample of the route as any. Otherwise it was answered by the step before a gate,
+	// because there was no time.
+	Whole bool
 }
 
 // routes returns the routes that the items took; nil if no item took one of several
@@ -68,7 +73,8 @@ func (c *call) routes() []RouteTaken {
 	for i, t := range c.taken {
 		list[i].Confidence = t.confidence
 		if t.route >= 0 {
-			list[i].Name = c.served.planner.Routes()[t.route].Name
+			route := &c.served.current.Load().Routes()[t.route]
+			list[i].Name, list[i].Accuracy, list[i].Whole = route.Name, route.Accuracy, !t.on
 		}
 	}
 	return list

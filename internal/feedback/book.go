@@ -1,6 +1,7 @@
 package feedback
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
@@ -26,7 +27,8 @@ type book struct {
 	items   queue[item]
 	rows    queue[byte]
 	unknown int
-	tallies []tally // by variant
+	names   []string // of what is measured: the variants, then the cascades that have answered
+	tallies []tally  // by name
 }
 
 // answered is a request that was answered.
@@ -45,8 +47,9 @@ type answered struct {
 // item is an item of such a request.
 type item struct {
 	promised slo.Accuracy
-	variant  uint16
+	of       uint16 // place in the names
 	state    state
+	partial  bool // its score says nothing of a name
 }
 
 // state is what is known of an item.
@@ -59,13 +62,26 @@ const (
 )
 
 func newBook(m *modelpkg.Model) *book {
-	return &book{labels: m.Unlabelled() == "", index: map[uint64]uint64{}, tallies: make([]tally, len(m.Variants))}
+	b := &book{labels: m.Unlabelled() == "", index: map[uint64]uint64{}}
+	for _, v := range m.Variants {
+		b.place(v.Name)
+	}
+	return b
+}
+
+// place returns the place of a name, and adds it if it is new.
+func (b *book) place(name string) int {
+	at := slices.Index(b.names, name)
+	if at < 0 {
+		at, b.names, b.tallies = len(b.names), append(b.names, name), append(b.tallies, tally{})
+	}
+	return at
 }
 
 // remember adds an answer, and forgets as many old ones as that needs.
 func (b *book) remember(s *Store, a *Answer) {
 	n := len(a.Variants)
-	e := answered{job: hash(s.jobs, a.Job), at: a.Answered, count: int32(n), low: a.Low, dtype: a.Output.DType, gated: a.Gated}
+	e := answered{job: hash(s.jobs, a.Job), at: a.Answered, count: int32(n), low: a.Low, dtype: a.Output.DType}
 	if a.ID != "" {
 		e.named = hash(s.named, a.ID)
 	}
@@ -77,12 +93,17 @@ func (b *book) remember(s *Store, a *Answer) {
 	defer b.mu.Unlock()
 	b.forget(s, a.Answered, n, int(e.rowBytes)*n)
 	e.item, e.row = b.items.tail, b.rows.tail
-	for _, v := range a.Variants {
-		promised := a.Expected
+	for i, v := range a.Variants {
+		one := item{promised: a.Expected, of: uint16(v)}
 		if mixed {
-			promised = accuracyOf(a.Profile, v) + shift
+			one.promised = a.accuracy(i) + shift
 		}
-		b.items.put(item{promised: promised, variant: uint16(v)})
+		if a.Routes != nil {
+			if one.partial = a.Routes[i].Partial; !one.partial {
+				one.of = uint16(b.place(a.Routes[i].Name))
+			}
+		}
+		b.items.put(one)
 	}
 	for _, i := range a.Failed {
 		b.items.at(e.item + uint64(i)).state = failed
@@ -105,28 +126,32 @@ func rowSize(output tensor.Tensor, n int) int {
 	return len(output.Data) / n
 }
 
-// promise tells how the items' promises differ. A request promises a mean. If its items ran
-// on different variants, each has the accuracy of its variant, shifted so that the mean is
-// what was promised.
+// promise tells how the items' promises differ. A request promises a mean. If its items took
+// different routes, each has the accuracy of its route, shifted so that the mean is what was
+// promised.
 func (a *Answer) promise() (mixed bool, shift slo.Accuracy) {
-	for _, v := range a.Variants[1:] {
-		mixed = mixed || v != a.Variants[0]
+	for i := range a.Variants {
+		mixed = mixed || a.Routes == nil && a.Variants[i] != a.Variants[0] || a.Routes != nil && a.Routes[i] != a.Routes[0]
 	}
 	if !mixed {
 		return false, 0
 	}
 	var sum slo.Score
-	for _, v := range a.Variants {
-		sum += slo.Score(accuracyOf(a.Profile, v))
+	for i := range a.Variants {
+		sum += slo.Score(a.accuracy(i))
 	}
 	for _, i := range a.Failed {
-		sum -= slo.Score(accuracyOf(a.Profile, a.Variants[i]))
+		sum -= slo.Score(a.accuracy(i))
 	}
 	return true, a.Expected - sum.Mean(len(a.Variants)-len(a.Failed))
 }
 
-func accuracyOf(p *modelpkg.Profile, variant int) slo.Accuracy {
-	return slo.Accuracy(p.Variants[variant].Accuracy.Mean*float64(slo.AccuracyUnit) + 0.5)
+// accuracy is what an item's route promises.
+func (a *Answer) accuracy(item int) slo.Accuracy {
+	if a.Routes != nil {
+		return a.Routes[item].Accuracy
+	}
+	return slo.Accuracy(a.Profile.Variants[a.Variants[item]].Accuracy.Mean*float64(slo.AccuracyUnit) + 0.5)
 }
 
 // forget removes the oldest answers that are too old, or in the way of so many more items

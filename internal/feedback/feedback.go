@@ -40,9 +40,9 @@ const (
 // Evidence is the score of one answered item.
 type Evidence struct {
 	Model, Version string
-	Variant        int     // that answered it, of the model
+	Of             string  // the variant that answered it, or the cascade
 	Score          float64 // in [0, 1]
-	Sampled        bool    // it was chosen for labelling at random, from all that the variant may answer
+	Sampled        bool    // it was chosen for labelling at random, from all that Of may answer
 	Answered       slo.Instant
 }
 
@@ -73,10 +73,18 @@ type Answer struct {
 	Expected slo.Accuracy      // the promise: the expected mean over the items with an answer
 	Low      slo.Accuracy      // its lower bound; 0: none
 	Profile  *modelpkg.Profile // which the promise is from
-	// Gated means that gates may have chosen which items a variant answers. Their scores
-	// say nothing of the variant alone, so they never count as sampled.
-	Gated    bool
+	Routes   []Route           // by item: the route that it took; nil: those of Variants
 	Answered slo.Instant
+}
+
+// Route is the route that an item took: a variant alone, or a cascade. Scores of cascades
+// say nothing of the variants that answered: gates chose their items.
+type Route struct {
+	Name     string
+	Accuracy slo.Accuracy // that was promised of it
+	// Partial items did not take the route to its end. They never count as sampled, and
+	// they count for the variant that answered.
+	Partial bool
 }
 
 // Remember keeps an answer until it is too old or too many others have followed. A request

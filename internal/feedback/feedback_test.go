@@ -81,25 +81,17 @@ func TestLabels(t *testing.T) {
 		oip.Feedback{ID: "j-two", Labels: []oip.Label{{}, {Names: []string{"a"}}, {Names: []string{"c"}}}}, labels("three", true, 0, 1))
 	take(t, s, m, 3*hour, oip.FeedbackResult{Accepted: 1, Duplicate: 1}, oip.Feedback{ID: "two", Scores: []*float64{new(0.25), new(1.0), nil}, Sampled: true})
 
-	gated := answerOf(p, "gated", 2*hour, 1)
-	gated.Gated = true
-	s.Remember(m, gated)
-	take(t, s, m, 3*hour, oip.FeedbackResult{Accepted: 1}, labels("gated", true, 1))
-	if last := told[len(told)-1]; last.Sampled {
-		t.Errorf("an item that a gate chose counts as sampled: %+v", last)
-	}
-	told = told[:len(told)-1]
-	want := []Evidence{{"m", "1", 0, 1, true, hour}, {"m", "1", 1, 0, false, 2 * hour}, {"m", "1", 0, 0.25, true, 2 * hour}}
+	want := []Evidence{{"m", "1", "small", 1, true, hour}, {"m", "1", "large", 0, false, 2 * hour}, {"m", "1", "small", 0.25, true, 2 * hour}}
 	if fmt.Sprint(told) != fmt.Sprint(want) {
 		t.Errorf("told %v, want %v", told, want)
 	}
 	wall := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
 	f := s.Report(m, 3*hour, wall, true)
-	if len(f.Variants) != 2 || f.Unknown != 2 || f.KeptItems != 5 || f.Digest != m.Digest {
+	if len(f.Variants) != 2 || f.Unknown != 2 || f.KeptItems != 4 || f.Digest != m.Digest {
 		t.Fatalf("report %+v", f)
 	}
 	small, large := f.Variants[0], f.Variants[1]
-	if small.Accepted != 3 || small.Duplicate != 2 || small.Selected.Items != 1 || small.Sampled.Items != 2 || small.Sampled.Right != 1 || small.Sampled.Accuracy != 0.625 ||
+	if small.Accepted != 2 || small.Duplicate != 2 || small.Selected.Items != 0 || small.Sampled.Items != 2 || small.Sampled.Right != 1 || small.Sampled.Accuracy != 0.625 ||
 		small.Sampled.Promised != 0.8 || small.Sampled.PromisedLow != 0.7 || len(small.Sampled.Scores) != 2 {
 		t.Errorf("small: %+v", small)
 	}
@@ -113,6 +105,28 @@ func TestLabels(t *testing.T) {
 	}
 	if f := s.Report(m, 3*hour, wall, false); f.Digest != "" || f.Variants[0].Sampled.Scores != nil {
 		t.Errorf("without details: %+v", f)
+	}
+}
+
+// TestLabelsOfRoutes: what a cascade answers counts for the cascade. An item that its gate
+// wanted to send on, but was answered before, says nothing of either.
+func TestLabelsOfRoutes(t *testing.T) {
+	m, p := model()
+	var told []Evidence
+	s := New(Config{Keep: KeepDefault, ItemsMax: 100, Sink: func(e []Evidence) { told = append(told, e...) }})
+	a := answerOf(p, "r", hour, 0, 1, 2, 1)
+	cascade := Route{Name: "small>large<0.9", Accuracy: 880_000}
+	a.Variants, a.Expected = []int{0, 1, 0, 0}, 860_000
+	a.Routes = []Route{cascade, cascade, {Name: "small", Accuracy: 800_000}, {Name: cascade.Name, Accuracy: cascade.Accuracy, Partial: true}}
+	s.Remember(m, a)
+	take(t, s, m, 2*hour, oip.FeedbackResult{Accepted: 4}, labels("r", true, 0, 1, 0, 1))
+	want := []Evidence{{"m", "1", cascade.Name, 1, true, hour}, {"m", "1", cascade.Name, 1, true, hour}, {"m", "1", "small", 0, true, hour}, {"m", "1", "small", 1, false, hour}}
+	if fmt.Sprint(told) != fmt.Sprint(want) {
+		t.Errorf("told %v, want %v", told, want)
+	}
+	f := s.Report(m, 2*hour, time.Now(), false)
+	if len(f.Variants) != 2 || f.Variants[1].Name != cascade.Name || f.Variants[1].Sampled.Right != 2 || f.Variants[1].Sampled.Promised != 0.88 || f.Variants[0].Selected.Items != 1 {
+		t.Errorf("report %+v", f)
 	}
 }
 

@@ -111,7 +111,6 @@ func (b *book) count(r *scored, to *oip.FeedbackResult, evidence []Evidence) []E
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	known := r.found && r.answer.item >= b.items.head // it may have been forgotten since
-	sampled := r.sampled && !r.answer.gated
 	for i, given := range r.given {
 		if !given {
 			continue
@@ -122,7 +121,7 @@ func (b *book) count(r *scored, to *oip.FeedbackResult, evidence []Evidence) []E
 			continue
 		}
 		it := b.items.at(r.answer.item + uint64(i))
-		t := &b.tallies[it.variant]
+		t, sampled := &b.tallies[it.of], r.sampled && !it.partial
 		switch it.state {
 		case labelled:
 			to.Duplicate++
@@ -134,7 +133,7 @@ func (b *book) count(r *scored, to *oip.FeedbackResult, evidence []Evidence) []E
 			it.state = labelled
 			to.Accepted++
 			t.add(result{score: r.scores[i], at: r.answer.at, promised: it.promised, low: r.answer.low}, sampled)
-			evidence = append(evidence, Evidence{Variant: int(it.variant), Score: r.scores[i], Sampled: sampled, Answered: r.answer.at})
+			evidence = append(evidence, Evidence{Of: b.names[it.of], Score: r.scores[i], Sampled: sampled, Answered: r.answer.at})
 		}
 	}
 	return evidence

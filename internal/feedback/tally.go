@@ -10,7 +10,7 @@ import (
 	"github.com/mosel-serve/mosel/status"
 )
 
-// tally is what was measured of a variant.
+// tally is what was measured of a variant or a cascade.
 type tally struct {
 	accepted, duplicate, unanswered int
 	measured                        [2]queue[result] // of selected items, and of sampled ones
@@ -57,7 +57,7 @@ func (s *Store) Report(m *modelpkg.Model, now slo.Instant, wall time.Time, detai
 		if t.accepted+t.duplicate+t.unanswered == 0 {
 			continue
 		}
-		f.Variants = append(f.Variants, status.VariantFeedback{Name: m.Variants[v].Name, Accepted: t.accepted, Duplicate: t.duplicate, Unanswered: t.unanswered})
+		f.Variants = append(f.Variants, status.VariantFeedback{Name: b.names[v], Accepted: t.accepted, Duplicate: t.duplicate, Unanswered: t.unanswered})
 		for k := range t.measured {
 			q := &t.measured[k]
 			results[len(f.Variants)-1][k] = q.get(make([]result, 0, q.len()), q.head, q.len())

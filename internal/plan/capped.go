@@ -7,13 +7,14 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
-// Capped returns the planner with accuracies that are at most those given, by variant.
+// Capped returns the planner with accuracies that are at most those given, by route; later
+// routes than those given are capped by their variants alone.
 // All else is the same, the indices of variants and routes too. The accuracy of a route
 // of several steps falls by as much as the accuracies of its variants together: an item
 // that is now answered wrongly is answered by one of them. Its bounds fall by the same.
 func (p *Planner) Capped(most []slo.Accuracy) *Planner {
-	if len(most) != len(p.variants) {
-		panic(fmt.Sprintf("plan: %d caps for %d variants", len(most), len(p.variants)))
+	if len(most) < len(p.variants) || len(most) > len(p.routes) {
+		panic(fmt.Sprintf("plan: %d caps for %d variants and %d routes", len(most), len(p.variants), len(p.routes)))
 	}
 	c := &Planner{variants: slices.Clone(p.variants), routes: slices.Clone(p.routes), all: p.all, recovers: p.recovers}
 	fall := make([]slo.Accuracy, len(c.routes))
@@ -29,10 +30,16 @@ func (p *Planner) Capped(most []slo.Accuracy) *Planner {
 		}
 		fall[i] += further
 		r.Accuracy = max(0, r.Accuracy-fall[i])
+		if i < len(most) {
+			r.Accuracy = min(r.Accuracy, most[i])
+		}
 		for level := range r.Low {
 			r.Low[level] = max(0, r.Low[level]-fall[i])
 			if r.Next == nil {
 				r.Low[level] = min(p.routes[i].Low[level], most[r.Variant])
+			}
+			if i < len(most) {
+				r.Low[level] = min(r.Low[level], most[i])
 			}
 		}
 	}

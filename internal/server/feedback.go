@@ -36,7 +36,7 @@ func (s *Server) evident(list []feedback.Evidence) {
 	e := s.engine.Load()
 	for _, one := range list {
 		if one.Sampled {
-			e.Label(one.Model, one.Version, one.Variant, one.Score)
+			e.Label(one.Model, one.Version, one.Of, one.Score)
 		}
 	}
 	if s.cfg.Feedback.Evidence != nil {

@@ -65,7 +65,7 @@ func TestFeedbackTellsEvidence(t *testing.T) {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	e := (<-told)[0]
-	if e.Model != m.Name || e.Version != m.Version || m.Variants[e.Variant].Name != answer.Variant || e.Score != 0.25 || !e.Sampled || e.Answered <= 0 {
+	if e.Model != m.Name || e.Version != m.Version || e.Of != answer.Variant || e.Score != 0.25 || !e.Sampled || e.Answered <= 0 {
 		t.Errorf("told %+v of an answer by %s", e, answer.Variant)
 	}
 	report, err := c.FeedbackReport(t.Context(), m.Name, "")
