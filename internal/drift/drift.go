@@ -24,9 +24,6 @@ import (
 type Spec struct {
 	Variants  []Variant // in the model's order
 	Reference int       // the most accurate variant, which shadow runs use
-	// Confidence is the reference's mean confidence on the profile's samples; NaN: not
-	// known.
-	Confidence float64
 }
 
 // Variant is what a profile says of a variant.
@@ -36,6 +33,8 @@ type Variant struct {
 	// Agreement is the mean agreement with the reference on the profile's samples, and
 	// AgreementLow its lower bound; NaN: not known.
 	Agreement, AgreementLow float64
+	// Confidence is the mean confidence on the profile's samples; NaN: not known.
+	Confidence float64
 }
 
 // Change is what an observation changed.
@@ -60,28 +59,31 @@ const movedMin slo.Accuracy = 1000
 
 // Monitor watches one model.
 type Monitor struct {
-	spec       Spec
-	variants   []watched
-	caps       []slo.Accuracy
-	scratch    []slo.Accuracy
-	confidence confidence // of the reference
-	drop       float64    // by how much all caps are lower for it
-	changed    bool       // a variant is lowered
-	shown      bool       // and shadow runs have shown it too
-	ignored    int64
+	spec     Spec
+	variants []watched
+	caps     []slo.Accuracy
+	scratch  []slo.Accuracy
+	calm     calm    // of the reference's confidence
+	drop     float64 // by how much all caps are lower for the reference's confidence
+	changed  bool    // a variant is lowered
+	shown    bool    // and shadow runs have shown it too
+	ignored  int64
 }
 
 // watched is what is known of a variant.
-type watched struct{ labels, shadows source }
+type watched struct {
+	labels, shadows source
+	confidence      confidence // since the data have changed
+}
 
 // New returns a monitor that has observed nothing.
 func New(spec Spec) *Monitor {
 	spec.Variants = slices.Clone(spec.Variants)
-	m := &Monitor{spec: spec, confidence: confidence{usual: spec.Confidence}, variants: make([]watched, len(spec.Variants))}
+	m := &Monitor{spec: spec, variants: make([]watched, len(spec.Variants))}
 	m.caps, m.scratch = make([]slo.Accuracy, len(spec.Variants)), make([]slo.Accuracy, len(spec.Variants))
 	for i, v := range spec.Variants {
 		m.caps[i] = v.Accuracy
-		m.variants[i] = watched{labels: newSource(v.promised()), shadows: newSource(spec.agreement(i))}
+		m.variants[i] = watched{labels: newSource(v.promised()), shadows: newSource(spec.agreement(i)), confidence: confidence{usual: v.Confidence}}
 	}
 	return m
 }
@@ -117,18 +119,17 @@ func (m *Monitor) Label(variant int, score float64) Change {
 	}
 	s := &m.variants[variant].labels
 	if s.lowered {
-		m.confidence.calm = calm{}
+		m.calm = calm{}
 	}
 	found := s.observe(score, math.NaN(), m.alarmRate())
 	if found == Noticed {
-		m.confidence.begin(run{})
+		m.calm = calm{}
 	}
 	return m.after(found)
 }
 
 // Shadow observes a shadow run: how far the answer of a variant agrees with that of the
-// reference, and how confident the reference is; NaN: not known. Of the reference itself
-// only the confidence counts.
+// reference, and how confident the reference is; NaN: not known, or observed before.
 func (m *Monitor) Shadow(variant int, agreement, referenceConfidence float64) Change {
 	if !m.valid(variant, agreement) {
 		return None
@@ -136,26 +137,39 @@ func (m *Monitor) Shadow(variant int, agreement, referenceConfidence float64) Ch
 	if !(referenceConfidence >= 0 && referenceConfidence <= 1) {
 		referenceConfidence = math.NaN()
 	}
-	found := None
-	if referenceConfidence == referenceConfidence && m.changed {
-		found = m.confidence.observe(referenceConfidence)
-	}
+	found := m.confident(m.spec.Reference, referenceConfidence)
 	if variant != m.spec.Reference {
 		s := &m.variants[variant].shadows
-		switch of := s.observe(agreement, referenceConfidence, m.alarmRate()); of {
-		case None:
-		case Noticed:
-			m.confidence.begin(s.began)
-			m.shown = true
-			found = of
-		default:
+		if of := s.observe(agreement, referenceConfidence, m.alarmRate()); of != None {
 			found = of
 		}
-	}
-	if m.confidence.calm.proven && m.outdated() {
-		found = Restored
+		if found == Noticed {
+			m.calm, m.shown = calm{}, true
+			m.variants[m.spec.Reference].confidence.begin(s.began)
+		}
 	}
 	return m.after(found)
+}
+
+// Confident observes how confident an answer of a variant is; NaN: not known.
+func (m *Monitor) Confident(variant int, confidence float64) Change {
+	if confidence != confidence || !m.valid(variant, confidence) {
+		return None
+	}
+	return m.after(m.confident(variant, confidence))
+}
+
+// confident takes in a confidence, if it is one.
+func (m *Monitor) confident(variant int, x float64) Change {
+	c := &m.variants[variant].confidence
+	if !m.changed || x != x || math.IsNaN(c.usual) {
+		return None
+	}
+	found := c.observe(x)
+	if variant == m.spec.Reference && m.calm.observe(x, c.usual) && m.outdated() {
+		return Restored
+	}
+	return found
 }
 
 func (m *Monitor) valid(variant int, score float64) bool {
@@ -193,7 +207,7 @@ func (m *Monitor) alarmRate() float64 {
 // Answered says that a variant has answered a request. Labels of it can come.
 func (m *Monitor) Answered(variant int) {
 	if m.changed && m.variants[variant].labels.lowered {
-		m.confidence.calm = calm{}
+		m.calm = calm{}
 	}
 }
 
@@ -225,9 +239,12 @@ func (m *Monitor) after(found Change) Change {
 		return None
 	}
 	if m.changed = m.lowered(); !m.changed {
-		m.confidence, m.shown = confidence{usual: m.spec.Confidence}, false
+		m.shown = false
+		for i := range m.variants {
+			m.variants[i].confidence.forget()
+		}
 	}
-	m.drop = m.confidence.drop()
+	m.drop = m.variants[m.spec.Reference].confidence.drop()
 	m.shown = m.shown || m.drop > restoreSlack
 	moved := false
 	for i := range m.caps {
@@ -245,7 +262,7 @@ func (m *Monitor) after(found Change) Change {
 // cap returns the most that a variant may be credited with.
 func (m *Monitor) cap(variant int) slo.Accuracy {
 	v, w := m.spec.Variants[variant], &m.variants[variant]
-	most := v.Accuracy.Float() - m.drop
+	most := v.Accuracy.Float() - max(m.drop, w.confidence.drop())
 	if w.labels.lowered {
 		most = min(most, w.labels.low)
 	}

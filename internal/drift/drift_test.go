@@ -12,11 +12,10 @@ import (
 func two() Spec {
 	return Spec{
 		Variants: []Variant{
-			{Accuracy: 988500, Low: 983000, Agreement: 0.99, AgreementLow: 0.985},
-			{Accuracy: 997000, Low: 994000, Agreement: 1, AgreementLow: 1},
+			{Accuracy: 988500, Low: 983000, Agreement: 0.99, AgreementLow: 0.985, Confidence: math.NaN()},
+			{Accuracy: 997000, Low: 994000, Agreement: 1, AgreementLow: 1, Confidence: 0.981},
 		},
-		Reference:  1,
-		Confidence: 0.981,
+		Reference: 1,
 	}
 }
 

@@ -273,7 +273,7 @@ func FuzzMonitor(f *testing.F) {
 			spec.Variants[0].Low = slo.Accuracy(low * 1e6)
 			spec.Variants[0].AgreementLow = low
 		}
-		spec.Confidence = confidence
+		spec.Variants[0].Confidence, spec.Variants[1].Confidence = confidence, confidence
 		m := New(spec)
 		var caps []slo.Accuracy
 		for i, b := range data {
@@ -281,6 +281,7 @@ func FuzzMonitor(f *testing.F) {
 				x := float64(b%32) / 30
 				m.Label(i%4-1, x)
 				m.Shadow(int(b)%3, 1-x, confidence)
+				m.Confident(int(b)%3, x)
 			}
 			caps = m.Caps(caps)
 			for v, c := range caps {

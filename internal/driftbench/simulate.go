@@ -40,7 +40,7 @@ func readAnswers(m *modelpkg.Model, p *modelpkg.Profile) (*answers, error) {
 		return nil, err
 	}
 	reference := p.Reference()
-	a := &answers{spec: drift.Spec{Reference: reference, Confidence: math.NaN()}}
+	a := &answers{spec: drift.Spec{Reference: reference}}
 	judge := score.NewJudge(m.Scoring, m.Outputs[0].Shape, samples.Labels, nil)
 	base := func(i int) string { return m.Variants[i].Declared() }
 	right := judge.Predictions(samples.Variants[base(reference)], samples.Labels)
@@ -60,7 +60,7 @@ func readAnswers(m *modelpkg.Model, p *modelpkg.Profile) (*answers, error) {
 			return nil, err
 		}
 		a.spec.Variants = append(a.spec.Variants, drift.Variant{Accuracy: mean,
-			Low: accuracy.Bounds(len(m.Bases()))[slo.ConfidenceShown-1], Agreement: agreement.Mean, AgreementLow: agreement.Low})
+			Low: accuracy.Bounds(p.VariantBounds(m))[slo.ConfidenceShown-1], Agreement: agreement.Mean, AgreementLow: agreement.Low, Confidence: math.NaN()})
 		a.scores, a.agreements = append(a.scores, samples.Scores(base(i))), append(a.agreements, agreements)
 	}
 	return a, nil

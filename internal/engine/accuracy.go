@@ -49,7 +49,7 @@ type point struct {
 // cascades.
 func newAccuracies(m *modelpkg.Model, p *modelpkg.Profile, cascades bool) *accuracies {
 	a := &accuracies{names: m.Bases(), bases: len(m.Bases()), places: map[string]int{}, judge: score.NewJudge(m.Scoring, m.Outputs[0].Shape, score.Labels{}, nil), confidence: m.Scoring.Confidence}
-	spec := drift.Spec{Confidence: math.NaN()}
+	spec := drift.Spec{}
 	a.comparable = m.Scoring.Comparable()
 	reference := m.Variants[p.Reference()].Declared()
 	for i, v := range m.Variants {
@@ -60,7 +60,10 @@ func newAccuracies(m *modelpkg.Model, p *modelpkg.Profile, cascades bool) *accur
 		}
 		measured := p.Variants[i]
 		one := drift.Variant{Accuracy: accuracyOf(measured.Accuracy.Mean), Low: measured.Accuracy.Bounds(p.VariantBounds(m))[slo.ConfidenceShown-1],
-			Agreement: math.NaN(), AgreementLow: math.NaN()}
+			Agreement: math.NaN(), AgreementLow: math.NaN(), Confidence: math.NaN()}
+		if measured.Confidence > 0 {
+			one.Confidence = measured.Confidence
+		}
 		if g := measured.Agreement; g != nil && g.With == reference {
 			one.Agreement, one.AgreementLow = g.Mean, g.Low
 		} else if !m.Scoring.AgreementBounds() {
@@ -68,9 +71,6 @@ func newAccuracies(m *modelpkg.Model, p *modelpkg.Profile, cascades bool) *accur
 		}
 		if v.Declared() == reference {
 			a.reference = at
-			if measured.Confidence > 0 {
-				spec.Confidence = measured.Confidence
-			}
 		}
 		spec.Variants, a.profile = append(spec.Variants, one), append(a.profile, one.Accuracy)
 	}
@@ -92,7 +92,7 @@ func (a *accuracies) withCascades(m *modelpkg.Model, p *modelpkg.Profile, spec *
 		if at < 0 {
 			at, a.names = len(a.names), append(a.names, name)
 			a.points = append(a.points, point{first: a.base[c.First], then: a.base[c.Then], threshold: c.Point.Threshold})
-			one := drift.Variant{Accuracy: c.Accuracy, Low: p.Cascades.Low(c.Point)[slo.ConfidenceShown-1], Agreement: math.NaN(), AgreementLow: math.NaN()}
+			one := drift.Variant{Accuracy: c.Accuracy, Low: p.Cascades.Low(c.Point)[slo.ConfidenceShown-1], Agreement: math.NaN(), AgreementLow: math.NaN(), Confidence: math.NaN()}
 			if !m.Scoring.AgreementBounds() {
 				one.AgreementLow = 0 // any agreement is as promised
 			}

@@ -39,7 +39,7 @@ type shadow struct {
 	request Request   // of the one item
 	of      int       // place of the variant or the cascade that answered it; -1: of none
 	answer  []float64 // nil: there is none
-	sure    bool      // how confident the reference is of it has been observed
+	sure    bool      // the reference's confidence in it has been observed
 	bytes   int64
 }
 
@@ -109,21 +109,7 @@ func (s *shadow) answered(e *Engine, d *deployment, c *call, r *Response, item i
 		return false
 	}
 	if s.of = d.answeredBy(r, item); s.of >= 0 {
-		d.live.hint(s.of, s.answer, c.carried(item).Present)
-		s.sure = e.sure(d, s)
-	}
-	return true
-}
-
-// sure observes how confident an answer of the reference itself is, and reports whether it
-// was one: that needs no shadow run, so it is known also where there is no idle time.
-func (e *Engine) sure(d *deployment, s *shadow) bool {
-	if s.of != d.live.reference {
-		return false
-	}
-	p, err := d.live.judge.Predict(s.answer)
-	if err == nil {
-		e.evident(d, func(a *accuracies) drift.Change { return a.monitor.Shadow(a.reference, 1, p.Certainty) })
+		e.hint(d, s, c.carried(item).Present)
 	}
 	return true
 }
@@ -140,17 +126,21 @@ func (d *deployment) answeredBy(r *Response, item int) int {
 	return -1
 }
 
-// hint observes an answer and what its item carried.
-func (a *accuracies) hint(of int, answer []float64, present slo.Modalities) {
-	p, err := a.judge.Predict(answer)
+// hint observes an answer, how confident it is, and what its item carried. That needs no
+// shadow run, so it is known also where there is no idle time.
+func (e *Engine) hint(d *deployment, s *shadow, present slo.Modalities) {
+	a := d.live
+	p, err := a.judge.Predict(s.answer)
 	if err != nil {
 		return
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.monitor.Answered(of)
-	a.hints.Answer(of, a.judge.Class(p), p.Certainty) // which knows none of cascades
-	a.hints.Item(present)
+	s.sure = s.of == a.reference
+	e.evident(d, func(a *accuracies) drift.Change {
+		a.monitor.Answered(s.of)
+		a.hints.Answer(s.of, a.judge.Class(p), p.Certainty) // which knows none of cascades
+		a.hints.Item(present)
+		return a.monitor.Confident(s.of, p.Certainty)
+	})
 }
 
 func cloneItem(item runtime.Item) runtime.Item {
