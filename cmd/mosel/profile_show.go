@@ -69,6 +69,9 @@ func profileTable(m *modelpkg.Model, p *modelpkg.Profile) (string, error) {
 	if err := writeCascades(&b, m, p); err != nil {
 		return "", err
 	}
+	if err := writeAgreement(&b, p); err != nil {
+		return "", err
+	}
 	err = writeStatistics(&b, p)
 	return b.String(), err
 }

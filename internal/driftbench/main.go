@@ -47,7 +47,7 @@ func main() {
 	flag.Float64Var(&o.rate, "rate", 300, "items per second")
 	flag.Float64Var(&o.floor, "floor", 0.97, "floor of every request")
 	flag.StringVar(&o.shadow, "shadow", "10%", "share of the requests with a shadow run; empty: without any, to see what then happens")
-	flag.Float64Var(&o.feedback, "feedback", 0, "share of the answers that get a label, in rows of their own; 0: there are no such rows")
+	flag.Float64Var(&o.feedback, "feedback", 0.1, "share of the answers that get a label, in rows of their own; 0: there are no such rows")
 	flag.DurationVar(&o.before, "before", 5*time.Second, "time before a shift begins")
 	flag.DurationVar(&o.during, "during", 25*time.Second, "time that a shift lasts")
 	flag.DurationVar(&o.long, "long", 67*time.Second, "time of the run without a shift")
