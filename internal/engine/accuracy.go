@@ -177,16 +177,16 @@ func (e *Engine) evident(d *deployment, observe func(a *accuracies) drift.Change
 // caps returns the most that each of the core's routes may be credited with.
 func (r *routing) caps(a *accuracies, none bool) (most []slo.Accuracy) {
 	for i, route := range r.planner.Routes() {
-		cap := route.Accuracy
+		limit := route.Accuracy
 		if i < len(r.variants) {
-			cap = a.caps[a.base[r.variants[i].variant]]
+			limit = a.caps[a.base[r.variants[i].variant]]
 		} else if at, known := a.places[route.Name]; known {
-			cap = a.caps[at]
+			limit = a.caps[at]
 		}
 		if none {
-			cap = 0
+			limit = 0
 		}
-		most = append(most, cap)
+		most = append(most, limit)
 	}
 	return most
 }
