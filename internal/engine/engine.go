@@ -229,6 +229,13 @@ func (e *Engine) Status() (s status.Status, ok bool) {
 	return s, ok
 }
 
+// Timeline returns what the engine did in the last status.TimelineS seconds, in intervals
+// that ended after an instant, oldest first.
+func (e *Engine) Timeline(after time.Time) (list []status.Sample) {
+	e.observe(func(o *obs.Observer) { list = o.Timeline(e.Now(), after) })
+	return list
+}
+
 // Explain returns why a recent job ran and ended as it did. The id is the engine's, see
 // Response.Job. The error has kind not found.
 func (e *Engine) Explain(id string) (x status.Explanation, err error) {

@@ -18,6 +18,7 @@ type instance struct {
 	running []sched.BatchID // in order of start
 	counted slo.Instant     // instant up to which the running batches' time is counted
 	recent  [2]time.Duration
+	busy    time.Duration // in all
 	losses  int
 
 	upGauge, slotGauge, busyGauge prometheus.Gauge
@@ -73,6 +74,7 @@ func (i *instance) credit(now slo.Instant, current int) {
 	i.counted = now
 	if d > 0 {
 		i.recent[current] += d
+		i.busy += d
 		i.busySeconds.Add(d.Seconds())
 	}
 }

@@ -19,6 +19,7 @@ type model struct {
 	shared   bool            // the same version is, or was, served under another number
 	all      record.Totals
 	recent   [2]recent
+	now      interval
 	reasons  map[slo.Reason]int // for jobs that did not run to their end
 	stats    Statistics
 
@@ -40,6 +41,7 @@ type variant struct {
 	scale    float64 // of its recent times
 	ran      int
 	recent   [2]int
+	lately   int // in the current interval of the timeline
 	failures int
 	items    map[ending]prometheus.Counter
 
@@ -135,6 +137,7 @@ func (m *model) end(b *record.Batch, current int, now slo.Instant) {
 	}
 	v.ran += b.Items - b.FailedItems
 	v.recent[current] += b.Items - b.FailedItems
+	v.lately += b.Items - b.FailedItems
 	if b.FailedItems > 0 {
 		v.failures++
 		v.errors.Inc()
@@ -150,6 +153,7 @@ func (m *model) finish(j *record.Job, current int) {
 	e := ending{j.End.Outcome, j.End.Reason}
 	m.all.Finish(j)
 	m.recent[current].Finish(j)
+	m.now.finish(j)
 	m.stats.finish(j)
 	count(m.jobs, e, 1, m.jobCounter)
 	rest := j.Items

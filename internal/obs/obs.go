@@ -81,6 +81,7 @@ type Observer struct {
 	instances map[sched.InstanceID]*instance
 	clients   map[sched.ClientID]*client
 	history   history
+	timeline  timeline
 	seed      maphash.Seed
 	arriving  *feed.Step // the step that is being recorded
 	now       slo.Instant
@@ -148,6 +149,7 @@ func (o *Observer) retire(number int) {
 	if m == nil {
 		return
 	}
+	o.timeline.leave(m)
 	delete(o.models, number)
 	others := o.servedAs(m.label()) // the same version under another number
 	if !slices.ContainsFunc(others, func(n int) bool { return o.models[n].Digest == m.Digest }) {
@@ -187,6 +189,7 @@ func cut(name string) string {
 func (o *Observer) Step(s *feed.Step) {
 	o.now = max(o.now, s.At) // Status may have looked at a later clock
 	o.rotate(o.now)
+	o.sample(o.now)
 	o.metrics.step.Observe(s.Took.Seconds())
 	switch e := s.Event.(type) {
 	case sched.InstanceUp:

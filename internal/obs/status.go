@@ -19,6 +19,7 @@ import (
 func (o *Observer) Status(now slo.Instant) status.Status {
 	o.now = max(o.now, now)
 	o.rotate(o.now)
+	o.sample(o.now)
 	s := status.Status{
 		Server: status.Server{Policy: o.cfg.Policy.String(), Draining: o.draining, Now: o.wall(o.now),
 			UptimeS: seconds(time.Duration(o.now)), RecentS: seconds(o.now.Sub(o.since()))},
