@@ -30,8 +30,8 @@ var rooms = []room{
 	{dir: "status"},
 	{dir: "client", imports: []string{"tensor", "oip", "status"}, tests: []string{"oip/inference", "client/clientgrpc"}},
 	{dir: "client/clientgrpc", imports: []string{"oip", "oip/inference", "client"}, tests: []string{"tensor"}},
-	// The example package, inside the program.
-	{dir: "models"},
+	// The example package and the pages, inside the program.
+	{dir: "models"}, {dir: "web"},
 	{dir: "internal/cachedir"},
 	{dir: "internal/example", imports: []string{"models", "internal/cachedir"}},
 	// The spine: slo -> modelpkg -> plan -> sched -> engine -> api -> server -> cmd.
@@ -120,7 +120,7 @@ var rooms = []room{
 	{
 		dir: "internal/server",
 		imports: []string{"status", "internal/slo", "internal/pending", "internal/access", "internal/modelpkg", "internal/feedback", "internal/runtime", "internal/runtime/ort", "internal/runtime/remote", "internal/runtime/isolated", "internal/runtime/dispatch", "internal/runtime/sizing", "internal/plan", "internal/sched",
-			"internal/obs", "internal/engine", "internal/repository", "internal/api", "internal/drift"},
+			"internal/obs", "internal/engine", "internal/repository", "internal/api", "internal/drift", "web"},
 		tests: []string{"tensor", "oip", "oip/inference", "client", "client/clientgrpc", "internal/modelpkg/modelpkgtest", "internal/runtime/fake"},
 	},
 	{

@@ -22,6 +22,7 @@
 //	client/clientgrpc    gRPC for the SDK, as a separate import
 //	status               what a server reports about itself, and about one job
 //	models               the shipped model packages; the example is embedded in the program
+//	web                  the pages that a server shows in a browser
 //	conformance          tests for any server of the protocol, run with go test
 //
 // The main line:

@@ -32,6 +32,8 @@ type API struct {
 	conns   sync.Map                // of gRPC: *meteredConn by the address of the client
 
 	listener access.Listener // of REST
+	events   *events
+	pages    map[string]page // by path
 }
 
 // Repository loads and unloads the engine's models, see package repository. The error
@@ -50,7 +52,7 @@ type backend struct {
 
 // New returns an API. Until Open it answers that it is live and not ready.
 func New(cfg Config, guard *access.Guard, log *slog.Logger) *API {
-	a := &API{cfg: cfg, guard: guard, log: log, bodies: budget{max: cfg.BodyBytesInFlight}, health: health.NewServer()}
+	a := &API{cfg: cfg, guard: guard, log: log, bodies: budget{max: cfg.BodyBytesInFlight}, health: health.NewServer(), events: newEvents(), pages: pagesOf(cfg.Pages)}
 	a.tellHealth()
 	return a
 }
@@ -66,10 +68,11 @@ func (a *API) Open(e *engine.Engine, models Repository) {
 }
 
 // Drain makes the API report that the server is not ready, and close connections of REST
-// after each answer. Requests are answered as before until the engine drains, and as
+// after each answer; streams of events end. Requests are answered as before until the engine drains, and as
 // unavailable from then on.
 func (a *API) Drain() {
 	a.leaving.Store(true)
+	a.events.end()
 	a.tellHealth()
 }
 

@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"runtime/debug"
 	"time"
 
@@ -51,6 +52,8 @@ type Config struct {
 	// FeedbackRole may bring labels.
 	Feedback     *feedback.Store
 	FeedbackRole access.Role
+	// Pages are the files of the pages that are served at /; nil: none.
+	Pages fs.FS
 	// Version is the server's version, for its metadata.
 	Version string
 	// Tracer, if not nil, gets a span for every inference and for each of its stages.

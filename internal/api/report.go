@@ -13,9 +13,18 @@ import (
 
 // status answers with the state of the server.
 func (a *API) status(w http.ResponseWriter, _ *http.Request, args arguments) error {
+	s, err := a.currentStatus(args)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, s)
+}
+
+// currentStatus returns the state of the server.
+func (a *API) currentStatus(args arguments) (status.Status, error) {
 	s, ok := args.engine.Status()
 	if !ok {
-		return slo.E("", slo.KindUnavailable, "the server has shut down")
+		return s, slo.E("", slo.KindUnavailable, "the server has shut down")
 	}
 	s.Server.Name, s.Server.Version = a.describeServer().Name, a.cfg.Version
 	s.Server.TokensStale = a.guard.TokensStale()
@@ -33,7 +42,7 @@ func (a *API) status(w http.ResponseWriter, _ *http.Request, args arguments) err
 			}
 		}
 	}
-	return writeJSON(w, http.StatusOK, s)
+	return s, nil
 }
 
 // explain answers with what one request asked for, what it ran on, and why.
@@ -114,4 +123,14 @@ func (*API) stats(w http.ResponseWriter, r *http.Request, args arguments) error 
 		return err
 	}
 	return writeJSON(w, http.StatusOK, answer)
+}
+
+// described answers with what a model's profile says.
+func (*API) described(w http.ResponseWriter, r *http.Request, args arguments) error {
+	l, err := args.engine.Use(r.PathValue("model"), r.PathValue("version"))
+	if err != nil {
+		return err
+	}
+	defer l.Release()
+	return writeJSON(w, http.StatusOK, l.Plan())
 }

@@ -35,7 +35,7 @@ type route struct {
 
 func (a *API) routes() []route {
 	const get, post = http.MethodGet, http.MethodPost
-	return []route{
+	return append(a.pageRoutes(), []route{
 		{post, "/v2/models/{model}/infer", a.infer, access.Infer},
 		{post, "/v2/models/{model}/versions/{version}/infer", a.infer, access.Infer},
 		{get, "/v2", a.server, access.Infer},
@@ -52,6 +52,9 @@ func (a *API) routes() []route {
 		{get, "/v2/models/{model}/stats", a.stats, access.Infer},
 		{get, "/v2/models/{model}/versions/{version}/stats", a.stats, access.Infer},
 		{get, "/v1/status", a.status, access.Admin},
+		{get, "/v1/status/events", a.statusEvents, access.Admin},
+		{get, "/v1/models/{model}", a.described, access.Infer},
+		{get, "/v1/models/{model}/versions/{version}", a.described, access.Infer},
 		{get, "/v1/explain", a.requests, access.Admin},
 		{get, "/v1/explain/{id}", a.explain, access.Admin},
 		{post, "/v2/models/{model}/feedback", a.takeFeedback, a.cfg.FeedbackRole},
@@ -62,7 +65,7 @@ func (a *API) routes() []route {
 		{post, "/v2/repository/index", a.index, access.Infer},
 		{post, "/v2/repository/models/{model}/load", a.load, access.Admin},
 		{post, "/v2/repository/models/{model}/unload", a.unload, access.Admin},
-	}
+	}...)
 }
 
 // unsupported serves a resource that this version does not have yet.
@@ -144,7 +147,7 @@ func (t *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch escaped := r.URL.EscapedPath(); {
 	case !isClean(escaped):
 		t.refuse(w, r)
-	case strings.HasSuffix(escaped, "/"):
+	case strings.HasSuffix(escaped, "/") && escaped != "/":
 		t.mux.ServeHTTP(w, withoutSlash(r))
 	default:
 		t.mux.ServeHTTP(w, r)
@@ -154,6 +157,9 @@ func (t *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // isClean reports whether a path has no empty, "." or ".." segments. http.ServeMux
 // redirects paths with such segments. A slash at the end is allowed.
 func isClean(escaped string) bool {
+	if escaped == "/" {
+		return true
+	}
 	escaped = strings.TrimSuffix(escaped, "/")
 	return strings.HasPrefix(escaped, "/") && path.Clean(escaped) == escaped
 }
@@ -195,9 +201,7 @@ func (t *router) allowed(to *url.URL, host string) (methods []string) {
 
 // authorize checks that the caller has the role, and returns what the handler needs.
 func (t *router) authorize(r *http.Request, need access.Role) (args arguments, err error) {
-	remote, _ := netip.ParseAddrPort(r.RemoteAddr) // the zero address, which counts as remote, if it cannot be parsed
-	peer := access.Peer{Remote: remote, Host: r.Host, Local: t.at, Header: r.Header}
-	if args.caller, err = t.api.guard.Check(need, peer); err != nil {
+	if args.caller, err = t.api.guard.Check(need, peerAt(t.at, r)); err != nil {
 		return args, err
 	}
 	if need != access.Public && !t.early {
@@ -205,6 +209,15 @@ func (t *router) authorize(r *http.Request, need access.Role) (args arguments, e
 	}
 	return args, err
 }
+
+// peerAt describes the caller of a request at a listener.
+func peerAt(at access.Listener, r *http.Request) access.Peer {
+	remote, _ := netip.ParseAddrPort(r.RemoteAddr) // the zero address, which counts as remote, if it cannot be parsed
+	return access.Peer{Remote: remote, Host: r.Host, Local: at, Header: r.Header}
+}
+
+// peer describes the caller of a request over REST.
+func (a *API) peer(r *http.Request) access.Peer { return peerAt(a.listener, r) }
 
 // recovered answers a request whose handler panicked. The server goes on.
 func (a *API) recovered(w http.ResponseWriter, r *http.Request) {

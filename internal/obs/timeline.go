@@ -13,7 +13,7 @@ import (
 
 const (
 	sampleEvery = status.SampleS * time.Second
-	samplesMax  = status.TimelineS / status.SampleS
+	samplesMax  = 180 // status.TimelineS
 )
 
 // timeline holds the samples of the last status.TimelineS seconds. A sample is made when

@@ -37,6 +37,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/runtime/remote"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
+	"github.com/mosel-serve/mosel/web"
 )
 
 // Config says what to serve and how. Default fills in everything but ModelsDir.
@@ -223,6 +224,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.API.Feedback, err = s.takeFeedback(); err != nil {
 		return nil, err
 	}
+	cfg.API.Pages = web.Bundle()
 	s.api = api.New(cfg.API, guard, cfg.Log)
 	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
 		s.ballast = make([]byte, ballastBytes)
