@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"io/fs"
-	"mime"
 	"net/http"
 	"path"
 	"strconv"
@@ -33,6 +32,10 @@ var pageHeaders = map[string]string{
 	"Cross-Origin-Resource-Policy": "same-origin",
 }
 
+// pageTypes do not depend on what the machine knows of files.
+var pageTypes = map[string]string{".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8",
+	".svg": "image/svg+xml", ".png": "image/png", ".wav": "audio/wav"}
+
 // pagesOf reads all files of the pages, so that requests open nothing. Names of files
 // below assets/ contain a hash of their content, so browsers may keep them.
 func pagesOf(files fs.FS) map[string]page {
@@ -49,7 +52,7 @@ func pagesOf(files fs.FS) map[string]page {
 			return err
 		}
 		digest := sha256.Sum256(body)
-		p := page{body: body, header: map[string]string{"Content-Type": mime.TypeByExtension(path.Ext(name)), "Cache-Control": "no-cache",
+		p := page{body: body, header: map[string]string{"Content-Type": pageTypes[path.Ext(name)], "Cache-Control": "no-cache",
 			"ETag": `"` + hex.EncodeToString(digest[:16]) + `"`}}
 		at := "/" + name
 		switch {

@@ -82,7 +82,7 @@ function options(p: Props, width: number, latest: { current: Line[] }): uPlot.Op
           stroke,
           width: l.kind === "points" ? 0 : 1.75,
           dash: l.kind === "dash" ? [5, 4] : undefined,
-          fill: l.kind === "area" ? withAlpha(stroke, "cc") : undefined,
+          fill: l.kind === "area" ? withAlpha(stroke, "a6") : undefined,
           paths: l.kind === "points" ? () => null : undefined,
           points: { show: l.kind === "points", size: l.size ?? 8, fill: stroke },
           spanGaps: false,

@@ -1,9 +1,12 @@
 import { render } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { setToken, token } from "./api";
+import { Explain } from "./explain";
+import { ModelPage, Models } from "./model";
 import { Overview } from "./overview";
 import { connect, forget, type Known, useServer } from "./store";
 import "./style.css";
+import { Try } from "./try";
 
 // route is the part of the address after #, such as ["models", "digits"].
 function route(): string[] {
@@ -63,11 +66,17 @@ function App() {
   );
 }
 
-function Page({ page, known }: { page: string; name?: string; known: Known }) {
+function Page({ page, name, known }: { page: string; name?: string; known: Known }) {
   if (known.error?.status === 401) return <SignIn message={token() ? known.error.message : ""} />;
   switch (page) {
     case "":
       return known.error?.status === 403 ? <Refused known={known} /> : <Overview known={known} />;
+    case "try":
+      return <Try model={name} again={token()} />;
+    case "models":
+      return name ? <ModelPage key={name} name={name} known={known} /> : <Models known={known} />;
+    case "explain":
+      return <Explain key={name} id={name} again={token()} />;
   }
   return <p class="card">This page does not exist.</p>;
 }

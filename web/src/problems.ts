@@ -46,9 +46,9 @@ function modelProblems(m: NonNullable<Status["models"]>[number], red: Tell, ambe
     const which = lowered.map((v) => `${v.name} is planned with ${accuracy(v.planned)} in place of ${accuracy(v.profile)}`).join("; ");
     red(`${m.name}: the requests are no longer like the samples of its profile${which ? `: ${which}` : "."}`, "Label recent requests and profile the model with them, or train it again.");
   }
-  for (const v of m.variants) {
-    if (v.recent_items > 0 && v.time_scale > slow) {
-      amber(`${m.name}: ${v.name} takes ${v.time_scale.toFixed(2)} times as long as in its profile.`, "Other programs may use the processor. If it stays so, run mosel profile on this machine.");
-    }
+  const slower = m.variants.filter((v) => v.recent_items > 0 && v.time_scale > slow);
+  if (slower.length) {
+    const list = slower.map((v) => `${v.name} ${v.time_scale.toFixed(1)} times`).join(", ");
+    amber(`${m.name} is slower than its profile: ${list}.`, "The server plans with the times of now. Other programs may use the processor. If it stays so, run mosel profile on this machine.");
   }
 }
