@@ -12,6 +12,8 @@ MODEL    ?= digits
 DRIFT    ?=
 # The sections of docs/own-model.md whose heading has one of these words, as in EXAMPLES=xgboost. Empty: all.
 EXAMPLES ?=
+# The browser of make e2e.
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 # Traces that may not be distributed. They are optional: experiments uses those that exist.
 TRACES   ?= $(wildcard ../shared/data/traces/twitter-*.csv)
 
@@ -20,7 +22,7 @@ ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
 
-.PHONY: help tokenizers openvino build install demo experiments test conformance clients servers examples soak simulate-soak lint vulncheck fuzz bench bench-files bench-stages bench-serve drift generate setup clean
+.PHONY: help pages pages-check e2e tokenizers openvino build install demo experiments test conformance clients servers examples soak simulate-soak lint vulncheck fuzz bench bench-files bench-stages bench-serve drift generate setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(MAKEFILE_LIST)
@@ -110,6 +112,24 @@ bench-serve: ## compare mosel with bare servers of the same transport and payloa
 
 drift: setup ## send data that change to a real server, and check that its floors still hold, in some minutes
 	$(GO) run ./internal/driftbench $(DRIFT)
+
+pages: web/node_modules ## build the pages in web/dist, which are committed; needs Node.js
+	cd web && npm run build
+
+pages-check: ## check that web/dist is what web/src gives; skipped without Node.js
+	@if command -v npm >/dev/null; then \
+		$(MAKE) --no-print-directory pages >/dev/null && changed=$$(git status --porcelain -- web/dist) && \
+		if [ -n "$$changed" ]; then echo "web/dist is not what the source gives: run make pages and commit it:"; echo "$$changed"; exit 1; fi; \
+	else echo "pages: skipped, npm is not installed"; fi
+
+e2e: setup ## test every page in Chromium (CHROMIUM names another browser); skipped where there is none
+	@if ! command -v npm >/dev/null; then echo "e2e: skipped, npm is not installed"; \
+	elif [ -z "$(CHROMIUM)" ]; then echo "e2e: skipped, no Chromium is installed (Debian: apt-get install chromium)"; \
+	else $(MAKE) --no-print-directory web/node_modules && cd web && CHROMIUM="$(CHROMIUM)" npm run --silent e2e; fi
+
+web/node_modules: web/package.json web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
+	@touch $@
 
 setup: build # install the ONNX Runtime library into the user's cache, once
 	bin/mosel runtime install

@@ -139,7 +139,7 @@ function Batches({ x }: { x: Explanation }) {
             after {ms(b.started_ms)}, {b.measured_ms ? `took ${ms(b.measured_ms)}` : b.state}, predicted {ms(b.predicted_ms)}
             <div class="note">{b.why}</div>
             {b.options && b.options.length > 1 && (
-              <div class="scroll" tabIndex={0} role="region" aria-label="Options">
+              <div class="scroll" tabIndex={0} role="group" aria-label="Table of options">
                 <table>
                   <thead>
                     <tr>
@@ -177,7 +177,7 @@ function Batches({ x }: { x: Explanation }) {
 // Alternatives is the table of all variants, with what the request would cost on each.
 export function Alternatives({ x }: { x: Explanation }) {
   return (
-    <div class="scroll" tabIndex={0} role="region" aria-label="Variants">
+    <div class="scroll" tabIndex={0} role="group" aria-label="Table of variants">
       <table class="alternatives">
         <thead>
           <tr>

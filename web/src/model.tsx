@@ -18,7 +18,7 @@ export function Models({ known }: { known: Known }) {
       {list.value?.length === 0 && <p class="card">The server's model directory has no packages. Put one there; the server loads it within seconds.</p>}
       {list.value && list.value.length > 0 && (
         <section class="card">
-          <div class="scroll" tabIndex={0} role="region" aria-label="Models">
+          <div class="scroll" tabIndex={0} role="group" aria-label="Table of models">
             <table>
               <thead>
                 <tr>
@@ -229,7 +229,7 @@ function Variants({ plan, live }: { plan: Plan; live?: Model }) {
   return (
     <section class="card" aria-labelledby="variants">
       <h2 id="variants">Variants and cascades</h2>
-      <div class="scroll" tabIndex={0} role="region" aria-labelledby="variants">
+      <div class="scroll" tabIndex={0} role="group" aria-label="Table of variants">
         <table>
           <thead>
             <tr>

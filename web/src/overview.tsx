@@ -150,7 +150,7 @@ function ModelTable({ models }: { models: Model[] }) {
   return (
     <section class="card" aria-labelledby="models">
       <h2 id="models">Models</h2>
-      <div class="scroll" tabIndex={0} role="region" aria-labelledby="models">
+      <div class="scroll" tabIndex={0} role="group" aria-label="Table of models">
         <table>
           <thead>
             <tr>
@@ -267,7 +267,7 @@ function Decisions({ list }: { list: Decision[] }) {
       <h2 id="decisions">Latest decisions</h2>
       {list.length === 0 && <p class="note">No batch has run yet.</p>}
       {list.length > 0 && (
-        <div class="scroll" tabIndex={0} role="region" aria-labelledby="decisions">
+        <div class="scroll" tabIndex={0} role="group" aria-label="Table of decisions">
           <table class="decisions">
             <thead>
               <tr>

@@ -17,7 +17,7 @@ export function problems(s: Status): Problem[] {
   if (s.server.draining) red("The server is stopping: it refuses new requests.", "Send requests to another server, or start it again.");
   else if (!s.server.ready) red("The server is not ready.", "Wait until its models are loaded. If it stays so, its log says why.");
   if (s.server.tokens_stale) amber(`The tokens file cannot be used: ${s.server.tokens_stale}.`, "Correct the file. Until then the earlier tokens stay valid.");
-  if (!s.models?.length) amber("No model is served.", "Put a model package into the model directory. The server loads it within seconds.");
+  if (!s.models?.some((m) => m.state === "ready")) red("No model is served.", "Put a model package into the model directory. The server loads it within seconds.");
   for (const i of s.instances ?? []) {
     if (!i.up) red(`Instance ${i.id} is down.`, "Its log has the reason. Work goes to the other instances.");
   }

@@ -120,13 +120,13 @@ function Form({ meta }: { meta: ModelMetadata }) {
         <div class="card objective">
           <label>
             <span class="pair">
-              Accuracy floor <output>{floor ? floor.toFixed(3) : "none"}</output>
+              Accuracy floor <span class="value">{floor ? floor.toFixed(3) : "none"}</span>
             </span>
             <input type="range" min="0" max={Math.ceil(best * 1000) / 1000} step="0.001" value={floor} onInput={(e) => setFloor(Number(e.currentTarget.value))} aria-valuetext={floor ? floor.toFixed(3) : "none"} />
           </label>
           <label>
             <span class="pair">
-              Deadline <output>{deadlines[step] ? `${deadlines[step]} ms` : "none"}</output>
+              Deadline <span class="value">{deadlines[step] ? `${deadlines[step]} ms` : "none"}</span>
             </span>
             <input type="range" min="0" max={deadlines.length - 1} value={step} onInput={(e) => setStep(Number(e.currentTarget.value))} aria-valuetext={deadlines[step] ? `${deadlines[step]} milliseconds` : "none"} />
           </label>
