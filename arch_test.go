@@ -115,7 +115,7 @@ var rooms = []room{
 		dir: "internal/api",
 		imports: []string{"tensor", "oip", "oip/inference", "status", "internal/slo", "internal/stats", "internal/access", "internal/modelpkg", "internal/feedback", "internal/runtime", "internal/obs",
 			"internal/engine", "internal/repository", "internal/media"},
-		tests: []string{"internal/runtime/fake"},
+		tests: []string{"internal/runtime/fake", "web"},
 	},
 	{
 		dir: "internal/server",

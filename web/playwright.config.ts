@@ -18,8 +18,8 @@ export default defineConfig({
   testDir: "e2e",
   outputDir: "e2e/out",
   workers: 1, // the servers need the processor
-  timeout: 120_000,
-  expect: { timeout: 15_000 },
+  timeout: 180_000,
+  expect: { timeout: 30_000 },
   reporter: [["list"]],
   use: {
     launchOptions: {

@@ -161,7 +161,7 @@ func isClean(escaped string) bool {
 		return true
 	}
 	escaped = strings.TrimSuffix(escaped, "/")
-	return strings.HasPrefix(escaped, "/") && path.Clean(escaped) == escaped
+	return strings.HasPrefix(escaped, "/") && escaped != "/" && path.Clean(escaped) == escaped
 }
 
 // withoutSlash returns a copy of a request without the slash at the end of its path.

@@ -55,6 +55,7 @@ test("try it with a drawing, a sound and a word", async ({ page }) => {
 
 test("try it with samples, files, a recording and nothing", async ({ page }) => {
   await page.goto(`${server.url}/#/try/digits`);
+  await page.getByLabel("Deadline").fill("0");
   await page.getByRole("button", { name: "Use the picture three.png" }).click();
   await expect(page.getByText("Sends three.png.")).toBeVisible();
   await page.getByRole("button", { name: "Record" }).click();

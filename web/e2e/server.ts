@@ -45,7 +45,7 @@ export class Server {
     this.process = started;
     let log = "";
     started.stderr!.on("data", (text) => (log += text));
-    for (let tries = 0; tries < 300; tries++) {
+    for (let tries = 0; tries < 900; tries++) {
       if (started.exitCode !== null) break;
       try {
         if ((await fetch(`${this.url}/v2/health/ready`)).ok) return;

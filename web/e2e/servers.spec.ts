@@ -63,7 +63,7 @@ test("a server with tokens", async ({ page }) => {
     await expect(page.getByText("A token with role admin also shows")).toBeVisible();
     await expect(page.locator("pre")).toContainText("$MOSEL_TOKEN");
     await page.getByRole("link", { name: "Models" }).click();
-    await page.getByRole("button", { name: "Load digits" }).click();
+    await page.getByRole("button", { name: "Load digits", exact: true }).click();
     await expect(page.getByRole("alert")).toContainText("needs role admin");
 
     await page.getByRole("button", { name: "Sign out" }).click();
