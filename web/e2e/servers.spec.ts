@@ -14,7 +14,7 @@ test("a server that goes away and returns", async ({ page }) => {
     await server.run();
     await page.getByRole("link", { name: "Overview" }).click();
     await expect(page.getByText("live", { exact: true })).toBeVisible();
-    await expect(page.getByText("No problems.")).toBeVisible();
+    await expect(page.getByLabel("Health")).toBeVisible();
   } finally {
     await server.end();
   }
@@ -70,13 +70,13 @@ test("a server with tokens", async ({ page }) => {
     await page.getByLabel("Token").fill(admin.token);
     await page.getByRole("button", { name: "Sign in" }).click();
     await page.getByRole("link", { name: "Overview" }).click();
-    await expect(page.getByText("No problems.")).toBeVisible();
+    await expect(page.getByLabel("Health")).toBeVisible();
     // The token is in this tab only: not in the address, a cookie or the local storage.
     expect(page.url()).not.toContain(admin.token);
     expect(await page.context().cookies()).toEqual([]);
     expect(await page.evaluate(() => localStorage.length)).toBe(0);
     await page.reload();
-    await expect(page.getByText("No problems.")).toBeVisible();
+    await expect(page.getByLabel("Health")).toBeVisible();
     const other = await page.context().newPage();
     await other.goto(server.url);
     await expect(other.getByRole("heading", { name: "Sign in" })).toBeVisible();
