@@ -69,7 +69,7 @@ function options(p: Props, width: number, latest: { current: Line[] }): uPlot.Op
     },
     axes: [
       { ...axis, size: 26, label: p.xLabel, labelSize: p.xLabel ? 18 : 0, labelFont: "12px system-ui, sans-serif", space: 60, ...(p.time ? { values: "{HH}:{mm}" } : { values: (_u: uPlot, vs: number[]) => vs.map((v) => (v === null ? "" : formatX(v))) }) },
-      { ...axis, size: 56, values: (_u: uPlot, vs: number[]) => vs.map((v) => (v === null ? "" : p.format(v))) },
+      { ...axis, size: 66, values: (_u: uPlot, vs: number[]) => vs.map((v) => (v === null ? "" : p.format(v))) },
     ],
     cursor: { points: { size: 6 }, drag: { x: false, y: false } },
     legend: { live: true },

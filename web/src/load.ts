@@ -4,12 +4,12 @@ import { ApiError } from "./api";
 // Loaded is the result of a call: nothing yet, a value, or an error.
 export type Loaded<T> = { value?: T; error?: ApiError };
 
-// useLoad calls again when one of the keys changes. A later call's result wins.
+// useLoad calls again when one of the keys changes, and returns the earlier result until
+// then. A later call's result wins.
 export function useLoad<T>(get: () => Promise<T>, keys: unknown[]): Loaded<T> {
   const [loaded, setLoaded] = useState<Loaded<T>>({});
   useEffect(() => {
     let current = true;
-    setLoaded({});
     get().then(
       (value) => current && setLoaded({ value }),
       (e) => current && setLoaded({ error: e instanceof ApiError ? e : new ApiError(0, String(e)) }),
