@@ -45,6 +45,8 @@ var rooms = []room{
 	{dir: "internal/score"},
 	{dir: "internal/drift", imports: []string{"internal/slo", "internal/score"}},
 	{dir: "internal/access", imports: []string{"internal/slo", "internal/strictyaml"}},
+	{dir: "internal/jobs", imports: []string{"oip", "internal/slo"}},
+	{dir: "internal/jobs/jetstream", imports: []string{"internal/slo", "internal/jobs"}},
 	{dir: "internal/workload", imports: []string{"internal/slo"}},
 	{dir: "internal/media/tokenizer"},
 	{
@@ -145,6 +147,7 @@ var onlyIn = map[string][]string{
 	"unsafe":                          {"internal/runtime/ort", "oip/inference"}, // the latter is generated
 	"github.com/yalue/onnxruntime_go": {"internal/runtime/ort"},
 	"github.com/spf13/cobra":          {"cmd/mosel"},
+	"github.com/nats-io/nats-server/v2/server": {"internal/jobs/jetstream"},
 	"github.com/prometheus/client_golang/prometheus":                  {"internal/obs", "internal/engine", "internal/server"},
 	"github.com/prometheus/client_golang/prometheus/collectors":       {"internal/obs"},
 	"github.com/prometheus/client_golang/prometheus/promhttp":         {"internal/obs", "internal/server"}, // of the first only its tests
