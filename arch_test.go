@@ -147,7 +147,7 @@ var onlyIn = map[string][]string{
 	"unsafe":                          {"internal/runtime/ort", "oip/inference"}, // the latter is generated
 	"github.com/yalue/onnxruntime_go": {"internal/runtime/ort"},
 	"github.com/spf13/cobra":          {"cmd/mosel"},
-	"github.com/nats-io/nats-server/v2/server": {"internal/jobs/jetstream"},
+	"github.com/nats-io/nats-server/v2/server":                        {"internal/jobs/jetstream"},
 	"github.com/prometheus/client_golang/prometheus":                  {"internal/obs", "internal/engine", "internal/server"},
 	"github.com/prometheus/client_golang/prometheus/collectors":       {"internal/obs"},
 	"github.com/prometheus/client_golang/prometheus/promhttp":         {"internal/obs", "internal/server"}, // of the first only its tests

@@ -258,7 +258,7 @@ func (t *rest) send(req *http.Request) (http.Header, []byte, error) {
 		return nil, nil, ended(req.Context(), err)
 	}
 	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
+	if answer.StatusCode != http.StatusOK && answer.StatusCode != http.StatusAccepted {
 		body, _ := io.ReadAll(io.LimitReader(answer.Body, errorBytesMax)) // a part of the message is better than none
 		return nil, nil, newError(answer, body)
 	}

@@ -132,6 +132,7 @@ func serveCommand() *cobra.Command {
 	f.IntVar(&cfg.ConnectionsMax, "connections", cfg.ConnectionsMax, "most open connections, of REST and of gRPC each; more must wait; lowered if the limit on open files (ulimit -n) is too small")
 	f.IntVar(&cfg.Recent, "explain", obs.RecentDefault, "number of finished requests to remember for 'mosel explain'")
 	addFeedbackFlags(cmd, &cfg)
+	addJobsFlags(cmd, &cfg)
 	f.StringVar(&format, "log-format", format, "format of the log on standard error: text, or json with one object per line")
 	f.BoolVarP(&verbose, "verbose", "v", false, "also log details, such as every failed request")
 	return cmd
@@ -144,6 +145,18 @@ func addFeedbackFlags(cmd *cobra.Command, cfg *server.Config) {
 	f.DurationVar(&cfg.Feedback.Keep, "feedback-keep", cfg.Feedback.Keep, "with --feedback: how long after its answer a request can be labelled")
 	f.IntVar(&cfg.Feedback.ItemsMax, "feedback-items", cfg.Feedback.ItemsMax, "with --feedback: most answered items of a model to keep; each takes about 100 bytes and its answer")
 	f.Var((*roleFlag)(&cfg.API.FeedbackRole), "feedback-role", "with --feedback: role that may bring labels: infer or admin")
+}
+
+// addJobsFlags adds the flags of durable jobs.
+func addJobsFlags(cmd *cobra.Command, cfg *server.Config) {
+	f := cmd.Flags()
+	f.StringVar(&cfg.Jobs.Dir, "jobs", "", "`directory` for durable jobs, see 'mosel job'; empty: none, unless --nats is given")
+	f.StringVar(&cfg.Jobs.URL, "nats", "", "`URL` of a NATS cluster with JetStream for durable jobs, in place of --jobs")
+	f.StringVar(&cfg.Jobs.Stream, "nats-stream", cfg.Jobs.Stream, "name of the stream of jobs; only one mosel may use it at a time")
+	f.IntVar(&cfg.Jobs.Replicas, "nats-replicas", cfg.Jobs.Replicas, "with --nats: how many servers of the cluster keep a copy")
+	f.DurationVar(&cfg.Jobs.Keep, "jobs-keep", cfg.Jobs.Keep, "how long a job can be read after it has ended")
+	f.Int64Var(&cfg.Jobs.BytesMax, "jobs-bytes", cfg.Jobs.BytesMax, "most bytes of all jobs on disk; jobs that have ended are deleted for new ones")
+	f.IntVar(&cfg.Jobs.ClientJobsMax, "jobs-client", cfg.Jobs.ClientJobsMax, "most jobs of one client that have not ended; more are refused")
 }
 
 // roleFlag is the value of a flag.

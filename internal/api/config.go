@@ -11,6 +11,7 @@ import (
 
 	"github.com/mosel-serve/mosel/internal/access"
 	"github.com/mosel-serve/mosel/internal/feedback"
+	"github.com/mosel-serve/mosel/internal/jobs"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/oip"
 )
@@ -54,6 +55,9 @@ type Config struct {
 	FeedbackRole access.Role
 	// Pages are the files of the pages that are served at /; nil: none.
 	Pages fs.FS
+	// Jobs, if not nil, keeps durable jobs. JobsRole may submit, read and cancel them.
+	Jobs     *jobs.Manager
+	JobsRole access.Role
 	// Version is the server's version, for its metadata.
 	Version string
 	// Tracer, if not nil, gets a span for every inference and for each of its stages.
@@ -78,6 +82,7 @@ func DefaultConfig() Config {
 		ReceiveTime:       2 * time.Minute,
 		Tensors:           oip.DefaultLimits(),
 		FeedbackRole:      access.Infer,
+		JobsRole:          access.Infer,
 		Version:           buildVersion(),
 	}
 }

@@ -35,7 +35,7 @@ type route struct {
 
 func (a *API) routes() []route {
 	const get, post = http.MethodGet, http.MethodPost
-	return append(a.pageRoutes(), []route{
+	return append(append(a.pageRoutes(), a.jobRoutes()...), []route{
 		{post, "/v2/models/{model}/infer", a.infer, access.Infer},
 		{post, "/v2/models/{model}/versions/{version}/infer", a.infer, access.Infer},
 		{get, "/v2", a.server, access.Infer},
@@ -61,18 +61,10 @@ func (a *API) routes() []route {
 		{post, "/v2/models/{model}/versions/{version}/feedback", a.takeFeedback, a.cfg.FeedbackRole},
 		{get, "/v2/models/{model}/feedback", a.reportFeedback, access.Admin},
 		{get, "/v2/models/{model}/versions/{version}/feedback", a.reportFeedback, access.Admin},
-		{post, "/v2/models/{model}/jobs", unsupported("durable jobs are"), access.Infer},
 		{post, "/v2/repository/index", a.index, access.Infer},
 		{post, "/v2/repository/models/{model}/load", a.load, access.Admin},
 		{post, "/v2/repository/models/{model}/unload", a.unload, access.Admin},
 	}...)
-}
-
-// unsupported serves a resource that this version does not have yet.
-func unsupported(what string) func(http.ResponseWriter, *http.Request, arguments) error {
-	return func(http.ResponseWriter, *http.Request, arguments) error {
-		return slo.E("", slo.KindUnsupported, "%s not supported by this version of mosel", what)
-	}
 }
 
 // REST returns the handler for everything over HTTP.

@@ -168,8 +168,8 @@ func TestCompressedRequests(t *testing.T) {
 	})
 }
 
-// jobs matches the part in which answers to the same request differ.
-var jobs = regexp.MustCompile(`"job":"j-[a-z2-7]{26}",`)
+// jobParameter matches the part in which answers to the same request differ.
+var jobParameter = regexp.MustCompile(`"job":"j-[a-z2-7]{26}",`)
 
 func TestCompressedAnswers(t *testing.T) {
 	with(t, setup{config: func(c *Config) { c.CompressBytesMin = 100 }}, func(f fixture) {
@@ -191,7 +191,7 @@ func TestCompressedAnswers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, err := io.ReadAll(r); err != nil || !bytes.Equal(jobs.ReplaceAll(got, nil), jobs.ReplaceAll(plain.Body.Bytes(), nil)) {
+			if got, err := io.ReadAll(r); err != nil || !bytes.Equal(jobParameter.ReplaceAll(got, nil), jobParameter.ReplaceAll(plain.Body.Bytes(), nil)) {
 				t.Errorf("%s: %q, %v", encoding, got, err)
 			}
 		}

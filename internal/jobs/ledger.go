@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/slo"
@@ -27,6 +28,7 @@ type ledger struct {
 	items    int                  // of stored chunks
 	answered int
 	failed   int
+	why      string // the first of them failed
 	score    slo.Score
 	ran      map[string]int
 	bytes    int // of the results
@@ -51,6 +53,7 @@ func (l *ledger) store(k int, c *commit) {
 	l.items += items
 	l.answered += c.Answered
 	l.failed += c.Failed
+	l.why = cmp.Or(l.why, c.Why)
 	l.score += c.Score
 	l.bytes += c.Blob.Bytes
 	for name, n := range c.Ran {

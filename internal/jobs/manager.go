@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/slo"
@@ -58,6 +59,7 @@ type Manager struct {
 	runner Runner
 	ctx    context.Context
 	stop   context.CancelFunc
+	begun  atomic.Bool
 	ended  chan struct{}
 
 	mu      sync.Mutex
@@ -82,6 +84,7 @@ func New(cfg Config) *Manager {
 // open the store; further attempts follow unless the context has ended.
 func (m *Manager) Start(ctx context.Context, r Runner) error {
 	m.runner = r
+	m.begun.Store(true)
 	first := make(chan error, 1)
 	go m.run(func(err error) {
 		select {
@@ -166,11 +169,10 @@ func (m *Manager) Ready() error {
 // Close stops all work; the jobs go on in the next process.
 func (m *Manager) Close() {
 	m.stop()
-	<-m.ended
+	if m.begun.Load() {
+		<-m.ended
+	}
 }
-
-// Abandon is Close of a manager that was never started.
-func (m *Manager) Abandon() { m.stop() }
 
 // Submit accepts a job. It is durable when Submit returns. If the client has sent the
 // same idempotency key before, the result is that job, and created is false.

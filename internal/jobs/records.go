@@ -66,8 +66,9 @@ func (b Blob) check(data []byte) error {
 type Result struct {
 	Answered int            `json:"answered"`
 	Failed   int            `json:"failed,omitempty"`
-	Score    slo.Score      `json:"score"` // what the answered items are expected to score together
-	Ran      map[string]int `json:"ran"`   // answered items by variant
+	Why      string         `json:"why,omitempty"` // the first of them failed
+	Score    slo.Score      `json:"score"`         // what the answered items are expected to score together
+	Ran      map[string]int `json:"ran"`           // answered items by variant
 	// Lines has one line of JSON for each item, in their order. It is stored beside the rest.
 	Lines []byte `json:"-"`
 }

@@ -30,8 +30,8 @@ type session struct {
 	mu        sync.Mutex
 	jobs      map[string]*job
 	accepting map[string]string // clients of the ids whose input is being stored
-	keys      sync.Mutex      // held while a job with an idempotency key is accepted
-	full      bool            // a result found no room
+	keys      sync.Mutex        // held while a job with an idempotency key is accepted
+	full      bool              // a result found no room
 }
 
 // job is a job in memory: what the store has, and what runs.

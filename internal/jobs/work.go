@@ -245,13 +245,13 @@ func (r *runner) name(k int) string {
 // complete ends a job all of whose items have a result.
 func (r *runner) complete(ctx context.Context) error {
 	r.j.mu.Lock()
-	expected, answered, failed, floor := r.j.ledger.expected(), r.j.ledger.answered, r.j.ledger.failed, r.j.spec.Floor
+	expected, answered, failed, why, floor := r.j.ledger.expected(), r.j.ledger.answered, r.j.ledger.failed, r.j.ledger.why, r.j.spec.Floor
 	r.j.mu.Unlock()
 	switch {
 	case answered == 0:
-		return r.s.finish(ctx, r.j, StateFailed, fmt.Sprintf("all %d items failed", failed))
+		return r.s.finish(ctx, r.j, StateFailed, fmt.Sprintf("all %d items failed, the first of them because: %s", failed, why))
 	case expected < floor:
-		return r.s.finish(ctx, r.j, StateFailed, fmt.Sprintf("%d items failed, and the others are expected to score %v on average, below %v", failed, expected, floor))
+		return r.s.finish(ctx, r.j, StateFailed, fmt.Sprintf("%d items failed, and the others are expected to score %v on average, below %v; the first failed because: %s", failed, expected, floor, why))
 	}
 	return r.s.finish(ctx, r.j, StateCompleted, "")
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/api"
 	"github.com/mosel-serve/mosel/internal/drift"
 	"github.com/mosel-serve/mosel/internal/engine"
+	"github.com/mosel-serve/mosel/internal/jobs"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/obs"
 	"github.com/mosel-serve/mosel/internal/pending"
@@ -90,6 +91,8 @@ type Config struct {
 	Recent int
 	// Feedback says how answers are kept for labels that come later.
 	Feedback Feedback
+	// Jobs says where durable jobs are kept.
+	Jobs Jobs
 	// ConnectionsMax bounds the connections of REST, and those of gRPC, that are open
 	// at a time; further ones wait. It is lowered if the system allows fewer open files.
 	ConnectionsMax int
@@ -117,7 +120,7 @@ func Default(cores int) Config {
 	return Config{Addr: "127.0.0.1:8000", GRPCAddr: "127.0.0.1:8001", MetricsAddr: "127.0.0.1:8002", WatchEvery: 2 * time.Second,
 		Instances: instances, Threads: threads, BatchTimeMax: engine.BatchTimeMaxDefault,
 		QueueItemsMax: sched.DefaultQueueItemsMax, QueueJobsMax: sched.DefaultQueueJobsMax, QueueBytesMax: queueBytesMax, ConnectionsMax: ConnectionsMax,
-		Feedback: DefaultFeedback(), API: api.DefaultConfig(), Log: slog.New(slog.DiscardHandler)}
+		Feedback: DefaultFeedback(), Jobs: DefaultJobs(), API: api.DefaultConfig(), Log: slog.New(slog.DiscardHandler)}
 }
 
 // queueBytesMax bounds the tensors of all requests in progress. A machine that runs models
@@ -145,6 +148,9 @@ func (c Config) Validate() error {
 	if err := c.Feedback.validate(); err != nil {
 		errs = append(errs, err)
 	}
+	if err := c.Jobs.validate(); err != nil {
+		errs = append(errs, err)
+	}
 	if err := c.API.Validate(); err != nil {
 		errs = append(errs, err)
 	}
@@ -159,6 +165,7 @@ type Server struct {
 	cfg      Config
 	models   *repository.Repository
 	api      *api.API
+	jobs     *jobs.Manager // nil: none
 	registry *prometheus.Registry
 	tls      *tls.Config         // nil: plain text
 	tracing  *sdk.TracerProvider // nil: none
@@ -225,6 +232,8 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	cfg.API.Pages = web.Bundle()
+	s.jobs = cfg.Jobs.manager(cfg.Log)
+	cfg.API.Jobs = s.jobs
 	s.api = api.New(cfg.API, guard, cfg.Log)
 	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
 		s.ballast = make([]byte, ballastBytes)
@@ -412,6 +421,9 @@ func (s *Server) warm(ctx context.Context) error {
 		return err
 	}
 	s.api.Open(e, s.models)
+	if s.jobs != nil {
+		_ = s.jobs.Start(ctx, s.api.JobRunner()) // it logs the error and tries again, and requests are served meanwhile
+	}
 	if s.cfg.WatchEvery > 0 {
 		s.watching.Go(func() { s.models.Watch(s.life, s.cfg.WatchEvery) })
 	}

@@ -51,6 +51,9 @@ func (s *Server) end(ctx, late context.Context) error {
 	s.api.Drain() // Warm may have opened it since
 	var errs []error
 	_ = s.cfg.Work.Do(late, "watching the model directory", s.watching.Wait) // closeRuntime reports a watch that hangs
+	if s.jobs != nil {
+		_ = s.cfg.Work.Do(late, "closing the store of jobs", s.jobs.Close) // closeRuntime reports one that hangs
+	}
 	if e := s.engine.Load(); e != nil {
 		if err := e.Drain(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("requests were still running when the time to drain was over: %w", err))
