@@ -90,7 +90,7 @@ deadline; mosel runs the cheapest choice of input modalities that meets both.
 		return usageError{fmt.Errorf("%w\nSee '%s --help'", err, cmd.CommandPath())}
 	})
 	root.SetVersionTemplate(thisVersion().String() + "\n")
-	root.AddCommand(initCommand(), checkCommand(), profileCommand(), planCommand(), serveCommand(), inferCommand(), replayCommand(), simulateCommand(), demoCommand(), statusCommand(), explainCommand(), feedbackCommand(), tokenCommand(), runtimeCommand(), exampleCommand(), versionCommand(), workerCommand())
+	root.AddCommand(initCommand(), checkCommand(), profileCommand(), planCommand(), serveCommand(), inferCommand(), replayCommand(), simulateCommand(), demoCommand(), statusCommand(), explainCommand(), feedbackCommand(), jobCommand(), tokenCommand(), runtimeCommand(), exampleCommand(), versionCommand(), workerCommand())
 	usageErrors(root)
 	return root
 }
