@@ -22,7 +22,7 @@ ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
 
-.PHONY: help pages pages-check e2e tokenizers openvino build install demo experiments test conformance clients servers examples soak simulate-soak lint vulncheck fuzz bench bench-files bench-stages bench-serve drift generate setup clean
+.PHONY: jobs-crash jobs-overhead help pages pages-check e2e tokenizers openvino build install demo experiments test conformance clients servers examples soak simulate-soak lint vulncheck fuzz bench bench-files bench-stages bench-serve drift generate setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(MAKEFILE_LIST)
@@ -51,6 +51,12 @@ test: setup ## run all tests with the race detector, and the allocation tests wi
 
 soak: ## send valid, invalid and truncated random requests to a real server for SOAK (10s); try SOAK=10m
 	$(GO) test ./internal/server -run 'TestSoak$$' -v -count 1 -soak $(SOAK) -timeout 0
+
+jobs-crash: ## kill a real server KILLS (6) times at random instants while it runs durable jobs, from SEED (1); try KILLS=200
+	KILLS=$(KILLS) SEED=$(SEED) $(GO) test ./cmd/mosel -run 'TestJobsCrash$$' -v -count 1 -timeout 0
+
+jobs-overhead: ## measure durable jobs of OVERHEAD_ITEMS (10000) items beside requests; the machine should be idle
+	OVERHEAD_ITEMS=$(or $(OVERHEAD_ITEMS),10000) $(GO) test ./cmd/mosel -run 'TestJobOverhead$$' -v -count 1 -timeout 0
 
 conformance: setup ## run the protocol's conformance suite against bin/mosel
 	GO=$(GO) conformance/run

@@ -2,7 +2,6 @@ package mosel_test
 
 import (
 	"go/ast"
-	"go/token"
 	"os"
 	"regexp"
 	"slices"
@@ -115,13 +114,13 @@ var rooms = []room{
 	},
 	{
 		dir: "internal/api",
-		imports: []string{"tensor", "oip", "oip/inference", "status", "internal/slo", "internal/stats", "internal/access", "internal/modelpkg", "internal/feedback", "internal/runtime", "internal/obs",
+		imports: []string{"tensor", "oip", "oip/inference", "status", "internal/slo", "internal/stats", "internal/access", "internal/modelpkg", "internal/feedback", "internal/jobs", "internal/runtime", "internal/obs",
 			"internal/engine", "internal/repository", "internal/media"},
 		tests: []string{"internal/runtime/fake", "web"},
 	},
 	{
 		dir: "internal/server",
-		imports: []string{"status", "internal/slo", "internal/pending", "internal/access", "internal/modelpkg", "internal/feedback", "internal/runtime", "internal/runtime/ort", "internal/runtime/remote", "internal/runtime/isolated", "internal/runtime/dispatch", "internal/runtime/sizing", "internal/plan", "internal/sched",
+		imports: []string{"status", "internal/slo", "internal/pending", "internal/access", "internal/modelpkg", "internal/feedback", "internal/jobs", "internal/jobs/jetstream", "internal/runtime", "internal/runtime/ort", "internal/runtime/remote", "internal/runtime/isolated", "internal/runtime/dispatch", "internal/runtime/sizing", "internal/plan", "internal/sched",
 			"internal/obs", "internal/engine", "internal/repository", "internal/api", "internal/drift", "web"},
 		tests: []string{"tensor", "oip", "oip/inference", "client", "client/clientgrpc", "internal/modelpkg/modelpkgtest", "internal/runtime/fake"},
 	},
@@ -411,25 +410,6 @@ func TestClientsOpenNothing(t *testing.T) {
 			}
 		}
 	}
-}
-
-// concurrency names the construct if n starts or talks to another goroutine.
-func concurrency(n ast.Node) string {
-	switch n := n.(type) {
-	case *ast.GoStmt:
-		return "go statement"
-	case *ast.ChanType:
-		return "channel"
-	case *ast.SelectStmt:
-		return "select statement"
-	case *ast.SendStmt:
-		return "send"
-	case *ast.UnaryExpr:
-		if n.Op == token.ARROW {
-			return "receive"
-		}
-	}
-	return ""
 }
 
 // TestSizes checks the bounds on files, functions and parameters. Generated

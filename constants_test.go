@@ -17,7 +17,7 @@ const constantsPage = "docs/constants.md"
 
 // constantRooms are the packages that the page must have; it may have more.
 var constantRooms = []string{"internal/sched", "internal/plan", "internal/engine", "internal/api", "internal/server", "internal/obs",
-	"internal/drift", "internal/repository", "internal/runtime", "internal/runtime/ort"}
+	"internal/drift", "internal/jobs", "internal/repository", "internal/runtime", "internal/runtime/ort"}
 
 // notTuned are constants of the packages on the page that are what they are: facts
 // of a format, a protocol or the language, and marks.
@@ -32,6 +32,7 @@ var notTuned = map[string]bool{
 	"internal/runtime/ort/codeFail":        true, "internal/runtime/ort/codeInvalidArgument": true, "internal/runtime/ort/codeRuntimeException": true,
 	"internal/runtime/remote/slotsMax":     true, // more than any package has
 	"internal/runtime/isolated/socketFile": true, // the number of the first file beside the standard three
+	"internal/jobs/jetstream/streamStoreFailed": true, // a code of NATS
 	"internal/plan/shareError":             true, // rounding
 	"internal/sched/verdicts":              true, // two of them
 	"internal/sched/slackMax":              true,

@@ -42,6 +42,7 @@
 //	internal/runtime     the interface to what runs a graph, its conformance suite, and its implementations: ONNX Runtime, separate processes, other servers, a fake
 //	internal/cascade     finds cascades of two variants and certifies them
 //	internal/feedback    remembers answers, scores labels that come later, keeps what was measured
+//	internal/jobs        durable jobs: accepted when stored, continued after a crash; their store on NATS JetStream
 //	internal/profiler    measures a model's variants and writes a profile
 //	internal/proposal    a first mosel.yaml for a directory of graphs
 //	internal/stats       statistics of durations: quantiles, distributions, milliseconds

@@ -165,3 +165,22 @@ func (f source) localName(pkg string) string {
 	}
 	return ""
 }
+
+// concurrency names the construct if n starts or talks to another goroutine.
+func concurrency(n ast.Node) string {
+	switch n := n.(type) {
+	case *ast.GoStmt:
+		return "go statement"
+	case *ast.ChanType:
+		return "channel"
+	case *ast.SelectStmt:
+		return "select statement"
+	case *ast.SendStmt:
+		return "send"
+	case *ast.UnaryExpr:
+		if n.Op == token.ARROW {
+			return "receive"
+		}
+	}
+	return ""
+}

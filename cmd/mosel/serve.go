@@ -131,11 +131,16 @@ func serveCommand() *cobra.Command {
 	f.Int64Var(&cfg.QueueBytesMax, "queue-bytes", cfg.QueueBytesMax, "most bytes of tensors in the queue; more requests are refused; 0: no bound")
 	f.IntVar(&cfg.ConnectionsMax, "connections", cfg.ConnectionsMax, "most open connections, of REST and of gRPC each; more must wait; lowered if the limit on open files (ulimit -n) is too small")
 	f.IntVar(&cfg.Recent, "explain", obs.RecentDefault, "number of finished requests to remember for 'mosel explain'")
-	addFeedbackFlags(cmd, &cfg)
-	addJobsFlags(cmd, &cfg)
+	addKeepingFlags(cmd, &cfg)
 	f.StringVar(&format, "log-format", format, "format of the log on standard error: text, or json with one object per line")
 	f.BoolVarP(&verbose, "verbose", "v", false, "also log details, such as every failed request")
 	return cmd
+}
+
+// addKeepingFlags adds the flags of what the server keeps for later.
+func addKeepingFlags(cmd *cobra.Command, cfg *server.Config) {
+	addFeedbackFlags(cmd, cfg)
+	addJobsFlags(cmd, cfg)
 }
 
 // addFeedbackFlags adds the flags of labels that come later.
