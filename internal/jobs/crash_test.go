@@ -44,9 +44,13 @@ type access struct {
 	writes  int
 	crashed chan struct{}
 	full    bool
+	down    bool // everything fails
 }
 
 func (a *access) dead() bool {
+	if a.down {
+		return true
+	}
 	select {
 	case <-a.crashed:
 		return true
@@ -197,7 +201,7 @@ type world struct {
 
 func newWorld(t *testing.T, seed uint64) *world {
 	r := rand.New(rand.NewPCG(seed, 1))
-	return &world{t: t, disk: newDisk(), rand: r, model: &model{rand: r, large: seed%20 == 19}, known: map[string]string{}, seen: map[string]string{}}
+	return &world{t: t, disk: newDisk(), rand: r, model: &model{rand: rand.New(rand.NewPCG(seed, 3)), large: seed%20 == 19}, known: map[string]string{}, seen: map[string]string{}}
 }
 
 // process starts a manager on the disk.
@@ -206,6 +210,8 @@ func (w *world) process(trouble float64, crashAt int) (*Manager, *access) {
 	cfg := DefaultConfig()
 	cfg.Log = slog.New(slog.DiscardHandler)
 	cfg.Open = func(context.Context) (Store, error) {
+		a.disk.mu.Lock()
+		defer a.disk.mu.Unlock()
 		if a.dead() {
 			return nil, errCrash
 		}

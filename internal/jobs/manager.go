@@ -63,8 +63,9 @@ type Manager struct {
 	ended  chan struct{}
 
 	mu      sync.Mutex
-	session *session // nil: there is none
-	reason  string   // why there is none
+	starts  map[string]bool // ids of the jobs that this process has begun
+	session *session        // nil: there is none
+	reason  string          // why there is none
 }
 
 // How the store is opened again: at first at once, and then more and more rarely.
@@ -75,7 +76,7 @@ const (
 
 // New returns a manager without a session: calls fail until Start.
 func New(cfg Config) *Manager {
-	m := &Manager{cfg: cfg, ended: make(chan struct{}), reason: "the server is starting"}
+	m := &Manager{cfg: cfg, starts: map[string]bool{}, ended: make(chan struct{}), reason: "the server is starting"}
 	m.ctx, m.stop = context.WithCancel(context.Background())
 	return m
 }
@@ -106,11 +107,13 @@ func (m *Manager) run(opened func(error)) {
 	wait := reopenMin
 	for m.ctx.Err() == nil {
 		s, err := m.open()
-		opened(err)
 		if err == nil {
 			wait = reopenMin
 			m.set(s, "")
+			opened(nil)
 			err = s.serve()
+		} else {
+			opened(err)
 		}
 		if m.ctx.Err() != nil {
 			return
@@ -131,7 +134,7 @@ func (m *Manager) open() (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := load(m.ctx, m.cfg, store, m.runner)
+	s, err := load(m.ctx, m, store)
 	if err != nil {
 		store.Close()
 	}
@@ -142,6 +145,23 @@ func (m *Manager) set(s *session, reason string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.session, m.reason = s, reason
+}
+
+// begins reports whether this process begins a job for the first time. Sessions that
+// follow errors of the store are no new attempt.
+func (m *Manager) begins(id string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	first := !m.starts[id]
+	m.starts[id] = true
+	return first
+}
+
+// ends forgets that a job was begun.
+func (m *Manager) ends(id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.starts, id)
 }
 
 // current is the session, or an error of kind unavailable.

@@ -22,6 +22,7 @@ type session struct {
 	cfg    Config
 	store  Store
 	runner Runner
+	m      *Manager
 	ctx    context.Context // ends with the session
 	end    context.CancelCauseFunc
 	wake   chan struct{} // the scheduler looks again
@@ -60,8 +61,8 @@ const opTime = 10 * time.Second
 const tidyEvery = time.Minute
 
 // load reads the state of a store and deletes what has no effect.
-func load(ctx context.Context, cfg Config, store Store, r Runner) (*session, error) {
-	s := &session{cfg: cfg, store: store, runner: r, wake: make(chan struct{}, 1), jobs: map[string]*job{}, accepting: map[string]string{}}
+func load(ctx context.Context, m *Manager, store Store) (*session, error) {
+	s := &session{cfg: m.cfg, store: store, runner: m.runner, m: m, wake: make(chan struct{}, 1), jobs: map[string]*job{}, accepting: map[string]string{}}
 	ids, err := store.List(ctx, "spec")
 	if err != nil {
 		return nil, err

@@ -81,6 +81,9 @@ func (r *runner) begin(ctx context.Context) error {
 	}
 	j.began, j.before = now, j.ledger.items
 	j.mu.Unlock()
+	if !r.s.m.begins(j.spec.ID) {
+		return nil
+	}
 	if fruitless >= startsMax {
 		return r.s.finish(ctx, j, StateFailed, fmt.Sprintf("the server was started %d times while this job ran, without any result in between", fruitless))
 	}
@@ -318,6 +321,7 @@ func (s *session) finish(ctx context.Context, j *job, state, reason string) erro
 	}
 	j.tell()
 	j.mu.Unlock()
+	s.m.ends(j.spec.ID)
 	s.cfg.Log.Info("job ended", "job", j.spec.ID, "model", j.spec.Model, "state", over.State, "reason", over.Reason, "items", j.spec.Items, "answered", over.Answered)
 	for _, kind := range []string{"in.", "run."} {
 		if err := s.store.Delete(opCtx, kind+j.spec.ID); err != nil {
