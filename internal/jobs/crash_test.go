@@ -19,7 +19,7 @@ import (
 	"github.com/mosel-serve/mosel/oip"
 )
 
-var seeds = flag.Int("seeds", 60, "number of seeds of TestCrashes")
+var seeds = flag.Int("seeds", 20, "number of seeds of TestCrashes")
 
 // disk is a store in memory that outlives processes.
 type disk struct {
@@ -72,8 +72,15 @@ func (a *access) write(do func() error) error {
 		close(a.crashed)
 	}
 	if crash || a.rand.Float64() < a.trouble {
-		if a.rand.IntN(2) == 0 {
+		switch a.rand.IntN(3) {
+		case 0:
 			_ = do()
+		case 1: // it arrives later, perhaps when a later session or process is at work
+			time.AfterFunc(time.Duration(a.rand.IntN(2000))*time.Millisecond, func() {
+				a.disk.mu.Lock()
+				defer a.disk.mu.Unlock()
+				_ = do()
+			})
 		}
 		return errCrash
 	}
@@ -165,7 +172,7 @@ func (w modelWork) Run(ctx context.Context, c Chunk) (Result, error) {
 	w.mu.Lock()
 	w.runs++
 	run, took := w.runs, time.Duration(w.rand.IntN(1000))*time.Millisecond
-	gain := slo.Accuracy(w.rand.IntN(40_000))
+	gain := slo.Accuracy(w.rand.IntN(40_000) * w.rand.IntN(2))
 	w.floor = append(w.floor, c.Floor)
 	w.mu.Unlock()
 	select {
@@ -313,16 +320,38 @@ func crashes(t *testing.T, seed uint64) {
 		if job.State != StateCompleted || job.Done != testItems || job.ExpectedAccuracy < job.MinAccuracy {
 			t.Errorf("%s: %+v", key, job)
 		}
+		if stored := w.stored(id); stored.Float() != job.ExpectedAccuracy {
+			t.Errorf("%s: the stored chunks are expected to score %v, the job says %v", key, stored, job.ExpectedAccuracy)
+		}
 		for i := range testItems {
 			if _, ok := w.seen[fmt.Sprintf("%s/%d", id, i)]; !ok {
 				t.Errorf("%s: item %d has no result", key, i)
 			}
 		}
 	}
-	synctest.Wait()
+	time.Sleep(2 * tidyEvery)
+	w.disk.mu.Lock()
+	defer w.disk.mu.Unlock()
 	for key := range w.disk.values {
 		if kind := word(key, 0); kind == "in" || kind == "run" {
 			t.Errorf("%s is left", key)
 		}
 	}
+}
+
+// stored is what the chunks of a job that are on the disk are expected to score.
+func (w *world) stored(id string) slo.Accuracy {
+	w.disk.mu.Lock()
+	defer w.disk.mu.Unlock()
+	var score slo.Score
+	for key, value := range w.disk.values {
+		if strings.HasPrefix(key, "res."+id+".") {
+			c, _, err := decodeCommit(value)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			score += c.Score
+		}
+	}
+	return score.Mean(testItems)
 }

@@ -11,6 +11,7 @@
 // function of the set of its keys, and a crash between any two writes leaves a state
 // from which the job goes on:
 //
+//  0. key.HASH     the id that belongs to an idempotency key of a client, if there is one
 //  1. in.ID.N      the pieces of the input
 //  2. spec.ID      the job is accepted; only now the client gets its answer
 //  3. run.ID.N     a process begins or continues the job for the N-th time
@@ -18,8 +19,8 @@
 //  5. res.ID.K     chunk K has its result; the first one that is created counts, in every later process too
 //  6. end.ID       the job has ended: completed, failed, cancelled or late; the first one counts
 //
-// What a crash leaves behind without effect is deleted when the store is opened: pieces
-// of inputs without spec, and of ended jobs. A job is deleted by deleting its spec
+// What a crash leaves behind without effect is deleted when the store is opened, and
+// each minute: pieces of inputs without spec, and of ended jobs; keys without job. A job is deleted by deleting its spec
 // first. Results are read only from the store, so nobody sees a value that a crash could
 // replace.
 //

@@ -315,7 +315,7 @@ func TestLedger(t *testing.T) {
 				c, running = running[0], running[1:]
 				failed := max(0, r.IntN(3*c.Items)-2*c.Items)
 				n := c.Items - failed
-				done := &commit{Result: Result{Answered: n, Failed: failed, Score: c.Floor.Times(n) + slo.Score(r.IntN(1+int(slo.AccuracyUnit-c.Floor)))*slo.Score(n)}}
+				done := &commit{Result: Result{Answered: n, Failed: failed, Score: c.Floor.Times(n) + slo.Score(r.IntN(1+int(slo.AccuracyUnit-c.Floor))*r.IntN(2))*slo.Score(n)}}
 				l.store(c.Index, done)
 				stored[c.Index] = done
 			case 4: // a crash

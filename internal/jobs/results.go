@@ -203,7 +203,10 @@ func (s *session) tidy(now time.Time) error {
 	}
 	ctx, cancel := s.op()
 	defer cancel()
-	return s.sweep(ctx)
+	if err := s.sweep(ctx); err != nil {
+		return err
+	}
+	return s.sweepKeys(ctx)
 }
 
 // forget deletes a job, its spec first: from then on it does not exist.

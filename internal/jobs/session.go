@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -173,6 +175,29 @@ func (s *session) sweep(ctx context.Context) error {
 	return nil
 }
 
+// sweepKeys deletes idempotency keys of jobs that do not exist.
+func (s *session) sweepKeys(ctx context.Context) error {
+	keys, err := s.store.List(ctx, "key")
+	if err != nil {
+		return err
+	}
+	s.keys.Lock() // no key is claimed meanwhile
+	defer s.keys.Unlock()
+	for _, key := range keys {
+		id, err := s.store.Get(ctx, key)
+		if errors.Is(err, ErrNotFound) || err == nil && s.job(string(id)) != nil {
+			continue
+		}
+		if err == nil {
+			err = s.store.Delete(ctx, key)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // fail ends the session after an error of the store.
 func (s *session) fail(err error) { s.end(err) }
 
@@ -296,6 +321,12 @@ func (s *session) submit(ctx context.Context, spec Spec, input []byte) (j *job, 
 		}
 	}
 	spec.ID = "job-" + strings.ToLower(rand.Text())
+	if spec.Key != "" {
+		if err := s.claim(ctx, &spec); err != nil {
+			s.fail(err)
+			return nil, false, err
+		}
+	}
 	if err := s.admit(&spec); err != nil {
 		return nil, false, err
 	}
@@ -310,15 +341,11 @@ func (s *session) submit(ctx context.Context, spec Spec, input []byte) (j *job, 
 	opCtx, cancel := s.op()
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
-	value, err := json.Marshal(&spec)
-	if err == nil {
-		_, err = putPieces(opCtx, s.store, "in."+spec.ID, input)
-	}
-	if err == nil {
-		err = put(opCtx, s.store, "spec."+spec.ID, value)
-	}
+	err = s.accept(opCtx, &spec, input)
 	switch {
 	case err == nil:
+	case errors.Is(err, ErrExists):
+		return nil, false, slo.E("", slo.KindInvalid, "the idempotency key %.80q was used for other inputs", spec.Key)
 	case errors.Is(err, ErrFull), ctx.Err() != nil && s.ctx.Err() == nil:
 		return nil, false, errors.Join(err, s.forget(spec.ID))
 	default:
@@ -331,6 +358,48 @@ func (s *session) submit(ctx context.Context, spec Spec, input []byte) (j *job, 
 	s.mu.Unlock()
 	s.look()
 	return j, true, nil
+}
+
+// claim gives a job with an idempotency key the id that belongs to the key, for ever: an
+// earlier submission, whose answer was lost, may still reach the store.
+func (s *session) claim(ctx context.Context, spec *Spec) error {
+	ctx, cancel := context.WithTimeout(ctx, opTime)
+	defer cancel()
+	sum := sha256.Sum256([]byte(spec.Client + "\x00" + spec.Key))
+	key := "key." + hex.EncodeToString(sum[:])
+	err := s.store.Create(ctx, key, []byte(spec.ID))
+	if errors.Is(err, ErrExists) {
+		var id []byte
+		if id, err = s.store.Get(ctx, key); err == nil {
+			spec.ID = string(id)
+		}
+	}
+	return err
+}
+
+// accept stores a job, its spec last. If an earlier submission with its key has stored
+// the spec meanwhile, spec becomes that.
+func (s *session) accept(ctx context.Context, spec *Spec, input []byte) error {
+	if _, err := putPieces(ctx, s.store, "in."+spec.ID, input); err != nil {
+		return err
+	}
+	value, err := json.Marshal(spec)
+	if err != nil {
+		return err
+	}
+	err = put(ctx, s.store, "spec."+spec.ID, value)
+	if !errors.Is(err, ErrExists) {
+		return err
+	}
+	there := new(Spec)
+	if err := getJSON(ctx, s.store, "spec."+spec.ID, there); err != nil {
+		return err
+	}
+	if there.Input != spec.Input || there.Model != spec.Model {
+		return ErrExists
+	}
+	*spec = *there
+	return nil
 }
 
 // again finds the job that was accepted with this key of this client.
