@@ -65,7 +65,7 @@ func Open(ctx context.Context, cfg Config) (jobs.Store, error) {
 }
 
 func (s *store) open(ctx context.Context, cfg Config) (err error) {
-	options := []nats.Option{nats.Name("mosel"), nats.Timeout(connectTime), nats.MaxReconnects(-1), nats.RetryOnFailedConnect(false)}
+	options := []nats.Option{nats.Name("mosel"), nats.Timeout(connectTime), nats.NoReconnect()} // package jobs opens the store again
 	url := cfg.URL
 	if url == "" {
 		if err := s.start(cfg.Dir); err != nil {
