@@ -100,7 +100,7 @@ func TestFailuresThatPass(t *testing.T) {
 
 // TestCancel checks that a cancelled job stops, and stays so.
 func TestCancel(t *testing.T) {
-	inWorld(t, func(w *world, m *Manager, a *access) {
+	inWorld(t, func(w *world, m *Manager, _ *access) {
 		t := w.t
 		job := submitted(t, m, testSpec(""))
 		time.Sleep(500 * time.Millisecond)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -55,10 +56,7 @@ func (j *job) status(now time.Time) oip.Job {
 	job.Done, job.Failed = over.Answered+over.Failed, over.Failed
 	job.ExpectedAccuracy = over.Score.Mean(over.Answered).Float()
 	if len(over.Ran) > 0 {
-		job.Ran = make(map[string]int, len(over.Ran))
-		for name, n := range over.Ran {
-			job.Ran[name] = n
-		}
+		job.Ran = maps.Clone(over.Ran)
 	}
 	return job
 }

@@ -380,7 +380,7 @@ func (s *session) claim(ctx context.Context, spec *Spec) error {
 // accept stores a job, its spec last. If an earlier submission with its key has stored
 // the spec meanwhile, spec becomes that.
 func (s *session) accept(ctx context.Context, spec *Spec, input []byte) error {
-	if _, err := putPieces(ctx, s.store, "in."+spec.ID, input); err != nil {
+	if err := putPieces(ctx, s.store, "in."+spec.ID, input); err != nil {
 		return err
 	}
 	value, err := json.Marshal(spec)

@@ -47,16 +47,16 @@ func put(ctx context.Context, s Store, key string, value []byte) error {
 	return err
 }
 
-// putPieces stores data under keys prefix.0, prefix.1 and so on, and returns how many.
-func putPieces(ctx context.Context, s Store, prefix string, data []byte) (n int, err error) {
-	for ; len(data) > 0; n++ {
+// putPieces stores data under keys prefix.0, prefix.1 and so on.
+func putPieces(ctx context.Context, s Store, prefix string, data []byte) error {
+	for n := 0; len(data) > 0; n++ {
 		piece := data[:min(len(data), ValueBytesMax)]
 		if err := put(ctx, s, fmt.Sprintf("%s.%d", prefix, n), piece); err != nil {
-			return n, err
+			return err
 		}
 		data = data[len(piece):]
 	}
-	return n, nil
+	return nil
 }
 
 // getPieces reads what putPieces stored, of this size and sum.

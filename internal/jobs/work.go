@@ -198,10 +198,10 @@ func (r *runner) took(ctx context.Context, o outcome) error {
 		j.mu.Lock()
 		j.ledger.release(o.chunk.Index)
 		j.mu.Unlock()
-		if ctx.Err() != nil {
-			return nil
+		if stopped := ctx.Err() != nil; !stopped {
+			return r.failed(ctx, o.chunk.Index, o.err)
 		}
-		return r.failed(ctx, o.chunk.Index, o.err)
+		return nil
 	}
 	r.waits = 0
 	j.mu.Lock()
@@ -267,7 +267,7 @@ func (s *session) commit(id string, k int, result Result) (*commit, error) {
 	value := c.encode(lines)
 	if len(value) > ValueBytesMax {
 		c.Parts = fmt.Sprintf("out.%s.%d.%s", id, k, strings.ToLower(rand.Text()))
-		if _, err := putPieces(ctx, s.store, c.Parts, lines); err != nil {
+		if err := putPieces(ctx, s.store, c.Parts, lines); err != nil {
 			return nil, err
 		}
 		value = c.encode(nil)
