@@ -30,13 +30,13 @@ var notTuned = map[string]bool{
 	"internal/engine/retired":              true, // larger than any number of users
 	"internal/repository/writableByOthers": true,
 	"internal/runtime/ort/codeFail":        true, "internal/runtime/ort/codeInvalidArgument": true, "internal/runtime/ort/codeRuntimeException": true,
-	"internal/runtime/remote/slotsMax":     true, // more than any package has
-	"internal/runtime/isolated/socketFile": true, // the number of the first file beside the standard three
+	"internal/runtime/remote/slotsMax":          true, // more than any package has
+	"internal/runtime/isolated/socketFile":      true, // the number of the first file beside the standard three
 	"internal/jobs/jetstream/streamStoreFailed": true, // a code of NATS
-	"internal/plan/shareError":             true, // rounding
-	"internal/sched/verdicts":              true, // two of them
-	"internal/sched/slackMax":              true,
-	"oip/StatusClientClosed":               true, "oip/exponentMax": true, "oip/formUnset": true, "oip/lastDigit": true, "oip/mantissaMax": true, "oip/shownMax": true,
+	"internal/plan/shareError":                  true, // rounding
+	"internal/sched/verdicts":                   true, // two of them
+	"internal/sched/slackMax":                   true,
+	"oip/StatusClientClosed":                    true, "oip/exponentMax": true, "oip/formUnset": true, "oip/lastDigit": true, "oip/mantissaMax": true, "oip/shownMax": true,
 }
 
 var (

@@ -198,10 +198,12 @@ func (r *runner) took(ctx context.Context, o outcome) error {
 		j.mu.Lock()
 		j.ledger.release(o.chunk.Index)
 		j.mu.Unlock()
-		if stopped := ctx.Err() != nil; !stopped {
+		select {
+		case <-ctx.Done():
+			return nil
+		default:
 			return r.failed(ctx, o.chunk.Index, o.err)
 		}
-		return nil
 	}
 	r.waits = 0
 	j.mu.Lock()
