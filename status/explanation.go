@@ -63,15 +63,28 @@ type Cascade struct {
 	ProfiledShare float64 `json:"profiled_share"` // of items that go on
 	Items         int     `json:"items"`          // that ran on its first variant
 	WentOn        int     `json:"went_on"`
+	// Ways are the variants that a gate chooses from, its own first; nil: it is no gate,
+	// but a cascade of two variants with a threshold.
+	Ways []Way `json:"ways,omitempty"`
 	// Judged are the first of these items.
 	Judged []Judged `json:"judged"`
 }
 
 // Judged is what a gate decided on an item.
 type Judged struct {
-	Item       int     `json:"item"`
+	Item int `json:"item"`
+	// Confidence is that of the first answer; of a gate, its estimate of what the chosen
+	// variant scores.
 	Confidence float64 `json:"confidence"`
 	WentOn     bool    `json:"went_on"`
+	To         string  `json:"to,omitempty"` // of a gate: the variant that it chose, if the item went on
+}
+
+// Way is a variant that a gate chooses from.
+type Way struct {
+	Variant       string  `json:"variant"`
+	ProfiledShare float64 `json:"profiled_share"`
+	Items         int     `json:"items"` // of the job, that it was chosen for
 }
 
 // Requests are the requests with one client id. Several clients may use the same id,

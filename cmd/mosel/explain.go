@@ -247,6 +247,10 @@ const judgedShown = 12
 
 // cascade shows which items stopped on a cascade and which went on.
 func (p *page) cascade(c status.Cascade) {
+	if c.Ways != nil {
+		p.gate(c)
+		return
+	}
 	p.listed(p.heading("cascade")+" ", ", ", p.styled(cyan, c.Name), fmt.Sprintf("%d of %s went on", c.WentOn, counted(c.Items, "item")),
 		fmt.Sprintf("%.1f %% do in the profile", 100*c.ProfiledShare))
 	var told []string
@@ -256,6 +260,29 @@ func (p *page) cascade(c status.Cascade) {
 		} else {
 			told = append(told, fmt.Sprintf("item %d stopped: confidence %.4g, not below %.4g", j.Item, j.Confidence, c.Threshold))
 		}
+	}
+	if left := c.Items - len(told); left > 0 && told != nil {
+		told = append(told, counted(left, "more item"))
+	}
+	for _, line := range told {
+		p.wrapped(17, dim, line)
+	}
+}
+
+// gate shows which variants a gate chose.
+func (p *page) gate(c status.Cascade) {
+	ways := make([]string, 0, len(c.Ways)+1)
+	for _, w := range c.Ways {
+		ways = append(ways, fmt.Sprintf("%s %d of %s (%.1f %% in the profile)", w.Variant, w.Items, counted(c.Items, "item"), 100*w.ProfiledShare))
+	}
+	p.listed(p.heading("gate")+" ", ", ", append([]string{p.styled(cyan, c.Name)}, ways...)...)
+	var told []string
+	for _, j := range c.Judged[:min(len(c.Judged), judgedShown)] {
+		to := j.To
+		if !j.WentOn {
+			to = c.Ways[0].Variant
+		}
+		told = append(told, fmt.Sprintf("item %d: %s, expected to score %.4g", j.Item, to, j.Confidence))
 	}
 	if left := c.Items - len(told); left > 0 && told != nil {
 		told = append(told, counted(left, "more item"))

@@ -314,6 +314,9 @@ func (p planning) measured() map[int]modelpkg.AccuracyMean {
 	for i, at := 0, len(p.planner.Variants()); i < len(cascades); i++ {
 		accuracies[at+i] = cascades[i].Point.Accuracy
 	}
+	for i, g := range plan.GatesOf(p.model, p.profile) {
+		accuracies[len(p.planner.Variants())+len(cascades)+i] = g.Point.Accuracy
+	}
 	return accuracies
 }
 

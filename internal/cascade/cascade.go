@@ -1,7 +1,8 @@
 // Package cascade finds cascades of two variants and certifies them. A cascade runs an
 // item on a cheap variant; if the answer's confidence is below a threshold, it runs the
 // item on a more expensive one. A cascade with a threshold is a point: an accuracy and a
-// cost, as a variant has. The samples of the labelled set are divided once: a pilot
+// cost, as a variant has. So is a gate at a price, which sends each item to the variant
+// that it expects to be worth most (gates.go). The samples of the labelled set are divided once: a pilot
 // chooses which points are worth offering, and the rest, on which nothing was chosen,
 // measures and certifies them.
 //
@@ -38,6 +39,8 @@ type Options struct {
 	Routes func(first, then int) (point, once int)
 	// RoutesMax bounds the routes of all points together.
 	RoutesMax int
+	// Gates choose a variant for each item.
+	Gates []Gate
 }
 
 const (
@@ -73,7 +76,7 @@ type point struct {
 // variants and points share one probability of a miss, and what the search would have
 // found must not change how it is divided.
 func Find(o Options) *modelpkg.Cascades {
-	if !Searchable(o.Variants) {
+	if !Searchable(o.Variants, o.Gates != nil) {
 		return nil
 	}
 	pilot, rest := divide(len(o.Variants[0].Scores))
@@ -83,18 +86,22 @@ func Find(o Options) *modelpkg.Cascades {
 			points = append(points, point{pair.first, pair.then, t})
 		}
 	}
-	c := &modelpkg.Cascades{Pilot: len(pilot), Tested: len(points)}
+	gates := o.gatePoints(pilot)
+	c := &modelpkg.Cascades{Pilot: len(pilot), Tested: len(points) + len(gates)}
 	for _, pt := range points {
-		c.Points = append(c.Points, o.measure(pt, rest, len(points)))
+		c.Points = append(c.Points, o.measure(pt, rest, c.Tested))
+	}
+	for _, pt := range gates {
+		c.Gates = append(c.Gates, o.measureGate(pt, rest, c.Tested))
 	}
 	o.prune(c)
 	return c
 }
 
 // Searchable reports whether Find searches for cascades: whether its result is not nil.
-func Searchable(variants []Variant) bool {
-	return len(variants) > 1 && len(variants[0].Scores) >= SamplesMin &&
-		slices.ContainsFunc(variants, func(v Variant) bool { return v.Confidence != nil })
+func Searchable(variants []Variant, gates bool) bool {
+	return len(variants) > 1 && len(variants[0].Scores) >= SamplesMin && (gates ||
+		slices.ContainsFunc(variants, func(v Variant) bool { return v.Confidence != nil }))
 }
 
 // divide divides n samples into a pilot and the rest, in an order that is drawn once and

@@ -151,6 +151,13 @@ func (o *Options) planes(c *modelpkg.Cascades) []plane {
 			}
 			list[level].points = append(list[level].points, spot{o.Variants[first].Cost + p.Share()*after, accuracy})
 		}
+		for i := range c.Gates {
+			accuracy := c.Gates[i].Planned().Float()
+			if level > 0 {
+				accuracy = c.LowOf(&c.Gates[i])[level-1].Float()
+			}
+			list[level].points = append(list[level].points, spot{o.costOf(&c.Gates[i]), accuracy})
+		}
 	}
 	return list
 }
@@ -178,7 +185,7 @@ func worth(planes []plane, kept []int, point int) (most float64) {
 // or the points take too many routes. Points that are nearly mixes of others make
 // planning slow.
 func (o *Options) prune(c *modelpkg.Cascades) {
-	planes, kept := o.planes(c), all(len(c.Points))
+	planes, kept := o.planes(c), all(len(c.Points)+len(c.Gates)) // cascades first
 	kept = slices.DeleteFunc(kept, func(i int) bool { return worth(planes, nil, i) <= 0 })
 	for len(kept) > 0 {
 		at, least := 0, math.Inf(1)
@@ -192,10 +199,14 @@ func (o *Options) prune(c *modelpkg.Cascades) {
 		}
 		kept = slices.Delete(kept, at, at+1)
 	}
-	points := c.Points
-	c.Points = nil
+	points, gates := c.Points, c.Gates
+	c.Points, c.Gates = nil, nil
 	for _, i := range kept {
-		c.Points = append(c.Points, points[i])
+		if i < len(points) {
+			c.Points = append(c.Points, points[i])
+		} else {
+			c.Gates = append(c.Gates, gates[i-len(points)])
+		}
 	}
 }
 
@@ -203,6 +214,10 @@ func (o *Options) prune(c *modelpkg.Cascades) {
 func (o *Options) routes(c *modelpkg.Cascades, kept []int) (sum int) {
 	begun := map[[2]int]bool{}
 	for _, i := range kept {
+		if i >= len(c.Points) { // a gate's
+			sum++
+			continue
+		}
 		pair := [2]int{o.index(c.Points[i].First), o.index(c.Points[i].Then)}
 		point, once := 1, 0
 		if o.Routes != nil {

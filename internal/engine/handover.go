@@ -176,10 +176,10 @@ func (w *worker) judge(b *running, results []itemResult) {
 		for range p.Count {
 			r := results[i]
 			answered := (b.faulty == nil || b.faulty[i] == nil) && r.ran != nil && r.err == nil && (r.faults == nil || r.faults[r.row] == nil)
-			if answered && gate.decide != nil {
-				confidence, on := w.asks(gate, r)
-				if b.confidence[i] = confidence; on {
-					b.verdicts[i], b.fresh[i] = sched.Next(gate.next), r.rowsOf(gate.keep)
+			if answered && (gate.decide != nil || gate.choose != nil) {
+				confidence, next := w.asks(gate, r)
+				if b.confidence[i] = confidence; next >= 0 {
+					b.verdicts[i], b.fresh[i] = sched.Next(next), r.rowsOf(gate.keep)
 				}
 			}
 			i++
@@ -187,9 +187,9 @@ func (w *worker) judge(b *running, results []itemResult) {
 	}
 }
 
-// asks has a gate decide about an item. If the gate panics, the item has no answer; the
-// others have.
-func (w *worker) asks(gate coreGate, r itemResult) (confidence float64, on bool) {
+// asks has a gate decide about an item. It returns the core's route that the item goes on
+// with, -1 if it is answered. If the gate panics, the item has no answer; the others have.
+func (w *worker) asks(gate coreGate, r itemResult) (confidence float64, next int) {
 	defer func() {
 		if p := recover(); p != nil {
 			w.log.Error("a gate panicked", "panic", p, "stack", string(debug.Stack()))
@@ -197,10 +197,21 @@ func (w *worker) asks(gate coreGate, r itemResult) (confidence float64, on bool)
 				r.faults = make([]error, r.outputs[0].Rows())
 			}
 			r.faults[r.row] = slo.E("", slo.KindInternal, "the gate that decides whether the item goes on panicked: %v", p)
-			confidence, on = math.NaN(), false
+			confidence, next = math.NaN(), -1
 		}
 	}()
-	return gate.decide(r.outputs, r.row)
+	if gate.choose != nil {
+		confidence, way := gate.choose(r.outputs, r.row)
+		if way < 0 {
+			return confidence, -1
+		}
+		return confidence, gate.ways[way]
+	}
+	confidence, on := gate.decide(r.outputs, r.row)
+	if !on {
+		return confidence, -1
+	}
+	return confidence, gate.next
 }
 
 // goOn reports whether one of the items from first on goes on.

@@ -47,8 +47,11 @@ func newParity(t *testing.T, policy plan.Policy, seed uint64, gates bool) parity
 		if p.far && i == 0 {
 			served.Model.Variants[1].Remote = &modelpkg.Remote{Server: "grpc://far", Slots: p.slots}
 		}
-		if gates {
+		switch {
+		case gates && i == 0:
 			served = withGate(served)
+		case gates: // which chooses
+			served = withChoice(served)
 		}
 		served.Model.Name, served.Profile.Model = name, name
 		p.served = append(p.served, served)
@@ -150,10 +153,17 @@ func (p parity) simulated(t *testing.T, arrivals []sim.Arrival) []string {
 	if p.far {
 		cfg.Instances = append(cfg.Instances, sim.Instance{Class: 1, Slots: p.slots})
 		cfg.Core.Models[0].Classes = []sched.Residence{{Variants: 1}, {Variants: 2}}
-		cfg.Core.Models[1].Classes = []sched.Residence{{Variants: 3}}
+		cfg.Core.Models[1].Classes = []sched.Residence{{Variants: 1<<len(p.served[1].Model.Variants) - 1}}
 	}
 	cfg.Gate = func(d sched.Dispatch, route int, job sched.JobID, item int) sched.Verdict {
-		row := fake.Row(p.served[d.Model].Model, 0, d.Variant, parityItem(job, item))
+		m := p.served[d.Model].Model
+		if m.Gates != nil {
+			if to := chosen(m, parityItem(job, item)); to != m.Gates[0].Variant {
+				return sched.Next(to)
+			}
+			return sched.Accept
+		}
+		row := fake.Row(m, 0, d.Variant, parityItem(job, item))
 		if goesOn(row) {
 			return sched.Next(cfg.Core.Models[d.Model].Planner.Routes()[route].Next[0].Route)
 		}

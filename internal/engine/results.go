@@ -61,6 +61,7 @@ func (b *running) compute(w *worker, decoder *media.Decoder) {
 		}
 	}
 	w.judge(b, items)
+	b.dropEstimates(items)
 	defer func() { b.whole = ran{} }()
 	b.results = slices.Grow(b.results[:0], len(b.dispatch.Parts))[:len(b.dispatch.Parts)]
 	clear(b.results)
@@ -77,6 +78,18 @@ func (b *running) compute(w *worker, decoder *media.Decoder) {
 	}
 	if b.err == nil && failed == len(b.results) {
 		b.err = b.results[0].err
+	}
+}
+
+// dropEstimates drops a gate's estimates, which are no output of the model.
+func (b *running) dropEstimates(results []itemResult) {
+	if b.served.Model.GateOf(b.core.variant) == nil {
+		return
+	}
+	for _, r := range results {
+		if r.ran != nil && r.outputs != nil {
+			r.outputs = r.outputs[:len(b.served.Model.Outputs)]
+		}
 	}
 }
 
@@ -251,7 +264,7 @@ func (w *worker) execute(b *running, group []int, run *ran) {
 		run.outputs, run.err = b.runs.Run(b.ctx, b.core.variant, items)
 	}
 	if run.err == nil {
-		run.err = checkOutputs(run.outputs, len(b.served.Model.Outputs), len(items))
+		run.err = checkOutputs(run.outputs, len(b.served.Model.OutputsOf(b.core.variant)), len(items))
 	}
 	if run.err != nil {
 		if b.ctx.Err() == nil { // otherwise nobody waits for it

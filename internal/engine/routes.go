@@ -13,17 +13,20 @@ import (
 // gate decides whether the item goes on or is answered with the step's outputs.
 type Route struct {
 	Name     string
-	Steps    []Step       // two or more
+	Steps    []Step       // two or more, or one that chooses
 	Accuracy slo.Accuracy // expected of an item that takes the route
 	Low      slo.Bounds   // of Accuracy; zeros: none are known
 	// Threshold is that of the first gate, for people; 0: it has none.
 	Threshold float64
 }
 
-// Step is a step of a route. The last one has only a variant.
+// Step is a step of a route. The last one has only a variant, or chooses one of several
+// variants for each item.
 type Step struct {
 	Variant int // of the model
 	Gate    Gate
+	Choose  Choose
+	Ways    []Way        // that Choose chooses from; nil: it chooses nothing
 	Share   float64      // of the items that reach the gate: those that go on
 	Loss    slo.Accuracy // of an item that should go on but is answered here, because there is no time
 }
@@ -32,6 +35,18 @@ type Step struct {
 // The confidence is that of the item's answer, for people; NaN if it has none. Gates are
 // called by several goroutines at the same time.
 type Gate func(outputs []tensor.Tensor, row int) (confidence float64, on bool)
+
+// Choose returns which of a step's ways an item takes, from the outputs of a run; -1: the
+// item is answered. The confidence is the estimate that decided, for people. It is
+// called by several goroutines at the same time.
+type Choose func(outputs []tensor.Tensor, row int) (confidence float64, way int)
+
+// Way is a variant that a step may send items to, as their last one.
+type Way struct {
+	Variant int          // of the model
+	Share   float64      // of the items that reach the step: those that take this way
+	Loss    slo.Accuracy // of an item that should take this way but is answered before, because there is no time
+}
 
 // Below is a gate on confidence: items go on if that of their answer, as the model's
 // metric defines it, is below a threshold.
@@ -42,13 +57,33 @@ func Below(m *modelpkg.Model, threshold float64) Gate {
 	}
 }
 
-// CascadesOf returns the cascades of a profile as routes.
+// CascadesOf returns the cascades and the gates of a profile as routes.
 func CascadesOf(m *modelpkg.Model, p *modelpkg.Profile) (routes []Route) {
 	for _, c := range plan.CascadesOf(m, p) {
 		routes = append(routes, Route{Name: c.Name, Accuracy: c.Accuracy, Low: c.Low, Threshold: c.Point.Threshold, Steps: []Step{
 			{Variant: c.First, Gate: Below(m, c.Point.Threshold), Share: c.Point.Share(), Loss: c.Loss}, {Variant: c.Then}}})
 	}
+	for _, g := range plan.GatesOf(m, p) {
+		step := Step{Variant: g.Variant, Choose: chooser(m, g)}
+		for _, w := range g.Ways {
+			step.Ways = append(step.Ways, Way{Variant: w.Variant, Share: w.Share, Loss: w.Loss})
+		}
+		routes = append(routes, Route{Name: g.Name, Accuracy: g.Accuracy, Low: g.Low, Steps: []Step{step}})
+	}
 	return routes
+}
+
+// chooser chooses by the estimates of a gate, which follow the model's outputs.
+func chooser(m *modelpkg.Model, g plan.Gate) Choose {
+	at, penalties, ways := len(m.Outputs), g.Point.Penalties(), make([]int, len(g.Point.Ways))
+	for i, v := range g.Choices {
+		ways[i] = slices.IndexFunc(g.Ways, func(w plan.Way) bool { return w.Variant == v })
+	}
+	return func(outputs []tensor.Tensor, row int) (float64, int) {
+		estimates := modelpkg.Floats(outputs[at], row)
+		chosen := modelpkg.ChooseWay(estimates, penalties)
+		return estimates[chosen], ways[chosen]
+	}
 }
 
 // coreVariant is a variant as the core knows it: one of the model's, or what is left of
@@ -63,6 +98,8 @@ type coreVariant struct {
 type coreGate struct {
 	decide Gate // nil: there is none
 	next   int  // the core's route for items that go on
+	choose Choose
+	ways   []int // by way of choose: the core's route
 	keep   []modelpkg.Intermediate
 }
 
@@ -111,11 +148,15 @@ func newRouting(s Served, keeps func(variant int) bool) (*routing, error) {
 // check checks a route's declaration.
 func (r *Route) check(m *modelpkg.Model) error {
 	op := "deploy " + m.Name
-	if len(r.Steps) < 2 {
+	chooses := len(r.Steps) == 1 && r.Steps[0].Choose != nil
+	if len(r.Steps) < 2 && !chooses {
 		return slo.E(op, slo.KindInvalid, "route %s has %d steps; it needs at least 2", r.Name, len(r.Steps))
 	}
 	for k, step := range r.Steps {
 		last := k == len(r.Steps)-1
+		if chooses && (len(step.Ways) == 0 || slices.ContainsFunc(step.Ways, func(w Way) bool { return w.Variant < 0 || w.Variant >= len(m.Variants) })) {
+			return slo.E(op, slo.KindInvalid, "route %s needs ways to variants of the model, which has %d", r.Name, len(m.Variants))
+		}
 		switch {
 		case step.Variant < 0 || step.Variant >= len(m.Variants):
 			return slo.E(op, slo.KindInvalid, "route %s runs variant %d; the model has %d", r.Name, step.Variant, len(m.Variants))
@@ -146,6 +187,16 @@ func (r *routing) plan(s Served, variants []plan.Variant, steps [][]int) (err er
 	var specs []plan.RouteSpec
 	r.gates = make([]coreGate, len(variants))
 	for i, route := range s.Routes {
+		if first := route.Steps[0]; first.Choose != nil { // the variants of its ways run as a whole
+			spec := plan.RouteSpec{Name: route.Name, Variant: first.Variant, Accuracy: route.Accuracy, Low: route.Low, Chooses: true}
+			gate := coreGate{choose: first.Choose}
+			for _, w := range first.Ways {
+				spec.Next = append(spec.Next, plan.Branch{Route: w.Variant, Share: w.Share, Loss: w.Loss})
+				gate.ways = append(gate.ways, w.Variant)
+			}
+			specs, r.gates = append(specs, spec), append(r.gates, gate)
+			continue
+		}
 		next := steps[i][len(route.Steps)-1]
 		for k := len(route.Steps) - 2; k >= 0; k-- {
 			step := route.Steps[k]

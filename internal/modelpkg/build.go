@@ -52,6 +52,7 @@ func (r *report) build(s *spec) *Model {
 	r.buildOutputs(m, s)
 	r.buildStages(m, s)
 	r.buildVariants(m, s)
+	r.buildGates(m, s)
 	m.Isolation = r.isolation(s.isolated, m)
 	m.NoCascades = r.OneOf(s.cascades.Or("find"), "cascades", "find", "off") == "off"
 	for _, l := range s.labels {

@@ -18,6 +18,8 @@ type Cascades struct {
 	Tested int `json:"tested"` // points that were certified; the bounds hold for all of them together
 	// Points are those of them that some floor needs, by cascade, the boldest first.
 	Points []CascadePoint `json:"points,omitempty"`
+	// Gates are the points of gates that some floor needs, by gate, the cheapest first.
+	Gates []GatePoint `json:"gates,omitempty"`
 }
 
 // CascadePoint is a cascade with a threshold, as measured on the samples that are not the
@@ -105,8 +107,13 @@ func (c *Cascades) check(m *Model) error {
 	if c == nil {
 		return nil
 	}
-	if c.Tested < len(c.Points) {
-		return fmt.Errorf("%d points were tested, and there are %d", c.Tested, len(c.Points))
+	if n := len(c.Points) + len(c.Gates); c.Tested < n {
+		return fmt.Errorf("%d points were tested, and there are %d", c.Tested, n)
+	}
+	for i := range c.Gates {
+		if err := c.Gates[i].check(m); err != nil {
+			return fmt.Errorf("gate %s: %w", c.Gates[i].Name(), err)
+		}
 	}
 	bases := m.Bases()
 	for i := range c.Points {

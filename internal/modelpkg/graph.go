@@ -28,6 +28,7 @@ func (r *report) checkGraphs(m *Model, s *spec, files *manifest) {
 		if g := r.checkGraph(m, "variant "+v.Name, v.Path, s.variants[i].path.Place, files); g != nil {
 			r.checkInputs(m, s, i, g)
 			r.checkOutputs(m, s, i, v.Path, g)
+			r.checkGateOutput(m, s, i, g)
 		}
 	}
 	r.checkStages(m, s, files)

@@ -137,7 +137,9 @@ func (h *home) parse(models, dir string, text []byte) (*Model, *spec, error) {
 	r.checkLengths(m, &s, h)
 	r.readTokenizers(m, &s, files)
 	r.checkPadding(m, &s)
-	r.expand(m, &s)
+	if r.expand(m, &s); len(r.Problems) == 0 {
+		m.renumberGates()
+	}
 	m.Digest, m.Files = files.digest(), files.sums
 	m.Warnings = r.warnings
 	switch {

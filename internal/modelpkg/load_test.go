@@ -79,7 +79,7 @@ var yamlProblems = []struct {
 }{
 	{"unknown key", "limits:\n", "limit:\n", []string{`21:1: the package has no key "limit"; did you mean "limits"?`}},
 	{"unknown key, far", "labels: [", "zoo: 1\nlabels: [", []string{
-		`20:1: the package has no key "zoo"; known: format, name, version, description, task, metric, modalities, outputs, stages, variants, classes, labels, limits, evaluation, isolation, cascades`}},
+		`20:1: the package has no key "zoo"; known: format, name, version, description, task, metric, modalities, outputs, stages, variants, classes, labels, limits, evaluation, isolation, cascades, gates`}},
 	{"unknown key inside", "max_batch", "batch_max", []string{`22:3: limits has no key "batch_max"; known: max_batch, memory`}},
 	{"missing key", "    inputs:\n      - {name: image, datatype: UINT8, shape: [2, 2], media: image}\n", "", []string{`8:5: a modality has no inputs`}},
 	{"key twice", "name: pair\n", "name: pair\nname: other\n", []string{`3:1: the package has name twice; the first is on line 2`}},
@@ -131,7 +131,7 @@ var yamlProblems = []struct {
 		`26:12: evaluation set eval/heldout.npz: array "image" has shape [3,2,2]; it must be the number of samples, then [2,3]`}},
 	{"no modalities", "modalities:\n  - name: image\n", "modalities: 3\nx:\n  - name: image\n", []string{
 		`7:13: modalities must be a list, not "3"`,
-		`8:1: the package has no key "x"; known: format, name, version, description, task, metric, modalities, outputs, stages, variants, classes, labels, limits, evaluation, isolation, cascades`}},
+		`8:1: the package has no key "x"; known: format, name, version, description, task, metric, modalities, outputs, stages, variants, classes, labels, limits, evaluation, isolation, cascades, gates`}},
 	{"evaluation missing", "eval/heldout.npz", "eval/other.npz", []string{`26:12: evaluation set eval/other.npz: no such file or directory`}},
 	{"evaluation twice", "eval/heldout.npz", "eval/profile.npz", []string{`26:12: evaluation set eval/profile.npz is the same as eval/profile.npz; held-out samples must be different`}},
 	{"graph missing", "onnx/all.onnx", "onnx/full.onnx", []string{`19:51: variant all: onnx/full.onnx: no such file or directory`}},

@@ -33,6 +33,7 @@ type Model struct {
 	Outputs     []Spec
 	Stages      []Stage // graphs that variants share; may be empty
 	Variants    []Variant
+	Gates       []Gate   // variants that choose who answers; may be empty
 	Labels      []string // names of the classes, may be empty
 	Limits      Limits
 	Evaluation  Evaluation

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
 	"strings"
 
@@ -20,6 +21,9 @@ type Samples struct {
 	Origin
 	Labels   score.Labels
 	Variants map[string]VariantSamples // by name; a profile's samples have all of the model's
+	// Estimates are those of each gate, by its variant's name: of each sample, one for
+	// each of its choices.
+	Estimates map[string][]float64
 }
 
 // Origin is what answers depend on: the model, the labelled set and the runtime.
@@ -58,7 +62,8 @@ const samplesBytesMax = 4 << 30
 
 // Save writes the samples as an .npz: "label", "origin" (the SHA-256 of their origin)
 // and, for each variant, "<variant>.label", "<variant>.confidence", "<variant>.value"
-// and "<variant>.score", as far as its metric has them.
+// and "<variant>.score", as far as its metric has them, and "<variant>.estimate" if it is
+// a gate.
 func (s *Samples) Save(m *Model, path string) error {
 	arrays := []tensor.Tensor{{Name: "origin", DType: tensor.Uint8, Shape: tensor.Shape{sha256.Size}, Data: s.sum()}}
 	if m.Scoring.WholeLabels() {
@@ -76,6 +81,11 @@ func (s *Samples) Save(m *Model, path string) error {
 		}
 		if got.Scores != nil {
 			arrays = append(arrays, float64Array(name+".score", got.Scores, 1))
+		}
+	}
+	for _, g := range m.Gates {
+		if name := m.Variants[g.Variant].Declared(); s.Estimates[name] != nil {
+			arrays = append(arrays, float64Array(name+estimatesArray, s.Estimates[name], len(g.Choices)))
 		}
 	}
 	var file bytes.Buffer
@@ -119,7 +129,34 @@ func LoadSamples(m *Model, origin Origin, path string) (*Samples, error) {
 		}
 		s.Variants[name] = got
 	}
+	if err := s.readEstimates(m, arrays); err != nil {
+		return nil, slo.E(op, slo.KindInvalid, "%w", err)
+	}
 	return s, nil
+}
+
+// estimatesArray is what the name of an array with a gate's estimates ends with.
+const estimatesArray = ".estimate"
+
+// readEstimates collects the estimates of the gates that have answered.
+func (s *Samples) readEstimates(m *Model, arrays []tensor.Tensor) error {
+	s.Estimates = map[string][]float64{}
+	for _, g := range m.Gates {
+		name := m.Variants[g.Variant].Declared()
+		array, ok := arrayNamed(arrays, name+estimatesArray)
+		if _, answered := s.Variants[name]; !answered {
+			continue
+		}
+		values := make([]float64, len(array.Data)/8)
+		if !ok || array.DType != tensor.FP64 || len(values) != s.Labels.Len()*len(g.Choices) {
+			return fmt.Errorf("gate %s: it needs %d estimates for every sample", name, len(g.Choices))
+		}
+		for i := range values {
+			values[i] = floatAt(array.DType, array.Data[8*i:])
+		}
+		s.Estimates[name] = values
+	}
+	return nil
 }
 
 // variantSamples collects the arrays of one variant. Their lengths are not checked.

@@ -47,6 +47,7 @@ type spec struct {
 	heldOut    word
 	isolated   word
 	cascades   word
+	gates      []gateSpec
 }
 
 type modalitySpec struct {
@@ -138,6 +139,9 @@ func (r *report) readSpec(text []byte) spec {
 		}),
 		strictyaml.Optional("isolation", r.Into(&s.isolated, "isolation")),
 		strictyaml.Optional("cascades", r.Into(&s.cascades, "cascades")),
+		strictyaml.Optional("gates", func(n *yaml.Node) {
+			r.List(n, "gates", variantsMax, func(n *yaml.Node) { s.gates = append(s.gates, r.gate(n)) })
+		}),
 	})
 	return s
 }

@@ -315,7 +315,7 @@ func (m *Model) StepsOf(variant int) (steps []Step, paths []string) {
 		for _, i := range v.Inputs {
 			only.Inputs = append(only.Inputs, Source{Name: m.Inputs[i].Name, Input: i})
 		}
-		for _, out := range m.Outputs {
+		for _, out := range m.OutputsOf(variant) {
 			only.Outputs = append(only.Outputs, out.Name)
 		}
 		return []Step{only}, []string{v.Path}

@@ -2,6 +2,7 @@ package obs
 
 import (
 	"math"
+	"slices"
 
 	"github.com/mosel-serve/mosel/internal/feed"
 	"github.com/mosel-serve/mosel/internal/record"
@@ -11,7 +12,22 @@ import (
 )
 
 // cascade counts what the gate of a route decides.
-type cascade struct{ judged, wentOn prometheus.Counter }
+type cascade struct {
+	judged, wentOn prometheus.Counter
+	stayed         prometheus.Counter         // of gates that choose: items that nothing was better for
+	to             map[int]prometheus.Counter // of these gates, by route
+}
+
+// chose counts an item of a gate that chooses.
+func (c cascade) chose(d record.Judged) {
+	switch counter := c.to[d.To]; {
+	case c.stayed == nil:
+	case !d.On:
+		c.stayed.Inc()
+	case counter != nil:
+		counter.Inc()
+	}
+}
 
 func newCascades(i *feed.Model, s *metrics) map[int]cascade {
 	cascades := map[int]cascade{}
@@ -24,7 +40,15 @@ func newCascades(i *feed.Model, s *metrics) map[int]cascade {
 			share += b.Share
 		}
 		s.share.WithLabelValues(i.Name, i.Version, route.Name).Set(share)
-		cascades[r] = cascade{s.judged.WithLabelValues(i.Name, i.Version, route.Name), s.wentOn.WithLabelValues(i.Name, i.Version, route.Name)}
+		c := cascade{judged: s.judged.WithLabelValues(i.Name, i.Version, route.Name), wentOn: s.wentOn.WithLabelValues(i.Name, i.Version, route.Name)}
+		if route.Chooses {
+			variant := func(r int) string { return i.Planner.Variants()[i.Planner.Routes()[r].Variant].Name }
+			c.stayed, c.to = s.chosen.WithLabelValues(i.Name, i.Version, route.Name, variant(r)), map[int]prometheus.Counter{}
+			for _, b := range route.Next {
+				c.to[b.Route] = s.chosen.WithLabelValues(i.Name, i.Version, route.Name, variant(b.Route))
+			}
+		}
+		cascades[r] = c
 	}
 	return cascades
 }
@@ -50,10 +74,11 @@ func (o *Observer) judge(e sched.Done, confidence []float64) {
 			if confidence != nil {
 				d.Confidence = confidence[item]
 			}
-			if _, d.On = verdict.Next(); d.On {
+			if d.To, d.On = verdict.Next(); d.On {
 				c.wentOn.Inc()
 			}
 			c.judged.Inc()
+			c.chose(d)
 			if j != nil {
 				j.Judge(b.Routes[i], d)
 			}
@@ -67,11 +92,22 @@ func (e *explaining) cascadesOf() (list []status.Cascade) {
 	for _, g := range e.job.Gated {
 		r := routes[g.Route]
 		c := status.Cascade{Name: r.Name, Threshold: r.Threshold, Items: g.Items, WentOn: g.On, Judged: []status.Judged{}}
+		variant := func(route int) string { return e.model.variantName(routes[route].Variant) }
 		for _, b := range r.Next {
 			c.ProfiledShare += b.Share
+			if r.Chooses {
+				c.Ways = append(c.Ways, status.Way{Variant: variant(b.Route), ProfiledShare: round(b.Share, 6), Items: g.To[b.Route]})
+			}
+		}
+		if r.Chooses {
+			c.Ways = slices.Insert(c.Ways, 0, status.Way{Variant: variant(g.Route), ProfiledShare: round(max(0, 1-c.ProfiledShare), 6), Items: g.Items - g.On})
 		}
 		for _, d := range g.Judged {
-			c.Judged = append(c.Judged, status.Judged{Item: d.Item, Confidence: round(d.Confidence, 6), WentOn: d.On})
+			j := status.Judged{Item: d.Item, Confidence: round(d.Confidence, 6), WentOn: d.On}
+			if r.Chooses && d.On {
+				j.To = variant(d.To)
+			}
+			c.Judged = append(c.Judged, j)
 		}
 		list = append(list, c)
 	}
@@ -83,13 +119,15 @@ func (e *explaining) cascadesOf() (list []status.Cascade) {
 func (e *explaining) gated(v int) string {
 	routes := e.model.Planner.Routes()
 	for _, g := range e.job.Gated {
-		if r := routes[g.Route]; r.Variant == v {
+		if r := routes[g.Route]; r.Variant == v && r.Chooses {
+			return "those that " + r.Name + " kept"
+		} else if r.Variant == v {
 			return "those of " + r.Name + " that were sure enough"
 		}
 	}
 	for _, g := range e.job.Gated {
 		for _, b := range routes[g.Route].Next {
-			if g.On > 0 && routes[b.Route].Variant == v {
+			if g.To[b.Route] > 0 && routes[b.Route].Variant == v {
 				return "those that " + routes[g.Route].Name + " sent on"
 			}
 		}

@@ -53,7 +53,7 @@ type metrics struct {
 	variantBusy, runtimeErrors  *prometheus.CounterVec
 	modelInfo                   *prometheus.GaugeVec
 	variantAccuracy, scale      *prometheus.GaugeVec
-	judged, wentOn              *prometheus.CounterVec
+	judged, wentOn, chosen      *prometheus.CounterVec
 	share                       *prometheus.GaugeVec
 	queueItems, queueRunning    *prometheus.GaugeVec
 	queueJobs, queueBytes       *prometheus.GaugeVec
@@ -69,6 +69,7 @@ var (
 	byVariant  = []string{"model", "version", "variant"}
 	byInstance = []string{"instance"}
 	byCascade  = []string{"model", "version", "cascade"}
+	byWay      = []string{"model", "version", "gate", "variant"}
 )
 
 // collector is everything that an observer counts, as one collector. So a scrape can
@@ -140,6 +141,7 @@ func newMetrics(cfg Config) (*metrics, error) {
 
 		judged: m.counter("cascade_items_total", "Items whose answer the gate of a cascade has judged.", byCascade...),
 		wentOn: m.counter("cascade_went_on_total", "Items that the gate of a cascade sent on to its next variant.", byCascade...),
+		chosen: m.counter("gate_items_total", "Items for which a gate chose the variant.", byWay...),
 		share:  m.gauge("cascade_profiled_share", "Share of items that go on, as profiled.", byCascade...),
 
 		modelInfo:       m.gauge("model_info", "1 for every model that is served.", append(byModel[:2:2], "digest")...),
@@ -177,7 +179,7 @@ func (s *metrics) drop(labels prometheus.Labels) {
 	s.dropGauges(labels)
 	for _, v := range []interface {
 		DeletePartialMatch(prometheus.Labels) int
-	}{s.jobs, s.items, s.right, s.queued, s.compute, s.duration, s.margin, s.slack, s.batchItems, s.batchRatio, s.variantBusy, s.runtimeErrors, s.judged, s.wentOn} {
+	}{s.jobs, s.items, s.right, s.queued, s.compute, s.duration, s.margin, s.slack, s.batchItems, s.batchRatio, s.variantBusy, s.runtimeErrors, s.judged, s.wentOn, s.chosen} {
 		v.DeletePartialMatch(labels)
 	}
 }

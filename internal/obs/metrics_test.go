@@ -59,6 +59,7 @@ func TestDocument(t *testing.T) {
 	}
 	kinds["mosel_tokens_stale"] = "gauge"                                                                                                           // servers with tokens have it
 	kinds["mosel_cascade_items_total"], kinds["mosel_cascade_went_on_total"], kinds["mosel_cascade_profiled_share"] = "counter", "counter", "gauge" // models with cascades
+	kinds["mosel_gate_items_total"] = "counter"                                                                                                     // models with gates
 	if err := obs.TokensStale(registry, func() bool { return true }); err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,8 @@ type Route struct {
 	// Threshold is the confidence below which the gate sends items on, for people; 0 if
 	// the gate has none.
 	Threshold float64
+	// Chooses means that the gate chooses by its estimates, and not by a threshold.
+	Chooses bool
 	// Inner routes are only reached through gates: no job starts on one.
 	Inner bool
 	// Silent means that the first step's outputs are no answer: an item cannot stop
@@ -55,6 +57,7 @@ type RouteSpec struct {
 	Silent   bool
 
 	Threshold float64
+	Chooses   bool
 }
 
 // TailPerItem returns the expected time of an item, in ns, after the first step of the
@@ -84,7 +87,7 @@ func (p *Planner) addRoute(s RouteSpec) error {
 		return fmt.Errorf("route %s runs variant %d of %d", s.Name, s.Variant, len(p.variants))
 	}
 	v := p.variants[s.Variant]
-	r := Route{Name: s.Name, Variant: s.Variant, Modalities: v.Modalities, Accuracy: s.Accuracy, Low: s.Low, Curve: v.Curve, sizes: v.Sizes, Next: s.Next, Inner: s.Inner, Silent: s.Silent, Threshold: s.Threshold}
+	r := Route{Name: s.Name, Variant: s.Variant, Modalities: v.Modalities, Accuracy: s.Accuracy, Low: s.Low, Curve: v.Curve, sizes: v.Sizes, Next: s.Next, Inner: s.Inner, Silent: s.Silent, Threshold: s.Threshold, Chooses: s.Chooses}
 	recovers := v.Recovers
 	share := 0.0
 	for i, b := range s.Next {

@@ -48,6 +48,9 @@ func (r *run) answerGroup(instance runtime.Instance, variant int, group []int, a
 		if err := r.judge(answers, outputs[0], places); err != nil {
 			return slo.E("profile "+r.m.Name, slo.KindInvalid, "variant %s, %w", r.m.Variants[variant].Name, err)
 		}
+		if err := r.estimate(variant, outputs, places); err != nil {
+			return err
+		}
 		r.meter.advance(r, "accuracy", r.timings[variant][last].first)
 	}
 	return nil
@@ -65,6 +68,28 @@ func (r *run) judge(answers modelpkg.VariantSamples, output tensor.Tensor, place
 			return fmt.Errorf("sample %d: %w%s", r.pick[place], err, r.notFinite(r.pick[place]))
 		}
 		answers.Put(place, result)
+	}
+	return nil
+}
+
+// estimate stores the estimates of a gate, which follow the model's outputs.
+func (r *run) estimate(variant int, outputs []tensor.Tensor, places []int) error {
+	g := r.m.GateOf(variant)
+	if g == nil {
+		return nil
+	}
+	name, n, output := r.m.Variants[variant].Declared(), len(g.Choices), outputs[len(r.m.Outputs)]
+	if want := append(tensor.Shape{int64(len(places))}, g.Output.Shape...); output.DType != g.Output.DType || !output.Shape.Fits(want) {
+		return slo.E("profile "+r.m.Name, slo.KindInvalid, "gate %s: the output %s is %v %v, not %v %v", name, output.Name, output.DType, output.Shape, g.Output.DType, want)
+	}
+	if r.samples.Estimates == nil {
+		r.samples.Estimates = map[string][]float64{}
+	}
+	if r.samples.Estimates[name] == nil {
+		r.samples.Estimates[name] = make([]float64, n*len(r.pick))
+	}
+	for row, place := range places {
+		copy(r.samples.Estimates[name][n*place:], modelpkg.Floats(output, row))
 	}
 	return nil
 }

@@ -11,14 +11,14 @@ import (
 // candidates returns the declared variants for a search for cascades. It is nil if none
 // is to be made.
 func (r *run) candidates() []cascade.Variant {
-	if r.m.NoCascades || r.m.Scoring.External() {
+	if r.m.NoCascades && r.m.Gates == nil || r.m.Scoring.External() {
 		return nil
 	}
 	var list []cascade.Variant
 	for _, name := range r.m.Bases() {
 		list = append(list, cascade.Variant{Name: name, Scores: r.samples.Scores(name), Confidence: r.m.Scoring.Confidences(r.samples.Variants[name])})
 	}
-	if !cascade.Searchable(list) {
+	if !cascade.Searchable(list, r.m.Gates != nil) {
 		return nil
 	}
 	return list
@@ -38,10 +38,10 @@ func (r *run) cascades(p *modelpkg.Profile, list []cascade.Variant) error {
 		at := s.declared(list[i].Name)
 		list[i].Low = variants[at[0]].Low
 		for _, v := range at {
-			list[i].Cost += s.weight(v, at) * variants[v].Curve.PerItem()
+			list[i].Cost += s.weight(v, at) * perItemMS(variants[v])
 		}
 	}
-	p.Cascades = cascade.Find(cascade.Options{Variants: list, RoutesMax: plan.RoutesMax - len(variants),
+	p.Cascades = cascade.Find(cascade.Options{Variants: list, RoutesMax: plan.RoutesMax - len(variants), Gates: r.gates(list),
 		After: func(first, then int) (float64, bool) { return s.after(list[first].Name, list[then].Name) },
 		Routes: func(first, then int) (point, once int) {
 			point = len(s.pairs(list[first].Name, list[then].Name))
@@ -49,6 +49,25 @@ func (r *run) cascades(p *modelpkg.Profile, list []cascade.Variant) error {
 		}})
 	return nil
 }
+
+// gates returns the model's gates with their estimates.
+func (r *run) gates(list []cascade.Variant) (gates []cascade.Gate) {
+	at := func(variant int) int {
+		name := r.m.Variants[variant].Declared()
+		return slices.IndexFunc(list, func(v cascade.Variant) bool { return v.Name == name })
+	}
+	for _, g := range r.m.Gates {
+		one := cascade.Gate{Variant: at(g.Variant), Estimates: r.samples.Estimates[r.m.Variants[g.Variant].Declared()]}
+		for _, v := range g.Choices {
+			one.Choices = append(one.Choices, at(v))
+		}
+		gates = append(gates, one)
+	}
+	return gates
+}
+
+// perItemMS is the time of an item in the best batches.
+func perItemMS(v plan.Variant) float64 { return v.Curve.PerItem() / 1e6 }
 
 // search is what a search for cascades needs to know of costs.
 type search struct {
@@ -98,6 +117,9 @@ func (s *search) pairs(first, then string) (pairs [][2]int) {
 
 // after returns the cost of what is left of a variant after another.
 func (s *search) after(first, then string) (cost float64, ok bool) {
+	if s.m.NoCascades {
+		return 0, false
+	}
 	declared := s.declared(then)
 	done := make([]int, 0, len(declared))
 	for _, pair := range s.pairs(first, then) {
@@ -109,7 +131,7 @@ func (s *search) after(first, then string) (cost float64, ok bool) {
 		if rest, _, shares, err := plan.After(s.m, s.profile, pair[1], []int{pair[0]}); err == nil && shares {
 			left = rest
 		}
-		cost += s.weight(pair[1], declared) * left.Curve.PerItem()
+		cost += s.weight(pair[1], declared) * perItemMS(left)
 	}
 	return cost, len(done) > 0
 }

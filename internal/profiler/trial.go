@@ -213,8 +213,10 @@ func fixedSize(m *modelpkg.Model, variant, items int, err error) error {
 
 // asDeclared checks the outputs of a batch against the declarations.
 func asDeclared(m *modelpkg.Model, variant int, outputs []tensor.Tensor, items int) error {
-	for i := range m.Outputs {
-		spec := m.OutputOf(variant, i)
+	for i, spec := range m.OutputsOf(variant) {
+		if i < len(m.Outputs) {
+			spec = m.OutputOf(variant, i)
+		}
 		want := append(tensor.Shape{int64(items)}, spec.Shape...)
 		got := outputs[i]
 		if got.DType != spec.DType || !got.Shape.Fits(want) {
@@ -255,7 +257,7 @@ func alone(ctx context.Context, instance runtime.Instance, m *modelpkg.Model, va
 		items int
 		off   float64
 	}
-	faults := make([]fault, len(together))
+	faults, outputs := make([]fault, len(together)), m.OutputsOf(variant)
 	for i := range items {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -265,7 +267,7 @@ func alone(ctx context.Context, instance runtime.Instance, m *modelpkg.Model, va
 			return batchFails(1, err)
 		}
 		for k, out := range together {
-			if slices.Contains(m.Outputs[k].Shape, -1) || single[k].Rows() != 1 || out.Rows() != len(items) {
+			if slices.Contains(outputs[k].Shape, -1) || single[k].Rows() != 1 || out.Rows() != len(items) {
 				continue // its size depends on the data
 			}
 			off := distance(modelpkg.Floats(single[k], 0), modelpkg.Floats(out, i))
@@ -277,7 +279,7 @@ func alone(ctx context.Context, instance runtime.Instance, m *modelpkg.Model, va
 	for k, f := range faults {
 		if 2*f.items > len(items) {
 			return slo.E("", slo.KindInvalid, "the output %q of an item depends on the other items of its batch: alone and in a batch of %d, %d of %d answers differ by up to %.0f %% of their largest number. "+
-				"Is there an operator over the batch axis, such as a Softmax or a normalization over axis 0?", m.Outputs[k].Name, len(items), f.items, len(items), 100*f.off)
+				"Is there an operator over the batch axis, such as a Softmax or a normalization over axis 0?", outputs[k].Name, len(items), f.items, len(items), 100*f.off)
 		}
 	}
 	return nil

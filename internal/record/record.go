@@ -49,8 +49,9 @@ type Ran struct {
 // Gated is what the gate of a route decided on a job's items.
 type Gated struct {
 	Route int
-	Items int // that the gate has judged
-	On    int // of these, that it sent on
+	Items int         // that the gate has judged
+	On    int         // of these, that it sent on
+	To    map[int]int // of these, by route
 	// Judged are the first JudgedMax of these items whose confidence is known.
 	Judged []Judged
 }
@@ -60,6 +61,7 @@ type Judged struct {
 	Item       int
 	Confidence float64 // of its answer
 	On         bool
+	To         int // the route that it went on with
 }
 
 // JudgedMax bounds the items in a Gated.
@@ -74,6 +76,10 @@ func (j *Job) Judge(route int, d Judged) {
 	g := &j.Gated[at]
 	if g.Items++; d.On {
 		g.On++
+		if g.To == nil {
+			g.To = map[int]int{}
+		}
+		g.To[d.To]++
 	}
 	if len(g.Judged) < JudgedMax && !math.IsNaN(d.Confidence) {
 		g.Judged = append(g.Judged, d)

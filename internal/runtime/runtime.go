@@ -56,7 +56,7 @@ type Instance interface {
 	// 1, and always the same number.
 	Slots() int
 	// Run executes the variant on the items, 1 <= len(items) <=
-	// Limits.BatchItemsMax. The outputs are those of Model.Outputs, in order,
+	// Limits.BatchItemsMax. The outputs are those of Model.OutputsOf, in order,
 	// with a first dimension of len(items); their bytes are the caller's to
 	// keep. Errors have kind invalid (the batch breaks the contract, or the graph
 	// cannot process what is in it), too large (the batch, or an output of a size

@@ -276,15 +276,16 @@ func Latency(batches []modelpkg.BatchProfile, items int) time.Duration {
 // outputs makes the outputs of a batch, row by row.
 func (in *instance) outputs(op string, part *runtime.Part) ([]tensor.Tensor, error) {
 	items := part.Items
-	results := make([]tensor.Tensor, 0, len(in.model.Outputs))
-	for i, spec := range in.model.Outputs {
+	specs := in.model.OutputsOf(part.Variant)
+	results := make([]tensor.Tensor, 0, len(specs))
+	for _, spec := range specs {
 		shape := tensor.Shape{int64(len(items))}
 		for _, d := range spec.Shape {
 			shape = append(shape, max(d, 1)) // a dynamic dimension has size 1
 		}
 		data := make([]byte, 0, len(items)*runtime.ItemBytes(spec))
 		for at, item := range items {
-			data = append(data, row(in.model, i, sumOf(in.model, part, at, item))...)
+			data = append(data, row(spec, sumOf(in.model, part, at, item))...)
 		}
 		t, err := tensor.New(spec.Name, spec.DType, shape, data)
 		if err != nil {
@@ -308,9 +309,9 @@ var one = map[tensor.DType][]byte{
 // variant and on the bytes of the inputs that the variant reads, so that a test
 // notices an answer to the wrong item or from the wrong variant.
 // Read as scores of classes, the answer is certain of one. Texts are the same number
-// in hexadecimal, in all elements.
+// in hexadecimal, in all elements. The estimates of a gate follow the model's outputs.
 func Row(m *modelpkg.Model, output, variant int, item runtime.Item) []byte {
-	return row(m, output, sumOf(m, &runtime.Part{Variant: variant}, 0, item))
+	return row(m.OutputsOf(variant)[output], sumOf(m, &runtime.Part{Variant: variant}, 0, item))
 }
 
 // sumOf returns the number that an item's answer shows.
@@ -326,8 +327,7 @@ func sumOf(m *modelpkg.Model, part *runtime.Part, at int, item runtime.Item) uin
 	return sum
 }
 
-func row(m *modelpkg.Model, output int, sum uint32) []byte {
-	spec := m.Outputs[output]
+func row(spec modelpkg.Spec, sum uint32) []byte {
 	if spec.DType == tensor.Bytes {
 		return texts(spec, sum)
 	}

@@ -312,7 +312,8 @@ func outputsHead(outputs, kept []tensor.Tensor) (head []byte, parts [][]byte) {
 func readOutputs(r *bufio.Reader, m *modelpkg.Model, part *runtime.Part, head []byte) (outputs, kept []tensor.Tensor, err error) {
 	f := fields{head: head}
 	n, k := int(f.number(4)), int(f.number(4))-1
-	if f.err != nil || n != 0 && n != len(m.Outputs) || k > 0 && k != len(part.Keep) {
+	outputsOf := m.OutputsOf(part.Variant)
+	if f.err != nil || n != 0 && n != len(outputsOf) || k > 0 && k != len(part.Keep) {
 		return nil, nil, errMessage
 	}
 	list := make([]tensor.Tensor, n+max(k, 0))
@@ -320,12 +321,12 @@ func readOutputs(r *bufio.Reader, m *modelpkg.Model, part *runtime.Part, head []
 	for i := range list {
 		d, shape := f.shape()
 		if i < n {
-			list[i].Name = m.Outputs[i].Name
+			list[i].Name = outputsOf[i].Name
 		} else {
 			list[i].Name = part.Keep[i-n].Name
 		}
 		list[i].DType, list[i].Shape, sizes[i] = d, shape, f.size(&total)
-		if f.err != nil || i < n && d != m.Outputs[i].DType {
+		if f.err != nil || i < n && d != outputsOf[i].DType {
 			return nil, nil, errMessage
 		}
 	}

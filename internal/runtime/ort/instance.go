@@ -20,7 +20,7 @@ type instance struct {
 	keys    map[key]*session // loaded graphs
 	steps   [][]step         // by variant, nil: not loaded
 	inputs  []*input         // by input of the model
-	outputs []output
+	outputs [][]output       // by variant
 	options *onnx.RunOptions
 	handle  handle // of the options
 	closed  bool
@@ -152,12 +152,15 @@ func (in *instance) declare(op string) error {
 		in.inputs = append(in.inputs, i)
 	}
 	in.given = make([]handle, len(in.inputs))
-	for _, spec := range in.model.Outputs {
-		o, err := newOutput(spec)
-		if err != nil {
-			return slo.E(op, slo.KindUnsupported, "%w", err)
+	in.outputs = make([][]output, len(in.model.Variants))
+	for v := range in.model.Variants {
+		for _, spec := range in.model.OutputsOf(v) {
+			o, err := newOutput(spec)
+			if err != nil {
+				return slo.E(op, slo.KindUnsupported, "%w", err)
+			}
+			in.outputs[v] = append(in.outputs[v], o)
 		}
-		in.outputs = append(in.outputs, o)
 	}
 	return nil
 }
@@ -269,7 +272,7 @@ func (in *instance) runSteps(ctx context.Context, part *runtime.Part, run []bool
 	}
 	last := &steps[len(steps)-1]
 	if !part.Inner {
-		if outputs, err = in.collect(in.out[last.first:], len(part.Items)); err != nil {
+		if outputs, err = in.collect(in.outputs[variant], in.out[last.first:], len(part.Items)); err != nil {
 			return nil, nil, in.failed(variant, last.session, err)
 		}
 	}
@@ -319,11 +322,11 @@ func (in *instance) source(source modelpkg.Source, part *runtime.Part) (handle, 
 	return in.given[source.Input], nil
 }
 
-// collect copies the outputs of a run.
-func (in *instance) collect(values []handle, items int) ([]tensor.Tensor, error) {
-	results := make([]tensor.Tensor, len(in.outputs))
+// collect copies the declared outputs of a run.
+func (in *instance) collect(outputs []output, values []handle, items int) ([]tensor.Tensor, error) {
+	results := make([]tensor.Tensor, len(outputs))
 	sum := 0
-	for i, out := range in.outputs {
+	for i, out := range outputs {
 		d, bytes, err := out.describe(values[i], items)
 		if sum += bytes; sum > hugeBytes {
 			in.huge = true

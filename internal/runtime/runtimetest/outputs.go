@@ -16,10 +16,11 @@ func (f *fixture) shapes() {
 		for v, variant := range f.Model.Variants {
 			for _, n := range f.sizes() {
 				out := f.run(in, v, f.items(n))
-				if len(out) != len(f.Model.Outputs) {
-					f.Fatalf("%s: %d outputs, want %d", variant.Name, len(out), len(f.Model.Outputs))
+				specs := f.Model.OutputsOf(v)
+				if len(out) != len(specs) {
+					f.Fatalf("%s: %d outputs, want %d", variant.Name, len(out), len(specs))
 				}
-				for i, spec := range f.Model.Outputs {
+				for i, spec := range specs {
 					want := append(tensor.Shape{int64(n)}, spec.Shape...)
 					if out[i].Name != spec.Name || out[i].DType != spec.DType || !out[i].Shape.Fits(want) {
 						f.Errorf("%s: output %q %v %v, want %q %v %v", variant.Name, out[i].Name, out[i].DType, out[i].Shape, spec.Name, spec.DType, want)
