@@ -46,6 +46,9 @@ type Explanation struct {
 
 	// Cascades are those that its items ran on.
 	Cascades []Cascade `json:"cascades,omitempty"`
+	// Primaries says how many items each modality decided, by the weights that the model
+	// gives; of models that give none it is missing.
+	Primaries []Primary `json:"primaries,omitempty"`
 	// Batches are the batches that its items ran in, in order. Of many batches only the
 	// first ones and the latest are listed.
 	Batches []JobBatch `json:"batches"`
@@ -68,6 +71,12 @@ type Cascade struct {
 	Ways []Way `json:"ways,omitempty"`
 	// Judged are the first of these items.
 	Judged []Judged `json:"judged"`
+}
+
+// Primary says how many answers depend on a modality most.
+type Primary struct {
+	Modality string `json:"modality"`
+	Items    int    `json:"items"`
 }
 
 // Judged is what a gate decided on an item.

@@ -129,6 +129,13 @@ func explanationPage(e status.Explanation, width int, color bool) string {
 	for _, c := range e.Cascades {
 		p.cascade(c)
 	}
+	if e.Primaries != nil {
+		var told []string
+		for _, m := range e.Primaries {
+			told = append(told, fmt.Sprintf("%s decided %s", m.Modality, counted(m.Items, "item")))
+		}
+		p.listed(p.heading("primary")+" ", ", ", told...)
+	}
 	if len(e.Batches) > 0 {
 		p.line("")
 		p.line("%s", p.styled(bold, "batches"))

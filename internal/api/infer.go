@@ -49,7 +49,7 @@ func (a *API) run(ctx context.Context, x *exchange, l engine.Lease, from origin)
 	if a.cfg.Feedback != nil {
 		a.remember(x.request.ID, l, &result)
 	}
-	told := append(append(facts(l.Model, result), c.told(l.Model)...), recovery(l.Model, result)...)
+	told := append(append(facts(l.Model, result), c.told(l.Model)...), append(recovery(l.Model, result), primary(l.Model, result)...)...)
 	answer = oip.Response{ModelName: l.Model.Name, ModelVersion: l.Model.Version, ID: x.request.ID, Parameters: understood(told, job.Objective, from.arrived)}
 	for _, i := range outputs {
 		answer.Outputs = append(answer.Outputs, result.Outputs[i])

@@ -36,6 +36,26 @@ func recovery(m *modelpkg.Model, r engine.Response) (p oip.Parameters) {
 	return p
 }
 
+// primary returns the parameter of an answer that says which modality decided, by the
+// weights that the model gives; nil if it gives none.
+func primary(m *modelpkg.Model, r engine.Response) oip.Parameters {
+	at := m.Weights()
+	if at < 0 {
+		return nil
+	}
+	list := make([]int, len(r.Variants))
+	for item := range list {
+		list[item] = modelpkg.Primary(r.Outputs[at], item)
+	}
+	for _, failed := range r.Failed {
+		list[failed.Item] = -1
+	}
+	if text := itemsByModality(m, modelpkg.PrimarySets(list)); text != "" {
+		return oip.Parameters{{Name: "primary_modality", Value: oip.String(text)}}
+	}
+	return nil
+}
+
 // itemsByModality writes sets of modalities by item: "audio" for all items, "audio:0-3;text:5"
 // for some.
 func itemsByModality(m *modelpkg.Model, sets []slo.Modalities) string {

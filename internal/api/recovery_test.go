@@ -56,6 +56,29 @@ func TestRecovered(t *testing.T) {
 	}
 }
 
+// TestPrimary checks what an answer says about the modality that decided, by item.
+func TestPrimary(t *testing.T) {
+	m := *scene().Model
+	m.Outputs = append(slices.Clone(m.Outputs), modelpkg.Spec{Name: modelpkg.WeightsOutput, DType: tensor.FP32, Shape: tensor.Shape{int64(len(m.Modalities))}})
+	at := len(m.Outputs) - 1
+	outputs := make([]tensor.Tensor, len(m.Outputs))
+	var err error
+	if outputs[at], err = tensor.Of(modelpkg.WeightsOutput, tensor.Shape{3, 3}, []float32{0.5, 0.2, 0.3, 0.1, 0.2, 0.7, 0.4, 0.35, 0.25}); err != nil {
+		t.Fatal(err)
+	}
+	r := engine.Response{Variants: []int{0, 0, 0}, Outputs: outputs}
+	if p := primary(&m, r); len(p) != 1 || p[0].Name != "primary_modality" || p[0].Value.Text() != "image:0,2;text:1" {
+		t.Errorf("%v", p)
+	}
+	r.Failed = []engine.ItemError{{Item: 2}}
+	if p := primary(&m, r); len(p) != 1 || p[0].Value.Text() != "image:0;text:1" {
+		t.Errorf("with an item that failed: %v", p)
+	}
+	if p := primary(scene().Model, r); p != nil {
+		t.Errorf("a model without weights: %v", p)
+	}
+}
+
 // TestRecoverParameter checks how requests exclude recovery, and what is refused then.
 func TestRecoverParameter(t *testing.T) {
 	for value, want := range map[oip.Value]bool{oip.Bool(true): false, oip.Bool(false): true} {

@@ -36,6 +36,7 @@ type UsualAnswers struct {
 	Name       string
 	Confidence float64 // their mean; NaN: not known
 	Predicted  []int   // answers by class; nil: not known
+	Primaries  []int   // answers by primary modality; nil: not known
 }
 
 // UsualInputs is what a profile says of a modality's inputs.
@@ -77,6 +78,8 @@ func (h *halves) items() float64 { return float64(h.n[0] + h.n[1]) }
 type answers struct {
 	predicted halves
 	classes   [2][]int // by half
+	weighed   halves
+	primaries [2][]int // by half
 	sure      halves
 	sum       [2]float64
 	squares   [2]float64
@@ -88,6 +91,7 @@ func NewHints(usual Usual) *Hints {
 	for i, v := range usual.Variants {
 		for half := range 2 {
 			h.variants[i].classes[half] = make([]int, len(v.Predicted))
+			h.variants[i].primaries[half] = make([]int, len(v.Primaries))
 		}
 	}
 	return h
@@ -114,6 +118,19 @@ func (h *Hints) Answer(variant, class int, certainty float64) {
 		a.sum[half] += certainty
 		a.squares[half] += certainty * certainty
 	}
+}
+
+// Primary observes the modality that an answer of a variant depended on most, or -1.
+func (h *Hints) Primary(variant, modality int) {
+	if variant < 0 || variant >= len(h.variants) || modality < 0 || modality >= len(h.variants[variant].primaries[0]) {
+		return
+	}
+	a := &h.variants[variant]
+	half, first := a.weighed.add()
+	if first {
+		clear(a.primaries[half])
+	}
+	a.primaries[half][modality]++
 }
 
 // Item observes which modalities an item has.
@@ -146,7 +163,8 @@ type HintKind string
 const (
 	HintPredictions HintKind = "predictions" // Live is the share of the class that differs most
 	HintConfidence  HintKind = "confidence"
-	HintInputs      HintKind = "inputs" // Live is the share of items without the modality
+	HintInputs      HintKind = "inputs"    // Live is the share of items without the modality
+	HintPrimaries   HintKind = "primaries" // Live is the share of the modality that differs most
 )
 
 // State returns what differs now.
@@ -156,7 +174,7 @@ func (h *Hints) State() []Hint {
 		list = h.appendInputs(list, i)
 	}
 	for i := range h.usual.Variants {
-		list = h.appendConfidence(h.appendPredictions(list, i), i)
+		list = h.appendPrimaries(h.appendConfidence(h.appendPredictions(list, i), i), i)
 	}
 	return list
 }
@@ -197,34 +215,55 @@ func (h *Hints) differs(n, difference, least, variance float64) bool {
 
 func (h *Hints) appendPredictions(list []Hint, variant int) []Hint {
 	u, a := h.usual.Variants[variant], &h.variants[variant]
-	n, samples := a.predicted.items(), 0.0
-	for _, count := range u.Predicted {
+	d, differs := compareCounts(u.Predicted, a.classes, a.predicted.items())
+	if !differs {
+		return list
+	}
+	return append(list, Hint{Kind: HintPredictions, Of: u.Name, Live: d.live, Profile: d.profile, Items: int(a.predicted.items()),
+		Text: fmt.Sprintf("predictions: %s is %s of the answers of %s, %s in the profile", h.class(d.most), percent(d.live), u.Name, percent(d.profile))})
+}
+
+func (h *Hints) appendPrimaries(list []Hint, variant int) []Hint {
+	u, a := h.usual.Variants[variant], &h.variants[variant]
+	d, differs := compareCounts(u.Primaries, a.primaries, a.weighed.items())
+	if !differs {
+		return list
+	}
+	return append(list, Hint{Kind: HintPrimaries, Of: u.Name, Live: d.live, Profile: d.profile, Items: int(a.weighed.items()),
+		Text: fmt.Sprintf("primaries: %s decides %s of the answers of %s, %s in the profile", h.usual.Modalities[d.most].Name, percent(d.live), u.Name, percent(d.profile))})
+}
+
+// difference is of the kind of answer whose share differs most.
+type difference struct {
+	most          int
+	live, profile float64
+}
+
+// compareCounts compares n answers, counted by kind in two halves, with those of the
+// profile, by the chi-square test of homogeneity.
+func compareCounts(usual []int, counted [2][]int, n float64) (d difference, differs bool) {
+	samples := 0.0
+	for _, count := range usual {
 		samples += float64(count)
 	}
 	if n < hintItemsMin || samples == 0 {
-		return list
+		return d, false
 	}
-	// Two samples of classes are compared by the chi-square test of homogeneity.
-	chi, classes, variation := 0.0, 0.0, 0.0
-	most, live, profile := 0, 0.0, 0.0 // of the class that differs most
-	for class, usual := range u.Predicted {
-		got := float64(a.classes[0][class] + a.classes[1][class])
-		if got == 0 && usual == 0 {
+	chi, kinds, variation := 0.0, 0.0, 0.0
+	for kind, expected := range usual {
+		got := float64(counted[0][kind] + counted[1][kind])
+		if got == 0 && expected == 0 {
 			continue
 		}
-		p, q := got/n, float64(usual)/samples
-		classes++
-		chi += n * samples * (p - q) * (p - q) / (got + float64(usual))
+		p, q := got/n, float64(expected)/samples
+		kinds++
+		chi += n * samples * (p - q) * (p - q) / (got + float64(expected))
 		variation += math.Abs(p-q) / 2
-		if math.Abs(p-q) > math.Abs(live-profile) {
-			most, live, profile = class, p, q
+		if math.Abs(p-q) > math.Abs(d.live-d.profile) {
+			d = difference{kind, p, q}
 		}
 	}
-	if variation < predictionsMin || !chiSquareExceeds(chi, classes-1) {
-		return list
-	}
-	return append(list, Hint{Kind: HintPredictions, Of: u.Name, Live: live, Profile: profile, Items: int(n),
-		Text: fmt.Sprintf("predictions: %s is %s of the answers of %s, %s in the profile", h.class(most), percent(live), u.Name, percent(profile))})
+	return d, variation >= predictionsMin && chiSquareExceeds(chi, kinds-1)
 }
 
 // chiSquareExceeds reports whether a chi-square value is hintErrors standard errors above

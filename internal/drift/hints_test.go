@@ -13,7 +13,7 @@ func digits() Usual {
 	return Usual{
 		Classes: []string{"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"},
 		Variants: []UsualAnswers{
-			{Name: "image_text", Confidence: 0.9714, Predicted: []int{201, 200, 199, 195, 199, 202, 202, 199, 197, 206}},
+			{Name: "image_text", Confidence: 0.9714, Predicted: []int{201, 200, 199, 195, 199, 202, 202, 199, 197, 206}, Primaries: []int{600, 1400}},
 			{Name: "all", Confidence: 0.981, Predicted: []int{200, 200, 199, 200, 200, 199, 202, 200, 200, 200}},
 		},
 		Modalities: []UsualInputs{{Name: "image"}, {Name: "text", Absent: 0.02}},
@@ -32,6 +32,7 @@ func texts(hints []Hint) (list []string) {
 func usually(rng *rand.Rand, h *Hints) {
 	for v, u := range h.usual.Variants {
 		h.Answer(v, rng.IntN(10), min(1, u.Confidence+0.02*rng.NormFloat64()*bit(rng, 0.5)))
+		h.Primary(v, int(bit(rng, 0.7)))
 	}
 	present := slo.Modalities(3)
 	if rng.Float64() < 0.02 {
@@ -71,9 +72,11 @@ func TestHints(t *testing.T) {
 			h.Answer(0, class, math.NaN())
 		}, `predictions: class "three" is 32 % of the answers of image_text, 9.8 % in the profile`, HintPredictions},
 		{"confidence", func(rng *rand.Rand, h *Hints) { h.Answer(1, rng.IntN(10), 0.8896+0.11*rng.Float64()) },
-			"confidence: answers of all are 94.6 % sure on average, 98.1 % in the profile", HintConfidence},
+			"confidence: answers of all are 94.4 % sure on average, 98.1 % in the profile", HintConfidence},
+		{"primaries", func(rng *rand.Rand, h *Hints) { h.Primary(0, int(bit(rng, 0.96))) },
+			"primaries: text decides 96.0 % of the answers of image_text, 70 % in the profile", HintPrimaries},
 		{"inputs", func(rng *rand.Rand, h *Hints) { h.Item(slo.Modalities(1 + 2*int(bit(rng, 0.7)))) },
-			"inputs: text is absent in 30 % of items, 2.0 % in the profile", HintInputs},
+			"inputs: text is absent in 31 % of items, 2.0 % in the profile", HintInputs},
 	} {
 		rng, h := rand.New(rand.NewPCG(5, 5)), NewHints(digits())
 		for range 5000 {

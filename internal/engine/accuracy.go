@@ -122,7 +122,7 @@ func usual(m *modelpkg.Model, p *modelpkg.Profile, a *accuracies) drift.Usual {
 		if a.base[i] < len(u.Variants) {
 			continue // another size of the same
 		}
-		one := drift.UsualAnswers{Name: a.names[a.base[i]], Confidence: math.NaN(), Predicted: p.Variants[i].Predicted}
+		one := drift.UsualAnswers{Name: a.names[a.base[i]], Confidence: math.NaN(), Predicted: p.Variants[i].Predicted, Primaries: p.Variants[i].Primaries}
 		if v := p.Variants[i]; v.Confidence > 0 {
 			one.Confidence = v.Confidence
 		}

@@ -291,7 +291,7 @@ func (l *loop) done(b *running) {
 		return
 	}
 	served, parts := b.served, b.dispatch.Parts
-	l.take(&feed.Step{Event: ended, Confidence: b.confidence}) // which may use the slot again
+	l.take(&feed.Step{Event: ended, Confidence: b.confidence, Primaries: b.primaries}) // which may use the slot again
 	if served.away != 0 && verdicts != nil {
 		for _, p := range parts {
 			if c := l.calls[p.Job]; c != nil {

@@ -62,6 +62,7 @@ func (b *running) compute(w *worker, decoder *media.Decoder) {
 	}
 	w.judge(b, items)
 	b.dropEstimates(items)
+	b.weigh(items)
 	defer func() { b.whole = ran{} }()
 	b.results = slices.Grow(b.results[:0], len(b.dispatch.Parts))[:len(b.dispatch.Parts)]
 	clear(b.results)
@@ -89,6 +90,21 @@ func (b *running) dropEstimates(results []itemResult) {
 	for _, r := range results {
 		if r.ran != nil && r.outputs != nil {
 			r.outputs = r.outputs[:len(b.served.Model.Outputs)]
+		}
+	}
+}
+
+// weigh notes the primary modality of each item that has an answer.
+func (b *running) weigh(results []itemResult) {
+	b.primaries = nil
+	at := b.served.Model.Weights()
+	if at < 0 || b.err != nil {
+		return
+	}
+	b.primaries = make([]int, len(results))
+	for i, r := range results {
+		if b.primaries[i] = -1; r.ran != nil && r.outputs != nil {
+			b.primaries[i] = modelpkg.Primary(r.outputs[at], r.row)
 		}
 	}
 }

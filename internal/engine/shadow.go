@@ -109,7 +109,11 @@ func (s *shadow) answered(e *Engine, d *deployment, c *call, r *Response, item i
 		return false
 	}
 	if s.of = d.answeredBy(r, item); s.of >= 0 {
-		e.hint(d, s, c.carried(item).Present)
+		primary := -1
+		if at := d.Model.Weights(); at >= 0 {
+			primary = modelpkg.Primary(r.Outputs[at], item)
+		}
+		e.hint(d, s, c.carried(item).Present, primary)
 	}
 	return true
 }
@@ -128,7 +132,7 @@ func (d *deployment) answeredBy(r *Response, item int) int {
 
 // hint observes an answer, how confident it is, and what its item carried. That needs no
 // shadow run, so it is known also where there is no idle time.
-func (e *Engine) hint(d *deployment, s *shadow, present slo.Modalities) {
+func (e *Engine) hint(d *deployment, s *shadow, present slo.Modalities, primary int) {
 	a := d.live
 	p, err := a.judge.Predict(s.answer)
 	if err != nil {
@@ -138,6 +142,7 @@ func (e *Engine) hint(d *deployment, s *shadow, present slo.Modalities) {
 	e.evident(d, func(a *accuracies) drift.Change {
 		a.monitor.Answered(s.of)
 		a.hints.Answer(s.of, a.judge.Class(p), p.Certainty) // which knows none of cascades
+		a.hints.Primary(s.of, primary)
 		a.hints.Item(present)
 		return a.monitor.Confident(s.of, p.Certainty)
 	})

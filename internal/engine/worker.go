@@ -114,14 +114,17 @@ type running struct {
 	fresh    [][]keptRow             // by item: what is newly kept
 	// confidence is, by item, that of an answer that a gate has seen; NaN: no gate has.
 	confidence []float64
-	faulty     []error      // by item: why it cannot run; nil: all can
-	results    []partResult // by part of the dispatch
-	rows       []itemResult // scratch space of compute, as are
-	order      []int        // 0, 1, ... and
-	whole      ran          // the run of all items
-	took       time.Duration
-	err        error  // of the whole batch: the instance was lost, or no part has a result
-	left       func() // ends its entry in Config.Work as abandoned; nil: not abandoned
+	// primaries is, by item, the modality that its answer depends on most, -1 if none is
+	// known; nil: the model has no weights of the modalities.
+	primaries []int
+	faulty    []error      // by item: why it cannot run; nil: all can
+	results   []partResult // by part of the dispatch
+	rows      []itemResult // scratch space of compute, as are
+	order     []int        // 0, 1, ... and
+	whole     ran          // the run of all items
+	took      time.Duration
+	err       error  // of the whole batch: the instance was lost, or no part has a result
+	left      func() // ends its entry in Config.Work as abandoned; nil: not abandoned
 }
 
 func (s *slot) run(e *Engine) {

@@ -31,6 +31,9 @@ type Step struct {
 	// Confidence is, for the Done of a batch with gates, the confidence of the answers
 	// that gates have judged, by item of the batch; NaN for the others. Nil: none.
 	Confidence []float64
+	// Primaries is, for the Done of a batch of a model with weights of its modalities, the
+	// modality that each item's answer depends on most, by item of the batch; -1 for none.
+	Primaries []int
 }
 
 // Model describes a served model, as its driver knows it. It does not change.

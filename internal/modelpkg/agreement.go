@@ -70,7 +70,7 @@ func (v *VariantProfile) checkAnswers(m *Model) error {
 	if slices.ContainsFunc(v.Predicted, func(n int) bool { return n < 0 }) {
 		return errors.New("predicted has a negative number")
 	}
-	return nil
+	return v.checkPrimaries(m)
 }
 
 // Prediction is what an answer predicts.

@@ -51,6 +51,7 @@ func (r *report) build(s *spec) *Model {
 	r.buildModalities(m, s)
 	r.buildOutputs(m, s)
 	r.buildStages(m, s)
+	r.checkWeights(m, s)
 	r.buildVariants(m, s)
 	r.buildGates(m, s)
 	m.Isolation = r.isolation(s.isolated, m)

@@ -84,6 +84,9 @@ type VariantProfile struct {
 	Confidence float64 `json:"confidence,omitempty"`
 	// Predicted counts the answers by class, if there are up to ClassesCounted classes.
 	Predicted []int `json:"predicted,omitempty"`
+	// Primaries counts the answers by primary modality, of a model with weights of the
+	// modalities (WeightsOutput).
+	Primaries []int `json:"primaries,omitempty"`
 	// Sum is set for a variant of stages that were measured alone.
 	Sum     *StageSum      `json:"sum,omitempty"`
 	Batches []BatchProfile `json:"batches"` // ascending by Items; the first is 1

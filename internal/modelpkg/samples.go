@@ -24,6 +24,9 @@ type Samples struct {
 	// Estimates are those of each gate, by its variant's name: of each sample, one for
 	// each of its choices.
 	Estimates map[string][]float64
+	// Primaries are, by variant, the primary modality of each answer, -1 if it has none; of
+	// a model with weights of the modalities.
+	Primaries map[string][]int
 }
 
 // Origin is what answers depend on: the model, the labelled set and the runtime.
@@ -62,8 +65,8 @@ const samplesBytesMax = 4 << 30
 
 // Save writes the samples as an .npz: "label", "origin" (the SHA-256 of their origin)
 // and, for each variant, "<variant>.label", "<variant>.confidence", "<variant>.value"
-// and "<variant>.score", as far as its metric has them, and "<variant>.estimate" if it is
-// a gate.
+// and "<variant>.score", as far as its metric has them, "<variant>.estimate" if it is a
+// gate and "<variant>.primary" if the model has weights of the modalities.
 func (s *Samples) Save(m *Model, path string) error {
 	arrays := []tensor.Tensor{{Name: "origin", DType: tensor.Uint8, Shape: tensor.Shape{sha256.Size}, Data: s.sum()}}
 	if m.Scoring.WholeLabels() {
@@ -86,6 +89,11 @@ func (s *Samples) Save(m *Model, path string) error {
 	for _, g := range m.Gates {
 		if name := m.Variants[g.Variant].Declared(); s.Estimates[name] != nil {
 			arrays = append(arrays, float64Array(name+estimatesArray, s.Estimates[name], len(g.Choices)))
+		}
+	}
+	for _, name := range m.Bases() {
+		if s.Primaries[name] != nil {
+			arrays = append(arrays, int32Array(name+primaryArray, s.Primaries[name], 1))
 		}
 	}
 	var file bytes.Buffer
@@ -129,10 +137,31 @@ func LoadSamples(m *Model, origin Origin, path string) (*Samples, error) {
 		}
 		s.Variants[name] = got
 	}
-	if err := s.readEstimates(m, arrays); err != nil {
+	if err := errors.Join(s.readEstimates(m, arrays), s.readPrimaries(m, arrays)); err != nil {
 		return nil, slo.E(op, slo.KindInvalid, "%w", err)
 	}
 	return s, nil
+}
+
+// primaryArray is what the name of an array with primary modalities ends with.
+const primaryArray = ".primary"
+
+// readPrimaries collects the primary modalities of the variants that have answered.
+func (s *Samples) readPrimaries(m *Model, arrays []tensor.Tensor) (err error) {
+	s.Primaries = map[string][]int{}
+	for name := range s.Variants {
+		array, ok := arrayNamed(arrays, name+primaryArray)
+		if m.Weights() < 0 {
+			continue
+		}
+		if !ok || array.DType != tensor.Int32 || array.Rows() != s.Labels.Len() {
+			return fmt.Errorf("variant %s: it needs the primary modality of every sample", name)
+		}
+		if s.Primaries[name], err = integers(array); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // estimatesArray is what the name of an array with a gate's estimates ends with.

@@ -86,6 +86,32 @@ func (o *Observer) judge(e sched.Done, confidence []float64) {
 	}
 }
 
+// weigh records which modality decided the items of a batch that has ended, of those that
+// are answered with it.
+func (o *Observer) weigh(e sched.Done, primaries []int) {
+	b := o.tracker.Batch(e.Batch)
+	if b == nil {
+		return
+	}
+	item := -1
+	for i, p := range b.Parts {
+		j := o.tracker.Job(p.Job)
+		for range p.Count {
+			if item++; j != nil && primaries[item] >= 0 && !e.PartFailed(i) && (e.Verdicts == nil || e.Verdicts[item] == sched.Accept) {
+				j.Decided(primaries[item])
+			}
+		}
+	}
+}
+
+// primaries says how many of the job's items each modality decided.
+func (e *explaining) primaries() (list []status.Primary) {
+	for modality, items := range e.job.Primaries {
+		list = append(list, status.Primary{Modality: e.model.Modalities[modality], Items: items})
+	}
+	return list
+}
+
 // cascadesOf describes what gates decided on a job's items.
 func (e *explaining) cascadesOf() (list []status.Cascade) {
 	routes := e.model.Planner.Routes()

@@ -51,7 +51,7 @@ func (o *Observer) Explain(id string) (status.Explanation, bool) {
 		s.Batches = append(s.Batches, told)
 	}
 	s.BatchesLeftOut = j.Batches - len(s.Batches)
-	s.Cascades, s.Alternatives = e.cascadesOf(), e.alternatives()
+	s.Cascades, s.Alternatives, s.Primaries = e.cascadesOf(), e.alternatives(), e.primaries()
 	return s, true
 }
 

@@ -211,6 +211,9 @@ func (o *Observer) Step(s *feed.Step) {
 	if done, ok := s.Event.(sched.Done); ok && done.Verdicts != nil {
 		o.judge(done, s.Confidence)
 	}
+	if done, ok := s.Event.(sched.Done); ok && s.Primaries != nil {
+		o.weigh(done, s.Primaries)
+	}
 	o.arriving = s
 	if err := o.tracker.Step(s.At, s.Event, s.Actions); err != nil {
 		o.fail(err)

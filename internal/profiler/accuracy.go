@@ -51,6 +51,7 @@ func (r *run) answerGroup(instance runtime.Instance, variant int, group []int, a
 		if err := r.estimate(variant, outputs, places); err != nil {
 			return err
 		}
+		r.primaries(variant, outputs, places)
 		r.meter.advance(r, "accuracy", r.timings[variant][last].first)
 	}
 	return nil
@@ -92,6 +93,23 @@ func (r *run) estimate(variant int, outputs []tensor.Tensor, places []int) error
 		copy(r.samples.Estimates[name][n*place:], modelpkg.Floats(output, row))
 	}
 	return nil
+}
+
+// primaries stores the primary modality of each answer.
+func (r *run) primaries(variant int, outputs []tensor.Tensor, places []int) {
+	at, name := r.m.Weights(), r.m.Variants[variant].Declared()
+	if at < 0 {
+		return
+	}
+	if r.samples.Primaries == nil {
+		r.samples.Primaries = map[string][]int{}
+	}
+	if r.samples.Primaries[name] == nil {
+		r.samples.Primaries[name] = make([]int, len(r.pick))
+	}
+	for row, place := range places {
+		r.samples.Primaries[name][place] = modelpkg.Primary(outputs[at], row)
+	}
 }
 
 // notFinite says whether the sample itself has numbers that are not finite.

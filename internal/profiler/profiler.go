@@ -283,6 +283,14 @@ func (r *run) profile() (*modelpkg.Profile, error) {
 		if !r.m.Scoring.External() {
 			vp.Statistics = r.set.Judge().Statistics(r.samples.Labels, r.samples.Variants[v.Declared()])
 		}
+		for _, primary := range r.samples.Primaries[v.Declared()] {
+			if vp.Primaries == nil {
+				vp.Primaries = make([]int, len(r.m.Modalities))
+			}
+			if primary >= 0 {
+				vp.Primaries[primary]++
+			}
+		}
 		if r.o.Timed != nil {
 			vp.Batches, vp.Sum = r.o.Timed.Variants[i].Batches, r.o.Timed.Variants[i].Sum
 		} else {

@@ -32,6 +32,8 @@ type Job struct {
 	// Gated is what gates decided on the job's items, by route, in the order in which
 	// they were first taken.
 	Gated []Gated
+	// Primaries is how many of the items each modality decided; nil: the model does not say.
+	Primaries []int
 
 	left     int // items not finished
 	accepted int // of these, items answered by a batch that just ended
@@ -84,6 +86,14 @@ func (j *Job) Judge(route int, d Judged) {
 	if len(g.Judged) < JudgedMax && !math.IsNaN(d.Confidence) {
 		g.Judged = append(g.Judged, d)
 	}
+}
+
+// Decided records that an item's answer depends on a modality most.
+func (j *Job) Decided(modality int) {
+	for len(j.Primaries) <= modality {
+		j.Primaries = append(j.Primaries, 0)
+	}
+	j.Primaries[modality]++
 }
 
 // Share is a job's part of a batch.
