@@ -108,7 +108,11 @@ func (f checkFlags) tryGraphs(cmd *cobra.Command, found *modelpkg.Findings) (ran
 	m := found.Model
 	var set *modelpkg.Set
 	if m.Evaluation.Profile != "" {
-		if set, err = modelpkg.OpenSet(m.File(m.Evaluation.Profile), m); err != nil {
+		set, err = modelpkg.OpenSet(m.File(m.Evaluation.Profile), m)
+		if slo.KindOf(err) == slo.KindNotFound && m.Evaluation.HeldOut != "" { // found has a warning
+			set, err = modelpkg.OpenSet(m.File(m.Evaluation.HeldOut), m)
+		}
+		if err != nil {
 			return "", errors.Join(err, rt.Close())
 		}
 	}

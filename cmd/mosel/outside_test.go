@@ -172,6 +172,12 @@ func TestWhichModelsAreMeant(t *testing.T) {
 	if out, err := command(t, "plan", "digits", "--min-accuracy", "0.97"); err != nil || !strings.Contains(out, "image_text") {
 		t.Errorf("%s, %v", out, err)
 	}
+	if out, err := command(t, "profile", "digits"); err == nil || !strings.Contains(err.Error(), "A clone of the repository has it") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if out, err := command(t, "check", "digits", "--no-run"); err != nil || !strings.Contains(out, "profile.npz does not exist") {
+		t.Errorf("%v\n%s", err, out)
+	}
 	if err := os.MkdirAll(filepath.Join(modelsDir, "mine"), 0o700); err != nil {
 		t.Fatal(err)
 	}

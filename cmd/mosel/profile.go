@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/example"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/plot"
 	"github.com/mosel-serve/mosel/internal/profiler"
@@ -129,6 +130,9 @@ func measureProfile(cmd *cobra.Command, m *modelpkg.Model, f profileFlags) error
 		return slo.E("profile "+m.Name, slo.KindInvalid, "%s has no labelled set: add evaluation.profile", m.File(modelpkg.FileName))
 	}
 	set, err := modelpkg.OpenSet(m.File(m.Evaluation.Profile), m)
+	if slo.KindOf(err) == slo.KindNotFound && m.Name == example.Name {
+		return fmt.Errorf("%w: the built-in example is without it, because it is large. A clone of the repository has it in models/%s", err, example.Name)
+	}
 	if err != nil {
 		return err
 	}

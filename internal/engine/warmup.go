@@ -53,7 +53,7 @@ func (e *Engine) trials(d *deployment) []trial {
 		d.samples = append(d.samples, sample)
 	}
 	if len(samples) > 0 {
-		trials = append(trials, trial{"a sample of " + d.Model.Evaluation.Profile, func(v int) runtime.Item { return d.sample(0, v) }})
+		trials = append(trials, trial{"a sample of the package", func(v int) runtime.Item { return d.sample(0, v) }})
 	}
 	return append(trials, trial{"zeros, where the package allows them", func(v int) runtime.Item { return d.uniform(v, lengths, 0) }},
 		trial{"ones", func(v int) runtime.Item { return d.uniform(v, lengths, 1) }})

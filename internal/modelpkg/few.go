@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/internal/strictyaml"
 	"github.com/mosel-serve/mosel/tensor"
 )
@@ -15,20 +16,30 @@ import (
 const fewBytesMax = 256 << 20
 
 // FirstSamples reads the first samples, at most n, of the set that the package is
-// profiled on, filled up to their buckets. It reads
+// profiled on, filled up to their buckets. If its file does not exist, they are of the
+// held-out set. It reads
 // neither the rest nor the labels, so it takes milliseconds for a set of any size.
 // Without a set it returns none. Errors are those of OpenSet.
 func (m *Model) FirstSamples(n int) ([]Fitted, error) {
 	if m.Evaluation.Profile == "" {
 		return nil, nil
 	}
-	op := "open " + m.File(m.Evaluation.Profile)
+	samples, err := m.firstOf(m.Evaluation.Profile, n)
+	if slo.KindOf(err) == slo.KindNotFound && m.Evaluation.HeldOut != "" {
+		return m.firstOf(m.Evaluation.HeldOut, n)
+	}
+	return samples, err
+}
+
+// firstOf is FirstSamples of one set.
+func (m *Model) firstOf(name string, n int) ([]Fitted, error) {
+	op := "open " + m.File(name)
 	h, err := openHome(m.models, m.Dir)
 	if err != nil {
 		return nil, fileError(op, err)
 	}
 	defer h.close()
-	f, info, err := h.open(m.Evaluation.Profile)
+	f, info, err := h.open(name)
 	if err != nil {
 		return nil, fileError(op, err)
 	}

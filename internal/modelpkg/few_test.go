@@ -17,6 +17,7 @@ func TestFirstSamplesAreThoseOfTheSet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	m.Evaluation.Profile = m.Evaluation.HeldOut // it is smaller
 	set, err := modelpkg.OpenSet(m.File(m.Evaluation.Profile), m)
 	if err != nil {
 		t.Fatal(err)
@@ -82,10 +83,14 @@ func TestFirstSamples(t *testing.T) {
 			t.Errorf("%v, %v, want %q", samples, err, want)
 		}
 	}
-	m := few(t, x)
+	m := few(t, x, array("k", tensor.Shape{}, 7))
 	m.Evaluation.Profile = "nowhere.npz"
 	if _, err := m.FirstSamples(1); slo.KindOf(err) != slo.KindNotFound {
 		t.Error(err)
+	}
+	m.Evaluation.HeldOut = "set.npz"
+	if samples, err := m.FirstSamples(1); len(samples) != 1 || err != nil {
+		t.Errorf("with a held-out set alone: %v, %v", samples, err)
 	}
 	m.Evaluation.Profile = ""
 	if samples, err := m.FirstSamples(1); samples != nil || err != nil {

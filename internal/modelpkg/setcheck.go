@@ -3,6 +3,8 @@ package modelpkg
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -119,6 +121,10 @@ func checkEvaluation(m *Model, s *spec) (Problems, []string) {
 			continue
 		}
 		set, err := openInside(m, w.Text)
+		if err != nil && w == s.profile && m.withoutSet() {
+			r.warn(w.Place, "evaluation set %s does not exist: the package can be served with its profiles, but not profiled", w.Text)
+			continue
+		}
 		if err != nil {
 			r.At(w.Place, "evaluation set %s: %s", w.Text, err.Error())
 			continue
@@ -151,6 +157,14 @@ func checkEvaluation(m *Model, s *spec) (Problems, []string) {
 		}
 	}
 	return r.Sorted(), r.warnings
+}
+
+// withoutSet reports whether the package has profiles, and not the set they are of: it
+// was left out, because only `mosel profile` needs it.
+func (m *Model) withoutSet() bool {
+	_, err := os.Lstat(m.File(m.Evaluation.Profile))
+	names, _ := profileNames(m)
+	return errors.Is(err, fs.ErrNotExist) && len(names) > 0
 }
 
 // openInside opens a set of the package, which links must not leave.

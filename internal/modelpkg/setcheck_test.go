@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"math"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -139,5 +140,24 @@ func TestProfileWarnings(t *testing.T) {
 	}
 	if got := p.Warnings(); got != nil {
 		t.Errorf("a thousand samples: %q", got)
+	}
+}
+
+// TestASetThatWasLeftOut: a package with a profile needs its set only to be profiled.
+func TestASetThatWasLeftOut(t *testing.T) {
+	m := loadGood(t)
+	if err := os.Remove(m.File(m.Evaluation.Profile)); err != nil {
+		t.Fatal(err)
+	}
+	missing := "25:12: evaluation set eval/profile.npz: no such file or directory"
+	if got := lines(m.Dir, Check(m.Dir)); !slices.Equal(got, []string{missing}) {
+		t.Errorf("without a profile: %q", got)
+	}
+	if err := goodProfile(m, "cpu").Save(m.ProfilePath("cpu")); err != nil {
+		t.Fatal(err)
+	}
+	warning := "mosel.yaml:25: evaluation set eval/profile.npz does not exist: the package can be served with its profiles, but not profiled"
+	if f := CheckIn("", m.Dir); len(f.Problems) > 0 || !slices.Contains(f.Warnings, warning) {
+		t.Errorf("with a profile: %v\n%q", f.Problems, f.Warnings)
 	}
 }
