@@ -177,7 +177,7 @@ func (a *askedDigits) profiles(dir string, v status.VariantFeedback) {
 	}
 	out, err := runMosel("profile", dir, "--device", "cpu", "--from-feedback", p.rest, "--keep-unlabelled")
 	if err != nil || !strings.Contains(out, "cpu-feedback.json") || !strings.Contains(out, fmt.Sprintf("sampled at random (image %d)", v.Sampled.Items)) ||
-		!strings.Contains(out, "the accuracy of image_text is that on 2000 samples of eval/profile.npz") {
+		!strings.Contains(out, "the accuracy of image_text is that on 9000 samples of eval/profile.npz") {
 		t.Errorf("%v\n%s", err, out)
 	}
 	if shown, err := runMosel("profile", dir, "--device", "cpu-feedback", "--show"); err != nil || !strings.Contains(shown, "labelled answers of a server") {

@@ -206,7 +206,7 @@ func TestTraces(t *testing.T) {
 	}
 	all := []string{"decode", "queue", "run", "encode"}
 	c.check(t, traceOf(1), all, map[string]string{"mosel.model": "digits", "mosel.version": "1", "mosel.variant": "text", "mosel.items": "1",
-		"mosel.floor": "0.7", "mosel.outcome": slo.OnTime.String(), "mosel.request": "mine", "mosel.job": "*", "mosel.expected_accuracy": "0.7935"})
+		"mosel.floor": "0.7", "mosel.outcome": slo.OnTime.String(), "mosel.request": "mine", "mosel.job": "*", "mosel.expected_accuracy": "0.799222"})
 	c.check(t, traceOf(2), []string{"decode", "queue"}, map[string]string{"error.type": "infeasible", "mosel.job": "*", "mosel.variant": ""})
 	c.check(t, traceOf(3), []string{"decode"}, map[string]string{"error.type": "invalid", "mosel.job": ""})
 	c.check(t, traceOf(5), all, map[string]string{"mosel.model": "digits", "mosel.variant": "text", "mosel.deadline_ms": ""})

