@@ -135,7 +135,8 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	d := &demonstration{Config: c, floor: floor, start: time.Now()}
 	d.introduce()
 	overload := 0.0
-	guesses := map[string]float64{All: throughput(all), Mixes: throughput(cheapest(c.Profile, d.floor, all)), ours: max(throughput(cheapest(c.Profile, d.floor, all)), cascaded(c.Profile, d.floor, c.Confidence))}
+	single := throughput(cheapest(c.Samples.Model, c.Profile, d.floor, c.Confidence, all))
+	guesses := map[string]float64{All: throughput(all), Mixes: single, ours: max(single, cascaded(c.Profile, d.floor, c.Confidence))}
 	r := &Result{Format: ResultFormat, Floor: d.floor.Float(), Model: c.Samples.Model.Name,
 		Metric: c.Samples.Model.Scoring.Title(), Unmeasured: c.Samples.Unmeasured(), Device: c.Profile.Device, DeadlineMS: stats.Milliseconds(c.Deadline)}
 	for i, policy := range []string{c.Against, ours} {
@@ -318,11 +319,15 @@ func defaultFloor(p *modelpkg.Profile, all modelpkg.VariantProfile) (slo.Accurac
 	return a / 100 * 100, err
 }
 
-// cheapest returns the variant with the highest throughput whose accuracy is at least
-// the floor.
-func cheapest(p *modelpkg.Profile, floor slo.Accuracy, best modelpkg.VariantProfile) modelpkg.VariantProfile {
+// cheapest returns the variant with the highest throughput whose accuracy, or with a
+// confidence its lower bound, is at least the floor.
+func cheapest(m *modelpkg.Model, p *modelpkg.Profile, floor slo.Accuracy, confidence slo.Confidence, best modelpkg.VariantProfile) modelpkg.VariantProfile {
 	for _, v := range p.Variants {
-		if a, err := slo.AccuracyOf(v.Accuracy.Mean); err == nil && a >= floor && throughput(v) > throughput(best) {
+		accuracy, err := slo.AccuracyOf(v.Accuracy.Mean)
+		if confidence > 0 {
+			accuracy = v.Accuracy.Bounds(p.VariantBounds(m))[confidence-1]
+		}
+		if err == nil && accuracy >= floor && throughput(v) > throughput(best) {
 			best = v
 		}
 	}

@@ -423,3 +423,15 @@ func TestGuessOfCascades(t *testing.T) {
 		}
 	}
 }
+
+// TestGuessOfACertifiedFloor: a variant whose bound is below the floor is no guess.
+func TestGuessOfACertifiedFloor(t *testing.T) {
+	samples, p := example(t)
+	all, cheap := p.Variants[2], &p.Variants[1]
+	cheap.Accuracy = modelpkg.MeasuredAccuracy(990, 1000)
+	for confidence, want := range map[slo.Confidence]string{0: cheap.Name, slo.ConfidenceShown: all.Name} {
+		if got := cheapest(samples.Model, p, 985_000, confidence, all); got.Name != want {
+			t.Errorf("at %v: %s, want %s", confidence.Float(), got.Name, want)
+		}
+	}
+}
