@@ -105,7 +105,7 @@ func TestProfileDigits(t *testing.T) {
 		t.Errorf("%v\n%s", err, again)
 	}
 	shown, err := runMosel("profile", dir, "--show")
-	if err != nil || !strings.Contains(shown, "digits 1 on test") || strings.Count(shown, "\n") != 12+11 {
+	if err != nil || !strings.Contains(shown, "digits 1 on test") || strings.Count(shown, "\n") != 12+11+11 {
 		t.Errorf("%v\n%s", err, shown)
 	}
 }
