@@ -43,6 +43,7 @@ var rooms = []room{
 	{dir: "internal/strictyaml"},
 	{dir: "internal/score"},
 	{dir: "internal/drift", imports: []string{"internal/slo", "internal/score"}},
+	{dir: "internal/exits", imports: []string{"internal/score", "internal/drift"}},
 	{dir: "internal/access", imports: []string{"internal/slo", "internal/strictyaml"}},
 	{dir: "internal/jobs", imports: []string{"oip", "internal/slo"}},
 	{dir: "internal/jobs/jetstream", imports: []string{"internal/slo", "internal/jobs"}},
@@ -96,11 +97,7 @@ var rooms = []room{
 		imports: []string{"status", "internal/slo", "internal/stats", "internal/plan", "internal/sched", "internal/record", "internal/feed"},
 		tests:   []string{"internal/workload", "internal/sim", "internal/record/recordtest"},
 	},
-	{
-		dir: "internal/scenario",
-		imports: []string{"internal/slo", "internal/stats", "internal/strictyaml", "internal/workload", "internal/modelpkg", "internal/plan", "internal/sched", "internal/sim",
-			"internal/plot"},
-	},
+	{dir: "internal/scenario", imports: []string{"internal/slo", "internal/stats", "internal/strictyaml", "internal/workload", "internal/modelpkg", "internal/plan", "internal/sched", "internal/sim", "internal/plot"}},
 	{
 		dir: "internal/engine",
 		imports: []string{"tensor", "status", "internal/slo", "internal/stats", "internal/pending", "internal/modelpkg", "internal/runtime", "internal/plan", "internal/sched", "internal/record",
@@ -108,8 +105,7 @@ var rooms = []room{
 		tests: []string{"internal/modelpkg/modelpkgtest", "internal/runtime/fake", "internal/runtime/runtimetest", "internal/runtime/ort", "internal/sim", "internal/workload"},
 	},
 	{
-		dir:     "internal/repository",
-		imports: []string{"internal/slo", "internal/pending", "internal/modelpkg", "internal/engine"},
+		dir: "internal/repository", imports: []string{"internal/slo", "internal/pending", "internal/modelpkg", "internal/engine"},
 		tests:   []string{"tensor", "internal/runtime", "internal/modelpkg/modelpkgtest", "internal/plan", "internal/runtime/fake"},
 	},
 	{
@@ -129,6 +125,7 @@ var rooms = []room{
 		imports: []string{"tensor", "oip", "oip/inference", "internal/stats", "internal/modelpkg", "internal/modelpkg/modelpkgtest", "internal/runtime",
 			"internal/runtime/fake", "internal/replay", "internal/server"},
 	},
+	{dir: "internal/exitbench", imports: []string{"tensor", "internal/score", "internal/modelpkg", "internal/replay", "internal/runtime", "internal/runtime/ort", "internal/cascade", "internal/exits"}},
 	{dir: "internal/driftbench", imports: []string{"status", "client", "internal/slo", "internal/score", "internal/modelpkg", "internal/workload", "internal/drift", "internal/replay"}},
 	{dir: "conformance", tests: []string{"oip/inference", "internal/modelpkg", "internal/runtime", "internal/runtime/fake", "internal/server"}},
 	{
@@ -161,7 +158,7 @@ var onlyIn = map[string][]string{
 }
 
 // pure lists the rooms of rule R4: the same inputs give the same bytes.
-var pure = []string{"internal/slo", "internal/stats", "internal/score", "internal/drift", "internal/plan", "internal/sched", "internal/record", "internal/sim"}
+var pure = []string{"internal/slo", "internal/stats", "internal/score", "internal/drift", "internal/exits", "internal/plan", "internal/sched", "internal/record", "internal/sim"}
 
 // pureImports is all of the standard library that a pure room may use: none of
 // it reads a clock, starts a goroutine, locks, draws at random or does I/O.

@@ -47,6 +47,7 @@
 //	internal/proposal    a first mosel.yaml for a directory of graphs
 //	internal/stats       statistics of durations: quantiles, distributions, milliseconds
 //	internal/drift       notices that a served variant is less accurate than its profile says
+//	internal/exits       decides how many stages of which model to keep loaded, where models have early exits
 //	internal/pending     bounded waiting for work that may hang; lists what has not ended
 //	internal/asynclog    a log writer that never blocks its caller
 //	internal/strictyaml  strict YAML; every error has its line
@@ -62,6 +63,7 @@
 //	internal/replay      sends load to a server and reports the results
 //	internal/servebench  a program that measures the cost of serving itself
 //	internal/driftbench  a program that measures what is noticed when the data change
+//	internal/exitbench   a program that measures what early exits and partial loading are worth
 //	internal/cachedir    directories for files that can be made again
 //	internal/example     the example package as a directory
 //	internal/demo        compares the capacity of policies "mosel" and "all"
