@@ -22,7 +22,7 @@ ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
 
-.PHONY: jobs-crash jobs-overhead help pages pages-check e2e tokenizers openvino build install demo experiments test conformance clients servers examples soak simulate-soak lint vulncheck fuzz bench bench-files bench-stages bench-serve drift generate setup clean
+.PHONY: exits jobs-crash jobs-overhead help pages pages-check e2e tokenizers openvino build install demo experiments test conformance clients servers examples soak simulate-soak lint vulncheck fuzz bench bench-files bench-stages bench-serve drift generate setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(MAKEFILE_LIST)
@@ -136,6 +136,8 @@ e2e: setup ## test every page in Chromium (CHROMIUM names another browser); skip
 web/node_modules: web/package.json web/package-lock.json
 	cd web && npm ci --no-audit --no-fund
 	@touch $@
+exits: setup ## measure early exits and partial loading on models/digits_exits and update docs/experiments.md
+	$(GO) run ./internal/exitbench -write docs/experiments.md
 
 setup: build # install the ONNX Runtime library into the user's cache, once
 	bin/mosel runtime install

@@ -73,6 +73,7 @@ type bench struct {
 	chains   []chain
 	bytes    map[string]int64 // by stage
 	cost     []float64        // by variant: milliseconds per item in a batch of batchItems
+	load     []float64        // by variant: milliseconds to load its stages
 	profile  answers
 	heldout  answers
 }
@@ -99,6 +100,13 @@ func open(ctx context.Context, o options) (*bench, error) {
 	}
 	if b.rt, err = ort.Open(ctx, ort.Config{Progress: os.Stderr}); err != nil {
 		return nil, err
+	}
+	for variant := range m.Variants {
+		ms, err := b.loadTime(ctx, variant)
+		if err != nil {
+			return nil, errors.Join(err, b.rt.Close())
+		}
+		b.load = append(b.load, ms)
 	}
 	in, err := b.rt.Load(ctx, m, runtime.Options{Threads: 1})
 	if err != nil {

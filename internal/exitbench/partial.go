@@ -21,23 +21,19 @@ const (
 	driftUntil = 6000
 	floor      = 0.97
 	loads      = 3  // to measure a time
-	probesTook = 50 // recent items that run on all models at a look
+	recentKept = 50 // as many as a look asks for
 	// countMax is the counter's threshold: twice the breaches that are expected between two
 	// looks. The paper does not give its own.
 	countMax = 15
 )
 
 // models describes the chains as the policy sees them, as measured on the profile set.
-func (b *bench) models(ctx context.Context, reference int) ([]exits.Model, error) {
-	var list []exits.Model
+func (b *bench) models(reference int) (list []exits.Model) {
 	n := float64(len(b.profile.class[0]))
 	for _, c := range b.chains {
 		m, before := exits.Model{Name: c.name}, 0.0
 		for depth := 1; depth <= len(c.variants); depth++ {
-			load, err := b.loadTime(ctx, c.variants[depth-1])
-			if err != nil {
-				return nil, err
-			}
+			load := b.load[c.variants[depth-1]]
 			d := exits.Depth{Load: max(0, load-before), Cost: b.cost[c.variants[depth-1]], Bytes: b.weights(c.variants[depth-1]), Accuracy: float64(b.profile.rightOf(c, depth)) / n}
 			before = max(before, load)
 			for sample := range b.profile.class[0] {
@@ -52,10 +48,11 @@ func (b *bench) models(ctx context.Context, reference int) ([]exits.Model, error
 		}
 		list = append(list, m)
 	}
-	return list, nil
+	return list
 }
 
 // loadTime returns the milliseconds to load the stages of a variant: the shortest of some.
+// Nothing else may be loaded, because instances share graphs.
 func (b *bench) loadTime(ctx context.Context, variant int) (ms float64, err error) {
 	for i := range loads {
 		began := time.Now()
@@ -103,10 +100,11 @@ type trace struct {
 type way struct {
 	name    string
 	fixed   bool // it stays with the first choice
+	full    bool // in place of it, all stages of the most accurate model are loaded
 	counter int  // exits.Options.Breaches
 }
 
-var waysSimulated = []way{{name: "first choice, never changed", fixed: true}, {name: "sequential test"}, {name: "counter, as HELIOS", counter: countMax}}
+var waysSimulated = []way{{name: "first choice, never changed", fixed: true}, {name: "the most accurate, all its stages", fixed: true, full: true}, {name: "sequential test"}, {name: "counter, as HELIOS", counter: countMax}}
 
 // seen is an item that was answered.
 type seen struct {
@@ -125,6 +123,9 @@ func (b *bench) simulate(models []exits.Model, drifted *answers, reference int, 
 			a = drifted
 		}
 		sample, at := rng.IntN(len(a.class[0])), p.Loaded()
+		if w.full {
+			at = b.pointOf(reference)
+		}
 		c, depths := b.chains[at.Model], models[at.Model].Depths
 		exit := a.exit(c, sample)
 		t.items[phase]++
@@ -133,7 +134,7 @@ func (b *bench) simulate(models []exits.Model, drifted *answers, reference int, 
 		if a.right[a.answeredBy(c, sample, at.Depth)][sample] {
 			t.right[phase]++
 		}
-		recent = append(recent[max(0, len(recent)-probesTook+1):], seen{a, sample})
+		recent = append(recent[max(0, len(recent)-recentKept+1):], seen{a, sample})
 		if w.fixed {
 			continue
 		}
@@ -143,7 +144,7 @@ func (b *bench) simulate(models []exits.Model, drifted *answers, reference int, 
 			continue
 		}
 		var probes []exits.Probe
-		for _, s := range recent {
+		for _, s := range recent[max(0, len(recent)-p.Probes()):] {
 			probes = append(probes, b.probe(s, reference))
 			for _, m := range models { // the probes cost something, too
 				t.cost[phase] += m.Depths[len(m.Depths)-1].Cost
@@ -156,6 +157,16 @@ func (b *bench) simulate(models []exits.Model, drifted *answers, reference int, 
 		}
 	}
 	return t
+}
+
+// pointOf returns the point with all stages of the model that has a variant.
+func (b *bench) pointOf(variant int) (at exits.Point) {
+	for i, c := range b.chains {
+		if slices.Contains(c.variants, variant) {
+			at = exits.Point{Model: i, Depth: len(c.variants)}
+		}
+	}
+	return at
 }
 
 // count counts alarms at an item.
@@ -195,10 +206,7 @@ func (b *bench) mostAccurate() (best int) {
 // partial simulates partial loading and the switch of models.
 func (b *bench) partial(ctx context.Context, text *strings.Builder) error {
 	reference := b.mostAccurate()
-	models, err := b.models(ctx, reference)
-	if err != nil {
-		return err
-	}
+	models := b.models(reference)
 	image := slices.IndexFunc(b.m.Inputs, func(in modelpkg.Input) bool { return in.Name == "image" })
 	drifted, err := b.answersOf(ctx, inverted(image))
 	if err != nil {

@@ -14,8 +14,11 @@ const (
 	EveryDefault = 150
 	// probesKept bounds the probes that count. With so many, 0.98 can be told from 0.96.
 	probesKept = 400
-	// probesMin is the least number of probes to decide with.
-	probesMin = 20
+	// probesMin is the least number of probes to decide with, and how many an alarm asks for.
+	probesMin = 50
+	// probesAway and probesHome are how many probes a look without an alarm asks for: away
+	// from the first choice, to find the way back; and there, about one in a hundred items.
+	probesAway, probesHome = 20, 2
 	// lessMin is by how much a point must cost less, or need less memory, to be worth a
 	// move, as a share.
 	lessMin = 0.1
@@ -62,7 +65,7 @@ type Move struct {
 // Policy decides for a group of models of one task.
 type Policy struct {
 	o        Options
-	at       Point
+	home, at Point
 	covered  *drift.Fall // of the share of the items that are sure at a loaded exit
 	breaches int         // since the last look
 	items    int         // since the last look
@@ -76,7 +79,8 @@ type Policy struct {
 // New returns a policy that has loaded what the labelled samples recommend.
 func New(o Options) *Policy {
 	p := &Policy{o: o, settled: o.Every}
-	p.at = p.first()
+	p.home = p.first()
+	p.at = p.home
 	p.promise(p.figuresOf(p.at).sure, o.Samples)
 	return p
 }
@@ -92,7 +96,8 @@ func (p *Policy) Alarms() int { return p.alarms }
 func (p *Policy) Allows(floor float64) bool { return p.figuresOf(p.at).accuracy >= floor }
 
 // Observe observes an answered item: whether it was sure at a loaded exit. If it returns
-// true, the caller runs some recent items on all models and brings the probes to Look.
+// true, the caller runs recent items on all models, as many as Probes says, and brings the
+// probes to Look.
 // After a move, it asks for none before Options.Every items: so there are never two moves
 // within as many.
 func (p *Policy) Observe(sure bool) bool {
@@ -112,6 +117,19 @@ func (p *Policy) Observe(sure bool) bool {
 	p.items++
 	p.settled++
 	return p.items >= p.o.Every || p.alarmed && p.settled >= p.o.Every
+}
+
+// Probes returns how many of the latest items the caller is to run on all models for a look
+// now. They cost more than the items themselves.
+func (p *Policy) Probes() int {
+	switch {
+	case p.alarmed:
+		return probesMin
+	case p.at != p.home:
+		return probesAway
+	default:
+		return probesHome
+	}
 }
 
 // Look decides anew with probes of recent items.

@@ -82,7 +82,7 @@ func run(p *Policy, c crowd, items int, rng *rand.Rand) (moves []Move, at []int)
 		if !p.Observe(probe[now.Model].Exit <= now.Depth) {
 			continue
 		}
-		if move := p.Look(recent); move.Reason != Stayed {
+		if move := p.Look(recent[max(0, len(recent)-p.Probes()):]); move.Reason != Stayed {
 			moves, at = append(moves, move), append(at, i)
 		}
 	}
