@@ -41,7 +41,6 @@ type answered struct {
 	rowBytes   int32  // of each item's answer; 0: not kept
 	low        slo.Accuracy
 	dtype      tensor.DType
-	gated      bool
 }
 
 // item is an item of such a request.
