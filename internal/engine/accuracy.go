@@ -18,7 +18,7 @@ import (
 // accuracies follows how accurate the variants of a deployment are while it serves.
 // Evidence is counted by variant as declared, over all sizes of inputs.
 type accuracies struct {
-	names      []string       // of the variants as declared, then of the cascades' points
+	names      []string       // of the variants as declared, then of the points of cascades and of gates
 	bases      int            // variants among them
 	base       []int          // by variant of the model: its place in names
 	places     map[string]int // by name of a variant or a cascade, of any size of inputs: its place in names
@@ -83,7 +83,7 @@ func newAccuracies(m *modelpkg.Model, p *modelpkg.Profile, cascades bool) *accur
 	return a
 }
 
-// withCascades follows the points of cascades too. How far their answers agree with the
+// withCascades follows the points of cascades and gates too. How far their answers agree with the
 // reference's is not known from the profile.
 func (a *accuracies) withCascades(m *modelpkg.Model, p *modelpkg.Profile, spec *drift.Spec) {
 	for _, c := range plan.CascadesOf(m, p) {
@@ -99,6 +99,11 @@ func (a *accuracies) withCascades(m *modelpkg.Model, p *modelpkg.Profile, spec *
 			spec.Variants, a.profile = append(spec.Variants, one), append(a.profile, one.Accuracy)
 		}
 		a.places[c.Name] = at
+	}
+	for _, g := range plan.GatesOf(m, p) { // a shadow run cannot repeat what a gate does, so only labels count
+		a.places[g.Name], a.names = len(a.names), append(a.names, g.Name)
+		spec.Variants = append(spec.Variants, drift.Variant{Accuracy: g.Accuracy, Low: g.Low[slo.ConfidenceShown-1], Agreement: math.NaN(), Confidence: math.NaN()})
+		a.profile = append(a.profile, g.Accuracy)
 	}
 }
 

@@ -97,6 +97,33 @@ func TestGateChooses(t *testing.T) {
 	})
 }
 
+// TestLabelsOfGate: labels of what a gate's items got lower the gate's point, and no other.
+func TestLabelsOfGate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		served := withChoice(pair())
+		e, err := engine.New(t.Context(), engine.Config{Models: []engine.Served{served}, Policy: plan.PolicyAggressive, Instances: 1, Threads: 1,
+			QueueItemsMax: 1000, QueueJobsMax: 500, Log: discard}, fake.New(fake.Config{Profiles: []*modelpkg.Profile{served.Profile}}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 300 {
+			e.Label("pair", "", "small?0.5", 0)
+			e.Label("pair", "", "nothing", 0)
+		}
+		now, _ := e.Status()
+		for _, v := range now.Models[0].Drift.Variants {
+			if lowered := v.Planned < v.Profile; lowered != (v.Name == "small?0.5") {
+				t.Errorf("%+v", v)
+			}
+		}
+		r := engine.Request{Modalities: 3, Items: []runtime.Item{{{1, 1, 2, 3}, {1}}}, Objective: slo.Objective{Floor: 985_000, Deadline: slo.Never}}
+		if got, err := e.Infer(t.Context(), "pair", "", r); err != nil || got.Routes != nil {
+			t.Errorf("%+v, %v", got, err)
+		}
+		drain(t, e)
+	})
+}
+
 // TestGateShortOfTime stalls the gate's run, so that no item can take its way in time: all
 // keep the gate's answer, and the expected accuracy falls by what that costs.
 func TestGateShortOfTime(t *testing.T) {

@@ -264,7 +264,7 @@ func (a *accuracies) alsoRun() (bases []int) {
 		case !a.monitor.Lowered(at):
 		case at < a.bases:
 			add(at)
-		default:
+		case at < a.bases+len(a.points):
 			add(a.points[at-a.bases].first)
 			add(a.points[at-a.bases].then)
 		}
