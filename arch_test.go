@@ -106,7 +106,7 @@ var rooms = []room{
 	},
 	{
 		dir: "internal/repository", imports: []string{"internal/slo", "internal/pending", "internal/modelpkg", "internal/engine"},
-		tests:   []string{"tensor", "internal/runtime", "internal/modelpkg/modelpkgtest", "internal/plan", "internal/runtime/fake"},
+		tests: []string{"tensor", "internal/runtime", "internal/modelpkg/modelpkgtest", "internal/plan", "internal/runtime/fake"},
 	},
 	{
 		dir: "internal/api",
