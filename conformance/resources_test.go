@@ -133,7 +133,7 @@ func TestRESTWhatIsNotThereIs404(t *testing.T) {
 			}
 		})
 	}
-	for _, path := range []string{"/", "/v1", "/v2/nothing", "/v2/health", "/v2/health/nothing", m.path("/nothing"), m.path("/versions"), "/v2/models//ready",
+	for _, path := range []string{"/nothing", "/v1", "/v2/nothing", "/v2/health", "/v2/health/nothing", m.path("/nothing"), m.path("/versions"), "/v2/models//ready",
 		"/v2/models/" + url.PathEscape("../../etc/passwd"), "/v2/models/%00", "/v2/" + strings.Repeat("a/", 200), "/V2/health/live", "/index.html"} {
 		t.Run("nothing is at "+path[:min(len(path), 40)], func(t *testing.T) {
 			m.server.needsStrict(t)

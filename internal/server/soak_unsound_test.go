@@ -185,7 +185,7 @@ func (c *soakClient) elsewhere() int {
 		status       int
 	}{
 		{"GET", "/v2/models/nosuch", 404}, {"POST", "/v2/models/nosuch/infer", 404}, {"POST", "/v2/models/bytes/versions/9/infer", 404},
-		{"GET", "/", 404}, {"GET", "/v3", 404}, {"GET", "/v2/models/bytes/../../etc/passwd", 404}, {"GET", "/v2/" + strings.Repeat("a/", 500), 404},
+		{"GET", "/nothing", 404}, {"GET", "/v3", 404}, {"GET", "/v2/models/bytes/../../etc/passwd", 404}, {"GET", "/v2/" + strings.Repeat("a/", 500), 404},
 		{"GET", "/v2/models/" + strings.Repeat("m", 5000), 404}, {"GET", "/v2/models/%00%ff", 404},
 		{"GET", "/v2/models/bytes/infer", 405}, {"DELETE", "/v2", 405}, {"BREW", "/v2/models/bytes/infer", 405},
 		{"POST", "/v2/models/bytes/jobs", 501},
@@ -197,7 +197,7 @@ func (c *soakClient) elsewhere() int {
 }
 
 func (c *soakClient) lookUp() int {
-	paths := []string{"/v2", "/v2/health/live", "/v2/health/ready", "/v2/models", "/v2/models/scene", "/v2/models/scene/ready",
+	paths := []string{"/", "/v2", "/v2/health/live", "/v2/health/ready", "/v2/models", "/v2/models/scene", "/v2/models/scene/ready",
 		"/v2/models/scene/config", "/v2/models/scene/versions/1"}
 	path := paths[c.random.IntN(len(paths))]
 	r, err := http.NewRequestWithContext(context.Background(), []string{"GET", "HEAD"}[c.random.IntN(2)], "http://"+c.addr+path, nil)
