@@ -55,13 +55,14 @@ func TestDecide(t *testing.T) {
 // down.
 type machine struct {
 	runtime.Runtime
-	width   float64
-	batch   time.Duration // one batch with one thread
-	each    bool          // its time is that of eight items
-	fails   error
-	panics  bool         // runs do
-	running atomic.Int64 // threads
-	open    atomic.Int64
+	width  int
+	batch  time.Duration // one batch with one thread
+	each   bool          // its time is that of eight items
+	fails  error
+	panics bool // runs do
+	open   atomic.Int64
+	turn   chan struct{} // of who takes cores
+	cores  chan struct{} // that are taken
 }
 
 func (m *machine) Load(_ context.Context, _ *modelpkg.Model, o runtime.Options) (runtime.Instance, error) {
@@ -76,8 +77,17 @@ type part struct {
 }
 
 func (p *part) Run(_ context.Context, _ int, items []runtime.Item) ([]tensor.Tensor, error) {
-	n := p.machine.running.Add(p.threads)
-	defer p.machine.running.Add(-p.threads)
+	threads := min(int(p.threads), cap(p.machine.cores)) // further ones wait for each other
+	p.machine.turn <- struct{}{}
+	for range threads {
+		p.machine.cores <- struct{}{}
+	}
+	<-p.machine.turn
+	defer func() {
+		for range threads {
+			<-p.machine.cores
+		}
+	}()
 	if p.machine.panics {
 		panic("the binding is broken")
 	}
@@ -85,7 +95,7 @@ func (p *part) Run(_ context.Context, _ int, items []runtime.Item) ([]tensor.Ten
 	if p.machine.each {
 		batch *= float64(len(items)) / 8
 	}
-	time.Sleep(time.Duration(batch / float64(p.threads) * max(1, float64(n)/p.machine.width)))
+	time.Sleep(time.Duration(batch / float64(threads)))
 	return nil, p.machine.fails
 }
 
@@ -121,6 +131,7 @@ func TestChoose(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				c.machine.turn, c.machine.cores = make(chan struct{}, 1), make(chan struct{}, c.machine.width)
 				began := time.Now()
 				got, why, err := Choose(t.Context(), c.machine, c.model, profile, standard(8))
 				if got != c.want || (err != nil) != (c.err != "") || err != nil && !strings.Contains(err.Error(), c.err) {
