@@ -278,14 +278,18 @@ func (m *Monitor) cap(variant int) slo.Accuracy {
 // wrong.
 func (m *Monitor) fromShadows(variant int, agreement float64) float64 {
 	v, reference := m.spec.Variants[variant], m.spec.Variants[m.spec.Reference]
-	fall := m.drop
-	if l := &m.variants[m.spec.Reference].labels; l.lowered {
-		fall = max(fall, reference.Accuracy.Float()-l.low)
-	}
 	if math.IsNaN(v.Agreement) {
-		return reference.Accuracy.Float() - fall - (1 - agreement)
+		return reference.Accuracy.Float() - m.fall() - (1 - agreement)
 	}
-	return v.Accuracy.Float() - fall - (v.Agreement - agreement)
+	return v.Accuracy.Float() - m.fall() - (v.Agreement - agreement)
+}
+
+// fall is by how much the reference is assumed to be less accurate than in the profile.
+func (m *Monitor) fall() float64 {
+	if l := &m.variants[m.spec.Reference].labels; l.lowered {
+		return max(m.drop, m.spec.Variants[m.spec.Reference].Accuracy.Float()-l.low)
+	}
+	return m.drop
 }
 
 // Caps appends to dst[:0], by variant, the most that it may be credited with now: its

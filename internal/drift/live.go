@@ -17,10 +17,12 @@ func (m *Monitor) live(variant int) Live {
 	w := &m.variants[variant]
 	fromLabels := func(miss float64) Live { return w.labels.estimate(miss) }
 	fromShadows := func(miss float64) Live {
-		l := w.shadows.estimate(miss)
-		for _, x := range []*float64{&l.Mean, &l.Low, &l.High} {
-			*x = clip(m.fromShadows(variant, *x))
-		}
+		// Where the reference has become wrong, the variant may have been right: then its
+		// accuracy has not fallen with the reference's.
+		l, fall := w.shadows.estimate(miss), m.fall()
+		l.Low = clip(m.fromShadows(variant, l.Low))
+		l.Mean = clip(m.fromShadows(variant, l.Mean) + fall/2)
+		l.High = clip(m.fromShadows(variant, l.High) + fall)
 		return l
 	}
 	labelled := w.labels.live.n > 0
