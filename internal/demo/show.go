@@ -67,7 +67,11 @@ func (r *Result) WriteTable(w io.Writer) error {
 	line("  not on time at that rate", late(all), late(mosel), "")
 	line("  measured "+r.Metric+", held-out samples", r.measured(all, accuracy), r.measured(mosel, accuracy), fmt.Sprintf("   %v asked for", r.Floor))
 	line("  95 % interval", r.measured(all, interval), r.measured(mosel, interval), "")
-	line("  ran", mix(all), mix(mosel), "")
+	name, ofAll, ofMosel := "  ran", mix(all), mix(mosel)
+	for i := range max(len(ofAll), len(ofMosel)) {
+		line(name, at(ofAll, i), at(ofMosel, i), "")
+		name = ""
+	}
 	line(fmt.Sprintf("at %.0f/s, %.1f x the rate of %s:", r.OverloadRate, overloadFactor, all.Policy), "", "", "")
 	line("  completion time, mean", mean(all), mean(mosel), fmt.Sprintf("   %.0f times shorter", r.JCTRatio))
 	line("  completion time, 99 % below", p99(all), p99(mosel), "")
@@ -121,15 +125,21 @@ func interval(p PolicyPart) string {
 }
 
 // mix returns the variants that ran most of the items.
-func mix(p PolicyPart) string {
-	var parts []string
+func mix(p PolicyPart) (parts []string) {
 	for _, v := range p.Confirmed.Variants {
 		share := 100 * float64(v.Items) / float64(max(p.Confirmed.Served.Items, 1))
 		if share >= 1 && len(parts) < 3 {
 			parts = append(parts, fmt.Sprintf("%s %.0f %%", v.Variant, share))
 		}
 	}
-	return strings.Join(parts, ", ")
+	return parts
+}
+
+func at(list []string, i int) string {
+	if i < len(list) {
+		return list[i]
+	}
+	return ""
 }
 
 // describe describes an input of the example.
