@@ -23,7 +23,7 @@ type trial struct {
 	name     string
 	shifts   []string // none: nothing changes
 	feedback bool
-	passes   bool // the shift ends, and the load goes on for as long as it lasted, twice
+	passes   bool // the shift ends, and the load goes on for four times as long as it lasted
 }
 
 // trials are the rows. The classes, inputs and shares are of the example model.
@@ -117,7 +117,7 @@ func (t trial) load(o options, samples *replay.Samples) ([]replay.Job, *replay.S
 	}
 	if t.passes {
 		until = length
-		length += 2 * o.during
+		length += 4 * o.during
 	}
 	w := replay.Workload{Process: replay.Poisson, Rate: o.rate, Duration: length, JobSize: 1, Floors: replay.Fixed(o.floor),
 		Deadlines: workload.Fixed(deadline.Seconds()), Late: slo.LateDrop, Seed: o.seed}
