@@ -185,11 +185,13 @@ func (m *Monitor) Lowered(variant int) bool {
 	return m.variants[variant].labels.lowered || m.variants[variant].shadows.lowered
 }
 
-// lowered reports whether any variant is: then the data have changed.
+// lowered reports whether any variant is, beyond suspicion: then the data have changed.
 func (m *Monitor) lowered() bool {
 	for i := range m.variants {
-		if m.Lowered(i) {
-			return true
+		for _, s := range []*source{&m.variants[i].labels, &m.variants[i].shadows} {
+			if s.lowered && !s.suspected {
+				return true
+			}
 		}
 	}
 	return false
@@ -220,7 +222,7 @@ func (m *Monitor) outdated() (found bool) {
 		return false
 	}
 	for i := range m.variants {
-		if m.variants[i].shadows.lowered {
+		if s := &m.variants[i].shadows; s.lowered && !s.suspected {
 			return false
 		}
 	}
@@ -240,8 +242,14 @@ func (m *Monitor) after(found Change) Change {
 	}
 	if m.changed = m.lowered(); !m.changed {
 		m.shown = false
-		for i := range m.variants {
-			m.variants[i].confidence.forget()
+		for i := range m.variants { // what was suspected because of the change, too
+			w := &m.variants[i]
+			w.confidence.forget()
+			for _, s := range []*source{&w.labels, &w.shadows} {
+				if s.lowered {
+					s.restore()
+				}
+			}
 		}
 	}
 	m.drop = m.variants[m.spec.Reference].confidence.drop()

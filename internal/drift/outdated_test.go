@@ -66,3 +66,43 @@ func TestOthersAfterAChange(t *testing.T) {
 		t.Errorf("noticed after %d labels, as the second one after %d", first, other)
 	}
 }
+
+// TestSuspicionEnds: what was lowered only because another variant had fallen is restored
+// with that one, though its own data are a little below what is promised.
+func TestSuspicionEnds(t *testing.T) {
+	m, rng := New(two()), rand.New(rand.NewPCG(31, 3))
+	for !m.State().Variants[0].Shadows.Lowered {
+		m.Shadow(0, bit(rng, 0.8), 0.981)
+	}
+	for n := 0; !m.State().Variants[1].Labels.Lowered; n++ {
+		if m.Label(1, bit(rng, 0.985)); n == 100_000 {
+			t.Fatal("a mean of 0.985 is not noticed where 0.994 is promised")
+		}
+	}
+	if !m.variants[1].labels.suspected {
+		t.Fatal("it is proven")
+	}
+	for m.State().Variants[0].Shadows.Lowered {
+		m.Shadow(0, bit(rng, 0.99), 0.981)
+	}
+	if s := m.State(); s.Changed || m.Lowered(1) || m.Caps(nil)[1] != 997000 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestSuspicionIsProven: with more of the same evidence, it is lowered in its own right.
+func TestSuspicionIsProven(t *testing.T) {
+	m, rng := New(two()), rand.New(rand.NewPCG(32, 3))
+	for !m.State().Changed {
+		m.Label(0, 0)
+	}
+	for range 2000 {
+		m.Label(1, bit(rng, 0.95))
+	}
+	for m.State().Variants[0].Labels.Lowered {
+		m.Label(0, bit(rng, 0.9885))
+	}
+	if s := m.State(); !s.Changed || !m.Lowered(1) {
+		t.Errorf("%+v", s)
+	}
+}

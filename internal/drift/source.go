@@ -37,8 +37,10 @@ type source struct {
 	schedule   schedule
 	low        float64 // lower bound of live's mean, while lowered
 	lowered    bool
-	fractional bool // some scores were neither 0 nor 1
-	began      run  // what the last alarm had seen since the change began
+	suspected  bool     // while lowered: at the laxer rate only
+	proof      detector // while suspected: of a fall below promised
+	fractional bool     // some scores were neither 0 nor 1
+	began      run      // what the last alarm had seen since the change began
 	since      int64
 	total      int64
 	alarms     int
@@ -57,7 +59,13 @@ func (s *source) observe(x, confidence, rate float64) Change {
 	if s.lowered {
 		rate = alarmRate // of a further fall
 	}
-	if s.fall.step(x, confidence) >= 1/rate {
+	if s.suspected {
+		s.suspected = s.proof.step(x, math.NaN()) < 1/alarmRate
+	}
+	if capital := s.fall.step(x, confidence); capital >= 1/rate {
+		if !s.lowered && capital < 1/alarmRate {
+			s.suspected, s.proof = true, s.fall
+		}
 		s.lower()
 		return Noticed
 	}
