@@ -188,10 +188,8 @@ func (m *Monitor) Lowered(variant int) bool {
 // lowered reports whether any variant is, beyond suspicion: then the data have changed.
 func (m *Monitor) lowered() bool {
 	for i := range m.variants {
-		for _, s := range []*source{&m.variants[i].labels, &m.variants[i].shadows} {
-			if s.lowered && !s.suspected {
-				return true
-			}
+		if w := &m.variants[i]; w.labels.proven() || w.shadows.proven() {
+			return true
 		}
 	}
 	return false
@@ -222,7 +220,7 @@ func (m *Monitor) outdated() (found bool) {
 		return false
 	}
 	for i := range m.variants {
-		if s := &m.variants[i].shadows; s.lowered && !s.suspected {
+		if m.variants[i].shadows.proven() {
 			return false
 		}
 	}
@@ -245,10 +243,11 @@ func (m *Monitor) after(found Change) Change {
 		for i := range m.variants { // what was suspected because of the change, too
 			w := &m.variants[i]
 			w.confidence.forget()
-			for _, s := range []*source{&w.labels, &w.shadows} {
-				if s.lowered {
-					s.restore()
-				}
+			if w.labels.lowered {
+				w.labels.restore()
+			}
+			if w.shadows.lowered {
+				w.shadows.restore()
 			}
 		}
 	}

@@ -84,6 +84,9 @@ func (s *source) observe(x, confidence, rate float64) Change {
 	return None
 }
 
+// proven reports whether the mean has fallen, beyond suspicion.
+func (s *source) proven() bool { return s.lowered && !s.suspected }
+
 // lower begins an estimate with what was observed since the change began. From then on a
 // further fall, below that estimate, is an alarm too: it begins the estimate anew.
 func (s *source) lower() {

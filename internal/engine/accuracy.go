@@ -83,8 +83,8 @@ func newAccuracies(m *modelpkg.Model, p *modelpkg.Profile, cascades bool) *accur
 	return a
 }
 
-// withCascades follows the points of cascades and gates too. How far their answers agree with the
-// reference's is not known from the profile.
+// withCascades follows the points of cascades and gates too. How far their answers agree
+// with the reference's is not known from the profile.
 func (a *accuracies) withCascades(m *modelpkg.Model, p *modelpkg.Profile, spec *drift.Spec) {
 	for _, c := range plan.CascadesOf(m, p) {
 		name := c.Point.Named(c.Point.First, c.Point.Then)
