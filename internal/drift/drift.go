@@ -46,6 +46,8 @@ const (
 	Noticed         // a mean has fallen: an alarm
 	Moved           // an estimate has moved
 	Restored        // a mean is again as the profile says
+
+	climbed // a lowered mean has risen; Moved to others
 )
 
 // String returns the name of a change.
@@ -143,6 +145,12 @@ func (m *Monitor) Shadow(variant int, agreement, referenceConfidence float64) Ch
 		if of := s.observe(agreement, referenceConfidence, m.alarmRate()); of != None {
 			found = of
 		}
+		if found == climbed && s.began.confidences >= confidenceRuns {
+			for i := range m.variants { // what they say of the time before the rise
+				m.variants[i].confidence.forget()
+			}
+			m.variants[m.spec.Reference].confidence.begin(s.began)
+		}
 		if found == Noticed {
 			m.calm, m.shown = calm{}, true
 			m.variants[m.spec.Reference].confidence.begin(s.began)
@@ -237,6 +245,9 @@ func (m *Monitor) outdated() (found bool) {
 func (m *Monitor) after(found Change) Change {
 	if found == None {
 		return None
+	}
+	if found == climbed {
+		found = Moved
 	}
 	if m.changed = m.lowered(); !m.changed {
 		m.shown = false

@@ -18,7 +18,8 @@ const (
 	restoreRate = 1e-3
 	// restoreSlack is how far below what is promised a mean may be that counts as recovered.
 	// Without slack, a mean that is exactly as promised could never be told from a lower one.
-	restoreSlack = 0.01
+	// Evidence of a fall at alarmRateChanged makes the test of recovery begin again.
+	restoreSlack = 0.02
 )
 
 // boundMiss is the probability that a mean is below the lower bound of its estimate, at any
@@ -33,14 +34,17 @@ type source struct {
 	promised   float64
 	fall       detector // of a fall below promised; while lowered, of a fall below low
 	rise       detector // of recovery, while lowered
+	climb      detector // of a rise above live, while lowered
+	contest    detector // of a fall below promised, while lowered: it begins rise again
 	live       estimate // of the mean: lately; while lowered, since the change began
 	schedule   schedule
-	low        float64 // lower bound of live's mean, while lowered
+	floor      float64 // the lower bound before the last rise, while lowered
+	low        float64 // lower bound of live's mean and at least floor, while lowered
 	lowered    bool
 	suspected  bool     // while lowered: at the laxer rate only
 	proof      detector // while suspected: of a fall below promised
 	fractional bool     // some scores were neither 0 nor 1
-	began      run      // what the last alarm had seen since the change began
+	began      run      // what was seen since the last change, when it was noticed
 	since      int64
 	total      int64
 	alarms     int
@@ -51,7 +55,8 @@ func newSource(promised float64) source {
 }
 
 // observe observes a score, and a confidence that belongs to it or NaN, at a rate of false
-// alarms. Moved means that the lower bound was computed again.
+// alarms. Moved means that the lower bound was computed again, and climbed that it was with
+// the observations since a rise.
 func (s *source) observe(x, confidence, rate float64) Change {
 	s.total++
 	s.fractional = s.fractional || x != 0 && x != 1
@@ -77,8 +82,17 @@ func (s *source) observe(x, confidence, rate float64) Change {
 		s.restore()
 		return Restored
 	}
+	if s.contest.step(x, math.NaN()) >= 1/alarmRateChanged {
+		s.contest, s.rise = newDetector(s.promised), newDetector(s.rise.mean)
+	}
+	if s.climb.step(1-x, confidence) >= 1/alarmRate {
+		s.began, s.since = s.climb.longest(), 0
+		s.floor = s.low
+		s.begin(estimate{})
+		return climbed
+	}
 	if s.schedule.due(s.live.n) {
-		s.low = s.live.low(s.fractional, boundMiss)
+		s.low = max(s.floor, s.live.low(s.fractional, boundMiss))
 		return Moved
 	}
 	return None
@@ -87,18 +101,27 @@ func (s *source) observe(x, confidence, rate float64) Change {
 // proven reports whether the mean has fallen, beyond suspicion.
 func (s *source) proven() bool { return s.lowered && !s.suspected }
 
-// lower begins an estimate with what was observed since the change began. From then on a
-// further fall, below that estimate, is an alarm too: it begins the estimate anew.
+// lower begins an estimate with what was observed since the change began.
 func (s *source) lower() {
 	s.began = s.fall.longest()
 	s.lowered, s.since = true, int64(s.began.n)
 	s.alarms++
-	s.live = estimate{n: float64(s.began.n), sum: s.began.sum}
+	s.floor = 0
+	s.rise, s.contest = newDetector(clip(1-s.promised+restoreSlack)), newDetector(s.promised)
+	s.begin(estimate{n: float64(s.began.n), sum: s.began.sum})
+}
+
+// begin begins an estimate anew, after a fall with what was observed since it began, after
+// a rise with nothing: what has shown a rise is more than the mean by luck. From then on a
+// further fall, below that estimate, is an alarm too, and a rise above it begins the
+// estimate anew: observations from before would hold it down for thousands more.
+func (s *source) begin(e estimate) {
+	s.live = e
 	s.live.bound()
-	s.low = s.live.low(s.fractional, boundMiss)
+	s.low = max(s.floor, s.live.low(s.fractional, boundMiss))
 	s.schedule = schedule{}
 	s.fall = newDetector(min(s.low, s.promised))
-	s.rise = newDetector(clip(1 - s.promised + restoreSlack))
+	s.climb = newDetector(1 - s.live.high(s.fractional, boundMiss))
 }
 
 // restore forgets everything but the totals.

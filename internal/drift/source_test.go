@@ -81,7 +81,7 @@ func TestRecovery(t *testing.T) {
 	for _, c := range []struct {
 		truth       float64
 		least, most int // of the median
-	}{{0.975, 700, 2500}, {0.965, 3000, 11_000}} {
+	}{{0.975, 300, 1000}, {0.965, 600, 2500}} {
 		rng := rand.New(rand.NewPCG(9, 9))
 		var delays []int
 		for range runs {
@@ -101,22 +101,68 @@ func TestRecovery(t *testing.T) {
 			t.Errorf("%v: restored after a median of %d", c.truth, m)
 		}
 	}
-	rng, restored, items := rand.New(rand.NewPCG(10, 9)), 0, 0
-	for range runs {
-		s := newSource(promised)
-		for !s.lowered {
-			s.observe(0, 0, alarmRate)
-		}
-		for range 2000 {
-			items++
-			if s.observe(bit(rng, promised-restoreSlack), 0, alarmRate) == Restored {
-				restored++
-				break
+	for _, truth := range []float64{promised - 0.01, promised - restoreSlack} {
+		rng, restored, items := rand.New(rand.NewPCG(10, 9)), 0, 0
+		for range runs {
+			s := newSource(promised)
+			for !s.lowered {
+				s.observe(0, 0, alarmRate)
+			}
+			for range 2000 {
+				items++
+				if s.observe(bit(rng, truth), 0, alarmRate) == Restored {
+					restored++
+					break
+				}
 			}
 		}
+		t.Logf("%.3f: restored %d times in %d observations", truth, restored, items)
+		if float64(restored) > restoreRate*float64(items) {
+			t.Errorf("%.3f: restored %d times in %d observations of a mean that has not recovered", truth, restored, items)
+		}
 	}
-	if float64(restored) > restoreRate*float64(items) {
-		t.Errorf("restored %d times in %d observations of a mean that has not recovered", restored, items)
+}
+
+// TestRise: a mean that had fallen rises, to what is promised or in part. The estimate must
+// follow soon, without what was seen before the rise, and stay a lower bound.
+func TestRise(t *testing.T) {
+	const runs, promised = 150, 0.985
+	checked := []int{100, 300, 1000} // observations after the rise
+	for _, c := range []struct {
+		truth float64
+		gaps  []float64 // of the bound to the truth, at each
+	}{{0.985, []float64{0.2, 0.05, 0.02}}, {0.93, []float64{0.2, 0.13, 0.06}}} {
+		rng := rand.New(rand.NewPCG(12, 12))
+		broken, gaps := make([]int, len(checked)), make([]float64, len(checked))
+		for range runs {
+			s := newSource(promised)
+			for range 1000 {
+				s.observe(bit(rng, 0.8), 0, alarmRate)
+			}
+			later := 0
+			for i, at := range checked {
+				for ; later < at; later++ {
+					s.observe(bit(rng, c.truth), 0, alarmRate)
+				}
+				low := promised
+				if s.lowered {
+					low = s.low
+				}
+				if low > c.truth {
+					broken[i]++
+				}
+				gaps[i] += (c.truth - low) / runs
+			}
+		}
+		t.Logf("from 0.8 to %v: after %v observations, above the truth in %v of %d runs, %.4f below it on average", c.truth, checked, broken, runs, gaps)
+		for i := range checked {
+			if float64(broken[i]) > boundMiss*runs+2*2.7 { // two standard deviations
+				t.Errorf("%v, %d later: the bound is above the truth in %d of %d runs", c.truth, checked[i], broken[i], runs)
+			}
+			if gaps[i] > c.gaps[i] {
+				t.Errorf("%v, %d later: the bound is %.4f below the truth", c.truth, checked[i], gaps[i])
+			}
+		}
 	}
 }
 
