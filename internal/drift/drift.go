@@ -188,6 +188,9 @@ func (m *Monitor) valid(variant int, score float64) bool {
 	return true
 }
 
+// Changed reports whether a variant is lowered: the data are not as those of the profile.
+func (m *Monitor) Changed() bool { return m.changed }
+
 // Lowered reports whether a variant counts less than its profile says.
 func (m *Monitor) Lowered(variant int) bool {
 	return m.variants[variant].labels.lowered || m.variants[variant].shadows.lowered

@@ -31,12 +31,13 @@ type accuracies struct {
 	// comparable says that agreement with the reference tells how accurate a variant is.
 	comparable bool
 
-	mu      sync.Mutex
-	monitor *drift.Monitor
-	hints   *drift.Hints
-	turn    int            // the last one of the frontier that a shadow run ran
-	caps    []slo.Accuracy // by name: the monitor's
-	shadows shadowCounts
+	mu       sync.Mutex
+	monitor  *drift.Monitor
+	hints    *drift.Hints
+	recovery allowance      // for shadow runs that do not wait for idle time
+	turn     int            // the last one of the frontier that a shadow run ran
+	caps     []slo.Accuracy // by name: the monitor's
+	shadows  shadowCounts
 }
 
 // point is a point of a cascade.

@@ -20,8 +20,16 @@ import (
 const (
 	shadowItemsMax = 256              // that wait or run, over all models
 	shadowBytesMax = 64 << 20         // of their tensors
-	shadowWaitMax  = 60 * time.Second // for idle time
+	shadowWaitMax  = 10 * time.Second // for idle time
 	shadowsPerJob  = 4                // items of one request
+)
+
+// Bounds on shadow runs that do not wait for idle time.
+const (
+	recoveryShare    = 0.1                    // of the instances' time
+	recoveryAheadMax = 200 * time.Millisecond // that is saved up
+	recoveryDue      = 2 * time.Second        // from begin to end of one variant's run
+	shadowsWaiting   = 16                     // so many wait for idle time: there is none
 )
 
 // shadowCounts counts the items of a model that were chosen for shadow runs.
@@ -36,10 +44,12 @@ type shadowCounts struct {
 
 // shadow is an item that is run again by the most accurate variant.
 type shadow struct {
-	request Request   // of the one item
-	of      int       // place of the variant or the cascade that answered it; -1: of none
-	answer  []float64 // nil: there is none
-	sure    bool      // the reference's confidence in it has been observed
+	request Request       // of the one item
+	of      int           // place of the variant or the cascade that answered it; -1: of none
+	answer  []float64     // nil: there is none
+	sure    bool          // the reference's confidence in it has been observed
+	also    []int         // declared variants that run beside the reference
+	due     time.Duration // not 0: it is queued as requests are, to end within this time
 	bytes   int64
 }
 
@@ -84,7 +94,13 @@ func (e *Engine) shadow(c *call, asked Request, r *Response) {
 		for _, input := range asked.Items[item] {
 			s.bytes += int64(len(input))
 		}
-		if started == shadowsPerJob || e.shadowItems.Load() >= shadowItemsMax || e.shadowBytes.Load()+s.bytes > shadowBytesMax || !d.hold() {
+		s.also = d.live.alsoRun()
+		s.due = e.due(d, s, runnable)
+		most := int64(shadowItemsMax)
+		if s.due == 0 {
+			most /= 2 // the rest is for those that do not wait for idle time
+		}
+		if started == shadowsPerJob || e.shadowItems.Load() >= most || e.shadowBytes.Load()+s.bytes > shadowBytesMax || !d.hold() {
 			d.live.shadows.full.Add(1)
 			continue
 		}
@@ -205,14 +221,14 @@ func (e *Engine) runShadow(d *deployment, s *shadow) {
 	}
 	reference, err := e.again(ctx, d, s, d.live.reference, answers)
 	if err == nil && reference != nil {
-		for _, base := range d.live.alsoRun() {
+		for _, base := range s.also {
 			if _, err = e.again(ctx, d, s, base, answers); err != nil {
 				break
 			}
 		}
 	}
 	switch {
-	case err != nil && ctx.Err() != nil:
+	case err != nil && (ctx.Err() != nil || s.due > 0 && (slo.KindOf(err) == slo.KindOverloaded || slo.KindOf(err) == slo.KindDeadlineExceeded)):
 		counts.late.Add(1)
 		return
 	case err != nil || reference == nil:
@@ -238,12 +254,55 @@ func (e *Engine) again(ctx context.Context, d *deployment, s *shadow, base int, 
 	if c.route = d.live.variantFor(base, runnable); c.route < 0 {
 		return nil, nil
 	}
+	if s.due > 0 {
+		c.Objective = slo.Objective{Deadline: c.arrived.Add(s.due), Late: slo.LateDrop}
+	}
 	r, err := e.wait(ctx, c)
 	if err != nil {
 		return nil, err // the item's own fault too: it is the only one
 	}
 	answers[base] = modelpkg.Floats(r.Outputs[0], 0)
 	return answers[base], nil
+}
+
+// due returns 0 if the shadow run waits for idle time. While variants count less than
+// their profile says, requests run on expensive ones: then there may never be idle time,
+// and nothing would show that the others have recovered. So some runs are queued as
+// requests are, which makes none late either, but takes up to recoveryShare of the time.
+func (e *Engine) due(d *deployment, s *shadow, runnable plan.Set) time.Duration {
+	a := d.live
+	if a.shadows.waiting.Load() < shadowsWaiting {
+		return 0
+	}
+	var takes time.Duration
+	for _, base := range append([]int{a.reference}, s.also...) {
+		if v := a.variantFor(base, runnable); v >= 0 && base != s.of {
+			takes += d.planner.Variants()[v].Curve.Batch(1)
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.monitor.Changed() || !a.recovery.take(e.Now(), takes, e.cfg.Instances) {
+		return 0
+	}
+	return recoveryDue
+}
+
+// allowance is time that may be spent on what is not for requests. It grows with time.
+type allowance struct {
+	left time.Duration
+	at   slo.Instant // when it last grew
+}
+
+// take takes time, if there is enough.
+func (a *allowance) take(now slo.Instant, takes time.Duration, instances int) bool {
+	a.left = min(a.left+time.Duration(recoveryShare*float64(now.Sub(a.at))*float64(instances)), recoveryAheadMax)
+	a.at = now
+	if a.left < takes {
+		return false
+	}
+	a.left -= takes
+	return true
 }
 
 // alsoRun lists the declared variants that a shadow run runs beside the reference: those

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
@@ -13,7 +14,7 @@ import (
 // its floor. It is shed if the queue is full. A job with late rule drop is also shed if
 // it would be late, or if it would make a queued job with that rule late.
 func (c *Core) arrive(e Arrive) {
-	if e.Items < 1 || e.Model < 0 || e.Model >= len(c.models) || c.models[e.Model] == nil {
+	if e.Items < 1 || e.Model < 0 || e.Model >= len(c.models) || c.models[e.Model] == nil || e.Background && (e.Items != 1 || e.Mixed != nil) {
 		panic(fmt.Sprintf("sched: arrival of %d items for model %d", e.Items, e.Model))
 	}
 	if c.jobs[e.Job] != nil {
@@ -26,13 +27,14 @@ func (c *Core) arrive(e Arrive) {
 	c.counts.Arrived += e.Items
 	if e.Background {
 		j.bytes = 0 // its driver bounds them
+		j.allowed &= plan.Set(1) << e.Route
 	}
 	c.bytes += j.bytes
 	m.jobs++
 	for g := j; g != nil; g = g.other {
 		c.pend(g, g.waiting)
 	}
-	if e.Background {
+	if e.idles() {
 		c.inBackground++
 		c.arriveBackground(e, j)
 		return

@@ -1,11 +1,9 @@
 package sched
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
-	"github.com/mosel-serve/mosel/internal/plan"
 	"github.com/mosel-serve/mosel/internal/slo"
 )
 
@@ -23,11 +21,8 @@ const (
 // arriveBackground lets a job in the background wait. It is not in the queue, so it
 // counts in no estimate, and its arrival is not in the forecast.
 func (c *Core) arriveBackground(e Arrive, j *job) {
-	if e.Items != 1 || e.Mixed != nil {
-		panic(fmt.Sprintf("sched: job %d in the background has %d items", e.Job, e.Items))
-	}
 	j.objective = slo.Objective{Deadline: slo.Never, Late: slo.LateRun}
-	j.allowed &= c.models[j.model].known & (plan.Set(1) << e.Route)
+	j.allowed &= c.models[j.model].known
 	switch {
 	case j.allowed == 0:
 		c.giveUp(j, slo.Infeasible, slo.ReasonNoVariant)

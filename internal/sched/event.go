@@ -180,14 +180,17 @@ type Arrive struct {
 	// Expires is when a job with late rule drop is given up although its items run. It
 	// must not be before the deadline. 0 means the deadline.
 	Expires slo.Instant
-	// Background is a job of one item that takes the route Route, whatever its objective,
-	// and that starts only while no other job waits. It ends as failed with a lost
-	// instance.
+	// Background is a job of one item that takes the route Route, whatever its floor. With
+	// a deadline it is queued as others are. Without one it starts only while no other job
+	// waits, and it ends as failed with a lost instance.
 	Background bool
 	Route      int
 	// Refused, if not 0, is why the driver refuses the job. The core only records it.
 	Refused slo.Reason
 }
+
+// idles reports whether the job starts only while no other waits.
+func (e *Arrive) idles() bool { return e.Background && e.Objective.Deadline == slo.Never }
 
 // Drain refuses all later arrivals. Queued jobs still run.
 type Drain struct{}

@@ -44,7 +44,7 @@ func newJob(e Arrive, p *plan.Planner) *job {
 // newGroup makes an empty ledger after last, the last one of the job so far; nil: the
 // first.
 func newGroup(e Arrive, p *plan.Planner, last *job) *job {
-	g := &job{id: e.Job, client: e.Client, model: e.Model, planner: p, objective: e.Objective, expires: max(e.Expires, e.Objective.Deadline), background: e.Background}
+	g := &job{id: e.Job, client: e.Client, model: e.Model, planner: p, objective: e.Objective, expires: max(e.Expires, e.Objective.Deadline), background: e.idles()}
 	if last == nil {
 		g.first, g.bytes = g, e.Bytes
 		return g

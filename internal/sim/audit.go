@@ -174,7 +174,7 @@ func (a *audit) dispatch(d sched.Dispatch, now slo.Instant) error {
 		if err := a.send(j, p, d.Variant, route); err != nil {
 			return err
 		}
-		if j.Background && a.waits() {
+		if j.idles() && a.waits() {
 			return fmt.Errorf("I-14: batch %d runs in the background while other items wait", d.Batch)
 		}
 		if j.Objective.Late == slo.LateDrop && now.Add(min(d.Predicted, v.Curve.Batch(total))) > j.Objective.Deadline {
@@ -188,10 +188,13 @@ func (a *audit) dispatch(d sched.Dispatch, now slo.Instant) error {
 	return nil
 }
 
-// waits reports whether an item waits that is not in the background.
+// idles reports whether the job starts only while no other waits.
+func (j *audited) idles() bool { return j.Background && j.Objective.Deadline == slo.Never }
+
+// waits reports whether an item waits that need not wait for idle time.
 func (a *audit) waits() bool {
 	for _, j := range a.jobs {
-		if !j.Background && slices.ContainsFunc(j.items, func(s itemState) bool { return !s.running && !s.finished }) {
+		if !j.idles() && slices.ContainsFunc(j.items, func(s itemState) bool { return !s.running && !s.finished }) {
 			return true
 		}
 	}

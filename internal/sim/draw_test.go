@@ -329,6 +329,9 @@ func arrivals(rng *rand.Rand, cfg sim.Config, jobs int) []sim.Arrival {
 		}
 		if background && rng.IntN(6) == 0 {
 			a.Items, a.Mixed, a.Objective, a.Background, a.Route = 1, nil, slo.Objective{Deadline: slo.Never}, true, rng.IntN(len(cfg.Core.Models[m].Planner.Variants()))
+			if rng.IntN(3) == 0 {
+				a.Objective = slo.Objective{Deadline: a.At.Add(time.Duration(rng.IntN(100)-2) * time.Millisecond), Late: slo.LateDrop}
+			}
 		}
 		list = append(list, a)
 	}
