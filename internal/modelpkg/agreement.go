@@ -1,10 +1,12 @@
 package modelpkg
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/mosel-serve/mosel/internal/score"
 	"github.com/mosel-serve/mosel/internal/slo"
@@ -22,15 +24,40 @@ type Agreement struct {
 	Low float64 `json:"low"`
 }
 
-// Reference returns the index of the most accurate variant, the first among equals.
+// Reference returns the index of the variant that agreements are with: the one that they
+// were measured with, and MostAccurate if there are none.
 func (p *Profile) Reference() int {
-	best := 0
-	for i, v := range p.Variants {
-		if v.Accuracy.Mean > p.Variants[best].Accuracy.Mean {
-			best = i
+	for _, v := range p.Variants {
+		if v.Agreement == nil {
+			continue
+		}
+		if at := slices.IndexFunc(p.Variants, func(w VariantProfile) bool {
+			declared, _, _ := strings.Cut(w.Name, "@") // the rest is the size of its inputs
+			return declared == v.Agreement.With
+		}); at >= 0 {
+			return at
 		}
 	}
-	return best
+	return p.MostAccurate()
+}
+
+// MostAccurate returns the index of the most accurate variant; among equals of the one
+// that takes the least time, since shadow runs run it.
+func (p *Profile) MostAccurate() int {
+	return slices.IndexFunc(p.Variants, func(v VariantProfile) bool {
+		return !slices.ContainsFunc(p.Variants, func(w VariantProfile) bool {
+			return cmp.Or(cmp.Compare(w.Accuracy.Mean, v.Accuracy.Mean), cmp.Compare(v.quickest(), w.quickest())) > 0
+		})
+	})
+}
+
+// quickest returns the least time of an item, over the sizes of batches.
+func (v *VariantProfile) quickest() float64 {
+	least := math.Inf(1)
+	for _, b := range v.Batches {
+		least = min(least, b.P50MS/float64(b.Items))
+	}
+	return least
 }
 
 // MeasuredAgreement returns the agreement with a variant. The lower bounds of so many

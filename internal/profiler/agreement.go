@@ -13,7 +13,7 @@ func (r *run) compare(p *modelpkg.Profile) {
 	if !r.m.Scoring.Comparable() {
 		return
 	}
-	with := r.m.Variants[p.Reference()].Declared()
+	with := r.m.Variants[p.MostAccurate()].Declared()
 	reference := r.predictions(with)
 	if reference == nil {
 		return
