@@ -14,6 +14,8 @@ const (
 	predictionsMin = 0.05 // total variation: the share of answers that would have to change class
 	confidenceMin  = 0.01
 	absentMin      = 0.05
+	levelMin       = 0.5 // standard deviations of one sample
+	blankMin       = 0.05
 )
 
 // hintItems is the number of items in a half of the window that hints look at, and
@@ -27,8 +29,9 @@ const (
 type Usual struct {
 	Classes    []string // names; nil: none
 	Variants   []UsualAnswers
-	Modalities []UsualInputs // in the model's order
-	Samples    int           // that the profile is of
+	Modalities []UsualPresence // in the model's order
+	Inputs     []UsualInput    // in the model's order; nil: not known
+	Samples    int             // that the profile is of
 }
 
 // UsualAnswers is what a profile says of a variant's answers.
@@ -39,10 +42,18 @@ type UsualAnswers struct {
 	Primaries  []int   // answers by primary modality; nil: not known
 }
 
-// UsualInputs is what a profile says of a modality's inputs.
-type UsualInputs struct {
+// UsualPresence is what a profile says of where a modality is there.
+type UsualPresence struct {
 	Name   string
 	Absent float64 // the share of items without it
+}
+
+// UsualInput is what a profile says of the samples of an input.
+type UsualInput struct {
+	Name      string
+	Level     float64 // their mean level
+	Deviation float64 // the standard deviation of the level
+	Blank     float64 // the share of blank ones
 }
 
 // Hints compares the answers and inputs that are served with those of the profile. They
@@ -53,6 +64,14 @@ type Hints struct {
 	variants []answers
 	inputs   halves
 	absent   [slo.ModalitiesMax][2]int // by half
+	levels   []levels                  // by input
+}
+
+// levels are those of an input's samples, by half.
+type levels struct {
+	seen         halves
+	sum, squares [2]float64
+	blank        [2]float64
 }
 
 // halves counts items in the two halves of a window. When the newer half is full, the older
@@ -87,7 +106,7 @@ type answers struct {
 
 // NewHints returns hints that have seen nothing.
 func NewHints(usual Usual) *Hints {
-	h := &Hints{usual: usual, variants: make([]answers, len(usual.Variants))}
+	h := &Hints{usual: usual, variants: make([]answers, len(usual.Variants)), levels: make([]levels, len(usual.Inputs))}
 	for i, v := range usual.Variants {
 		for half := range 2 {
 			h.variants[i].classes[half] = make([]int, len(v.Predicted))
@@ -146,6 +165,23 @@ func (h *Hints) Item(present slo.Modalities) {
 	}
 }
 
+// Input observes a sample of an input: its level, and whether it is blank.
+func (h *Hints) Input(input int, level float64, blank bool) {
+	if input < 0 || input >= len(h.levels) || math.IsNaN(level) || math.IsInf(level, 0) {
+		return
+	}
+	l := &h.levels[input]
+	half, first := l.seen.add()
+	if first {
+		l.sum[half], l.squares[half], l.blank[half] = 0, 0, 0
+	}
+	l.sum[half] += level
+	l.squares[half] += level * level
+	if blank {
+		l.blank[half]++
+	}
+}
+
 // Hint is something that differs from the profile.
 type Hint struct {
 	Kind    HintKind
@@ -164,6 +200,8 @@ const (
 	HintPredictions HintKind = "predictions" // Live is the share of the class that differs most
 	HintConfidence  HintKind = "confidence"
 	HintInputs      HintKind = "inputs"    // Live is the share of items without the modality
+	HintLevels      HintKind = "levels"    // Live is the mean level of the input
+	HintBlanks      HintKind = "blanks"    // Live is the share of blank samples of the input
 	HintPrimaries   HintKind = "primaries" // Live is the share of the modality that differs most
 )
 
@@ -172,6 +210,9 @@ func (h *Hints) State() []Hint {
 	var list []Hint
 	for i := range h.usual.Modalities {
 		list = h.appendInputs(list, i)
+	}
+	for i := range h.usual.Inputs {
+		list = h.appendLevels(list, i)
 	}
 	for i := range h.usual.Variants {
 		list = h.appendPrimaries(h.appendConfidence(h.appendPredictions(list, i), i), i)
@@ -182,13 +223,34 @@ func (h *Hints) State() []Hint {
 func (h *Hints) appendInputs(list []Hint, modality int) []Hint {
 	u, n := h.usual.Modalities[modality], h.inputs.items()
 	share := float64(h.absent[modality][0]+h.absent[modality][1]) / n
-	samples := float64(h.usual.Samples)
-	both := (share*n + u.Absent*samples) / (n + samples)
-	if !h.differs(n, share-u.Absent, absentMin, both*(1-both)) {
+	if !h.sharesDiffer(n, share, u.Absent, absentMin) {
 		return list
 	}
 	return append(list, Hint{Kind: HintInputs, Of: u.Name, Live: share, Profile: u.Absent, Items: int(n),
 		Text: fmt.Sprintf("inputs: %s is absent in %s of items, %s in the profile", u.Name, percent(share), percent(u.Absent))})
+}
+
+func (h *Hints) appendLevels(list []Hint, input int) []Hint {
+	u, l := h.usual.Inputs[input], &h.levels[input]
+	n := l.seen.items()
+	if blank := (l.blank[0] + l.blank[1]) / n; h.sharesDiffer(n, blank, u.Blank, blankMin) {
+		list = append(list, Hint{Kind: HintBlanks, Of: u.Name, Live: blank, Profile: u.Blank, Items: int(n),
+			Text: fmt.Sprintf("inputs: %s is blank in %s of the items that have it, %s in the profile", u.Name, percent(blank), percent(u.Blank))})
+	}
+	mean := (l.sum[0] + l.sum[1]) / n
+	variance := (l.squares[0]+l.squares[1])/n - mean*mean
+	if !h.differs(n, mean-u.Level, levelMin*u.Deviation, max(variance, u.Deviation*u.Deviation)) {
+		return list
+	}
+	return append(list, Hint{Kind: HintLevels, Of: u.Name, Live: mean, Profile: u.Level, Items: int(n),
+		Text: fmt.Sprintf("inputs: the mean level of %s is %.3g, %.3g in the profile", u.Name, mean, u.Level)})
+}
+
+// sharesDiffer reports whether a share of n items differs from the profile's.
+func (h *Hints) sharesDiffer(n, share, usual, least float64) bool {
+	samples := float64(h.usual.Samples)
+	both := (share*n + usual*samples) / (n + samples)
+	return h.differs(n, share-usual, least, both*(1-both))
 }
 
 func (h *Hints) appendConfidence(list []Hint, variant int) []Hint {

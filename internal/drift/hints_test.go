@@ -16,7 +16,8 @@ func digits() Usual {
 			{Name: "image_text", Confidence: 0.9714, Predicted: []int{201, 200, 199, 195, 199, 202, 202, 199, 197, 206}, Primaries: []int{600, 1400}},
 			{Name: "all", Confidence: 0.981, Predicted: []int{200, 200, 199, 200, 200, 199, 202, 200, 200, 200}},
 		},
-		Modalities: []UsualInputs{{Name: "image"}, {Name: "text", Absent: 0.02}},
+		Modalities: []UsualPresence{{Name: "image"}, {Name: "text", Absent: 0.02}},
+		Inputs:     []UsualInput{{Name: "image", Level: 33.4, Deviation: 11.5, Blank: 0.001}},
 		Samples:    2000,
 	}
 }
@@ -39,6 +40,7 @@ func usually(rng *rand.Rand, h *Hints) {
 		present = 1
 	}
 	h.Item(present)
+	h.Input(0, 33.4+11.5*rng.NormFloat64(), rng.Float64() < 0.001)
 }
 
 // TestNoHints observes what is usual, at any time.
@@ -74,9 +76,13 @@ func TestHints(t *testing.T) {
 		{"confidence", func(rng *rand.Rand, h *Hints) { h.Answer(1, rng.IntN(10), 0.8896+0.11*rng.Float64()) },
 			"confidence: answers of all are 94.4 % sure on average, 98.1 % in the profile", HintConfidence},
 		{"primaries", func(rng *rand.Rand, h *Hints) { h.Primary(0, int(bit(rng, 0.96))) },
-			"primaries: text decides 96.0 % of the answers of image_text, 70 % in the profile", HintPrimaries},
+			"primaries: image decides 3.7 % of the answers of image_text, 30 % in the profile", HintPrimaries},
 		{"inputs", func(rng *rand.Rand, h *Hints) { h.Item(slo.Modalities(1 + 2*int(bit(rng, 0.7)))) },
-			"inputs: text is absent in 31 % of items, 2.0 % in the profile", HintInputs},
+			"inputs: text is absent in 29 % of items, 2.0 % in the profile", HintInputs},
+		{"levels", func(rng *rand.Rand, h *Hints) { h.Input(0, 221.6+11.5*rng.NormFloat64(), false) },
+			"inputs: the mean level of image is 221, 33.4 in the profile", HintLevels},
+		{"blanks", func(rng *rand.Rand, h *Hints) { h.Input(0, 33.4+11.5*rng.NormFloat64(), rng.Float64() < 0.1) },
+			"inputs: image is blank in 11 % of the items that have it, 0.1 % in the profile", HintBlanks},
 	} {
 		rng, h := rand.New(rand.NewPCG(5, 5)), NewHints(digits())
 		for range 5000 {

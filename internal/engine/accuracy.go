@@ -135,7 +135,10 @@ func usual(m *modelpkg.Model, p *modelpkg.Profile, a *accuracies) drift.Usual {
 		u.Variants = append(u.Variants, one)
 	}
 	for _, name := range m.ModalityNames() {
-		u.Modalities = append(u.Modalities, drift.UsualInputs{Name: name})
+		u.Modalities = append(u.Modalities, drift.UsualPresence{Name: name})
+	}
+	for _, in := range p.Inputs {
+		u.Inputs = append(u.Inputs, drift.UsualInput{Name: in.Name, Level: in.Level, Deviation: in.Deviation, Blank: in.Blank})
 	}
 	return u
 }

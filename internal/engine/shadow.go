@@ -81,6 +81,7 @@ func (e *Engine) shadow(c *call, asked Request, r *Response) {
 		if !e.picks(c, item) {
 			continue
 		}
+		e.hintInputs(d, c, asked, item)
 		s := &shadow{of: -1}
 		if r != nil && !s.answered(e, d, c, r, item) {
 			continue
@@ -129,7 +130,7 @@ func (s *shadow) answered(e *Engine, d *deployment, c *call, r *Response, item i
 		if at := d.Model.Weights(); at >= 0 {
 			primary = modelpkg.Primary(r.Outputs[at], item)
 		}
-		e.hint(d, s, c.carried(item).Present, primary)
+		e.hint(d, s, primary)
 	}
 	return true
 }
@@ -146,9 +147,9 @@ func (d *deployment) answeredBy(r *Response, item int) int {
 	return -1
 }
 
-// hint observes an answer, how confident it is, and what its item carried. That needs no
+// hint observes an answer and how confident it is. That needs no
 // shadow run, so it is known also where there is no idle time.
-func (e *Engine) hint(d *deployment, s *shadow, present slo.Modalities, primary int) {
+func (e *Engine) hint(d *deployment, s *shadow, primary int) {
 	a := d.live
 	p, err := a.judge.Predict(s.answer)
 	if err != nil {
@@ -159,8 +160,34 @@ func (e *Engine) hint(d *deployment, s *shadow, present slo.Modalities, primary 
 		a.monitor.Answered(s.of)
 		a.hints.Answer(s.of, a.judge.Class(p), p.Certainty) // which knows none of cascades
 		a.hints.Primary(s.of, primary)
-		a.hints.Item(present)
 		return a.monitor.Confident(s.of, p.Certainty)
+	})
+}
+
+// hintInputs observes what an item carries: which modalities, and how much there is in each
+// input that is a tensor. What is in files is not known before they are decoded.
+func (e *Engine) hintInputs(d *deployment, c *call, asked Request, item int) {
+	type seen struct {
+		input int
+		level float64
+		blank bool
+	}
+	present := c.carried(item).Present
+	var room [8]seen
+	inputs := room[:0]
+	for k := range d.Model.Inputs {
+		in, data := &d.Model.Inputs[k], asked.Items[item][k]
+		if present.Has(1<<in.Modality) && len(data) > 0 && (asked.Encoded == nil || !asked.Encoded[k]) {
+			level, blank := in.Level(data)
+			inputs = append(inputs, seen{k, level, blank})
+		}
+	}
+	e.evident(d, func(a *accuracies) drift.Change {
+		a.hints.Item(present)
+		for _, s := range inputs {
+			a.hints.Input(s.input, s.level, s.blank)
+		}
+		return drift.None
 	})
 }
 

@@ -48,3 +48,17 @@ func half(number float64) uint16 {
 	}
 	return sign | uint16(exponent<<10) | uint16(bits>>13&0x03ff)
 }
+
+// NumberAt reads the first element of data as a number; Element is its inverse. BYTES hold
+// no number: 0.
+func NumberAt(d tensor.DType, data []byte) float64 {
+	switch {
+	case isFloat(d):
+		return floatAt(d, data)
+	case d == tensor.Bytes:
+		return 0
+	case d == tensor.Uint64:
+		return float64(binary.LittleEndian.Uint64(data))
+	}
+	return float64(integerAt(d, data))
+}

@@ -30,6 +30,7 @@ type Profile struct {
 	Lengths        map[string]int64 `json:"lengths,omitempty"`  // of dynamic inputs in the samples, by name; times hold for these
 	Stages         []StageProfile   `json:"stages,omitempty"`   // in the model's order; empty: no stage was measured alone
 	Variants       []VariantProfile `json:"variants"`           // in the model's order
+	Inputs         []InputProfile   `json:"inputs,omitempty"`   // in the model's order; empty: an older profile
 	Cascades       *Cascades        `json:"cascades,omitempty"` // nil: none were searched
 	// Feedback is set where Dataset is DatasetFeedback: where the accuracies are from.
 	Feedback *FeedbackOrigin `json:"feedback,omitempty"`

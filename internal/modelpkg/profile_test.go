@@ -90,6 +90,9 @@ func TestProfileRefuses(t *testing.T) {
 		{"agreement with", func(p *Profile) { p.Variants[0].Agreement = &Agreement{With: "none", Mean: 1} }, `the agreement is with "none", which is no variant`},
 		{"confidence", func(p *Profile) { p.Variants[1].Confidence = 2 }, "a mean confidence of 2 is not possible"},
 		{"predicted", func(p *Profile) { p.Variants[1].Predicted = []int{1} }, "predicted has 1 classes; the model has "},
+		{"inputs", func(p *Profile) { p.Inputs = []InputProfile{{Name: "image"}} }, "it has 1 inputs; the model has 3"},
+		{"input's name", func(p *Profile) { p.Inputs = []InputProfile{{Name: "wave"}, {Name: "image"}, {Name: "gain"}} }, "input 0 is wave; the model's is image"},
+		{"input's level", func(p *Profile) { p.Inputs = []InputProfile{{Name: "image", Blank: 2}, {Name: "wave"}, {Name: "gain"}} }, "input image: a level of 0 ± 0, 2 of it blank, is not possible"},
 		{"memory", func(p *Profile) { p.Variants[1].Batches[0].MemoryBytes = -1 }, "-1 bytes in 10 runs is not possible"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

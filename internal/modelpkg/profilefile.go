@@ -172,6 +172,9 @@ func (p *Profile) fits(m *Model) error {
 			return fmt.Errorf("lengths has %q: %d, which is no size of an input of the model", name, n)
 		}
 	}
+	if err := checkInputs(p.Inputs, m); err != nil {
+		return err
+	}
 	if err := CheckDevice(p.Device); err != nil {
 		return err
 	}

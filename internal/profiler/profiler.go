@@ -298,6 +298,7 @@ func (r *run) profile() (*modelpkg.Profile, error) {
 		}
 		p.Variants = append(p.Variants, vp)
 	}
+	p.Inputs = modelpkg.ProfileInputs(r.m, r.set)
 	r.compare(p)
 	if r.o.Timed != nil {
 		p.Threads, p.Stages = r.o.Timed.Threads, r.o.Timed.Stages

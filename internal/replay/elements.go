@@ -1,7 +1,6 @@
 package replay
 
 import (
-	"encoding/binary"
 	"math"
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
@@ -70,14 +69,7 @@ func (s scale) fit(v float64) float64 {
 // change returns a copy of an input's data with changed numbers. What only fills a
 // sample up to its bucket stays.
 func change(in modelpkg.Input, data []byte, by func(float64) float64) []byte {
-	size, s := in.DType.Size(), scaleOf(in)
-	own := len(data)
-	if in.Buckets != nil {
-		pad := in.Buckets.Pad
-		for own >= size && string(data[own-size:own]) == string(pad) {
-			own -= size
-		}
-	}
+	s, own := scaleOf(in), len(in.Own(data))
 	out := make([]byte, 0, len(data))
 	for _, v := range numbersOf(in.DType, data[:own]) {
 		out = append(out, modelpkg.Element(in.DType, s.fit(by(v)))...)
@@ -88,32 +80,9 @@ func change(in modelpkg.Input, data []byte, by func(float64) float64) []byte {
 // numbersOf reads the elements of a tensor as numbers.
 func numbersOf(d tensor.DType, data []byte) []float64 {
 	size := d.Size()
-	n := len(data) / size
-	if floats := modelpkg.Floats(tensor.Tensor{DType: d, Shape: tensor.Shape{1, int64(n)}, Data: data}, 0); floats != nil {
-		return floats
-	}
-	numbers := make([]float64, n)
+	numbers := make([]float64, len(data)/size)
 	for i := range numbers {
-		b := data[i*size:]
-		switch d {
-		case tensor.Uint8:
-			numbers[i] = float64(b[0])
-		case tensor.Int8:
-			numbers[i] = float64(int8(b[0]))
-		case tensor.Uint16:
-			numbers[i] = float64(binary.LittleEndian.Uint16(b))
-		case tensor.Int16:
-			numbers[i] = float64(int16(binary.LittleEndian.Uint16(b)))
-		case tensor.Uint32:
-			numbers[i] = float64(binary.LittleEndian.Uint32(b))
-		case tensor.Int32:
-			numbers[i] = float64(int32(binary.LittleEndian.Uint32(b)))
-		case tensor.Uint64:
-			numbers[i] = float64(binary.LittleEndian.Uint64(b))
-		case tensor.Int64:
-			numbers[i] = float64(int64(binary.LittleEndian.Uint64(b)))
-		default: // Bool and Bytes are no amounts
-		}
+		numbers[i] = modelpkg.NumberAt(d, data[i*size:])
 	}
 	return numbers
 }
