@@ -88,12 +88,15 @@ func (a *API) jobSpec(x *exchange, header http.Header, l engine.Lease, args argu
 	if err := x.decode(header, l.Model, a.cfg.Tensors); err != nil {
 		return jobs.Spec{}, err
 	}
-	request, _, err := x.job(l.Model, origin{arrived: arrived, header: header, confidence: a.cfg.Confidence}, a.cfg.ItemsMax)
+	request, carried, err := x.job(l.Model, origin{arrived: arrived, header: header, confidence: a.cfg.Confidence}, a.cfg.ItemsMax)
 	if err != nil {
 		return jobs.Spec{}, err
 	}
 	if _, _, err := wanted(&x.request, l.Model); err != nil {
 		return jobs.Spec{}, err
+	}
+	if err := l.Feasible(request); err != nil {
+		return jobs.Spec{}, carried.explained(l.Model, err)
 	}
 	key, err := idempotencyKey(x.request.Parameters, header)
 	if err != nil {

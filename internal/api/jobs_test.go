@@ -180,6 +180,8 @@ func TestJobErrors(t *testing.T) {
 		}{
 			{"POST", jobsPath, ask(`"min_accuracy":97`, imageItems(3)), 400},
 			{"POST", jobsPath, `{"inputs":[]}`, 400},
+			{"POST", jobsPath, ask(`"min_accuracy":0.9999`, imageItems(3)), 422},
+			{"POST", jobsPath, ask(`"min_accuracy":0.9999,"accuracy_confidence":0.95`, imageItems(3)), 422},
 			{"POST", jobsPath, ask(`"idempotency_key":"k"`, imageItems(4)), 400},
 			{"POST", jobsPath, ask(`"idempotency_key":7`, imageItems(4)), 400},
 			{"POST", "/v2/models/none/jobs", ask(``, imageItems(3)), 404},
@@ -193,6 +195,11 @@ func TestJobErrors(t *testing.T) {
 			if w := f.call(c.method, c.path, c.body); w.Code != c.status {
 				t.Errorf("%s %s: %d %s, want %d", c.method, c.path, w.Code, w.Body, c.status)
 			}
+		}
+		const impossible = `"min_accuracy":0.9999`
+		if job, request := f.call("POST", jobsPath, ask(impossible, imageJSON)), f.call("POST", inferPath, ask(impossible, imageJSON)); job.Code != request.Code ||
+			!strings.Contains(job.Body.String(), "the best is ") || strings.Contains(job.Body.String(), `"best_accuracy"`) != strings.Contains(request.Body.String(), `"best_accuracy"`) {
+			t.Errorf("an impossible floor: %s; of a request: %s", job.Body, request.Body)
 		}
 		store.mu.Lock()
 		store.broken = true
