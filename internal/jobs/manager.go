@@ -230,7 +230,8 @@ func (m *Manager) Job(model, id string) (oip.Job, error) {
 	return j.status(time.Now()), nil
 }
 
-// Jobs lists the jobs of a client, the newest first; client "" lists all.
+// Jobs lists the jobs of a client for a model, the newest first; "" is any client, or any
+// model.
 func (m *Manager) Jobs(model, client string) ([]oip.Job, error) {
 	s, err := m.current()
 	if err != nil {

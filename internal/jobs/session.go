@@ -295,7 +295,7 @@ func (s *session) list(model, client string) []oip.Job {
 	s.mu.Lock()
 	var found []*job
 	for _, j := range s.jobs {
-		if j.spec.Model == model && (client == "" || j.spec.Client == client) {
+		if (model == "" || j.spec.Model == model) && (client == "" || j.spec.Client == client) {
 			found = append(found, j)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/sim"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/internal/workload"
+	"github.com/mosel-serve/mosel/oip"
 	"github.com/mosel-serve/mosel/status"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -37,6 +38,22 @@ func (d *described) Register(c prometheus.Collector) error {
 	return d.Registerer.Register(c)
 }
 
+// kinds returns the type and the labels of every registered metric.
+func (d *described) kinds(t *testing.T, types map[string]string) map[string]string {
+	registered := map[string]string{}
+	desc := regexp.MustCompile(`fqName: "(\w+)", help: ".*", constLabels: {}, variableLabels: {([\w,]*)}`)
+	for _, one := range d.descs {
+		m := desc.FindStringSubmatch(one.String())
+		if m == nil {
+			t.Fatalf("cannot read %v", one)
+		}
+		labels := strings.Split(m[2], ",")
+		slices.Sort(labels)
+		registered[m[1]] = types[m[1]] + " " + strings.Join(labels, ",")
+	}
+	return registered
+}
+
 // TestDocument checks that docs/metrics.md lists exactly the existing metrics, with
 // their types and labels, and that its queries use only those.
 func TestDocument(t *testing.T) {
@@ -51,7 +68,6 @@ func TestDocument(t *testing.T) {
 		slices.Sort(labels)
 		documented[m[1]] = m[2] + " " + strings.Join(labels, ",")
 	}
-	registered := map[string]string{}
 	kinds := scriptKinds(t)
 	registry := &described{Registerer: prometheus.NewRegistry()}
 	if _, err := obs.New(obs.Config{Registerer: registry}); err != nil {
@@ -69,21 +85,19 @@ func TestDocument(t *testing.T) {
 	if err := obs.Feedback(registry, func() []status.Feedback { return nil }); err != nil {
 		t.Fatal(err)
 	}
-	kinds["mosel_shadow_items_total"], kinds["mosel_drift_alarms_total"] = "counter", "counter" // servers with evidence have these
-	kinds["mosel_drift_changed"], kinds["mosel_variant_accuracy_planned"] = "gauge", "gauge"
+	for name, kind := range map[string]string{"shadow_items_total": "counter", "drift_alarms_total": "counter", "drift_changed": "gauge", "variant_accuracy_planned": "gauge"} {
+		kinds["mosel_"+name] = kind // servers with evidence have it
+	}
 	if err := obs.Drift(registry, func() []obs.ModelDrift { return nil }); err != nil {
 		t.Fatal(err)
 	}
-	desc := regexp.MustCompile(`fqName: "(\w+)", help: ".*", constLabels: {}, variableLabels: {([\w,]*)}`)
-	for _, d := range registry.descs {
-		m := desc.FindStringSubmatch(d.String())
-		if m == nil {
-			t.Fatalf("cannot read %v", d)
-		}
-		labels := strings.Split(m[2], ",")
-		slices.Sort(labels)
-		registered[m[1]] = kinds[m[1]] + " " + strings.Join(labels, ",")
+	for _, name := range []string{"jobs", "items", "jobs_ready"} {
+		kinds["mosel_durable_"+name] = "gauge" // servers with durable jobs have it
 	}
+	if err := obs.Jobs(registry, func() ([]oip.Job, bool) { return nil, true }); err != nil {
+		t.Fatal(err)
+	}
+	registered := registry.kinds(t, kinds)
 	for name, is := range registered {
 		if documented[name] != is {
 			t.Errorf("%s is a %q; docs/metrics.md says %q", name, is, documented[name])

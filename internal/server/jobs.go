@@ -8,6 +8,9 @@ import (
 
 	"github.com/mosel-serve/mosel/internal/jobs"
 	"github.com/mosel-serve/mosel/internal/jobs/jetstream"
+	"github.com/mosel-serve/mosel/internal/obs"
+	"github.com/mosel-serve/mosel/oip"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Jobs says where durable jobs are kept. Without Dir and URL there are none.
@@ -46,12 +49,16 @@ func (j Jobs) validate() error {
 // results of those that were accepted.
 const streamRoom = 0.75
 
-// manager makes the manager of jobs; nil: there are none.
-func (j Jobs) manager(log *slog.Logger) *jobs.Manager {
+// manager makes the manager of jobs, and registers its metrics; nil: there are none.
+func (j Jobs) manager(log *slog.Logger, registry prometheus.Registerer) (*jobs.Manager, error) {
 	if !j.on() {
-		return nil
+		return nil, nil
 	}
 	where := jetstream.Config{Dir: j.Dir, URL: j.URL, Stream: j.Stream, Replicas: j.Replicas, BytesMax: j.BytesMax}
-	return jobs.New(jobs.Config{Keep: j.Keep, BytesMax: int64(float64(j.BytesMax) * streamRoom), ClientJobsMax: j.ClientJobsMax, Log: log,
+	m := jobs.New(jobs.Config{Keep: j.Keep, BytesMax: int64(float64(j.BytesMax) * streamRoom), ClientJobsMax: j.ClientJobsMax, Log: log,
 		Open: func(ctx context.Context) (jobs.Store, error) { return jetstream.Open(ctx, where) }})
+	return m, obs.Jobs(registry, func() ([]oip.Job, bool) {
+		list, err := m.Jobs("", "")
+		return list, err == nil && m.Ready() == nil
+	})
 }

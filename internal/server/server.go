@@ -232,7 +232,9 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	cfg.API.Pages = web.Bundle()
-	s.jobs = cfg.Jobs.manager(cfg.Log)
+	if s.jobs, err = cfg.Jobs.manager(cfg.Log, s.registry); err != nil {
+		return nil, err
+	}
 	cfg.API.Jobs = s.jobs
 	s.api = api.New(cfg.API, guard, cfg.Log)
 	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
