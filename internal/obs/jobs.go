@@ -1,18 +1,22 @@
 package obs
 
-import (
-	"github.com/mosel-serve/mosel/oip"
-	"github.com/prometheus/client_golang/prometheus"
-)
+import "github.com/prometheus/client_golang/prometheus"
+
+// DurableJob is what the metrics say of a stored job.
+type DurableJob struct {
+	Model, State string
+	Over         bool // it has ended
+	Items, Done  int  // Done of them have a stored result
+}
 
 // Jobs registers the metrics of durable jobs. read returns the jobs that are stored, and
 // whether new ones are accepted.
-func Jobs(r prometheus.Registerer, read func() (list []oip.Job, ready bool)) error {
+func Jobs(r prometheus.Registerer, read func() (list []DurableJob, ready bool)) error {
 	return r.Register(durable{read})
 }
 
 type durable struct {
-	read func() ([]oip.Job, bool)
+	read func() ([]DurableJob, bool)
 }
 
 var (
@@ -39,7 +43,7 @@ func (d durable) Collect(to chan<- prometheus.Metric) {
 	for i := range list {
 		j := &list[i]
 		jobs[key{j.Model, j.State}]++
-		if !j.Over() {
+		if !j.Over {
 			items[key{j.Model, "stored"}] += j.Done
 			items[key{j.Model, "pending"}] += j.Items - j.Done
 		}

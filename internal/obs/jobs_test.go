@@ -4,19 +4,18 @@ import (
 	"testing"
 
 	"github.com/mosel-serve/mosel/internal/obs"
-	"github.com/mosel-serve/mosel/oip"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
 func TestJobs(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	list := []oip.Job{
+	list := []obs.DurableJob{
 		{Model: "m", State: "running", Items: 100, Done: 30},
 		{Model: "m", State: "queued", Items: 50},
-		{Model: "m", State: "completed", Items: 70, Done: 70},
+		{Model: "m", State: "completed", Over: true, Items: 70, Done: 70},
 		{Model: "n", State: "running", Items: 5, Done: 5},
 	}
-	if err := obs.Jobs(registry, func() ([]oip.Job, bool) { return list, true }); err != nil {
+	if err := obs.Jobs(registry, func() ([]obs.DurableJob, bool) { return list, true }); err != nil {
 		t.Fatal(err)
 	}
 	gathers(t, registry, []string{

@@ -17,7 +17,6 @@ import (
 	"github.com/mosel-serve/mosel/internal/sim"
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/internal/workload"
-	"github.com/mosel-serve/mosel/oip"
 	"github.com/mosel-serve/mosel/status"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -94,7 +93,7 @@ func TestDocument(t *testing.T) {
 	for _, name := range []string{"jobs", "items", "jobs_ready"} {
 		kinds["mosel_durable_"+name] = "gauge" // servers with durable jobs have it
 	}
-	if err := obs.Jobs(registry, func() ([]oip.Job, bool) { return nil, true }); err != nil {
+	if err := obs.Jobs(registry, func() ([]obs.DurableJob, bool) { return nil, true }); err != nil {
 		t.Fatal(err)
 	}
 	registered := registry.kinds(t, kinds)

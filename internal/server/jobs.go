@@ -9,7 +9,6 @@ import (
 	"github.com/mosel-serve/mosel/internal/jobs"
 	"github.com/mosel-serve/mosel/internal/jobs/jetstream"
 	"github.com/mosel-serve/mosel/internal/obs"
-	"github.com/mosel-serve/mosel/oip"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -57,8 +56,11 @@ func (j Jobs) manager(log *slog.Logger, registry prometheus.Registerer) (*jobs.M
 	where := jetstream.Config{Dir: j.Dir, URL: j.URL, Stream: j.Stream, Replicas: j.Replicas, BytesMax: j.BytesMax}
 	m := jobs.New(jobs.Config{Keep: j.Keep, BytesMax: int64(float64(j.BytesMax) * streamRoom), ClientJobsMax: j.ClientJobsMax, Log: log,
 		Open: func(ctx context.Context) (jobs.Store, error) { return jetstream.Open(ctx, where) }})
-	return m, obs.Jobs(registry, func() ([]oip.Job, bool) {
-		list, err := m.Jobs("", "")
+	return m, obs.Jobs(registry, func() (list []obs.DurableJob, ready bool) {
+		stored, err := m.Jobs("", "")
+		for _, j := range stored {
+			list = append(list, obs.DurableJob{Model: j.Model, State: j.State, Over: j.Over(), Items: j.Items, Done: j.Done})
+		}
 		return list, err == nil && m.Ready() == nil
 	})
 }
