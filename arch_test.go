@@ -85,6 +85,10 @@ var rooms = []room{
 	{dir: "internal/demo", imports: []string{"client", "internal/slo", "internal/stats", "internal/modelpkg", "internal/replay"}, tests: []string{"tensor", "internal/score"}},
 	{dir: "internal/media", imports: []string{"tensor", "internal/slo", "internal/modelpkg"}, tests: []string{"internal/media/tokenizer"}},
 	{dir: "internal/plan", imports: []string{"internal/slo", "internal/stats", "internal/modelpkg"}},
+	{
+		dir: "internal/doctor", imports: []string{"internal/cachedir", "internal/slo", "internal/modelpkg", "internal/runtime"},
+		tests: []string{"tensor", "internal/modelpkg/modelpkgtest", "internal/runtime/fake"},
+	},
 	{dir: "internal/cascade", imports: []string{"internal/slo", "internal/score", "internal/modelpkg"}},
 	{dir: "internal/profiler", imports: []string{"tensor", "internal/slo", "internal/stats", "internal/modelpkg", "internal/runtime", "internal/plan", "internal/cascade"}},
 	{dir: "internal/sched", imports: []string{"internal/slo", "internal/plan"}, tests: []string{"internal/record"}},
@@ -130,7 +134,7 @@ var rooms = []room{
 	{dir: "conformance", tests: []string{"oip/inference", "internal/modelpkg", "internal/runtime", "internal/runtime/fake", "internal/server"}},
 	{
 		dir: "cmd/mosel",
-		imports: []string{"tensor", "oip", "status", "client", "client/clientgrpc", "internal/slo", "internal/stats", "internal/pending", "internal/asynclog", "internal/access", "internal/modelpkg", "internal/feedback", "internal/runtime", "internal/runtime/ort",
+		imports: []string{"tensor", "oip", "status", "client", "client/clientgrpc", "internal/cachedir", "internal/doctor", "internal/slo", "internal/stats", "internal/pending", "internal/asynclog", "internal/access", "internal/modelpkg", "internal/feedback", "internal/runtime", "internal/runtime/ort",
 			"internal/runtime/ort/library", "internal/runtime/isolated", "internal/profiler", "internal/proposal", "internal/media", "internal/plan", "internal/plot", "internal/replay", "internal/demo",
 			"internal/workload", "internal/scenario", "internal/obs", "internal/server", "internal/example", "internal/drift"},
 		tests: []string{"oip/inference", "internal/modelpkg/modelpkgtest"},

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"strings"
 
@@ -19,6 +20,7 @@ type checkFlags struct {
 	models    string
 	noRun     bool
 	providers []modelpkg.Provider
+	json      string
 }
 
 func checkCommand() *cobra.Command {
@@ -44,6 +46,7 @@ Warnings begin with "warning:". They are not problems.`,
 	cmd.Flags().BoolVar(&f.noRun, "no-run", false, "do not run the graphs")
 	addModelsFlag(cmd, &f.models)
 	addProvidersFlag(cmd, &f.providers)
+	addJSONFlag(cmd.Flags(), &f.json)
 	return cmd
 }
 
@@ -65,7 +68,6 @@ func (f checkFlags) check(cmd *cobra.Command, arg string) error {
 	if err != nil {
 		return err
 	}
-	out := cmd.OutOrStdout()
 	found := modelpkg.CheckIn(linksWithin(f.models, arg, dir), dir)
 	ran := "not run (--no-run)"
 	if len(found.Problems) == 0 && !f.noRun {
@@ -73,22 +75,60 @@ func (f checkFlags) check(cmd *cobra.Command, arg string) error {
 			return err
 		}
 	}
-	for _, p := range found.Problems {
-		fmt.Fprintln(out, p)
+	r := newCheckReport(dir, ran, found)
+	if err := writeReport(f.json, cmd.OutOrStdout(), r, r.print); err != nil {
+		return err
 	}
-	for _, w := range found.Warnings {
+	if n := len(found.Problems); n > 0 {
+		return fmt.Errorf("%s has %s", dir, counted(n, "problem"))
+	}
+	return nil
+}
+
+// checkReport is what "mosel check --json" prints. The fields from Name on are there
+// only if the package is valid.
+type checkReport struct {
+	Directory  string         `json:"directory"`
+	Valid      bool           `json:"valid"`
+	Problems   []checkProblem `json:"problems"`
+	Warnings   []string       `json:"warnings"`
+	Name       string         `json:"name,omitempty"`
+	Version    string         `json:"version,omitempty"`
+	Modalities []string       `json:"modalities,omitempty"`
+	Variants   int            `json:"variants,omitempty"`
+	Graphs     string         `json:"graphs_run,omitempty"` // what was run, or why nothing was
+}
+
+// checkProblem is one mistake in a package, and its place.
+type checkProblem struct {
+	File    string `json:"file"`
+	Line    int    `json:"line,omitempty"` // from 1; 0: the file as a whole
+	Column  int    `json:"column,omitempty"`
+	Message string `json:"message"`
+}
+
+func newCheckReport(dir, ran string, found modelpkg.Findings) checkReport {
+	r := checkReport{Directory: dir, Valid: len(found.Problems) == 0, Problems: []checkProblem{}, Warnings: append([]string{}, found.Warnings...)}
+	for _, p := range found.Problems {
+		r.Problems = append(r.Problems, checkProblem(p))
+	}
+	if m := found.Model; r.Valid {
+		r.Name, r.Version, r.Modalities, r.Variants, r.Graphs = m.Name, m.Version, m.ModalityNames(), len(m.Variants), ran
+	}
+	return r
+}
+
+func (r checkReport) print(out io.Writer) error {
+	for _, p := range r.Problems {
+		fmt.Fprintln(out, modelpkg.Problem(p))
+	}
+	for _, w := range r.Warnings {
 		fmt.Fprintln(out, "warning:", w)
 	}
-	switch n := len(found.Problems); n {
-	case 0:
-	case 1:
-		return fmt.Errorf("%s has 1 problem", dir)
-	default:
-		return fmt.Errorf("%s has %d problems", dir, n)
+	if r.Valid {
+		fmt.Fprintf(out, "%s is valid: %s %s, modalities %s, %d variants; graphs: %s\n",
+			r.Directory, r.Name, r.Version, strings.Join(r.Modalities, ", "), r.Variants, r.Graphs)
 	}
-	m := found.Model
-	fmt.Fprintf(out, "%s is valid: %s %s, modalities %s, %d variants; graphs: %s\n",
-		dir, m.Name, m.Version, strings.Join(m.ModalityNames(), ", "), len(m.Variants), ran)
 	return nil
 }
 

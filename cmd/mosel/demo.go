@@ -44,7 +44,7 @@ The default model is the example, or else the only one in ./models. The default
 floor is 2.5 points below the accuracy of all modalities, or lower if no much cheaper
 variant of the model reaches that. Other programs that use the processor change the
 result. docs/demo.md explains every number.`,
-		Example: "  mosel demo\n  mosel demo digits --min-accuracy 0.99 --json demo.json",
+		Example: "  mosel demo\n  mosel demo digits --min-accuracy 0.99 --json=demo.json",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runDemo(cmd, args, f)
@@ -59,7 +59,7 @@ result. docs/demo.md explains every number.`,
 	flags.Var(&f.sure, "accuracy-confidence", "confidence of the floors, such as 0.95 (default: floors are for the expected accuracy)")
 	flags.StringVar(&f.against, "against", demo.All, "what policy mosel is compared with: all, or mixes: policy mosel without cascades")
 	flags.Uint64Var(&f.seed, "seed", 1, "seed of the random load; the same seed gives the same load")
-	flags.StringVar(&f.json, "json", "", "write JSON to this file; -: print JSON in place of the table")
+	addJSONFlag(flags, &f.json)
 	return cmd
 }
 
@@ -88,7 +88,7 @@ func runDemo(cmd *cobra.Command, args []string, f demoFlags) error {
 		return err
 	}
 	out := cmd.OutOrStdout()
-	if f.json == "-" {
+	if f.json == standardOutput {
 		out = io.Discard
 	}
 	live := newLiveLine(cmd.ErrOrStderr())

@@ -2,13 +2,15 @@ package main
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/mosel-serve/mosel/internal/example"
 	"github.com/spf13/cobra"
 )
 
 func exampleCommand() *cobra.Command {
-	return &cobra.Command{
+	var asJSON string
+	cmd := &cobra.Command{
 		Use:   "example",
 		Short: "Print the directory of the built-in example package",
 		Long: `Print the directory of the built-in model package, ` + example.Name + `. The first use writes
@@ -22,8 +24,19 @@ for 'mosel infer'. Copy the package as a start for your own model.`,
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), dir)
-			return err
+			report := exampleReport{Name: example.Name, Directory: dir}
+			return writeReport(asJSON, cmd.OutOrStdout(), report, func(out io.Writer) error {
+				_, err := fmt.Fprintln(out, dir)
+				return err
+			})
 		},
 	}
+	addJSONFlag(cmd.Flags(), &asJSON)
+	return cmd
+}
+
+// exampleReport is what "mosel example --json" prints.
+type exampleReport struct {
+	Name      string `json:"name"`
+	Directory string `json:"directory"`
 }

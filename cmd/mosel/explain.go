@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"unicode/utf8"
 
@@ -26,7 +27,7 @@ if several requests have it, they are listed.
 
 If the server has tokens, put a token with role admin into the environment variable
 ` + tokenVariable + `.`,
-		Example: "  mosel explain j-ehhu6gkrahjnzawqyzyiuwfb4e\n  mosel explain --client-id my-request --json -",
+		Example: "  mosel explain j-ehhu6gkrahjnzawqyzyiuwfb4e\n  mosel explain --client-id my-request --json",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if given := cmd.Flags().Changed("client-id"); len(args) > 1 || (len(args) == 1 && args[0] != "") == given || given && clientID == "" {
 				return usageError{fmt.Errorf("give one request: either the server's ID, or --client-id with the client's id\nSee '%s --help'", cmd.CommandPath())}
@@ -48,17 +49,16 @@ If the server has tokens, put a token with role admin into the environment varia
 			if err != nil {
 				return reportError(addr, err)
 			}
-			if json != "" {
-				return writeJSON(json, cmd.OutOrStdout(), answer)
-			}
-			width, screen := terminal(cmd.OutOrStdout())
-			fmt.Fprint(cmd.OutOrStdout(), show(width, colored(screen)))
-			return nil
+			return writeReport(json, cmd.OutOrStdout(), answer, func(out io.Writer) error {
+				width, screen := terminal(out)
+				_, err := io.WriteString(out, show(width, colored(screen)))
+				return err
+			})
 		},
 	}
 	cmd.Flags().StringVar(&addr, "addr", addr, "URL of the server")
 	cmd.Flags().StringVar(&clientID, "client-id", "", "the `id` that the client gave the request, in place of the server's ID")
-	cmd.Flags().StringVar(&json, "json", "", "write JSON to this file; -: print JSON")
+	addJSONFlag(cmd.Flags(), &json)
 	return cmd
 }
 

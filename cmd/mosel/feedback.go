@@ -53,7 +53,7 @@ labels are counted apart, because people often label what looks wrong.
 
 If the server has tokens, put a token into the environment variable
 ` + tokenVariable + `.`,
-		Example: "  mosel feedback labels.csv --model digits --sampled\n  mosel feedback labels.jsonl --json -",
+		Example: "  mosel feedback labels.csv --model digits --sampled\n  mosel feedback labels.jsonl --json",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usageError{fmt.Errorf("name one file with labels, or - for standard input\nSee '%s --help'", cmd.CommandPath())}
@@ -67,7 +67,7 @@ If the server has tokens, put a token into the environment variable
 	flags.StringVar(&f.model, "model", "", "the model that answered (default: the server's only one)")
 	flags.StringVar(&f.version, "model-version", "", "the version that answered (default: the one that is served)")
 	flags.BoolVar(&f.sampled, "sampled", false, "all requests of the file were chosen for labelling at random")
-	flags.StringVar(&f.json, "json", "", "write the counts as JSON to this file; -: print JSON")
+	addJSONFlag(flags, &f.json)
 	return cmd
 }
 
@@ -97,13 +97,10 @@ func bringFeedback(cmd *cobra.Command, file string, f feedbackFlags) error {
 		}
 		return err
 	}
-	if f.json != "" {
-		if err := writeJSON(f.json, cmd.OutOrStdout(), sum); err != nil || f.json == "-" {
-			return err
-		}
-	}
-	_, err = io.WriteString(cmd.OutOrStdout(), feedbackText(sum))
-	return err
+	return writeReport(f.json, cmd.OutOrStdout(), sum, func(out io.Writer) error {
+		_, err := io.WriteString(out, feedbackText(sum))
+		return err
+	})
 }
 
 // onlyModel returns the name of the server's only model.

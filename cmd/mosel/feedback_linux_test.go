@@ -109,7 +109,7 @@ func TestFeedbackOfDigits(t *testing.T) {
 	}
 	again := strings.Join(strings.Split(csv, "\n")[1:11], "\n") + "\nnobody,seven\n"
 	path := file(t, "labels.csv", []byte(csv+again))
-	out, err := runMosel("feedback", path, "--addr", p.rest, "--sampled", "--json", "-")
+	out, err := runMosel("feedback", path, "--addr", p.rest, "--sampled", "--json")
 	var counts oip.FeedbackResult
 	if e := json.Unmarshal([]byte(out), &counts); err != nil || e != nil || counts.Accepted != labelled || counts.Duplicate != 10 || counts.Unknown != 1 || counts.UnknownIDs[0] != "nobody" {
 		t.Fatalf("%v, %v: %s, want %d accepted", err, e, out, labelled)

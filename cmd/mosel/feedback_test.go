@@ -120,7 +120,7 @@ func TestFeedbackCommand(t *testing.T) {
 	if *calls < 3 {
 		t.Errorf("%d calls for 25,000 records", *calls)
 	}
-	out, err = runMosel("feedback", path, "--addr", addr, "--model", "digits", "--json", "-")
+	out, err = runMosel("feedback", path, "--addr", addr, "--model", "digits", "--json")
 	var result oip.FeedbackResult
 	if e := json.Unmarshal([]byte(out), &result); err != nil || e != nil || result.Duplicate != 24_999 || result.Unknown != 1 {
 		t.Errorf("%v, %v: %s", err, e, out)

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -54,18 +52,4 @@ func servedDir(only []string) (dir string, builtIn bool, err error) {
 func exists(name string) bool {
 	_, err := os.Stat(name)
 	return !errors.Is(err, fs.ErrNotExist)
-}
-
-// writeJSON writes a report to a file, or to w for "-".
-func writeJSON(file string, w io.Writer, report any) error {
-	data, err := json.MarshalIndent(report, "", "  ")
-	if err != nil {
-		return err
-	}
-	data = append(data, '\n')
-	if file == "-" {
-		_, err = w.Write(data)
-		return err
-	}
-	return os.WriteFile(file, data, 0o644)
 }

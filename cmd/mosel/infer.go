@@ -84,7 +84,7 @@ takes a file of raw bytes, or numbers.`,
 	flags.BoolVar(&f.recover, "recover", true, "let variants run that recover missing modalities; --recover=false: not")
 	flags.StringVar(&f.late, "late", "drop", "what to do if the deadline cannot be met: drop (refuse the request) or run (answer late)")
 	flags.StringVar(&f.addr, "addr", defaultAddr, "URL of the server")
-	flags.StringVar(&f.json, "json", "", "write JSON to this file; -: print JSON")
+	addJSONFlag(flags, &f.json)
 	return cmd
 }
 
@@ -129,11 +129,10 @@ func infer(cmd *cobra.Command, model string, f inferFlags) error {
 	if err != nil {
 		return err
 	}
-	if f.json != "" {
-		return writeJSON(f.json, cmd.OutOrStdout(), r)
-	}
-	r.print(cmd.OutOrStdout())
-	return nil
+	return writeReport(f.json, cmd.OutOrStdout(), r, func(out io.Writer) error {
+		r.print(out)
+		return nil
+	})
 }
 
 // read makes the inputs of the request from the given files and texts.

@@ -158,7 +158,7 @@ func TestInferSeveralItems(t *testing.T) {
 	if want := "   0  cat   90.0 %\n   1  dog   75.0 %\n   2  cat   60.0 %\n"; err != nil || !strings.HasPrefix(out, want) {
 		t.Errorf("%v\n%s", err, out)
 	}
-	out, err = command(t, "infer", "many", "--addr", s.URL, "--input", "pair="+array, "--json", "-")
+	out, err = command(t, "infer", "many", "--addr", s.URL, "--input", "pair="+array, "--json")
 	var got struct {
 		Label string
 		Items []struct {
@@ -192,7 +192,7 @@ func TestInferItemsWithoutAnswers(t *testing.T) {
 	if want := "   0  cat   90.0 %\n   1  no answer\n\nfailed    item 1: not finite\nabsent    sound:0 "; err != nil || !strings.HasPrefix(out, want) {
 		t.Errorf("%v\n%s", err, out)
 	}
-	out, err = command(t, "infer", "many", "--addr", s.URL, "--input", "pair="+array, "--json", "-")
+	out, err = command(t, "infer", "many", "--addr", s.URL, "--input", "pair="+array, "--json")
 	if err != nil || !strings.Contains(out, `"failed": true`) || !strings.Contains(out, `"absent": "sound:0"`) {
 		t.Errorf("%v\n%s", err, out)
 	}

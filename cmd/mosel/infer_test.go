@@ -69,7 +69,7 @@ func command(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
 	root := rootCommand()
-	root.SetArgs(args)
+	root.SetArgs(joinJSON(args))
 	root.SetOut(&out)
 	root.SetErr(io.Discard)
 	err := root.ExecuteContext(t.Context())
@@ -128,7 +128,7 @@ func TestInfer(t *testing.T) {
 
 func TestInferJSON(t *testing.T) {
 	addr, _ := answering(t, 0, "")
-	out, err := command(t, "infer", "m", "--addr", addr, "--input", "caption=@"+file(t, "c.txt", []byte("cat")), "--json", "-")
+	out, err := command(t, "infer", "m", "--addr", addr, "--input", "caption=@"+file(t, "c.txt", []byte("cat")), "--json")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,7 @@ type initFlags struct {
 	split   float64
 	seed    uint64
 	output  string
-	json    bool
+	json    string
 	noRun   bool
 }
 
@@ -67,7 +67,7 @@ PyTorch, scikit-learn, XGBoost or Keras to a served model.`,
 	flags.Float64Var(&f.split, "split", 0, "share of the samples to profile on; the rest is held out (writes eval/profile.npz and eval/heldout.npz)")
 	flags.Uint64Var(&f.seed, "seed", 1, "with --split: another number draws other samples")
 	flags.StringVar(&f.output, "output", "", "file to write (default: DIR/mosel.yaml); - prints it and writes nothing")
-	flags.BoolVar(&f.json, "json", false, "print what was found as JSON")
+	addJSONFlag(flags, &f.json)
 	flags.BoolVar(&f.noRun, "no-run", false, "do not run the graphs")
 	return cmd
 }
@@ -126,7 +126,7 @@ func (f *initFlags) parse(cmd *cobra.Command) error {
 		return usageError{errors.New("--split writes files, and \"--output -\" writes none: leave out one of them")}
 	case f.options.HeldOut != "" && f.options.Profile == "":
 		return usageError{errors.New("--heldout needs --profile: name both files")}
-	case f.json && f.output == "-":
+	case f.json == standardOutput && f.output == standardOutput:
 		return usageError{errors.New("--json and \"--output -\" both print to standard output: leave out one of them")}
 	}
 	f.options.Max, f.options.Shapes = map[string]int64{}, map[string]tensor.Shape{}
@@ -195,11 +195,13 @@ func (r *initReport) check(cmd *cobra.Command, noRun bool) error {
 
 func (r *initReport) print(cmd *cobra.Command, f initFlags) error {
 	out := cmd.OutOrStdout()
-	switch {
-	case f.json:
-		if err := writeJSON("-", out, r); err != nil {
+	if f.json != "" {
+		if err := writeJSON(f.json, out, r); err != nil {
 			return err
 		}
+	}
+	switch {
+	case f.json == standardOutput:
 	case f.output == "-":
 		if _, err := out.Write(r.YAML()); err != nil {
 			return err

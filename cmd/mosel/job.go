@@ -30,7 +30,7 @@ type jobFlags struct {
 	key        string
 	wait       bool
 	from       int
-	json       bool
+	json       string
 }
 
 func jobCommand() *cobra.Command {
@@ -48,10 +48,11 @@ If the server has tokens, put a token into the environment variable
 		Example: `  mosel job submit digits --input data.npz --min-accuracy 0.97 --deadline 30s --wait
   mosel job status digits job-abc...
   mosel job results digits job-abc... > results.jsonl`,
+		Args: knownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.PersistentFlags().StringVar(&f.addr, "addr", defaultAddr, "URL of the server")
-	cmd.PersistentFlags().BoolVar(&f.json, "json", false, "print JSON")
+	addJSONFlag(cmd.PersistentFlags(), &f.json)
 	submit := f.command("submit MODEL", "Submit the arrays of an .npz file as a job", 1, f.submit)
 	s := submit.Flags()
 	s.StringVar(&f.input, "input", "", "`file` (.npz) with an array for each input, named like it; other arrays are ignored")
@@ -208,29 +209,26 @@ func (f *jobFlags) list(cmd *cobra.Command, c *client.Client, args []string) err
 	if err != nil {
 		return err
 	}
-	if f.json {
-		return writeJSON("-", cmd.OutOrStdout(), oip.JobList{Jobs: list})
-	}
-	out := cmd.OutOrStdout()
-	if len(list) == 0 {
-		_, err = fmt.Fprintln(out, "no jobs")
-		return err
-	}
-	for _, job := range list {
-		if _, err := fmt.Fprintf(out, "%s  %-9s  %7d of %d items  %s\n", job.ID, job.State, job.Done, job.Items, job.Submitted.Local().Format(time.DateTime)); err != nil {
+	return writeReport(f.json, cmd.OutOrStdout(), oip.JobList{Jobs: list}, func(out io.Writer) error {
+		if len(list) == 0 {
+			_, err := fmt.Fprintln(out, "no jobs")
 			return err
 		}
-	}
-	return nil
+		for _, job := range list {
+			if _, err := fmt.Fprintf(out, "%s  %-9s  %7d of %d items  %s\n", job.ID, job.State, job.Done, job.Items, job.Submitted.Local().Format(time.DateTime)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // print prints a job.
 func (f *jobFlags) print(cmd *cobra.Command, job oip.Job) error {
-	if f.json {
-		return writeJSON("-", cmd.OutOrStdout(), job)
-	}
-	_, err := io.WriteString(cmd.OutOrStdout(), jobText(job))
-	return err
+	return writeReport(f.json, cmd.OutOrStdout(), job, func(out io.Writer) error {
+		_, err := io.WriteString(out, jobText(job))
+		return err
+	})
 }
 
 // jobText describes a job.

@@ -36,7 +36,7 @@ func inferKinds(t *testing.T, rest string, kinds []kind) {
 		{[]string{"tags", "--input", "ids=[1]", "--min-accuracy", "0.99"}, "", "the best is 0."},
 		{[]string{"texts", "--input", "s=-2.25"}, "v", ""},
 	} {
-		out, err := runMosel(append([]string{"infer", "--addr", rest, "--json", "-"}, c.args...)...)
+		out, err := runMosel(append([]string{"infer", "--addr", rest, "--json"}, c.args...)...)
 		if c.variant == "" {
 			if err == nil || !strings.Contains(err.Error(), c.fault) {
 				t.Errorf("%q: %v, want %q", c.args, err, c.fault)

@@ -3,11 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"sync"
 	"unicode/utf8"
-
-	"golang.org/x/term"
 )
 
 // liveLine is a progress line of a terminal, which each update overwrites. It writes
@@ -23,11 +20,8 @@ type liveLine struct {
 // newLiveLine returns a line that is shown on w if w is a terminal.
 func newLiveLine(w io.Writer) *liveLine {
 	l := &liveLine{out: w}
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		l.width = 80
-		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
-			l.width = width
-		}
+	if width, screen := terminal(w); screen {
+		l.width = width
 	}
 	return l
 }

@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -18,7 +17,9 @@ import (
 )
 
 func main() {
-	if err := rootCommand().ExecuteContext(untilSignal()); err != nil {
+	root := rootCommand()
+	root.SetArgs(joinJSON(os.Args[1:]))
+	if err := root.ExecuteContext(untilSignal()); err != nil {
 		sayWithin(os.Stderr, lastWords, "mosel: "+err.Error()+"\n")
 		os.Exit(exitCode(err))
 	}
@@ -86,30 +87,14 @@ deadline; mosel runs the cheapest choice of input modalities that meets both.
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w\nSee '%s --help'", err, cmd.CommandPath())}
-	})
+	root.SetFlagErrorFunc(flagError)
 	root.SetVersionTemplate(thisVersion().String() + "\n")
-	root.AddCommand(initCommand(), checkCommand(), profileCommand(), planCommand(), serveCommand(), inferCommand(), replayCommand(), simulateCommand(), demoCommand(), statusCommand(), explainCommand(), feedbackCommand(), jobCommand(), tokenCommand(), runtimeCommand(), exampleCommand(), versionCommand(), workerCommand())
+	root.SetHelpCommand(helpCommand())
+	root.AddCommand(initCommand(), checkCommand(), profileCommand(), planCommand(), serveCommand(), inferCommand(), replayCommand(), simulateCommand(), demoCommand(), statusCommand(),
+		explainCommand(), feedbackCommand(), jobCommand(), tokenCommand(), runtimeCommand(), exampleCommand(), versionCommand(), doctorCommand(), completionCommand(), workerCommand())
 	usageErrors(root)
+	completeValues(root)
 	return root
-}
-
-// suggestionDistance is the largest edit distance between what was typed and a
-// command that is suggested.
-const suggestionDistance = 2
-
-// knownCommand refuses an unknown command and suggests similar ones.
-func knownCommand(root *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	root.SuggestionsMinimumDistance = suggestionDistance
-	hint := ""
-	if like := root.SuggestionsFor(args[0]); len(like) > 0 {
-		hint = ": did you mean " + strings.Join(like, " or ") + "?"
-	}
-	return fmt.Errorf("unknown command %q%s", args[0], hint)
 }
 
 // usageErrors makes every argument error of a command and its subcommands a

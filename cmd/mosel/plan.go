@@ -64,7 +64,7 @@ in ./models, or digits, the built-in example.`,
 	fl.StringSliceVar(&f.sizes, "sizes", nil, "buckets of the items' inputs, such as text=64 (default: the largest)")
 	fl.StringVar(&f.device, "device", "", "name of the profile to use (default: this machine's, or the only one)")
 	fl.BoolVar(&f.matrix, "matrix", false, "show the strategies for all sizes up to --size and 42 floors")
-	fl.StringVar(&f.json, "json", "", "write JSON to this file; -: print JSON")
+	addJSONFlag(fl, &f.json)
 	fl.StringVar(&f.plot, "plot", "", "draw accuracy against time into this .svg or .png file")
 	return cmd
 }
@@ -155,11 +155,10 @@ func (p planning) strategy(w io.Writer, f planFlags) error {
 			return err
 		}
 	}
-	if f.json != "" {
-		return writeJSON(f.json, w, r)
-	}
-	p.printStrategy(w, s, r)
-	return nil
+	return writeReport(f.json, w, r, func(w io.Writer) error {
+		p.printStrategy(w, s, r)
+		return nil
+	})
 }
 
 // tooLate returns an error that names the highest accuracy possible within the
@@ -233,10 +232,6 @@ func (p planning) matrix(w io.Writer, f planFlags) error {
 			return err
 		}
 	}
-	if f.json == "" {
-		p.printMatrix(w, m)
-		return nil
-	}
 	r := matrixReport{Model: p.model.Name, Device: p.profile.Device}
 	for _, target := range m.Targets {
 		r.Targets = append(r.Targets, target.Float())
@@ -247,7 +242,10 @@ func (p planning) matrix(w io.Writer, f planFlags) error {
 				PredictedMS: stats.Milliseconds(cell.Strategy.Time), ExpectedAccuracy: cell.Strategy.Accuracy().Float()})
 		}
 	}
-	return writeJSON(f.json, w, r)
+	return writeReport(f.json, w, r, func(w io.Writer) error {
+		p.printMatrix(w, m)
+		return nil
+	})
 }
 
 // printMatrix prints milliseconds by size and floor, for as many floors as fit a

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -19,7 +18,6 @@ import (
 	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 )
 
 // profileFlags are those of `mosel profile`.
@@ -104,7 +102,7 @@ is used where it is named: 'mosel serve --device NAME'.`,
 	flags.StringVar(&f.feedback, "from-feedback", "", "take accuracies from labelled answers: the `URL` of a server, or a file with its answer of /v2/models/MODEL/feedback")
 	flags.StringVar(&f.name, "as", "", "with --from-feedback: `name` of the new profile (default: that of the existing one and -feedback)")
 	flags.BoolVar(&f.keep, "keep-unlabelled", false, "with --from-feedback: variants with too few labels keep their accuracy of the existing profile")
-	flags.StringVar(&f.json, "json", "", "also write the profile to this file; -: print JSON in place of the table")
+	addJSONFlag(flags, &f.json)
 	flags.StringVar(&f.picture, "plot", "", "draw accuracy against time into this .svg or .png file (default: an .svg beside a new profile)")
 	return cmd
 }
@@ -241,20 +239,16 @@ func (f profileFlags) finish(cmd *cobra.Command, m *modelpkg.Model, result *prof
 	return nil
 }
 
-// printProfile writes the profile as JSON if jsonFile is set, and prints it as a
-// table unless jsonFile is "-".
-func printProfile(out io.Writer, m *modelpkg.Model, p *modelpkg.Profile, jsonFile string) error {
-	if jsonFile != "" {
-		if err := writeJSON(jsonFile, out, p); err != nil || jsonFile == "-" {
+// printProfile prints the profile as a table, or as --json asks for.
+func printProfile(out io.Writer, m *modelpkg.Model, p *modelpkg.Profile, json string) error {
+	return writeReport(json, out, p, func(out io.Writer) error {
+		text, err := profileTable(m, p)
+		if err != nil {
 			return err
 		}
-	}
-	text, err := profileTable(m, p)
-	if err != nil {
+		_, err = io.WriteString(out, text)
 		return err
-	}
-	_, err = io.WriteString(out, text)
-	return err
+	})
 }
 
 // progressLine shows progress: as a bar on a terminal, elsewhere as a line every few
@@ -270,7 +264,7 @@ const plainEvery = 5 * time.Second
 
 func newProgressLine(out io.Writer) *progressLine {
 	l := &progressLine{out: out, last: time.Now()}
-	if file, ok := out.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+	if _, screen := terminal(out); screen {
 		l.bar = progressbar.NewOptions(1000, progressbar.OptionSetWriter(out), progressbar.OptionSetWidth(30),
 			progressbar.OptionSetPredictTime(false), progressbar.OptionThrottle(100*time.Millisecond),
 			progressbar.OptionClearOnFinish(), progressbar.OptionSetElapsedTime(false), progressbar.OptionFullWidth())

@@ -151,7 +151,7 @@ func runMosel(args ...string) (string, error) {
 	var out bytes.Buffer
 	root.SetOut(&out)
 	root.SetErr(&out)
-	root.SetArgs(args)
+	root.SetArgs(joinJSON(args))
 	err := root.Execute()
 	return out.String(), err
 }

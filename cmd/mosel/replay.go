@@ -70,7 +70,7 @@ Ctrl-C ends the load early and still prints the report. docs/replay.md explains
 every number.`,
 		Example: `  mosel replay digits --rate 200 --duration 30s --min-accuracy 0.96 --deadline 100ms
   mosel replay digits --rate 200 --policies all,mosel
-  mosel replay digits --trace arrivals.csv --scale 0.5 --min-accuracy uniform:0.9:0.98 --json report.json
+  mosel replay digits --trace arrivals.csv --scale 0.5 --min-accuracy uniform:0.9:0.98 --json=report.json
   mosel replay digits --min-accuracy 0.97 --shift invert:image --at 10s --until 20s --plot shift.svg`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -96,7 +96,7 @@ every number.`,
 	flags.StringSliceVar(&f.policies, "policies", nil, "start a server with each of these policies in turn, in place of --addr")
 	f.shift.register(cmd)
 	flags.Var(&f.feedback, "feedback", "share of the answers whose labels are sent back, such as 10%; the server needs --feedback")
-	flags.StringVar(&f.json, "json", "", "write JSON to this file; -: print JSON in place of the table")
+	addJSONFlag(flags, &f.json)
 	return cmd
 }
 
@@ -144,12 +144,7 @@ func runReplay(cmd *cobra.Command, args []string, f replayFlags) error {
 			break // interrupted: the report shows what was measured until now
 		}
 	}
-	if f.json != "" {
-		err = writeJSON(f.json, cmd.OutOrStdout(), doc)
-	}
-	if f.json != "-" {
-		err = errors.Join(err, doc.WriteTable(cmd.OutOrStdout()))
-	}
+	err = writeReport(f.json, cmd.OutOrStdout(), doc, doc.WriteTable)
 	if f.shift.plot != "" {
 		err = errors.Join(err, doc.Draw(f.shift.plot))
 	}

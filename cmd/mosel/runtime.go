@@ -23,7 +23,7 @@ names, a library in the usual system directories, a library in the user's cache.
 
 If there is none, release ` + library.Version + ` is installed into the cache when it is first needed:
 from the official release or, if that cannot be reached, through pip or npm.`,
-		Args: noArguments,
+		Args: knownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	c.AddCommand(runtimeInstallCommand(), runtimeShowCommand())
@@ -40,7 +40,8 @@ func noArguments(cmd *cobra.Command, args []string) error {
 }
 
 func runtimeInstallCommand() *cobra.Command {
-	return &cobra.Command{
+	var asJSON string
+	c := &cobra.Command{
 		Use:   "install",
 		Short: "Install the library if there is none, load it, and print its path",
 		Args:  noArguments,
@@ -49,14 +50,18 @@ func runtimeInstallCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), report.Path)
-			return err
+			return writeReport(asJSON, cmd.OutOrStdout(), report, func(out io.Writer) error {
+				_, err := fmt.Fprintln(out, report.Path)
+				return err
+			})
 		},
 	}
+	addJSONFlag(c.Flags(), &asJSON)
+	return c
 }
 
 func runtimeShowCommand() *cobra.Command {
-	var asJSON bool
+	var asJSON string
 	c := &cobra.Command{
 		Use:   "show",
 		Short: "Print which library is used, its version, and where it was found",
@@ -66,17 +71,14 @@ func runtimeShowCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return writeJSON("-", cmd.OutOrStdout(), report)
-			}
-			return report.print(cmd.OutOrStdout())
+			return writeReport(asJSON, cmd.OutOrStdout(), report, report.print)
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	addJSONFlag(c.Flags(), &asJSON)
 	return c
 }
 
-// runtimeReport is what "mosel runtime show --json" prints; docs/runtime.md
+// runtimeReport is what "mosel runtime show --json" and "mosel runtime install --json" print; docs/runtime.md
 // describes it.
 type runtimeReport struct {
 	Runtime string          `json:"runtime"` // "onnxruntime"

@@ -58,7 +58,7 @@ type planned struct {
 // planOf plans a job for the shipped model of sentiment.
 func planOf(t *testing.T, dir string, floor float64) (p planned) {
 	t.Helper()
-	out, err := runMosel("plan", dir, "--device", "cpu", "--size", "32", "--min-accuracy", fmt.Sprint(floor), "--confidence", paperConfidence, "--json", "-")
+	out, err := runMosel("plan", dir, "--device", "cpu", "--size", "32", "--min-accuracy", fmt.Sprint(floor), "--confidence", paperConfidence, "--json")
 	if err == nil {
 		err = json.Unmarshal([]byte(out), &p)
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -45,7 +44,7 @@ docs/scenarios.md describes scenario files. The repository has examples in
 scenarios/.`,
 		Example: `  mosel simulate scenarios/constant-rate.yaml
   mosel simulate scenarios/bursty.yaml --policy mosel,all --load 20,40 --plot out
-  mosel simulate scenarios/trace.yaml --trace my.csv --json result.json`,
+  mosel simulate scenarios/trace.yaml --trace my.csv --json=result.json`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usageError{fmt.Errorf("name one scenario file, such as scenarios/digits.yaml\nSee '%s --help'", cmd.CommandPath())}
@@ -63,7 +62,7 @@ scenarios/.`,
 	flags.DurationVar(&f.duration, "duration", 0, "longest time to send load, in virtual time (default: as the scenario says)")
 	flags.StringVar(&f.trace, "trace", "", "CSV `file` with the columns second,requests, in place of the scenario's trace")
 	flags.BoolVar(&f.capacity, "capacity", true, "also find the highest rate that each policy can serve on time")
-	flags.StringVar(&f.json, "json", "", "write JSON to this file; -: print JSON in place of the table")
+	addJSONFlag(flags, &f.json)
 	flags.StringVar(&f.plots, "plot", "", "draw charts into this `directory`")
 	flags.StringVar(&f.markdown, "markdown", "", "write the tables into this Markdown `file`, between <!-- begin SCENARIO --> and <!-- end SCENARIO -->")
 	return cmd
@@ -136,14 +135,7 @@ func runSimulate(cmd *cobra.Command, file string, f simulateFlags) error {
 	if err != nil {
 		return err
 	}
-	out := cmd.OutOrStdout()
-	if f.json != "" {
-		err = writeJSON(f.json, out, result)
-	}
-	if f.json == "-" {
-		out = io.Discard
-	}
-	return errors.Join(err, f.publish(result), result.WriteTable(out))
+	return errors.Join(f.publish(result), writeReport(f.json, cmd.OutOrStdout(), result, result.WriteTable))
 }
 
 // publish draws the charts and writes the Markdown that the flags ask for.

@@ -54,7 +54,7 @@ func TestSimulate(t *testing.T) {
 	if text, _ := os.ReadFile(document); !strings.Contains(string(text), "| tiny | 50 |") || !strings.Contains(string(text), "tiny.svg)") {
 		t.Errorf("the document: %s", text)
 	}
-	again, err := command(t, "simulate", tiny, "--json", "-")
+	again, err := command(t, "simulate", tiny, "--json")
 	if err != nil || again != string(text) {
 		t.Errorf("the terminal gets other bytes than the file, %v", err)
 	}

@@ -34,7 +34,7 @@ that ran, completion times, the queue, and the reasons for the latest batches.
 
 If the server has tokens, put a token with role admin into the environment variable
 ` + tokenVariable + `.`,
-		Example: "  mosel status\n  mosel status --watch\n  mosel status --json -",
+		Example: "  mosel status\n  mosel status --watch\n  mosel status --json",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.watch && f.json != "" {
@@ -45,7 +45,7 @@ If the server has tokens, put a token with role admin into the environment varia
 	}
 	cmd.Flags().StringVar(&f.addr, "addr", defaultAddr, "URL of the server")
 	cmd.Flags().BoolVarP(&f.watch, "watch", "w", false, "update every second, until interrupted")
-	cmd.Flags().StringVar(&f.json, "json", "", "write JSON to this file; -: print JSON")
+	addJSONFlag(cmd.Flags(), &f.json)
 	return cmd
 }
 
@@ -127,10 +127,11 @@ func watch(ctx context.Context, out io.Writer, draw func(ctx context.Context) (s
 	}
 }
 
-// terminal returns the width for a page in characters, and whether w is a terminal.
+// terminal returns the width for a page in characters, and whether w is a
+// terminal that can be written over and coloured.
 func terminal(w io.Writer) (width int, screen bool) {
 	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	if !ok || !term.IsTerminal(int(f.Fd())) || os.Getenv("TERM") == "dumb" {
 		return pageWidthDefault, false
 	}
 	width, _, err := term.GetSize(int(f.Fd()))

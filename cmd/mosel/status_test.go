@@ -208,12 +208,12 @@ func TestStatusAndExplain(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 	var s status.Status
-	out, err := command(t, "status", "--addr", addr, "--json", "-")
+	out, err := command(t, "status", "--addr", addr, "--json")
 	if err != nil || json.Unmarshal([]byte(out), &s) != nil || len(s.Models) != 3 || s.Models[0].Recent.Jobs.OnTime != 9600 {
 		t.Errorf("%v: %s", err, out)
 	}
 	var e status.Explanation
-	out, err = command(t, "explain", "--client-id", "order-4711", "--addr", addr, "--json", "-")
+	out, err = command(t, "explain", "--client-id", "order-4711", "--addr", addr, "--json")
 	if err != nil || json.Unmarshal([]byte(out), &e) != nil || e.Job != mixedJob().Job || len(e.Alternatives) != 4 {
 		t.Errorf("%v: %s", err, out)
 	}
@@ -244,7 +244,7 @@ func TestStatusAndExplainMistakes(t *testing.T) {
 		{[]string{"explain", "broken", "--addr", addr}, "", "it broke", false},
 		{[]string{"explain", "--addr", addr}, "", "give one request", true},
 		{[]string{"explain", "1", "--addr", "ftp://x"}, "", "ftp", true},
-		{[]string{"status", "--watch", "--json", "-"}, "", "cannot be used together", true},
+		{[]string{"status", "--watch", "--json"}, "", "cannot be used together", true},
 	} {
 		t.Setenv(tokenVariable, tt.token)
 		out, err := command(t, tt.args...)

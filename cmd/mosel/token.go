@@ -2,14 +2,14 @@ package main
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/mosel-serve/mosel/internal/access"
 	"github.com/spf13/cobra"
 )
 
 func tokenCommand() *cobra.Command {
-	var name, role string
-	var asJSON bool
+	var name, role, asJSON string
 	c := &cobra.Command{
 		Use:   "token --name NAME --role infer|admin",
 		Short: "Make a token for a client, and its entry for the server's tokens file",
@@ -31,16 +31,15 @@ role may do.`,
 			if err != nil {
 				return usageError{err}
 			}
-			if asJSON {
-				return writeJSON("-", cmd.OutOrStdout(), tokenReport{token, entry})
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), tokenText, token, entry)
-			return err
+			return writeReport(asJSON, cmd.OutOrStdout(), tokenReport{token, entry}, func(out io.Writer) error {
+				_, err := fmt.Fprintf(out, tokenText, token, entry)
+				return err
+			})
 		},
 	}
 	c.Flags().StringVar(&name, "name", "", "name of the token's owner, as logs show it")
 	c.Flags().StringVar(&role, "role", "", "role: infer (send requests) or admin (everything)")
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	addJSONFlag(c.Flags(), &asJSON)
 	return c
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"regexp"
 	"runtime"
 	"runtime/debug"
@@ -82,19 +83,18 @@ func (v version) String() string {
 }
 
 func versionCommand() *cobra.Command {
-	asJSON := false
+	asJSON := ""
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version of this program",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if asJSON {
-				return writeJSON("-", cmd.OutOrStdout(), thisVersion())
-			}
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), thisVersion())
-			return err
+			return writeReport(asJSON, cmd.OutOrStdout(), thisVersion(), func(out io.Writer) error {
+				_, err := fmt.Fprintln(out, thisVersion())
+				return err
+			})
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	addJSONFlag(cmd.Flags(), &asJSON)
 	return cmd
 }
