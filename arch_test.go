@@ -129,6 +129,7 @@ var rooms = []room{
 		imports: []string{"tensor", "oip", "oip/inference", "internal/stats", "internal/modelpkg", "internal/modelpkg/modelpkgtest", "internal/runtime",
 			"internal/runtime/fake", "internal/replay", "internal/server"},
 	},
+	{dir: "examples/go", imports: []string{"tensor", "client"}},
 	{dir: "internal/exitbench", imports: []string{"tensor", "internal/score", "internal/modelpkg", "internal/replay", "internal/runtime", "internal/runtime/ort", "internal/cascade", "internal/exits"}},
 	{dir: "internal/driftbench", imports: []string{"status", "client", "internal/slo", "internal/score", "internal/modelpkg", "internal/workload", "internal/drift", "internal/replay"}},
 	{dir: "conformance", tests: []string{"oip/inference", "internal/modelpkg", "internal/runtime", "internal/runtime/fake", "internal/server"}},
