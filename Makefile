@@ -22,7 +22,7 @@ ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
 
-.PHONY: exits jobs-crash jobs-overhead help pages pages-check e2e tokenizers openvino build install demo experiments test conformance clients servers examples examples-run soak simulate-soak lint vulncheck fuzz bench bench-files bench-stages bench-serve drift generate setup clean
+.PHONY: site exits jobs-crash jobs-overhead help pages pages-check e2e tokenizers openvino build install demo experiments test conformance clients servers examples examples-run soak simulate-soak lint vulncheck fuzz bench bench-files bench-stages bench-serve drift generate setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(MAKEFILE_LIST)
@@ -136,6 +136,16 @@ pages-check: ## check that web/dist is what web/src gives; skipped without Node.
 		$(MAKE) --no-print-directory pages >/dev/null && changed=$$(git status --porcelain -- web/dist) && \
 		if [ -n "$$changed" ]; then echo "web/dist is not what the source gives: run make pages and commit it:"; echo "$$changed"; exit 1; fi; \
 	else echo "pages: skipped, npm is not installed"; fi
+
+site: ## build the documentation as a site in out/docs/site, and check its links; skipped without Python
+	@if command -v $(PYTHON) >/dev/null; then $(MAKE) --no-print-directory out/site-python && \
+	$(PYTHON) tools/site/prepare.py out/docs && out/site-python/bin/zensical build --strict --config-file out/docs/mkdocs.yml && \
+	$(PYTHON) tools/site/check.py out/docs/site; \
+	else echo "site: skipped, $(PYTHON) is not installed"; fi
+
+out/site-python: tools/site/requirements.txt
+	rm -rf $@ && $(PYTHON) -m venv $@ && $@/bin/pip install --quiet --disable-pip-version-check --only-binary :all: -r $< || { rm -rf $@; exit 1; }
+	@touch $@
 
 e2e: setup ## test every page in Chromium (CHROMIUM names another browser); skipped where there is none
 	@if ! command -v npm >/dev/null; then echo "e2e: skipped, npm is not installed"; \
