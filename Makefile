@@ -22,7 +22,7 @@ ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
 
-.PHONY: site exits jobs-crash jobs-overhead help pages pages-check e2e tokenizers openvino build install demo experiments test conformance clients servers examples examples-run soak simulate-soak lint vulncheck fuzz bench bench-files bench-stages bench-serve drift generate setup clean
+.PHONY: release site exits jobs-crash jobs-overhead help pages pages-check e2e tokenizers openvino build install demo experiments test conformance clients servers examples examples-run soak simulate-soak lint vulncheck fuzz bench bench-files bench-stages bench-serve drift generate setup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(MAKEFILE_LIST)
@@ -75,6 +75,12 @@ examples: setup ## run every command of docs/own-model.md (PyTorch and others: 9
 examples-run: setup ## run the programs in examples/ against a server; REQUIRE_CLIENTS=1 allows no skips
 	@if command -v python3 >/dev/null; then examples/run; \
 	else echo "examples: skipped, python3 is not installed"; test -z "$(REQUIRE_CLIENTS)"; fi
+
+release: bin/cyclonedx-gomod ## build the archives of the tag at HEAD with checksums and lists of modules, in out/release; try VERSION=v0.0.0-test
+	GO=$(GO) tools/release/release.sh
+
+bin/cyclonedx-gomod: tools/release/go.mod tools/release/go.sum
+	cd tools/release && $(GO) build -o ../../bin/cyclonedx-gomod tool
 
 simulate-soak: ## check the invariants in SEEDS random simulated scenarios (20,000)
 	$(GO) test ./internal/sim -run TestInvariantsHold -seeds $(SEEDS) -timeout 2h

@@ -22,6 +22,10 @@ type version struct {
 	Platform string `json:"platform"`           // such as linux/amd64
 }
 
+// releaseVersion is set by the linker in the programs of a release. The Go toolchain
+// records a version only in modules that are installed from a registry, or at a tag.
+var releaseVersion string
+
 // devel is the version of a program that was built without a version.
 const devel = "devel"
 
@@ -35,7 +39,11 @@ func thisVersion() version {
 	if !ok {
 		info = &debug.BuildInfo{}
 	}
-	return versionOf(info)
+	v := versionOf(info)
+	if releaseVersion != "" {
+		v.Version = releaseVersion
+	}
+	return v
 }
 
 // versionOf makes a version from build information: of a release or a commit that

@@ -27,7 +27,7 @@ PAGES = {
 }
 SOURCES = {page: source for source, page in PAGES.items()}
 
-LINK = re.compile(r"(!?\[(?:[^\[\]]|\[[^\]]*\])*\]\()([^)\s]+)(\))")
+LINK = re.compile(r"(!?\[)((?:[^\[\]]|\[[^\]]*\])*)(\]\()([^)\s]+)(\))")
 FENCE = re.compile(r"(^```.*?^```[^\n]*$)", re.M | re.S)
 
 
@@ -48,11 +48,20 @@ def target(link, source, page):
     return posixpath.relpath(path, posixpath.dirname(page) or ".") + mark + anchor
 
 
+def title(text, link, source):
+    """The text of a link; the heading of the page if the text is the name of its file."""
+    path = (ROOT / posixpath.dirname(source) / link.partition("#")[0]).resolve()
+    if not text.endswith(".md") or text != path.name or not path.is_file():
+        return text
+    heading = re.search(r"^# (.*)$", path.read_text(encoding="utf-8"), re.M)
+    return heading[1] if heading else text
+
+
 def rewritten(markdown, source, page):
     """A page with the links of the site."""
     parts = FENCE.split(markdown)  # every second one is a block of code
     for i in range(0, len(parts), 2):
-        parts[i] = LINK.sub(lambda m: m[1] + target(m[2], source, page) + m[3], parts[i])
+        parts[i] = LINK.sub(lambda m: m[1] + title(m[2], m[4], source) + m[3] + target(m[4], source, page) + m[5], parts[i])
     return "".join(parts)
 
 
