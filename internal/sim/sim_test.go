@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,15 +35,20 @@ func TestInvariantsHoldInRandomScenarios(t *testing.T) {
 	}
 	workers := max(1, runtime.GOMAXPROCS(0))
 	failures := make([]error, len(seeds))
+	var escalating atomic.Int64
 	var all sync.WaitGroup
 	for w := range workers {
 		all.Go(func() {
 			for i := w; i < len(seeds); i += workers {
-				failures[i] = holds(t, seeds[i])
+				wentOn, err := holds(t, seeds[i])
+				if failures[i] = err; wentOn > 0 {
+					escalating.Add(1)
+				}
 			}
 		})
 	}
 	all.Wait()
+	t.Logf("%d scenarios; in %d of them items went on to a second variant", len(seeds), escalating.Load())
 	for i, err := range failures {
 		if err != nil {
 			t.Errorf("%v\nreplay: go test ./internal/sim -run TestInvariantsHold -seed %d", err, seeds[i])
@@ -50,8 +56,8 @@ func TestInvariantsHoldInRandomScenarios(t *testing.T) {
 	}
 }
 
-// holds runs one random scenario.
-func holds(t testing.TB, seed uint64) (err error) {
+// holds runs one random scenario. It returns how often an item went on to another variant.
+func holds(t testing.TB, seed uint64) (wentOn int, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%v\n%s", p, debug.Stack())
@@ -61,16 +67,16 @@ func holds(t testing.TB, seed uint64) (err error) {
 	p := newPlain(list)
 	report, err := sim.Run(cfg, slices.Values(list), p.see)
 	if err != nil {
-		return err
+		return p.wentOn, err
 	}
 	if report.Totals.JCT.Sum() != p.jct || report.JCT.Count != p.ran {
-		return fmt.Errorf("%d jobs ran for %v, the report says %d for %v", p.ran, p.jct, report.JCT.Count, report.JCT.Sum())
+		return p.wentOn, fmt.Errorf("%d jobs ran for %v, the report says %d for %v", p.ran, p.jct, report.JCT.Count, report.JCT.Sum())
 	}
 	report.JCT = p.JCT
 	if report.Totals.MinMargin != p.MinMargin || fmt.Sprint(report.Totals) != fmt.Sprint(p.Totals) {
-		return fmt.Errorf("the report has\n%+v, a count of the actions\n%+v", report.Totals, p.Totals)
+		return p.wentOn, fmt.Errorf("the report has\n%+v, a count of the actions\n%+v", report.Totals, p.Totals)
 	}
-	return nothingLost(list, report)
+	return p.wentOn, nothingLost(list, report)
 }
 
 // plain counts what a report counts, from the trace alone, without records.
@@ -79,6 +85,8 @@ type plain struct {
 	jobs map[sched.JobID]sim.Arrival
 	jct  time.Duration
 	ran  int
+	// wentOn is how often an item went on to another variant.
+	wentOn int
 }
 
 func newPlain(list []sim.Arrival) *plain {
@@ -91,6 +99,12 @@ func newPlain(list []sim.Arrival) *plain {
 
 func (p *plain) see(at slo.Instant, what any) {
 	switch a := what.(type) {
+	case sched.Done:
+		for _, v := range a.Verdicts {
+			if _, on := v.Next(); on {
+				p.wentOn++
+			}
+		}
 	case sched.Dispatch:
 		p.Batches++
 		for _, part := range a.Parts {
