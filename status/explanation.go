@@ -54,7 +54,7 @@ type Explanation struct {
 	Batches []JobBatch `json:"batches"`
 	// BatchesLeftOut is the number of batches that are not listed.
 	BatchesLeftOut int `json:"batches_left_out"`
-	// Alternatives are all variants of the model.
+	// Alternatives are all variants of the model, then its cascades and gates.
 	Alternatives []Alternative `json:"alternatives"`
 }
 
@@ -145,17 +145,18 @@ type Option struct {
 	Chosen      bool    `json:"chosen"`
 }
 
-// Alternative is a variant, whether it ran or not.
+// Alternative is a variant, a cascade or a gate, whether it ran or not.
 type Alternative struct {
-	Variant    string   `json:"variant"`
+	Variant    string   `json:"variant"` // or the name of the cascade or of the gate's point
 	Modalities []string `json:"modalities"`
 	Accuracy   float64  `json:"accuracy"`
 	Profile    float64  `json:"profile,omitempty"` // accuracy by the profile, where drift has lowered it
 	Runnable   bool     `json:"runnable"`          // with the modalities that are present and chosen
 	MeetsFloor bool     `json:"meets_floor"`       // if all items run on it
-	// PredictedMS is the current predicted time of the whole job on this variant, alone
+	// PredictedMS is the current predicted time of the whole job on this alternative, alone
 	// on one instance.
 	PredictedMS float64 `json:"predicted_ms"`
-	Items       int     `json:"items"` // number of the job's items that it ran
-	Why         string  `json:"why"`   // a sentence for people
+	Items       int     `json:"items"`             // number of the job's items that it ran
+	Cascade     bool    `json:"cascade,omitempty"` // it is a cascade or a gate: Items are those that took it
+	Why         string  `json:"why"`               // a sentence for people
 }

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -92,6 +93,11 @@ func TestGateChooses(t *testing.T) {
 		}
 		if why := told.Alternatives[0].Why; !strings.Contains(why, "that small?0.5 kept") {
 			t.Errorf("small: %s", why)
+		}
+		gate := told.Alternatives[len(told.Alternatives)-1]
+		want := fmt.Sprintf("%d of %d items took it, and %d went on: the cheapest that reaches the floor", len(items), len(items), len(items)-count[0])
+		if gate.Variant != "small?0.5" || !gate.Cascade || gate.Items != len(items) || gate.Why != want || !gate.Runnable || gate.Accuracy != 0.985 {
+			t.Errorf("the gate is %+v, want %q", gate, want)
 		}
 		drain(t, e)
 	})

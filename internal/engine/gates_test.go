@@ -161,7 +161,7 @@ func TestLostInstanceBetweenSteps(t *testing.T) {
 		}
 		g.check(t, items, got)
 		explained, _ := g.Explain(got.Job)
-		if a := explained.Alternatives; len(a) != 3 || a[2].Variant != "both after small" || a[2].Why != "ran 4 of 8 items: a gate sent them on" {
+		if a := explained.Alternatives; len(a) != 4 || a[2].Variant != "both after small" || a[2].Why != "ran 4 of 8 items: a gate sent them on" {
 			t.Errorf("explained by %+v", a)
 		}
 		if want := []string{"[0 2] 8", "[1 3] 4", "[1 3] 4"}; !slices.Equal(g.runs, want) || g.KeptBytes() != 0 {

@@ -1,8 +1,10 @@
 package obs
 
 import (
+	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/mosel-serve/mosel/internal/feed"
 	"github.com/mosel-serve/mosel/internal/record"
@@ -159,4 +161,59 @@ func (e *explaining) gated(v int) string {
 		}
 	}
 	return ""
+}
+
+// taken is what the gate of a route decided on the job's items; of none if none took it.
+func (e *explaining) taken(r int) record.Gated {
+	for _, g := range e.job.Gated {
+		if g.Route == r {
+			return g
+		}
+	}
+	return record.Gated{}
+}
+
+// cascadeAlternative is in a sentence why items took a cascade or a gate, or none did.
+func (e *explaining) cascadeAlternative(r int) string {
+	j, route := e.job, e.planner.Routes()[r]
+	lacking := route.Modalities &^ j.Present
+	switch {
+	case lacking != 0:
+		return fmt.Sprintf("needs %s, which the job does not carry", strings.Join(lacking.Names(e.model.Modalities), " and "))
+	case j.Choice != 0 && !e.runnable.Has(r):
+		return fmt.Sprintf("the client chose %s", j.Choice.Join(e.model.Modalities))
+	case j.Objective.NoRecovery && e.planner.Recovers(r):
+		return "recovers missing modalities, which the client excluded"
+	case !e.runnable.Has(r):
+		return "is for items of other sizes"
+	}
+	g := e.taken(r)
+	if g.Items == 0 {
+		return e.idle(r)
+	}
+	var why string
+	switch {
+	case e.upgradedTo(r):
+		why = "more accurate than the floor asks: the load left time for it"
+	case route.Accuracy < j.Objective.Floor:
+		why = "below the floor by itself; the others raise the mean to it at less cost"
+	case g.Items < j.Items:
+		why = "planned in a mix with the others"
+	case r == e.cheapest():
+		why = "the cheapest that reaches the floor"
+	default:
+		why = "the cheapest that reaches the floor, by the times known then"
+	}
+	return fmt.Sprintf("%d of %d items took it, and %d went on: %s", g.Items, j.Items, g.On, why)
+}
+
+// upgradedTo reports whether a batch ran on a route in place of a planned one that is
+// less accurate.
+func (e *explaining) upgradedTo(r int) bool {
+	for _, b := range e.batches {
+		if b.Why != nil && b.Why.Chosen.Route == r && b.Why.Planned.Route != r {
+			return true
+		}
+	}
+	return false
 }

@@ -206,14 +206,23 @@ func (e *explaining) batch(d status.Decision, b *batchRecord, items int) status.
 	return s
 }
 
-// alternatives describes every variant of the model.
+// alternatives describes every variant of the model, then its cascades and gates.
 func (e *explaining) alternatives() (list []status.Alternative) {
-	profiled := e.model.Origin().Planner.Variants()
-	for v, variant := range e.planner.Variants() {
-		told := status.Alternative{Variant: variant.Name, Modalities: variant.Modalities.Names(e.model.Modalities),
-			Accuracy: variant.Accuracy.Float(), Runnable: e.runnable.Has(v), MeetsFloor: variant.Accuracy >= e.job.Objective.Floor,
-			PredictedMS: stats.Milliseconds(e.time(v)), Items: e.ran[v], Why: e.alternative(v)}
-		if p := profiled[v].Accuracy; p > variant.Accuracy {
+	profiled := e.model.Origin().Planner.Routes()
+	for r, route := range e.planner.Routes() {
+		variant := r < len(e.planner.Variants())
+		if route.Inner && !variant {
+			continue // no job starts on it
+		}
+		told := status.Alternative{Variant: route.Name, Modalities: route.Modalities.Names(e.model.Modalities),
+			Accuracy: route.Accuracy.Float(), Runnable: e.runnable.Has(r), MeetsFloor: route.Accuracy >= e.job.Objective.Floor,
+			PredictedMS: stats.Milliseconds(e.time(r)), Cascade: !variant}
+		if variant {
+			told.Items, told.Why = e.ran[r], e.alternative(r)
+		} else {
+			told.Items, told.Why = e.taken(r).Items, e.cascadeAlternative(r)
+		}
+		if p := profiled[r].Accuracy; p > route.Accuracy {
 			told.Profile = p.Float()
 			told.Why += fmt.Sprintf("; %s by the profile, lowered by drift", p)
 		}

@@ -139,21 +139,29 @@ func (e *explaining) alternative(v int) string {
 		return "was to run it, and the runtime failed"
 	case variant.Inner:
 		return "runs only items that a gate sends on"
-	case variant.Accuracy < j.Objective.Floor && j.Items == 1:
+	}
+	return e.idle(v)
+}
+
+// idle is in a sentence why a route that could have run did not.
+func (e *explaining) idle(r int) string {
+	j, route := e.job, e.planner.Routes()[r]
+	switch {
+	case route.Accuracy < j.Objective.Floor && j.Items == 1:
 		return "below the floor"
-	case variant.Accuracy < j.Objective.Floor && e.best() < j.Objective.Floor:
+	case route.Accuracy < j.Objective.Floor && e.best() < j.Objective.Floor:
 		return "below the floor, as all that could run"
-	case j.Objective.Deadline != slo.Never && e.time(v) > j.Objective.Deadline.Sub(j.Arrived):
-		return fmt.Sprintf("takes %s, longer than the deadline", short(e.time(v)))
+	case j.Objective.Deadline != slo.Never && e.time(r) > j.Objective.Deadline.Sub(j.Arrived):
+		return fmt.Sprintf("takes %s, longer than the deadline", short(e.time(r)))
 	case j.End.Outcome == 0:
 		return "has not run any of it so far"
 	case len(j.Ran) == 0:
 		return "the job ended before any of it ran"
 	}
-	if u := e.dominating(v); u >= 0 {
-		return fmt.Sprintf("%s is no less accurate and takes no longer", e.model.variantName(u))
+	if u := e.dominating(r); u >= 0 {
+		return fmt.Sprintf("%s is no less accurate and takes no longer", e.planner.Routes()[u].Name)
 	}
-	return e.whyNot(v)
+	return e.whyNot(r)
 }
 
 // whyRun is why a variant ran items.
@@ -182,10 +190,10 @@ func (e *explaining) whyRun(v int) string {
 	return "ran: " + text
 }
 
-// whyNot is why a variant, which could have run and is on the frontier, did not.
-func (e *explaining) whyNot(v int) string {
-	accuracy := e.planner.Variants()[v].Accuracy
-	option, considered := e.option(v)
+// whyNot is why a route, which could have run and is on the frontier, did not.
+func (e *explaining) whyNot(r int) string {
+	accuracy := e.planner.Routes()[r].Accuracy
+	option, considered := e.option(r)
 	switch {
 	case accuracy < e.job.Objective.Floor:
 		return "below the floor by itself, and not needed in a mix"
@@ -204,26 +212,26 @@ func (e *explaining) whyNot(v int) string {
 // best is the highest accuracy of what can run.
 func (e *explaining) best() slo.Accuracy { return e.planner.MaxAccuracy(e.runnable) }
 
-// time is how long the whole job takes on a variant.
-func (e *explaining) time(v int) time.Duration { return e.model.time(v, e.job.Items) }
+// time is how long the whole job takes on a route.
+func (e *explaining) time(r int) time.Duration { return e.model.time(r, e.job.Items) }
 
-// cheapest is the variant that reaches the floor in the least time, -1 if none does.
+// cheapest is the route that reaches the floor in the least time, -1 if none does.
 func (e *explaining) cheapest() int {
 	best, least := -1, time.Duration(math.MaxInt64)
-	for v, variant := range e.planner.Variants() {
-		if t := e.time(v); e.runnable.Has(v) && variant.Accuracy >= e.job.Objective.Floor && t < least {
-			best, least = v, t
+	for r, route := range e.planner.Routes() {
+		if t := e.time(r); e.runnable.Has(r) && route.Accuracy >= e.job.Objective.Floor && t < least {
+			best, least = r, t
 		}
 	}
 	return best
 }
 
-// dominating is a variant that is no worse than v in both accuracy and time, -1
+// dominating is a route that is no worse than r in both accuracy and time, -1
 // if none is.
-func (e *explaining) dominating(v int) int {
-	variants := e.planner.Variants()
-	for u, other := range variants {
-		if u != v && e.runnable.Has(u) && other.Accuracy >= variants[v].Accuracy && e.time(u) <= e.time(v) {
+func (e *explaining) dominating(r int) int {
+	routes := e.planner.Routes()
+	for u, other := range routes {
+		if u != r && e.runnable.Has(u) && other.Accuracy >= routes[r].Accuracy && e.time(u) <= e.time(r) {
 			return u
 		}
 	}
@@ -232,6 +240,12 @@ func (e *explaining) dominating(v int) int {
 
 // accuracy is the mean over the items that ran.
 func (e *explaining) accuracy() slo.Accuracy {
+	if e.job.Gated != nil { // items of one variant differ
+		if e.job.Objective.Confidence != 0 {
+			return e.job.End.Certified
+		}
+		return e.job.End.Expected
+	}
 	var sum slo.Score
 	items := 0
 	for v, n := range e.ran {
@@ -252,7 +266,7 @@ func (e *explaining) lowest() slo.Accuracy {
 	return least
 }
 
-// option is what the decisions that are known said of a variant, the one of the
+// option is what the decisions that are known said of a route, the one of the
 // fewest late items.
 func (e *explaining) option(v int) (best sched.Option, found bool) {
 	for _, b := range e.batches {

@@ -133,7 +133,7 @@ export type Explanation = {
   cascades?: { name: string; threshold?: number; items: number; went_on: number }[];
   batches: (Decision & { started_ms: number; job_items: number; options?: Option[]; queued_items: number })[];
   batches_left_out: number;
-  alternatives: { variant: string; modalities: string[]; accuracy: number; runnable: boolean; meets_floor: boolean; predicted_ms: number; items: number; why: string }[] | null;
+  alternatives: { variant: string; modalities: string[]; accuracy: number; runnable: boolean; meets_floor: boolean; predicted_ms: number; items: number; cascade?: boolean; why: string }[] | null;
 };
 
 export type Requests = {
