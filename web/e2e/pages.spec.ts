@@ -48,7 +48,7 @@ test("try it with a drawing, a sound and a word", async ({ page }) => {
   await expect(answer.locator(".alternatives tbody tr")).toHaveCount(8);
   await inspect(page, "try");
   await answer.getByRole("link", { name: "Why the server chose this" }).click();
-  await expect(page.getByRole("heading", { name: "All variants" })).toBeVisible();
+  await expect(page.getByRole("heading", { name: "All variants and cascades" })).toBeVisible();
   await expect(page.locator("main")).toBeFocused();
   await inspect(page, "explain");
 });

@@ -118,7 +118,7 @@ function Page({ x }: { x: Explanation }) {
       {x.batches.length > 0 && <Batches x={x} />}
       {x.alternatives && (
         <section class="card" aria-labelledby="alternatives">
-          <h2 id="alternatives">All variants</h2>
+          <h2 id="alternatives">All variants and cascades</h2>
           <Alternatives x={x} />
         </section>
       )}
