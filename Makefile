@@ -22,7 +22,7 @@ ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
 
-.PHONY: release site exits jobs-crash jobs-overhead help pages pages-check e2e tokenizers openvino build install demo experiments test conformance clients servers examples examples-run soak simulate-soak lint vulncheck fuzz bench bench-files bench-stages bench-serve drift generate setup clean
+.PHONY: release site exits jobs-crash jobs-overhead help pages pages-check e2e tokenizers openvino build install demo experiments test conformance clients servers examples examples-run soak simulate-soak lint vulncheck fuzz bench bench-files bench-stages bench-serve drift generate setup clean samples
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(MAKEFILE_LIST)
@@ -163,6 +163,9 @@ web/node_modules: web/package.json web/package-lock.json
 	@touch $@
 exits: setup ## measure early exits and partial loading on models/digits_exits and update docs/experiments.md
 	$(GO) run ./internal/exitbench -write docs/experiments.md
+
+samples: setup ## compare mixes, cascades, gates and exits at equal certified floors and update docs/experiments.md (half an hour)
+	$(GO) run ./internal/samplebench -write docs/experiments.md
 
 setup: build # install the ONNX Runtime library into the user's cache, once
 	bin/mosel runtime install

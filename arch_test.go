@@ -131,6 +131,7 @@ var rooms = []room{
 	},
 	{dir: "examples/go", imports: []string{"tensor", "client"}},
 	{dir: "internal/exitbench", imports: []string{"tensor", "internal/score", "internal/modelpkg", "internal/replay", "internal/runtime", "internal/runtime/ort", "internal/cascade", "internal/exits"}},
+	{dir: "internal/samplebench", imports: []string{"internal/slo", "internal/stats", "internal/score", "internal/modelpkg", "internal/replay", "internal/runtime", "internal/runtime/ort", "internal/plan", "internal/profiler", "internal/engine"}},
 	{dir: "internal/driftbench", imports: []string{"status", "client", "internal/slo", "internal/score", "internal/modelpkg", "internal/workload", "internal/drift", "internal/replay"}},
 	{dir: "conformance", tests: []string{"oip/inference", "internal/modelpkg", "internal/runtime", "internal/runtime/fake", "internal/server"}},
 	{

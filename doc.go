@@ -65,6 +65,7 @@
 //	internal/driftbench  a program that measures what is noticed when the data change
 //	internal/exitbench   a program that measures what early exits and partial loading are worth
 //	internal/doctor      checks whether a server would work on this machine
+//	internal/samplebench a program that compares all ways of choosing what runs for an item
 //	internal/cachedir    directories for files that can be made again
 //	internal/example     the example package as a directory
 //	internal/demo        compares the capacity of policies "mosel" and "all"

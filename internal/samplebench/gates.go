@@ -1,0 +1,85 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/mosel-serve/mosel/internal/plan"
+	"github.com/mosel-serve/mosel/internal/slo"
+)
+
+// gateFloors are the floors of the table of gates.
+var gateFloors = []slo.Accuracy{970_000, 980_000, 985_000, 990_000, 992_500}
+
+// gateSection compares, by the profiles alone, what the gate is worth beside what else its
+// network is good for.
+func gateSection(groups []group) (string, error) {
+	var text strings.Builder
+	for i := range groups {
+		g := &groups[i]
+		at := slices.IndexFunc(g.ways, func(w way) bool { return w.name == "gate" })
+		if at < 0 {
+			continue
+		}
+		gate := &g.ways[at]
+		var ways []*way
+		for k := range g.ways {
+			if g.ways[k].served.Model.Name == gate.served.Model.Name {
+				ways = append(ways, &g.ways[k])
+			}
+		}
+		for k := range g.more {
+			ways = append(ways, &g.more[k])
+		}
+		fmt.Fprintf(&text, "Milliseconds for each item of a request of %d, by the cheapest plan that is certified for the floor at %v.\n\n| floor |", jobItems, confidence.Float())
+		for _, w := range ways {
+			fmt.Fprintf(&text, " %s |", w.name)
+		}
+		fmt.Fprintf(&text, " the gate saves of mixes |\n|---|%s--:|\n", strings.Repeat("--:|", len(ways)))
+		for _, floor := range gateFloors {
+			if err := gateRow(&text, floor, ways, gate); err != nil {
+				return "", err
+			}
+		}
+		text.WriteString("| DynMM, CMU-MOSEI, against its static network | | | | | | | 46.5 % |\n\n")
+		pointsOf(&text, gate)
+	}
+	return text.String(), nil
+}
+
+func gateRow(text *strings.Builder, floor slo.Accuracy, ways []*way, gate *way) error {
+	fmt.Fprintf(text, "| %v |", floor.Float())
+	costs := map[string]float64{}
+	for _, w := range ways {
+		_, ms, ok, err := w.planned(floor)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			text.WriteString(" none |")
+			continue
+		}
+		costs[w.name] = ms
+		fmt.Fprintf(text, " %.3f |", ms)
+	}
+	if mixes, own := costs["mixes"], costs[gate.name]; mixes > 0 && own > 0 {
+		fmt.Fprintf(text, " %.0f %% |\n", 100*(1-own/mixes))
+	} else {
+		text.WriteString(" |\n")
+	}
+	return nil
+}
+
+// pointsOf lists the certified points of a gate.
+func pointsOf(text *strings.Builder, gate *way) {
+	fmt.Fprintf(text, "The gate's points that some floor needs, on the profile's samples that chose nothing:\n\n| price | accuracy | certified | chooses |\n|---|---|--:|---|\n")
+	for _, g := range plan.GatesOf(gate.served.Model, gate.served.Profile) {
+		var ways []string
+		for k, w := range g.Point.Ways {
+			ways = append(ways, fmt.Sprintf("`%s` %.1f %%", w.Variant, 100*g.Point.Share(k)))
+		}
+		a := g.Point.Accuracy
+		fmt.Fprintf(text, "| %g | %.4f (%.4f to %.4f) | %.4f | %s |\n", g.Point.Price, a.Mean, a.Low, a.High, g.Low[confidence-1].Float(), strings.Join(ways, ", "))
+	}
+}
