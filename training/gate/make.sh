@@ -13,6 +13,7 @@ fi
 python=work/venv/bin/python
 [ -f work/answers.npz ] || $python answers.py "$digits" ../../models/digits work/answers.npz
 [ -f work/glance.onnx ] || $python train.py work/answers.npz work/glance.onnx
+cp work/glance.onnx glance.onnx # what `make samples` compares
 [ -f work/digits/mosel.yaml ] || $python package.py ../../models/digits work/glance.onnx work/digits
 (cd ../.. && go run ./cmd/mosel profile training/gate/work/digits --device cpu)
 $python compare.py work/digits cpu results.json
