@@ -13,7 +13,6 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
-	"time"
 )
 
 // options are the command line.
@@ -24,8 +23,6 @@ type options struct {
 	page   string // the page to write into; "": print
 	only   string // the groups to measure whose name has this text
 	rounds int
-	budget time.Duration // for the timed runs of one profile
-	items  int           // samples of each profile; 0: all
 }
 
 func main() {
@@ -36,8 +33,6 @@ func main() {
 	flag.StringVar(&o.page, "write", "", "write the table into this page")
 	flag.StringVar(&o.only, "only", "", "measure only groups whose name has this text; for a look, not for the page")
 	flag.IntVar(&o.rounds, "rounds", 3, "how often each way serves the held-out samples")
-	flag.DurationVar(&o.budget, "budget", 20*time.Second, "time for the timed runs of each profile")
-	flag.IntVar(&o.items, "items", 0, "labelled samples of each profile; 0: all")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

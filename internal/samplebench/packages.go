@@ -24,6 +24,7 @@ type recipe struct {
 	edits    [][2]string // of mosel.yaml: what is replaced by what
 	graph    string      // a gate's graph, as a file of the directory of gates; "": none
 	gate     string      // its lines of mosel.yaml: the variant, then the gate
+	like     string      // a variant beside which the gate's network is timed
 	plain    bool        // the gate's network is a variant like the others
 }
 
@@ -124,28 +125,23 @@ func copyFile(from, to string) error {
 }
 
 // profile profiles a package. With measured, answers and times are those of a package
-// that has the same variants and more.
-func (b *bench) profile(ctx context.Context, m *modelpkg.Model, measured *profiler.Result) (*profiler.Result, error) {
+// that has the same variants and more. Else they are those of the shipped profile, as far
+// as it has them, and further answers are computed, once.
+func (b *bench) profile(ctx context.Context, r *recipe, m *modelpkg.Model, measured *profiler.Result) (*profiler.Result, error) {
 	set, err := modelpkg.OpenSet(m.File(m.Evaluation.Profile), m)
 	if err != nil {
 		return nil, err
 	}
 	o := profiler.Default()
-	o.Device, o.Threads, o.Budget, o.Items = "cpu", 1, b.budget, b.items
+	o.Device, o.Threads = "cpu", 1
 	if measured != nil {
-		if o.Timed, o.Answers, err = part(m, measured); err != nil {
+		if o.Timed, o.Answers, err = part(m, measured.Profile, measured.Samples); err != nil {
 			return nil, err
 		}
-		o.Items = 0
-	}
-	last := ""
-	o.Progress = func(p profiler.Progress) {
-		if p.Stage != last {
-			last = p.Stage
-			fmt.Fprintf(os.Stderr, "%s: %s\n", m.Name, p.Stage)
+	} else {
+		if o.Timed, o.Answers, err = b.shipped(ctx, r, m, set); err != nil {
+			return nil, err
 		}
-	}
-	if measured == nil { // answers of an earlier run need not be computed again
 		origin := modelpkg.Origin{ModelDigest: m.Digest, DatasetDigest: set.Digest, Runtime: b.rt.Name(), RuntimeVersion: b.rt.Version()}
 		path := filepath.Join(b.work, m.Name+".samples.npz")
 		if known, err := modelpkg.LoadSamples(m, origin, path); err == nil {
@@ -160,27 +156,33 @@ func (b *bench) profile(ctx context.Context, m *modelpkg.Model, measured *profil
 }
 
 // part returns those times and answers of a profile that are of a model's variants.
-func part(m *modelpkg.Model, of *profiler.Result) (*modelpkg.Profile, *modelpkg.Samples, error) {
-	timed := *of.Profile
+func part(m *modelpkg.Model, of *modelpkg.Profile, answers *modelpkg.Samples) (*modelpkg.Profile, *modelpkg.Samples, error) {
+	timed := *of
 	timed.Variants, timed.Stages = nil, nil
-	samples := *of.Samples
+	samples := *answers
+	samples.Estimates = map[string][]float64{}
+	for name, estimates := range answers.Estimates {
+		samples.Estimates[name] = estimates
+	}
 	samples.Variants = map[string]modelpkg.VariantSamples{}
 	for _, v := range m.Variants {
-		at := slices.IndexFunc(of.Profile.Variants, func(p modelpkg.VariantProfile) bool { return p.Name == v.Name })
+		at := slices.IndexFunc(of.Variants, func(p modelpkg.VariantProfile) bool { return p.Name == v.Name })
 		if at < 0 {
 			return nil, nil, fmt.Errorf("variant %s was not measured", v.Name)
 		}
-		timed.Variants = append(timed.Variants, of.Profile.Variants[at])
-		samples.Variants[v.Declared()] = of.Samples.Variants[v.Declared()]
+		timed.Variants = append(timed.Variants, of.Variants[at])
+		if known, ok := answers.Variants[v.Declared()]; ok {
+			samples.Variants[v.Declared()] = known
+		}
 	}
 	runs, _ := m.StageRuns()
 	for _, run := range runs {
-		at := slices.IndexFunc(of.Profile.Stages, func(s modelpkg.StageProfile) bool { return s.Name == run.Name })
+		at := slices.IndexFunc(of.Stages, func(s modelpkg.StageProfile) bool { return s.Name == run.Name })
 		if at < 0 {
 			timed.Stages = nil // then what is left of a variant is not known, which costs more
 			break
 		}
-		timed.Stages = append(timed.Stages, of.Profile.Stages[at])
+		timed.Stages = append(timed.Stages, of.Stages[at])
 	}
 	return &timed, &samples, nil
 }

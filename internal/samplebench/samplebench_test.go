@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
-	"github.com/mosel-serve/mosel/internal/profiler"
 )
 
 // TestPackagesAreValid puts every package together and loads it.
@@ -40,23 +39,23 @@ func TestPartFollowsVariants(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	of := &profiler.Result{Profile: &modelpkg.Profile{}, Samples: &modelpkg.Samples{Variants: map[string]modelpkg.VariantSamples{}}}
+	of, answers := &modelpkg.Profile{}, &modelpkg.Samples{Variants: map[string]modelpkg.VariantSamples{}}
 	for i, v := range full.Variants {
-		of.Profile.Variants = append(of.Profile.Variants, modelpkg.VariantProfile{Name: v.Name, Batches: []modelpkg.BatchProfile{{Items: 1 + i}}})
-		of.Samples.Variants[v.Name] = modelpkg.VariantSamples{Predicted: []int{i}}
+		of.Variants = append(of.Variants, modelpkg.VariantProfile{Name: v.Name, Batches: []modelpkg.BatchProfile{{Items: 1 + i}}})
+		answers.Variants[v.Name] = modelpkg.VariantSamples{Predicted: []int{i}}
 	}
 	m, err := b.buildWay(p, wayOf{name: "two", variants: []string{"narrow_1", "all_4"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	timed, samples, err := part(m, of)
+	timed, samples, err := part(m, of, answers)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if timed.Variants[0].Batches[0].Items != 6 || timed.Variants[1].Batches[0].Items != 1 || samples.Variants["narrow_1"].Predicted[0] != 5 || len(samples.Variants) != 2 {
 		t.Errorf("times %+v, answers %+v", timed.Variants, samples.Variants)
 	}
-	if len(of.Samples.Variants) != 6 || len(of.Profile.Variants) != 6 {
+	if len(answers.Variants) != 6 || len(of.Variants) != 6 {
 		t.Error("the whole was changed")
 	}
 }

@@ -26,7 +26,7 @@ type cell struct {
 func (b *bench) section(ctx context.Context, groups []group) (string, error) {
 	var text strings.Builder
 	fmt.Fprintf(&text, "Floors hold at a confidence of %v; the highest is what every way certifies for policy `all`, the others are so many points below it. Served are all held-out samples, in requests of %d, "+
-		"on one instance with one thread; the ways take turns, %d rounds. *ms/item* is the profile's, *items/CPU-s* is measured (median, least and most), *x* is beside `all`.\n", confidence.Float(), jobItems, b.rounds)
+		"on one instance with one thread; the ways take turns, %d rounds. *ms/item* is by the shipped profile's times, *items/CPU-s* is measured (median, least and most), *x* is beside `all`.\n", confidence.Float(), jobItems, b.rounds)
 	for i := range groups {
 		if err := b.table(ctx, &groups[i], &text); err != nil {
 			return "", err
@@ -55,6 +55,8 @@ func (b *bench) table(ctx context.Context, g *group, text *strings.Builder) erro
 			c.got = append(c.got, got)
 		}
 	}
+	told := text.Len()
+	defer func() { fmt.Fprintln(os.Stderr, text.String()[told:]) }()
 	fmt.Fprintf(text, "\n**%s**: %s.\n\n| floor | way | runs | ms/item | items/CPU-s | x | held-out accuracy |\n|---|---|---|--:|--:|--:|---|\n", g.name, g.note)
 	base := cells[0].rate()
 	for i, c := range cells {

@@ -143,7 +143,7 @@ type wayOf struct {
 // buildWay puts a way's package together.
 func (b *bench) buildWay(p planOf, o wayOf) (*modelpkg.Model, error) {
 	r := p.full
-	r.name, r.variants = p.full.name+"_"+strings.ReplaceAll(o.name, " ", "_"), o.variants
+	r.name, r.variants = p.full.name+"_"+strings.NewReplacer(" ", "_", "'", "").Replace(o.name), o.variants
 	r.plain = o.network
 	if !o.gate && !o.network {
 		r.graph = ""
@@ -162,7 +162,7 @@ func (b *bench) group(ctx context.Context, p planOf) (group, error) {
 	if err != nil {
 		return g, err
 	}
-	measured, err := b.profile(ctx, full, nil)
+	measured, err := b.profile(ctx, &p.full, full, nil)
 	if err != nil {
 		return g, err
 	}
@@ -171,7 +171,7 @@ func (b *bench) group(ctx context.Context, p planOf) (group, error) {
 		if err != nil {
 			return g, err
 		}
-		result, err := b.profile(ctx, m, measured)
+		result, err := b.profile(ctx, nil, m, measured)
 		if err != nil {
 			return g, err
 		}
