@@ -11,6 +11,7 @@ import (
 type Curve struct {
 	batch []time.Duration // batch[b], b = 0..max; batch[0] = 0
 	split []time.Duration // split[x] = least time for x items, x = 0..tableMax
+	first []int           // first[x] = size of the batch with which to begin, x = 0..tableMax
 	best  int             // the batch size with the least time per item
 }
 
@@ -50,6 +51,7 @@ func NewCurve(points []Point) (Curve, error) {
 	}
 	c := Curve{batch: batch, best: bestBatch(batch)}
 	c.split = splitTable(batch, c.best)
+	c.first = firstTable(batch, c.split, c.best)
 	return c, nil
 }
 
@@ -85,6 +87,25 @@ func splitTable(batch []time.Duration, best int) []time.Duration {
 	return split
 }
 
+// firstTable computes with which batch of an optimal division of x items to begin: with
+// one of the best size, if the division has one, because items that arrive later may fill
+// the others; else with the largest.
+func firstTable(batch, split []time.Duration, best int) []int {
+	first := make([]int, len(split))
+	for x := 1; x < len(split); x++ {
+		if best <= x && split[x] == batch[best]+split[x-best] {
+			first[x] = best
+			continue
+		}
+		for b := min(x, len(batch)-1); first[x] == 0; b-- {
+			if split[x] == batch[b]+split[x-b] {
+				first[x] = b
+			}
+		}
+	}
+	return first
+}
+
 // Max is the largest batch.
 func (c Curve) Max() int { return len(c.batch) - 1 }
 
@@ -93,6 +114,31 @@ func (c Curve) Batch(b int) time.Duration { return c.batch[b] }
 
 // BestBatch is the batch size with the least time per item.
 func (c Curve) BestBatch() int { return c.best }
+
+// First is the size of the batch with which to begin if x >= 1 items wait. No batch of
+// that size takes longer than its items in several batches.
+func (c Curve) First(x int) int {
+	if x < len(c.first) {
+		return c.first[x]
+	}
+	return c.best
+}
+
+// UpTo returns the curve of batches of at most max >= 1 items.
+func (c Curve) UpTo(max int) Curve {
+	if max >= c.Max() {
+		return c
+	}
+	points := make([]Point, max)
+	for i := range points {
+		points[i] = Point{Items: i + 1, Time: c.Batch(i + 1)}
+	}
+	shorter, err := NewCurve(points)
+	if err != nil {
+		panic(err) // its points are those of a curve
+	}
+	return shorter
+}
 
 // PerItem is the least time per item, reached by batches of BestBatch items,
 // in nanoseconds.

@@ -134,6 +134,30 @@ func TestCurveTimeEqualsDynamicProgramme(t *testing.T) {
 	}
 }
 
+// TestFirstBatchesTakeTheLeastTime checks that running the first batch again and again
+// takes the least time, and that many items begin with the best size.
+func TestFirstBatchesTakeTheLeastTime(t *testing.T) {
+	for seed := range 200 {
+		rng := rand.New(rand.NewPCG(uint64(seed), 2))
+		for _, v := range randomPlanner(t, rng, 2).Variants() {
+			for _, c := range []plan.Curve{v.Curve, v.Curve.UpTo(1 + rng.IntN(v.Curve.Max()))} {
+				for x := 1; x < 400; x++ {
+					spent := time.Duration(0)
+					for left := x; left > 0; left -= c.First(left) {
+						spent += c.Batch(c.First(left))
+					}
+					if spent != c.Time(x) {
+						t.Fatalf("seed %d: %d items take %d in first batches, %d at least", seed, x, spent, c.Time(x))
+					}
+				}
+				if x := c.BestBatch() * c.Max(); c.First(x) != c.BestBatch() || c.First(2*c.BestBatch()) != c.BestBatch() {
+					t.Fatalf("seed %d: %d items begin with a batch of %d, the best has %d", seed, x, c.First(x), c.BestBatch())
+				}
+			}
+		}
+	}
+}
+
 func TestLargeJobIsNearTheFluidBound(t *testing.T) {
 	for seed := range 50 {
 		rng := rand.New(rand.NewPCG(uint64(seed), 3))

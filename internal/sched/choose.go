@@ -84,7 +84,7 @@ func (c *Core) offer(m *model, on *residence, head *job, planned plan.Batch, aff
 			(upgrade && c.now.Add(on.batchTime(r.Variant, 1)+m.after(p.Route)) > head.objective.Deadline) {
 			continue
 		}
-		for items := min(planned.Items, m.batchMax(on, r.Variant)); items >= 1; items /= 2 {
+		for items := min(planned.Items, m.batchBest(on, r.Variant)); items >= 1; items /= 2 {
 			if p.Route == planned.Route && items == planned.Items {
 				continue // already in the list
 			}

@@ -92,7 +92,7 @@ func (c *chooser) expect(gap func() time.Duration, deadline time.Duration) {
 
 func (c *chooser) pick() (plan.Batch, *Decision) {
 	why := &Decision{}
-	planned := plan.Batch{Route: c.head.planned(), Items: min(c.m.items, c.m.batchMax(c.m.class(0), c.head.planned()))}
+	planned := plan.Batch{Route: c.head.planned(), Items: min(c.m.items, c.m.batchBest(c.m.class(0), c.head.planned()))}
 	return c.choose(c.m, 0, c.head, planned, why), why
 }
 

@@ -265,13 +265,13 @@ func (c *Core) ample(j *job, leaving []*job) bool {
 	return c.fits(leaving) && (!c.mustFit(j) || c.tardiness(j)+c.fullBatch(j) <= 0)
 }
 
-// fullBatch returns the time of a full batch, or of all work before the job if that is
+// fullBatch returns the time of a batch of the best size, or of all work before the job if that is
 // less.
 func (c *Core) fullBatch(j *job) time.Duration {
 	m := c.models[j.model]
 	before, _ := c.pool(j).around(j)
 	v := m.Planner.Routes()[j.planned()].Variant
-	return min(time.Duration(before), m.meanTime(v, min(m.BatchItemsMax, m.Planner.Variants()[v].Curve.Max())))
+	return min(time.Duration(before), m.meanTime(v, min(m.BatchItemsMax, m.Planner.Variants()[v].Curve.BestBatch())))
 }
 
 // mustFit reports whether a job is refused if it cannot be on time. (A policy that

@@ -201,7 +201,7 @@ func (c *Core) dispatch(in *instance, head *job, route int) {
 	}
 	m := c.models[head.model]
 	r := m.class(in.class)
-	planned := plan.Batch{Route: route, Items: m.batchMax(r, m.Planner.Routes()[route].Variant)}
+	planned := plan.Batch{Route: route, Items: m.batchBest(r, m.Planner.Routes()[route].Variant)}
 	chosen := planned
 	var why *Decision
 	if c.cfg.Explain {
@@ -216,7 +216,11 @@ func (c *Core) dispatch(in *instance, head *job, route int) {
 	}
 	g := gather{core: c, m: m, on: r, route: chosen.Route, variant: m.Planner.Routes()[chosen.Route].Variant,
 		upgraded: chosen.Route != route || head.strategy[route] == 0, max: chosen.Items}
+	if chosen == planned {
+		g.max = min(2*planned.Items, m.batchMax(r, g.variant)) // trim decides
+	}
 	g.collect(head)
+	g.trim()
 	c.start(in, &g, why)
 }
 

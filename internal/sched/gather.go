@@ -52,6 +52,20 @@ func (g *gather) collect(head *job) {
 	}
 }
 
+// trim leaves the last items of a batch waiting if it takes longer than its items in
+// several batches: sizes beyond the best one often cost more per item.
+func (g *gather) trim() {
+	keep := g.on.bounded[g.variant].First(g.items)
+	for over := g.items - keep; over > 0; {
+		last := &g.takes[len(g.takes)-1]
+		x := min(over, last.items)
+		if last.items -= x; last.items == 0 {
+			g.takes = g.takes[:len(g.takes)-1]
+		}
+		g.items, over = g.items-x, over-x
+	}
+}
+
 // add takes those items of a job that should run on the variant.
 func (g *gather) add(j *job) (taken int) {
 	routes := j.planner.Routes()

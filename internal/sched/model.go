@@ -57,6 +57,7 @@ type model struct {
 type residence struct {
 	variants plan.Set
 	curves   []plan.Curve // by variant
+	bounded  []plan.Curve // by variant: up to the model's largest batch
 	scale    []float64    // by variant
 }
 
@@ -117,6 +118,7 @@ func (m *model) reside(id ClassID) *residence {
 		if spec.Curves == nil {
 			r.curves = append(r.curves, variants[v].Curve)
 		}
+		r.bounded = append(r.bounded, r.curves[v].UpTo(m.BatchItemsMax))
 	}
 	return r
 }
@@ -129,7 +131,10 @@ func (r *residence) batchTime(v, b int) time.Duration {
 }
 
 // batchMax returns the largest batch of a variant on the class.
-func (m *model) batchMax(r *residence, v int) int { return min(m.BatchItemsMax, r.curves[v].Max()) }
+func (m *model) batchMax(r *residence, v int) int { return r.bounded[v].Max() }
+
+// batchBest returns the batch size with the least time per item of a variant on the class.
+func (m *model) batchBest(r *residence, v int) int { return r.bounded[v].BestBatch() }
 
 // safety returns the factor within which nearly all recent batches ended: three mean
 // deviations above the expected time.

@@ -134,8 +134,9 @@ func (a *audit) replan(e sched.Replan) {
 	}
 }
 
-// dispatch checks a batch: its bounds (I-4), floors (I-5) and modalities (I-6), and
-// that each of its jobs should be on time or has late rule run (I-7).
+// dispatch checks a batch: its bounds (I-4), floors (I-5) and modalities (I-6), that
+// each of its jobs should be on time or has late rule run (I-7), and that it is not
+// slower than several batches (I-15).
 func (a *audit) dispatch(d sched.Dispatch, now slo.Instant) error {
 	m := a.models[d.Model]
 	v := m.Planner.Variants()[d.Variant]
@@ -184,6 +185,9 @@ func (a *audit) dispatch(d sched.Dispatch, now slo.Instant) error {
 	}
 	if most := min(m.BatchItemsMax, v.Curve.Max()); total > most || total < 1 {
 		return fmt.Errorf("I-4: batch %d has %d items of %d", d.Batch, total, most)
+	}
+	if v.Curve.Time(total) < v.Curve.Batch(total) {
+		return fmt.Errorf("I-15: batch %d of %d items takes %v, in several batches they take %v", d.Batch, total, v.Curve.Batch(total), v.Curve.Time(total))
 	}
 	return nil
 }
