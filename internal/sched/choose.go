@@ -47,7 +47,8 @@ func (c *Core) choose(m *model, id ClassID, head *job, planned plan.Batch, why *
 	}
 
 	c.offer(m, on, head, planned, func(b plan.Batch) bool {
-		return margin*(takes(b)-float64(b.Items)*perItem) <= slack-reserve
+		extra := margin * (takes(b) - float64(b.Items)*perItem)
+		return extra+m.scatter.reserve(extra) <= slack-reserve
 	})
 	if why != nil {
 		why.Slack = time.Duration(min(slack, float64(time.Hour)))
@@ -63,7 +64,8 @@ func (c *Core) choose(m *model, id ClassID, head *job, planned plan.Batch, why *
 			rest += float64(b.Items) * m.tails[b.Route] / float64(m.pool.slotsOr1())
 		}
 		predicted := on.batchTime(routes[b.Route].Variant, b.Items)
-		late := c.forecast.late(c.now, reserve+margin*(busy+float64(predicted)*hold+rest))
+		backlog := margin * (busy + float64(predicted)*hold + rest)
+		late := c.forecast.late(c.now, reserve+backlog+m.scatter.reserve(backlog))
 		if why != nil {
 			why.Options = append(why.Options, Option{Batch: b, Predicted: predicted, Late: late})
 		}

@@ -27,6 +27,9 @@ func (c *Core) dispatchAll() {
 func (c *Core) shedHopeless() {
 	for _, p := range c.pools {
 		c.shedFrom(p)
+		if len(c.idle) > 0 {
+			c.makeHeadroom(p)
+		}
 	}
 }
 
@@ -331,6 +334,7 @@ func (c *Core) done(e Done) {
 		c.idle = append(c.idle, b.on)
 	}
 	if m := c.models[b.Model]; !e.Failed && e.FailedParts == nil {
+		m.scatter.see(float64(e.Took), float64(b.Predicted), max(c.forecast.meanDeadline, float64(b.Predicted)))
 		m.observe(m.class(b.on.class), b.Variant, e.Took, b.nominal)
 		c.measureVariant(m, b.Variant)
 		c.measureRoutes(m)

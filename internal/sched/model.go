@@ -47,6 +47,7 @@ type model struct {
 	items             int     // pending
 	batchInefficiency float64 // time of recent batches relative to the time of their items in the best batches, >= 1
 	deviation         float64 // mean relative difference of measured from expected times
+	scatter           scatter
 	frontiers         map[choices][]plan.FrontierPoint
 	known             plan.Set // the routes that some class can run to their end
 	up                plan.Set // the routes that the classes that are up can run to their end
