@@ -22,7 +22,7 @@ ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
 
-.PHONY: release site exits jobs-crash jobs-overhead help pages pages-check e2e tokenizers openvino build install demo experiments test conformance clients servers examples examples-run soak simulate-soak lint vulncheck fuzz bench bench-files bench-stages bench-serve drift generate setup clean samples
+.PHONY: release site exits jobs-crash jobs-overhead help pages pages-check e2e tokenizers openvino build install demo experiments test conformance clients servers examples examples-run soak simulate-soak lint vulncheck fuzz bench bench-files bench-stages bench-serve drift generate setup clean samples dominance
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ experiments: build ## simulate the paper's experiments and update docs/experimen
 		echo "also on $$trace, which is not part of the project"; \
 		bin/mosel simulate scenarios/trace.yaml --trace $$trace --markdown docs/experiments.md >/dev/null || exit 1; \
 	done
+
+dominance: ## print where another policy is better than mosel, on the seeds 1 to 3 of all scenarios (some minutes)
+	$(GO) run ./internal/dominance
 
 test: setup ## run all tests with the race detector, and the allocation tests without it
 	$(GO) test ./internal/api -run Allocations

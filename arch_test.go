@@ -133,6 +133,7 @@ var rooms = []room{
 	{dir: "internal/exitbench", imports: []string{"tensor", "internal/score", "internal/modelpkg", "internal/replay", "internal/runtime", "internal/runtime/ort", "internal/cascade", "internal/exits"}},
 	{dir: "internal/samplebench", imports: []string{"internal/slo", "internal/stats", "internal/score", "internal/modelpkg", "internal/replay", "internal/runtime", "internal/runtime/ort", "internal/plan", "internal/profiler", "internal/engine"}},
 	{dir: "internal/driftbench", imports: []string{"status", "client", "internal/slo", "internal/score", "internal/modelpkg", "internal/workload", "internal/drift", "internal/replay"}},
+	{dir: "internal/dominance", imports: []string{"internal/plan", "internal/scenario"}},
 	{dir: "conformance", tests: []string{"oip/inference", "internal/modelpkg", "internal/runtime", "internal/runtime/fake", "internal/server"}},
 	{
 		dir: "cmd/mosel",

@@ -63,6 +63,7 @@
 //	internal/replay      sends load to a server and reports the results
 //	internal/servebench  a program that measures the cost of serving itself
 //	internal/driftbench  a program that measures what is noticed when the data change
+//	internal/dominance   a program that finds where another policy is better than mosel
 //	internal/exitbench   a program that measures what early exits and partial loading are worth
 //	internal/doctor      checks whether a server would work on this machine
 //	internal/samplebench a program that compares all ways of choosing what runs for an item
