@@ -306,9 +306,9 @@ func (d *deployment) info() *feed.Model {
 		Planner: d.planner, Scale: d.scale}
 }
 
-// warmUp runs every variant on every instance, with one item and with the largest
-// batch. It sets the scale to how much slower than profiled each variant is on this
-// machine now.
+// warmUp runs every variant on every instance. It sets the scale to how much slower than
+// profiled each variant is on this machine now, as the first of the instances shows; the
+// others run the same graphs on the same processor.
 func (e *Engine) warmUp(ctx context.Context, d *deployment, warming *limit) error {
 	d.trials = e.trials(d)
 	d.scale, d.sized = make([]float64, len(d.Model.Variants)), make([]string, len(d.Model.Variants))
@@ -322,6 +322,9 @@ func (e *Engine) warmUp(ctx context.Context, d *deployment, warming *limit) erro
 				"model", d.Model.Name, "variant", d.Model.Variants[v].Name, "output", output)
 		}
 	}
+	if err := e.warmUpOthers(ctx, d, warming); err != nil {
+		return err
+	}
 	known := slices.DeleteFunc(slices.Clone(d.scale), func(s float64) bool { return s == 0 })
 	if mean := geometricMean(known); mean > scaleNoted || mean < 1/scaleNoted {
 		e.log.Warn("this machine is faster or slower than the profile's, so latencies are scaled; a profile of this machine is more exact: mosel profile "+d.Model.Dir,
@@ -330,23 +333,23 @@ func (e *Engine) warmUp(ctx context.Context, d *deployment, warming *limit) erro
 	return nil
 }
 
-// warmUpVariant runs a variant on every instance that has it. The scale stays 0, which
-// is not known, if its server is away.
-func (e *Engine) warmUpVariant(ctx context.Context, d *deployment, v int, warming *limit) error {
+// warmUpVariant measures a variant on the first instance that has it. The scale stays 0,
+// which is not known, if its server is away.
+func (e *Engine) warmUpVariant(ctx context.Context, d *deployment, v int, warming *limit) (err error) {
 	s := d.siteOf(v)
-	for i, instance := range d.running(s) {
-		if i == 0 {
-			d.sized[v] = d.differsBySample(ctx, warming.of(instance), v)
-		}
-		scale, err := d.measure(ctx, warming.of(instance), v)
-		if err != nil && ctx.Err() == nil && d.spare(e, s, err) {
-			d.scale[v] = 0
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("warming up %s, variant %s: %w", d.Model.Name, d.Model.Variants[v].Name, err)
-		}
-		d.scale[v] = max(d.scale[v], scale)
+	running := d.running(s)
+	if len(running) == 0 {
+		return nil
+	}
+	first := warming.of(running[0])
+	d.sized[v] = d.differsBySample(ctx, first, v)
+	d.scale[v], err = d.measure(ctx, first, v)
+	if err != nil && ctx.Err() == nil && d.spare(e, s, err) {
+		d.scale[v] = 0
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("warming up %s, variant %s: %w", d.Model.Name, d.Model.Variants[v].Name, err)
 	}
 	return nil
 }

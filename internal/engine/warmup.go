@@ -2,22 +2,26 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/runtime"
+	"github.com/mosel-serve/mosel/internal/slo"
 	"github.com/mosel-serve/mosel/tensor"
 )
 
 const (
 	// warmUpRuns is the number of timed runs of each variant and size, after an untimed
-	// one. There are fewer, but at least one, if they take longer than warmUpTime.
+	// one. There are fewer, but at least one, if they take longer than their share of
+	// warmUpTime, which is that of all variants of a model together.
 	warmUpRuns = 3
-	warmUpTime = 150 * time.Millisecond
+	warmUpTime = 200 * time.Millisecond
 	// scaleNoted is the ratio to the profile, or its inverse, from which the log
 	// advises a profile of this machine.
 	scaleNoted = 1.25
@@ -144,12 +148,17 @@ func (d *deployment) differsBySample(ctx context.Context, instance runtime.Insta
 }
 
 // measure returns how long a variant takes relative to its profile, with the first of
-// the trials that its graph accepts. If it accepts none, the error is that of the
-// first.
+// the trials that its graph accepts.
 func (d *deployment) measure(ctx context.Context, instance runtime.Instance, v int) (float64, error) {
+	return d.attempt(ctx, func(item runtime.Item) (float64, error) { return d.measureWith(ctx, instance, v, item) }, v)
+}
+
+// attempt runs a variant with the first of the trials that its graph accepts. If it
+// accepts none, the error is that of the first.
+func (d *deployment) attempt(ctx context.Context, run func(runtime.Item) (float64, error), v int) (float64, error) {
 	var first error
 	for _, t := range d.trials {
-		scale, err := d.measureWith(ctx, instance, v, t.item(v))
+		scale, err := run(t.item(v))
 		if err == nil {
 			return scale, nil
 		}
@@ -163,26 +172,91 @@ func (d *deployment) measure(ctx context.Context, instance runtime.Instance, v i
 	return 0, first
 }
 
-// measureWith returns the geometric mean, over the sizes, of the best of a few runs.
+// measureWith returns the geometric mean, over two sizes of the batch, of the best of a
+// few runs. The sizes are one item, and the largest batch for which there is time; at
+// least two items, so that a graph that only takes one is found out.
 func (d *deployment) measureWith(ctx context.Context, instance runtime.Instance, v int, item runtime.Item) (float64, error) {
 	curve := d.planner.Variants()[v].Curve
-	var ratios []float64
-	for _, size := range slices.Compact([]int{1, min(curve.Max(), d.Model.Limits.BatchItemsMax)}) {
-		items := slices.Repeat([]runtime.Item{item}, size)
-		best := time.Duration(math.MaxInt64)
-		start := time.Now()
-		for run := 0; run <= 1 || (run <= warmUpRuns && time.Since(start) < warmUpTime); run++ {
-			began := time.Now()
-			if err := d.try(ctx, instance, v, items); err != nil {
-				return 0, err
-			}
-			if run > 0 {
-				best = min(best, time.Since(began))
-			}
-		}
-		ratios = append(ratios, float64(max(best, 1))/float64(curve.Batch(size)))
+	share, began := warmUpTime/time.Duration(len(d.Model.Variants)), time.Now()
+	one, err := d.ratio(ctx, instance, v, item, 1, share/2)
+	if err != nil {
+		return 0, err
 	}
-	return geometricMean(ratios), nil
+	size := min(curve.Max(), d.Model.Limits.BatchItemsMax)
+	if size == 1 {
+		return one, nil
+	}
+	left := share - time.Since(began)
+	for size > 2 && 2*one*float64(curve.Batch(size)) > float64(left) { // one run is not timed
+		size = max(2, size/2)
+	}
+	more, err := d.ratio(ctx, instance, v, item, size, left)
+	if err != nil {
+		return 0, err
+	}
+	return geometricMean([]float64{one, more}), nil
+}
+
+// ratio returns the best time of a few runs of a batch relative to the profile. It takes
+// about as long as given, but runs the batch at least twice.
+func (d *deployment) ratio(ctx context.Context, instance runtime.Instance, v int, item runtime.Item, size int, most time.Duration) (float64, error) {
+	items := slices.Repeat([]runtime.Item{item}, size)
+	best := time.Duration(math.MaxInt64)
+	start := time.Now()
+	for run := 0; run <= 1 || (run <= warmUpRuns && time.Since(start)+best <= most); run++ {
+		began := time.Now()
+		if err := d.try(ctx, instance, v, items); err != nil {
+			return 0, err
+		}
+		if run > 0 {
+			best = min(best, time.Since(began))
+		}
+	}
+	return float64(max(best, 1)) / float64(d.planner.Variants()[v].Curve.Batch(size)), nil
+}
+
+// warmUpOthers runs every variant once on the instances here after the first, on which
+// they were measured.
+func (e *Engine) warmUpOthers(ctx context.Context, d *deployment, warming *limit) error {
+	here := d.here()
+	if here == nil {
+		return nil
+	}
+	var all sync.WaitGroup
+	errs := make([]error, len(d.instances))
+	for i := 1; i < len(d.instances); i++ {
+		all.Go(func() {
+			errs[i] = guarded(func() error {
+				for v := range d.Model.Variants {
+					if !here.has(v) {
+						continue
+					}
+					if err := d.proves(ctx, warming.of(d.instances[i]), v); err != nil {
+						return fmt.Errorf("warming up %s, instance %d, variant %s: %w", d.Model.Name, i, d.Model.Variants[v].Name, err)
+					}
+				}
+				return nil
+			})
+		})
+	}
+	all.Wait()
+	return cmp.Or(errs...)
+}
+
+// guarded makes an error of a panic: no caller could recover in another goroutine.
+func guarded(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = slo.E("", slo.KindInternal, "the runtime panicked: %v", p)
+		}
+	}()
+	return f()
+}
+
+// proves runs a variant once with the first of the trials that its graph accepts.
+func (d *deployment) proves(ctx context.Context, instance runtime.Instance, v int) error {
+	_, err := d.attempt(ctx, func(item runtime.Item) (float64, error) { return 0, d.try(ctx, instance, v, []runtime.Item{item}) }, v)
+	return err
 }
 
 // try runs items as a worker does.
