@@ -178,7 +178,7 @@ func (d *deployment) attempt(ctx context.Context, run func(runtime.Item) (float6
 func (d *deployment) measureWith(ctx context.Context, instance runtime.Instance, v int, item runtime.Item) (float64, error) {
 	curve := d.planner.Variants()[v].Curve
 	share, began := warmUpTime/time.Duration(len(d.Model.Variants)), time.Now()
-	one, err := d.ratio(ctx, instance, v, item, 1, share/2)
+	one, err := d.ratio(ctx, instance, v, []runtime.Item{item}, share/2)
 	if err != nil {
 		return 0, err
 	}
@@ -190,7 +190,7 @@ func (d *deployment) measureWith(ctx context.Context, instance runtime.Instance,
 	for size > 2 && 2*one*float64(curve.Batch(size)) > float64(left) { // one run is not timed
 		size = max(2, size/2)
 	}
-	more, err := d.ratio(ctx, instance, v, item, size, left)
+	more, err := d.ratio(ctx, instance, v, slices.Repeat([]runtime.Item{item}, size), left)
 	if err != nil {
 		return 0, err
 	}
@@ -199,8 +199,7 @@ func (d *deployment) measureWith(ctx context.Context, instance runtime.Instance,
 
 // ratio returns the best time of a few runs of a batch relative to the profile. It takes
 // about as long as given, but runs the batch at least twice.
-func (d *deployment) ratio(ctx context.Context, instance runtime.Instance, v int, item runtime.Item, size int, most time.Duration) (float64, error) {
-	items := slices.Repeat([]runtime.Item{item}, size)
+func (d *deployment) ratio(ctx context.Context, instance runtime.Instance, v int, items []runtime.Item, most time.Duration) (float64, error) {
 	best := time.Duration(math.MaxInt64)
 	start := time.Now()
 	for run := 0; run <= 1 || (run <= warmUpRuns && time.Since(start)+best <= most); run++ {
@@ -212,7 +211,7 @@ func (d *deployment) ratio(ctx context.Context, instance runtime.Instance, v int
 			best = min(best, time.Since(began))
 		}
 	}
-	return float64(max(best, 1)) / float64(d.planner.Variants()[v].Curve.Batch(size)), nil
+	return float64(max(best, 1)) / float64(d.planner.Variants()[v].Curve.Batch(len(items))), nil
 }
 
 // warmUpOthers runs every variant once on the instances here after the first, on which
