@@ -64,9 +64,10 @@ var rooms = []room{
 		tests:   []string{"internal/runtime/runtimetest"},
 	},
 	{dir: "internal/runtime/ort/library", imports: []string{"internal/slo", "internal/cachedir"}},
+	{dir: "internal/runtime/ort/graphs", imports: []string{"internal/cachedir"}},
 	{
 		dir:     "internal/runtime/ort",
-		imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime", "internal/runtime/ort/library"},
+		imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime", "internal/runtime/ort/library", "internal/runtime/ort/graphs"},
 		tests:   []string{"internal/runtime/runtimetest", "internal/modelpkg/modelpkgtest"},
 	},
 	{
@@ -120,7 +121,7 @@ var rooms = []room{
 	},
 	{
 		dir: "internal/server",
-		imports: []string{"status", "internal/slo", "internal/pending", "internal/access", "internal/modelpkg", "internal/feedback", "internal/jobs", "internal/jobs/jetstream", "internal/runtime", "internal/runtime/ort", "internal/runtime/remote", "internal/runtime/isolated", "internal/runtime/dispatch", "internal/runtime/sizing", "internal/plan", "internal/sched",
+		imports: []string{"status", "internal/slo", "internal/pending", "internal/access", "internal/modelpkg", "internal/feedback", "internal/jobs", "internal/jobs/jetstream", "internal/runtime", "internal/runtime/ort", "internal/runtime/ort/graphs", "internal/runtime/remote", "internal/runtime/isolated", "internal/runtime/dispatch", "internal/runtime/sizing", "internal/plan", "internal/sched",
 			"internal/obs", "internal/engine", "internal/repository", "internal/api", "internal/drift", "web"},
 		tests: []string{"tensor", "oip", "oip/inference", "client", "client/clientgrpc", "internal/modelpkg/modelpkgtest", "internal/runtime/fake"},
 	},

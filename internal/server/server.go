@@ -35,6 +35,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/runtime/dispatch"
 	"github.com/mosel-serve/mosel/internal/runtime/isolated"
 	"github.com/mosel-serve/mosel/internal/runtime/ort"
+	"github.com/mosel-serve/mosel/internal/runtime/ort/graphs"
 	"github.com/mosel-serve/mosel/internal/runtime/remote"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
@@ -447,7 +448,11 @@ func InPlace(graphs runtime.Runtime, log *slog.Logger) runtime.Runtime {
 // that is needed.
 func (s *Server) openRuntime(ctx context.Context) (rt runtime.Runtime, err error) {
 	left := s.cfg.Work.Do(ctx, "opening ONNX Runtime", func() {
-		rt, err = OpenRuntime(ctx, ort.Config{Progress: progress{s.cfg.Log}}, s.cfg.Providers, s.cfg.Log)
+		var opened *ort.Runtime
+		if opened, err = OpenRuntime(ctx, ort.Config{Progress: progress{s.cfg.Log}}, s.cfg.Providers, s.cfg.Log); err == nil {
+			opened.Keep(graphs.New())
+			rt = opened
+		}
 	})
 	if left != nil {
 		return nil, slo.E("open ONNX Runtime", slo.KindCancelled, "%w", left)

@@ -11,10 +11,12 @@ package ort
 // The C interface of ONNX Runtime is a table of functions, to which new ones are only
 // appended: a function's index is part of the binary interface and never changes.
 enum {
-	GetErrorCode = 1, GetErrorMessage = 2, Run = 9, CreateTensorAsOrtValue = 48, CreateTensorWithDataAsOrtValue = 49,
+	GetErrorCode = 1, GetErrorMessage = 2, CreateEnv = 3, CreateSession = 7, Run = 9, SetOptimizedModelFilePath = 11, CreateTensorAsOrtValue = 48, CreateTensorWithDataAsOrtValue = 49,
 	IsTensor = 50, GetTensorMutableData = 51, GetStringTensorDataLength = 53, GetStringTensorContent = 54, GetTensorElementType = 60, GetDimensionsCount = 61, GetDimensions = 62,
-	GetTensorTypeAndShape = 65, GetAllocatorWithDefaultOptions = 78, ReleaseStatus = 93, ReleaseValue = 96, ReleaseTensorTypeAndShapeInfo = 99,
-	GetAvailableProviders = 125, ReleaseAvailableProviders = 126, AddRunConfigEntry = 165, GetResizedStringTensorElementBuffer = 252,
+	GetTensorTypeAndShape = 65, GetAllocatorWithDefaultOptions = 78, ReleaseEnv = 92, ReleaseStatus = 93, ReleaseSession = 95, ReleaseValue = 96,
+	ReleaseTensorTypeAndShapeInfo = 99, GetAvailableProviders = 125, ReleaseAvailableProviders = 126, AddInitializer = 150, AddRunConfigEntry = 165,
+	CreatePrepackedWeightsContainer = 166, ReleasePrepackedWeightsContainer = 167, CreateSessionWithPrepackedWeightsContainer = 168,
+	GetResizedStringTensorElementBuffer = 252,
 	GetEpGraphAssignmentInfo = 407, EpAssignedSubgraphGetEpName = 408, EpAssignedSubgraphGetNodes = 409,
 	tableVersion = 24 // of the interface, in which all of these exist
 };
@@ -26,6 +28,9 @@ typedef struct {
 
 static void *library;
 static void *const *api;
+static void *environment; // the process's: it has only one, and counts who uses it
+
+enum { logFatal = 4 };
 
 static const char *openTable(const char *path) {
 	library = dlopen(path, RTLD_LAZY);
@@ -37,6 +42,8 @@ static const char *openTable(const char *path) {
 }
 
 static void closeTable(void) {
+	if (api != NULL && environment != NULL) ((void (*)(void *))api[ReleaseEnv])(environment);
+	environment = NULL;
 	api = NULL;
 	if (library != NULL) dlclose(library);
 	library = NULL;
@@ -48,6 +55,35 @@ static const char *cannotLoad(const char *path) {
 	if (handle == NULL) return dlerror();
 	dlclose(handle);
 	return NULL;
+}
+
+// openEnvironment takes a share in the environment that the binding has made.
+static void *openEnvironment(void) {
+	return ((void *(*)(int, const char *, void **))api[CreateEnv])(logFatal, "mosel", &environment);
+}
+
+// newSession loads a graph from a file. Prepared weights are shared through a container
+// unless that is NULL.
+static void *newSession(const char *path, void *options, void *container, void **session) {
+	if (container == NULL)
+		return ((void *(*)(const void *, const char *, const void *, void **))api[CreateSession])(environment, path, options, session);
+	return ((void *(*)(const void *, const char *, const void *, void *, void **))api[CreateSessionWithPrepackedWeightsContainer])(
+		environment, path, options, container, session);
+}
+
+static void releaseSession(void *session) { ((void (*)(void *))api[ReleaseSession])(session); }
+
+static void *newContainer(void **container) { return ((void *(*)(void **))api[CreatePrepackedWeightsContainer])(container); }
+static void releaseContainer(void *container) { ((void (*)(void *))api[ReleasePrepackedWeightsContainer])(container); }
+
+// writeOptimised has a session write its optimised graph to a file.
+static void *writeOptimised(void *options, const char *path) {
+	return ((void *(*)(void *, const char *))api[SetOptimizedModelFilePath])(options, path);
+}
+
+// addInitializer gives a graph a weight that somebody else has in memory.
+static void *addInitializer(void *options, const char *name, void *value) {
+	return ((void *(*)(void *, const char *, const void *))api[AddInitializer])(options, name, value);
 }
 
 static int errorCode(void *status) { return ((int (*)(const void *))api[GetErrorCode])(status); }
@@ -162,9 +198,10 @@ import (
 	"github.com/mosel-serve/mosel/tensor"
 )
 
-// The binding makes environment, sessions and options. Values and runs use this file,
-// because the binding would copy an output before its size is checked, cannot return
-// some types, drops the kind of an error, and cannot return memory to the system.
+// The binding makes environment, options, and sessions that share nothing. Values, runs
+// and sessions that share weights use this file, because the binding has no functions for
+// the latter, would copy an output before its size is checked, cannot return some types,
+// drops the kind of an error, and cannot return memory to the system.
 
 // openTable finds the functions of the library that the binding has loaded.
 func openTable(path string) error {
@@ -175,11 +212,70 @@ func openTable(path string) error {
 		C.closeTable()
 		return errors.New(text)
 	}
+	if err := take(C.openEnvironment()); err != nil {
+		C.closeTable()
+		return err
+	}
 	return nil
 }
 
 // closeTable releases the library.
 func closeTable() { C.closeTable() }
+
+// sharing is a session that may share its prepared weights.
+type sharing struct{ handle handle }
+
+// newSharing loads a graph. container may be nil.
+func newSharing(path string, options *onnx.SessionOptions, container handle) (*sharing, error) {
+	at, err := handleOf(options, "o")
+	if err != nil {
+		return nil, err
+	}
+	name := C.CString(path)
+	defer C.free(unsafe.Pointer(name))
+	s := new(sharing)
+	if err := take(C.newSession(name, at, container, &s.handle)); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Destroy frees the session.
+func (s *sharing) Destroy() error {
+	C.releaseSession(s.handle)
+	return nil
+}
+
+// newContainer makes a container of prepared weights, which its sessions must not outlive.
+func newContainer() (container handle, err error) {
+	err = take(C.newContainer(&container))
+	return container, err
+}
+
+func releaseContainer(container handle) { C.releaseContainer(container) }
+
+// writeOptimised has a session with these options write its optimised graph to a file.
+func writeOptimised(options *onnx.SessionOptions, path string) error {
+	at, err := handleOf(options, "o")
+	if err != nil {
+		return err
+	}
+	name := C.CString(path)
+	defer C.free(unsafe.Pointer(name))
+	return take(C.writeOptimised(at, name))
+}
+
+// addInitializer gives a session with these options a weight that somebody else has in
+// memory.
+func addInitializer(options *onnx.SessionOptions, name string, value handle) error {
+	at, err := handleOf(options, "o")
+	if err != nil {
+		return err
+	}
+	text := C.CString(name)
+	defer C.free(unsafe.Pointer(text))
+	return take(C.addInitializer(at, text, value))
+}
 
 // handle is a pointer to an object of ONNX Runtime.
 type handle = unsafe.Pointer

@@ -111,14 +111,12 @@ func (r *Runtime) load(ctx context.Context, m *modelpkg.Model, opts runtime.Opti
 	if err := in.declare(op); err != nil {
 		return nil, err
 	}
-	files := &files{model: m}
-	defer files.delete()
+	if err := in.loadGraphs(ctx, variants, opts.Threads); err != nil {
+		return nil, errors.Join(err, in.Close())
+	}
 	for _, v := range variants {
-		if err := in.load(v, opts.Threads, files); err != nil {
+		if err := in.load(v, opts.Threads); err != nil {
 			return nil, errors.Join(err, in.Close())
-		}
-		if ctx.Err() != nil {
-			return nil, errors.Join(runtime.Ended(op, ctx.Err()), in.Close())
 		}
 	}
 	if err := in.prepare(); err != nil {
@@ -165,14 +163,14 @@ func (in *instance) declare(op string) error {
 	return nil
 }
 
-func (in *instance) load(variant, threads int, files *files) error {
+// load makes the steps of a variant, whose graphs are loaded.
+func (in *instance) load(variant, threads int) error {
 	if in.steps[variant] != nil {
 		return nil
 	}
-	c := choice{variant: variant, threads: threads}
-	var err error
-	if c.providers, err = in.runtime.providersOf(in.model, variant); err != nil {
-		return slo.E("load "+variantName(in.model, variant), slo.KindUnsupported, "%w", err)
+	c, err := in.choose(variant, threads)
+	if err != nil {
+		return err
 	}
 	steps, paths := in.model.StepsOf(variant)
 	remotes := in.model.RemotesOf(variant)
@@ -181,13 +179,7 @@ func (in *instance) load(variant, threads int, files *files) error {
 	for i, declared := range steps {
 		var s *session
 		if remotes[i] == nil {
-			s, err = in.session(paths[i], declared, c, files)
-		}
-		if err != nil {
-			for _, made := range list {
-				made.free()
-			}
-			return err
+			s = in.keys[in.keyOf(paths[i], c)]
 		}
 		var inputs []string
 		for _, source := range declared.Inputs {
@@ -202,13 +194,23 @@ func (in *instance) load(variant, threads int, files *files) error {
 	return nil
 }
 
+// choose returns how the instance runs a variant.
+func (in *instance) choose(variant, threads int) (c choice, err error) {
+	c = choice{variant: variant, threads: threads}
+	if c.providers, err = in.runtime.providersOf(in.model, variant); err != nil {
+		return c, slo.E("load "+variantName(in.model, variant), slo.KindUnsupported, "%w", err)
+	}
+	return c, nil
+}
+
 func (s step) free() {
 	s.inputs.free()
 	s.outputs.free()
 }
 
-// session returns the instance's session of a graph, which several variants may share.
-func (in *instance) session(path string, declared modelpkg.Step, c choice, files *files) (*session, error) {
+// keyOf returns the key of the session of a graph, which several variants and, unless it
+// has threads of its own, several instances may share.
+func (in *instance) keyOf(path string, c choice) key {
 	k := key{model: in.model, path: path}
 	if !modelpkg.PlainCPU(c.providers) {
 		k.providers = modelpkg.ProviderNames(c.providers)
@@ -216,14 +218,7 @@ func (in *instance) session(path string, declared modelpkg.Step, c choice, files
 	if c.threads > 1 || !concurrent(c.providers) {
 		k.owner = in
 	}
-	if s := in.keys[k]; s != nil {
-		return s, nil
-	}
-	s, err := in.runtime.acquire(k, c, declared, files)
-	if err == nil {
-		in.keys[k] = s
-	}
-	return s, err
+	return k
 }
 
 // Run gathers the items' inputs in the instance's buffers, runs the variant's graphs

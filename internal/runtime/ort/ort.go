@@ -47,6 +47,7 @@ import (
 
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/runtime"
+	"github.com/mosel-serve/mosel/internal/runtime/ort/graphs"
 	"github.com/mosel-serve/mosel/internal/runtime/ort/library"
 	"github.com/mosel-serve/mosel/internal/slo"
 )
@@ -68,6 +69,8 @@ type Runtime struct {
 	log       *slog.Logger        // of where operators run; nil: none
 	told      map[string]bool     // graphs that have been logged
 	sessions  map[key]*session    // sessions in use
+	pools     map[*modelpkg.Model]*pool
+	graphs    *graphs.Cache // nil: optimised graphs are not kept
 	closed    bool
 	loading   int           // loads in progress
 	settled   chan struct{} // closed when no load is in progress; made with the first
@@ -103,7 +106,7 @@ func Open(ctx context.Context, config Config) (*Runtime, error) {
 		environment.library, environment.version = at, onnx.GetVersion()
 	}
 	environment.users++
-	return &Runtime{version: environment.version, library: environment.library, sessions: make(map[key]*session), told: map[string]bool{}}, nil
+	return &Runtime{version: environment.version, library: environment.library, sessions: make(map[key]*session), pools: map[*modelpkg.Model]*pool{}, told: map[string]bool{}}, nil
 }
 
 // telemetryVariable disables what official builds from 1.29 on do when they are

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	onnx "github.com/yalue/onnxruntime_go"
@@ -27,8 +28,9 @@ type key struct {
 
 // session is a loaded graph and the number of instances that use it.
 type session struct {
-	graph  *onnx.DynamicAdvancedSession
+	graph  interface{ Destroy() error }
 	handle handle
+	pooled bool          // it uses the model's pool
 	users  int           // guarded by Runtime.mu
 	loaded chan struct{} // closed when it is loaded, or err is set
 	err    error
@@ -73,7 +75,7 @@ func (r *Runtime) acquire(k key, c choice, step modelpkg.Step, files *files) (*s
 		s.err = err
 		return nil, err
 	}
-	if s.err = s.load(k, c, step, dir); s.err == nil {
+	if s.err = r.fill(s, k, c, step, files, dir); s.err == nil {
 		r.tell(k, s)
 	}
 	return s, s.err
@@ -96,6 +98,9 @@ func (r *Runtime) release(k key) error {
 	}
 	delete(r.sessions, k)
 	err := s.destroy()
+	if s.pooled {
+		r.leavePool(k.model)
+	}
 	environment.shrinker.shrink()
 	return err
 }
@@ -110,10 +115,16 @@ func variantName(m *modelpkg.Model, variant int) string {
 // everything is loaded: the mapped pages stay, and nobody else can change them.
 type files struct {
 	model  *modelpkg.Model
+	mu     sync.Mutex
 	copied string
 }
 
+// private reports whether dir is a copy, in which other files may be made.
+func (f *files) private() bool { return f.model.Files != nil }
+
 func (f *files) dir() (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.copied != "" {
 		return f.copied, nil
 	}
@@ -136,6 +147,23 @@ func (f *files) delete() {
 	if f.copied != "" {
 		_ = os.RemoveAll(f.copied) // what remains is in the system's temporary directory
 	}
+}
+
+// fill loads a graph, in two steps if that can be done.
+func (r *Runtime) fill(s *session, k key, c choice, step modelpkg.Step, files *files, dir string) error {
+	if files.private() && modelpkg.PlainCPU(c.providers) {
+		err := keepSignalStack(func() error {
+			graph, err := r.loadInTwoSteps(k, c.threads, dir)
+			if err == nil {
+				s.graph, s.handle, s.pooled = graph, graph.handle, true
+			}
+			return err
+		})
+		if err == nil {
+			return nil
+		}
+	}
+	return s.load(k, c, step, dir)
 }
 
 // load makes the session from a graph's file in a directory. The binding needs names of
