@@ -22,7 +22,7 @@ ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
 
-.PHONY: release site exits jobs-crash jobs-overhead help pages pages-check e2e tokenizers openvino build install demo experiments test conformance clients servers examples examples-run soak simulate-soak lint vulncheck fuzz bench bench-files bench-stages bench-serve drift generate setup clean samples dominance
+.PHONY: release site exits jobs-crash jobs-overhead help pages pages-check e2e tokenizers openvino build install demo experiments test conformance clients servers examples examples-run soak simulate-soak lint vulncheck fuzz bench bench-files bench-stages bench-serve drift generate setup clean samples dominance bench-start
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(MAKEFILE_LIST)
@@ -133,6 +133,9 @@ bench-stages: setup ## compare a model served as stages with the same model as w
 
 bench-serve: ## compare mosel with bare servers of the same transport and payload, in under a minute
 	$(GO) run ./internal/servebench
+
+bench-start: setup ## measure how long mosel takes to be ready, and where its memory is; PROGRAMS=bin/mosel,OTHER compares
+	$(GO) run ./internal/startbench -mosel $(or $(PROGRAMS),bin/mosel)
 
 drift: setup ## send data that change to a real server, and check that its floors still hold, in some minutes
 	$(GO) run ./internal/driftbench $(DRIFT)

@@ -57,17 +57,16 @@ var rooms = []room{
 	{dir: "internal/feedback", imports: []string{"tensor", "oip", "status", "internal/slo", "internal/score", "internal/modelpkg"}},
 	{dir: "internal/runtime", imports: []string{"tensor", "internal/slo", "internal/modelpkg"}},
 	{dir: "internal/runtime/runtimetest", imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime"}},
-	{dir: "internal/runtime/sizing", imports: []string{"internal/modelpkg", "internal/runtime"}, tests: []string{"tensor"}},
+	{dir: "internal/runtime/sizing", imports: []string{"internal/cachedir", "internal/modelpkg", "internal/runtime"}, tests: []string{"tensor"}},
 	{
 		dir:     "internal/runtime/fake",
 		imports: []string{"tensor", "internal/slo", "internal/stats", "internal/modelpkg", "internal/runtime"},
 		tests:   []string{"internal/runtime/runtimetest"},
 	},
 	{dir: "internal/runtime/ort/library", imports: []string{"internal/slo", "internal/cachedir"}},
-	{dir: "internal/runtime/ort/graphs", imports: []string{"internal/cachedir"}},
 	{
 		dir:     "internal/runtime/ort",
-		imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime", "internal/runtime/ort/library", "internal/runtime/ort/graphs"},
+		imports: []string{"tensor", "internal/slo", "internal/modelpkg", "internal/runtime", "internal/runtime/ort/library", "internal/cachedir"},
 		tests:   []string{"internal/runtime/runtimetest", "internal/modelpkg/modelpkgtest"},
 	},
 	{
@@ -121,7 +120,7 @@ var rooms = []room{
 	},
 	{
 		dir: "internal/server",
-		imports: []string{"status", "internal/slo", "internal/pending", "internal/access", "internal/modelpkg", "internal/feedback", "internal/jobs", "internal/jobs/jetstream", "internal/runtime", "internal/runtime/ort", "internal/runtime/ort/graphs", "internal/runtime/remote", "internal/runtime/isolated", "internal/runtime/dispatch", "internal/runtime/sizing", "internal/plan", "internal/sched",
+		imports: []string{"status", "internal/slo", "internal/pending", "internal/access", "internal/modelpkg", "internal/feedback", "internal/jobs", "internal/jobs/jetstream", "internal/runtime", "internal/runtime/ort", "internal/cachedir", "internal/runtime/remote", "internal/runtime/isolated", "internal/runtime/dispatch", "internal/runtime/sizing", "internal/plan", "internal/sched",
 			"internal/obs", "internal/engine", "internal/repository", "internal/api", "internal/drift", "web"},
 		tests: []string{"tensor", "oip", "oip/inference", "client", "client/clientgrpc", "internal/modelpkg/modelpkgtest", "internal/runtime/fake"},
 	},
@@ -131,6 +130,7 @@ var rooms = []room{
 			"internal/runtime/fake", "internal/replay", "internal/server"},
 	},
 	{dir: "examples/go", imports: []string{"tensor", "client"}},
+	{dir: "internal/startbench"},
 	{dir: "internal/exitbench", imports: []string{"tensor", "internal/score", "internal/modelpkg", "internal/replay", "internal/runtime", "internal/runtime/ort", "internal/cascade", "internal/exits"}},
 	{dir: "internal/samplebench", imports: []string{"internal/slo", "internal/stats", "internal/score", "internal/modelpkg", "internal/replay", "internal/runtime", "internal/runtime/ort", "internal/plan", "internal/profiler", "internal/engine"}},
 	{dir: "internal/driftbench", imports: []string{"status", "client", "internal/slo", "internal/score", "internal/modelpkg", "internal/workload", "internal/drift", "internal/replay"}},

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/mosel-serve/mosel/internal/feed"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
@@ -270,6 +271,7 @@ func (e *Engine) load(ctx context.Context, s Served, warming *limit) (d *deploym
 	}()
 	d = &deployment{Served: s, sites: sitesOf(s.Model), unused: make(chan struct{}), live: newAccuracies(s.Model, s.Profile, s.Routes != nil)}
 	d.leaving, d.leave = context.WithCancel(context.Background())
+	began := time.Now()
 	if err := e.loadSites(ctx, d); err != nil {
 		e.closeAll(d.all())
 		if detail := runtime.Detail(err); detail != "" {
@@ -277,6 +279,7 @@ func (e *Engine) load(ctx context.Context, s Served, warming *limit) (d *deploym
 		}
 		return nil, err
 	}
+	loaded := time.Now()
 	d.routing, err = newRouting(s, d.keeps)
 	if err == nil {
 		d.planner = d.routing.planner
@@ -292,6 +295,8 @@ func (e *Engine) load(ctx context.Context, s Served, warming *limit) (d *deploym
 		d.scale = append(d.scale, d.scale[v.variant])
 	}
 	d.told = d.info()
+	e.log.Info("a model is loaded and warm", "model", s.Model.Name, "version", s.Model.Version,
+		"loading", loaded.Sub(began).Round(time.Millisecond), "warming", time.Since(loaded).Round(time.Millisecond))
 	return d, nil
 }
 

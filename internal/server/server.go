@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +22,7 @@ import (
 
 	"github.com/mosel-serve/mosel/internal/access"
 	"github.com/mosel-serve/mosel/internal/api"
+	"github.com/mosel-serve/mosel/internal/cachedir"
 	"github.com/mosel-serve/mosel/internal/drift"
 	"github.com/mosel-serve/mosel/internal/engine"
 	"github.com/mosel-serve/mosel/internal/jobs"
@@ -35,7 +35,6 @@ import (
 	"github.com/mosel-serve/mosel/internal/runtime/dispatch"
 	"github.com/mosel-serve/mosel/internal/runtime/isolated"
 	"github.com/mosel-serve/mosel/internal/runtime/ort"
-	"github.com/mosel-serve/mosel/internal/runtime/ort/graphs"
 	"github.com/mosel-serve/mosel/internal/runtime/remote"
 	"github.com/mosel-serve/mosel/internal/sched"
 	"github.com/mosel-serve/mosel/internal/slo"
@@ -171,7 +170,7 @@ type Server struct {
 	tls      *tls.Config         // nil: plain text
 	tracing  *sdk.TracerProvider // nil: none
 
-	ballast       []byte // see ballastBytes
+	collectAgain  func() // ends what collectSeldom has begun
 	rest, metrics *http.Server
 	grpc          *grpc.Server
 	addrs         struct{ rest, grpc, metrics net.Addr }
@@ -198,7 +197,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Work == nil {
 		cfg.Work = new(pending.Work)
 	}
-	s := &Server{cfg: cfg, registry: obs.Registry(), failed: make(chan error, 3), grpcStopped: make(chan struct{}), turn: make(chan struct{}, 1)}
+	s := &Server{cfg: cfg, registry: obs.Registry(), failed: make(chan error, 3), collectAgain: func() {}, grpcStopped: make(chan struct{}), turn: make(chan struct{}, 1)}
 	s.life, s.endLife = context.WithCancel(context.Background())
 	var err error
 	s.models, err = repository.Open(repository.Config{Dir: cfg.ModelsDir, Only: cfg.Only, Device: cfg.Device, Providers: cfg.Providers, NoCascades: cfg.NoCascades, Strict: cfg.Strict,
@@ -238,22 +237,12 @@ func New(cfg Config) (*Server, error) {
 	}
 	cfg.API.Jobs = s.jobs
 	s.api = api.New(cfg.API, guard, cfg.Log)
-	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
-		s.ballast = make([]byte, ballastBytes)
-	}
 	return s, nil
 }
 
-// ballastBytes are allocated but never written, so they take no memory. They only raise
-// the heap size at which the garbage collector runs. It runs when the heap has doubled,
-// and between requests a server has a few megabytes. Without ballast it would run every
-// few hundred requests: at 15,000 requests per second nine times per second, for some
-// milliseconds each, which delays requests. There is no ballast if GOGC or GOMEMLIMIT
-// is set: a limit would count it as used memory.
-const ballastBytes = 128 << 20
-
 // Start listens and answers at once (live, not ready). Warm makes it ready.
 func (s *Server) Start() error {
+	s.collectAgain = collectSeldom()
 	if err := s.listen(); err != nil {
 		s.ended.Store(true)
 		s.close()
@@ -405,6 +394,7 @@ func (s *Server) warm(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return slo.E("warm up", slo.KindCancelled, "%w", err)
 	}
+	began := time.Now()
 	if s.runtime = s.cfg.Runtime; s.runtime == nil {
 		rt, err := s.openRuntime(ctx)
 		if err != nil {
@@ -412,7 +402,9 @@ func (s *Server) warm(ctx context.Context) error {
 		}
 		s.runtime = rt
 	}
+	opened := time.Now()
 	s.size(ctx)
+	s.cfg.Log.Info("the runtime is open", "opening", opened.Sub(began).Round(time.Millisecond), "sizing", time.Since(opened).Round(time.Millisecond))
 	e, err := engine.New(ctx, engine.Config{Policy: s.cfg.Policy, Instances: s.cfg.Instances, Threads: s.cfg.Threads, BatchTimeMax: s.cfg.BatchTimeMax, Shadow: s.cfg.Shadow, OnDrift: s.cfg.OnDrift,
 		QueueItemsMax: s.cfg.QueueItemsMax, QueueJobsMax: s.cfg.QueueJobsMax, QueueBytesMax: s.cfg.QueueBytesMax,
 		Metrics: s.registry, Recent: s.cfg.Recent, LogDropped: s.cfg.LogDropped, Vital: s.api.Vital, Log: s.cfg.Log, Work: s.cfg.Work}, InPlace(s.runtime, s.cfg.Log))
@@ -450,7 +442,7 @@ func (s *Server) openRuntime(ctx context.Context) (rt runtime.Runtime, err error
 	left := s.cfg.Work.Do(ctx, "opening ONNX Runtime", func() {
 		var opened *ort.Runtime
 		if opened, err = OpenRuntime(ctx, ort.Config{Progress: progress{s.cfg.Log}}, s.cfg.Providers, s.cfg.Log); err == nil {
-			opened.Keep(graphs.New())
+			opened.Keep(cachedir.NewCache(cachedir.Find("graphs"), cachedir.CacheBytesMax))
 			rt = opened
 		}
 	})
@@ -479,6 +471,7 @@ func (s *Server) Failed() <-chan error { return s.failed }
 
 // close stops at once what has been started.
 func (s *Server) close() {
+	s.collectAgain()
 	for _, l := range s.listeners {
 		_ = l.Close() // also of a listener that no server has taken yet
 	}

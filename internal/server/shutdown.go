@@ -71,7 +71,7 @@ func (s *Server) end(ctx, late context.Context) error {
 	}
 	s.flush(late)
 	errs = append(errs, s.closeRuntime(ctx, late))
-	s.ballast = nil
+	s.collectAgain()
 	return errors.Join(errs...)
 }
 

@@ -5,12 +5,16 @@ import (
 	"errors"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/cachedir"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/runtime/sizing"
 )
 
 // measureTimeMax is how long the measurement may take, with the loading of graphs for it.
 const measureTimeMax = 10 * time.Second
+
+// sizingBytesMax bounds what is kept of measurements; each has some hundred bytes.
+const sizingBytesMax = 1 << 20
 
 // size chooses the number of instances and threads by a measurement, if the
 // configuration asks for it, and logs what was chosen and why.
@@ -45,11 +49,12 @@ func (s *Server) size(ctx context.Context) {
 // measured measures with the first model that can be measured.
 func (s *Server) measured(ctx context.Context, most sizing.Size) (sizing.Size, string) {
 	var errs []error
+	memory := sizing.NewMemory(cachedir.NewCache(cachedir.Find("sizing"), sizingBytesMax), modelpkg.ProviderNames(s.cfg.Providers))
 	for _, found := range s.models.Found() {
 		if found.Model.Isolation != modelpkg.IsolationNone { // only a process of its own may run its graphs
 			continue
 		}
-		size, why, err := sizing.Choose(ctx, s.runtime, found.Model, found.Profile, most)
+		size, why, err := memory.Choose(ctx, s.runtime, found.Model, found.Profile, most)
 		if err == nil {
 			return size, why
 		}

@@ -8,8 +8,8 @@ import (
 
 	onnx "github.com/yalue/onnxruntime_go"
 
+	"github.com/mosel-serve/mosel/internal/cachedir"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
-	"github.com/mosel-serve/mosel/internal/runtime/ort/graphs"
 )
 
 // Graphs on the processor are loaded in two steps. First, ONNX Runtime optimises a graph
@@ -23,7 +23,7 @@ import (
 const graphBytesMax = 64 << 20
 
 // Keep makes later loads keep optimised graphs in a cache, and use those that it has.
-func (r *Runtime) Keep(cache *graphs.Cache) {
+func (r *Runtime) Keep(cache *cachedir.Cache) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.graphs = cache
@@ -99,7 +99,7 @@ func (r *Runtime) loadOptimised(k key, threads int, dir, name string, graph []by
 
 // graphKey names the optimised form of a graph in the cache.
 func (r *Runtime) graphKey(k key) string {
-	return graphs.Key(k.model.Digest, k.path, r.version, string(modelpkg.CPU), optimisedWith)
+	return cachedir.Key(k.model.Digest, k.path, r.version, string(modelpkg.CPU), optimisedWith)
 }
 
 // optimisedWith names the options that optimised graphs depend on.

@@ -45,9 +45,9 @@ import (
 
 	onnx "github.com/yalue/onnxruntime_go"
 
+	"github.com/mosel-serve/mosel/internal/cachedir"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/runtime"
-	"github.com/mosel-serve/mosel/internal/runtime/ort/graphs"
 	"github.com/mosel-serve/mosel/internal/runtime/ort/library"
 	"github.com/mosel-serve/mosel/internal/slo"
 )
@@ -70,7 +70,7 @@ type Runtime struct {
 	told      map[string]bool     // graphs that have been logged
 	sessions  map[key]*session    // sessions in use
 	pools     map[*modelpkg.Model]*pool
-	graphs    *graphs.Cache // nil: optimised graphs are not kept
+	graphs    *cachedir.Cache // nil: optimised graphs are not kept
 	closed    bool
 	loading   int           // loads in progress
 	settled   chan struct{} // closed when no load is in progress; made with the first

@@ -9,9 +9,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/mosel-serve/mosel/internal/cachedir"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/runtime"
-	"github.com/mosel-serve/mosel/internal/runtime/ort/graphs"
 	"github.com/mosel-serve/mosel/tensor"
 )
 
@@ -93,7 +93,7 @@ func TestOptimisedGraphsAnswerTheSame(t *testing.T) {
 				}
 				equal(t, want, answers(t, rt, m, threads))
 				cache := t.TempDir()
-				rt.Keep(graphs.At(cache, graphs.BytesMax))
+				rt.Keep(cachedir.NewCache([]cachedir.Dir{cachedir.At(cache)}, cachedir.CacheBytesMax))
 				for range 2 { // the second time from the cache
 					equal(t, want, answers(t, rt, m, threads))
 				}
@@ -120,7 +120,7 @@ func TestAWrongGraphInTheCacheIsNotUsed(t *testing.T) {
 	rt := open(t)
 	defer rt.Close()
 	m := shipped(t, "digits")
-	cache := graphs.At(t.TempDir(), graphs.BytesMax)
+	cache := cachedir.NewCache([]cachedir.Dir{cachedir.At(t.TempDir())}, cachedir.CacheBytesMax)
 	for _, v := range m.Variants {
 		if err := cache.Put(rt.graphKey(key{model: m, path: v.Path}), []byte("no graph")); err != nil {
 			t.Fatal(err)

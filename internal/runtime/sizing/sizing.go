@@ -1,5 +1,5 @@
 // Package sizing chooses how many instances serve, and with how many threads each, by a
-// measurement of less than a second. Cores differ: some share one unit of computation,
+// measurement of a third of a second. Cores differ: some share one unit of computation,
 // some share a path to memory that is full, and a device beside the processor may need
 // few instances. The number of cores does not say which of these holds.
 package sizing
@@ -40,10 +40,10 @@ type Rate struct {
 
 const (
 	// budget is the time of all measurements together, without loading.
-	budget = 500 * time.Millisecond
+	budget = 300 * time.Millisecond
 	// rounds are how often each size is measured, so that a disturbance does not fall on
 	// one size only.
-	rounds = 3
+	rounds = 2
 	// batchItems is the batch that runs.
 	batchItems = 8
 	// enough is the share of the highest rate that a smaller number of instances must

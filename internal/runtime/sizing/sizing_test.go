@@ -3,12 +3,15 @@ package sizing
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/mosel-serve/mosel/internal/cachedir"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/tensor"
@@ -69,6 +72,9 @@ func (m *machine) Load(_ context.Context, _ *modelpkg.Model, o runtime.Options) 
 	m.open.Add(1)
 	return &part{machine: m, threads: int64(o.Threads)}, nil
 }
+
+func (*machine) Name() string    { return "machine" }
+func (*machine) Version() string { return "1" }
 
 type part struct {
 	runtime.Instance
@@ -175,4 +181,64 @@ func TestWaited(t *testing.T) {
 	if before := waited(); before < 0 || waited() < before {
 		t.Error("the time that a thread has waited goes backwards")
 	}
+}
+
+// TestAChoiceIsRemembered starts a server again: on the same machine for the same model
+// nothing runs; otherwise, or when the file is damaged or old, it is measured.
+func TestAChoiceIsRemembered(t *testing.T) {
+	m, err := modelpkg.Load("../../../models/digits")
+	if err != nil {
+		t.Fatal(err)
+	}
+	profile, err := modelpkg.FindProfile(m, "cpu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	waited = func() time.Duration { return 0 } // time is virtual
+	defer func() { waited = threadWaited }()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		cache := cachedir.NewCache([]cachedir.Dir{cachedir.At(dir)}, 1<<20)
+		choose := func(about string, m *modelpkg.Model, most Size, width int) (Size, string, bool) {
+			machine := &machine{width: width, batch: 5 * time.Millisecond, turn: make(chan struct{}, 1), cores: make(chan struct{}, width)}
+			began := time.Now()
+			size, why, err := NewMemory(cache, about).Choose(t.Context(), machine, m, profile, most)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return size, why, time.Since(began) > 0
+		}
+		first, why, measured := choose("cpu", m, standard(8), 8)
+		if first != (Size{7, 1}) || !measured {
+			t.Fatalf("%v, measured %v", first, measured)
+		}
+		again, later, measured := choose("cpu", m, standard(8), 3) // a measurement would choose three instances
+		if again != first || measured || !strings.HasPrefix(later, why+", as measured on 20") {
+			t.Errorf("again: %v, measured %v, %s", again, measured, later)
+		}
+		changed := *m
+		changed.Digest = "sha256:other"
+		for what, c := range map[string]struct {
+			about string
+			model *modelpkg.Model
+			most  Size
+		}{"another provider": {"cuda", m, standard(8)}, "another model": {"cpu", &changed, standard(8)}, "fewer instances": {"cpu", m, Size{5, 1}}} {
+			if _, _, measured := choose(c.about, c.model, c.most, 8); !measured {
+				t.Error(what + ": not measured")
+			}
+		}
+		time.Sleep(keptFor)
+		if size, _, measured := choose("cpu", m, standard(8), 3); !measured || size != (Size{3, 1}) {
+			t.Errorf("after a week: %v, measured %v", size, measured)
+		}
+		files, _ := filepath.Glob(filepath.Join(dir, "*.kept"))
+		for _, file := range files {
+			if err := os.WriteFile(file, []byte("{}"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, _, measured := choose("cpu", m, standard(8), 8); !measured {
+			t.Error("damaged: not measured")
+		}
+	})
 }

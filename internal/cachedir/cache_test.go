@@ -1,4 +1,4 @@
-package graphs_test
+package cachedir_test
 
 import (
 	"bytes"
@@ -7,14 +7,18 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mosel-serve/mosel/internal/runtime/ort/graphs"
+	"github.com/mosel-serve/mosel/internal/cachedir"
 )
 
-func TestAGraphIsKept(t *testing.T) {
-	c := graphs.At(filepath.Join(t.TempDir(), "not", "there"), 1<<20)
-	key := graphs.Key("digest", "a.onnx")
+func at(dir string, bytesMax int64) *cachedir.Cache {
+	return cachedir.NewCache([]cachedir.Dir{cachedir.At(dir)}, bytesMax)
+}
+
+func TestWhatIsPutIsKept(t *testing.T) {
+	c := at(filepath.Join(t.TempDir(), "not", "there"), 1<<20)
+	key := cachedir.Key("digest", "a.onnx")
 	if _, ok := c.Get(key); ok {
-		t.Fatal("an empty cache has a graph")
+		t.Fatal("an empty cache has something")
 	}
 	if err := c.Put(key, []byte("graph")); err != nil {
 		t.Fatal(err)
@@ -22,17 +26,17 @@ func TestAGraphIsKept(t *testing.T) {
 	if got, ok := c.Get(key); !ok || string(got) != "graph" {
 		t.Errorf("got %q, %v", got, ok)
 	}
-	for _, other := range []string{graphs.Key("digest", "b.onnx"), graphs.Key("digesta", ".onnx"), graphs.Key("digest", "a.onnx", "")} {
+	for _, other := range []string{cachedir.Key("digest", "b.onnx"), cachedir.Key("digesta", ".onnx"), cachedir.Key("digest", "a.onnx", "")} {
 		if _, ok := c.Get(other); other == key || ok {
-			t.Error("two graphs have one key")
+			t.Error("two things have one key")
 		}
 	}
 }
 
-func TestADamagedGraphIsNotUsed(t *testing.T) {
+func TestADamagedFileIsNotUsed(t *testing.T) {
 	dir := t.TempDir()
-	c := graphs.At(dir, 1<<20)
-	key := graphs.Key("x")
+	c := at(dir, 1<<20)
+	key := cachedir.Key("x")
 	if err := c.Put(key, bytes.Repeat([]byte("graph"), 100)); err != nil {
 		t.Fatal(err)
 	}
@@ -66,27 +70,27 @@ func TestNothingCanBeWritten(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := graphs.At(filepath.Join(file, "cache"), 1<<20)
-	if err := c.Put(graphs.Key("x"), []byte("graph")); err == nil {
+	c := at(filepath.Join(file, "cache"), 1<<20)
+	if err := c.Put(cachedir.Key("x"), []byte("graph")); err == nil {
 		t.Error("no error")
 	}
-	if _, ok := c.Get(graphs.Key("x")); ok {
-		t.Error("it has a graph")
+	if _, ok := c.Get(cachedir.Key("x")); ok {
+		t.Error("it has something")
 	}
 }
 
 func TestTheOldestMakeRoom(t *testing.T) {
 	dir := t.TempDir()
-	c := graphs.At(dir, 1000)
+	c := at(dir, 1000)
 	var keys []string
 	for i := range 5 {
-		key := graphs.Key(string(rune('a' + i)))
+		key := cachedir.Key(string(rune('a' + i)))
 		if err := c.Put(key, make([]byte, 300)); err != nil {
 			t.Fatal(err)
 		}
 		keys = append(keys, key)
 		at := time.Now().Add(time.Duration(i-100) * time.Minute)
-		if err := os.Chtimes(filepath.Join(dir, key+".graph"), at, at); err != nil {
+		if err := os.Chtimes(filepath.Join(dir, key+".kept"), at, at); err != nil {
 			t.Fatal(err)
 		}
 		if i == 2 {
@@ -104,7 +108,7 @@ func TestTheOldestMakeRoom(t *testing.T) {
 	if len(left) != 3 || left[0] != 1 {
 		t.Errorf("left: %v", left)
 	}
-	if err := c.Put(graphs.Key("large"), make([]byte, 501)); err == nil {
-		t.Error("a graph of more than half of the cache is kept")
+	if err := c.Put(cachedir.Key("large"), make([]byte, 501)); err == nil {
+		t.Error("something of more than half of the cache is kept")
 	}
 }

@@ -1,8 +1,4 @@
-// Package graphs keeps graphs as ONNX Runtime has optimised them, in files that mosel can
-// make again, so that the next start need not optimise them. Whoever uses it must be able
-// to do without: a file that is missing, damaged or unreadable is no error, and neither is
-// a directory in which nothing can be written.
-package graphs
+package cachedir
 
 import (
 	"bytes"
@@ -18,33 +14,28 @@ import (
 	"time"
 
 	"github.com/klauspost/cpuid/v2"
-
-	"github.com/mosel-serve/mosel/internal/cachedir"
 )
 
-// BytesMax bounds the files of a cache. The oldest make room.
-const BytesMax = 256 << 20
+// CacheBytesMax bounds the files of a cache. The oldest make room.
+const CacheBytesMax = 256 << 20
 
-// Cache keeps optimised graphs in a directory. Several processes may use it.
+// Cache keeps what takes time to make, in files by key. Whoever uses it must be able to do
+// without: a file that is missing, damaged or unreadable is no error, and neither is a
+// directory in which nothing can be written. Several processes may use it.
 type Cache struct {
-	dirs     []cachedir.Dir
+	dirs     []Dir
 	bytesMax int64
 }
 
-// New returns the cache of this user.
-func New() *Cache { return &Cache{cachedir.Find("graphs"), BytesMax} }
-
-// At returns a cache in a directory of the caller's choice.
-func At(dir string, bytesMax int64) *Cache {
-	return &Cache{[]cachedir.Dir{cachedir.At(dir)}, bytesMax}
-}
+// NewCache returns a cache with files of at most that many bytes in the first of these
+// directories that can be written.
+func NewCache(dirs []Dir, bytesMax int64) *Cache { return &Cache{dirs, bytesMax} }
 
 // format is part of every key. It changes with the form of the files.
 const format = "1"
 
-// Key names an optimised graph by all that decides what it is: the model's files, the
-// graph's path among them, the library's version, the provider and the options. What the
-// library makes of a graph also depends on the processor.
+// Key names what is kept by all that decides what it is. The processor is part of every
+// key.
 func Key(parts ...string) string {
 	hash := sha256.New()
 	for _, part := range slices.Concat([]string{format, cpuid.CPU.BrandName, strings.Join(cpuid.CPU.FeatureSet(), " ")}, parts) {
@@ -53,9 +44,9 @@ func Key(parts ...string) string {
 	return hex.EncodeToString(hash.Sum(nil))
 }
 
-const suffix = ".graph"
+const suffix = ".kept"
 
-// Get returns the graph of a key; false if there is none, or it is damaged.
+// Get returns what is kept for a key; false if there is none, or it is damaged.
 func (c *Cache) Get(key string) ([]byte, bool) {
 	for _, dir := range c.dirs {
 		if dir.Trust() != nil {
@@ -77,16 +68,16 @@ func (c *Cache) Get(key string) ([]byte, bool) {
 	return nil, false
 }
 
-// Put keeps a graph in the first directory that can be written. Its error is for the log.
-func (c *Cache) Put(key string, graph []byte) error {
-	if int64(len(graph)) > c.bytesMax/2 {
-		return fmt.Errorf("a graph of %d bytes is too large to keep", len(graph))
+// Put keeps something in the first directory that can be written. Its error is for the log.
+func (c *Cache) Put(key string, content []byte) error {
+	if int64(len(content)) > c.bytesMax/2 {
+		return fmt.Errorf("%d bytes are too many to keep", len(content))
 	}
 	var failed error
 	for _, dir := range c.dirs {
 		err := dir.Make()
 		if err == nil {
-			err = write(filepath.Join(dir.Path, key+suffix), graph)
+			err = write(filepath.Join(dir.Path, key+suffix), content)
 		}
 		if err == nil {
 			return c.sweep(dir.Path)
@@ -97,13 +88,13 @@ func (c *Cache) Put(key string, graph []byte) error {
 }
 
 // write makes a file complete or not at all.
-func write(name string, graph []byte) error {
+func write(name string, content []byte) error {
 	file, err := os.CreateTemp(filepath.Dir(name), "incomplete-")
 	if err != nil {
 		return err
 	}
-	sum := sha256.Sum256(graph)
-	_, err = file.Write(slices.Concat(sum[:], graph))
+	sum := sha256.Sum256(content)
+	_, err = file.Write(slices.Concat(sum[:], content))
 	err = cmp.Or(err, file.Close())
 	if err == nil {
 		err = os.Rename(file.Name(), name)
