@@ -72,7 +72,7 @@ func (f *faults) config() fake.Config {
 // batches than it has slots, is never closed while one runs, and never runs one when it
 // is closed. In the end all instances are closed and all goroutines have ended.
 func TestFaultsInSlots(t *testing.T) {
-	for seed := range uint64(12) {
+	for seed := range uint64(60) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { faultsInSlots(t, seed) })
 		})

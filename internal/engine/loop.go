@@ -56,8 +56,13 @@ func (l *loop) up(w *worker) {
 func (l *loop) slots(w *worker) int {
 	least := math.MaxInt
 	for _, d := range l.deployments {
-		if d != nil && d.on(w.id) != nil {
-			least = min(least, d.on(w.id).Slots())
+		if d == nil {
+			continue
+		}
+		if in := d.on(w.id); in != nil {
+			least = min(least, in.Slots())
+		} else if m := d.mending[w.id]; m != nil {
+			least = min(least, m.slots)
 		}
 	}
 	switch {

@@ -22,6 +22,7 @@ var errMending = slo.E("", slo.KindUnavailable, "the model's instance was lost a
 
 // mending is an instance that is loaded anew.
 type mending struct {
+	slots    int           // of the lost instance: as many batches may wait for the next
 	tried    chan struct{} // closed when the first attempt has ended
 	instance *instance     // written by the loop, before tried is closed; nil: it has failed
 }
@@ -114,7 +115,7 @@ func (l *loop) detach(w *worker, b *running) {
 		}
 	}
 	if !l.abandoned {
-		m := &mending{tried: make(chan struct{})}
+		m := &mending{slots: lost.Slots(), tried: make(chan struct{})}
 		if d.mending == nil {
 			d.mending = map[sched.InstanceID]*mending{}
 		}
