@@ -22,6 +22,9 @@ func newInstance(loaded runtime.Instance) *instance {
 	return i
 }
 
+// OnCaller implements runtime.Near.
+func (i *instance) OnCaller() bool { return runtime.OnCaller(i.Instance) }
+
 // hold adds a user. There must be one already.
 func (i *instance) hold() { i.users.Add(1) }
 

@@ -203,12 +203,12 @@ func (d *deployment) ratio(ctx context.Context, instance runtime.Instance, v int
 	best := time.Duration(math.MaxInt64)
 	start := time.Now()
 	for run := 0; run <= 1 || (run <= warmUpRuns && time.Since(start)+best <= most); run++ {
-		began := time.Now()
-		if err := d.try(ctx, instance, v, items); err != nil {
+		took, err := runtime.TimeOf(instance, func() error { return d.try(ctx, instance, v, items) })
+		if err != nil {
 			return 0, err
 		}
 		if run > 0 {
-			best = min(best, time.Since(began))
+			best = min(best, took)
 		}
 	}
 	return float64(max(best, 1)) / float64(d.planner.Variants()[v].Curve.Batch(len(items))), nil

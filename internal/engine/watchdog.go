@@ -264,6 +264,9 @@ type limited struct {
 	limit *limit
 }
 
+// OnCaller implements runtime.Near.
+func (l limited) OnCaller() bool { return runtime.OnCaller(l.Instance) }
+
 // Run implements runtime.Instance.
 func (l limited) Run(ctx context.Context, variant int, items []runtime.Item) ([]tensor.Tensor, error) {
 	late := time.AfterFunc(l.limit.most, func() {

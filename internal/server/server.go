@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -422,7 +423,14 @@ func (s *Server) warm(ctx context.Context) error {
 	if s.cfg.WatchEvery > 0 {
 		s.watching.Go(func() { s.models.Watch(s.life, s.cfg.WatchEvery) })
 	}
+	go settle()
 	return nil
+}
+
+// settle gives the memory back that starting has used and serving does not need.
+func settle() {
+	debug.FreeOSMemory()
+	releaseCode()
 }
 
 // InPlace runs variants where their packages say: on graphs with the runtime that is

@@ -1,4 +1,4 @@
-// Startbench starts mosel on a model again and again, and prints how long that takes, on
+// Command startbench starts mosel on a model again and again, and prints how long that takes, on
 // what, and where its memory is. Several programs take turns, so that a busy machine does
 // not disturb one of them only. It needs Linux.
 package main

@@ -2,6 +2,7 @@ package ort
 
 /*
 #cgo LDFLAGS: -ldl
+#define _GNU_SOURCE // RTLD_DEFAULT
 #include <dlfcn.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -55,6 +56,12 @@ static const char *cannotLoad(const char *path) {
 	if (handle == NULL) return dlerror();
 	dlclose(handle);
 	return NULL;
+}
+
+// trim returns unused memory of the C library to the system, if it can.
+static void trim(void) {
+	int (*mallocTrim)(size_t) = (int (*)(size_t))dlsym(RTLD_DEFAULT, "malloc_trim");
+	if (mallocTrim != NULL) mallocTrim(0);
 }
 
 // openEnvironment takes a share in the environment that the binding has made.
@@ -218,6 +225,9 @@ func openTable(path string) error {
 	}
 	return nil
 }
+
+// trim returns unused memory of C to the system: loading a graph leaves some behind.
+func trim() { C.trim() }
 
 // closeTable releases the library.
 func closeTable() { C.closeTable() }

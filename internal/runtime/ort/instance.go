@@ -23,6 +23,7 @@ type instance struct {
 	outputs [][]output       // by variant
 	options *onnx.RunOptions
 	handle  handle // of the options
+	near    bool   // graphs compute on the caller's thread
 	closed  bool
 	huge    bool // the run's outputs are huge: their memory is returned to the system
 
@@ -113,6 +114,10 @@ func (r *Runtime) load(ctx context.Context, m *modelpkg.Model, opts runtime.Opti
 	}
 	if err := in.loadGraphs(ctx, variants, opts.Threads); err != nil {
 		return nil, errors.Join(err, in.Close())
+	}
+	in.near = opts.Threads == 1
+	for k := range in.keys {
+		in.near = in.near && k.providers == ""
 	}
 	for _, v := range variants {
 		if err := in.load(v, opts.Threads); err != nil {
@@ -387,6 +392,9 @@ func (in *instance) reset() {
 		environment.shrinker.shrink()
 	}
 }
+
+// OnCaller reports whether the instance's graphs have no threads of their own.
+func (in *instance) OnCaller() bool { return in.near }
 
 // Slots returns 1: each run reuses the buffers.
 func (*instance) Slots() int { return 1 }

@@ -136,6 +136,7 @@ func (s *shrinker) shrink() {
 
 func (s *shrinker) free() {
 	debug.FreeOSMemory()
+	trim()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.timer = nil

@@ -90,7 +90,7 @@ func (r *Runtime) guardedAcquire(w wanted, files *files) (s *session, err error)
 			s, err = nil, slo.E("load "+w.key.model.Name, slo.KindInternal, "%w", &panicked{p, string(debug.Stack())})
 		}
 	}()
-	return r.acquire(w.key, w.choice, w.step, files)
+	return r.acquire(w, files)
 }
 
 // settlePool gives back what loading has used of a model's pool.
@@ -101,4 +101,5 @@ func (r *Runtime) settlePool(m *modelpkg.Model) {
 	if p != nil {
 		p.release()
 	}
+	trim()
 }

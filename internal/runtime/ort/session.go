@@ -50,7 +50,8 @@ func (s *session) destroy() error { return s.graph.Destroy() }
 
 // acquire returns the session of a graph. It loads the graph unless another instance
 // has, and waits if another one is loading it. Nothing else waits meanwhile.
-func (r *Runtime) acquire(k key, c choice, step modelpkg.Step, files *files) (*session, error) {
+func (r *Runtime) acquire(w wanted, files *files) (*session, error) {
+	k := w.key
 	r.mu.Lock()
 	s := r.sessions[k]
 	if s != nil {
@@ -75,7 +76,7 @@ func (r *Runtime) acquire(k key, c choice, step modelpkg.Step, files *files) (*s
 		s.err = err
 		return nil, err
 	}
-	if s.err = r.fill(s, k, c, step, files, dir); s.err == nil {
+	if s.err = r.fill(s, w, dir); s.err == nil {
 		r.tell(k, s)
 	}
 	return s, s.err
@@ -120,7 +121,7 @@ type files struct {
 }
 
 // private reports whether dir is a copy, in which other files may be made.
-func (f *files) private() bool { return f.model.Files != nil }
+func private(m *modelpkg.Model) bool { return m.Files != nil }
 
 func (f *files) dir() (string, error) {
 	f.mu.Lock()
@@ -128,7 +129,7 @@ func (f *files) dir() (string, error) {
 	if f.copied != "" {
 		return f.copied, nil
 	}
-	if f.model.Files == nil { // not read from a package: the files' digests are unknown
+	if !private(f.model) { // not read from a package: the files' digests are unknown
 		return f.model.Dir, nil
 	}
 	op := "load " + f.model.Name
@@ -150,8 +151,9 @@ func (f *files) delete() {
 }
 
 // fill loads a graph, in two steps if that can be done.
-func (r *Runtime) fill(s *session, k key, c choice, step modelpkg.Step, files *files, dir string) error {
-	if files.private() && modelpkg.PlainCPU(c.providers) {
+func (r *Runtime) fill(s *session, w wanted, dir string) error {
+	k, c := w.key, w.choice
+	if private(k.model) && modelpkg.PlainCPU(c.providers) {
 		err := keepSignalStack(func() error {
 			graph, err := r.loadInTwoSteps(k, c.threads, dir)
 			if err == nil {
@@ -163,7 +165,7 @@ func (r *Runtime) fill(s *session, k key, c choice, step modelpkg.Step, files *f
 			return nil
 		}
 	}
-	return s.load(k, c, step, dir)
+	return s.load(k, c, w.step, dir)
 }
 
 // load makes the session from a graph's file in a directory. The binding needs names of

@@ -154,8 +154,8 @@ func Choose(ctx context.Context, rt runtime.Runtime, m *modelpkg.Model, p *model
 	return size, fmt.Sprintf("%s (variant %s of %s, batches of %d)", why, m.Variants[variant].Name, m.Name, len(b.items)), nil
 }
 
-// waited is threadWaited, except in tests.
-var waited = threadWaited
+// waited is runtime.Waited, except in tests.
+var waited = runtime.Waited
 
 // panicked makes an error of a panic.
 func panicked(err *error) {

@@ -117,7 +117,7 @@ func TestChoose(t *testing.T) {
 		t.Fatal(err)
 	}
 	waited = func() time.Duration { return 0 } // time is virtual
-	defer func() { waited = threadWaited }()
+	defer func() { waited = runtime.Waited }()
 	none := *m
 	none.Evaluation.Profile = ""
 	broken := errors.New("it is broken")
@@ -195,7 +195,7 @@ func TestAChoiceIsRemembered(t *testing.T) {
 		t.Fatal(err)
 	}
 	waited = func() time.Duration { return 0 } // time is virtual
-	defer func() { waited = threadWaited }()
+	defer func() { waited = runtime.Waited }()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		cache := cachedir.NewCache([]cachedir.Dir{cachedir.At(dir)}, 1<<20)

@@ -1,4 +1,4 @@
-package sizing
+package runtime
 
 import (
 	"os"
@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// threadWaited returns how long the calling thread was ready to run and had no core so far; 0
+// Waited returns how long the calling thread was ready to run and had no core so far; 0
 // if the system does not say.
-func threadWaited() time.Duration {
+func Waited() time.Duration {
 	text, err := os.ReadFile("/proc/thread-self/schedstat")
 	if err != nil {
 		return 0

@@ -1,8 +1,0 @@
-//go:build !linux
-
-package sizing
-
-import "time"
-
-// threadWaited is known on Linux only.
-func threadWaited() time.Duration { return 0 }

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package server
+
+// releaseCode needs Linux.
+func releaseCode() {}
