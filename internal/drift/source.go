@@ -22,6 +22,13 @@ const (
 	restoreSlack = 0.02
 )
 
+// climbFrom is the least number of observations whose estimate may be said to have risen,
+// and climbMiss the probability that its upper bound is too low.
+const (
+	climbFrom = 100
+	climbMiss = 0.01
+)
+
 // boundMiss is the probability that a mean is below the lower bound of its estimate, at any
 // one time.
 const boundMiss = 0.05
@@ -38,6 +45,7 @@ type source struct {
 	contest    detector // of a fall below promised, while lowered: it begins rise again
 	live       estimate // of the mean: lately; while lowered, since the change began
 	schedule   schedule
+	next       float64 // observations in live at which climb begins again
 	floor      float64 // the lower bound before the last rise, while lowered
 	low        float64 // lower bound of live's mean and at least floor, while lowered
 	lowered    bool
@@ -91,6 +99,9 @@ func (s *source) observe(x, confidence, rate float64) Change {
 		s.begin(estimate{})
 		return climbed
 	}
+	if s.live.n >= s.next {
+		s.watchRise()
+	}
 	if s.schedule.due(s.live.n) {
 		s.low = max(s.floor, s.live.low(s.fractional, boundMiss))
 		return Moved
@@ -121,7 +132,14 @@ func (s *source) begin(e estimate) {
 	s.low = max(s.floor, s.live.low(s.fractional, boundMiss))
 	s.schedule = schedule{}
 	s.fall = newDetector(min(s.low, s.promised))
-	s.climb = newDetector(1 - s.live.high(s.fractional, boundMiss))
+	s.watchRise()
+}
+
+// watchRise begins the test of a rise above the estimate, as it is now. It is begun again
+// when there are twice as many observations, and the estimate is narrower.
+func (s *source) watchRise() {
+	s.climb = newDetector(1 - s.live.high(s.fractional, climbMiss))
+	s.next = max(climbFrom, 2*s.live.n)
 }
 
 // restore forgets everything but the totals.

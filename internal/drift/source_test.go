@@ -129,15 +129,18 @@ func TestRise(t *testing.T) {
 	const runs, promised = 150, 0.985
 	checked := []int{100, 300, 1000} // observations after the rise
 	for _, c := range []struct {
-		truth float64
-		gaps  []float64 // of the bound to the truth, at each
-	}{{0.985, []float64{0.2, 0.05, 0.02}}, {0.93, []float64{0.2, 0.13, 0.06}}} {
+		before []float64 // means, for 1,000 observations each
+		truth  float64
+		gaps   []float64 // of the bound to the truth, at each
+	}{{[]float64{0.8}, 0.985, []float64{0.2, 0.05, 0.02}}, {[]float64{0.8}, 0.93, []float64{0.2, 0.13, 0.06}}, {[]float64{0.7, 0.9}, 0.985, []float64{0.2, 0.1, 0.03}}} {
 		rng := rand.New(rand.NewPCG(12, 12))
 		broken, gaps := make([]int, len(checked)), make([]float64, len(checked))
 		for range runs {
 			s := newSource(promised)
-			for range 1000 {
-				s.observe(bit(rng, 0.8), 0, alarmRate)
+			for _, mean := range c.before {
+				for range 1000 {
+					s.observe(bit(rng, mean), 0, alarmRate)
+				}
 			}
 			later := 0
 			for i, at := range checked {
@@ -154,7 +157,7 @@ func TestRise(t *testing.T) {
 				gaps[i] += (c.truth - low) / runs
 			}
 		}
-		t.Logf("from 0.8 to %v: after %v observations, above the truth in %v of %d runs, %.4f below it on average", c.truth, checked, broken, runs, gaps)
+		t.Logf("from %v to %v: after %v observations, above the truth in %v of %d runs, %.4f below it on average", c.before, c.truth, checked, broken, runs, gaps)
 		for i := range checked {
 			if float64(broken[i]) > boundMiss*runs+2*2.7 { // two standard deviations
 				t.Errorf("%v, %d later: the bound is above the truth in %d of %d runs", c.truth, checked[i], broken[i], runs)
