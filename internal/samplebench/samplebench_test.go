@@ -83,3 +83,14 @@ func extra(o wayOf) int {
 	}
 	return 0
 }
+
+func TestRateIsTheMedian(t *testing.T) {
+	c := cell{got: []outcome{{rate: 4}, {rate: 1}}}
+	if c.rate() != 2.5 {
+		t.Errorf("the median of two rounds is %v", c.rate())
+	}
+	c.got = append(c.got, outcome{rate: 2})
+	if least, most := c.spread(); c.rate() != 2 || least != 1 || most != 4 {
+		t.Errorf("the median of three rounds is %v, from %v to %v", c.rate(), least, most)
+	}
+}

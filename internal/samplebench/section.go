@@ -106,7 +106,11 @@ func (c *cell) rates() (rates []float64) {
 	return rates
 }
 
-func (c *cell) rate() float64 { r := c.rates(); return r[len(r)/2] }
+// rate is the median of the rounds.
+func (c *cell) rate() float64 {
+	r := c.rates()
+	return (r[(len(r)-1)/2] + r[len(r)/2]) / 2
+}
 
 func (c *cell) spread() (least, most float64) { r := c.rates(); return r[0], r[len(r)-1] }
 
