@@ -60,9 +60,14 @@ func (b *bench) table(ctx context.Context, g *group, text *strings.Builder) erro
 	fmt.Fprintf(text, "\n**%s**: %s.\n\n| floor | way | runs | ms/item | items/CPU-s | x | held-out accuracy |\n|---|---|---|--:|--:|--:|---|\n", g.name, g.note)
 	base := cells[0].rate()
 	for i, c := range cells {
-		floor := fmt.Sprintf("%.4f (-%v points)", c.floor.Float(), below[max(0, (i-1)/len(g.ways))])
-		if i == 0 {
+		floor := fmt.Sprintf("%.4f", c.floor.Float())
+		switch points := below[max(0, (i-1)/len(g.ways))]; {
+		case i == 0:
 			floor = "none"
+		case points == 0:
+			floor += " (as `all`)"
+		default:
+			floor += fmt.Sprintf(" (-%v points)", points)
 		}
 		if !c.ok {
 			fmt.Fprintf(text, "| %s | %s | cannot be certified | | | | |\n", floor, c.way.name)
