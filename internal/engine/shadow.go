@@ -83,7 +83,7 @@ func (e *Engine) shadow(c *call, asked Request, r *Response) {
 		}
 		e.hintInputs(d, c, asked, item)
 		s := &shadow{of: -1}
-		if r != nil && !s.answered(e, d, c, r, item) {
+		if r != nil && !s.answered(e, d, r, item) {
 			continue
 		}
 		carried := c.carried(item)
@@ -117,7 +117,7 @@ func (e *Engine) shadow(c *call, asked Request, r *Response) {
 
 // answered notes the answer to an item, and observes it as a hint. It reports whether there
 // is one that can be compared.
-func (s *shadow) answered(e *Engine, d *deployment, c *call, r *Response, item int) bool {
+func (s *shadow) answered(e *Engine, d *deployment, r *Response, item int) bool {
 	if slices.ContainsFunc(r.Failed, func(f ItemError) bool { return f.Item == item }) {
 		return false
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -161,9 +162,7 @@ func part(m *modelpkg.Model, of *modelpkg.Profile, answers *modelpkg.Samples) (*
 	timed.Variants, timed.Stages = nil, nil
 	samples := *answers
 	samples.Estimates = map[string][]float64{}
-	for name, estimates := range answers.Estimates {
-		samples.Estimates[name] = estimates
-	}
+	maps.Copy(samples.Estimates, answers.Estimates)
 	samples.Variants = map[string]modelpkg.VariantSamples{}
 	for _, v := range m.Variants {
 		at := slices.IndexFunc(of.Variants, func(p modelpkg.VariantProfile) bool { return p.Name == v.Name })
