@@ -123,7 +123,7 @@ func serveCommand() *cobra.Command {
 	f.Var(&confidence, "accuracy-confidence", "confidence of floors in requests that say nothing of it, such as 0.95; 0: floors are for the expected accuracy")
 	f.Var((*shareFlag)(&cfg.Shadow), "shadow", "share of the answered items that the most accurate variant runs again in idle time, to notice drift, such as 1%; 0: none")
 	f.Var((*onDriftFlag)(&cfg.OnDrift), "on-drift", "what follows when variants score less than their profile says: report, replan with the lower accuracies, or refuse requests with a floor")
-	f.IntVar(&cfg.Instances, "instances", cfg.Instances, "number of instances: batches that run at the same time; unless this or --threads is given, a measurement of a second at start chooses, up to the default")
+	f.IntVar(&cfg.Instances, "instances", cfg.Instances, "number of instances: batches that run at the same time; unless this or --threads is given, a short measurement at start, or one of the last week, chooses, up to the default")
 	f.IntVar(&cfg.Threads, "threads", cfg.Threads, "threads per instance")
 	addProvidersFlag(cmd, &cfg.Providers)
 	f.IntVar(&cfg.QueueItemsMax, "queue-items", cfg.QueueItemsMax, "most items in the queue; more requests are refused")

@@ -15,11 +15,11 @@
 //     environment. Memory patterns (a block reserved for each session and shape)
 //     are off: after batches of 32 on all variants this takes 67 MB instead of
 //     364 MB, at the same speed. Without any arena, runs take 6 % more CPU.
-//   - Weights. Graphs may keep their weights in one file, which ONNX Runtime maps
-//     into memory, so graphs and processes share its pages. Weights of matrix
-//     products are packed in each session (53 MB for the seven variants). Without
-//     packing it would be 12 MB, but 3 to 8 % slower. The binding cannot share
-//     packed weights between sessions. We chose speed.
+//   - Weights. Graphs may keep their weights in one file, which is mapped into memory,
+//     so graphs and processes share its pages. Weights of matrix products are packed:
+//     in each session that takes 53 MB for the seven variants, without packing 12 MB, but
+//     runs are 3 to 8 % slower. So packed weights are shared between the sessions of a
+//     model (shared.go), for which graphs are loaded in two steps (optimise.go).
 //   - Input buffers. An instance has one per input of the model, as large as the
 //     largest batch so far, for all variants.
 //
