@@ -17,19 +17,20 @@ func OnCaller(in Instance) bool {
 	return ok && near.OnCaller()
 }
 
-// TimeOf returns how long a run on an instance takes. If it computes on the caller's
-// thread, time in which that waited for a core does not count: other programs use the
-// processor while a server starts, and not always when it serves.
-func TimeOf(in Instance, run func() error) (time.Duration, error) {
+// TimeOf returns how long a run on an instance takes, and how long without the time in
+// which its thread waited for a core. If the instance does not compute on the caller's
+// thread, the two are the same.
+func TimeOf(in Instance, run func() error) (whole, own time.Duration, err error) {
 	if !OnCaller(in) {
 		began := time.Now()
 		err := run()
-		return time.Since(began), err
+		whole := time.Since(began)
+		return whole, whole, err
 	}
 	goruntime.LockOSThread()
 	defer goruntime.UnlockOSThread()
 	before, began := Waited(), time.Now()
-	err := run()
-	took := time.Since(began)
-	return max(took-(Waited()-before), time.Microsecond), err
+	err = run()
+	whole = time.Since(began)
+	return whole, max(whole-(Waited()-before), time.Microsecond), err
 }
