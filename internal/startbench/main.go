@@ -54,7 +54,7 @@ func run(programs []string, rounds int, model string, wait time.Duration) error 
 		if err != nil {
 			return err
 		}
-		defer os.RemoveAll(cache)
+		defer func() { _ = os.RemoveAll(cache) }()
 		list = append(list, &contender{program: program, cache: cache})
 	}
 	library, err := libraryOf(programs[0])

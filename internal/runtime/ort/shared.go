@@ -112,9 +112,8 @@ func (p *pool) value(w initializer, root, dir string) (handle, error) {
 	if !known || w.length < sharedBytesMin || w.offset < 0 || w.offset%int64(size) != 0 {
 		return nil, nil
 	}
-	elements, err := w.shape.Elements()
-	if err != nil || slices.Contains(w.shape, -1) || int64(elements)*int64(size) != w.length {
-		return nil, nil // what it is, the library says
+	if elements, err := w.shape.Elements(); err != nil || slices.Contains(w.shape, -1) || int64(elements)*int64(size) != w.length {
+		return nil, nil //nolint:nilerr // what it is, the library says
 	}
 	file := filepath.Join(dir, filepath.FromSlash(w.location))
 	name, err := filepath.Rel(root, file)
