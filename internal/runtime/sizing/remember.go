@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/mosel-serve/mosel/internal/cachedir"
@@ -19,11 +22,12 @@ const keptFor = 7 * 24 * time.Hour
 type Memory struct {
 	cache *cachedir.Cache
 	about []string
+	load  func() float64 // of the machine, before the measurement
 }
 
 // NewMemory returns a memory. A choice is used again only for the same model on the same
 // processor, with as many cores and with the same runtime, and if about is the same.
-func NewMemory(cache *cachedir.Cache, about ...string) Memory { return Memory{cache, about} }
+func NewMemory(cache *cachedir.Cache, about ...string) Memory { return Memory{cache, about, load} }
 
 // choice is what a file has.
 type choice struct {
@@ -40,8 +44,9 @@ func (k Memory) Choose(ctx context.Context, rt runtime.Runtime, m *modelpkg.Mode
 	if c, ok := k.recall(key, most); ok {
 		return Size{c.Instances, c.Threads}, fmt.Sprintf("%s, as measured on %s", c.Why, c.At.Format("2006-01-02 at 15:04")), nil
 	}
+	before := k.load()
 	size, why, err := Choose(ctx, rt, m, p, most)
-	if err != nil || m.Digest == "" {
+	if err != nil || m.Digest == "" || before > busyLoad*float64(runtime.Cores()) {
 		return size, why, err
 	}
 	content, err := json.Marshal(choice{size.Instances, size.Threads, why, time.Now().UTC().Truncate(time.Second)})
@@ -49,6 +54,22 @@ func (k Memory) Choose(ctx context.Context, rt runtime.Runtime, m *modelpkg.Mode
 		_ = k.cache.Put(key, content) // the next start measures again, no more
 	}
 	return size, why, nil
+}
+
+// busyLoad is the load, as a share of the cores, above which a measurement is not kept:
+// other programs may have disturbed it.
+const busyLoad = 0.5
+
+// load is how many threads ran or waited for a core, on average over the last minute; 0
+// where the system does not say.
+func load() float64 {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return 0
+	}
+	first, _, _ := strings.Cut(string(text), " ")
+	average, _ := strconv.ParseFloat(first, 64)
+	return average
 }
 
 // recall returns a choice that is kept, if it can still be used.
