@@ -65,14 +65,14 @@ var stops = []stop{
 		state: "the file of tokens does not answer", setting: setting{models: loopModel},
 		code: 1, says: "starting", limit: spare,
 	}, {
-		state: "a model is warmed up, for ever", setting: setting{models: map[string]modelpkgtest.Long{"endless": modelpkgtest.Endless}, loading: true},
+		state: "a model whose warm-up does not end", setting: setting{models: map[string]modelpkgtest.Long{"endless": modelpkgtest.Endless}, loading: true},
 		enter: func(p *process) func() []string {
 			p.says(`"loading"`)
 			return collect(0)
 		},
 		limit: spare,
 	}, {
-		state: "a package that has come is warmed up, for ever", setting: setting{models: loopModel},
+		state: "a new package whose warm-up does not end", setting: setting{models: loopModel},
 		enter: func(p *process) func() []string {
 			p.add("endless", modelpkgtest.Endless)
 			p.says(`models/endless"`)
