@@ -68,7 +68,7 @@ func skipOutside(dir string) error {
 	if dir == "." {
 		return nil
 	}
-	if base == "testdata" || base == "node_modules" || isTrainingWork(dir) || strings.HasPrefix(base, ".") || strings.HasPrefix(base, "_") {
+	if dir == "out" || base == "testdata" || base == "node_modules" || isTrainingWork(dir) || strings.HasPrefix(base, ".") || strings.HasPrefix(base, "_") {
 		return filepath.SkipDir
 	}
 	if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
