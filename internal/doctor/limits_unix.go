@@ -20,5 +20,5 @@ func Free(path string) (bytes uint64, err error) {
 	if err := syscall.Statfs(path, &disk); err != nil {
 		return 0, err
 	}
-	return disk.Bavail * uint64(disk.Bsize), nil //nolint:gosec // not negative
+	return disk.Bavail * uint64(disk.Bsize), nil
 }

@@ -65,7 +65,7 @@ func isMosel(ctx context.Context, address string) bool {
 	if err != nil {
 		return false
 	}
-	defer answer.Body.Close() //nolint:errcheck // it was only read
+	defer answer.Body.Close()
 	var about struct{ Name string }
 	return json.NewDecoder(io.LimitReader(answer.Body, answerBytesMax)).Decode(&about) == nil && about.Name == "mosel"
 }
@@ -171,7 +171,7 @@ func bytesIn(dir string) (sum uint64) {
 			return nil //nolint:nilerr // an unreadable file is a problem of the package, found elsewhere
 		}
 		if info, err := entry.Info(); err == nil && info.Mode().IsRegular() {
-			sum += uint64(info.Size()) //nolint:gosec // sizes are not negative
+			sum += uint64(info.Size())
 		}
 		return nil
 	})
