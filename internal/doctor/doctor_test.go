@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/mosel-serve/mosel/internal/cachedir"
 	"github.com/mosel-serve/mosel/internal/modelpkg"
@@ -48,20 +49,6 @@ func small(t *testing.T) string {
 	return dir
 }
 
-// slower is a runtime that takes a number of times as long as the example's profile says.
-func slower(t *testing.T, times float64) runtime.Runtime {
-	t.Helper()
-	m, err := modelpkg.Load(example)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := modelpkg.FindProfile(m, "cpu")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fake.New(fake.Config{Profiles: []*modelpkg.Profile{p}, Scale: times})
-}
-
 // find returns the findings of a check that are not ok.
 func find(t *testing.T, c Config, check string) (wrong []Finding) {
 	t.Helper()
@@ -86,14 +73,31 @@ func find(t *testing.T, c Config, check string) (wrong []Finding) {
 	return wrong
 }
 
-// TestHealthy checks a machine on which the example takes as long as its profile says.
-func TestHealthy(t *testing.T) {
-	c := healthy(t)
-	c.ModelsDir, c.Device, c.Time = example, "cpu", true
-	c.Open = func(context.Context) (runtime.Runtime, string, error) { return slower(t, 1), "", nil }
-	report, err := Run(t.Context(), c)
-	if err != nil || !report.OK || report.Count(OK) != len(report.Checks) || len(report.Checks) != 8 {
-		t.Errorf("%+v, %v", report, err)
+// TestTimes compares the example's times with its profile on machines of other speeds, in
+// virtual time.
+func TestTimes(t *testing.T) {
+	m, err := modelpkg.Load(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := modelpkg.FindProfile(m, "cpu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for times, want := range map[float64]Finding{
+		1:   {State: OK, Found: "cpu; variants take 1.00 times as long as it says"},
+		1.4: {State: OK, Found: "cpu; variants take 1.40 times as long as it says"},
+		5:   {State: Warn, Found: "variants take 5 times as long as profile cpu says"},
+		0.5: {State: Warn, Found: "variants take 0.5 times as long as profile cpu says"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			rt := fake.New(fake.Config{Profiles: []*modelpkg.Profile{p}, Scale: times})
+			c := &checkup{Config: Config{Device: "cpu", Time: true}}
+			c.profile(t.Context(), rt, m)
+			if got := c.report.Checks; len(got) != 1 || got[0].State != want.State || got[0].Found != want.Found || (got[0].Fix == "") != (want.State == OK) {
+				t.Errorf("%v times as slow: %+v, want %+v", times, got, want)
+			}
+		})
 	}
 }
 
@@ -143,11 +147,6 @@ var broken = []struct {
 		}
 	}, "profile", Fail, "there is none in ", "mosel profile "},
 	{"a profile of another machine", func(_ *testing.T, _ *Config) {}, "profile", Warn, "profile made-up is not named like this machine", "mosel profile "},
-	{"a slower machine", func(t *testing.T, c *Config) {
-		t.Helper()
-		c.ModelsDir, c.Device, c.Time = example, "cpu", true
-		c.Open = func(context.Context) (runtime.Runtime, string, error) { return slower(t, 5), "", nil }
-	}, "profile", Warn, "times as long as profile cpu says", "mosel profile "},
 	{"other providers", func(_ *testing.T, c *Config) { c.Providers = []modelpkg.Provider{"openvino", "cpu"} }, "profile", Warn, "not with openvino,cpu", "--providers"},
 	{"an address of another machine", func(_ *testing.T, c *Config) { c.Addresses[0].Address = "192.0.2.1:80" }, "ports", Fail, "192.0.2.1", "--addr"},
 	{"no address", func(_ *testing.T, c *Config) { c.Addresses[0].Address = "localhost" }, "ports", Fail, "localhost", "--addr"},
