@@ -41,7 +41,7 @@ func (c *checkup) profile(ctx context.Context, rt runtime.Runtime, m *modelpkg.M
 	}
 	own, _ := modelpkg.Device(c.Providers)
 	switch {
-	case !slices.Equal(p.Providers, c.Providers) && !(modelpkg.PlainCPU(p.Providers) && modelpkg.PlainCPU(c.Providers)):
+	case !slices.Equal(p.Providers, c.Providers) && (!modelpkg.PlainCPU(p.Providers) || !modelpkg.PlainCPU(c.Providers)):
 		c.add("profile", m.Name, Warn, fmt.Sprintf("profile %s was measured with %s, not with %s", p.Device, modelpkg.ProviderNames(p.Providers), modelpkg.ProviderNames(c.Providers)), measure+" with the same --providers")
 		return
 	case rt == nil || !c.Time:
