@@ -86,7 +86,7 @@ func second(mark uint32) uint32 { return mark | 1<<31 }
 // instant.
 func (p parity) fate(mark uint32) (extra time.Duration, failed bool) {
 	x := rand.New(rand.NewPCG(p.seed, uint64(mark))).Uint64()
-	extra = time.Duration(x % 1_000_003)
+	extra = time.Duration(x % 1_000_033)
 	if x%7 == 0 {
 		extra *= 60 // a stall, which the profile does not predict
 	}

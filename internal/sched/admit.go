@@ -69,7 +69,7 @@ func (c *Core) admitGroups(j *job) (outcome slo.Outcome, reason slo.Reason) {
 			c.enqueue(g)
 		}
 	}
-	c.yield(outcome == 0)
+	c.yield(j, outcome == 0)
 	return outcome, reason
 }
 
@@ -112,7 +112,7 @@ func (c *Core) admit(j *job) (slo.Outcome, slo.Reason) {
 		return slo.Shed, slo.ReasonDraining
 	case j.objective.Late == slo.LateDrop && c.now >= j.objective.Deadline:
 		return slo.Shed, slo.ReasonDeadlinePassed
-	case c.room(j, nil) || c.makeRoom(j):
+	case c.room(j, nil) || c.makeRoom(j) || c.displace(j):
 		return 0, 0
 	case !c.fits(nil):
 		facts.RetryAfter = c.waiting(c.pool(j))

@@ -191,7 +191,7 @@ func (c *Core) makeRoom(j *job) bool {
 
 // yield ends the jobs that made room for a job, or puts them back if that job was not
 // admitted.
-func (c *Core) yield(admitted bool) {
+func (c *Core) yield(j *job, admitted bool) {
 	for _, v := range slices.Backward(c.leaving) {
 		if !admitted {
 			v.first.facts.RetryAfter = 0
@@ -200,7 +200,11 @@ func (c *Core) yield(admitted bool) {
 	}
 	for _, v := range c.leaving {
 		if admitted && v.ended == 0 { // otherwise it already yielded as another group of its job
-			c.giveUp(v, slo.Shed, slo.ReasonYielded)
+			reason := slo.ReasonYielded
+			if v.client == j.client {
+				reason = slo.ReasonTooBusy // it was displaced
+			}
+			c.giveUp(v, slo.Shed, reason)
 		}
 	}
 	clear(c.leaving)

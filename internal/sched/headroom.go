@@ -50,8 +50,12 @@ func (c *Core) makeHeadroom(p *pool) {
 			break
 		}
 	}
-	for ; drop > 0; drop-- {
+	for ; drop > 0 && p.queue.jobs > 0; drop-- {
 		j := p.queue.first()
+		if j.onward != nil && c.now <= j.objective.Deadline && c.settleFor(j, j.waiting) {
+			c.finishJob(j) // its items keep the answers of the step before
+			continue
+		}
 		j.first.facts.RetryAfter = c.waiting(p)
 		c.giveUp(j, slo.Shed, slo.ReasonTooBusy)
 	}

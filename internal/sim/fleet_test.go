@@ -269,7 +269,7 @@ func TestNoTimeForTheSecondStep(t *testing.T) {
 	cfg, list, route := gated(t, 60, 0.8)
 	for s := range 10 { // nothing can be foreseen of these
 		from := slo.Instant(s) * slo.Instant(time.Second)
-		cfg.Faults.Slowdowns = append(cfg.Faults.Slowdowns, sim.Slowdown{Factor: 6, From: from, Til: from.Add(300 * time.Millisecond)})
+		cfg.Faults.Slowdowns = append(cfg.Faults.Slowdowns, sim.Slowdown{Factor: 6, From: from, Til: from.Add(450 * time.Millisecond)})
 	}
 	rng := rand.New(rand.NewPCG(1, 1))
 	for i := range list {
