@@ -23,7 +23,7 @@ const headroomGain = 0.3
 // remaining queue loses in batches of the size that is then possible.
 func (c *Core) makeHeadroom(p *pool) {
 	head := p.queue.first()
-	if head == nil || p.queue.jobs < 2 || c.batchLoss(head) == 0 {
+	if head == nil || p.queue.jobs < 2 || !c.droppable(head) || c.batchLoss(head) == 0 {
 		return
 	}
 	probe := job{id: ^JobID(0), objective: slo.Objective{Deadline: c.now.Add(time.Duration(c.forecast.meanDeadline))}}
@@ -36,22 +36,25 @@ func (c *Core) makeHeadroom(p *pool) {
 	}
 	drop, least := 0, headroomGain*c.batchLoss(head)*items
 	dropped := 0
+	var first []*job
 	j := head
-	for at := 1; at <= headroomScanMax && c.droppable(j); at++ {
-		dropped += j.first.total()
+	for len(first) < headroomScanMax && c.droppable(j) {
+		first, dropped = append(first, j), dropped+j.first.total()
 		if j = p.queue.next(j); j == nil || float64(dropped) >= least {
 			break
 		}
 		loss := c.batchLoss(j)
 		if lost := float64(dropped) + loss*(items-float64(dropped)); lost < least {
-			drop, least = at, lost
+			drop, least = len(first), lost
 		}
 		if loss == 0 {
 			break
 		}
 	}
-	for ; drop > 0 && p.queue.jobs > 0; drop-- {
-		j := p.queue.first()
+	for _, j := range first[:drop] {
+		if j.ended != 0 || !j.queued {
+			continue // with another group of its job
+		}
 		if j.onward != nil && c.now <= j.objective.Deadline && c.settleFor(j, j.waiting) {
 			c.finishJob(j) // its items keep the answers of the step before
 			continue
