@@ -20,10 +20,11 @@ const headroomGain = 0.3
 // either, the next batch is as small, and the next: the queue is served at the rate of
 // small batches, and more jobs are late than if the first ones were dropped. The choice
 // is the one with which the fewest items are late: those dropped, and those that the
-// remaining queue loses in batches of the size that is then possible.
+// remaining queue loses in batches of the size that is then possible. Policies that
+// replan are left alone: they leave no slack, and find out themselves what to drop.
 func (c *Core) makeHeadroom(p *pool) {
 	head := p.queue.first()
-	if head == nil || p.queue.jobs < 2 || !c.droppable(head) || c.batchLoss(head) == 0 {
+	if head == nil || p.queue.jobs < 2 || c.cfg.Policy.Replans() || !c.droppable(head) || c.batchLoss(head) == 0 {
 		return
 	}
 	probe := job{id: ^JobID(0), objective: slo.Objective{Deadline: c.now.Add(time.Duration(c.forecast.meanDeadline))}}
