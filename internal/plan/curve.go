@@ -124,12 +124,12 @@ func (c Curve) First(x int) int {
 	return c.best
 }
 
-// UpTo returns the curve of batches of at most max >= 1 items.
-func (c Curve) UpTo(max int) Curve {
-	if max >= c.Max() {
+// UpTo returns the curve of batches of at most most >= 1 items.
+func (c Curve) UpTo(most int) Curve {
+	if most >= c.Max() {
 		return c
 	}
-	points := make([]Point, max)
+	points := make([]Point, most)
 	for i := range points {
 		points[i] = Point{Items: i + 1, Time: c.Batch(i + 1)}
 	}
