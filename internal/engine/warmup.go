@@ -213,7 +213,7 @@ func (d *deployment) ratio(ctx context.Context, instance runtime.Instance, v int
 			best, bestOwn = min(best, whole), min(bestOwn, own)
 		}
 	}
-	took := geometricMean([]float64{float64(max(best, 1)), float64(max(bestOwn, 1))})
+	took := math.Sqrt(float64(max(best, 1)) * float64(max(bestOwn, 1))) // exact if they are the same
 	return took / float64(d.planner.Variants()[v].Curve.Batch(len(items))), nil
 }
 

@@ -84,12 +84,30 @@ func (p *Proposal) feeds() (feeds [][]int, known bool) {
 					"give each of these outputs a name of its own, so that it is clear which stage reads which",
 					"or write stages in a mosel.yaml by hand (docs/model-package.md)")
 				known = false
+			case len(from) == 1 && !handsOver(valueNamed(p.Graphs[from[0]].Outputs, in.Name), &in):
+				out := valueNamed(p.Graphs[from[0]].Outputs, in.Name)
+				p.decide(g.File, fmt.Sprintf("its input %s is %s %v, and the output of that name of %s is %s %v", clip(in.Name), in.Datatype, in.Shape, files[0], out.Datatype, out.Shape),
+					"if it reads that output, export both with the same type and shape",
+					"if it does not, give one of them another name")
+				known = false
 			case len(from) == 1 && !slices.Contains(feeds[i], from[0]):
 				feeds[i] = append(feeds[i], from[0])
 			}
 		}
 	}
 	return feeds, known
+}
+
+// handsOver reports whether an input takes an output as it is: -1 takes any size, and a
+// shape that a graph leaves open any shape.
+func handsOver(out, in *Value) bool {
+	if out.Datatype != in.Datatype {
+		return false
+	}
+	if out.Shape == nil || in.Shape == nil {
+		return true
+	}
+	return slices.EqualFunc(out.Shape, in.Shape, func(a, b int64) bool { return a == b || a == -1 || b == -1 })
 }
 
 // chain lists the graphs that a graph needs, each after those that it reads, and the graph

@@ -64,6 +64,26 @@ func TestStagesAreProposed(t *testing.T) {
 	}
 }
 
+// TestStagesThatDoNotFit: a graph has an input with the name of another graph's output, but
+// of another type or shape. A person must decide: a check would refuse the chain.
+func TestStagesThatDoNotFit(t *testing.T) {
+	for name, head := range map[string]value{
+		"it is UINT8 [-1 2], and the output of that name of encoder.onnx is FP32 [-1 2]": in("features", tensor.Uint8, open, 2),
+		"it is FP32 [-1 3], and the output of that name of encoder.onnx is FP32 [-1 2]":  in("features", tensor.FP32, open, 3),
+	} {
+		dir := t.TempDir()
+		writeFile(t, filepath.Join(dir, "encoder.onnx"), layer("features", in("x", tensor.FP32, open, 2)))
+		writeFile(t, filepath.Join(dir, "head.onnx"), scorer("scores", 3, head))
+		var why []string
+		for _, d := range propose(t, dir, proposal.Options{}).Decisions {
+			why = append(why, d.Why)
+		}
+		if want := strings.Replace(name, "it is", "its input features is", 1); !slices.Contains(why, want) {
+			t.Errorf("decisions %q, want %q", why, want)
+		}
+	}
+}
+
 // sameVariants compares without the order of stages that do not need each other.
 func sameVariants(got, want string) bool {
 	a, b := strings.Split(got, "; "), strings.Split(want, "; ")
