@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -123,13 +125,14 @@ func TestStoppedAndContinued(t *testing.T) {
 	c := p.client(false)
 	p.answers("before")
 	p.signal(syscall.SIGSTOP)
+	p.until("all its threads are stopped", p.frozen)
 	r := number("rounds", 1000)
 	r.Deadline = 100 * time.Millisecond
 	seen := p.ask(c, 20, r)
 	patient := p.ask(c, 20, number("rounds", 1000))
 	select {
 	case saw := <-seen:
-		t.Errorf("a server that is frozen answers %s", saw)
+		t.Fatalf("a server that is frozen answers %s", saw)
 	case <-time.After(300 * time.Millisecond):
 	}
 	p.signal(syscall.SIGCONT)
@@ -144,6 +147,19 @@ func TestStoppedAndContinued(t *testing.T) {
 	}
 	p.answers("after")
 	p.stops()
+}
+
+// frozen reports whether all threads of the process are stopped.
+func (p *process) frozen() bool {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		_, state, found := strings.Cut(string(text), ") ")
+		if err != nil || !found || state[0] != 'T' {
+			return false
+		}
+	}
+	return len(files) > 0
 }
 
 // TestKilledUnderLoad kills the server and starts another on the same address.
