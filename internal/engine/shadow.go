@@ -92,6 +92,10 @@ func (e *Engine) shadow(c *call, asked Request, r *Response) {
 			d.live.shadows.unfit.Add(1)
 			continue
 		}
+		if started == shadowsPerJob {
+			d.live.shadows.full.Add(1)
+			continue
+		}
 		for _, input := range asked.Items[item] {
 			s.bytes += int64(len(input))
 		}
@@ -101,7 +105,7 @@ func (e *Engine) shadow(c *call, asked Request, r *Response) {
 		if s.due == 0 {
 			most /= 2 // the rest is for those that do not wait for idle time
 		}
-		if started == shadowsPerJob || e.shadowItems.Load() >= most || e.shadowBytes.Load()+s.bytes > shadowBytesMax || !d.hold() {
+		if e.shadowItems.Load() >= most || e.shadowBytes.Load()+s.bytes > shadowBytesMax || !d.hold() {
 			d.live.shadows.full.Add(1)
 			continue
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/mosel-serve/mosel/internal/modelpkg"
 	"github.com/mosel-serve/mosel/internal/runtime"
 	"github.com/mosel-serve/mosel/internal/runtime/ort"
+	"github.com/mosel-serve/mosel/internal/scenario"
 )
 
 // options are the command line.
@@ -151,15 +152,5 @@ func chainsOf(m *modelpkg.Model) (list []chain) {
 
 // put replaces the text between the markers of a section.
 func put(page, marker, text string) error {
-	old, err := os.ReadFile(page)
-	if err != nil {
-		return err
-	}
-	begin, end := "<!-- begin "+marker+" -->", "<!-- end "+marker+" -->"
-	before, rest, ok := strings.Cut(string(old), begin)
-	_, after, closed := strings.Cut(rest, end)
-	if !ok || !closed {
-		return fmt.Errorf("%s has no %s", page, begin)
-	}
-	return os.WriteFile(page, []byte(before+begin+"\n\n"+text+"\n"+end+after), 0o644)
+	return scenario.Insert(page, marker, []byte("\n"+text+"\n"))
 }

@@ -11,8 +11,9 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
+
+	"github.com/mosel-serve/mosel/internal/scenario"
 )
 
 // options are the command line.
@@ -71,15 +72,5 @@ func run(ctx context.Context, o options) error {
 
 // put replaces the text between the markers of a section.
 func put(page, marker, text string) error {
-	old, err := os.ReadFile(page)
-	if err != nil {
-		return err
-	}
-	begin, end := "<!-- begin "+marker+" -->", "<!-- end "+marker+" -->"
-	before, rest, ok := strings.Cut(string(old), begin)
-	_, after, closed := strings.Cut(rest, end)
-	if !ok || !closed {
-		return fmt.Errorf("%s has no %s", page, begin)
-	}
-	return os.WriteFile(page, []byte(before+begin+"\n\n"+text+"\n"+end+after), 0o644)
+	return scenario.Insert(page, marker, []byte("\n"+text+"\n"))
 }

@@ -107,7 +107,9 @@ func (p *part) Run(_ context.Context, _ int, items []runtime.Item) ([]tensor.Ten
 
 func (p *part) Close() error { p.machine.open.Add(-1); return nil }
 
-func TestChoose(t *testing.T) {
+// example returns the example model and its profile, for measurements in virtual time.
+func example(t *testing.T) (*modelpkg.Model, *modelpkg.Profile) {
+	t.Helper()
 	m, err := modelpkg.Load("../../../models/digits")
 	if err != nil {
 		t.Fatal(err)
@@ -116,8 +118,13 @@ func TestChoose(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	waited = func() time.Duration { return 0 } // time is virtual
-	defer func() { waited = runtime.Waited }()
+	waited = func() time.Duration { return 0 }
+	t.Cleanup(func() { waited = runtime.Waited })
+	return m, profile
+}
+
+func TestChoose(t *testing.T) {
+	m, profile := example(t)
 	none := *m
 	none.Evaluation.Profile = ""
 	broken := errors.New("it is broken")
@@ -186,16 +193,7 @@ func TestWaited(t *testing.T) {
 // TestAChoiceIsRemembered starts a server again: on the same machine for the same model
 // nothing runs; otherwise, or when the file is damaged or old, it is measured.
 func TestAChoiceIsRemembered(t *testing.T) {
-	m, err := modelpkg.Load("../../../models/digits")
-	if err != nil {
-		t.Fatal(err)
-	}
-	profile, err := modelpkg.FindProfile(m, "cpu")
-	if err != nil {
-		t.Fatal(err)
-	}
-	waited = func() time.Duration { return 0 } // time is virtual
-	defer func() { waited = runtime.Waited }()
+	m, profile := example(t)
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		cache, busy := cachedir.NewCache([]cachedir.Dir{cachedir.At(dir)}, 1<<20), 1e6
